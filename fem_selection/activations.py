@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Activation functions σ as UFL expressions, their derivatives by `ufl.diff`, and their vectorised evaluation.
+
+An `Activation` is one UFL expression of a scalar.  Weak forms use it and its derivatives as they are; sweeps over
+blocks evaluate the same expressions, translated once into a list of NumPy instructions (`fem_selection.programs`).
+To add one: `Activation("cubic", lambda s: s**3)`.
+
+UFL differentiates tanh to (2 cosh s / (1 + cosh 2s))², which overflows for |s| > 355 and costs two cosh; it is
+rewritten to 1 − tanh² s, an identity, before anything uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import basix.ufl
+import ufl
+from ufl.algebra import Division, Power
+from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
+from ufl.algorithms.apply_derivatives import apply_derivatives
+from ufl.mathfunctions import Cosh
+from ufl.variable import Variable
+
+from fem_selection.errors import InvalidInput
+from fem_selection.programs import BlockProgram
+from fem_selection.typing import UflExpression
+
+__all__ = ["ACTIVATIONS", "Activation", "find_activation"]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A scalar function σ: R → R.
+
+    Args:
+        name: Its name in case files and reports.
+        expression: Function from a UFL scalar to the UFL expression σ(s).
+    """
+
+    name: str
+    expression: Callable[[UflExpression], UflExpression] = field(compare=False)
+
+    def __call__(self, s: UflExpression) -> UflExpression:
+        """σ(s) in UFL."""
+        return self.expression(s)
+
+    def derivative(self, s: UflExpression, order: int = 1) -> UflExpression:
+        """σ^(order)(s) in UFL, for any UFL scalar s."""
+        return ufl.replace(self._derivatives[order], {_placeholder: s}) if order else self(s)
+
+    @cached_property
+    def _derivatives(self) -> tuple[UflExpression, UflExpression, UflExpression]:
+        """σ, σ', σ'' as expressions of the placeholder."""
+        expressions = [ufl.as_ufl(self.expression(_placeholder))]
+        for _ in range(2):
+            s = ufl.variable(_placeholder)
+            f = ufl.replace(expressions[-1], {_placeholder: s})
+            derivative = apply_derivatives(apply_algebra_lowering(ufl.diff(f, s)))
+            expressions.append(_simplify(derivative))
+        return tuple(expressions)
+
+    @cached_property
+    def value(self) -> BlockProgram:
+        """Program for σ on a block."""
+        return BlockProgram((self._derivatives[0],), _placeholder)
+
+    @cached_property
+    def value_and_derivative(self) -> BlockProgram:
+        """Program for σ and σ' on a block, common subexpressions evaluated once."""
+        return BlockProgram(self._derivatives[:2], _placeholder)
+
+    @cached_property
+    def second_derivative(self) -> BlockProgram:
+        """Program for σ'' on a block."""
+        return BlockProgram((self._derivatives[2],), _placeholder)
+
+
+def find_activation(name: str) -> Activation:
+    """The built-in activation of that name.
+
+    Raises:
+        InvalidInput: if there is none; the message lists the names.
+    """
+    if name not in ACTIVATIONS:
+        raise InvalidInput(f"unknown activation {name!r}; known are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+# A scalar terminal that stands for s in the symbolic derivatives and is replaced in every use.
+_placeholder = ufl.Constant(ufl.Mesh(basix.ufl.element("Lagrange", "interval", 1, shape=(1,))))
+
+
+def _simplify(e: UflExpression) -> UflExpression:
+    """Drop `variable` labels and rewrite sech² to 1 − tanh², everywhere in an expression."""
+    if isinstance(e, Variable):
+        return _simplify(e.ufl_operands[0])
+    if not e.ufl_operands:
+        return e
+    e = e._ufl_expr_reconstruct_(*(_simplify(o) for o in e.ufl_operands))
+    argument = _argument_of_sech_squared(e)
+    return e if argument is None else 1 - ufl.tanh(argument) ** 2
+
+
+def _argument_of_sech_squared(e: UflExpression) -> UflExpression | None:
+    """y, if the expression is (2 cosh y / (1 + cosh 2y))², UFL's form of the derivative of tanh."""
+    if not (isinstance(e, Power) and e.ufl_operands[1] == 2 and isinstance(e.ufl_operands[0], Division)):
+        return None
+    for part in e.ufl_operands[0].ufl_operands[0].ufl_operands:
+        if isinstance(part, Cosh):
+            y = part.ufl_operands[0]
+            return y if e == (2.0 * ufl.cosh(y) / (ufl.cosh(2.0 * y) + 1.0)) ** 2 else None
+    return None
+
+
+def _sigmoid(s: UflExpression) -> UflExpression:
+    return 0.5 + 0.5 * ufl.tanh(0.5 * s)
+
+
+def _positive(s: UflExpression) -> UflExpression:
+    return ufl.gt(s, 0.0)
+
+
+def _softplus(s: UflExpression) -> UflExpression:
+    return ufl.conditional(_positive(s), s + ufl.ln(1 + ufl.exp(-s)), ufl.ln(1 + ufl.exp(s)))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    a.name: a
+    for a in (
+        Activation("identity", lambda s: s),
+        Activation("tanh", ufl.tanh),
+        Activation("relu", lambda s: ufl.max_value(s, 0.0)),
+        Activation("leaky_relu", lambda s: ufl.conditional(_positive(s), s, 0.01 * s)),
+        Activation("softplus", _softplus),
+        Activation("sigmoid", _sigmoid),
+        Activation("elu", lambda s: ufl.conditional(_positive(s), s, ufl.exp(s) - 1)),
+        Activation("gelu", lambda s: 0.5 * s * (1 + ufl.erf(s / 2**0.5))),
+        Activation("silu", lambda s: s * _sigmoid(s)),
+        Activation("sine", ufl.sin),
+    )
+}
+"""The built-in activations by name; written so that neither they nor their derivatives overflow."""

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Faults of a case that concern several keys at once, each with the keys it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fem_selection.config.schema import CONTROLS, Case
+from fem_selection.errors import InvalidInput
+from fem_selection.formulas import coordinate_names, parse_formula
+
+__all__ = ["Fault", "check_case"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that stands between valid keys.
+
+    Attributes:
+        keys: Dotted paths of the keys involved, the one to change first.
+        message: What is wrong and what to do.
+    """
+
+    keys: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.keys[0]}: {self.message}"
+
+
+def check_case(case: Case) -> Iterator[Fault]:
+    """Yield the faults between the keys of a case whose tables are valid one by one."""
+    yield from _check_space(case)
+    yield from _check_formulas(case)
+    yield from _check_data(case)
+    yield from _check_bounds(case)
+
+
+def _check_space(case: Case) -> Iterator[Fault]:
+    cell, degree = case.domain.cell, case.space.degree
+    if case.space.mode == "collocated" and cell in ("triangle", "tetrahedron") and degree >= 2:
+        yield Fault(
+            ("space.mode", "space.degree", "domain.cell", "domain.shape"),
+            f"'collocated' with space.degree = {degree} is not possible on {cell} cells: no quadrature rule at the "
+            f"nodes has positive weights there; set space.mode = 'galerkin', or domain.cell = "
+            f"'{'quadrilateral' if cell == 'triangle' else 'hexahedron'}'",
+        )
+
+
+def _check_formulas(case: Case) -> Iterator[Fault]:
+    y, z = (coordinate_names(letter, case.domain.dimension) for letter in "yz")
+    formulas = {
+        "dynamics.kernel": (case.dynamics.kernel, ("t", *y, *z)),
+        "dynamics.bias": (case.dynamics.bias, ("t", *y)),
+        "data.initial": (case.data.initial, (*y, "s")),
+        "data.target": (case.data.target, (*y, "s")),
+    }
+    for key, (text, variables) in formulas.items():
+        if text is not None:
+            try:
+                parse_formula(text, variables)
+            except InvalidInput as error:
+                yield Fault((key, "domain.shape"), str(error))
+
+
+def _check_data(case: Case) -> Iterator[Fault]:
+    data, loss = case.data, case.objective.loss
+    if data.source == "npz" and data.file is None:
+        yield Fault(("data.file", "data.source"), "data.source = 'npz' needs a file")
+    if data.source == "npz" and data.file is not None and not Path(data.file).is_file():
+        yield Fault(("data.file", "data.source"), f"no such file: {data.file}")
+    if data.source == "formula":
+        if data.initial is None:
+            yield Fault(("data.initial", "data.source"), "data.source = 'formula' needs a formula in y and s")
+        if data.target is None and loss == "tracking":
+            needs = "objective.loss = 'tracking' with data.source = 'formula' needs a formula in y and s"
+            yield Fault(("data.target", "objective.loss", "data.source"), needs)
+        if data.moved is not None:
+            yield Fault(("data.moved", "data.source"), "only digits and npz data are moved; leave it out")
+    if data.source == "digits":
+        if case.domain.shape != "rectangle":
+            yield Fault(
+                ("data.source", "domain.shape", "data.file"),
+                f"'digits' are images and need domain.shape = 'rectangle', got {case.domain.shape!r}; "
+                "or set data.source to 'npz' or 'formula'",
+            )
+        if loss == "tracking":
+            yield Fault(
+                ("objective.loss", "data.source", "data.file"),
+                "'tracking' needs target states, which data.source = 'digits' lacks; use 'softmax', 'logistic' or "
+                "'least_squares', or data.source = 'formula' with data.target",
+            )
+
+
+def _check_bounds(case: Case) -> Iterator[Fault]:
+    given = [name for name in CONTROLS if getattr(case.objective, f"{name}_bounds") is not None]
+    if given and case.optimizer.method in ("lmvm", "cg"):
+        keys = tuple(f"objective.{name}_bounds" for name in given)
+        yield Fault(
+            ("optimizer.method", *keys),
+            f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; 'blmvm' and 'bqnls' handle bounds",
+        )

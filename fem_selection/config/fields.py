@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Kinds of values that more than one table of a case file uses: one of several names, lists, bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator
+
+__all__ = ["SETTINGS", "Bounds", "ListOrScalar", "Option", "TomlList", "one_of"]
+
+#: Settings of every table: no unknown keys, no conversions ("10" is no integer, true is no number), no inf or nan.
+SETTINGS = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> AfterValidator:
+    """Return a validator that accepts one of `names` or an alias, in any case and with `-` for `_`."""
+    aliases = aliases or {}
+
+    def choose(value: str) -> str:
+        name = value.strip().lower().replace("-", "_")
+        name = aliases.get(name, name)
+        if name in names:
+            return name
+        near = get_close_matches(name, [*names, *aliases], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown name {value!r}{hint} (allowed: {', '.join(names)})")
+
+    return AfterValidator(choose)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _scalar_as_tuple(value: Any) -> Any:
+    return _as_tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _pair(value: Any) -> Any:
+    value = _as_tuple(value)
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"must be a list of two numbers, [lower, upper], got {value!r}")
+    return value
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] >= value[1]:
+        raise ValueError(f"the lower bound {value[0]} must be below the upper bound {value[1]}")
+    return value
+
+
+def _option(value: Any) -> Any:
+    if not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"must be a string, a finite number or true/false, got {value!r}")
+    return value
+
+
+TomlList = BeforeValidator(_as_tuple)
+ListOrScalar = BeforeValidator(_scalar_as_tuple)
+Bounds = Annotated[tuple[float, float], AfterValidator(_ordered), BeforeValidator(_pair)]
+Option = Annotated[str | bool | int | float, PlainValidator(_option)]

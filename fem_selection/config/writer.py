@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""A resolved case written as TOML, which reads back to an equal case."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+
+from fem_selection.config.schema import Case
+
+__all__ = ["dump_case"]
+
+
+def dump_case(case: Case) -> str:
+    """Return the case as the text of a TOML file: every key with its value, those without one (None) left out."""
+    lines: list[str] = []
+    for name, value in _items(case):
+        if dataclasses.is_dataclass(value):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(entry)}" for key, entry in _items(value))]
+        else:
+            lines.append(f"{name} = {_toml(value)}")
+    return "\n".join([*lines, ""])
+
+
+def _items(table: object) -> list[tuple[str, object]]:
+    values = ((entry.name, getattr(table, entry.name)) for entry in dataclasses.fields(table))  # type: ignore[arg-type]
+    return [(name, value) for name, value in values if value is not None]
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return _string(value)
+        case list() | tuple():
+            return f"[{', '.join(_toml(entry) for entry in value)}]"
+        case Mapping():
+            return f"{{{', '.join(f'{_key(str(name))} = {_toml(entry)}' for name, entry in value.items())}}}"
+        case _ if dataclasses.is_dataclass(value):
+            return _toml(dict(_items(value)))
+    raise TypeError(f"no TOML for {value!r}")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _string(name)
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's, but for DEL

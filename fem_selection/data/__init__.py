@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Samples and the initial states they become.
+
+`samples` holds and splits data; `archives` reads a user's files; `images` evaluates pixel images as functions at mesh
+nodes; `synthetic` makes small sets for tests and demos.  Nothing here needs a mesh: node coordinates come in as arrays.
+"""
+
+from fem_selection.data.archives import load_npz, load_npz_inputs
+from fem_selection.data.images import AffineMaps, draw_maps, image_states, interpolation_matrix
+from fem_selection.data.samples import (
+    DataSet,
+    Samples,
+    Standardization,
+    load_digits_samples,
+    split_samples,
+    stratified_split,
+)
+from fem_selection.data.synthetic import sine_square
+
+__all__ = [
+    "AffineMaps",
+    "DataSet",
+    "Samples",
+    "Standardization",
+    "draw_maps",
+    "image_states",
+    "interpolation_matrix",
+    "load_digits_samples",
+    "load_npz",
+    "load_npz_inputs",
+    "sine_square",
+    "split_samples",
+    "stratified_split",
+]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The discretised depth: layers in [0, T] and the control intervals that hold them.
+
+    t_n = n Δt,  n = 0 … layers,  Δt = T / layers;      interval c holds layers / intervals steps.
+
+States live on layer boundaries, controls between them: they are piecewise constant in depth.  Coefficients that are
+given as functions of t can instead be sampled at every stage time t_n + c_i Δt, which keeps a scheme's order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Floats
+
+__all__ = ["DepthGrid"]
+
+
+@dataclass(frozen=True)
+class DepthGrid:
+    """A uniform grid of layers with control intervals.
+
+    Args:
+        layers: Number of time steps.
+        horizon: The final time T.
+        intervals: Number of control intervals, a divisor of `layers`; one per layer by default.
+        stage_nodes: The nodes c_i of a scheme, if coefficients are sampled at the stage times; `intervals` then
+            counts layers × stages, and such a grid cannot carry controls to be optimized.
+    """
+
+    layers: int
+    horizon: float = 1.0
+    intervals: int = 0
+    stage_nodes: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.layers < 1 or not self.horizon > 0:
+            raise InvalidInput(f"layers = {self.layers} and horizon = {self.horizon}: both must be positive")
+        if self.stage_nodes:
+            object.__setattr__(self, "intervals", self.layers * len(self.stage_nodes))
+        elif self.intervals == 0:
+            object.__setattr__(self, "intervals", self.layers)
+        elif self.intervals < 0 or self.layers % self.intervals != 0:
+            raise InvalidInput(f"{self.intervals} control intervals do not divide {self.layers} layers")
+
+    @property
+    def step(self) -> float:
+        """Δt, the thickness of a layer."""
+        return self.horizon / self.layers
+
+    @property
+    def interval_length(self) -> float:
+        """Length in depth of a control interval."""
+        return self.horizon / self.intervals
+
+    @property
+    def times(self) -> Floats:
+        """Times of the layer boundaries, shape (layers + 1,)."""
+        return np.linspace(0.0, self.horizon, self.layers + 1)
+
+    @property
+    def sample_times(self) -> Floats:
+        """Times at which coefficients given as functions of t are sampled, shape (intervals,)."""
+        if self.stage_nodes:
+            return (self.times[:-1, None] + self.step * np.asarray(self.stage_nodes)).ravel()
+        return (np.arange(self.intervals) + 0.5) * self.interval_length
+
+    def interval(self, layer: int, stage: int) -> int:
+        """The control interval that a stage of a layer reads."""
+        if self.stage_nodes:
+            return layer * len(self.stage_nodes) + stage
+        return layer * self.intervals // self.layers

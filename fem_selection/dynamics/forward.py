@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The forward problem as one call: initial states in, states at layer boundaries out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.errors import NonFinite
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Trajectory", "solve_forward"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States at layer boundaries.
+
+    Attributes:
+        times: Depths t, shape (num_kept,).
+        states: Nodal values of the owned nodes, one (num_local, num_samples) block per time.
+    """
+
+    times: Floats
+    states: tuple[Block, ...]
+
+    @property
+    def final(self) -> Block:
+        """The last of the states."""
+        return self.states[-1]
+
+
+def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None = None) -> Trajectory:
+    """Solve ∂_t f = σ(K f + b), f(0) = f^I, for a block of samples.
+
+    Args:
+        stepper: The discrete dynamics.
+        initial: Nodal values of the initial states, shape (num_local, num_samples); not changed.
+        keep: Layer boundaries to keep, in increasing order; all of 0 … layers by default.
+
+    Raises:
+        NonFinite: with the first layer at which a state is not finite (on all ranks alike).
+
+    Note:
+        Collective over the space communicator.
+    """
+    kept = range(stepper.grid.layers + 1) if keep is None else keep
+    with np.errstate(over="ignore", invalid="ignore"):
+        final, states = stepper.advance_without_tape(initial, kept)
+        if not stepper.space.comm.allreduce(bool(np.all(np.isfinite(final))), op=MPI.LAND):
+            layer = stepper.first_bad_layer(initial)
+            first = stepper.space.comm.allreduce(stepper.grid.layers if layer is None else layer, op=MPI.MIN)
+            raise NonFinite("the state", layer=first)
+    return Trajectory(stepper.grid.times[list(kept)], tuple(states))

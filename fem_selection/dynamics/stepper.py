@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""`Stepper`: one block of states through the layers, by an explicit Runge–Kutta scheme.
+
+    S_i = K(θ_c) G_i + b_c,   R_i = Π_h σ(S_i),   F_{n+1} = F_n + Δt Σ_i b_i R_i
+
+K brings the communication, σ is local (collocated mode).  What a sweep needs later is kept on a `Tape`: the stage
+states G_i and σ' at each stage, for one block of samples; its size does not depend on the number of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fem_selection.activations import Activation
+from fem_selection.depth import DepthGrid
+from fem_selection.dynamics.schemes import Scheme
+from fem_selection.dynamics.superposition import create_superposition
+from fem_selection.errors import InvalidInput
+from fem_selection.kernels.base import Kernel
+from fem_selection.spaces import StateSpace
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Stepper", "Tape"]
+
+
+class Tape:
+    """Stage states and derivatives of one block's sweep through all layers.
+
+    Attributes:
+        states: F_0 … F_L, a list of (num_local, num_samples) blocks; F_0 is the caller's array, not a copy.
+        stages: G_{n,i} as `stages[n][i]`; G_{n,0} is `states[n]` itself.
+        slopes: The tapes of σ' as `slopes[n][i]`.
+    """
+
+    def __init__(self, rows: int, tape_rows: int, num_samples: int, layers: int, num_stages: int) -> None:
+        states = np.empty((layers + 1, num_samples, rows))
+        inner = np.empty((layers, max(num_stages - 1, 0), num_samples, rows))
+        slopes = np.empty((layers, num_stages, num_samples, tape_rows))
+        self.states: list[Block] = [f.T for f in states]
+        self.stages: list[list[Block]] = [[self.states[n], *(g.T for g in inner[n])] for n in range(layers)]
+        self.slopes: list[list[Block]] = [[d.T for d in slopes[n]] for n in range(layers)]
+
+    def start(self, initial: Block) -> None:
+        """Let F_0 be the caller's block."""
+        self.states[0] = self.stages[0][0] = initial
+
+
+class Stepper:
+    """The discrete dynamics: space, kernel, bias, activation, scheme and depth grid.
+
+    Args:
+        space: The state space.
+        kernel: K, with one set of parameters per interval of the grid.
+        bias: Nodal values of b, shape (intervals, num_local); kept by reference.
+        activation: σ.
+        scheme: The Runge–Kutta scheme.
+        grid: Layers and control intervals.
+    """
+
+    def __init__(
+        self, space: StateSpace, kernel: Kernel, bias: Floats, activation: Activation, scheme: Scheme, grid: DepthGrid
+    ) -> None:
+        if kernel.num_intervals != grid.intervals or bias.shape != (grid.intervals, space.num_local):
+            raise InvalidInput(
+                f"the depth grid has {grid.intervals} intervals; the kernel has {kernel.num_intervals}, "
+                f"the bias shape {bias.shape} where ({grid.intervals}, {space.num_local}) was expected"
+            )
+        self.space, self.kernel, self.bias, self.grid = space, kernel, bias, grid
+        self.activation, self.scheme = activation, scheme
+        self.superposition = create_superposition(space, activation)
+        self._work: dict[tuple[str | int, ...], list[Block]] = {}
+        self._tapes: dict[int, Tape] = {}
+
+    def tape(self, num_samples: int) -> Tape:
+        """A tape for blocks of that many samples; the same one at every call, so its content is lost."""
+        if num_samples not in self._tapes:
+            if len(self._tapes) > 3:
+                self._tapes.clear()
+            rows, layers = self.space.num_local, self.grid.layers
+            tape_rows, stages = self.superposition.tape_rows, self.scheme.num_stages
+            self._tapes[num_samples] = Tape(rows, tape_rows, num_samples, layers, stages)
+        return self._tapes[num_samples]
+
+    def advance(self, initial: Block, tape: Tape) -> Block:
+        """Sweep a block through all layers, writing the tape; returns F_L, a block of the tape."""
+        tape.start(initial)
+        for n in range(self.grid.layers):
+            self._step(n, tape.stages[n], tape.slopes[n], tape.states[n + 1])
+        return tape.states[-1]
+
+    def advance_without_tape(self, initial: Block, keep: Sequence[int] = ()) -> tuple[Block, list[Block]]:
+        """Sweep a block through all layers; returns F_L and copies of the states at the layer boundaries in `keep`."""
+        state = initial.copy(order="F")
+        stages = [state, *self.work("stages", state, self.scheme.num_stages - 1)]
+        kept = [state.copy(order="F")] if 0 in keep else []
+        for n in range(self.grid.layers):
+            self._step(n, stages, None, state)
+            if n + 1 in keep:
+                kept.append(state.copy(order="F"))
+        return state, kept
+
+    def first_bad_layer(self, initial: Block) -> int | None:
+        """The first layer boundary at which a state of this rank is not finite; None if all are (collective)."""
+        _, states = self.advance_without_tape(initial, range(self.grid.layers + 1))
+        bad = [n for n, f in enumerate(states) if not np.all(np.isfinite(f))]
+        return bad[0] if bad else None
+
+    def work(self, name: str, like: Block, count: int) -> list[Block]:
+        """Work blocks of the shape of another, allocated once per name and shape."""
+        key = (name, count, *like.shape)
+        if key not in self._work:
+            if len(self._work) > 16:
+                self._work.clear()
+            self._work[key] = [np.empty(like.shape, order="F") for _ in range(count)]
+        return self._work[key]
+
+    def _step(self, n: int, stages: list[Block], slopes: list[Block] | None, out: Block) -> None:
+        """One layer; `out` may be `stages[0]`."""
+        scheme, dt, state = self.scheme, self.grid.step, stages[0]
+        rates = self.work("rates", state, scheme.num_stages)
+        (s,) = self.work("preactivation", state, 1)
+        for i, rate in enumerate(rates):
+            if i > 0:
+                _combine(state, dt, scheme.a[i], rates, stages[i])
+            c = self.grid.interval(n, i)
+            self.kernel.apply(c, stages[i], s)
+            s += self.bias[c][:, None]
+            if slopes is None:
+                self.superposition.evaluate(s, rate)
+            else:
+                self.superposition.evaluate_with_tape(s, rate, slopes[i])
+        _combine(state, dt, scheme.b, rates, out)
+
+
+def _combine(state: Block, dt: float, coefficients: Sequence[float], rates: Sequence[Block], out: Block) -> None:
+    """`out` = F + Δt Σ_i c_i R_i."""
+    used = [(c, r) for c, r in zip(coefficients, rates, strict=False) if c != 0.0]
+    if len(used) == 1 and out is not state:
+        np.multiply(used[0][1], dt * used[0][0], out=out)
+        out += state
+        return
+    if out is not state:
+        np.copyto(out, state)
+    for c, rate in used:
+        out += (dt * c) * rate

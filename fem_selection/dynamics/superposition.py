@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The superposition (Nemytskii) operator s ↦ σ(s) in V_h, its derivative and transpose, on whole blocks.
+
+    (Π_h σ(s), φ) = (σ(s), φ)   for all φ ∈ V_h
+
+*Nodal* (collocated mode): with quadrature at the nodes this is exactly R = σ(S), entry by entry.
+*Projected* (Galerkin mode): R = M⁻¹ Bᵀ ω σ(B S) with B the basis at the quadrature points, ω their weights.
+
+Both equal the assembled form of `fem_selection.dynamics.equation` to round-off; a form assembled per layer would cost
+some fifty times as much.  The derivative is kept as a *tape*: σ'(s) at the points where σ was evaluated.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from petsc4py import PETSc
+
+from fem_selection.activations import Activation
+from fem_selection.spaces import StateSpace
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["NodalSuperposition", "ProjectedSuperposition", "Superposition", "create_superposition"]
+
+
+class Superposition(Protocol):
+    """σ as an operator on blocks.
+
+    Attributes:
+        tape_rows: Rows of the tape: nodes or quadrature points of this rank.
+    """
+
+    tape_rows: int
+
+    def evaluate(self, s: Block, out: Block) -> None:
+        """`out` = Π σ(s)."""
+
+    def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
+        """`out` = Π σ(s) and `tape` = σ'(s) at the evaluation points."""
+
+    def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
+        """`out` = Π σ'(s) ds, the tangent."""
+
+    def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
+        """`out` = (Π σ'(s))ᵀ d, the transpose in the Euclidean product of coefficients."""
+
+
+def create_superposition(space: StateSpace, activation: Activation) -> Superposition:
+    """The operator that fits the mode of the space."""
+    return NodalSuperposition(space, activation) if space.is_collocated else ProjectedSuperposition(space, activation)
+
+
+class NodalSuperposition:
+    """σ at the nodes: local to the rank, no communication."""
+
+    def __init__(self, space: StateSpace, activation: Activation) -> None:
+        self.tape_rows = space.num_local
+        self._activation = activation
+
+    def evaluate(self, s: Block, out: Block) -> None:
+        """`out` = σ(s)."""
+        self._activation.value(s, out)
+
+    def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
+        """`out` = σ(s), `tape` = σ'(s)."""
+        self._activation.value_and_derivative(s, out, tape)
+
+    def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
+        """`out` = σ'(s) ds."""
+        np.multiply(tape, ds, out=out)
+
+    def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
+        """`out` = σ'(s) d; the operator is diagonal."""
+        np.multiply(tape, dual, out=out)
+
+
+class ProjectedSuperposition:
+    """σ at quadrature points and an L² projection: one sparse product each way and a mass solve.
+
+    Note:
+        All methods are collective over the space communicator.
+    """
+
+    def __init__(self, space: StateSpace, activation: Activation) -> None:
+        self._space, self._activation = space, activation
+        self._basis, self._weights = _tabulate(space)
+        self.tape_rows = self._weights.size
+
+    def evaluate(self, s: Block, out: Block) -> None:
+        """`out` = M⁻¹ Bᵀ ω σ(B s)."""
+        points = self._at_points(s)
+        values = np.empty_like(points)
+        self._activation.value(points, values)
+        self._project(values, out)
+
+    def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
+        """`out` = M⁻¹ Bᵀ ω σ(B s), `tape` = σ'(B s)."""
+        points = self._at_points(s)
+        values = np.empty_like(points)
+        self._activation.value_and_derivative(points, values, tape)
+        self._project(values, out)
+
+    def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
+        """`out` = M⁻¹ Bᵀ ω σ'(B s) B ds."""
+        values = self._at_points(ds)
+        values *= tape
+        self._project(values, out)
+
+    def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
+        """`out` = Bᵀ ω σ'(B s) B M⁻¹ d."""
+        values = self._at_points(self._space.riesz(dual))
+        values *= tape
+        self._integrate(values, out)
+
+    def _at_points(self, block: Block) -> Block:
+        """B F."""
+        result = create_block(self.tape_rows, block.shape[1])
+        f, out = self._space.dense(block), self._dense_points(result)
+        self._basis.matMult(f, result=out)
+        f.destroy()
+        out.destroy()
+        return result
+
+    def _integrate(self, values: Block, out: Block) -> None:
+        """`out` = Bᵀ ω V; V is overwritten."""
+        values *= self._weights[:, None]
+        v, result = self._dense_points(values), self._space.dense(out)
+        self._basis_transpose.matMult(v, result=result)
+        v.destroy()
+        result.destroy()
+
+    def _project(self, values: Block, out: Block) -> None:
+        dual = self._space.create_block(values.shape[1])
+        self._integrate(values, dual)
+        out[...] = self._space.riesz(dual)
+
+    @property
+    def _basis_transpose(self) -> PETSc.Mat:
+        if not hasattr(self, "_transposed"):
+            self._transposed = self._basis.transpose(PETSc.Mat())
+        return self._transposed
+
+    def _dense_points(self, block: Block) -> PETSc.Mat:
+        comm = self._space.comm
+        columns = (block.shape[1] if comm.rank == comm.size - 1 else 0, block.shape[1])
+        rows = (self.tape_rows, self._basis.getSize()[0])
+        return PETSc.Mat().createDense((rows, columns), array=block.reshape(-1, order="F"), comm=comm)
+
+
+def _tabulate(space: StateSpace) -> tuple[PETSc.Mat, Floats]:
+    """The basis at the quadrature points of this rank's cells, a sparse matrix, and the weights ω > 0."""
+    import basix
+
+    mesh, dofmap = space.domain.mesh, space.V.dofmap
+    metadata = space.dx.metadata()
+    cell = space.V.element.basix_element.cell_type
+    points, weights = basix.make_quadrature(cell, metadata["quadrature_degree"])
+    num_cells = mesh.topology.index_map(mesh.topology.dim).size_local
+    table = space.V.element.basix_element.tabulate(0, points)[0, :, :, 0]
+    jacobian = fem.Expression(ufl.JacobianDeterminant(mesh), points)
+    cells = np.arange(num_cells, dtype=np.int32)
+    scale = np.abs(np.asarray(jacobian.eval(mesh, cells)).reshape(num_cells, len(points))) if num_cells else np.empty(0)
+    omega = (scale * weights).ravel() if num_cells else np.empty(0)
+    dofs = dofmap.index_map.local_to_global(dofmap.list[:num_cells].ravel()).reshape(num_cells, -1)
+    columns = np.repeat(dofs, len(points), axis=0).astype(PETSc.IntType)
+    values = np.tile(table, (num_cells, 1))
+    indptr = np.arange(len(columns) + 1, dtype=PETSc.IntType) * columns.shape[1]
+    order = np.argsort(columns, axis=1)
+    columns, values = np.take_along_axis(columns, order, 1), np.take_along_axis(values, order, 1)
+    basis = PETSc.Mat().createAIJ(
+        ((omega.size, None), (space.num_local, space.num_nodes)),
+        csr=(indptr, columns.ravel(), values.ravel()),
+        comm=space.comm,
+    )
+    basis.assemble()
+    return basis, omega

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Lagrange elements on Gauss–Lobatto–Legendre nodes, and the quadrature that makes them collocated.
+
+| mode | integrals | cells and degrees |
+|---|---|---|
+| collocated | quadrature at the element's own nodes: diagonal mass | tensor cells p = 1 … 6 and DG0; simplices p ≤ 1 |
+| galerkin | full quadrature: consistent mass | all |
+
+On simplices no quadrature at the Lagrange nodes of degree p ≥ 2 has only positive weights: at p = 2 those of the
+vertices vanish.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import basix
+import basix.ufl
+import ufl
+
+from fem_selection.errors import InvalidInput
+
+__all__ = ["Family", "Mode", "create_element", "create_measure"]
+
+Family = Literal["lagrange", "dg"]
+Mode = Literal["collocated", "galerkin"]
+
+_SIMPLICES = ("triangle", "tetrahedron")
+_CELLS = ("interval", "quadrilateral", "hexahedron", *_SIMPLICES)
+MAX_DEGREE = 6
+
+
+def create_element(cell: str, family: Family, degree: int, shape: tuple[int, ...] | None = None) -> Any:
+    """The scalar Lagrange element on GLL nodes, continuous ("lagrange") or not ("dg").
+
+    Raises:
+        InvalidInput: if the cell, family or degree is not supported.
+    """
+    if cell not in _CELLS:
+        raise InvalidInput(f"unsupported cell type {cell!r}; supported are {', '.join(_CELLS)}")
+    if family not in ("lagrange", "dg"):
+        raise InvalidInput(f"unsupported family {family!r}; supported are 'lagrange' and 'dg'")
+    lowest = 1 if family == "lagrange" else 0
+    if not lowest <= degree <= MAX_DEGREE:
+        raise InvalidInput(f"degree {degree} of family {family!r} is outside {lowest} … {MAX_DEGREE}")
+    if degree == 0:
+        return basix.ufl.element("DG", cell, 0)
+    return basix.ufl.element(
+        "Lagrange", cell, degree, basix.LagrangeVariant.gll_warped, discontinuous=family == "dg", shape=shape
+    )
+
+
+def create_measure(mesh: Any, cell: str, mode: Mode, degree: int, quadrature_degree: int | None = None) -> ufl.Measure:
+    """The measure dy of all integrals of a mode.
+
+    Raises:
+        InvalidInput: for a collocated mode without a positive nodal rule; the message says why.
+    """
+    if mode == "galerkin":
+        full = quadrature_degree if quadrature_degree is not None else max(2 * degree + 2, 2)
+        return ufl.Measure("dx", domain=mesh, metadata={"quadrature_rule": "default", "quadrature_degree": full})
+    if mode != "collocated":
+        raise InvalidInput(f"unsupported mode {mode!r}; supported are 'collocated' and 'galerkin'")
+    if degree == 0:
+        metadata: dict[str, str | int] = {"quadrature_rule": "default", "quadrature_degree": 1}
+        if cell not in _SIMPLICES:
+            metadata = {"quadrature_rule": "Gauss-Jacobi", "quadrature_degree": 1}
+    elif cell not in _SIMPLICES:
+        metadata = {"quadrature_rule": "GLL", "quadrature_degree": 2 * degree - 1}
+    elif degree == 1:
+        metadata = {"quadrature_rule": "vertex", "quadrature_degree": 1}
+    else:
+        raise InvalidInput(
+            f"collocated mode at degree {degree} on {cell} cells: no quadrature rule at these nodes has positive "
+            "weights (at degree 2 those of the vertices are zero, at degree 4 negative); "
+            "use mode='galerkin', or degree 1"
+        )
+    return ufl.Measure("dx", domain=mesh, metadata=metadata)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""What can go wrong, as one family of exceptions.
+
+Every message says what was given, what was expected and what to do.  The command line turns each class into an
+exit status (see `fem_selection.cli`); a library user catches `SelectionError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["ConfigError", "InvalidInput", "MissingDependency", "NonFinite", "NotConverged", "SelectionError"]
+
+
+class SelectionError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class InvalidInput(SelectionError):
+    """An argument, a file or a combination of settings that cannot be used."""
+
+
+class ConfigError(InvalidInput):
+    """Faults of a case file, all at once.
+
+    Args:
+        faults: One sentence per fault, each beginning with the key's path (`dynamics.layers: …`).
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class MissingDependency(SelectionError):
+    """A library that this task needs is not installed; the message says how to install it."""
+
+
+class NotConverged(SelectionError):
+    """An iterative solver stopped before it reached its tolerance."""
+
+
+class NonFinite(SelectionError):
+    """A state, objective or gradient became infinite or NaN.
+
+    Args:
+        what: What became non-finite ("the state", "the gradient").
+        layer: Layer at which it was first seen, if it is known.
+        iteration: Iteration of the optimizer, if it is known.
+    """
+
+    def __init__(self, what: str, layer: int | None = None, iteration: int | None = None) -> None:
+        self.what, self.layer, self.iteration = what, layer, iteration
+        place = f" at layer {layer}" if layer is not None else ""
+        time = f" in iteration {iteration}" if iteration is not None else ""
+        super().__init__(f"{what} is not finite{place}{time}")

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: MIT
+"""Formulas in a case file: read as a syntax tree, checked against a list of allowed names, never run as code.
+
+    kernel = "0.1*exp(-((y - z)/0.2)**2) * where(t < 0.5, 1, -1)"
+
+A formula holds numbers, the constants `pi` and `e`, `+ - * / **`, the functions listed in `FUNCTIONS`, comparisons
+as the first argument of `where`, and the variables that the caller declares.  One interpreter walks the tree with a
+table of functions: NumPy's for arrays, UFL's for expressions that enter a form.  Numbers are always floats, so that
+no tower of integer powers can grow.  For functions of one's own in Python, write UFL or NumPy directly.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from fem_selection.errors import InvalidInput
+
+__all__ = ["FUNCTIONS", "Formula", "coordinate_names", "parse_formula"]
+
+#: Functions of a formula and their number of arguments.
+FUNCTIONS: Mapping[str, int] = {
+    **dict.fromkeys(("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "ln", "sqrt"), 1),
+    **dict.fromkeys(("abs", "sign", "erf", "atan"), 1),
+    **dict.fromkeys(("max", "min"), 2),
+    "where": 3,
+}
+CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e}
+MAX_LENGTH = 2000
+MAX_DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A checked formula; `parse_formula` makes it.
+
+    Attributes:
+        text: The formula as it was written.
+        variables: Names that it may use.
+        names: Names that it does use.
+    """
+
+    text: str
+    variables: frozenset[str]
+    names: frozenset[str]
+    _tree: ast.expr = field(repr=False, compare=False)
+
+    def evaluate(self, **values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the formula's values, an array of its own with the common shape of all given values.
+
+        Args:
+            **values: A number or an array for each variable used; declared variables that it does not use may be
+                given too and take part in the broadcast.
+
+        Raises:
+            InvalidInput: A value is missing, or its name is not declared.
+
+        Note:
+            Division by zero, logarithms of negative numbers and overflow give `inf` or `nan`, as in NumPy, so that
+            `where` may guard them; whoever needs finite values checks for them.
+        """
+        self._match(values)
+        arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+        with np.errstate(all="ignore"):
+            result = _apply(self._tree, _numpy_table(), arrays)
+        return np.array(np.broadcast_to(result, np.broadcast_shapes(*(a.shape for a in arrays.values()))), dtype=float)
+
+    def ufl(self, **values: Any) -> Any:
+        """Return the formula as a UFL expression of the given UFL expressions or numbers.
+
+        Raises:
+            InvalidInput: A value is missing, its name is not declared, or a constant part (`1/0`, `sqrt(-1)`) is not
+                a finite real number.
+        """
+        import ufl
+
+        self._match(values)
+        try:
+            expressions = {name: ufl.as_ufl(value) for name, value in values.items()}
+            return ufl.as_ufl(_apply(self._tree, _ufl_table(), expressions))
+        except (ValueError, ZeroDivisionError, OverflowError) as error:
+            raise InvalidInput(f"a constant part of {self.text!r} is not a finite real number: {error}") from error
+
+    def _match(self, values: Mapping[str, object]) -> None:
+        if missing := sorted(self.names - values.keys()):
+            raise InvalidInput(f"{self.text!r} needs a value for {', '.join(missing)}")
+        if unknown := sorted(values.keys() - self.variables):
+            raise InvalidInput(f"{', '.join(unknown)} given to {self.text!r}, a formula in {_listed(self.variables)}")
+
+
+def parse_formula(text: str, variables: Collection[str]) -> Formula:
+    """Return the formula in `text`, a function of `variables`.
+
+    Args:
+        text: At most 2000 characters, nested at most 100 levels deep (a sum of n terms has n levels).
+        variables: Names that may occur beside the constants and functions; they hide a constant of the same name.
+
+    Raises:
+        InvalidInput: The text is no formula, or uses a name or a construct that is not allowed; the message gives
+            the column and the nearest valid name.
+    """
+    if len(text) > MAX_LENGTH:
+        raise InvalidInput(f"a formula has at most {MAX_LENGTH} characters, this one {len(text)}")
+    source = " ".join(text.splitlines()) if text.strip() else ""
+    if not source:
+        raise InvalidInput("the formula is empty; write 0 for zero")
+    if (place := source.find("#")) >= 0:  # Python's reader would drop the rest of the text
+        raise InvalidInput(f"'#' at column {place + 1} is not allowed in a formula")
+    indent = len(source) - len(source.lstrip())
+    try:
+        tree = ast.parse(source.lstrip(), mode="eval").body
+    except SyntaxError as error:
+        place = indent + (error.offset or 1)
+        raise InvalidInput(f"not a formula, at column {place} of {_short(text)}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InvalidInput(f"not a formula, {_short(text)}: {error or 'nested too deeply'}") from error
+    checker = _Checker(source, indent, frozenset(variables))
+    checker.check(tree)
+    return Formula(text, checker.variables, frozenset(checker.names), tree)
+
+
+def coordinate_names(letter: str, dimension: int) -> tuple[str, ...]:
+    """Return the names of a point's coordinates in a formula: `y0, y1, …`, and in one dimension also `y`."""
+    names = tuple(f"{letter}{axis}" for axis in range(dimension))
+    return (letter, *names) if dimension == 1 else names
+
+
+# --- checking ---------------------------------------------------------------------------------------------------
+
+_DESCRIPTIONS: Mapping[type[ast.AST], str] = {
+    ast.Attribute: "attribute access (a dot after a name)",
+    ast.Subscript: "an index in brackets",
+    ast.Lambda: "lambda",
+    ast.BoolOp: "'and'/'or' (nest where, or chain comparisons: 0 < y < 1)",
+    ast.IfExp: "if/else (use where(condition, a, b))",
+    ast.Compare: "a comparison outside the first argument of where(condition, a, b)",
+    ast.NamedExpr: "an assignment",
+    ast.Tuple: "a comma outside a function's arguments",
+}
+_OPERATORS: Mapping[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "truediv",
+    ast.Pow: "pow",
+}
+_COMPARISONS: Mapping[type[ast.cmpop], str] = {
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.Eq: "eq",
+    ast.NotEq: "ne",
+}
+
+
+class _Checker:
+    """Walks a tree once, refuses what is not allowed and collects the variables used."""
+
+    def __init__(self, source: str, indent: int, variables: frozenset[str]) -> None:
+        self.source, self.indent, self.variables = source, indent, variables
+        self.names: set[str] = set()
+
+    def check(self, node: ast.expr, depth: int = 1) -> None:
+        if depth > MAX_DEPTH:
+            self.refuse(node, f"the formula is nested deeper than {MAX_DEPTH} levels")
+        match node:
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                self.check_number(node, value)
+            case ast.Name(id=name):
+                self.check_name(node, name)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+                self.check(operand, depth + 1)
+            case ast.BinOp(left=left, op=operation, right=right):
+                if type(operation) not in _OPERATORS:
+                    hint = "; a power is written **" if isinstance(operation, ast.BitXor) else ""
+                    self.refuse(node, f"only + - * / ** are allowed between two terms{hint}")
+                self.check(left, depth + 1)
+                self.check(right, depth + 1)
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
+                self.check_call(node, name, args, depth)
+            case _:
+                what = _DESCRIPTIONS.get(type(node), type(node).__name__.lower())
+                self.refuse(node, f"{what} is not allowed in a formula")
+
+    def check_number(self, node: ast.expr, value: float) -> None:
+        try:
+            finite = math.isfinite(float(value))
+        except OverflowError:
+            finite = False
+        if not finite:
+            self.refuse(node, "the number is too large")
+
+    def check_name(self, node: ast.expr, name: str) -> None:
+        if name in self.variables:
+            self.names.add(name)
+        elif name in FUNCTIONS:
+            self.refuse(node, f"{name!r} is a function and needs arguments: {name}(…)")
+        elif name not in CONSTANTS:
+            valid = [*sorted(self.variables), *CONSTANTS, *FUNCTIONS]
+            self.refuse(node, f"unknown name {name!r}", _suggestion(name, valid, "variables", self.variables))
+
+    def check_call(self, node: ast.expr, name: str, args: list[ast.expr], depth: int) -> None:
+        if name not in FUNCTIONS:
+            self.refuse(node, f"unknown function {name!r}", _suggestion(name, FUNCTIONS, "functions", FUNCTIONS))
+        if len(args) != (count := FUNCTIONS[name]):
+            self.refuse(node, f"{name} takes {count} argument{'s' * (count > 1)}, not {len(args)}")
+        if name == "where":
+            condition, *args = args
+            if not isinstance(condition, ast.Compare):
+                self.refuse(condition, "the first argument of where must be a comparison such as y < 0.5")
+            if any(type(op) not in _COMPARISONS for op in condition.ops):
+                self.refuse(condition, "only < <= > >= == != compare two terms")
+            args = [condition.left, *condition.comparators, *args]
+        for arg in args:
+            self.check(arg, depth + 1)
+
+    def refuse(self, node: ast.expr, what: str, hint: str = "") -> NoReturn:
+        before = self.source.lstrip().encode()[: node.col_offset].decode()
+        raise InvalidInput(f"{what} at column {self.indent + len(before) + 1} of {_short(self.source)}{hint}")
+
+
+def _suggestion(name: str, valid: Collection[str], kind: str, listed: Collection[str]) -> str:
+    if near := get_close_matches(name, valid, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; {kind}: {_listed(listed)}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "no variables"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+# --- evaluating -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What the operators, comparisons and functions of a formula mean for one kind of value."""
+
+    number: Callable[[float], Any]
+    functions: Mapping[str, Callable[..., Any]]
+    both: Callable[[Any, Any], Any]
+
+
+def _apply(node: ast.expr, table: _Table, values: Mapping[str, Any]) -> Any:
+    """Return the value of a checked tree."""
+
+    def visit(child: ast.expr) -> Any:
+        return _apply(child, table, values)
+
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return table.number(float(number))
+        case ast.Name(id=name):
+            return values[name] if name in values else table.number(CONSTANTS[name])
+        case ast.UnaryOp(op=operation, operand=operand):
+            return -visit(operand) if isinstance(operation, ast.USub) else visit(operand)
+        case ast.BinOp(left=left, op=operation, right=right):
+            return table.functions[_OPERATORS[type(operation)]](visit(left), visit(right))
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            terms = [visit(term) for term in (left, *comparators)]
+            pairs = zip(ops, terms, terms[1:], strict=False)
+            first, *more = [table.functions[_COMPARISONS[type(op)]](a, b) for op, a, b in pairs]
+            for condition in more:
+                first = table.both(first, condition)
+            return first
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return table.functions[name](*(visit(arg) for arg in args))
+    raise AssertionError(f"unchecked {type(node).__name__}")
+
+
+def _numpy_table() -> _Table:
+    from scipy.special import erf
+
+    functions: dict[str, Callable[..., Any]] = {
+        name: getattr(np, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "sign")
+    }
+    functions |= {name: getattr(operator, name) for name in (*_OPERATORS.values(), *_COMPARISONS.values())}
+    functions |= {"ln": np.log, "abs": np.abs, "erf": erf, "atan": np.arctan, "max": np.maximum, "min": np.minimum}
+    return _Table(np.float64, functions | {"where": np.where}, np.logical_and)
+
+
+def _ufl_table() -> _Table:
+    import ufl
+
+    def real(function: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*args: Any) -> Any:
+            value = ufl.as_ufl(function(*args))
+            if isinstance(value, ufl.constantvalue.ComplexValue):
+                raise ValueError("it is complex")
+            if isinstance(value, ufl.constantvalue.FloatValue) and not math.isfinite(float(value)):
+                raise ValueError("it overflows")
+            return value
+
+        return checked
+
+    def power(base: Any, exponent: Any) -> Any:
+        if isinstance(exponent, ufl.constantvalue.FloatValue) and not isinstance(base, ufl.constantvalue.ConstantValue):
+            value = float(exponent)
+            if value.is_integer() and abs(value) <= 16:  # an integer tells UFL the polynomial degree
+                return base ** int(value)
+        return base**exponent
+
+    functions: dict[str, Callable[..., Any]] = {
+        name: real(getattr(ufl, name))
+        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "ln", "sqrt", "sign", "erf", "atan")
+    }
+    functions |= {name: real(getattr(operator, name)) for name in _OPERATORS.values()}
+    functions |= {name: getattr(ufl, name) for name in _COMPARISONS.values()}
+    functions |= {"log": functions["ln"], "abs": abs, "max": ufl.max_value, "min": ufl.min_value}
+    return _Table(ufl.as_ufl, functions | {"pow": real(power), "where": ufl.conditional}, ufl.And)

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""Kernels w(t, y, z) of the integral operator (K f)(t, y) = ∫_Y w(t, y, z) f(t, z) dz."""
+
+from fem_selection.kernels.base import Kernel
+from fem_selection.kernels.dense import DenseKernel
+
+__all__ = ["DenseKernel", "Kernel"]

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""`DenseKernel`: w(t, ·, ·) ∈ V_h ⊗ V_h, one dense matrix of nodal values W_ik = w(y_i, y_k) per control interval.
+
+    (K f)(y) = Σ_i φ_i(y) Σ_k (W M)_ik F_k
+
+The rows of W live on the rank that owns their node, as a PETSc `MATDENSE`; so do those of the operator A = W M, made
+once whenever W changes, with which every layer is one matrix product. On several ranks of a space communicator the
+states are gathered (one Allgather a product) and transposed products reduced (one Reduce-scatter). Storage is
+2 N² / ranks numbers per interval: for widths beyond some 10⁴ choose a kernel of lower rank.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from petsc4py import PETSc
+
+from fem_selection.coefficients import KernelSource, kernel_values
+from fem_selection.blas import add_product
+from fem_selection.depth import DepthGrid
+from fem_selection.numbering import hashed_normal
+from fem_selection.spaces import StateSpace
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = ["DenseKernel"]
+
+
+class DenseKernel:
+    """A kernel of full rank, time-dependent (several intervals) or constant in depth (one).
+
+    Args:
+        space: The state space V_h.
+        num_intervals: Number of control intervals.
+
+    Note:
+        Arrays of parameters have this rank's rows of all intervals: shape (num_intervals, N, num_local) in C order,
+        flattened, so that `weights[c]` is an (num_local, N) matrix in Fortran order, PETSc's layout.
+    """
+
+    def __init__(self, space: StateSpace, num_intervals: int) -> None:
+        self.space, self.num_intervals = space, num_intervals
+        self._shape = (num_intervals, space.num_nodes, space.num_local)
+        self.num_parameters = int(np.prod(self._shape))
+        self.num_global_parameters = num_intervals * space.num_nodes**2
+        self._weights = np.zeros(self._shape)
+        self._operator = np.zeros(self._shape)
+        self._mass = space.mass_columns
+        self._row_slices = [slice(int(a), int(b)) for a, b in zip(space.offsets[:-1], space.offsets[1:], strict=True)]
+
+    @classmethod
+    def interpolate(cls, space: StateSpace, source: KernelSource, grid: DepthGrid) -> DenseKernel:
+        """The kernel with the nodal values of a source (see `fem_selection.coefficients`) at the grid's sample times."""
+        kernel = cls(space, grid.intervals)
+        values = [kernel_values(space, source, float(t)).T for t in grid.sample_times]
+        kernel.assign(np.stack(values).ravel())
+        return kernel
+
+    @classmethod
+    def random(cls, space: StateSpace, num_intervals: int, scale: float, seed: int) -> DenseKernel:
+        """Independent normal entries of the operator A of standard deviation scale / √N, the same on any partition."""
+        kernel = cls(space, num_intervals)
+        draws = hashed_normal(seed, kernel.canonical_indices()).reshape(kernel._shape)
+        weights = np.concatenate(space.comm.allgather(space.weights))
+        kernel.assign((scale / np.sqrt(space.num_nodes) * draws / weights[None, :, None]).ravel())
+        return kernel
+
+    @property
+    def weights(self) -> list[Block]:
+        """The matrices W, one (num_local, N) view per interval; change them by `assign`."""
+        return [w.T for w in self._weights]
+
+    def matrix(self, interval: int) -> PETSc.Mat:
+        """W of an interval as a PETSc `MATDENSE` on the same memory, rows over the space communicator.
+
+        The caller destroys it; after writing into it, `assign(parameters())` renews the operator.
+        """
+        size = (self.space.num_local, self.space.num_nodes)
+        return PETSc.Mat().createDense((size, size), array=self._weights[interval].reshape(-1), comm=self.space.comm)
+
+    def assign(self, parameters: Floats) -> None:
+        """Set W of all intervals and renew A = W M."""
+        self._weights[...] = parameters.reshape(self._shape)
+        self._times_mass(self._weights, out=self._operator)
+
+    def parameters(self) -> Floats:
+        """W of all intervals, flattened; a copy."""
+        return self._weights.ravel().copy()
+
+    def canonical_indices(self) -> Integers:
+        """(interval, column, row) in the canonical numbering of the nodes, as one number."""
+        n = self.space.num_nodes
+        interval = np.arange(self.num_intervals)[:, None, None]
+        column, row = self.space.canonical_global[None, :, None], self.space.canonical[None, None, :]
+        return ((interval * n + column) * n + row).ravel()
+
+    def apply(self, interval: int, block: Block, out: Block) -> None:
+        """`out` = A F."""
+        operator = self._operator[interval].T
+        for number, (rows, part) in enumerate(self._gathered(block)):
+            add_product(1.0, operator[:, rows], part, out, keep=number > 0)
+
+    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+        """`out` += scale · Aᵀ Q."""
+        operator = self._operator[interval].T
+        if self.space.comm.size == 1:
+            add_product(scale, operator, dual, out, transpose_a=True)
+            return
+        samples = dual.shape[1]
+        parts = np.empty(self.space.num_nodes * samples)
+        for rows in self._row_slices:
+            part = _block_of(parts, rows, samples)
+            add_product(scale, operator[:, rows], dual, part, transpose_a=True, keep=False)
+        received = np.empty((self.space.num_local, samples), order="F")
+        self.space.comm.Reduce_scatter(parts, received.reshape(-1, order="F"), [n * samples for n in self.space.counts])
+        out += received
+
+    def create_pullback(self) -> Floats:
+        """Zeros of shape (num_intervals, N, num_local): the dual of A."""
+        return np.zeros(self._shape)
+
+    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """`out[interval]` += scale · (Q Fᵀ)ᵀ, the dual of A."""
+        target = out[interval].T
+        for rows, part in self._gathered(block):
+            add_product(scale, dual, part, target[:, rows], transpose_b=True)
+
+    def parameter_dual(self, pullback: Floats) -> Floats:
+        """The dual of W from that of A = W M: a multiplication by M from the right."""
+        return self._times_mass(pullback, out=np.empty(self._shape)).ravel()
+
+    def apply_mass(self, parameters: Floats) -> Floats:
+        """M W M of every interval."""
+        right = self._times_mass(parameters.reshape(self._shape), out=np.empty(self._shape))
+        return self._from_left(self.space.apply_mass, right)
+
+    def riesz(self, dual: Floats) -> Floats:
+        """M⁻¹ D M⁻¹ of every interval."""
+        left = self._from_left(self.space.riesz, dual.reshape(self._shape)).reshape(self._shape)
+        if self.space.is_collocated:
+            return (left / self._mass[None, :, None]).ravel()
+        flat = left.transpose(1, 0, 2).reshape(self.space.num_nodes, -1)
+        solved = self._mass_factor().solve(np.asfortranarray(flat))
+        return solved.reshape(self._shape[1], self._shape[0], self._shape[2]).transpose(1, 0, 2).ravel()
+
+    def lumped_mass(self) -> Floats:
+        """m_i m_k, the product of the nodal weights."""
+        weights = np.concatenate(self.space.comm.allgather(self.space.weights))
+        return np.broadcast_to(weights[None, :, None] * self.space.weights[None, None, :], self._shape).ravel()
+
+    def _times_mass(self, weights: Floats, out: Floats) -> Floats:
+        """W M for all intervals; the second axis of the arrays is W's column."""
+        if self.space.is_collocated:
+            return np.multiply(weights, self._mass[None, :, None], out=out)
+        for w, result in zip(weights, out, strict=True):
+            result[...] = self._mass.T @ w
+        return out
+
+    def _from_left(self, operator: object, arrays: Floats) -> Floats:
+        """Apply an operator on blocks to every column of every matrix."""
+        blocks = np.asfortranarray(arrays.reshape(-1, self.space.num_local).T)
+        return np.ascontiguousarray(operator(blocks).T).ravel()  # type: ignore[operator]
+
+    def _gathered(self, block: Block) -> list[tuple[slice, Block]]:
+        """The rows of a block from every rank of the space communicator, with their global numbers."""
+        if self.space.comm.size == 1:
+            return [(slice(0, self.space.num_nodes), block)]
+        samples = block.shape[1]
+        everything = np.empty(self.space.num_nodes * samples)
+        self.space.comm.Allgatherv(
+            np.asfortranarray(block).reshape(-1, order="F"), [everything, [n * samples for n in self.space.counts]]
+        )
+        return [(rows, _block_of(everything, rows, samples)) for rows in self._row_slices]
+
+    def _mass_factor(self) -> object:
+        if not hasattr(self, "_factor"):
+            from scipy.sparse.linalg import splu
+
+            self._factor = splu(self._mass.tocsc())
+        return self._factor
+
+
+def _block_of(buffer: Floats, rows: slice, samples: int) -> Block:
+    """The block of a rank's rows in a buffer that holds one rank's block after the other."""
+    part = buffer[rows.start * samples : rows.stop * samples]
+    return part.reshape((rows.stop - rows.start, samples), order="F")

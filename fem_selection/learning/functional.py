@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""`Functional`: the reduced objective of the learning problem and its exact derivative.
+
+    J(x) = μ/J Σ_j Φ(f_j(T)) + R(x),    f_j the discrete states under the controls x = (w, b, c, μ)
+
+Samples go through in blocks that stay in cache: forward with a tape, costates backward, derivatives added up.  Memory
+is one block's trajectory whatever J.  Members of the ensemble take contiguous shares of the samples; one sum over
+them per evaluation.  `derivative` is the dual, `gradient` its Riesz representative in L².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from fem_selection.adjoint.backward import sweep_back
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.learning.controls import ControlSpace
+from fem_selection.objectives.regularizers import Regularization
+from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Functional", "SweepCounts"]
+
+
+@dataclass
+class SweepCounts:
+    """Sweeps of all samples through all layers: forward and adjoint; a mini-batch counts for its share."""
+
+    forward: float = 0.0
+    adjoint: float = 0.0
+
+
+class Functional:
+    """The reduced objective J(x).
+
+    Args:
+        controls: The control space.
+        stepper: The dynamics; their kernel and bias are overwritten by the controls.
+        cost: The terminal cost; its readout is overwritten.
+        initial: Initial states of this member's samples, shape (num_local, J_member).
+        targets: Their targets: (C, J_member) of outputs, or (num_local, J_member) of target functions.
+        num_samples: J over all members.
+        regularization: R.
+        weight: μ, the factor of the data term.
+        block: Samples per block.
+
+    Note:
+        All evaluations are collective over the world.  Methods on arrays take and return shards (see `ControlSpace`).
+    """
+
+    def __init__(
+        self,
+        controls: ControlSpace,
+        stepper: Stepper,
+        cost: TerminalCost,
+        initial: Block,
+        targets: Block,
+        num_samples: int,
+        regularization: Regularization,
+        weight: float = 1.0,
+        block: int = 128,
+    ) -> None:
+        if initial.shape[1] != targets.shape[1]:
+            raise InvalidInput(f"{initial.shape[1]} initial states but {targets.shape[1]} targets")
+        self.controls, self.stepper, self.cost = controls, stepper, cost
+        self.initial, self.targets = np.asfortranarray(initial), np.asfortranarray(targets)
+        self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
+        self.counts = SweepCounts()
+        self._pullback = stepper.kernel.create_pullback() if "kernel" in controls.parts else None
+        self._bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
+        self._local = np.empty(controls.local_size)
+
+    # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
+
+    def value(self, x: PETSc.Vec) -> float:
+        """J(x), by forward sweeps alone."""
+        self.set_controls(x.array_r)
+        regular, _ = self.controls.regularize(self.regularization, self._local)
+        data = self.weight / self.num_samples * self._over_blocks(self._forward_block)
+        return self._total(data, regular)
+
+    def derivative(self, x: PETSc.Vec) -> PETSc.Vec:
+        """J'(x), a dual: ⟨J'(x), h⟩ is the Euclidean product of the vectors."""
+        return self.controls.create_vector(self.evaluate(x.array_r)[1])
+
+    def gradient(self, x: PETSc.Vec) -> PETSc.Vec:
+        """The Riesz representative of J'(x) in the L² inner product of the controls."""
+        local = self.controls.riesz(self.controls.gather(self.evaluate(x.array_r)[1]))
+        return self.controls.create_vector(local[self.controls.shard])
+
+    # ── on shards ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def evaluate(self, shard: Floats) -> tuple[float, Floats]:
+        """J(x) and the shard of the dual J'(x).
+
+        Raises:
+            NonFinite: on all ranks alike, with the layer where a state first was not finite.
+        """
+        self.set_controls(shard)
+        data, regular, dual = self._sweep(self.initial, self.targets, self.weight / self.num_samples)
+        self.counts.forward += 1
+        self.counts.adjoint += 1
+        value = self._total(data, regular)
+        if not np.isfinite(self.controls.ensemble.sum(float(dual @ dual))):
+            raise NonFinite("the gradient")
+        return value, dual
+
+    def evaluate_batch(self, shard: Floats, initial: Block, targets: Block, batch: int) -> tuple[float, Floats]:
+        """This rank's share of the objective on a mini-batch, and the shard of its dual.
+
+        Args:
+            shard: The controls.
+            initial: Initial states of this member's part of the batch, shape (num_local, any).
+            targets: Their targets.
+            batch: Samples of the batch over all members.
+
+        Returns:
+            Numbers whose sum over the world is the objective (not checked for finiteness), and the dual.
+        """
+        self.set_controls(shard)
+        data, regular, dual = self._sweep(initial, targets, self.weight / batch)
+        self.counts.forward += batch / self.num_samples
+        self.counts.adjoint += batch / self.num_samples
+        return self._own(data) + regular, dual
+
+    def set_controls(self, shard: Floats) -> None:
+        """Let dynamics and readout hold these controls."""
+        local = self.controls.ensemble.gather_shards(shard, self._local)
+        parts = self.controls.unpack(local)
+        if "kernel" in parts:
+            self.stepper.kernel.assign(parts["kernel"])
+        if "bias" in parts:
+            self.stepper.bias[...] = parts["bias"]
+        if "readout" in parts and isinstance(self.cost, ReadoutCost):
+            comm = self.controls.space.comm
+            offset = parts["offset"] if comm.size == 1 else comm.bcast(parts["offset"])
+            self.cost.assign(np.asfortranarray(parts["readout"].T), offset.copy())
+
+    def outputs(self, initial: Block) -> Block:
+        """Readout outputs, or final states where there is no readout, under the controls last set, block by block."""
+        rows = self.cost.num_outputs if isinstance(self.cost, ReadoutCost) else initial.shape[0]
+        result = np.empty((rows, initial.shape[1]), order="F")
+        for columns in self._blocks(initial.shape[1]):
+            final, _ = self.stepper.advance_without_tape(initial[:, columns])
+            result[:, columns] = self.cost.outputs(final) if isinstance(self.cost, ReadoutCost) else final
+        return result
+
+    def _sweep(self, initial: Block, targets: Block, scale: float) -> tuple[float, float, Floats]:
+        """Forward and back over all blocks: data term, the shard's share of the regularization, dual shard."""
+        if self._pullback is not None:
+            self._pullback.fill(0.0)
+        if self._bias_dual is not None:
+            self._bias_dual.fill(0.0)
+        self.cost.clear()
+        data = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for columns in self._blocks(initial.shape[1]):
+                block = initial[:, columns]
+                tape = self.stepper.tape(block.shape[1])
+                final = self.stepper.advance(block, tape)
+                value, dual = self.cost.evaluate(final, targets[:, columns], scale)
+                data += value
+                sweep_back(self.stepper, tape, dual, self._pullback, self._bias_dual)
+            regular, regular_dual = self.controls.regularize(self.regularization, self._local)
+            shard = self.controls.ensemble.sum_to_shard(self._pack_dual())
+        shard += regular_dual
+        return data, regular, shard
+
+    def _pack_dual(self) -> Floats:
+        parts: dict[str, Floats] = {}
+        if self._pullback is not None:
+            parts["kernel"] = self.stepper.kernel.parameter_dual(self._pullback)
+        if self._bias_dual is not None:
+            # the bias enters by its nodal values: its dual is complete
+            parts["bias"] = self._bias_dual
+        if isinstance(self.cost, ReadoutCost):
+            parts["readout"] = self.controls.space.apply_mass(self.cost.readout_dual).T
+            parts["offset"] = self.cost.offset_dual
+        return self.controls.pack(parts)
+
+    def _over_blocks(self, function: Callable[[Block, Block], float]) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = sum(function(self.initial[:, c], self.targets[:, c]) for c in self._blocks(self.initial.shape[1]))
+        self.counts.forward += 1
+        return total
+
+    def _forward_block(self, initial: Block, targets: Block) -> float:
+        final, _ = self.stepper.advance_without_tape(initial)
+        return self.cost.value(final, targets)
+
+    def _blocks(self, num_samples: int) -> list[slice]:
+        """Nearly equal blocks of at most `block` samples."""
+        if num_samples == 0:
+            return []
+        count = -(-num_samples // self.block)
+        edges = [num_samples * k // count for k in range(count + 1)]
+        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+    def _own(self, data: float) -> float:
+        """The data term on one rank of each space communicator, zero on the others."""
+        return data if self.controls.space.comm.rank == 0 else 0.0
+
+    def _total(self, data: float, regular: float) -> float:
+        """J from the ranks' contributions; raises if it is not finite."""
+        value = self.controls.ensemble.sum(self._own(data) + regular)
+        if not np.isfinite(value):
+            layer = self.stepper.first_bad_layer(self.initial) if self.initial.shape[1] else None
+            never = self.stepper.grid.layers + 1
+            first = self.controls.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
+            raise NonFinite("the objective", layer=None if first == never else first)
+        return value

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Losses ℓ(o, z) of readout outputs o ∈ R^C, summed over the columns of a block, with derivatives in o.
+
+| loss | ℓ(o, z) | z |
+|---|---|---|
+| softmax | log Σ_k e^{o_k} − ⟨z, o⟩ | one-hot class |
+| logistic | Σ_k log(1 + e^{o_k}) − z_k o_k | 0 or 1 for each output |
+| least_squares | ½ ‖o − z‖² | any vector |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Block
+
+__all__ = ["LOSSES", "Loss", "encode_labels", "find_loss"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A differentiable loss of outputs.
+
+    Attributes:
+        name: Its name in case files.
+        value_and_derivative: Function of outputs and targets, both (C, J), to the sum over the J columns of ℓ and the
+            block of ∂ℓ/∂o.
+    """
+
+    name: str
+    value_and_derivative: Callable[[Block, Block], tuple[float, Block]]
+
+
+def _softmax(outputs: Block, targets: Block) -> tuple[float, Block]:
+    top = outputs.max(axis=0)
+    p = np.exp(outputs - top)
+    total = p.sum(axis=0)
+    value = float(np.sum(np.log(total)) + np.sum(top) - np.vdot(targets, outputs))
+    p /= total
+    p -= targets
+    return value, p
+
+
+def _logistic(outputs: Block, targets: Block) -> tuple[float, Block]:
+    value = float(np.sum(np.logaddexp(0.0, outputs)) - np.vdot(targets, outputs))
+    return value, expit(outputs) - targets
+
+
+def _least_squares(outputs: Block, targets: Block) -> tuple[float, Block]:
+    difference = outputs - targets
+    return 0.5 * float(np.vdot(difference, difference)), difference
+
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (Loss("softmax", _softmax), Loss("logistic", _logistic), Loss("least_squares", _least_squares))
+}
+"""The losses of a readout by name."""
+
+
+def find_loss(name: str) -> Loss:
+    """The loss of that name.
+
+    Raises:
+        InvalidInput: if there is none; the message lists the names.
+    """
+    if name not in LOSSES:
+        raise InvalidInput(f"unknown loss {name!r}; known are {', '.join(LOSSES)}")
+    return LOSSES[name]
+
+
+def encode_labels(labels: np.ndarray, num_classes: int, loss: str) -> Block:
+    """Classes 0 … C − 1 as target columns, shape (C, J): one-hot; one row of 0 and 1 for logistic with two classes."""
+    if loss == "logistic" and num_classes == 2:
+        return np.asfortranarray(labels[None, :].astype(np.float64))
+    return np.asfortranarray((labels[None, :] == np.arange(num_classes)[:, None]).astype(np.float64))

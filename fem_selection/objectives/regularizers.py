@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Regularization of the controls: quadratic, in L² of the controls and in H¹ of their depth.
+
+    ∫₀ᵀ ( α_w/2 ‖w‖² + α_b/2 ‖b‖² + β_w/2 ‖∂_t w‖² + β_b/2 ‖∂_t b‖² ) dt + α_c/2 (‖c‖² + |μ|²)
+
+Controls are piecewise constant in depth with intervals of length Δ; ∂_t is their difference quotient, so that the
+H¹ term reads β/2 Σ_c ‖w_{c+1} − w_c‖² / Δ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Floats
+
+__all__ = ["Regularization", "depth_laplacian"]
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """Weights of the regularization.
+
+    Attributes:
+        kernel: α_w.
+        bias: α_b.
+        readout: α_c.
+        kernel_depth: β_w.
+        bias_depth: β_b.
+    """
+
+    kernel: float = 0.0
+    bias: float = 0.0
+    readout: float = 0.0
+    kernel_depth: float = 0.0
+    bias_depth: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value >= 0.0:
+                raise InvalidInput(f"regularization.{name} = {value} must not be negative")
+
+    @property
+    def has_depth_term(self) -> bool:
+        """Whether an H¹ term in depth is present."""
+        return self.kernel_depth > 0 or self.bias_depth > 0
+
+
+def depth_laplacian(controls: Floats, length: float) -> Floats:
+    """DᵀD x for the difference quotient D in depth.
+
+    Args:
+        controls: Shape (intervals, …).
+        length: Length Δ of an interval.
+
+    Returns:
+        y with ⟨x, y⟩ = Σ_c |x_{c+1} − x_c|² / Δ², shape of `controls`.
+    """
+    result = np.zeros_like(controls)
+    difference = np.diff(controls, axis=0) / length**2
+    result[:-1] -= difference
+    result[1:] += difference
+    return result

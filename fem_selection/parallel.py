@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Two axes of parallelism: nodes over a *space* communicator, samples over a *sample* communicator.
+
+The world of `size` ranks is seen as a grid of `size / space` members of `space` ranks each.  The ranks of one member
+share a mesh (rows of kernels and states are divided among them); equal ranks of all members share the samples.
+
+    world rank r  =  member · space + space rank
+
+With `space = 1`, the default and the best for small meshes, every rank has the whole mesh and a share of the samples.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from mpi4py import MPI
+from threadpoolctl import threadpool_limits
+
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Floats
+
+__all__ = ["Ensemble", "share"]
+
+
+def share(total: int, parts: int, part: int) -> slice:
+    """The part-th of `parts` contiguous, nearly equal slices of range(total); earlier parts are the longer ones."""
+    base, extra = divmod(total, parts)
+    start = part * base + min(part, extra)
+    return slice(start, start + base + (part < extra))
+
+
+class Ensemble:
+    """Communicators of the space × sample split.
+
+    Constructing one limits the linear algebra of this process to one thread: ranks are the unit of parallelism, and
+    several threads on every rank are many times slower than one.
+
+    Args:
+        comm: The communicator to split; it is duplicated, so messages never mix with the caller's.
+        space: Ranks per member; must divide the size of `comm`.
+
+    Raises:
+        InvalidInput: if `space` does not divide the number of ranks.
+
+    Note:
+        Collective.
+    """
+
+    def __init__(self, comm: MPI.Intracomm | None = None, space: int = 1) -> None:
+        world = comm if comm is not None else MPI.COMM_WORLD
+        if space < 1 or world.size % space != 0:
+            raise InvalidInput(
+                f"parallel.space = {space} does not divide the number of ranks, {world.size}; "
+                f"valid values are {', '.join(str(s) for s in range(1, world.size + 1) if world.size % s == 0)}"
+            )
+        threadpool_limits(limits=1)
+        self.world = world.Dup()
+        self.space_comm = self.world.Split(color=self.world.rank // space, key=self.world.rank)
+        self.sample_comm = self.world.Split(color=self.world.rank % space, key=self.world.rank)
+
+    @property
+    def num_members(self) -> int:
+        """Number of members, that is, of shares of the samples."""
+        return self.sample_comm.size
+
+    @property
+    def member(self) -> int:
+        """This rank's member."""
+        return self.sample_comm.rank
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is rank 0 of the world, the one that writes files and draws the bar."""
+        return self.world.rank == 0
+
+    def samples(self, total: int) -> slice:
+        """This member's contiguous share of `total` samples."""
+        return share(total, self.num_members, self.member)
+
+    def sum(self, value: float) -> float:
+        """The sum of a number over the world (collective)."""
+        return float(self.world.allreduce(value))
+
+    def sum_over_samples(self, array: Floats) -> Floats:
+        """Sum an array over the members, in place (collective); returns the same array."""
+        if self.num_members > 1:
+            self.sample_comm.Allreduce(MPI.IN_PLACE, array)
+        return array
+
+    def shard(self, total: int) -> slice:
+        """This member's contiguous share of an array of `total` numbers that all members hold."""
+        return share(total, self.num_members, self.member)
+
+    def gather_shards(self, shard: Floats, out: Floats) -> Floats:
+        """Put the members' shards together: `out`, of the whole length, is filled on every member (collective)."""
+        if self.num_members == 1:
+            out[:] = shard
+        else:
+            self.sample_comm.Allgatherv(shard, [out, self._counts(out.size)])
+        return out
+
+    def sum_to_shard(self, array: Floats) -> Floats:
+        """The sum over the members of equally long arrays, each member receiving its own shard (collective).
+
+        The members' parts are added in the order of the members, so that the result does not depend on timing.
+        """
+        if self.num_members == 1:
+            return array
+        counts = self._counts(array.size)
+        own = counts[self.member]
+        parts = np.empty((self.num_members, own))
+        self.sample_comm.Alltoallv([array, counts], [parts, [own] * self.num_members])
+        return np.sum(parts, axis=0, out=parts[0])
+
+    def _counts(self, total: int) -> list[int]:
+        if total not in self._count_cache:
+            slices = [share(total, self.num_members, k) for k in range(self.num_members)]
+            self._count_cache[total] = [s.stop - s.start for s in slices]
+        return self._count_cache[total]
+
+    @cached_property
+    def _count_cache(self) -> dict[int, list[int]]:
+        return {}
+
+    def any(self, flag: bool | int) -> int:
+        """The largest of the ranks' flags (collective): a decision that every rank takes alike."""
+        return int(self.world.allreduce(int(flag), op=MPI.MAX))

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""Figures from plain NumPy arrays: each function returns a `matplotlib.figure.Figure` and shows nothing.
+
+`save` writes one.  For fields on their meshes, at full resolution, use ParaView files instead (`fem_selection.io`).
+"""
+
+from __future__ import annotations
+
+from fem_selection.plots.confusion import plot_confusion
+from fem_selection.plots.convergence import plot_convergence
+from fem_selection.plots.kernels import plot_controls
+from fem_selection.plots.states import plot_states
+from fem_selection.plots.style import save
+
+__all__ = ["plot_confusion", "plot_controls", "plot_convergence", "plot_states", "save"]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""One function of y in a two-dimensional picture, from its values at the nodes.
+
+Nodes that form a tensor grid (also a graded one, as Gauss-Lobatto-Legendre nodes do) are shaded bilinearly on that
+grid, others linearly on their Delaunay triangles, which fill holes and bays of a domain.  In three dimensions the
+picture is of the plane through the middle.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection
+from matplotlib.colors import Colormap, Normalize
+from scipy.interpolate import LinearNDInterpolator
+from scipy.spatial import Delaunay, QhullError
+
+from fem_selection.errors import InvalidInput
+
+__all__ = ["aspect_ratio", "check_coordinates", "draw_field", "sort_nodes", "take_slice", "tensor_grid"]
+
+
+def check_coordinates(coordinates: np.ndarray, num_nodes: int) -> np.ndarray:
+    """Return the coordinates, shape (N, d), of N = `num_nodes` nodes; an (N,) array counts as d = 1.
+
+    Raises:
+        InvalidInput: Another number of nodes, or a dimension that cannot be drawn.
+    """
+    given = np.asarray(coordinates, dtype=float)
+    points = given[:, None] if given.ndim == 1 else given
+    if points.ndim != 2 or points.shape[0] != num_nodes or points.shape[1] not in (1, 2, 3):
+        raise InvalidInput(f"coordinates of shape {given.shape}, expected ({num_nodes}, d) with d = 1, 2 or 3")
+    return points
+
+
+def _rounded(coordinates: np.ndarray) -> np.ndarray:
+    """Coordinates as integers in units of 1e-9 of the domain's extent, so that equal ones compare equal."""
+    if coordinates.shape[0] == 0:
+        return np.zeros(coordinates.shape, dtype=np.int64)
+    origin = coordinates.min(axis=0)
+    extent = float((coordinates.max(axis=0) - origin).max()) or 1.0
+    return np.rint((coordinates - origin) / (1e-9 * extent)).astype(np.int64)
+
+
+def sort_nodes(coordinates: np.ndarray) -> np.ndarray:
+    """Return the order of the nodes by first coordinate, then second, then third, shape (N,)."""
+    return np.lexsort(_rounded(coordinates).T[::-1])
+
+
+def tensor_grid(coordinates: np.ndarray) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """Detect nodes in the plane that are all pairs of some abscissae and some ordinates.
+
+    Args:
+        coordinates: Nodes in any order, shape (N, 2).
+
+    Returns:
+        Order of the nodes and shape (n₁, n₂) such that `coordinates[order].reshape(n₁, n₂, 2)` is the grid; None if
+        the nodes form no grid of at least two by two.
+    """
+    rounded = _rounded(coordinates)
+    first, second = np.unique(rounded[:, 0]), np.unique(rounded[:, 1])
+    if first.size < 2 or second.size < 2 or first.size * second.size != rounded.shape[0]:
+        return None
+    if np.unique(rounded, axis=0).shape[0] != rounded.shape[0]:
+        return None
+    return sort_nodes(coordinates), (first.size, second.size)
+
+
+def take_slice(coordinates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Restrict fields to the plane y₃ = const through the middle of a three-dimensional domain.
+
+    If the mesh has a plane of nodes there, the values are those at its nodes; else they are interpolated, linearly on
+    the Delaunay tetrahedra, to a grid in that plane.
+
+    Args:
+        coordinates: Nodes, shape (N, 3).
+        values: Fields at the nodes, shape (N, M).
+
+    Returns:
+        Points in the plane, shape (K, 2), the fields there, shape (K, M), and y₃.
+    """
+    height = coordinates[:, 2]
+    if height.size == 0:
+        return coordinates[:, :2], values, 0.0
+    middle = 0.5 * float(height.min() + height.max())
+    level = float(height[np.argmin(np.abs(height - middle))])
+    plane = np.flatnonzero(np.abs(height - level) <= 1e-9 * float(np.ptp(height)))
+    if plane.size >= max(4, 0.25 * height.size ** (2 / 3)):
+        return coordinates[plane, :2], values[plane], level
+    sides = [np.linspace(coordinates[:, axis].min(), coordinates[:, axis].max(), 65) for axis in (0, 1)]
+    points = np.stack(np.meshgrid(*sides, [middle], indexing="ij"), axis=-1).reshape(-1, 3)
+    try:
+        tetrahedra = Delaunay(coordinates)
+    except (QhullError, ValueError):  # too few nodes, or all on one plane: look at them from above
+        return coordinates[:, :2], values, middle
+    inside = points[tetrahedra.find_simplex(points) >= 0]
+    return inside[:, :2], LinearNDInterpolator(tetrahedra, values)(inside), middle
+
+
+def aspect_ratio(coordinates: np.ndarray) -> float:
+    """Height by width of a picture of the domain, kept between 1/3 and 3."""
+    if coordinates.shape[0] == 0:
+        return 1.0
+    width, height = (np.ptp(coordinates[:, axis]) for axis in (0, 1))
+    return float(np.clip(height / width, 1 / 3, 3)) if width > 0 and height > 0 else 1.0
+
+
+def draw_field(
+    axes: Axes, coordinates: np.ndarray, values: np.ndarray, scale: tuple[Colormap, Normalize]
+) -> Collection:
+    """Draw nodal values over a plane domain.
+
+    Args:
+        axes: Where.
+        coordinates: Nodes, shape (N, 2).
+        values: Values at the nodes, shape (N,).
+        scale: Colour map and norm (`colour_scale`).
+
+    Returns:
+        The artist: a mesh on a tensor grid, refined by whole factors to about 64 cells a side; else shaded triangles;
+        else points, where there are no triangles (nodes on a line) or a value is not finite.
+    """
+    colormap, norm = scale
+    axes.set_aspect("equal")
+    axes.margins(0.01)
+    grid = tensor_grid(coordinates)
+    x, y = coordinates.T
+    if grid is not None:
+        order, shape = grid
+        pictures = [array[order].reshape(shape).T for array in (x, y, values)]
+        # interpolated cells with a node that is not finite would vanish in silence; flat cells show which node it is
+        shading: Literal["gouraud", "nearest"] = "gouraud" if np.isfinite(values).all() else "nearest"
+        if shading == "gouraud":
+            pictures = [_refine(_refine(picture).T).T for picture in pictures]
+        return axes.pcolormesh(*pictures, cmap=colormap, norm=norm, shading=shading, rasterized=True)
+    if coordinates.shape[0] >= 3 and np.isfinite(values).all():
+        try:
+            return axes.tripcolor(x, y, values, cmap=colormap, norm=norm, shading="gouraud", rasterized=True)
+        except (RuntimeError, ValueError):  # all nodes on one line: no triangles
+            pass
+    return axes.scatter(x, y, c=values, cmap=colormap, norm=norm, s=9.0, linewidths=0, plotnonfinite=True)
+
+
+def _refine(array: np.ndarray) -> np.ndarray:
+    """Interpolate linearly along the first axis, each interval cut into so many that there are about 64 in all.
+
+    The shading of a mesh cuts its cells into triangles; on a coarse mesh they would be seen.
+    """
+    intervals = array.shape[0] - 1
+    cuts = max(1, round(64 / intervals))
+    position = np.arange(intervals * cuts + 1) / cuts
+    left = np.minimum(position.astype(int), intervals - 1)
+    weight = (position - left)[:, None]
+    return (1 - weight) * array[left] + weight * array[left + 1]

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""How all figures look: colours, sizes, scales, and how one is saved.
+
+Every `plot_…` function is wrapped by `styled`, so that nothing else in the package sets a size or a colour and the
+caller's own matplotlib settings stay as they were.  Figures are `matplotlib.figure.Figure` objects without pyplot:
+no display, no global state, nothing to close.
+
+References:
+    M. Okabe, K. Ito (2008). Color universal design, https://jfly.uni-koeln.de/color/ (the palette).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+
+from fem_selection.errors import InvalidInput
+
+__all__ = [
+    "COLOURS",
+    "WIDTH",
+    "add_colour_bar",
+    "add_side_bar",
+    "colour_scale",
+    "create_axes",
+    "depth_scale",
+    "hide_frame",
+    "save",
+    "styled",
+]
+
+WIDTH = 7.2
+"""Width of a full figure in inches: about the text width of a README or of a two-column page."""
+
+COLOURS = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "ink": "#222222",
+    "muted": "#8A8A8A",
+    "rule": "#E3E3E3",
+}
+"""Okabe and Ito's colours for data; ink, muted and rule for everything else."""
+
+_STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["ink"],
+    "xtick.color": COLOURS["ink"],
+    "ytick.color": COLOURS["ink"],
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "xtick.minor.size": 1.8,
+    "ytick.minor.size": 1.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": True,
+    "axes.formatter.limits": (-3, 4),
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.0,
+    "grid.color": COLOURS["rule"],
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that draws run in the style of this package and leave the caller's settings alone."""
+
+    @wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def create_axes(
+    rows: int, columns: int, width: float, height: float, *, compressed: bool = False, **kwargs: Any
+) -> tuple[Figure, np.ndarray]:
+    """Create a figure with a grid of axes.
+
+    Args:
+        rows: Number of rows; less than one counts as one.
+        columns: Number of columns; less than one counts as one.
+        width: Width in inches.
+        height: Height in inches.
+        compressed: Move axes of fixed aspect (pictures) together.
+        **kwargs: Handed to `Figure.subplots` (`sharex`, `sharey`, `height_ratios`, …).
+
+    Returns:
+        The figure and its axes, shape (rows, columns).
+    """
+    figure = Figure(figsize=(width, height), layout="compressed" if compressed else "constrained")
+    return figure, figure.subplots(max(rows, 1), max(columns, 1), squeeze=False, **kwargs)
+
+
+def colour_scale(values: np.ndarray, *, symmetric: bool = False) -> tuple[Colormap, Normalize]:
+    """Choose the colours for some data: diverging about zero if it has both signs, else from low to high.
+
+    A sign that reaches less than 1 % of the other is an overshoot and does not count.
+
+    Args:
+        values: The data, any shape; what is not finite is left out.
+        symmetric: Diverging about zero whatever the signs.
+
+    Returns:
+        Colour map and norm.
+    """
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if symmetric or min(-low, high) > 0.01 * max(-low, high):
+        bound = max(abs(low), abs(high)) or 1.0
+        return colormaps["RdBu_r"].with_extremes(bad=COLOURS["rule"]), Normalize(-bound, bound)
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # constant: the middle of the scale
+        margin = 0.5 * max(abs(low), abs(high)) or 0.5
+        low, high = low - margin, high + margin
+    return colormaps["viridis"].with_extremes(bad=COLOURS["rule"]), Normalize(low, high)
+
+
+def depth_scale(times: np.ndarray) -> tuple[Colormap, Normalize]:
+    """Choose the colours for lines at several depths; the pale end, invisible on white, is cut off."""
+    colours = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.88, 256)), name="depth")
+    finite = times[np.isfinite(times)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return colours, Normalize(low, high if high > low else low + 1.0)
+
+
+def add_colour_bar(
+    figure: Figure, axes: np.ndarray, scale: tuple[Colormap, Normalize], label: str, aspect: float = 22.0
+) -> Colorbar:
+    """Put one colour bar to the right of a group of axes that share a scale."""
+    colormap, norm = scale
+    bar = figure.colorbar(
+        ScalarMappable(norm, colormap), ax=list(np.ravel(axes)), label=label, pad=0.015, aspect=aspect, fraction=0.05
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2.0)
+    return bar
+
+
+def add_side_bar(axes: Axes, scale: tuple[Colormap, Normalize], label: str) -> Colorbar:
+    """Put a colour bar against the right edge of one axes, as high as it is and taking no room from it."""
+    colormap, norm = scale
+    bar = axes.figure.colorbar(ScalarMappable(norm, colormap), cax=axes.inset_axes((1.06, 0.0, 0.05, 1.0)), label=label)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2.0)
+    return bar
+
+
+def hide_frame(axes: Axes) -> None:
+    """Remove ticks and spines of a picture, keeping its labels."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> Path:
+    """Write a figure: first under another name in the same folder, then renamed, so that no half file is ever seen.
+
+    Args:
+        figure: What to write.
+        path: Where; the suffix names the format, PNG if there is none.
+        dpi: Pixels per inch (1080 pixels across at the usual width).
+
+    Returns:
+        The path written.
+
+    Raises:
+        InvalidInput: matplotlib knows no format of that suffix.
+        OSError: The folder is missing or cannot be written; an older file at `path` is then as it was.
+    """
+    path = Path(path)
+    path = path if path.suffix else path.with_suffix(".png")
+    kind = path.suffix[1:].lower()
+    if kind not in (known := figure.canvas.get_supported_filetypes()):
+        raise InvalidInput(f"cannot write a figure as {path.suffix!r}; use one of {', '.join(sorted(known))}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with rc_context(_STYLE):
+            figure.savefig(partial, format=kind, dpi=dpi)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

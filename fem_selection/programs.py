@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""UFL expressions of one scalar, translated to NumPy instructions that run on whole blocks.
+
+A form assembled for every layer would evaluate σ once per quadrature point, adjacent cell and sample; the same
+expression run by NumPy on an N × J block costs a small fraction of that.  The translation is done once: common
+subexpressions are evaluated once, registers are reused, and running a program allocates nothing after its first run
+on a shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import ufl.classes as c
+from scipy.special import erf
+
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Block, UflExpression
+
+__all__ = ["BlockProgram"]
+
+_UNARY: dict[type, Callable[..., Any]] = {
+    c.Abs: np.abs,
+    c.Sqrt: np.sqrt,
+    c.Exp: np.exp,
+    c.Ln: np.log,
+    c.Sin: np.sin,
+    c.Cos: np.cos,
+    c.Tan: np.tan,
+    c.Asin: np.arcsin,
+    c.Acos: np.arccos,
+    c.Atan: np.arctan,
+    c.Sinh: np.sinh,
+    c.Cosh: np.cosh,
+    c.Tanh: np.tanh,
+    c.Erf: erf,
+}
+_BINARY: dict[type, Callable[..., Any]] = {
+    c.Sum: np.add,
+    c.Product: np.multiply,
+    c.Division: np.divide,
+    c.Power: np.power,
+    c.MaxValue: np.maximum,
+    c.MinValue: np.minimum,
+}
+_CONDITIONS: dict[type, Callable[..., Any]] = {
+    c.GT: np.greater,
+    c.GE: np.greater_equal,
+    c.LT: np.less,
+    c.LE: np.less_equal,
+    c.EQ: np.equal,
+    c.NE: np.not_equal,
+}
+
+
+def _choose(condition: Block, yes: Block, no: Block, out: Block) -> None:
+    """`out = condition ? yes : no`; where `out` is `yes` or `no` already, only the rest is written."""
+    np.copyto(out, no)
+    np.copyto(out, yes, where=condition)
+
+
+class BlockProgram:
+    """Evaluates one or more scalar expressions of one or more variables on arrays of any shape.
+
+    Args:
+        expressions: UFL scalars.
+        variables: The terminals, or components of terminals, in them that arrays replace.
+
+    Raises:
+        InvalidInput: if an expression uses an operator without an array counterpart.
+    """
+
+    def __init__(self, expressions: Sequence[UflExpression], *variables: UflExpression) -> None:
+        self._code: list[tuple[Callable[..., Any], tuple[int, ...], int, bool]] = []
+        self._constants: dict[int, float] = {}
+        self._known: dict[Any, int] = {}
+        self._variables = variables
+        self._num_values = len(variables)
+        self._negative_of: dict[int, int] = {}
+        self._results = [self._translate(e) for e in expressions]
+        self._drop_unused()
+        self._scratch: dict[tuple[int, ...], list[Any]] = {}
+
+    def __call__(self, *arrays: Block) -> None:
+        """Evaluate entry by entry.
+
+        Args:
+            arrays: First one array per variable (not changed; their shapes may broadcast), then one per expression,
+                all of the same shape (overwritten; none may share memory with a variable).
+        """
+        inputs, out = arrays[: len(self._variables)], arrays[len(self._variables) :]
+        values = self._registers(out[0])
+        values[: len(inputs)] = inputs
+        for result, array in zip(self._results, out, strict=True):
+            if result in self._computed:
+                values[result] = array
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for function, operands, target, _ in self._code:
+                function(*[values[i] for i in operands], out=values[target])
+        for result, array in zip(self._results, out, strict=True):
+            if values[result] is not array:
+                array[...] = values[result]
+        values[: len(inputs)] = [None] * len(inputs)
+
+    @cached_property
+    def _computed(self) -> frozenset[int]:
+        return frozenset(target for _, _, target, _ in self._code)
+
+    def _registers(self, like: Block) -> list[Any]:
+        """One work array per intermediate value; those of the last few shapes are kept."""
+        key = (*like.shape, int(like.flags.f_contiguous))
+        if key not in self._scratch:
+            if len(self._scratch) >= 8:
+                self._scratch.clear()
+            values: list[Any] = [None] * self._num_values
+            for index, constant in self._constants.items():
+                values[index] = constant
+            for _, _, target, boolean in self._code:
+                if boolean or target not in self._results:
+                    values[target] = np.empty_like(like, dtype=bool if boolean else np.float64)
+            self._scratch[key] = values
+        return self._scratch[key]
+
+    def _translate(self, e: UflExpression) -> int:
+        """Emit the instructions for an expression; returns the number of its value."""
+        for number, variable in enumerate(self._variables):
+            if e == variable:
+                return number
+        if isinstance(e, c.ScalarValue | c.Zero):
+            return self._constant(float(e) if isinstance(e, c.ScalarValue) else 0.0)
+        if isinstance(e, c.Variable):
+            return self._translate(e.ufl_operands[0])
+        kind = type(e)
+        if kind is c.Conditional:
+            return self._emit(_choose, [self._translate(o) for o in e.ufl_operands])
+        if kind in _CONDITIONS:
+            return self._emit(_CONDITIONS[kind], [self._translate(o) for o in e.ufl_operands], boolean=True)
+        if kind in _UNARY:
+            return self._emit(_UNARY[kind], [self._translate(o) for o in e.ufl_operands])
+        if kind in _BINARY:
+            return self._binary(_BINARY[kind], *(self._translate(o) for o in e.ufl_operands))
+        raise InvalidInput(f"the activation uses {kind.__name__}, which has no counterpart on arrays: {e}")
+
+    def _binary(self, function: Callable[..., Any], a: int, b: int) -> int:
+        """A two-operand instruction, with constants folded, x² squared and a + (−1)·b subtracted."""
+        x, y = self._constants.get(a), self._constants.get(b)
+        if x is not None and y is not None:
+            return self._constant(float(function(x, y)))
+        if function is np.power and y == 2.0:
+            return self._emit(np.square, [a])
+        if function is np.multiply and 1.0 in (x, y):
+            return b if x == 1.0 else a
+        if function is np.add:
+            for this, other in ((a, b), (b, a)):
+                negated = self._negative_of.get(this)
+                if negated is not None:
+                    return self._emit(np.subtract, [other, negated])
+        result = self._emit(function, [a, b])
+        if function is np.multiply and -1.0 in (x, y):
+            self._negative_of[result] = b if x == -1.0 else a
+        return result
+
+    def _drop_unused(self) -> None:
+        """Remove instructions whose value nothing reads."""
+        needed = set(self._results)
+        kept = []
+        for instruction in reversed(self._code):
+            if instruction[2] in needed:
+                needed.update(instruction[1])
+                kept.append(instruction)
+        self._code = kept[::-1]
+
+    def _emit(self, function: Callable[..., Any], operands: list[int], boolean: bool = False) -> int:
+        key = (function, *operands)
+        if key not in self._known:
+            self._known[key] = self._num_values
+            self._code.append((function, tuple(operands), self._num_values, boolean))
+            self._num_values += 1
+        return self._known[key]
+
+    def _constant(self, value: float) -> int:
+        key = ("constant", value)
+        if key not in self._known:
+            self._known[key] = self._num_values
+            self._constants[self._num_values] = value
+            self._num_values += 1
+        return self._known[key]

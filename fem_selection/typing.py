@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+"""Array types of the package and the one layout rule behind them.
+
+A *block* is an N × J array of nodal values in Fortran order: column j is sample j, contiguous in memory, as in
+PETSc's `MATDENSE`.  On several ranks of a space communicator a block holds the rows of the owned nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Block", "Floats", "Integers", "SpatialFunction", "UflExpression", "create_block"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Block = npt.NDArray[np.float64]
+UflExpression = Any
+"""A UFL expression; UFL has no useful static types."""
+SpatialFunction = Callable[[Floats], Floats]
+"""A function of points, shape (3, num_points) as in dolfinx, to values, shape (num_points,)."""
+
+
+def create_block(rows: int, columns: int) -> Block:
+    """A block of zeros, shape (rows, columns), in Fortran order."""
+    return np.zeros((rows, columns), order="F")

@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: MIT
+"""Samples and images: splits, files with their faults, and images as functions at nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fem_selection.data import (
+    AffineMaps,
+    Samples,
+    Standardization,
+    draw_maps,
+    image_states,
+    interpolation_matrix,
+    load_digits_samples,
+    load_npz,
+    load_npz_inputs,
+    sine_square,
+    split_samples,
+    stratified_split,
+)
+from fem_selection.errors import InvalidInput
+
+BOXES = {1: ([-1.0], [2.0]), 2: ([-1.0, 0.5], [2.0, 1.5]), 3: ([0.0, -1.0, 2.0], [1.0, 1.0, 5.0])}
+GRIDS = {1: (9,), 2: (5, 7), 3: (3, 4, 6)}
+
+
+def pixel_coordinates(dimension: int) -> NDArray[np.float64]:
+    """Where the pixels of GRIDS sit in BOXES, written out axis by axis; shape (num_pixels, d), row-major."""
+    (low, high), grid = BOXES[dimension], GRIDS[dimension]
+    points = []
+    for index in np.ndindex(*grid):
+        unit = [i / (n - 1) for i, n in zip(index, grid, strict=True)]
+        if dimension == 2:
+            unit = [unit[1], 1.0 - unit[0]]
+        elif dimension == 3:
+            unit = unit[::-1]
+        points.append([a + u * (b - a) for a, b, u in zip(low, high, unit, strict=True)])
+    return np.array(points)
+
+
+def random_points(dimension: int, num_points: int = 50, inner: float = 1.0) -> NDArray[np.float64]:
+    low, high = map(np.array, BOXES[dimension])
+    unit = np.random.default_rng(1).uniform(0.5 - inner / 2, 0.5 + inner / 2, (num_points, dimension))
+    return low + unit * (high - low)
+
+
+# ---------------------------------------------------------------------------------------------------------- splitting
+
+
+def test_split_keeps_proportions_and_is_a_partition() -> None:
+    """Fails if the labels are not passed on: 10 % of a class of 30 varies by more than one between random splits."""
+    labels = np.repeat(np.arange(4), [30, 100, 55, 200])
+    for seed in range(20):
+        train, test = stratified_split(labels, 0.1, seed, len(labels))
+        assert sorted([*train, *test]) == list(range(len(labels)))
+        assert np.all(np.abs(np.bincount(labels[test]) - 0.1 * np.bincount(labels)) <= 1)
+
+
+def test_split_depends_on_the_seed_alone() -> None:
+    labels = np.arange(60) % 3
+    first, again, other = (stratified_split(labels, 0.25, seed, 60)[1] for seed in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("labels", [None, np.linspace(0, 1, 40)[:, None]])
+def test_split_without_labels_is_random(labels: NDArray[Any] | None) -> None:
+    train, test = stratified_split(labels, 0.2, 0, 40)
+    assert (len(train), len(test)) == (32, 8)
+    assert not np.array_equal(test, np.arange(32, 40))
+
+
+@pytest.mark.parametrize(
+    ("labels", "fraction", "num_samples"),
+    [
+        (None, 0.0, 10),
+        (None, 1.0, 10),
+        (None, float("nan"), 10),
+        (None, 0.5, 1),
+        (np.array([0, 1, 1, 1]), 0.5, 4),
+        (np.arange(20) % 10, 0.1, 20),
+        (np.zeros(3, dtype=int), 0.5, 4),
+    ],
+)
+def test_split_refuses(labels: NDArray[Any] | None, fraction: float, num_samples: int) -> None:
+    with pytest.raises(InvalidInput):
+        stratified_split(labels, fraction, 0, num_samples)
+
+
+def test_digits() -> None:
+    digits = load_digits_samples()
+    assert digits.inputs.shape == (1797, 8, 8)
+    assert (digits.inputs.min(), digits.inputs.max()) == (0.0, 1.0)
+    assert (digits.num_samples, digits.num_classes, digits.classes[3]) == (1797, 10, "3")
+    data = split_samples(digits, 0.2, 0)
+    assert data.test is not None
+    assert (data.samples.num_samples, data.test.num_samples) == (1438, 359)
+    standard = data.standardized()
+    assert standard.standardization == Standardization.of(data.samples.inputs)
+    assert abs(standard.samples.inputs.mean()) < 1e-13
+    assert abs(standard.samples.inputs.std() - 1.0) < 1e-13
+    assert standard.test is not None
+    assert abs(standard.test.inputs.mean()) > 1e-6  # the training part's mean, not its own
+    with pytest.raises(InvalidInput, match="already"):
+        standard.standardized()
+    with pytest.raises(InvalidInput, match="standardised"):
+        Standardization.of(np.full((3, 4), 0.1))
+
+
+def test_subset_keeps_pairs_together() -> None:
+    digits = load_digits_samples()
+    chosen = digits.subset([7, 3])
+    assert np.array_equal(chosen.inputs[1], digits.inputs[3])
+    assert chosen.targets.tolist() == digits.targets[[7, 3]].tolist()
+    assert chosen.classes == digits.classes
+    assert digits.subset(slice(0, 5)).num_samples == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"inputs": np.zeros(3), "targets": np.zeros((3, 1))},
+        {"inputs": np.zeros((3, 4)), "targets": np.zeros((2, 1))},
+        {"inputs": np.zeros((3, 4)), "targets": np.zeros((3, 1)), "grid": (2, 2)},
+        {"inputs": np.zeros((3, 4)), "targets": np.array([0, 1, 2]), "classes": ("a", "b")},
+        {"inputs": np.zeros((3, 4)), "targets": np.array([0, -1, 1]), "classes": ("a", "b")},
+        {"inputs": np.zeros((3, 4)), "targets": np.zeros((3, 1)), "classes": ("a", "b")},
+        {"inputs": np.zeros((3, 4)), "targets": np.array(["a", "b", "a"])},
+    ],
+)
+def test_samples_refuse(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        Samples(**arguments)
+
+
+def test_sine_square() -> None:
+    signals = sine_square(20, num_values=17, noise=0.0, seed=2)
+    assert signals.inputs.shape == (20, 17)
+    assert np.all(np.isin(signals.inputs[signals.targets == 1], (-1.0, 0.0, 1.0)))
+    assert np.all(np.ptp(signals.inputs[signals.targets == 0], axis=1) < 2.0 + 1e-12)
+    assert np.array_equal(sine_square(6, seed=1).inputs, sine_square(6, seed=1).inputs)
+    with pytest.raises(InvalidInput):
+        sine_square(1)
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def save(path: Path, **arrays: Any) -> Path:
+    np.savez(path / "data.npz", **arrays)
+    return path / "data.npz"
+
+
+X = np.random.default_rng(0).standard_normal((6, 3, 4))
+Y = np.array([2, 5, 5, 2, 9, 9])
+
+
+def test_npz_images_and_integer_labels(tmp_path: Path) -> None:
+    data = load_npz(save(tmp_path, x=X, y=Y), None, 2)
+    assert data.test is None
+    assert np.array_equal(data.samples.inputs, X)
+    assert data.samples.grid == (3, 4)
+    assert data.samples.targets.tolist() == [0, 1, 1, 0, 2, 2]
+    assert data.samples.classes == ("2", "5", "9")
+
+
+def test_npz_rows_on_a_grid(tmp_path: Path) -> None:
+    path = save(tmp_path, x=X.reshape(6, 12), y=Y)
+    assert np.array_equal(load_npz(path, (3, 4), 2).samples.inputs, X)
+    assert load_npz(path, None, 1).samples.grid == (12,)
+    assert load_npz(path, (3, 2, 2), 3).samples.grid == (3, 2, 2)
+    assert load_npz(save(tmp_path, x=np.ones((2, 784)), y=[0, 1]), None, 2).samples.grid == (28, 28)
+    assert load_npz(save(tmp_path, x=np.ones((2, 343)), y=[0, 1]), None, 3).samples.grid == (7, 7, 7)
+    assert load_npz(save(tmp_path, x=np.ones((2, 3, 4, 5)), y=[0, 1]), None, 3).samples.grid == (3, 4, 5)
+
+
+@pytest.mark.parametrize("names", [["cat", "ape", "ape", "cat", "dog", "dog"], [b"cat", b"ape", b"ape", b"cat"]])
+def test_npz_string_labels(tmp_path: Path, names: list[Any]) -> None:
+    data = load_npz(save(tmp_path, x=X[: len(names)], y=np.array(names)), None, 2)
+    assert data.samples.classes[:2] == ("ape", "cat")
+    assert data.samples.targets[:4].tolist() == [1, 0, 0, 1]
+
+
+def test_npz_type_of_y_decides(tmp_path: Path) -> None:
+    """Whole floats stay regression targets; a column of integers is still labels."""
+    regression = load_npz(save(tmp_path, x=X, y=Y.astype(float)), None, 2).samples
+    assert not regression.has_labels
+    assert np.array_equal(regression.targets, Y[:, None])
+    assert regression.num_classes == 0
+    assert load_npz(save(tmp_path, x=X, y=Y[:, None]), None, 2).samples.has_labels
+    assert load_npz(save(tmp_path, x=X, y=X.astype(np.float32)), None, 2).samples.targets.shape == (6, 12)
+
+
+def test_npz_with_test_part(tmp_path: Path) -> None:
+    path = save(tmp_path, x_train=X, y_train=Y, x_test=X[:2] + 1, y_test=np.array([9, 2]))
+    data = load_npz(path, None, 2, standardize=True)
+    assert data.test is not None
+    assert data.standardization is not None
+    assert data.test.targets.tolist() == [2, 0]
+    np.testing.assert_allclose(data.test.inputs, (X[:2] + 1 - X.mean()) / X.std(), rtol=1e-14)
+    np.testing.assert_allclose(data.standardization.apply(X), data.samples.inputs, rtol=0)
+    assert load_npz(save(tmp_path, x_train=X, y_train=Y), None, 2).test is None
+
+
+def test_npz_inputs_for_prediction(tmp_path: Path) -> None:
+    assert np.array_equal(load_npz_inputs(save(tmp_path, x=X.reshape(6, 12)), (3, 4), 2), X)
+    with pytest.raises(InvalidInput, match="x missing; the file holds z"):
+        load_npz_inputs(save(tmp_path, z=X), None, 2)
+    with pytest.raises(InvalidInput, match="are no square grid"):
+        load_npz_inputs(save(tmp_path, x=X.reshape(6, 12)), None, 2)
+
+
+BROKEN = X.copy()
+BROKEN[4, 0, 1] = np.nan
+BROKEN[3, 2, 2] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("arrays", "grid", "message"),
+    [
+        ({"z": X, "w": Y}, None, "x, y missing; the file holds w, z"),
+        ({"x": X}, None, "y missing; the file holds x"),
+        ({}, None, "the file holds no arrays"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, None, "y_test missing"),
+        ({"x": X, "y": Y, "x_test": X, "y_test": Y}, None, "not both"),
+        ({"x": X, "y": Y[:4]}, None, r"\(6, 3, 4\) and 'y' of shape \(4,\) differ in the number of samples"),
+        ({"x": BROKEN, "y": Y}, None, "'x'.*2 NaN or Inf in 2 .*first in sample 3"),
+        ({"x": X, "y": BROKEN[:, 0, 0] + BROKEN[:, 0, 1]}, None, "'y'.*1 NaN or Inf.*first in sample 4"),
+        ({"x": X.astype(object), "y": Y}, None, "'x' holds Python objects"),
+        ({"x": X, "y": np.array([None] * 6)}, None, "'y' holds Python objects"),
+        ({"x": X.astype(complex), "y": Y}, None, "complex128, expected real numbers"),
+        ({"x": X, "y": Y * 1j}, None, "complex128, expected integers"),
+        ({"x": X.reshape(6, 12), "y": Y}, None, r"'x' of shape \(6, 12\): rows of 12 values are no square grid"),
+        ({"x": X.reshape(6, 12), "y": Y}, (3, 5), r"rows of 15 values for a pixel grid of \(3, 5\)"),
+        ({"x": X, "y": Y}, (4, 3), r"expected a pixel grid of \(4, 3\)"),
+        ({"x": X[..., None], "y": Y}, None, r"expected \(n, H, W\) or \(n, M\) in dimension 2"),
+        ({"x": X[:, :, :1], "y": Y}, None, "fewer than 2 pixels"),
+        ({"x": X[:0], "y": Y[:0]}, None, "no samples"),
+        ({"x": X[:, 0, 0], "y": Y}, None, r"'x' of shape \(6,\)"),
+        ({"x": X, "y": np.array(3)}, None, r"'y' of shape \(\)"),
+        ({"x": X, "y": np.ones((6, 2), dtype=int)}, None, "store regression targets as floats"),
+        ({"x": X, "y": np.zeros(6, dtype=int)}, None, "at least two classes"),
+        ({"x_train": X, "y_train": Y, "x_test": X[:1], "y_test": [7]}, None, r"labels \[7\], which 'y_train' lacks"),
+        ({"x_train": X, "y_train": Y, "x_test": X[:1], "y_test": ["a"]}, None, "differ in kind"),
+        ({"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y}, None, "pixel grids .* differ"),
+        ({"x_train": X, "y_train": X[:, 0], "x_test": X, "y_test": X[:, 0, :2]}, None, "number of outputs"),
+    ],
+)
+def test_npz_refusals(tmp_path: Path, arrays: dict[str, Any], grid: tuple[int, ...] | None, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        load_npz(save(tmp_path, **arrays), grid, 2)
+    assert "data.npz" in str(caught.value)
+
+
+def test_npz_reports_all_faults_at_once(tmp_path: Path) -> None:
+    path = save(tmp_path, x_train=BROKEN, y_train=Y[:5], x_test=X.reshape(6, 12), y_test=np.array([None] * 6))
+    with pytest.raises(InvalidInput) as caught:
+        load_npz(path, None, 2)
+    faults = str(caught.value).splitlines()
+    assert len(faults) == 4
+    for part in ("NaN", "number of samples", "no square grid", "Python objects"):
+        assert sum(part in fault for fault in faults) == 1
+
+
+def test_npz_foreign_and_damaged_files(tmp_path: Path) -> None:
+    """Any damage is refused as InvalidInput or leaves the data as they were: checksums see to that."""
+    with pytest.raises(InvalidInput, match="no such file"):
+        load_npz(tmp_path / "absent.npz", None, 2)
+    with pytest.raises(InvalidInput, match="no such file"):
+        load_npz(tmp_path, None, 2)
+    path = tmp_path / "foreign.npz"
+    np.save(tmp_path / "array.npy", X)
+    whole = save(tmp_path, x=X, y=Y).read_bytes()
+    for content in (b"", b"hello", b"\x80\x04N.", (tmp_path / "array.npy").read_bytes(), whole[:-30], whole[:100]):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInput, match=r"foreign\.npz: not a NumPy archive"):
+            load_npz(path, None, 2)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for position in rng.integers(0, len(whole), 300):
+        damaged = bytearray(whole)
+        damaged[position] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            assert np.array_equal(load_npz(path, None, 2).samples.inputs, X)
+        except InvalidInput:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(("grid", "dimension"), [((3, 4), 1), ((3, 1), 2), (None, 4), ((), 2)])
+def test_npz_refuses_grids(tmp_path: Path, grid: tuple[int, ...] | None, dimension: int) -> None:
+    with pytest.raises(InvalidInput):
+        load_npz(save(tmp_path, x=X, y=Y), grid, dimension)
+
+
+# ------------------------------------------------------------------------------------------------------------- images
+
+
+def test_pictures_are_upright() -> None:
+    """The first row is the top, the last column the right; fails if rows are not counted downward or axes swapped."""
+    image = np.array([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
+    corners = np.array([[0, 1], [1, 1], [0, 0], [1, 0], [0.5, 0], [0.5, 0.5]])
+    states = image_states(image, corners, [0, 0], [1, 1])
+    np.testing.assert_allclose(states[:, 0], [1, 3, 4, 6, 5, 3.5], atol=1e-15)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_exact_at_pixels(dimension: int) -> None:
+    images = np.random.default_rng(0).standard_normal((4, *GRIDS[dimension]))
+    states = image_states(images, pixel_coordinates(dimension), *BOXES[dimension])
+    assert states.shape == (images[0].size, 4)
+    assert states.flags.f_contiguous
+    np.testing.assert_allclose(states, images.reshape(4, -1).T, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_multilinear_functions_are_reproduced(dimension: int) -> None:
+    def function(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.prod(1.0 + points * np.arange(2, 2 + dimension), axis=1)
+
+    images = function(pixel_coordinates(dimension)).reshape(1, *GRIDS[dimension])
+    points = random_points(dimension)
+    np.testing.assert_allclose(image_states(images, points, *BOXES[dimension])[:, 0], function(points), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_interpolation_matrix(dimension: int) -> None:
+    grid = GRIDS[dimension]
+    points = np.vstack([random_points(dimension), np.array(BOXES[dimension][1]) + 0.1, BOXES[dimension][1]])
+    matrix = interpolation_matrix(points, grid, *BOXES[dimension])
+    assert matrix.format == "csr"
+    assert matrix.shape == (len(points), np.prod(grid))
+    sums = np.ones(len(points))
+    sums[-2] = 0.0  # outside
+    np.testing.assert_allclose(matrix.sum(axis=1), sums, atol=1e-14)
+    assert matrix.data.min() >= 0.0
+    assert np.diff(matrix.indptr).max() <= 2**dimension
+    images = np.random.default_rng(0).standard_normal((3, *grid))
+    np.testing.assert_allclose(
+        image_states(images, points, *BOXES[dimension]), matrix @ images.reshape(3, -1).T, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_zero_maps_move_nothing(dimension: int) -> None:
+    """Also on the boundary, where round-off must not push a point out of the box."""
+    images = np.random.default_rng(0).standard_normal((5, *GRIDS[dimension]))
+    points = np.vstack([random_points(dimension, inner=1.2), pixel_coordinates(dimension)])
+    maps = draw_maps(np.random.default_rng(0), 5, dimension, 0.0, 0.0, 0.0)
+    moved = image_states(images, points, *BOXES[dimension], affine=maps, outside=-7.0)
+    np.testing.assert_allclose(moved, image_states(images, points, *BOXES[dimension], outside=-7.0), rtol=0, atol=1e-14)
+    assert (moved == -7.0).any()
+    assert moved.flags.f_contiguous
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_moved_linear_functions(dimension: int) -> None:
+    """A linear image moved by x ↦ c + s + m R (x − c) is the linear function composed with the inverse.
+
+    The inverse is by `numpy.linalg.solve` and R by the exponential of a skew matrix.  Fails for Rᵀ instead of R, a
+    shift of the other sign or not in units of the sides, 1 + scale upside down, or maps given to the wrong samples.
+    """
+    from scipy.linalg import expm
+
+    low, high = map(np.array, BOXES[dimension])
+    centre, slope = (low + high) / 2, np.arange(1.0, dimension + 1)
+    images = (pixel_coordinates(dimension) @ slope + 0.3).reshape(1, *GRIDS[dimension])
+    num_samples = 400
+    maps = draw_maps(np.random.default_rng(3), num_samples, dimension, 0.03, 0.2 * (dimension > 1), 0.1)
+    points = random_points(dimension, inner=0.2)
+    moved = image_states(np.repeat(images, num_samples, axis=0), points, low, high, affine=maps)
+    for j in range(num_samples):
+        if dimension == 1:
+            rotation = np.eye(1)
+        elif dimension == 2:
+            rotation = expm(maps.rotation[j] * np.array([[0.0, -1.0], [1.0, 0.0]]))
+        else:
+            x, y, z = maps.rotation[j]
+            rotation = expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
+        matrix = (1 + maps.scale[j]) * rotation
+        origin = centre + np.linalg.solve(matrix, (points - centre - maps.shift[j] * (high - low)).T).T
+        if np.all((origin > low) & (origin < high)):
+            np.testing.assert_allclose(moved[:, j], origin @ slope + 0.3, rtol=0, atol=1e-13)
+    assert np.mean(moved == 0.0) < 0.01  # nearly all stay in the box, so the loop above measured something
+
+
+def map_of(shift: list[float], rotation: float, scale: float) -> AffineMaps:
+    return AffineMaps(np.array([shift]), np.array([rotation]), np.array([scale]))
+
+
+def test_quarter_turn_and_shift_of_a_picture() -> None:
+    """Counterclockwise as seen; a shift by one column to the right brings zeros in from the left."""
+    image = np.arange(1.0, 10.0).reshape(1, 3, 3)
+    pixels = [[x, y] for y in (1.0, 0.5, 0.0) for x in (0.0, 0.5, 1.0)]
+    turned = image_states(image, pixels, [0, 0], [1, 1], map_of([0, 0], np.pi / 2, 0))
+    np.testing.assert_allclose(turned.reshape(3, 3), np.rot90(image[0]), atol=1e-14)
+    shifted = image_states(image, pixels, [0, 0], [1, 1], map_of([0.5, 0], 0, 0))
+    np.testing.assert_allclose(shifted.reshape(3, 3), [[0, 1, 2], [0, 4, 5], [0, 7, 8]], atol=1e-14)
+    doubled = image_states(image, pixels, [0, 0], [1, 1], map_of([0, 0], 0, 1))
+    np.testing.assert_allclose(doubled.reshape(3, 3), [[3, 3.5, 4], [4.5, 5, 5.5], [6, 6.5, 7]], atol=1e-14)
+
+
+def test_ranks_and_blocks_agree() -> None:
+    """Any part of the points and of the samples gives that part of the whole."""
+    images = np.random.default_rng(0).standard_normal((2000, 8, 8))  # several blocks
+    points = random_points(2, 61, inner=1.3)
+    maps = draw_maps(np.random.default_rng(1), 2000, 2, 0.1, 0.2, 0.1)
+    whole = image_states(images, points, *BOXES[2], affine=maps)
+    part = image_states(images[300:], points[20:], *BOXES[2], affine=maps.subset(slice(300, None)))
+    np.testing.assert_allclose(part, whole[20:, 300:], rtol=0, atol=1e-13)
+    assert image_states(images, points[:0], *BOXES[2], affine=maps).shape == (0, 2000)
+    assert image_states(images[:0], points, *BOXES[2]).shape == (61, 0)
+
+
+def test_padded_coordinates() -> None:
+    points = random_points(2)
+    padded = np.hstack([points, np.full((len(points), 1), 9.0)])
+    images = np.random.default_rng(0).standard_normal((2, 5, 7))
+    assert np.array_equal(image_states(images, padded, *BOXES[2]), image_states(images, points, *BOXES[2]))
+
+
+def test_draws() -> None:
+    maps = draw_maps(np.random.default_rng(0), 20000, 2, 0.1, 0.3, 0.2)
+    again = draw_maps(np.random.default_rng(0), 20000, 2, 0.1, 0.0, 0.2)
+    assert np.array_equal(maps.shift, again.shift)
+    assert np.array_equal(maps.scale, again.scale)
+    np.testing.assert_allclose(maps.shift.std(axis=0), 0.1, rtol=0.03)
+    np.testing.assert_allclose(maps.rotation.std(), 0.3, rtol=0.03)
+    np.testing.assert_allclose(np.log1p(maps.scale).std(), 0.2, rtol=0.03)
+    assert draw_maps(np.random.default_rng(0), 5000, 3, 0.1, 0.1, 2.0).scale.min() > -1.0
+
+
+def test_images_refuse() -> None:
+    images, points, box = np.zeros((2, 5, 7)), random_points(2), BOXES[2]
+    maps = draw_maps(np.random.default_rng(0), 3, 2, 0.1, 0.1, 0.1)
+    for wrong in (
+        lambda: image_states(np.zeros(5), points, *box),
+        lambda: image_states(np.zeros((2, 5, 1)), points, *box),
+        lambda: image_states(images, points[:, :1], *box),
+        lambda: image_states(images, points * np.nan, *box),
+        lambda: image_states(images, points, [0.0], [1.0]),
+        lambda: image_states(images, points, [0.0, 1.0], [1.0, 1.0]),
+        lambda: image_states(images, points, *box, affine=maps),
+        lambda: interpolation_matrix(points, (5,), *box),
+        lambda: AffineMaps(np.zeros((2, 2)), np.zeros(2), np.array([0.0, -1.0])),
+        lambda: AffineMaps(np.zeros((2, 2)), np.zeros(3), np.zeros(2)),
+        lambda: AffineMaps(np.zeros((2, 3)), np.zeros(2), np.zeros(2)),
+        lambda: AffineMaps(np.zeros((2, 1)), np.ones(2), np.zeros(2)),
+        lambda: AffineMaps(np.full((2, 2), np.nan), np.zeros(2), np.zeros(2)),
+        lambda: draw_maps(np.random.default_rng(0), 2, 4, 0.1, 0.1, 0.1),
+        lambda: draw_maps(np.random.default_rng(0), 2, 2, -0.1, 0.1, 0.1),
+        lambda: draw_maps(np.random.default_rng(0), 2, 1, 0.1, 0.1, 0.1),
+    ):
+        with pytest.raises(InvalidInput):
+            wrong()
