@@ -42,11 +42,9 @@ def unique_prefix(name: str) -> str:
 def options(prefix: str, values: Mapping[str, str | float | bool | None]) -> Iterator[None]:
     """Insert options under a prefix for the time of a `with` block, and remove them afterwards."""
     database = PETSc.Options()
-    database.prefixPush(prefix)
+    for name, value in values.items():
+        database.setValue(f"{prefix}{name}", value)
     try:
-        for name, value in values.items():
-            database.setValue(name, value)
-        database.prefixPop()
         yield
     finally:
         for name in values:

@@ -14,8 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.colors import Colormap, Normalize
-from scipy.interpolate import LinearNDInterpolator
-from scipy.spatial import Delaunay, QhullError
 
 from fem_selection.errors import InvalidInput
 
@@ -89,6 +87,10 @@ def take_slice(coordinates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray,
     plane = np.flatnonzero(np.abs(height - level) <= 1e-9 * float(np.ptp(height)))
     if plane.size >= max(4, 0.25 * height.size ** (2 / 3)):
         return coordinates[plane, :2], values[plane], level
+    # imported here because they take longer to load than all else in this folder, and few figures need them
+    from scipy.interpolate import LinearNDInterpolator
+    from scipy.spatial import Delaunay, QhullError
+
     sides = [np.linspace(coordinates[:, axis].min(), coordinates[:, axis].max(), 65) for axis in (0, 1)]
     points = np.stack(np.meshgrid(*sides, [middle], indexing="ij"), axis=-1).reshape(-1, 3)
     try:

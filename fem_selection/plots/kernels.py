@@ -54,7 +54,7 @@ def plot_controls(kernels: np.ndarray, biases: np.ndarray, times: np.ndarray, co
     stride = max(1, -(-order.size // _MOST_NODES))
     picked = order[::stride]
     edges = _cell_edges(points[order, 0], stride) if one_dimensional else stride * (np.arange(picked.size + 1) - 0.5)
-    pictures = kernels[np.ix_(shown, picked, np.arange(picked.size))]
+    pictures = kernels[np.ix_(shown, picked, picked)]
 
     cell = min((WIDTH - 1.2) / columns, 2.4)
     ratio = 0.6 if one_dimensional else aspect_ratio(points)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""Checkpoints: one file that any number of ranks can read, written beside and renamed.
+
+    8 bytes   magic "FEMSELCP"
+    8 bytes   length of the header, little-endian
+    header    JSON: format, names of the vectors, their length, a checksum of each, and the caller's own state
+    data      the vectors one after the other, little-endian float64, in the canonical order of the controls
+
+The canonical order (`ControlSpace.indices`) depends on no partition.  Root writes: it receives one vector at a time,
+so that its memory holds one.  Each vector and the header carry a CRC-32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput
+from fem_selection.parallel import Ensemble
+from fem_selection.typing import Floats, Integers
+
+__all__ = ["read_checkpoint", "write_checkpoint"]
+
+_MAGIC = b"FEMSELCP"
+_FORMAT = 1
+
+
+def write_checkpoint(
+    path: Path,
+    ensemble: Ensemble,
+    indices: Integers,
+    global_size: int,
+    state: Mapping[str, Any],
+    vectors: Mapping[str, Floats],
+) -> None:
+    """Write shards of vectors and a small state, atomically (collective).
+
+    Args:
+        path: The file; a file `path.partial` beside it is written first, then renamed.
+        ensemble: The ranks.
+        indices: Canonical places of this rank's entries, shape of each vector.
+        global_size: Length of a whole vector.
+        state: Anything JSON can hold.
+        vectors: This rank's shards by name.
+
+    Raises:
+        InvalidInput: on all ranks, if root cannot write the file; a previous checkpoint is then intact.
+    """
+    world, fault = ensemble.world, None
+    partial = path.with_name(path.name + ".partial")
+    sums: dict[str, int] = {}
+    places = world.gather(indices)
+    header_size = 0
+    try:
+        if ensemble.is_root:
+            # checksums have a fixed width, so that the header's length is known before they are
+            header_size = len(_header(state, dict.fromkeys(vectors, 0), global_size))
+            handle = open(partial, "wb")  # noqa: SIM115 - it stays open over collective calls
+            handle.seek(16 + header_size)
+    except OSError as error:
+        fault = str(error)
+    fault = world.bcast(fault)
+    for name, shard in vectors.items() if fault is None else ():
+        pieces = world.gather(np.ascontiguousarray(shard))
+        if ensemble.is_root and fault is None:
+            whole = np.empty(global_size)
+            for where, piece in zip(places, pieces, strict=True):
+                whole[where] = piece
+            sums[name] = zlib.crc32(whole.astype("<f8").tobytes())
+            try:
+                handle.write(whole.astype("<f8").tobytes())
+            except OSError as error:
+                fault = str(error)
+    if ensemble.is_root and fault is None:
+        try:
+            handle.seek(0)
+            handle.write(_MAGIC + header_size.to_bytes(8, "little") + _header(state, sums, global_size))
+            handle.flush()
+            os.fsync(handle.fileno())
+            handle.close()
+            os.replace(partial, path)
+        except OSError as error:
+            fault = str(error)
+    fault = world.bcast(fault)
+    if fault is not None:
+        if ensemble.is_root:
+            partial.unlink(missing_ok=True)
+        raise InvalidInput(f"the checkpoint {path} could not be written: {fault}")
+
+
+def read_checkpoint(
+    path: Path, ensemble: Ensemble, indices: Integers, global_size: int
+) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Read what `write_checkpoint` wrote, on any number of ranks (collective).
+
+    Returns:
+        The state, and this rank's shards of the vectors by name.
+
+    Raises:
+        InvalidInput: on all ranks, naming the file, if it is missing, foreign, truncated, damaged or of another case.
+    """
+    fault, state, sums, start = None, {}, {}, 0
+    if ensemble.is_root:
+        try:
+            state, sums, start = _check(path, global_size)
+        except (OSError, InvalidInput) as error:
+            fault = str(error)
+    fault, state, sums, start = ensemble.world.bcast((fault, state, sums, start))
+    if fault is not None:
+        raise InvalidInput(f"the checkpoint {path} cannot be used: {fault}")
+    vectors = {}
+    for number, name in enumerate(sums):
+        whole = np.memmap(path, dtype="<f8", mode="r", offset=start + 8 * global_size * number, shape=(global_size,))
+        vectors[name] = np.array(whole[indices], dtype=np.float64)
+        del whole
+    return state, vectors
+
+
+def _header(state: Mapping[str, Any], sums: Mapping[str, int], global_size: int) -> bytes:
+    content = {
+        "format": _FORMAT,
+        "size": global_size,
+        "checksums": {name: f"{value:08x}" for name, value in sums.items()},
+        "state": dict(state),
+    }
+    text = json.dumps(content).encode()
+    return text + f"{zlib.crc32(text):08x}".encode()
+
+
+def _check(path: Path, global_size: int) -> tuple[dict[str, Any], dict[str, str], int]:
+    """State, checksums and start of the data of a file that is found to be whole."""
+    size = path.stat().st_size
+    with open(path, "rb") as handle:
+        if handle.read(8) != _MAGIC:
+            raise InvalidInput("it is not a checkpoint of fem_selection (its first bytes are foreign)")
+        header_size = int.from_bytes(handle.read(8), "little")
+        if header_size < 8 or 16 + header_size > size:
+            raise InvalidInput("it is truncated or damaged (its header is not whole)")
+        header = handle.read(header_size)
+        text = header[:-8]
+        if f"{zlib.crc32(text):08x}".encode() != header[-8:]:
+            raise InvalidInput("it is damaged (the checksum of its header differs)")
+        content = json.loads(text)
+        if content["format"] != _FORMAT:
+            raise InvalidInput(f"its format is {content['format']}, this version reads {_FORMAT}")
+        if content["size"] != global_size:
+            raise InvalidInput(f"it holds {content['size']} controls where this case has {global_size}")
+        sums, start = content["checksums"], 16 + header_size
+        if size != start + 8 * global_size * len(sums):
+            raise InvalidInput(f"it is truncated: {size} bytes where {start + 8 * global_size * len(sums)} belong")
+        for name, expected in sums.items():
+            if f"{zlib.crc32(handle.read(8 * global_size)):08x}" != expected:
+                raise InvalidInput(f"it is damaged (the checksum of {name!r} differs)")
+    return content["state"], sums, start

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MIT
+"""The stochastic phase: Adam and momentum steps on mini-batches, in the variable x̂ = M_L^{1/2} x.
+
+    g_k = ∇Ĵ on mini-batch k,   m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²,
+    x̂ ← x̂ − η_k m̂ / (√v̂ + ε)   (Adam),      x̂ ← x̂ − η_k m̂   (momentum),
+    η_k = η ½ (1 + cos(π k / steps))   (cosine schedule)
+
+with m̂, v̂ corrected for their start from zero.  Since x̂ carries the mesh and depth weights, a rate means the same on
+every mesh.  The order of samples and their movements come from one random stream, drawn alike on every rank; a
+checkpoint holds the stream's state at the beginning of the epoch and the position in the epoch, so that a resumed
+run equals the uninterrupted one.  Moments and x̂ are distributed: each member of the ensemble updates its shard.
+
+Reference:
+    Kingma, Ba, Adam: a method for stochastic optimization, ICLR 2015, arXiv:1412.6980.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
+from fem_selection.typing import Block, Floats
+
+__all__ = ["BatchSource", "Epoch", "StochasticSettings", "descend"]
+
+
+class Epoch(Protocol):
+    """One pass over the samples in a random order."""
+
+    num_batches: int
+
+    def batch(self, number: int) -> tuple[Block, Block]:
+        """This member's initial states and targets of a mini-batch."""
+
+
+class BatchSource(Protocol):
+    """Gives epochs; the same stream gives the same batches on any number of ranks."""
+
+    batch_size: int
+
+    def draw_epoch(self, rng: np.random.Generator) -> Epoch:
+        """The next epoch of the stream."""
+
+
+@dataclass(frozen=True)
+class StochasticSettings:
+    """Settings of the stochastic phase.
+
+    Attributes:
+        method: "adam" or "momentum".
+        epochs: Number of passes over the samples.
+        rate: η.
+        schedule: "cosine" or "constant".
+        momentum: β₁.
+        second_moment: β₂.
+        epsilon: ε.
+        patience: Epochs without a better validation before stopping; used with a validation part only.
+        seed: Seed of the random stream.
+        checkpoint_every: Epochs between calls of `save`.
+    """
+
+    method: str = "adam"
+    epochs: int = 100
+    rate: float = 0.01
+    schedule: str = "cosine"
+    momentum: float = 0.9
+    second_moment: float = 0.999
+    epsilon: float = 1e-8
+    patience: int = 20
+    seed: int = 0
+    checkpoint_every: int = 10
+
+
+def descend(
+    functional: ScaledFunctional,
+    start: Floats,
+    settings: StochasticSettings,
+    source: BatchSource,
+    validate: Callable[[Floats], float] | None = None,
+    bounds: tuple[Floats, Floats] | None = None,
+    resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
+    save: Save | None = None,
+    observe: Callable[[EpochRow], None] | None = None,
+    stop: Stop | None = None,
+) -> StochasticReport:
+    """Run the stochastic phase (collective).
+
+    Args:
+        functional: Ĵ, whose mini-batch gradients are taken.
+        start: Shard of the first x̂; ignored when resuming.
+        settings: See `StochasticSettings`.
+        source: Mini-batches.
+        validate: Score of a shard on the validation part, larger is better; the best iterate is returned then.
+        bounds: Shards of bounds in x̂; steps are projected onto the box.
+        resume: State and vectors that `save` was given earlier.
+        save: Called at the start, every few epochs, when stopped and at the end.
+        observe: Called with each epoch's line.
+        stop: Asked every 20 mini-batches; the answer takes a message.
+
+    Raises:
+        NonFinite: after `save` was called with the last good state.
+    """
+    if settings.method not in ("adam", "momentum"):
+        raise InvalidInput(f"unknown stochastic method {settings.method!r}; known are adam, momentum")
+    return _Descent(functional, settings, source, validate, bounds, save, observe, stop).run(start, resume)
+
+
+class _Descent:
+    def __init__(
+        self,
+        functional: ScaledFunctional,
+        settings: StochasticSettings,
+        source: BatchSource,
+        validate: Callable[[Floats], float] | None,
+        bounds: tuple[Floats, Floats] | None,
+        save: Save | None,
+        observe: Callable[[EpochRow], None] | None,
+        stop: Stop | None,
+    ) -> None:
+        self.functional, self.settings, self.source = functional, settings, source
+        self.validate, self.bounds, self.save, self.observe, self.stop = validate, bounds, save, observe, stop
+        self.rng = np.random.Generator(np.random.PCG64(settings.seed))
+        self.epoch = self.batch = self.step = 0
+        self.best_score, self.best_epoch = -np.inf, 0
+        self.epoch_value = 0.0
+        self.stopped = False
+
+    def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> StochasticReport:
+        if resume is None:
+            self.x = start.copy()
+            self.first, self.second = np.zeros_like(start), np.zeros_like(start)
+            self.best = start.copy()
+            self._save()
+        else:
+            self._load(*resume)
+        self._work = [np.empty_like(self.x) for _ in range(3)]
+        reason = "all epochs were done"
+        while self.epoch < self.settings.epochs and not self.stopped:
+            if self.validate is not None and self.epoch - self.best_epoch >= self.settings.patience:
+                reason = f"the validation did not improve over {self.settings.patience} epochs"
+                break
+            self._run_epoch()
+        if self.stopped:
+            reason = "stopped by the user"
+        self._save()
+        solution = self.x if self.validate is None else self.best
+        best = self.epoch if self.validate is None else self.best_epoch
+        return StochasticReport(solution, self.epoch, self.step, best, reason, self.stopped)
+
+    def _run_epoch(self) -> None:
+        self.epoch_state = self.rng.bit_generator.state
+        epoch = self.source.draw_epoch(self.rng)
+        total = self.settings.epochs * epoch.num_batches
+        while self.batch < epoch.num_batches:
+            initial, targets = epoch.batch(self.batch)
+            x = self.functional.to_physical(self.x)
+            value, gradient = self.functional.functional.evaluate_batch(x, initial, targets, self.source.batch_size)
+            gradient *= self.functional.scale
+            self._update(gradient, self._rate(total))
+            self.epoch_value += value
+            self.batch += 1
+            self.step += 1
+            if self.stop is not None and self.step % 20 == 0 and self.stop():
+                self.stopped = True
+                if self.batch < epoch.num_batches:
+                    return
+        self._finish_epoch(epoch.num_batches, total)
+
+    def _update(self, gradient: Floats, rate: float) -> None:
+        """One step on the shard, in place."""
+        s, (a, b, _) = self.settings, self._work
+        k = self.step + 1
+        self.first *= s.momentum
+        np.multiply(gradient, 1.0 - s.momentum, out=a)
+        self.first += a
+        if s.method == "adam":
+            np.multiply(gradient, gradient, out=a)
+            a *= 1.0 - s.second_moment
+            self.second *= s.second_moment
+            self.second += a
+            np.sqrt(self.second, out=a)
+            a *= 1.0 / np.sqrt(1.0 - s.second_moment**k)
+            a += s.epsilon
+            np.divide(self.first, a, out=b)
+            b *= rate / (1.0 - s.momentum**k)
+        else:
+            np.multiply(self.first, rate / (1.0 - s.momentum**k), out=b)
+        self.x -= b
+        if self.bounds is not None:
+            np.clip(self.x, *self.bounds, out=self.x)
+
+    def _rate(self, total: int) -> float:
+        if self.settings.schedule == "constant":
+            return self.settings.rate
+        return float(self.settings.rate * 0.5 * (1.0 + np.cos(np.pi * self.step / total)))
+
+    def _finish_epoch(self, num_batches: int, total: int) -> None:
+        objective = self.functional.controls.ensemble.sum(self.epoch_value) / num_batches
+        if not np.isfinite(objective) or not np.isfinite(self.functional.norm(self.x)):
+            raise NonFinite(f"the objective (stochastic phase, epoch {self.epoch + 1})", iteration=0)
+        self.epoch += 1
+        self.batch, self.epoch_value = 0, 0.0
+        score = np.nan
+        if self.validate is not None:
+            score = self.validate(self.functional.to_physical(self.x))
+            if score > self.best_score:
+                self.best_score, self.best_epoch = score, self.epoch
+                self.best[:] = self.x
+        if self.observe is not None:
+            self.observe(EpochRow(self.epoch, objective, self._rate(total), np.nan, score))
+        if self.epoch % self.settings.checkpoint_every == 0 and self.epoch < self.settings.epochs:
+            self.epoch_state = self.rng.bit_generator.state
+            self._save()
+
+    def _save(self) -> None:
+        if self.save is None:
+            return
+        at_boundary = self.batch == 0
+        # what the ranks have summed of the epoch's objective is one number for the whole run
+        partial = 0.0 if at_boundary else self.functional.controls.ensemble.sum(self.epoch_value)
+        state = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "best_score": self.best_score if np.isfinite(self.best_score) else None,
+            "best_epoch": self.best_epoch,
+            "epoch_value": partial,
+            "stream": self.rng.bit_generator.state if at_boundary else self.epoch_state,
+        }
+        vectors = {"x": self.x, "first_moment": self.first, "second_moment": self.second, "best": self.best}
+        self.save(state, vectors)
+
+    def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
+        self.epoch, self.batch, self.step = int(state["epoch"]), int(state["batch"]), int(state["step"])
+        self.best_epoch = int(state["best_epoch"])
+        self.best_score = -np.inf if state["best_score"] is None else float(state["best_score"])
+        self.epoch_value = float(state["epoch_value"]) if self.functional.controls.ensemble.is_root else 0.0
+        self.rng.bit_generator.state = state["stream"]
+        self.x, self.best = vectors["x"].copy(), vectors["best"].copy()
+        self.first, self.second = vectors["first_moment"].copy(), vectors["second_moment"].copy()

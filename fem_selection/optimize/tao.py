@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: MIT
+"""The deterministic phase: PETSc's TAO on the scaled functional, resumable with its quasi-Newton memory.
+
+| method | TAO type | bounds | a resumed run follows the uninterrupted one |
+|---|---|---|---|
+| lmvm | `lmvm`, limited-memory BFGS, Moré–Thuente | no | yes |
+| blmvm | `blmvm`, the same with projected gradients | yes | yes |
+| bqnls | `bqnls`, L-BFGS on the free variables | yes | yes |
+| cg | `bncg`, nonlinear conjugate gradients | no | it begins again with steepest descent |
+
+TAO does not hand out the memory of `lmvm` and `blmvm`.  It is rebuilt by replaying the last iterates: with
+`recycle` set, TAO keeps its matrix between solves, so one solve of a single iteration from each stored iterate, with
+stored objective and gradient as answers, feeds it the same updates as the first time; no sweep is run.  That is exact
+if the initial scaling of L-BFGS depends on those pairs only, hence `mat_lmvm_scale_type scalar` (TAO's default,
+a diagonal, depends on all history).  A memory of 20 pairs brings back its speed.
+
+References:
+    PETSc/TAO Users Manual, TAO solvers `TAOLMVM`, `TAOBLMVM`, `TAOBQNLS`, `TAOBNCG`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from petsc4py import PETSc
+
+from fem_selection.errors import InvalidInput, NonFinite, SelectionError
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
+from fem_selection.petsc import options, tao_reason, unique_prefix
+from fem_selection.typing import Floats
+
+__all__ = ["METHODS", "TaoSettings", "minimize"]
+
+METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg"}
+"""Names of methods and the TAO types behind them."""
+
+_SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
+
+
+@dataclass(frozen=True)
+class TaoSettings:
+    """Settings of the deterministic phase.
+
+    Attributes:
+        method: One of `METHODS`.
+        max_iterations: Limit, counted from the run's beginning.
+        gradient_tolerance: Gradient norm at which to stop, relative to the first of the run.
+        absolute_tolerance: Gradient norm at which to stop.
+        memory: Pairs of a quasi-Newton method.
+        checkpoint_every: Iterations between calls of `save`.
+        options: PETSc options of the TAO object, without the prefix (`{"tao_ls_type": "armijo"}`).
+    """
+
+    method: str = "lmvm"
+    max_iterations: int = 100
+    gradient_tolerance: float = 1e-5
+    absolute_tolerance: float = 1e-10
+    memory: int = 20
+    checkpoint_every: int = 10
+    options: Mapping[str, str | float | bool] = field(default_factory=dict)
+
+
+def minimize(
+    functional: ScaledFunctional,
+    start: Floats,
+    settings: TaoSettings,
+    bounds: tuple[Floats, Floats] | None = None,
+    resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
+    save: Save | None = None,
+    observe: Callable[[IterationRow], None] | None = None,
+    stop: Stop | None = None,
+) -> OptimizationReport:
+    """Minimise Ĵ(x̂) (collective).
+
+    Args:
+        functional: Ĵ.
+        start: Shard of the first x̂; ignored when resuming.
+        settings: See `TaoSettings`.
+        bounds: Shards of lower and upper bounds in x̂; infinite entries are free.
+        resume: State and vectors that `save` was given earlier.
+        save: Called with state and vectors at iteration 0, then every few iterations and at the end.
+        observe: Called with each new line of the history.
+        stop: Asked after each iteration.
+
+    Raises:
+        NonFinite: with the iteration; `save` has been called with the last good iterate.
+    """
+    if settings.method not in METHODS:
+        raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(METHODS)}")
+    if bounds is not None and settings.method in ("lmvm", "cg"):
+        raise InvalidInput(f"method {settings.method!r} knows no bounds: use 'blmvm' or 'bqnls'")
+    return _Minimizer(functional, settings, bounds, save, observe, stop).run(start, resume)
+
+
+@dataclass
+class _Iterate:
+    objective: float
+    solution: Floats
+    gradient: Floats
+
+
+class _Minimizer:
+    """One TAO solve; owns its PETSc objects between `run`'s first and last line."""
+
+    def __init__(
+        self,
+        functional: ScaledFunctional,
+        settings: TaoSettings,
+        bounds: tuple[Floats, Floats] | None,
+        save: Save | None,
+        observe: Callable[[IterationRow], None] | None,
+        stop: Stop | None,
+    ) -> None:
+        self.functional, self.settings, self.bounds = functional, settings, bounds
+        self.save, self.observe, self.stop = save, observe, stop
+        self.iteration = self.evaluations = 0
+        self.first_norm = 0.0
+        self.best: _Iterate | None = None
+        self.memory: deque[_Iterate] = deque(maxlen=settings.memory + 1 + _SPARE_PAIRS)
+        self.replayed: _Iterate | None = None
+        self.stopped = False
+        self.resumed = False
+        self.last = (np.nan, np.nan)
+        self.fault: SelectionError | None = None
+        self._latest: _Iterate | None = None
+
+    def run(
+        self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
+    ) -> OptimizationReport:
+        create = self.functional.controls.create_vector
+        if resume is not None:
+            start = self._load(*resume)
+        x, g = create(start), create()
+        limits = [create(b) for b in self.bounds] if self.bounds is not None else []
+        tao = PETSc.TAO().create(self.functional.controls.ensemble.world)
+        try:
+            self._configure(tao, x, g, limits)
+            self._replay(tao, x)
+            x.array[:] = start
+            tao.setConvergenceTest(self._test)
+            self._solve(tao)
+            return self._report(tao)
+        finally:
+            for thing in (tao, x, g, *limits):
+                thing.destroy()
+
+    def _configure(self, tao: PETSc.TAO, x: PETSc.Vec, g: PETSc.Vec, limits: list[PETSc.Vec]) -> None:
+        kind, prefix = METHODS[self.settings.method], unique_prefix("tao")
+        values: dict[str, str | float | bool | None] = {}
+        # TAO gives the matrix of `lmvm` a prefix of its own, without that of the solver
+        matrix = "tao_lmvm_" if kind == "lmvm" else f"{prefix}tao_{kind}_"
+        shared: dict[str, str | float | bool | None] = {}
+        if kind != "bncg":
+            shared[f"{matrix}mat_lmvm_scale_type"] = "scalar"
+            shared[f"{matrix}mat_lmvm_hist_size"] = self.settings.memory
+        if kind in ("lmvm", "blmvm"):
+            values[f"tao_{kind}_recycle"] = True
+        if kind == "bqnls":
+            values["tao_bnk_as_type"] = "none"  # the other estimate carries a tolerance from step to step
+        for name, value in self.settings.options.items():
+            if kind == "lmvm" and name.startswith("tao_lmvm_mat_"):
+                shared[name] = value
+            else:
+                values[name.lstrip("-")] = value
+        tao.setType(kind)
+        tao.setOptionsPrefix(prefix)
+        with options("", shared), options(prefix, values):
+            tao.setObjectiveGradient(self._evaluate, g)
+            tao.setSolution(x)
+            if limits:
+                tao.setVariableBounds(*limits)
+            tao.setFromOptions()
+            tao.setUp()
+        tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
+        tao.setMaximumFunctionEvaluations(2**30)
+
+    def _solve(self, tao: PETSc.TAO) -> None:
+        """TAO's solve, with the errors of callbacks coming out as what they are."""
+        try:
+            tao.solve()
+        except Exception:
+            if self.fault is not None:
+                if isinstance(self.fault, NonFinite):
+                    self._save_now()
+                raise self.fault from None
+            raise
+
+    # ── callbacks ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _evaluate(self, tao: PETSc.TAO, x: PETSc.Vec, g: PETSc.Vec) -> float:
+        if self.replayed is not None:
+            return self._answer(x, g, self.replayed)
+        if self._latest is not None and self._is_at(x, self._latest):
+            g.array[:] = self._latest.gradient
+            return self._latest.objective
+        try:
+            value, gradient = self.functional.evaluate(x.array_r)
+        except NonFinite as error:
+            self.fault = NonFinite(error.what, error.layer, self.iteration + 1 if self.best is not None else 0)
+            raise self.fault from error
+        self.evaluations += 1
+        g.array[:] = gradient
+        self._latest = _Iterate(value, x.array_r.copy(), gradient.copy())
+        return value
+
+    def _test(self, tao: PETSc.TAO) -> None:
+        """TAO's convergence test, called once per iterate: history, checkpoint, and whether to go on."""
+        its, objective, norm, _, step, _ = tao.getSolutionStatus()
+        first_call = its == 0
+        if not first_call:
+            self.iteration += 1
+        self.last = (objective, norm)
+        if not (first_call and self.resumed):
+            self._accept(tao, objective)
+            if self.iteration == 0:
+                self.first_norm = norm
+            if self.observe is not None:
+                self.observe(IterationRow(self.iteration, objective, norm, step, self.evaluations))
+        s = self.settings
+        reason = PETSc.TAO.ConvergedReason.CONTINUE_ITERATING
+        if norm <= max(s.absolute_tolerance, s.gradient_tolerance * self.first_norm):
+            reason = PETSc.TAO.ConvergedReason.CONVERGED_GATOL
+        elif self.iteration >= s.max_iterations:
+            reason = PETSc.TAO.ConvergedReason.DIVERGED_MAXITS
+        elif self.stop is not None and self.stop():
+            self.stopped, reason = True, PETSc.TAO.ConvergedReason.CONVERGED_USER
+        tao.setConvergedReason(reason)
+        due = self.iteration % s.checkpoint_every == 0
+        if not (first_call and self.resumed) and (due or reason != 0):
+            self._save_now()
+
+    def _accept(self, tao: PETSc.TAO, objective: float) -> None:
+        """Remember an iterate, and whether it is the best."""
+        x, latest = tao.getSolution(), self._latest
+        if latest is None or not self._is_at(x, latest):
+            # the line search ended on another point than the one it evaluated last
+            value, gradient = self.functional.evaluate(x.array_r)
+            self.evaluations += 1
+            latest = _Iterate(value, x.array_r.copy(), gradient.copy())
+        self.memory.append(latest)
+        if self.best is None or objective <= self.best.objective:
+            self.best = latest
+
+    def _is_at(self, x: PETSc.Vec, iterate: _Iterate) -> bool:
+        """Whether a vector is an iterate, to the last bit on every rank."""
+        return not self.functional.controls.ensemble.any(not np.array_equal(x.array_r, iterate.solution))
+
+    # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _answer(self, x: PETSc.Vec, g: PETSc.Vec, stored: _Iterate) -> float:
+        """The stored objective and gradient at the stored iterate; anywhere else a value that ends the line search."""
+        if self._is_at(x, stored):
+            g.array[:] = stored.gradient
+            return stored.objective
+        g.array[:] = 0.0
+        return stored.objective - 1e6 * (1.0 + abs(stored.objective))
+
+    def _replay(self, tao: PETSc.TAO, x: PETSc.Vec) -> None:
+        """Feed TAO's matrix the stored iterates but the last, from which the solve goes on."""
+        method = self.settings.method
+        if method == "cg" or len(self.memory) < 2:
+            return
+        stored = list(self.memory)[:-1]
+        if method == "bqnls":
+            self._replay_bqnls(tao, stored)
+            return
+        tao.setConvergenceTest(_one_iteration)
+        for iterate in stored:
+            self.replayed = iterate
+            x.array[:] = iterate.solution
+            tao.solve()
+        self.replayed = None
+
+    def _replay_bqnls(self, tao: PETSc.TAO, stored: list[_Iterate]) -> None:
+        """`bqnls` hands out its matrix but resets it when it starts: feed it at the first update after that."""
+        create = self.functional.controls.create_vector
+
+        def feed(tao: PETSc.TAO, iteration: int) -> None:
+            if iteration == 0:
+                for iterate in stored:
+                    x, g = create(iterate.solution), create(iterate.gradient)
+                    tao.getLMVMMat().updateLMVM(x, g)
+                    x.destroy()
+                    g.destroy()
+
+        tao.setUpdate(feed)
+
+    def _save_now(self) -> None:
+        if self.save is None or self.best is None:
+            return
+        state = {
+            "iteration": self.iteration,
+            "evaluations": self.evaluations,
+            "first_norm": self.first_norm,
+            "best_objective": self.best.objective,
+            "objectives": [m.objective for m in self.memory],
+            "gradient_norm": self.last[1],
+        }
+        vectors = {"best": self.best.solution, "best_gradient": self.best.gradient}
+        for number, m in enumerate(self.memory):
+            vectors[f"x{number}"], vectors[f"g{number}"] = m.solution, m.gradient
+        self.save(state, vectors)
+
+    def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> Floats:
+        self.resumed = True
+        self.iteration, self.evaluations = int(state["iteration"]), int(state["evaluations"])
+        self.first_norm = float(state["first_norm"])
+        for number, objective in enumerate(state["objectives"]):
+            self.memory.append(_Iterate(objective, vectors[f"x{number}"], vectors[f"g{number}"]))
+        self.best = _Iterate(float(state["best_objective"]), vectors["best"], vectors["best_gradient"])
+        self._latest = self.memory[-1]
+        return self._latest.solution
+
+    # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _report(self, tao: PETSc.TAO) -> OptimizationReport:
+        assert self.best is not None
+        reason = int(tao.getConvergedReason())
+        norm, s = self.last[1], self.settings
+        converged = reason > 0 and not self.stopped
+        if converged and norm <= s.gradient_tolerance * self.first_norm:
+            sentence = f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
+        elif reason == -6 and norm > 1e-3 * self.first_norm:
+            sentence = (
+                "the line search found no lower objective, although the gradient norm is still "
+                f"{norm / self.first_norm:.1e} of its first value: is the activation kinked, or a bound reached?"
+            )
+        else:
+            sentence = tao_reason(reason)
+        return OptimizationReport(
+            solution=self.best.solution,
+            objective=self.best.objective,
+            gradient_norm=norm,
+            iterations=self.iteration,
+            evaluations=self.evaluations,
+            reason=sentence,
+            converged=converged,
+            stopped=self.stopped,
+        )
+
+
+def _one_iteration(tao: PETSc.TAO) -> None:
+    its = tao.getSolutionStatus()[0]
+    reasons = PETSc.TAO.ConvergedReason
+    tao.setConvergedReason(reasons.CONTINUE_ITERATING if its == 0 else reasons.DIVERGED_MAXITS)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of all tests: small spaces that are made once, and runs of a script on several ranks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20200519)
+
+
+@pytest.fixture(scope="session")
+def spaces() -> Callable:
+    """A function (shape, cells, degree, mode, family) to a state space on this process; equal ones are made once."""
+    from fem_selection.spaces import StateSpace
+    from problems import make_domain
+
+    @cache
+    def make(shape: str, cells: int, degree: int, mode: str = "collocated", family: str = "lagrange") -> StateSpace:
+        return StateSpace(make_domain(shape, cells), degree, family, mode)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_mpi() -> Callable[..., str]:
+    """A function (num_ranks, *arguments) that runs this Python with these arguments under mpiexec.
+
+    It returns standard output and fails with both streams if a rank fails.  mpiexec is taken from the folder of this
+    Python, else from the path; without one the test is skipped.  `tests/` is on the ranks' module path.
+    """
+    beside = Path(sys.executable).parent / "mpiexec"
+    launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
+
+    def run(num_ranks: int, *arguments: str | Path, timeout: float = 120.0) -> str:
+        if launcher is None:
+            pytest.skip(f"no mpiexec beside {sys.executable} and none on the path")
+        environment = dict(os.environ)
+        environment.setdefault("UCX_NET_DEVICES", "lo")
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        paths = [str(TESTS), str(TESTS.parent), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
+        command = [launcher, "-n", str(num_ranks), sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""Small problems for the tests: domains, spaces, dynamics and functionals with smooth samples given by formulas.
+
+Everything is a function of the sample's global number and of the nodes' coordinates, so that any partition and any
+space × sample split sees the same problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection import domains
+from fem_selection.activations import Activation, find_activation
+from fem_selection.depth import DepthGrid
+from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.kernels import DenseKernel, Kernel
+from fem_selection.learning.controls import PARTS, ControlSpace
+from fem_selection.learning.functional import Functional
+from fem_selection.objectives import (
+    ReadoutCost,
+    Regularization,
+    TrackingCost,
+    encode_labels,
+    find_loss,
+)
+from fem_selection.parallel import Ensemble
+from fem_selection.spaces import StateSpace
+
+REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
+"""Every term present, all weights different."""
+
+LOSSES_AND_TRACKING = ("softmax", "logistic", "least_squares", "tracking")
+
+
+@dataclass
+class Problem:
+    """A functional with everything it was made of."""
+
+    ensemble: Ensemble
+    space: StateSpace
+    stepper: Stepper
+    controls: ControlSpace
+    functional: Functional
+
+    def moved(self, seed: int = 1, size: float = 3.0) -> np.ndarray:
+        """A shard of controls away from zero, the same on any partition."""
+        return size * self.controls.random_direction(seed)
+
+
+def make_domain(shape: str, cells: int, comm: MPI.Intracomm | None = None, **options) -> domains.Domain:
+    """An interval, a rectangle of quadrilaterals or triangles, a box of hexahedra or tetrahedra."""
+    comm = MPI.COMM_SELF if comm is None else comm
+    if shape == "interval":
+        return domains.interval(comm, cells, **options)
+    if shape in ("quadrilateral", "triangle"):
+        return domains.rectangle(comm, (cells, cells), cell=shape, **options)
+    return domains.box(comm, (cells,) * 3, cell=shape, **options)
+
+
+def smooth_states(space: StateSpace, samples: slice, shift: float = 0.0) -> np.ndarray:
+    """Sample j is cos((1 + j mod 3) y_0 + 0.7 j + shift) times a factor in y_1 where there is one."""
+    j = np.arange(samples.start, samples.stop)
+    y = space.coordinates
+    values = np.cos(y[:, :1] * (1 + j % 3) + 0.7 * j + shift)
+    if y.shape[1] > 1:
+        values = values * (1 + 0.5 * np.sin((1 + j % 2) * y[:, 1:2]))
+    return np.asfortranarray(values)
+
+
+def make_targets(space: StateSpace, loss: str, samples: slice, num_outputs: int) -> np.ndarray:
+    """Targets of a loss by formulas of the sample's number."""
+    j = np.arange(samples.start, samples.stop)
+    if loss == "tracking":
+        return smooth_states(space, samples, shift=0.4)
+    if loss == "least_squares":
+        return np.asfortranarray(np.sin(j[None, :] + np.arange(num_outputs)[:, None]))
+    return encode_labels(j % num_outputs, num_outputs, "softmax")
+
+
+def make_problem(
+    space: StateSpace,
+    ensemble: Ensemble | None = None,
+    *,
+    scheme: str = "euler",
+    loss: str = "softmax",
+    activation: str | Activation = "tanh",
+    layers: int = 4,
+    intervals: int = 2,
+    horizon: float = 0.8,
+    samples: int = 5,
+    num_outputs: int = 3,
+    parts: tuple[str, ...] = PARTS,
+    regularization: Regularization = REGULARIZATION,
+    weight: float = 1.3,
+    block: int = 2,
+    kernel: Kernel | None = None,
+) -> Problem:
+    """A learning problem on a space; kernel and bias start at random values, so that fixed parts matter too."""
+    ensemble = Ensemble(MPI.COMM_SELF) if ensemble is None else ensemble
+    grid = DepthGrid(layers, horizon, intervals)
+    kernel = DenseKernel.random(space, intervals, 1.0, 7) if kernel is None else kernel
+    bias = np.sin(3 * space.coordinates[:, 0] + np.arange(intervals)[:, None])
+    sigma = find_activation(activation) if isinstance(activation, str) else activation
+    stepper = Stepper(space, kernel, bias, sigma, find_scheme(scheme), grid)
+    mine = ensemble.samples(samples)
+    if loss == "tracking":
+        cost, num_outputs = TrackingCost(space), 0
+    else:
+        cost = ReadoutCost(space, find_loss(loss), num_outputs)
+        cost.assign(np.asfortranarray(np.cos(space.coordinates[:, :1] * np.arange(num_outputs))), np.ones(num_outputs))
+    controls = ControlSpace(ensemble, space, kernel, grid, num_outputs, parts)
+    functional = Functional(
+        controls,
+        stepper,
+        cost,
+        smooth_states(space, mine),
+        make_targets(space, loss, mine, num_outputs),
+        samples,
+        regularization,
+        weight,
+        block,
+    )
+    return Problem(ensemble, space, stepper, controls, functional)
+
+
+def observed_orders(errors: list[float], sizes: list[float]) -> np.ndarray:
+    """Rates log(e_k / e_{k+1}) / log(h_k / h_{k+1}) of consecutive refinements."""
+    return np.diff(np.log(errors)) / np.diff(np.log(sizes))
+
+
+def taylor_orders(value, x: np.ndarray, h: np.ndarray, slope: float, steps=(1e-2, 5e-3, 2.5e-3)) -> np.ndarray:
+    """Observed orders of |J(x + εh) − J(x) − ε ⟨J'(x), h⟩|: 2 for an exact derivative, 1 for a wrong one."""
+    start = value(x)
+    return observed_orders([abs(value(x + e * h) - start - e * slope) for e in steps], list(steps))
