@@ -1,1 +1,88 @@
-from mpi4py import MPI as _MPI  # noqa: F401
+# SPDX-License-Identifier: MIT
+"""fem_selection: finite elements for the selection dynamics of deep residual networks.
+
+    ∂_t f(t, y) = σ( ∫_Y w(t, y, z) f(t, z) dz + b(t, y) ),   f(0, ·) = f^I
+
+Public names are loaded on first use, so that importing the package costs next to nothing.  MPI alone is imported at
+once: it has to come before dolfinx and petsc4py.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fem_selection.errors import MissingDependency
+
+try:
+    from mpi4py import MPI as _MPI  # noqa: F401
+except (ImportError, RuntimeError) as error:
+    raise MissingDependency(
+        f"MPI cannot be loaded ({error}). Either install the wheels, `pip install fem-selection[wheels]` (Linux "
+        "x86_64), or use an environment that has FEniCSx and mpi4py (conda-forge `fenics-dolfinx`, a dolfinx container)"
+    ) from error
+
+try:
+    __version__ = version("fem-selection")
+except PackageNotFoundError:
+    __version__ = "unknown"
+
+_HOME = {
+    "Activation": "activations",
+    "Case": "config",
+    "ControlSpace": "learning",
+    "DenseKernel": "kernels",
+    "DepthGrid": "depth",
+    "Domain": "domains",
+    "Ensemble": "parallel",
+    "Functional": "learning",
+    "Problem": "cases",
+    "ReadoutCost": "objectives",
+    "Regularization": "objectives",
+    "ScaledFunctional": "learning",
+    "Scheme": "dynamics",
+    "SelectionEquation": "dynamics",
+    "SelectionError": "errors",
+    "StateSpace": "spaces",
+    "Stepper": "dynamics",
+    "StochasticSettings": "optimize",
+    "TaoSettings": "optimize",
+    "TrackingCost": "objectives",
+    "UflKernel": "coefficients",
+    "box": "domains",
+    "build_problem": "cases",
+    "descend": "optimize",
+    "find_activation": "activations",
+    "find_loss": "objectives",
+    "find_scheme": "dynamics",
+    "from_mesh": "domains",
+    "function_values": "coefficients",
+    "interval": "domains",
+    "load_case": "config",
+    "minimize": "optimize",
+    "rectangle": "domains",
+    "solve_forward": "dynamics",
+    "train": "training",
+    "verify_gradient": "learning",
+}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0] in ("dolfinx", "petsc4py", "ufl", "basix", "ffcx"):
+            raise MissingDependency(
+                f"{error.name} is not installed. Either install the wheels, `pip install fem-selection[wheels]` "
+                "(Linux x86_64), or use an environment that has FEniCSx (conda-forge `fenics-dolfinx`, a container)"
+            ) from error
+        raise
+
+
+def __dir__() -> list[str]:
+    return __all__

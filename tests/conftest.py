@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fem_selection  # noqa: F401  (loads MPI, which dolfinx and PETSc from wheels look for)
+
 TESTS = Path(__file__).parent
 
 

@@ -40,6 +40,9 @@ class Kernel(Protocol):
     def parameters(self) -> Floats:
         """This rank's parameters of all intervals, shape (num_parameters,); a copy."""
 
+    def create_like(self) -> Kernel:
+        """A kernel of the same kind and size with zero parameters, to hold a direction."""
+
     def canonical_indices(self) -> Integers:
         """For each of this rank's parameters its place in an order that no partition changes."""
 

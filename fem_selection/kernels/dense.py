@@ -85,6 +85,10 @@ class DenseKernel:
         """W of all intervals, flattened; a copy."""
         return self._weights.ravel().copy()
 
+    def create_like(self) -> DenseKernel:
+        """A dense kernel of zeros on the same space and intervals."""
+        return DenseKernel(self.space, self.num_intervals)
+
     def canonical_indices(self) -> Integers:
         """(interval, column, row) in the canonical numbering of the nodes, as one number."""
         n = self.space.num_nodes

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+"""The learning problem: controls and their geometry, the reduced functional, its verification, mini-batches."""
+
+from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
+from fem_selection.learning.controls import ControlSpace
+from fem_selection.learning.functional import Functional
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.verification import GradientCertificate, verify_gradient
+
+__all__ = [
+    "ControlSpace",
+    "Functional",
+    "GradientCertificate",
+    "Movement",
+    "SampleBatches",
+    "SampleStates",
+    "ScaledFunctional",
+    "verify_gradient",
+]

@@ -30,6 +30,9 @@ from fem_selection.typing import Block, Floats
 __all__ = ["BatchSource", "Epoch", "StochasticSettings", "descend"]
 
 
+_STEPS_BETWEEN_MESSAGES = 20
+
+
 class Epoch(Protocol):
     """One pass over the samples in a random order."""
 
@@ -130,6 +133,7 @@ class _Descent:
         self.best_score, self.best_epoch = -np.inf, 0
         self.epoch_value = 0.0
         self.stopped = False
+        self.fault: tuple[int, int | None] | None = None
 
     def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> StochasticReport:
         if resume is None:
@@ -166,7 +170,11 @@ class _Descent:
             self.epoch_value += value
             self.batch += 1
             self.step += 1
-            if self.stop is not None and self.step % 20 == 0 and self.stop():
+            if not np.isfinite(value) and self.fault is None:
+                self.fault = (self.step, self.functional.functional.stepper.first_bad_layer(initial))
+            if self.step % _STEPS_BETWEEN_MESSAGES == 0:
+                self._check()
+            if self.stop is not None and self.step % _STEPS_BETWEEN_MESSAGES == 0 and self.stop():
                 self.stopped = True
                 if self.batch < epoch.num_batches:
                     return
@@ -200,10 +208,18 @@ class _Descent:
             return self.settings.rate
         return float(self.settings.rate * 0.5 * (1.0 + np.cos(np.pi * self.step / total)))
 
+    def _check(self) -> None:
+        """Raise on all ranks if a step on any of them was not finite."""
+        faults = self.functional.controls.ensemble.world.allgather(self.fault)
+        known = [f for f in faults if f is not None]
+        if known:
+            step = min(f[0] for f in known)
+            layers = [f[1] for f in known if f[0] == step and f[1] is not None]
+            raise NonFinite("the objective of a mini-batch", min(layers, default=None), step)
+
     def _finish_epoch(self, num_batches: int, total: int) -> None:
+        self._check()
         objective = self.functional.controls.ensemble.sum(self.epoch_value) / num_batches
-        if not np.isfinite(objective) or not np.isfinite(self.functional.norm(self.x)):
-            raise NonFinite(f"the objective (stochastic phase, epoch {self.epoch + 1})", iteration=0)
         self.epoch += 1
         self.batch, self.epoch_value = 0, 0.0
         score = np.nan
@@ -233,7 +249,8 @@ class _Descent:
             "epoch_value": partial,
             "stream": self.rng.bit_generator.state if at_boundary else self.epoch_state,
         }
-        vectors = {"x": self.x, "first_moment": self.first, "second_moment": self.second, "best": self.best}
+        vectors = {"x": self.x, "first_moment": self.first, "second_moment": self.second}
+        vectors["best"] = self.x if self.validate is None else self.best
         self.save(state, vectors)
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:

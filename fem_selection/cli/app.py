@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""The typer application: commands, their options, and the exit status that each kind of error becomes.
+
+| status | meaning |
+|---|---|
+| 0 | done: a tolerance, the iteration limit or round-off was reached; the reason says which |
+| 1 | `verify`: a Taylor order below 1.9 or an adjoint identity above 1e-10; or an error that nobody foresaw |
+| 2 | a faulty case file, folder, checkpoint or data file; every fault is listed |
+| 3 | a state, objective or gradient that is not finite |
+| 130, 143 | Ctrl-C, SIGTERM; a checkpoint is left |
+
+FEniCSx is imported inside the commands, after the case file was found good.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fem_selection.errors import ConfigError, InvalidInput, MissingDependency, NonFinite, SelectionError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    help="Finite elements for the selection dynamics of deep residual networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", help="The case file.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; a fresh one if left out.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the case; repeatable.")
+]
+
+
+@app.command()
+def train(
+    case: CaseFile,
+    output: Output = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --output.")] = False,
+    settings: Settings = None,
+) -> None:
+    """Train the controls of a case: the main job."""
+    from fem_selection.cli.train import train_command
+
+    raise typer.Exit(train_command(case, output, resume, overwrite, settings or []))
+
+
+@app.command()
+def verify(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
+    """Measure Taylor order and adjoint identity of the gradient on a case."""
+    from fem_selection.cli.verify import verify_command
+
+    raise typer.Exit(verify_command(case, output, settings or []))
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+    data: Annotated[Path, typer.Option("--data", help="NPZ file with x, and y if it is known.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File of the predictions (NPZ).")] = None,
+) -> None:
+    """Apply a trained network to new data."""
+    from fem_selection.cli.predict import predict_command
+
+    raise typer.Exit(predict_command(folder, data, output))
+
+
+@app.command()
+def info() -> None:
+    """Versions of the libraries, and what this installation can do."""
+    from fem_selection.cli.info import info_command
+
+    raise typer.Exit(info_command())
+
+
+def run() -> None:
+    """Run the application; errors become a message on stderr, on root alone, and an exit status on every rank."""
+    status = 0
+    try:
+        status = app(standalone_mode=False) or 0
+    except SelectionError as error:
+        status = 3 if isinstance(error, NonFinite) else 2 if isinstance(error, InvalidInput) else 1
+        _complain(error)
+    except typer.Exit as leave:
+        status = leave.exit_code
+    except typer.Abort:
+        status = 130
+    except Exception as error:
+        status = _usage_or_crash(error)
+    sys.exit(status)
+
+
+def _complain(error: SelectionError) -> None:
+    if not _is_root():
+        return
+    if isinstance(error, ConfigError):
+        count = len(error.faults)
+        print(f"error: {count} fault{'s' if count != 1 else ''} in the case", file=sys.stderr)
+        for fault in error.faults:
+            print(f"  {fault}", file=sys.stderr)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    if isinstance(error, MissingDependency):
+        print("see the README, section on installing", file=sys.stderr)
+
+
+def _usage_or_crash(error: Exception) -> int:
+    """Typer's own errors of usage; anything else ends all ranks, since others may wait for this one."""
+    show = getattr(error, "show", None)
+    if show is not None:
+        if _is_root():
+            show()
+        return int(getattr(error, "exit_code", 2))
+    import traceback
+
+    from mpi4py import MPI
+
+    traceback.print_exc()
+    if MPI.COMM_WORLD.size > 1:
+        MPI.COMM_WORLD.Abort(1)
+    return 1
+
+
+def _is_root() -> bool:
+    from mpi4py import MPI
+
+    return bool(MPI.COMM_WORLD.rank == 0)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""What the commands share: reading the case once, and acting on root with all ranks knowing how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mpi4py import MPI
+
+from fem_selection import config
+from fem_selection.errors import SelectionError
+
+__all__ = ["load_case_everywhere", "on_root"]
+
+T = TypeVar("T")
+
+
+def on_root(action: Callable[[], T]) -> T:
+    """The result of an action that root takes, or the error it raises, on every rank (collective)."""
+    world = MPI.COMM_WORLD
+    outcome: tuple[T | None, SelectionError | None] = (None, None)
+    if world.rank == 0:
+        try:
+            outcome = (action(), None)
+        except SelectionError as error:
+            outcome = (None, error)
+    result, error = world.bcast(outcome)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def load_case_everywhere(path: Path, settings: Sequence[str]) -> config.Case:
+    """The case, read by root."""
+    return on_root(lambda: config.load_case(path, settings))

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""`fem-selection info`."""
+
+from __future__ import annotations
+
+from mpi4py import MPI
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["info_command"]
+
+
+def info_command() -> int:
+    """Print versions and capabilities; returns the exit status."""
+    import dolfinx
+    from petsc4py import PETSc
+
+    from fem_selection.activations import ACTIVATIONS
+    from fem_selection.dynamics import SCHEMES
+    from fem_selection.objectives import LOSSES
+    from fem_selection.optimize.tao import METHODS
+    from fem_selection.training import versions
+
+    console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = {
+        **versions(),
+        "MPI": MPI.Get_library_version().split("\n")[0].strip("\x00"),
+        "ranks": str(MPI.COMM_WORLD.size),
+        "PETSc scalars": PETSc.ScalarType.__name__,
+        "VTX for ParaView": "yes" if dolfinx.has_adios2 else "no, XDMF instead",
+        "MUMPS": "yes" if PETSc.Sys.hasExternalPackage("mumps") else "no",
+        "activations": ", ".join(ACTIVATIONS),
+        "schemes": ", ".join(f"{s.name} (order {s.order})" for s in SCHEMES.values()),
+        "losses": ", ".join([*LOSSES, "tracking"]),
+        "methods": ", ".join(METHODS),
+    }
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print(table)
+    return 0

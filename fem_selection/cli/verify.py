@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""`fem-selection verify`: the gradient of a case, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpi4py import MPI
+from rich.console import Console
+from rich.table import Table
+
+from fem_selection.cli.common import load_case_everywhere, on_root
+from fem_selection.io.runs import next_numbered_folder, write_json, write_text
+
+__all__ = ["LOWEST_ORDER", "WORST_IDENTITY", "verify_command"]
+
+LOWEST_ORDER = 1.9
+WORST_IDENTITY = 1e-10
+
+
+def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
+    """Verify, print a table, write `verify.json` and return the exit status."""
+    console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
+    case = load_case_everywhere(case_file, settings)
+    from fem_selection import config
+    from fem_selection.cases import build_problem
+    from fem_selection.learning import verify_gradient
+    from fem_selection.training import versions
+
+    problem = build_problem(case)
+    start = problem.scaled.to_physical(problem.start)
+    found = verify_gradient(problem.functional, start, case.seed)
+    good = found.taylor_order >= LOWEST_ORDER and found.adjoint_identity_error <= WORST_IDENTITY
+
+    table = Table("step ε", "Taylor remainder", "order")
+    for step, remainder, order in zip(found.steps, found.remainders, (math.nan, *found.orders), strict=True):
+        table.add_row(f"{step:g}", f"{remainder:.3e}", "" if math.isnan(order) else f"{order:.3f}")
+    console.print(table)
+    console.print(f"Taylor order            {found.taylor_order:.4f}   (at least {LOWEST_ORDER})")
+    console.print(f"adjoint identity error  {found.adjoint_identity_error:.2e} (at most {WORST_IDENTITY:g})")
+
+    def write() -> Path:
+        folder = output if output is not None else next_numbered_folder(Path(case.output.directory))
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {**dataclasses.asdict(found), "passed": good, "ranks": MPI.COMM_WORLD.size, "versions": versions()}
+        write_json(folder / "verify.json", content)
+        if not (folder / "case.toml").exists():
+            write_text(folder / "case.toml", config.dump_case(case))
+        return folder
+
+    folder = on_root(write)
+    console.print(f"{'passed' if good else 'FAILED'}; {folder / 'verify.json'}")
+    return 0 if good else 1

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""States for ParaView: one time-dependent field per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import basix.ufl
+from dolfinx import fem
+from dolfinx import io as dio
+
+from fem_selection.spaces import StateSpace
+from fem_selection.typing import Block, Floats
+
+__all__ = ["write_states"]
+
+
+def write_states(path: Path, space: StateSpace, times: Floats, states: Sequence[Block], names: Sequence[str]) -> Path:
+    """Write trajectories of a few samples (collective over the space communicator).
+
+    VTX (a folder `.bp`) where dolfinx was built with ADIOS2, else XDMF with the values at the vertices.
+
+    Args:
+        path: The file without suffix.
+        space: The state space.
+        times: Depths, shape (num_times,).
+        states: One (num_local, num_samples) block per time.
+        names: Of the fields, one per sample.
+
+    Returns:
+        The path written.
+    """
+    vtx = getattr(dio, "VTXWriter", None)
+    degree = max(space.degree, 1) if vtx is not None else 1
+    continuous = space.family == "lagrange"
+    element = basix.ufl.element("Lagrange", space.domain.cell, degree, discontinuous=vtx is not None and not continuous)
+    target = fem.functionspace(space.domain.mesh, element)
+    outputs = [fem.Function(target, name=name) for name in names]
+    sources = [space.function(name=name) for name in names]
+
+    def refresh(block: Block) -> None:
+        for number, (source, output) in enumerate(zip(sources, outputs, strict=True)):
+            source.x.array[: space.num_local] = block[:, number]
+            source.x.scatter_forward()
+            output.interpolate(source)
+
+    if vtx is not None:
+        written = path.with_suffix(".bp")
+        with vtx(space.comm, written, outputs, engine="BP4") as writer:
+            for time, block in zip(times, states, strict=True):
+                refresh(block)
+                writer.write(float(time))
+        return written
+    written = path.with_suffix(".xdmf")
+    with dio.XDMFFile(space.comm, written, "w") as file:
+        file.write_mesh(space.domain.mesh)
+        for time, block in zip(times, states, strict=True):
+            refresh(block)
+            for output in outputs:
+                file.write_function(output, float(time))
+    return written

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""The folder of a run: who may use it, its history, its report.
+
+    DIR/case.toml        the resolved case
+    DIR/report.json      written when the run ends
+    DIR/history.csv      a line for each iteration of the deterministic phase
+    DIR/stochastic.csv   a line for each epoch of the stochastic phase
+    DIR/checkpoint       see `fem_selection.io.checkpoints`
+    DIR/figures/*.png    DIR/states.bp for ParaView
+
+Everything here is done by root; the other ranks do not touch the folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Floats
+
+__all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "write_json", "write_text"]
+
+CHECKPOINT = "checkpoint"
+_MARKS = ("case.toml", CHECKPOINT, "report.json", "history.csv")
+
+
+def next_numbered_folder(directory: Path) -> Path:
+    """The first of `directory`/0001, 0002, … beyond those that exist; created."""
+    directory.mkdir(parents=True, exist_ok=True)
+    numbers = [int(p.name) for p in directory.iterdir() if p.is_dir() and p.name.isdigit()]
+    number = max(numbers, default=0) + 1
+    while True:
+        folder = directory / f"{number:04d}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Make the folder ready for a run.
+
+    Raises:
+        InvalidInput: if it holds a run and neither `resume` nor `overwrite` is set, if there is nothing to resume, or
+            if it cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is a file, not a folder")
+    holds = [name for name in _MARKS if (folder / name).exists()]
+    if resume:
+        if not (folder / CHECKPOINT).exists():
+            raise InvalidInput(f"{folder} holds no checkpoint to resume from")
+        return
+    if holds and not overwrite:
+        raise InvalidInput(
+            f"{folder} already holds a run ({', '.join(holds)}): give --resume to continue it, --overwrite to replace "
+            "it, or another --output"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*_MARKS, "stochastic.csv", "verify.json"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+        shutil.rmtree(folder / "states.bp", ignore_errors=True)
+        (folder / "figures").mkdir()
+    except OSError as error:
+        raise InvalidInput(f"the folder {folder} cannot be written: {error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside and rename it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a report as JSON, atomically; numbers that JSON does not know become null."""
+    write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.integer | np.floating | np.bool_):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class History:
+    """A CSV file that grows by a flushed line at a time and continues without gaps or repeats.
+
+    Args:
+        path: The file.
+        columns: Names; the first is a counter.
+        keep_up_to: When resuming, lines whose counter is larger are dropped; None to begin anew.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], keep_up_to: int | None = None) -> None:
+        kept: list[list[str]] = []
+        if keep_up_to is not None and path.exists():
+            with open(path, newline="", encoding="utf-8") as handle:
+                rows = list(csv.reader(handle))[1:]
+            kept = [r for r in rows if len(r) == len(columns) and r[0].isdigit() and int(r[0]) <= keep_up_to]
+        lines = [",".join(columns), *(",".join(r) for r in kept)]
+        write_text(path, "\n".join(lines) + "\n")
+        self._handle = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+
+    def append(self, *values: float | int) -> None:
+        """Add a line and flush it."""
+        self._handle.write(",".join("" if isinstance(v, float) and math.isnan(v) else repr(v) for v in values) + "\n")
+        self._handle.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def read_columns(path: Path) -> dict[str, Floats]:
+    """The columns of a history by name; empty fields are NaN."""
+    if not path.exists():
+        return {}
+    with open(path, newline="", encoding="utf-8") as handle:
+        rows = list(csv.reader(handle))
+    columns = list(zip(*rows[1:], strict=True)) if len(rows) > 1 else [()] * len(rows[0])
+    return {
+        name: np.array([float(v) if v else np.nan for v in column])
+        for name, column in zip(rows[0], columns, strict=True)
+    }

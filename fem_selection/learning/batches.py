@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""From samples to blocks of states: shares of the members, mini-batches, images moved at random.
+
+Every rank reads all samples; it makes states of those columns it sweeps, at the nodes it owns.  An epoch's order and
+movements are drawn for all samples alike, and each member keeps its columns of every mini-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.data import AffineMaps, draw_maps
+from fem_selection.parallel import Ensemble, share
+from fem_selection.typing import Block, Integers
+
+__all__ = ["Movement", "SampleBatches", "SampleStates"]
+
+_STATES_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Standard deviations of the random affine maps that move images: shift (of the side), rotation (rad), scale."""
+
+    shift: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class SampleStates:
+    """A part of the data as functions on Y.
+
+    Attributes:
+        num_samples: Number of samples of the part, over all members.
+        states: Function of sample numbers, and optionally of the maps that move them, to their initial states,
+            shape (num_local, len(numbers)).
+        targets: Targets of all samples, (C, num_samples), or (num_local, num_samples) of target functions.
+        labels: Classes 0 … C − 1 of all samples, or None.
+    """
+
+    num_samples: int
+    states: Callable[[Integers, AffineMaps | None], Block]
+    targets: Block
+    labels: Integers | None
+
+    def share(self, ensemble: Ensemble) -> tuple[Block, Block]:
+        """Initial states and targets of this member's share."""
+        own = np.arange(self.num_samples)[ensemble.samples(self.num_samples)]
+        return self.states(own, None), np.asfortranarray(self.targets[:, own])
+
+    def subset(self, numbers: Integers) -> SampleStates:
+        """The part of those samples."""
+        return SampleStates(
+            len(numbers),
+            lambda chosen, maps: self.states(numbers[chosen], maps),
+            np.asfortranarray(self.targets[:, numbers]),
+            None if self.labels is None else self.labels[numbers],
+        )
+
+
+class SampleBatches:
+    """Mini-batches of a part of the data, split over the members of an ensemble.
+
+    Args:
+        ensemble: The space × sample split.
+        part: The samples.
+        batch_size: Samples of a mini-batch over all members; an incomplete last batch of an epoch is left out.
+        dimension: Dimension d of the images that are moved.
+        movement: How much images are moved; None to leave them.
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, part: SampleStates, batch_size: int, dimension: int, movement: Movement | None = None
+    ) -> None:
+        self.batch_size = min(batch_size, part.num_samples)
+        self._ensemble, self._part, self._dimension, self._movement = ensemble, part, dimension, movement
+
+    def draw_epoch(self, rng: np.random.Generator) -> _SampleEpoch:
+        """A random order and, where images are moved, a map for each sample."""
+        total = self._part.num_samples
+        order = rng.permutation(total)
+        maps = None
+        if self._movement is not None:
+            m = self._movement
+            maps = draw_maps(rng, total, self._dimension, m.shift, m.rotation, m.scale)
+        num_batches = total // self.batch_size
+        batches = order[: num_batches * self.batch_size].reshape(num_batches, self.batch_size)
+        own = batches[:, share(self.batch_size, self._ensemble.num_members, self._ensemble.member)]
+        return _SampleEpoch(self._part, own, maps)
+
+
+class _SampleEpoch:
+    """One epoch's batches; states are made for some thousand samples at a time."""
+
+    def __init__(self, part: SampleStates, numbers: Integers, maps: AffineMaps | None) -> None:
+        self.num_batches, self._width = numbers.shape
+        self._part, self._numbers, self._maps = part, numbers, maps
+        self._group = max(1, _STATES_AT_ONCE // max(1, self._width))
+        self._made = -1
+
+    def batch(self, number: int) -> tuple[Block, Block]:
+        """This member's initial states and targets of a mini-batch."""
+        group = number // self._group
+        if group != self._made:
+            chosen = self._numbers[group * self._group : (group + 1) * self._group].ravel()
+            maps = None if self._maps is None else self._maps.subset(chosen)
+            self._states = self._part.states(chosen, maps)
+            self._targets = np.asfortranarray(self._part.targets[:, chosen])
+            self._made = group
+        start = (number - group * self._group) * self._width
+        columns = slice(start, start + self._width)
+        return self._states[:, columns], self._targets[:, columns]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""The gradient's certificate on a given case: Taylor order and adjoint identity, measured.
+
+    |J(x + ε h) − J(x) − ε ⟨J'(x), h⟩| = O(ε²)            a wrong derivative gives order 1
+    ⟨T δx, P⟩ = ⟨δx, T* P⟩                                 tangent T and adjoint T* of the discrete dynamics
+
+Both at a control moved away from the start in a random direction, since a wrong term may vanish at zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.adjoint import sweep_back, sweep_tangent
+from fem_selection.learning.functional import Functional
+from fem_selection.typing import Floats
+
+__all__ = ["GradientCertificate", "adjoint_identity_error", "taylor_remainders", "verify_gradient"]
+
+
+@dataclass(frozen=True)
+class GradientCertificate:
+    """What was measured.
+
+    Attributes:
+        steps: ε, relative to the size of the control.
+        remainders: The Taylor remainders.
+        orders: Observed orders between consecutive steps; NaN where round-off rules.
+        taylor_order: The last of the orders that is not NaN.
+        adjoint_identity_error: Relative difference of the two sides of the adjoint identity.
+        samples: Number of samples it was measured on.
+    """
+
+    steps: tuple[float, ...]
+    remainders: tuple[float, ...]
+    orders: tuple[float, ...]
+    taylor_order: float
+    adjoint_identity_error: float
+    samples: int
+
+
+def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_samples: int = 128) -> GradientCertificate:
+    """Measure both on the first samples of every member (collective).
+
+    Args:
+        functional: J; its controls are overwritten.
+        start: Shard of a control, moved before use.
+        seed: Of the random directions.
+        max_samples: Largest number of samples of each member.
+    """
+    part = _on_first_samples(functional, max_samples)
+    controls = part.controls
+    size = float(np.sqrt(controls.ensemble.sum(float((start**2) @ controls.lumped[controls.shard]))))
+    x = start + max(size, 0.1) * controls.random_direction(seed + 1)
+    direction = max(size, 0.1) * controls.random_direction(seed + 2)
+    steps = tuple(0.02 * 0.5**k for k in range(5))
+    value, remainders = taylor_remainders(part, x, direction, steps)
+    floor = 1e-12 * max(abs(value), 1e-300)
+    orders = [
+        float(np.log2(a / b)) if min(a, b) > floor else float("nan")
+        for a, b in zip(remainders[:-1], remainders[1:], strict=True)
+    ]
+    known = [o for o in orders if np.isfinite(o)]
+    return GradientCertificate(
+        steps=steps,
+        remainders=tuple(remainders),
+        orders=tuple(orders),
+        taylor_order=known[-1] if known else float("nan"),
+        adjoint_identity_error=adjoint_identity_error(part, x, seed),
+        samples=part.num_samples,
+    )
+
+
+def taylor_remainders(
+    functional: Functional, x: Floats, direction: Floats, steps: tuple[float, ...]
+) -> tuple[float, list[float]]:
+    """J(x) and the remainders |J(x + εh) − J(x) − ε⟨J'(x), h⟩| (collective)."""
+    value, dual = functional.evaluate(x)
+    slope = functional.controls.inner(dual, direction)
+    remainders = []
+    for step in steps:
+        moved = functional.controls.create_vector(x + step * direction)
+        remainders.append(abs(functional.value(moved) - value - step * slope))
+        moved.destroy()
+    return value, remainders
+
+
+def adjoint_identity_error(functional: Functional, x: Floats, seed: int = 0) -> float:
+    """|⟨T δx, P⟩ − ⟨δx, T* P⟩| relative to the left side, with P = M T δx so that nothing cancels (collective).
+
+    δx has parts in the kernel, the bias and the initial states; one block of this member's samples is used.
+    """
+    controls, stepper = functional.controls, functional.stepper
+    functional.set_controls(x)
+    rng = np.random.default_rng(seed)
+    block = functional.initial[:, : functional.block]
+    kernel = stepper.kernel.create_like()
+    kernel.assign(rng.normal(size=kernel.num_parameters))
+    bias = rng.normal(size=stepper.bias.shape)
+    initial = np.asfortranarray(rng.normal(size=block.shape))
+    tape = stepper.tape(block.shape[1])
+    stepper.advance(block, tape)
+    moved = sweep_tangent(stepper, tape, initial, kernel, bias)
+    dual = functional.controls.space.apply_mass(moved)
+    left = float(np.vdot(dual, moved))
+    pullback, bias_dual = kernel.create_pullback(), np.zeros_like(bias)
+    sweep_back(stepper, tape, dual, pullback, bias_dual, to_initial=True)
+    right = float(kernel.parameters() @ kernel.parameter_dual(pullback))
+    right += float(np.vdot(bias_dual, bias)) + float(np.vdot(dual, initial))
+    left, right = controls.space.comm.allreduce(left), controls.space.comm.allreduce(right)
+    return float(controls.ensemble.world.allreduce(abs(left - right) / max(abs(left), 1e-300), op=MPI.MAX))
+
+
+def _on_first_samples(functional: Functional, max_samples: int) -> Functional:
+    initial, targets = functional.initial[:, :max_samples], functional.targets[:, :max_samples]
+    own = initial.shape[1] if functional.controls.space.comm.rank == 0 else 0
+    return Functional(
+        functional.controls,
+        functional.stepper,
+        functional.cost,
+        initial,
+        targets,
+        int(functional.controls.ensemble.world.allreduce(own)),
+        functional.regularization,
+        functional.weight,
+        functional.block,
+    )

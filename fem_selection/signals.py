@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""Ctrl-C and SIGTERM as a wish that is granted between two iterations, on all ranks together."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from fem_selection.parallel import Ensemble
+
+__all__ = ["StopRequest", "catch_signals"]
+
+
+class StopRequest:
+    """Whether this process was asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def agreed(self, ensemble: Ensemble) -> bool:
+        """Whether any rank was asked (collective); afterwards all ranks know the signal."""
+        self.signal = ensemble.any(self.signal)
+        return self.signal != 0
+
+    @property
+    def exit_status(self) -> int:
+        """128 + signal, the shell's convention: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signal
+
+
+@contextmanager
+def catch_signals() -> Iterator[StopRequest]:
+    """Within the block SIGINT and SIGTERM, however often they come, only set the request."""
+    request = StopRequest()
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: MIT
+"""The main job: train the controls of a case in a folder, lose nothing, report.
+
+    case → problem → gradient certificate → stochastic phase → TAO → report, figures, fields
+
+Every phase saves its whole state; `resume` continues from the last checkpoint as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_selection import config
+from fem_selection.cases import Problem, build_problem
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
+from fem_selection.io.runs import CHECKPOINT, History, write_json, write_text
+from fem_selection.learning import verify_gradient
+from fem_selection.optimize import (
+    EpochRow,
+    IterationRow,
+    OptimizationReport,
+    StochasticReport,
+    StochasticSettings,
+    TaoSettings,
+    descend,
+    minimize,
+)
+from fem_selection.signals import StopRequest
+from fem_selection.typing import Floats
+
+__all__ = ["Progress", "TrainingResult", "load_controls", "train", "versions"]
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called on root with the phase, the number done, the number in all, and what to show beside the bar."""
+
+# tables whose change would make a checkpoint belong to another problem
+_PROBLEM_TABLES = ("domain", "space", "dynamics", "data", "objective", "regularization")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` returns on every rank.
+
+    Attributes:
+        problem: The problem that was solved.
+        solution: Shard of the controls x found.
+        report: The content of `report.json`.
+        stopped: Whether a signal ended the run early.
+    """
+
+    problem: Problem
+    solution: Floats
+    report: dict[str, Any]
+    stopped: bool
+
+
+def train(
+    case: config.Case,
+    folder: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    request: StopRequest | None = None,
+) -> TrainingResult:
+    """Train a case in a folder that the caller has made ready (see `io.runs.claim_folder`); collective.
+
+    Args:
+        case: The case.
+        folder: Where everything goes.
+        resume: Continue from the folder's checkpoint.
+        progress: Called on root after every iteration and epoch.
+        request: Asked between iterations whether to stop.
+
+    Raises:
+        InvalidInput: for a checkpoint that is missing, damaged or of another problem.
+        NonFinite: with layer and iteration; the last good iterate is in the checkpoint.
+    """
+    return _Training(case, folder, progress, request or StopRequest()).run(resume)
+
+
+class _Training:
+    def __init__(self, case: config.Case, folder: Path, progress: Progress | None, request: StopRequest) -> None:
+        self.case, self.folder, self.request = case, folder, request
+        self.began = time.monotonic()
+        self.problem = build_problem(case)
+        self.ensemble, self.controls = self.problem.ensemble, self.problem.functional.controls
+        self.root = self.ensemble.is_root
+        self.progress = progress if self.root else None
+        self.seconds_before = 0.0
+        self.resumed_from: dict[str, int | None] = {"iteration": None, "epoch": None}
+        self.stochastic: dict[str, Any] | None = None
+        self.certificate: dict[str, Any] = {}
+        self.counts_before = {"forward": 0.0, "adjoint": 0.0}
+
+    def run(self, resume: bool) -> TrainingResult:
+        saved = self._read() if resume else None
+        phase = saved[0]["phase"] if saved is not None else None
+        if self.root and saved is None:
+            write_text(self.folder / "case.toml", config.dump_case(self.case))
+        if saved is None:
+            self.certificate = self._certify()
+        start, stopped = self.problem.start, False
+        if self.case.stochastic.epochs > 0 and phase != "deterministic":
+            found = self._run_stochastic(start, None if saved is None else (saved[0]["optimizer"], saved[1]))
+            start, stopped = found.solution, found.stopped
+            self.stochastic = _stochastic_report(found)
+        result = None
+        if not stopped:
+            again = (saved[0]["optimizer"], saved[1]) if saved is not None and phase == "deterministic" else None
+            result = self._run_deterministic(start, again)
+            start, stopped = result.solution, result.stopped
+        x = self.problem.scaled.to_physical(start)
+        report = {} if stopped else self._report(result, x)
+        return TrainingResult(self.problem, x, report, stopped)
+
+    def _certify(self) -> dict[str, Any]:
+        """The gradient certificate at a control moved from the start; what went wrong, if its states overflow."""
+        problem = self.problem
+        try:
+            start = problem.scaled.to_physical(problem.start)
+            return dataclasses.asdict(verify_gradient(problem.functional, start, self.case.seed))
+        except NonFinite as error:
+            return {"taylor_order": None, "adjoint_identity_error": None, "error": str(error)}
+
+    # ── phases ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run_stochastic(
+        self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
+    ) -> StochasticReport:
+        s, problem = self.case.stochastic, self.problem
+        settings = StochasticSettings(
+            s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, s.epsilon, s.patience,
+            self.case.seed, self.case.output.checkpoint_every,
+        )  # fmt: skip
+        if resume is not None:
+            self.resumed_from = {"iteration": 0, "epoch": int(resume[0]["epoch"])}
+        columns = ("epoch", "objective", "rate", "validation_accuracy")
+        history = self._history("stochastic.csv", columns, None if resume is None else int(resume[0]["epoch"]))
+
+        def observe(row: EpochRow) -> None:
+            if history is not None:
+                history.append(row.epoch, row.objective, row.rate, row.validation_accuracy)
+            if self.progress is not None:
+                self.progress("stochastic phase", row.epoch, s.epochs, {"objective": row.objective})
+
+        try:
+            return descend(
+                problem.scaled,
+                start,
+                settings,
+                problem.batches(),
+                self._validate(),
+                problem.bounds,
+                resume,
+                lambda state, vectors: self._save("stochastic", state, vectors),
+                observe,
+                lambda: self.request.agreed(self.ensemble),
+            )
+        finally:
+            if history is not None:
+                history.close()
+
+    def _validate(self) -> Callable[[Floats], float] | None:
+        part = self.problem.validation
+        if part is None:
+            return None
+        if part.labels is not None:
+            return lambda x: self.problem.accuracy(part, x)
+        return lambda x: -self.problem.mean_cost(part, x)
+
+    def _run_deterministic(
+        self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
+    ) -> OptimizationReport:
+        o = self.case.optimizer
+        settings = TaoSettings(
+            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.memory,
+            self.case.output.checkpoint_every, o.options,
+        )  # fmt: skip
+        if resume is not None:
+            self.resumed_from["iteration"] = int(resume[0]["iteration"])
+        columns = ("iteration", "objective", "gradient_norm", "step", "evaluations", "seconds")
+        history = self._history("history.csv", columns, None if resume is None else int(resume[0]["iteration"]))
+
+        def observe(row: IterationRow) -> None:
+            if history is not None:
+                history.append(
+                    row.iteration, row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds()
+                )
+            if self.progress is not None:
+                shown = {"objective": row.objective, "gradient norm": row.gradient_norm}
+                self.progress(o.method.upper(), row.iteration, o.max_iterations, shown)
+
+        try:
+            return minimize(
+                self.problem.scaled,
+                start,
+                settings,
+                self.problem.bounds,
+                resume,
+                lambda state, vectors: self._save("deterministic", state, vectors),
+                observe,
+                lambda: self.request.agreed(self.ensemble),
+            )
+        finally:
+            if history is not None:
+                history.close()
+
+    def _history(self, name: str, columns: tuple[str, ...], keep_up_to: int | None) -> History | None:
+        return History(self.folder / name, columns, keep_up_to) if self.root else None
+
+    # ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _save(self, phase: str, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
+        counts = self.problem.functional.counts
+        everything = {
+            "phase": phase,
+            "optimizer": dict(state),
+            "stochastic": self.stochastic,
+            "certificate": self.certificate,
+            "problem": problem_key(self.case),
+            "seconds": self._seconds(),
+            "forward_sweeps": self.counts_before["forward"] + counts.forward,
+            "adjoint_sweeps": self.counts_before["adjoint"] + counts.adjoint,
+        }
+        controls = self.controls
+        write_checkpoint(
+            self.folder / CHECKPOINT, self.ensemble, controls.indices, controls.global_size, everything, vectors
+        )
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Floats]]:
+        path = self.folder / CHECKPOINT
+        state, vectors = read_checkpoint(path, self.ensemble, self.controls.indices, self.controls.global_size)
+        differing = differing_keys(state.get("problem", {}), problem_key(self.case))
+        if differing:
+            raise InvalidInput(f"the checkpoint {path} belongs to another problem: {'; '.join(differing)}")
+        self.stochastic, self.certificate = state["stochastic"], state["certificate"]
+        self.seconds_before = float(state["seconds"])
+        self.counts_before = {"forward": state["forward_sweeps"], "adjoint": state["adjoint_sweeps"]}
+        return state, vectors
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+    # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _report(self, result: OptimizationReport | None, x: Floats) -> dict[str, Any]:
+        assert result is not None
+        problem, functional = self.problem, self.problem.functional
+        gather = self.ensemble.world.allgather
+        report: dict[str, Any] = {
+            "title": self.case.title,
+            "objective": result.objective,
+            "gradient_norm": result.gradient_norm,
+            "reason": result.reason,
+            "converged": result.converged,
+            "iterations": result.iterations,
+            "evaluations": result.evaluations,
+            "forward_sweeps": self.counts_before["forward"] + functional.counts.forward,
+            "adjoint_sweeps": self.counts_before["adjoint"] + functional.counts.adjoint,
+            "stochastic": self.stochastic,
+            "train_accuracy": problem.accuracy(problem.train, x) if problem.train.labels is not None else None,
+            "test_accuracy": None,
+            "train_cost": problem.mean_cost(problem.train, x),
+            "test_cost": None,
+            "ranks": self.ensemble.world.size,
+            "samples_per_rank": gather(functional.initial.shape[1]),
+            "rows_per_rank": gather(problem.space.num_local),
+            "resumed_from_iteration": self.resumed_from["iteration"],
+            "resumed_from_epoch": self.resumed_from["epoch"],
+            "certificate": self.certificate,
+            "nodes": problem.space.num_nodes,
+            "controls": self.controls.global_size,
+            "domain": problem.space.domain.name,
+            "seed": self.case.seed,
+        }
+        if problem.test is not None:
+            report["test_cost"] = problem.mean_cost(problem.test, x)
+            if problem.test.labels is not None:
+                report["test_accuracy"] = problem.accuracy(problem.test, x)
+        report["seconds"] = self._seconds()
+        report["versions"] = versions()
+        return report
+
+
+def _stochastic_report(found: StochasticReport) -> dict[str, Any]:
+    return {
+        "epochs": found.epochs,
+        "steps": found.steps,
+        "best_epoch": found.best_epoch,
+        "reason": found.reason,
+    }
+
+
+def problem_key(case: config.Case) -> dict[str, Any]:
+    """What a checkpoint's problem is known by."""
+    tables: dict[str, Any] = {name: dataclasses.asdict(getattr(case, name)) for name in _PROBLEM_TABLES}
+    stochastic = dataclasses.asdict(case.stochastic)
+    tables["stochastic"] = stochastic
+    tables["optimizer"] = {"method": case.optimizer.method, "memory": case.optimizer.memory}
+    tables["seed"] = {"seed": case.seed}
+    result: dict[str, Any] = _jsonable(tables)
+    return result
+
+
+def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Sentences on the keys in which two problems differ."""
+    differences = []
+    for table, values in given.items():
+        for key, value in values.items():
+            old = saved.get(table, {}).get(key)
+            if old != value:
+                name = key if table == key else f"{table}.{key}"
+                differences.append(f"{name} was {old!r} and is {value!r}")
+    return differences
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _jsonable(v) for k, v in value.items()}
+    return [_jsonable(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def load_controls(problem: Problem, folder: Path) -> Floats:
+    """Shard of the best controls x of a run's checkpoint (collective).
+
+    Raises:
+        InvalidInput: for a checkpoint that is missing, damaged or of another problem.
+    """
+    controls = problem.functional.controls
+    _, vectors = read_checkpoint(
+        folder / CHECKPOINT, problem.ensemble, controls.indices, controls.global_size
+    )
+    return problem.scaled.to_physical(vectors["best"])
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a number in a report may depend on."""
+    import basix
+    import dolfinx
+    import mpi4py
+    import petsc4py
+    import scipy
+    import sklearn
+    import ufl
+    from petsc4py import PETSc
+
+    from fem_selection import __version__
+
+    found = {
+        module.__name__: str(module.__version__)
+        for module in (dolfinx, basix, ufl, petsc4py, mpi4py, np, scipy, sklearn)
+    }
+    petsc = ".".join(str(n) for n in PETSc.Sys.getVersion())
+    return {"fem_selection": __version__, "python": platform.python_version(), "petsc": petsc, **found}

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: MIT
+"""The contract of kernels, for every kernel, and the dense kernel against independent routes to K f."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import ufl
+from dolfinx import fem
+from mpi4py import MPI
+
+from fem_selection import domains
+from fem_selection.coefficients import UflKernel, kernel_values
+from fem_selection.depth import DepthGrid
+from fem_selection.elements import create_element
+from fem_selection.errors import InvalidInput
+from fem_selection.formulas import parse_formula
+from fem_selection.kernels import DenseKernel, Kernel
+from problems import smooth_states
+
+INTERVALS = 3
+SPACES = [
+    ("interval", 4, 2, "collocated"),
+    ("interval", 4, 2, "galerkin"),
+    ("triangle", 2, 3, "galerkin"),
+    ("interval", 3, 1, "galerkin", "dg"),
+]
+MODES = SPACES[:2]
+
+# name: function (space, number of intervals, seed) to a kernel with parameters away from zero
+KERNELS = {
+    "dense": lambda space, intervals, seed: DenseKernel.random(space, intervals, 1.0, seed),
+}
+
+
+@pytest.fixture(scope="module", params=SPACES, ids=lambda key: "-".join(map(str, key)))
+def space(request, spaces):
+    return spaces(*request.param)
+
+
+@pytest.fixture(params=KERNELS)
+def make(request, space):
+    return lambda seed=1, intervals=INTERVALS: KERNELS[request.param](space, intervals, seed)
+
+
+def apply(kernel, interval, block):
+    out = np.full(block.shape, np.nan, order="F")
+    kernel.apply(interval, block, out)
+    return out
+
+
+def transpose(kernel, interval, dual):
+    out = np.zeros(dual.shape, order="F")
+    kernel.add_transpose(interval, dual, 1.0, out)
+    return out
+
+
+# ── the contract ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_kernel_has_the_protocol(make):
+    """Fails if a kernel lacks a method or its parameters do not survive `assign`, or are not a copy."""
+    kernel = make()
+    assert isinstance(kernel, Kernel)
+    theta = kernel.parameters()
+    assert theta.shape == (kernel.num_parameters,)
+    theta *= 2.0
+    assert not np.array_equal(kernel.parameters(), theta)
+    kernel.assign(theta)
+    np.testing.assert_array_equal(kernel.parameters(), theta)
+
+
+def test_kernel_is_linear_in_the_block(make, space):
+    """Fails if `apply` is not linear, or treats the columns of a block differently."""
+    kernel = make()
+    f, g = smooth_states(space, slice(0, 3)), smooth_states(space, slice(5, 8))
+    for c in range(INTERVALS):
+        combined = apply(kernel, c, np.asfortranarray(2 * f - 3 * g))
+        np.testing.assert_allclose(combined, 2 * apply(kernel, c, f) - 3 * apply(kernel, c, g), rtol=1e-12, atol=1e-12)
+        one = apply(kernel, c, np.asfortranarray(f[:, 1:2]))
+        np.testing.assert_allclose(one[:, 0], apply(kernel, c, f)[:, 1], rtol=1e-12, atol=1e-13)
+
+
+def test_kernel_is_linear_in_the_parameters(make, space):
+    """Fails if K(θ) is not linear in θ, or an interval reads another interval's parameters."""
+    first, second, mixed = make(1), make(2), make(3)
+    f = smooth_states(space, slice(0, 3))
+    mixed.assign(2 * first.parameters() - 3 * second.parameters())
+    for c in range(INTERVALS):
+        wanted = 2 * apply(first, c, f) - 3 * apply(second, c, f)
+        np.testing.assert_allclose(apply(mixed, c, f), wanted, rtol=1e-12, atol=1e-12)
+    assert not np.allclose(apply(first, 0, f), apply(first, 1, f))
+
+
+def test_transpose_is_the_adjoint(make, space):
+    """Fails if ⟨K F, Q⟩ ≠ ⟨F, Kᵀ Q⟩, or the transpose does not add to what is there."""
+    kernel, f, q = make(), smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
+    for c in range(INTERVALS):
+        left, right = np.vdot(apply(kernel, c, f), q), np.vdot(f, transpose(kernel, c, q))
+        assert left == pytest.approx(right, rel=1e-12)
+    out = f.copy(order="F")
+    kernel.add_transpose(1, q, 0.5, out)
+    np.testing.assert_allclose(out, f + 0.5 * transpose(kernel, 1, q), rtol=1e-13, atol=1e-13)
+
+
+def test_pullback_is_the_derivative_in_the_parameters(make, space):
+    """Fails if the summed pullbacks are not ∂_θ Σ_c ⟨K(θ_c) F, Q⟩; exact, since K is linear in θ."""
+    kernel, direction = make(1), make(2)
+    f, q = smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
+    pullback = kernel.create_pullback()
+    scales = (1.0, -2.0, 0.5)
+    for c, scale in enumerate(scales):
+        kernel.add_pullback(c, q, f, scale, pullback)
+        kernel.add_pullback(c, f, f, scale, pullback)  # a second one adds
+    dual = kernel.parameter_dual(pullback)
+    assert dual.shape == (kernel.num_parameters,)
+    wanted = sum(scale * np.vdot(apply(direction, c, f), q + f) for c, scale in enumerate(scales))
+    assert dual @ direction.parameters() == pytest.approx(wanted, rel=1e-12)
+
+    theta, h, step = kernel.parameters(), direction.parameters(), 1e-3
+    ends = []
+    for sign in (1, -1):
+        kernel.assign(theta + sign * step * h)
+        ends.append(sum(scale * np.vdot(apply(kernel, c, f), q + f) for c, scale in enumerate(scales)))
+    assert dual @ h == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-10)
+
+
+def test_metric_is_symmetric_positive_and_inverted_by_riesz(make):
+    """Fails if the Gram matrix of kernels is not symmetric positive definite or `riesz` is not its inverse."""
+    kernel = make(1)
+    u, v = kernel.parameters(), make(2).parameters()
+    assert u @ kernel.apply_mass(v) == pytest.approx(v @ kernel.apply_mass(u), rel=1e-12)
+    assert u @ kernel.apply_mass(u) > 0
+    scale = np.abs(u).max()
+    np.testing.assert_allclose(kernel.riesz(kernel.apply_mass(u)), u, atol=1e-12 * scale)
+    np.testing.assert_allclose(kernel.apply_mass(kernel.riesz(u)), u, atol=1e-12 * scale)
+    assert np.all(kernel.lumped_mass() > 0)
+    assert kernel.lumped_mass().shape == (kernel.num_parameters,)
+
+
+def test_canonical_indices_are_distinct(make):
+    """Fails if two parameters share their place in the order that random directions and checkpoints follow."""
+    kernel = make()
+    indices = kernel.canonical_indices()
+    assert indices.shape == (kernel.num_parameters,)
+    assert len(np.unique(indices)) == kernel.num_parameters == kernel.num_global_parameters
+    assert (indices.min(), indices.max()) == (0, kernel.num_global_parameters - 1)
+
+
+# ── the dense kernel ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_norm_of_constant_kernels(space):
+    """Fails if ⟨1, 1⟩ in L²(Y × Y) is not |Y|² for every interval, by the metric or by the lumped one."""
+    kernel = DenseKernel.interpolate(space, 1.0, DepthGrid(INTERVALS))
+    one = kernel.parameters()
+    assert one @ kernel.apply_mass(one) == pytest.approx(INTERVALS, rel=1e-12)
+    assert one @ (kernel.lumped_mass() * one) == pytest.approx(INTERVALS, rel=1e-12)
+
+
+def test_norm_of_a_product_is_the_product_of_norms(space):
+    """Fails if rows and columns of W meet the wrong mass: ‖u ⊗ v‖ = ‖u‖ ‖v‖, and ⟨u ⊗ v, v ⊗ u⟩ = (u, v)²."""
+    f = smooth_states(space, slice(0, 2))
+    kernel = DenseKernel(space, 1)
+    uv, vu = (np.outer(f[:, a], f[:, 1 - a]).T.ravel() for a in (0, 1))
+    assert uv @ kernel.apply_mass(uv) == pytest.approx(np.prod(space.norm(f)) ** 2, rel=1e-12)
+    cross = space.inner(f[:, :1], f[:, 1:])[0]
+    assert uv @ kernel.apply_mass(vu) == pytest.approx(cross**2, rel=1e-12)
+    kernel.assign(uv)
+    np.testing.assert_allclose(apply(kernel, 0, np.asfortranarray(f[:, :1]))[:, 0], f[:, 0] * cross, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("key", [("interval", 4, 2, "collocated"), ("quadrilateral", 2, 1, "collocated")])
+def test_sources_agree(spaces, key):
+    """Fails if a callable, a UFL kernel or a formula is sampled at other points, times or with y and z exchanged."""
+    space, grid = spaces(*key), DepthGrid(4, 2.0, 2)
+    last = space.domain.dimension - 1
+    text = f"(1 + t)*exp(-(y0 - z0)**2)*sin(y{last}) + z{last}"
+    names = ("t", *(f"{a}{k}" for a in "yz" for k in range(space.domain.dimension)))
+    sources = [
+        lambda t, y, z: (1 + t) * np.exp(-((y[0] - z[0]) ** 2)) * np.sin(y[last]) + z[last],
+        UflKernel(lambda t, y, z: (1 + t) * ufl.exp(-((y[0] - z[0]) ** 2)) * ufl.sin(y[last]) + z[last]),
+        parse_formula(text, names),
+    ]
+    y = space.coordinates
+    for source in sources:
+        kernel = DenseKernel.interpolate(space, source, grid)
+        assert kernel.num_intervals == 2
+        for w, t in zip(kernel.weights, (0.5, 1.5), strict=True):
+            difference = y[:, None, 0] - y[None, :, 0]
+            wanted = (1 + t) * np.exp(-(difference**2)) * np.sin(y[:, None, last]) + y[None, :, last]
+            np.testing.assert_allclose(w, wanted, rtol=1e-14, atol=1e-15)
+
+
+def test_constant_sources_agree(spaces):
+    """Fails if a constant kernel depends on whether it is a number, a callable, UFL or a formula."""
+    space = spaces("interval", 4, 2, "collocated")
+    sources = [2.5, lambda t, y, z: 2.5, UflKernel(lambda t, y, z: ufl.as_ufl(2.5)), parse_formula("2.5", ())]
+    for source in sources:
+        np.testing.assert_array_equal(kernel_values(space, source), np.full((space.num_local, space.num_nodes), 2.5))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        lambda t, y, z: 2.5,
+        lambda t, y, z: ufl.exp(-ufl.inner(y - z, y - z)),
+        lambda t, y, z: ufl.exp(-ufl.dot(y - z, y - z)),
+    ],
+    ids=["number", "inner", "dot"],
+)
+def test_ufl_kernels_as_users_write_them(spaces, expression):
+    """Fails if a UFL kernel in vector notation, or one that is a plain number, is not understood."""
+    space = spaces("quadrilateral", 2, 1, "collocated")
+    y = space.coordinates
+    wanted = np.exp(-np.sum((y[:, None] - y[None]) ** 2, axis=-1)) if expression(0, *_vectors(space)) != 2.5 else 2.5
+    values = kernel_values(space, UflKernel(expression))
+    np.testing.assert_allclose(values, np.broadcast_to(wanted, values.shape), rtol=1e-14)
+
+
+def _vectors(space):
+    return ufl.SpatialCoordinate(space.domain.mesh), ufl.SpatialCoordinate(space.domain.mesh)
+
+
+def test_values_that_do_not_fill_a_kernel_are_refused(spaces):
+    """Fails if a callable that is not vectorised gives a kernel of the wrong shape."""
+    with pytest.raises(InvalidInput, match="do not fill"):
+        kernel_values(spaces("interval", 4, 2, "collocated"), lambda t, y, z: np.ones(4))
+
+
+@pytest.mark.parametrize("key", MODES)
+def test_matrix_is_the_kernel(spaces, key):
+    """Fails if the PETSc matrix is a copy, is transposed, or times the moments M f is not K f."""
+    space = spaces(*key)
+    kernel = DenseKernel.random(space, 2, 1.0, 3)
+    f = smooth_states(space, slice(0, 1))
+    matrix = kernel.matrix(1)
+    moments, result = matrix.createVecRight(), matrix.createVecLeft()
+    moments.array[:] = space.apply_mass(f)[:, 0]
+    matrix.mult(moments, result)
+    np.testing.assert_allclose(result.array, apply(kernel, 1, f)[:, 0], rtol=1e-12, atol=1e-13)
+
+    matrix.setValue(3, 5, 42.0)
+    matrix.assemble()
+    assert kernel.weights[1][3, 5] == 42.0
+    kernel.assign(kernel.parameters())  # renews the operator
+    matrix.mult(moments, result)
+    np.testing.assert_allclose(result.array, apply(kernel, 1, f)[:, 0], rtol=1e-12, atol=1e-13)
+    matrix.destroy()
+
+
+@pytest.mark.parametrize("key", MODES)
+def test_action_is_the_double_integral(spaces, key):
+    """Fails if (K f, v) is not ∫∫ w(y, z) f(z) v(y) dy dz as dolfinx integrates it on the mesh of Y × Y: the wrong
+    mass, y and z exchanged, or a wrong node order."""
+    space = spaces(*key)
+    cells, p = key[1], key[2]
+
+    def w(t, y, z):
+        return np.exp(y[0]) * np.cos(2 * z[0]) + y[0] * z[0] ** 3
+
+    product = domains.rectangle(MPI.COMM_SELF, (cells, cells)).mesh
+    V = fem.functionspace(product, create_element("quadrilateral", "lagrange", p))
+    metadata = dict(space.dx.metadata())
+    dx = ufl.Measure("dx", domain=product, metadata=metadata)
+    kernel, f, v = (fem.Function(V) for _ in range(3))
+    kernel.interpolate(lambda x: w(0, x[:1], x[1:2]))
+    f.interpolate(lambda x: np.sin(1 + x[1]))
+    v.interpolate(lambda x: np.cos(3 * x[0]) + x[0])
+    wanted = fem.assemble_scalar(fem.form(kernel * f * v * dx))
+
+    dense = DenseKernel.interpolate(space, w, DepthGrid(1))
+    y = space.coordinates
+    kf = apply(dense, 0, np.asfortranarray(np.sin(1 + y)))
+    assert space.inner(kf, np.asfortranarray(np.cos(3 * y) + y))[0] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_action_converges_to_the_integral(spaces):
+    """Fails if K f is not ∫ w f dz: at degree 6 the nodal values agree with a Gauss rule to 1e-10."""
+    z, weights = np.polynomial.legendre.leggauss(30)
+    z, weights = 0.5 + z / 2, weights / 2
+    for mode in ("collocated", "galerkin"):
+        space = spaces("interval", 4, 6, mode)
+        y = space.coordinates[:, 0]
+        wanted = (np.exp(y[:, None] * z) * np.sin(2 * z + 1)) @ weights
+        kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(y[0] * z[0]), DepthGrid(1))
+        computed = apply(kernel, 0, np.asfortranarray(np.sin(2 * y[:, None] + 1)))
+        np.testing.assert_allclose(computed[:, 0], wanted, atol=1e-10)
+
+
+def test_random_operator_has_the_stated_scale(spaces):
+    """Fails if entries of A = W M are not of standard deviation scale / √N on a graded mesh, or the seed is ignored."""
+    space = spaces("interval", 30, 1, "collocated")
+    kernel = DenseKernel.random(space, 4, 0.5, 1)
+    operator = np.stack([w * space.weights for w in kernel.weights])
+    expected = 0.5 / np.sqrt(space.num_nodes)
+    assert operator.std() == pytest.approx(expected, rel=5 / np.sqrt(2 * operator.size))
+    assert not np.array_equal(DenseKernel.random(space, 4, 0.5, 2).parameters(), kernel.parameters())

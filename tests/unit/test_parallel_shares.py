@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""How work is shared; the communicators of several ranks are in `tests/parallel`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from fem_selection.errors import InvalidInput
+from fem_selection.parallel import Ensemble, share
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 5, 17, 100])
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 7])
+def test_shares_cover_everything_once(total, parts):
+    """Fails if a sample belongs to no member or to two, or a share is longer than another by two or more."""
+    slices = [share(total, parts, k) for k in range(parts)]
+    assert [i for s in slices for i in range(total)[s]] == list(range(total))
+    lengths = [s.stop - s.start for s in slices]
+    assert max(lengths) - min(lengths) <= 1
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_one_rank_is_the_whole_ensemble():
+    """Fails if a single process does not hold all samples and all of an array."""
+    ensemble = Ensemble(MPI.COMM_SELF)
+    assert (ensemble.num_members, ensemble.member, ensemble.is_root) == (1, 0, True)
+    assert (ensemble.samples(5), ensemble.shard(7)) == (slice(0, 5), slice(0, 7))
+    a = np.arange(4.0)
+    np.testing.assert_array_equal(ensemble.sum_over_samples(a.copy()), a)
+    np.testing.assert_array_equal(ensemble.sum_to_shard(a.copy()), a)
+    np.testing.assert_array_equal(ensemble.gather_shards(a, np.empty(4)), a)
+    assert ensemble.sum(2.5) == 2.5
+    assert [ensemble.any(flag) for flag in (False, True, 3)] == [0, 1, 3]
+
+
+def test_own_communicators():
+    """Fails if messages of an ensemble could mix with the caller's."""
+    assert Ensemble(MPI.COMM_SELF).world != MPI.COMM_SELF
+
+
+@pytest.mark.parametrize("space", [0, -1, 2])
+def test_sizes_that_do_not_divide_are_refused(space):
+    """Fails if a split that leaves ranks over is accepted, or the message does not list the valid ones."""
+    with pytest.raises(InvalidInput, match=rf"parallel.space = {space} does not divide .* 1; valid values are 1"):
+        Ensemble(MPI.COMM_SELF, space)

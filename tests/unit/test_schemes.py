@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Runge–Kutta tableaux: the order conditions of the declared order hold, and one of the next order does not."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fem_selection.dynamics import SCHEMES, Scheme, find_scheme
+from fem_selection.errors import InvalidInput
+
+
+def order_conditions(scheme):
+    """Defects of Butcher's conditions, listed by order: Hairer, Nørsett, Wanner, Table II.2.1."""
+    s = scheme.num_stages
+    a = np.zeros((s, s))
+    for i, row in enumerate(scheme.a):
+        a[i, : len(row)] = row
+    b, c = np.asarray(scheme.b), np.asarray(scheme.nodes, dtype=float)
+    return {
+        1: [b.sum() - 1],
+        2: [b @ c - 1 / 2],
+        3: [b @ c**2 - 1 / 3, b @ a @ c - 1 / 6],
+        4: [b @ c**3 - 1 / 4, (b * c) @ a @ c - 1 / 8, b @ a @ c**2 - 1 / 12, b @ a @ a @ c - 1 / 24],
+        5: [b @ c**4 - 1 / 5],
+    }
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_declared_order_is_the_order(name):
+    """Fails if a coefficient is mistyped, or a scheme declares more or less than its order."""
+    scheme = SCHEMES[name]
+    conditions = order_conditions(scheme)
+    for order in range(1, scheme.order + 1):
+        np.testing.assert_allclose(conditions[order], 0, atol=1e-15)
+    assert np.abs(conditions[scheme.order + 1]).max() > 1e-3
+
+
+def test_nodes_are_row_sums():
+    """Fails if coefficients in time are sampled at other times than the stages'."""
+    assert find_scheme("rk4").nodes == (0, 0.5, 0.5, 1.0)
+    assert find_scheme("ssprk3").nodes == (0, 1.0, 0.5)
+    assert [Fraction(c) for c in find_scheme("euler").nodes] == [0]
+
+
+def test_ssp_coefficients_are_convex():
+    """Fails if SSPRK3 is another third-order scheme: its Shu–Osher form is u₂ = ¾ u + ¼ (u₁ + Δt F(u₁)), …"""
+    _, _, third = find_scheme("ssprk3").a
+    assert third == (0.25, 0.25)
+    np.testing.assert_allclose(find_scheme("ssprk3").b, [1 / 6, 1 / 6, 2 / 3])
+
+
+@pytest.mark.parametrize(("a", "b"), [(((), (1.0, 0.5)), (0.5, 0.5)), (((),), (0.5, 0.5)), (((1.0,),), (1.0,))])
+def test_tableaux_that_are_not_explicit_are_refused(a, b):
+    """Fails if an implicit or incomplete tableau is accepted and read as an explicit one."""
+    with pytest.raises(InvalidInput, match="row i of a must have i entries"):
+        Scheme("broken", 1, a, b)
+
+
+def test_unknown_name_lists_the_known():
+    """Fails if the message does not help the reader of a case file."""
+    with pytest.raises(InvalidInput, match="unknown scheme 'rk45'; known are euler, midpoint, heun, ssprk3, rk4"):
+        find_scheme("rk45")

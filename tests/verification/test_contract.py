@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The array code equals the weak form: right-hand side, tangent and adjoint of every activation, in both modes.
+
+The forms are those of `fem_selection.dynamics.equation`, assembled by dolfinx; the tangent among them is UFL's own
+derivative of the right-hand side, so that an activation's hand-simplified derivative is held to it as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dolfinx import mesh
+from mpi4py import MPI
+
+from fem_selection import domains
+from fem_selection.activations import ACTIVATIONS, Activation
+from fem_selection.dynamics import SelectionEquation
+from fem_selection.dynamics.superposition import create_superposition
+from fem_selection.elements import create_element
+from fem_selection.spaces import StateSpace
+from problems import smooth_states
+
+MODES = ["collocated", "galerkin"]
+SHAPES = [
+    ("quadrilateral", 2, 2, "collocated"),
+    ("quadrilateral", 2, 1, "galerkin", "dg"),
+    ("triangle", 2, 1, "collocated"),
+    ("triangle", 2, 3, "galerkin"),
+    ("interval", 3, 0, "collocated", "dg"),
+]
+
+
+def check(space, activation):
+    equation, operator = SelectionEquation(space, activation), create_superposition(space, activation)
+    s = np.asfortranarray(2.5 * smooth_states(space, slice(0, 3), 0.3))
+    ds, dual = smooth_states(space, slice(3, 6)), smooth_states(space, slice(6, 9), 1.0)
+    only, value, tangent, adjoint = (space.create_block(3) for _ in range(4))
+    tape = np.empty((operator.tape_rows, 3), order="F")
+    operator.evaluate(s, only)
+    operator.evaluate_with_tape(s, value, tape)
+    operator.apply_derivative(tape, ds, tangent)
+    operator.apply_transpose(tape, dual, adjoint)
+    np.testing.assert_array_equal(only, value)
+    p = space.riesz(dual)
+    columns = range(3)
+    agree(space.apply_mass(value), [equation.assemble_rate(s[:, j]) for j in columns])
+    agree(space.apply_mass(tangent), [equation.assemble_tangent(s[:, j], ds[:, j]) for j in columns])
+    agree(adjoint, [equation.assemble_adjoint(s[:, j], p[:, j]) for j in columns])
+
+
+def agree(block, columns):
+    assembled = np.column_stack(columns)
+    assert np.abs(assembled).max() > 1e-3  # otherwise nothing is compared
+    assert np.abs(block - assembled).max() <= 1e-13 * np.abs(assembled).max()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_array_code_equals_the_forms(spaces, mode, name):
+    """Fails if σ or σ' is translated wrongly, evaluated at other points than the form's, weighted differently, or the
+    transpose has the mass solve on the wrong side."""
+    check(spaces("interval", 4, 2, mode), ACTIVATIONS[name])
+
+
+@pytest.mark.parametrize("key", SHAPES, ids=lambda key: "-".join(map(str, key)))
+def test_other_cells_and_families(spaces, key):
+    """Fails if the tabulated basis orders the nodes of edges or faces differently from the form, or mixes up cells."""
+    check(spaces(*key), ACTIVATIONS["tanh"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_distorted_cells(mode):
+    """Fails if the quadrature weights take the Jacobian of a cell as constant."""
+    points = np.array([[0, 0], [1.2, 0.1], [2, -0.2], [0.1, 1], [0.8, 0.7], [2.2, 1.4]])
+    cells = np.array([[0, 1, 3, 4], [1, 2, 4, 5]])
+    own = mesh.create_mesh(MPI.COMM_SELF, cells, create_element("quadrilateral", "lagrange", 1, shape=(2,)), points)
+    check(StateSpace(domains.from_mesh(own), 2, mode=mode), ACTIVATIONS["tanh"])
+
+
+def test_the_users_own_activation(spaces):
+    """Fails if one UFL function is not enough for forms and array code alike."""
+    check(spaces("interval", 4, 2, "collocated"), Activation("shifted", lambda s: (s + 0.2) ** 3 / (1 + s**2)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_derivative_and_transpose_are_adjoint(spaces, mode):
+    """Fails if ⟨Π σ' ds, d⟩ ≠ ⟨ds, (Π σ')ᵀ d⟩ in the Euclidean product."""
+    space = spaces("interval", 4, 2, mode)
+    operator = create_superposition(space, ACTIVATIONS["tanh"])
+    s, ds, dual = (smooth_states(space, slice(k, k + 3)) for k in (0, 3, 6))
+    value, forward, backward = (space.create_block(3) for _ in range(3))
+    tape = np.empty((operator.tape_rows, 3), order="F")
+    operator.evaluate_with_tape(s, value, tape)
+    operator.apply_derivative(tape, ds, forward)
+    operator.apply_transpose(tape, dual, backward)
+    assert np.vdot(forward, dual) == pytest.approx(np.vdot(ds, backward), rel=1e-13)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""Exact derivatives: Taylor remainders of the objective, the adjoint against the tangent, the tangent against differences.
+
+All at a moved control, with every term of the regularization present.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fem_selection.adjoint import sweep_back, sweep_tangent
+from fem_selection.dynamics import SCHEMES
+from fem_selection.errors import NonFinite
+from fem_selection.kernels import DenseKernel
+from problems import LOSSES_AND_TRACKING, make_problem, smooth_states, taylor_orders
+
+MODES = ["collocated", "galerkin"]
+SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
+
+
+@pytest.fixture(scope="module", params=MODES)
+def space(request, spaces):
+    return spaces("interval", 4, 2, request.param)
+
+
+def check_taylor(problem, seed=2):
+    J, controls = problem.functional, problem.controls
+    x, h = problem.moved(), controls.random_direction(seed)
+    value, dual = J.evaluate(x)
+    assert J.value(controls.create_vector(x)) == pytest.approx(value, rel=1e-13)
+    rates = taylor_orders(lambda x: J.value(controls.create_vector(x)), x, h, controls.inner(dual, h))
+    np.testing.assert_allclose(rates, 2.0, atol=0.05)
+
+
+@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_remainder_is_of_second_order(space, scheme, loss):
+    """Fails if any part of the derivative misses a factor: order 1 instead of 2.  A factor of Δt, of a mass or of a stage
+    in a single scheme, or a regularization that is differentiated wrongly, is enough."""
+    check_taylor(make_problem(space, scheme=scheme, loss=loss))
+
+
+@pytest.mark.parametrize("intervals", [1, 3, 6])
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+def test_several_layers_per_interval(space, scheme, intervals):
+    """Fails if the derivatives of the layers of a control interval are not added up, or go to another interval."""
+    check_taylor(make_problem(space, scheme=scheme, loss="tracking", layers=6, intervals=intervals))
+
+
+@pytest.mark.parametrize("parts", SUBSETS)
+def test_subsets_of_the_controls(space, parts):
+    """Fails if parts that are fixed contribute to the derivative, or are overwritten by the controls."""
+    problem = make_problem(space, scheme="heun", parts=parts)
+    kernel, bias = problem.stepper.kernel.parameters(), problem.stepper.bias.copy()
+    check_taylor(problem)
+    if "kernel" not in parts:
+        np.testing.assert_array_equal(problem.stepper.kernel.parameters(), kernel)
+    if "bias" not in parts:
+        np.testing.assert_array_equal(problem.stepper.bias, bias)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "softplus", "sine"])
+def test_other_activations(space, activation):
+    """Fails if an activation's σ' is not the derivative of its σ inside a sweep."""
+    check_taylor(make_problem(space, activation=activation, scheme="ssprk3"))
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_other_directions(space, seed):
+    """Fails if the derivative is right in one direction only."""
+    check_taylor(make_problem(space, scheme="midpoint"), seed)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_adjoint_is_the_transpose_of_the_tangent(space, scheme):
+    """Fails if ⟨δF_L, P⟩ ≠ ⟨δF_0, P_0⟩ + ⟨δθ, ∂_θ⟩ + ⟨δb, ∂_b⟩: a coefficient a_ij transposed wrongly, a stage left out."""
+    problem = make_problem(space, scheme=scheme, layers=4, intervals=2)
+    stepper, kernel = problem.stepper, problem.stepper.kernel
+    tape = stepper.tape(3)
+    stepper.advance(smooth_states(space, slice(0, 3)), tape)
+    d_initial, dual = smooth_states(space, slice(3, 6)), smooth_states(space, slice(6, 9), 1.0)
+    d_kernel = DenseKernel.random(space, 2, 1.0, 9)
+    d_bias = np.cos(2 * space.coordinates[:, 0] + np.arange(2)[:, None])
+    pullback, bias_dual, p = kernel.create_pullback(), np.zeros_like(d_bias), dual.copy(order="F")
+    sweep_back(stepper, tape, p, pullback, bias_dual, to_initial=True)
+    terms = {
+        "initial": (d_initial, None, None, np.vdot(d_initial, p)),
+        "kernel": (None, d_kernel, None, d_kernel.parameters() @ kernel.parameter_dual(pullback)),
+        "bias": (None, None, d_bias, np.vdot(d_bias, bias_dual)),
+    }
+    for initial, direction, bias, right in terms.values():
+        left = np.vdot(sweep_tangent(stepper, tape, initial, direction, bias), dual)
+        assert left == pytest.approx(right, rel=1e-12)
+    together = np.vdot(sweep_tangent(stepper, tape, d_initial, d_kernel, d_bias), dual)
+    assert together == pytest.approx(sum(t[-1] for t in terms.values()), rel=1e-12)
+
+    # the derivatives in kernel and bias do not depend on whether the last product is wanted
+    again, bias_again, p = kernel.create_pullback(), np.zeros_like(d_bias), dual.copy(order="F")
+    sweep_back(stepper, tape, p, again, bias_again)
+    np.testing.assert_allclose(again, pullback, rtol=1e-14)
+    np.testing.assert_allclose(bias_again, bias_dual, rtol=1e-14)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_tangent_equals_differences(space, scheme):
+    """Fails if the tangent is not the derivative of the discrete flow; central differences, error 1e-8."""
+    problem = make_problem(space, scheme=scheme)
+    stepper, kernel = problem.stepper, problem.stepper.kernel
+    theta, bias = kernel.parameters(), stepper.bias.copy()
+    f0, d_initial = smooth_states(space, slice(0, 2)), smooth_states(space, slice(3, 5))
+    d_kernel = DenseKernel.random(space, 2, 1.0, 9)
+    d_bias = np.cos(2 * space.coordinates[:, 0] + np.arange(2)[:, None])
+    tape = stepper.tape(2)
+    stepper.advance(f0, tape)
+    tangent = sweep_tangent(stepper, tape, d_initial, d_kernel, d_bias)
+    ends = []
+    for e in (1e-4, -1e-4):
+        kernel.assign(theta + e * d_kernel.parameters())
+        stepper.bias[...] = bias + e * d_bias
+        ends.append(stepper.advance_without_tape(np.asfortranarray(f0 + e * d_initial))[0])
+    np.testing.assert_allclose(tangent, (ends[0] - ends[1]) / 2e-4, atol=1e-7)
+
+
+def test_gradient_represents_the_derivative(space):
+    """Fails if the gradient is not the Riesz representative: ⟨∇J, h⟩_{L²} = ⟨J', h⟩, by the consistent metric."""
+    problem = make_problem(space, scheme="heun")
+    controls, x = problem.controls, problem.controls.create_vector(problem.moved())
+    derivative, gradient = problem.functional.derivative(x), problem.functional.gradient(x)
+    for seed in (2, 3):
+        h = controls.random_direction(seed)
+        assert gradient.array @ controls.apply_metric(h) == pytest.approx(derivative.array @ h, rel=1e-11)
+    value, dual = problem.functional.evaluate(x.array_r)
+    np.testing.assert_array_equal(dual, derivative.array)
+
+
+@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+def test_blocks_do_not_matter(space, loss):
+    """Fails if a block's contribution is lost, counted twice or scaled by the size of its block."""
+    results = []
+    for block in (1, 2, 3, 128):
+        problem = make_problem(space, loss=loss, block=block, scheme="heun")
+        results.append(problem.functional.evaluate(problem.moved()))
+    for value, dual in results[1:]:
+        assert value == pytest.approx(results[0][0], rel=1e-13)
+        np.testing.assert_allclose(dual, results[0][1], rtol=1e-11, atol=1e-14)
+
+
+def test_batches_average_to_the_whole(space):
+    """Fails if a mini-batch is scaled by J instead of its own size: J is the mean of the batches when they are equally
+    long, and so is its dual."""
+    problem = make_problem(space, samples=6, loss="least_squares")
+    J, x = problem.functional, problem.moved()
+    value, dual = J.evaluate(x)
+    parts = [slice(0, 2), slice(2, 4), slice(4, 6)]
+    batches = [J.evaluate_batch(x, J.initial[:, s], J.targets[:, s], 2) for s in parts]
+    assert np.mean([b[0] for b in batches]) == pytest.approx(value, rel=1e-13)
+    np.testing.assert_allclose(np.mean([b[1] for b in batches], axis=0), dual, rtol=1e-11, atol=1e-14)
+
+
+def test_evaluations_do_not_remember(space):
+    """Fails if duals are not cleared between evaluations, or an evaluation changes samples or controls."""
+    problem = make_problem(space, scheme="rk4")
+    J, x = problem.functional, problem.moved()
+    samples, before = J.initial.copy(), x.copy()
+    first = J.evaluate(x)
+    J.evaluate(-x)
+    second = J.evaluate(x)
+    assert first[0] == second[0]
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(J.initial, samples)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_outputs_are_those_of_the_controls(space):
+    """Fails if predictions are made with other controls than the last set, or depend on the blocks."""
+    problem = make_problem(space, loss="least_squares", block=2)
+    J = problem.functional
+    value, _ = J.evaluate(problem.moved())
+    outputs = J.outputs(J.initial)
+    mean = 0.5 * np.sum((outputs - J.targets) ** 2) / J.num_samples
+    regular, _ = problem.controls.regularize(J.regularization, problem.controls.gather(problem.moved()))
+    assert J.weight * mean + regular == pytest.approx(value, rel=1e-12)
+
+
+def test_explosion_is_reported(space):
+    """Fails if an objective that overflows is handed to an optimizer as a number."""
+    problem = make_problem(space, loss="tracking", activation="identity")
+    with pytest.raises(NonFinite, match=r"the objective is not finite"):
+        problem.functional.evaluate(1e200 * problem.moved())
