@@ -67,7 +67,7 @@ _HOME = {
     "verify_gradient": "learning",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

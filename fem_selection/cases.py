@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from mpi4py import MPI
@@ -17,6 +18,7 @@ from fem_selection.activations import find_activation
 from fem_selection.coefficients import function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.elements import Family, Mode
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import Formula, coordinate_names, parse_formula
 from fem_selection.kernels import DenseKernel
@@ -67,9 +69,7 @@ class Problem:
         """The mini-batches of the stochastic phase."""
         moved = self.case.data.moved
         movement = None if moved is None else Movement(moved.shift, moved.rotation, moved.scale)
-        return SampleBatches(
-            self.ensemble, self.fit, self.case.stochastic.batch, self.space.domain.dimension, movement
-        )
+        return SampleBatches(self.ensemble, self.fit, self.case.stochastic.batch, self.space.domain.dimension, movement)
 
     def confusion(self, part: SampleStates, x: Floats) -> Integers:
         """Counts of (true class, predicted class) under the controls x, a shard (collective)."""
@@ -116,7 +116,7 @@ def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
     else:
         create = domains.rectangle if d.shape == "rectangle" else domains.box
         domain = create(comm, d.cells, d.lower, d.upper, d.cell, d.grading)
-    return StateSpace(domain, s.degree, s.family, s.mode, s.quadrature_degree)
+    return StateSpace(domain, s.degree, cast(Family, s.family), cast(Mode, s.mode), s.quadrature_degree)
 
 
 def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Problem:
@@ -128,11 +128,14 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Probl
     ensemble = Ensemble(comm, case.parallel.space)
     space = build_space(case, ensemble)
     dataset = _load_data(case)
+    test: SampleStates | None = None
+    classes: tuple[str, ...] = ()
     if dataset is None:
-        train, test, classes = _formula_states(case, space), None, ()
+        train = _formula_states(case, space)
     else:
         train = _sample_states(case, space, dataset.samples, dataset.standardization)
-        test = None if dataset.test is None else _sample_states(case, space, dataset.test, dataset.standardization)
+        if dataset.test is not None:
+            test = _sample_states(case, space, dataset.test, dataset.standardization)
         classes = dataset.samples.classes
     fit, validation = _split_validation(case, train)
     functional, start = _build_functional(case, ensemble, space, train)
@@ -225,9 +228,7 @@ def _load_data(case: config.Case) -> data.DataSet | None:
     return dataset.standardized() if d.standardize else dataset
 
 
-def states_of_inputs(
-    space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, outside: float = 0.0
-) -> Block:
+def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, outside: float = 0.0) -> Block:
     """Initial states of images: the nodal values of the functions they are."""
     lower, upper = space.domain.bounds
     return data.image_states(inputs, space.coordinates, lower, upper, maps, outside)
@@ -282,9 +283,7 @@ def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
     initial = evaluate(d.initial)
     if d.target is None:
         raise InvalidInput("data.target: a formula for the targets is needed to learn from data.initial")
-    return SampleStates(
-        count, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), evaluate(d.target), None
-    )
+    return SampleStates(count, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), evaluate(d.target), None)
 
 
 def _formula(case: config.Case, text: str, *letters: str) -> Formula:

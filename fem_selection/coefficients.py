@@ -30,6 +30,7 @@ from fem_selection.typing import Floats, UflExpression
 
 __all__ = ["KernelSource", "Source", "UflKernel", "function_values", "kernel_values"]
 
+
 @dataclass(frozen=True)
 class UflKernel:
     """A kernel stated in UFL: a function of the number t and the vectors y, z to a UFL scalar."""
@@ -45,7 +46,7 @@ def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Flo
     """Nodal values at the owned nodes of a function on Y at one time, shape (num_local,)."""
     y = space.coordinates.T
     if isinstance(source, Formula):
-        names = {"t": np.float64(time), **_components("y", y)}
+        names: dict[str, Any] = {"t": time, **_components("y", y)}
         return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), space.num_local)
     if isinstance(source, fem.Function) and source.function_space == space.V:
         return source.x.array[: space.num_local].copy()
@@ -63,7 +64,7 @@ def kernel_values(space: StateSpace, source: KernelSource, time: float = 0.0) ->
     y, z = space.coordinates.T[:, :, None], z_all[:, None, :]
     shape = (space.num_local, space.num_nodes)
     if isinstance(source, Formula):
-        names = {"t": np.float64(time), **_components("y", y), **_components("z", z)}
+        names: dict[str, Any] = {"t": time, **_components("y", y), **_components("z", z)}
         return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), shape)
     if not isinstance(source, UflKernel):
         return _full(source(time, y, z) if callable(source) else source, shape)

@@ -65,8 +65,8 @@ class DepthGrid:
     def sample_times(self) -> Floats:
         """Times at which coefficients given as functions of t are sampled, shape (intervals,)."""
         if self.stage_nodes:
-            return (self.times[:-1, None] + self.step * np.asarray(self.stage_nodes)).ravel()
-        return (np.arange(self.intervals) + 0.5) * self.interval_length
+            return np.add.outer(self.times[:-1], self.step * np.asarray(self.stage_nodes)).ravel()
+        return (np.arange(self.intervals, dtype=np.float64) + 0.5) * self.interval_length
 
     def interval(self, layer: int, stage: int) -> int:
         """The control interval that a stage of a layer reads."""

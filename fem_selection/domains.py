@@ -49,9 +49,7 @@ class Domain:
         return str(self.mesh.topology.cell_name())
 
 
-def interval(
-    comm: MPI.Intracomm, cells: int, lower: float = 0.0, upper: float = 1.0, grading: float = 1.0
-) -> Domain:
+def interval(comm: MPI.Intracomm, cells: int, lower: float = 0.0, upper: float = 1.0, grading: float = 1.0) -> Domain:
     """The interval (lower, upper) with `cells` cells; `grading` is the ratio of the last cell's size to the first's."""
     mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
     return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading)

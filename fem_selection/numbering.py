@@ -8,6 +8,8 @@ number of ranks.  Checkpoints are written in this order, and start values and te
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from dolfinx import fem
 
@@ -53,7 +55,8 @@ def hashed_normal(seed: int, *indices: Integers) -> Floats:
         for index in indices:
             state = _mix(state ^ (np.asarray(index, dtype=np.int64).astype(np.uint64) + np.uint64(0x632BE59BD9B4E019)))
         u1, u2 = _uniform(state), _uniform(_mix(state + np.uint64(1)))
-    return np.sqrt(-2.0 * np.log(u1)) * np.cos(2.0 * np.pi * u2)
+    result: Floats = np.sqrt(-2.0 * np.log(u1)) * np.cos(2.0 * np.pi * u2)
+    return result
 
 
 def _mix(z: np.ndarray | np.uint64) -> np.ndarray | np.uint64:
@@ -63,6 +66,6 @@ def _mix(z: np.ndarray | np.uint64) -> np.ndarray | np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-def _uniform(z: np.ndarray | np.uint64) -> Floats:
+def _uniform(z: np.ndarray | np.uint64) -> Any:
     """Numbers in (0, 1) from the upper 53 bits."""
     return ((z >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -43,7 +43,9 @@ def write_outputs(result: TrainingResult, folder: Path) -> None:
         coordinates = problem.space.gather(problem.space.coordinates)
         kernels, biases, times = _controls_to_show(problem)
         if problem.ensemble.is_root:
-            _draw(folder, confusion, problem, coordinates, states, trajectory.times[layers], names, kernels, biases, times)
+            _draw(
+                folder, confusion, problem, coordinates, states, trajectory.times[layers], names, kernels, biases, times
+            )
 
 
 def _draw(
@@ -92,13 +94,13 @@ def _samples_to_show(problem: Problem) -> tuple[SampleStates, list[str]]:
 
 
 def _layers_to_show(layers: int) -> list[int]:
-    return sorted({int(round(layers * k / 5)) for k in range(6)})
+    return sorted({round(layers * k / 5) for k in range(6)})
 
 
 def _controls_to_show(problem: Problem) -> tuple[Floats, Floats, Floats]:
     """Kernel and bias at up to four depths, at no more than some hundred nodes (collective over space)."""
     stepper, space = problem.functional.stepper, problem.space
-    chosen = sorted({int(round((stepper.grid.intervals - 1) * k / 3)) for k in range(4)})
+    chosen = sorted({round((stepper.grid.intervals - 1) * k / 3) for k in range(4)})
     times = stepper.grid.sample_times[chosen]
     nodes = np.linspace(0, space.num_nodes - 1, min(space.num_nodes, _NODES_SHOWN)).round().astype(np.int64)
     biases = np.stack([space.gather(stepper.bias[c][:, None])[nodes, 0] for c in chosen])
@@ -107,4 +109,3 @@ def _controls_to_show(problem: Problem) -> tuple[Floats, Floats, Floats]:
     columns = np.argsort(space.canonical_global)[nodes]
     kernels = [space.gather(np.asfortranarray(stepper.kernel.weights[c][:, columns]))[nodes] for c in chosen]
     return np.stack(kernels), biases, times
-

@@ -12,6 +12,7 @@ With `space = 1`, the default and the best for small meshes, every rank has the 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from mpi4py import MPI
@@ -56,8 +57,8 @@ class Ensemble:
             )
         threadpool_limits(limits=1)
         self.world = world.Dup()
-        self.space_comm = self.world.Split(color=self.world.rank // space, key=self.world.rank)
-        self.sample_comm = self.world.Split(color=self.world.rank % space, key=self.world.rank)
+        self.space_comm = _split(self.world, self.world.rank // space)
+        self.sample_comm = _split(self.world, self.world.rank % space)
 
     @property
     def num_members(self) -> int:
@@ -126,3 +127,7 @@ class Ensemble:
     def any(self, flag: bool | int) -> int:
         """The largest of the ranks' flags (collective): a decision that every rank takes alike."""
         return int(self.world.allreduce(int(flag), op=MPI.MAX))
+
+
+def _split(world: MPI.Intracomm, color: int) -> MPI.Intracomm:
+    return cast(MPI.Intracomm, world.Split(color=color, key=world.rank))

@@ -72,7 +72,9 @@ class StateSpace:
         self.mass = self._assemble_mass()
         self.weights = self._lump_mass()
         if not self._all(bool(np.all(self.weights > 0))):
-            raise InvalidInput(f"the nodal weights of {mode} mode on this mesh are not all positive: is a cell inverted?")
+            raise InvalidInput(
+                f"the nodal weights of {mode} mode on this mesh are not all positive: is a cell inverted?"
+            )
         self._solver: PETSc.KSP | None = None
 
     @property
@@ -184,7 +186,7 @@ class StateSpace:
         return mass
 
     def _lump_mass(self) -> Floats:
-        """The nodal weights: exact if collocated; else row sums, or the scaled diagonal where these are not positive."""
+        """The nodal weights: exact if collocated; else row sums, or the scaled diagonal if these are not positive."""
         ones, sums, diagonal = self.mass.createVecRight(), self.mass.createVecLeft(), self.mass.createVecLeft()
         ones.set(1.0)
         self.mass.mult(ones, sums)

@@ -22,7 +22,7 @@ from fem_selection import config
 from fem_selection.cases import Problem, build_problem
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
-from fem_selection.io.runs import CHECKPOINT, History, write_json, write_text
+from fem_selection.io.runs import CHECKPOINT, History, write_text
 from fem_selection.learning import verify_gradient
 from fem_selection.optimize import (
     EpochRow,
@@ -335,9 +335,7 @@ def load_controls(problem: Problem, folder: Path) -> Floats:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.
     """
     controls = problem.functional.controls
-    _, vectors = read_checkpoint(
-        folder / CHECKPOINT, problem.ensemble, controls.indices, controls.global_size
-    )
+    _, vectors = read_checkpoint(folder / CHECKPOINT, problem.ensemble, controls.indices, controls.global_size)
     return problem.scaled.to_physical(vectors["best"])
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The exact discrete tangent: how a block's final states move with the initial states, the kernel and the bias.
 
-    δS_i = K δG_i + δK G_i + δb,   δR_i = Π σ'(S_i) δS_i,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
+δS_i = K δG_i + δK G_i + δb,   δR_i = Π σ'(S_i) δS_i,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from mpi4py import MPI
 
@@ -17,7 +17,7 @@ __all__ = ["load_case_everywhere", "on_root"]
 T = TypeVar("T")
 
 
-def on_root(action: Callable[[], T]) -> T:
+def on_root[T](action: Callable[[], T]) -> T:
     """The result of an action that root takes, or the error it raises, on every rank (collective)."""
     world = MPI.COMM_WORLD
     outcome: tuple[T | None, SelectionError | None] = (None, None)
@@ -26,10 +26,10 @@ def on_root(action: Callable[[], T]) -> T:
             outcome = (action(), None)
         except SelectionError as error:
             outcome = (None, error)
-    result, error = world.bcast(outcome)
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+    result, fault = world.bcast(outcome)
+    if fault is not None:
+        raise fault
+    return cast(T, result)
 
 
 def load_case_everywhere(path: Path, settings: Sequence[str]) -> config.Case:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mpi4py import MPI
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +28,7 @@ def info_command() -> int:
         **versions(),
         "MPI": MPI.Get_library_version().split("\n")[0].strip("\x00"),
         "ranks": str(MPI.COMM_WORLD.size),
-        "PETSc scalars": PETSc.ScalarType.__name__,
+        "PETSc scalars": np.dtype(PETSc.ScalarType).name,
         "VTX for ParaView": "yes" if dolfinx.has_adios2 else "no, XDMF instead",
         "MUMPS": "yes" if PETSc.Sys.hasExternalPackage("mumps") else "no",
         "activations": ", ".join(ACTIVATIONS),

@@ -44,7 +44,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
         if problem.classes:
             labels = predict_labels(everything)
             arrays["labels"] = np.array(problem.classes)[labels]
-        np.savez(target, **arrays)
+        np.savez(target, allow_pickle=False, **arrays)
         if problem.classes:
             truth = _truth(data_file)
             if truth is not None:

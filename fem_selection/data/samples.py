@@ -7,6 +7,7 @@ The digits that come with scikit-learn are read here, a user's files in `archive
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -179,7 +180,7 @@ def stratified_split(
     stratify = labels if labels is not None and labels.dtype.kind in "iu" else None
     if stratify is not None and stratify.shape != (num_samples,):
         raise InvalidInput(f"labels have shape {stratify.shape}, expected ({num_samples},)")
-    num_test = min(max(1, round(fraction * num_samples)), num_samples - 1)
+    num_test = min(max(1, math.ceil(fraction * num_samples)), num_samples - 1)
     try:
         train, test = train_test_split(np.arange(num_samples), test_size=num_test, random_state=seed, stratify=stratify)
     except ValueError as error:

@@ -47,7 +47,7 @@ class SelectionEquation:
         self.tangent = ufl.inner(activation.derivative(self._s) * trial, test) * space.dx
         self.adjoint = ufl.adjoint(self.tangent)
         self.derived_tangent = ufl.derivative(self.form, self._s, trial)
-        self._compiled = {}
+        self._compiled: dict[str, fem.Form] = {}
 
     def assemble_rate(self, s: Floats) -> Floats:
         """The duals F(s; φ_i), shape (num_local,), for nodal values s (collective)."""

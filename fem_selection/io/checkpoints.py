@@ -70,7 +70,7 @@ def write_checkpoint(
         pieces = world.gather(np.ascontiguousarray(shard))
         if ensemble.is_root and fault is None:
             whole = np.empty(global_size)
-            for where, piece in zip(places, pieces, strict=True):
+            for where, piece in zip(places or [], pieces or [], strict=True):
                 whole[where] = piece
             sums[name] = zlib.crc32(whole.astype("<f8").tobytes())
             try:
@@ -105,7 +105,10 @@ def read_checkpoint(
     Raises:
         InvalidInput: on all ranks, naming the file, if it is missing, foreign, truncated, damaged or of another case.
     """
-    fault, state, sums, start = None, {}, {}, 0
+    fault: str | None = None
+    state: dict[str, Any] = {}
+    sums: dict[str, str] = {}
+    start = 0
     if ensemble.is_root:
         try:
             state, sums, start = _check(path, global_size)

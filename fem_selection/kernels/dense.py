@@ -11,11 +11,14 @@ states are gathered (one Allgather a product) and transposed products reduced (o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import scipy.sparse as sparse
 from petsc4py import PETSc
 
-from fem_selection.coefficients import KernelSource, kernel_values
 from fem_selection.blas import add_product
+from fem_selection.coefficients import KernelSource, kernel_values
 from fem_selection.depth import DepthGrid
 from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
@@ -48,7 +51,7 @@ class DenseKernel:
 
     @classmethod
     def interpolate(cls, space: StateSpace, source: KernelSource, grid: DepthGrid) -> DenseKernel:
-        """The kernel with the nodal values of a source (see `fem_selection.coefficients`) at the grid's sample times."""
+        """The kernel with the nodal values of a source (see `fem_selection.coefficients`) at the sample times."""
         kernel = cls(space, grid.intervals)
         values = [kernel_values(space, source, float(t)).T for t in grid.sample_times]
         kernel.assign(np.stack(values).ravel())
@@ -174,11 +177,11 @@ class DenseKernel:
         )
         return [(rows, _block_of(everything, rows, samples)) for rows in self._row_slices]
 
-    def _mass_factor(self) -> object:
+    def _mass_factor(self) -> Any:
         if not hasattr(self, "_factor"):
             from scipy.sparse.linalg import splu
 
-            self._factor = splu(self._mass.tocsc())
+            self._factor = splu(sparse.csc_matrix(self._mass))
         return self._factor
 
 

@@ -80,7 +80,7 @@ class ControlSpace:
     # ── layout ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_vector(self, shard: Floats | None = None) -> PETSc.Vec:
-        """A PETSc vector over the world, with these values of the shard if given; the caller destroys it (collective)."""
+        """A PETSc vector over the world, holding this shard if given; the caller destroys it (collective)."""
         vector = PETSc.Vec().createMPI((self.shard.stop - self.shard.start, None), comm=self.ensemble.world)
         if shard is not None:
             vector.array[:] = shard

@@ -10,6 +10,7 @@ them per evaluation.  `derivative` is the dual, `gradient` its Riesz representat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -200,7 +201,7 @@ class Functional:
             return []
         count = -(-num_samples // self.block)
         edges = [num_samples * k // count for k in range(count + 1)]
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
     def _own(self, data: float) -> float:
         """The data term on one rank of each space communicator, zero on the others."""

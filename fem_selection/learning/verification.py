@@ -9,6 +9,7 @@ Both at a control moved away from the start in a random direction, since a wrong
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,9 @@ class GradientCertificate:
     samples: int
 
 
-def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_samples: int = 128) -> GradientCertificate:
+def verify_gradient(
+    functional: Functional, start: Floats, seed: int = 0, max_samples: int = 128
+) -> GradientCertificate:
     """Measure both on the first samples of every member (collective).
 
     Args:
@@ -59,10 +62,7 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
     steps = tuple(0.02 * 0.5**k for k in range(5))
     value, remainders = taylor_remainders(part, x, direction, steps)
     floor = 1e-12 * max(abs(value), 1e-300)
-    orders = [
-        float(np.log2(a / b)) if min(a, b) > floor else float("nan")
-        for a, b in zip(remainders[:-1], remainders[1:], strict=True)
-    ]
+    orders = [float(np.log2(a / b)) if min(a, b) > floor else float("nan") for a, b in itertools.pairwise(remainders)]
     known = [o for o in orders if np.isfinite(o)]
     return GradientCertificate(
         steps=steps,

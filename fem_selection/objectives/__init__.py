@@ -5,4 +5,13 @@ from fem_selection.objectives.losses import LOSSES, Loss, encode_labels, find_lo
 from fem_selection.objectives.regularizers import Regularization
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost, TrackingCost
 
-__all__ = ["LOSSES", "Loss", "ReadoutCost", "Regularization", "TerminalCost", "TrackingCost", "encode_labels", "find_loss"]
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "ReadoutCost",
+    "Regularization",
+    "TerminalCost",
+    "TrackingCost",
+    "encode_labels",
+    "find_loss",
+]

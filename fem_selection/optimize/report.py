@@ -9,7 +9,7 @@ from typing import Any
 
 from fem_selection.typing import Floats
 
-__all__ = ["EpochRow", "IterationRow", "OptimizationReport", "Save", "Stop", "StochasticReport"]
+__all__ = ["EpochRow", "IterationRow", "OptimizationReport", "Save", "StochasticReport", "Stop"]
 
 
 @dataclass(frozen=True)

@@ -129,9 +129,7 @@ class _Minimizer:
         self.fault: SelectionError | None = None
         self._latest: _Iterate | None = None
 
-    def run(
-        self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
-    ) -> OptimizationReport:
+    def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> OptimizationReport:
         create = self.functional.controls.create_vector
         if resume is not None:
             start = self._load(*resume)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""Objective, gradient, numbering and random numbers are the same on 1, 2, 3 and 4 ranks, for every space × sample split.
+
+Run by mpiexec this file computes all cases on its ranks and prints them as JSON; run by pytest it launches itself once
+for each number of ranks and compares.  Sums are taken in another order on another partition: 1e-12 relative.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+RANKS = (1, 2, 3, 4)
+SAMPLES = 7
+SEEDS = (2, 3, 4)
+CASES = {
+    "interval-1": {"mesh": ("interval", 9), "degree": 1},
+    "interval-3": {"mesh": ("interval", 6), "degree": 3, "scheme": "rk4", "loss": "tracking"},
+    "interval-3-galerkin": {"mesh": ("interval", 6), "degree": 3, "mode": "galerkin", "scheme": "midpoint"},
+    "interval-dg2": {"mesh": ("interval", 5), "degree": 2, "family": "dg", "loss": "logistic"},
+    "rectangle-3": {"mesh": ("quadrilateral", 3), "degree": 3, "loss": "least_squares"},
+    "rectangle-1-galerkin": {"mesh": ("quadrilateral", 4), "degree": 1, "mode": "galerkin", "loss": "tracking"},
+    "rectangle-dg0": {"mesh": ("quadrilateral", 3), "degree": 0, "family": "dg", "scheme": "ssprk3"},
+    "triangles-1": {"mesh": ("triangle", 3), "degree": 1, "scheme": "heun"},
+    "triangles-3-galerkin": {"mesh": ("triangle", 3), "degree": 3, "mode": "galerkin", "loss": "logistic"},
+    "triangles-dg1-galerkin": {"mesh": ("triangle", 2), "degree": 1, "family": "dg", "mode": "galerkin"},
+    "few-samples": {"mesh": ("interval", 6), "degree": 2, "samples": 2, "loss": "least_squares"},
+}
+
+
+def splits(name: str, ranks: int) -> list[int]:
+    """Ranks per mesh with which a case runs: all divisors, but on more than two ranks (more than many machines have
+    cores, where distributed mass solves are slow) Galerkin mode only as far as something new is seen."""
+    divisors = [space for space in range(1, ranks + 1) if ranks % space == 0]
+    if name.endswith("-galerkin") and ranks > 2:
+        return {("triangles-3-galerkin", 3): [3], ("rectangle-1-galerkin", 4): [2]}.get((name, ranks), [])
+    return divisors
+
+
+RUNS = [(name, ranks, space) for ranks in RANKS for name in CASES for space in splits(name, ranks)]
+
+
+# ── on every rank ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compute(case: dict, space_ranks: int) -> dict:
+    from fem_selection.errors import NonFinite
+    from fem_selection.numbering import hashed_normal
+    from fem_selection.parallel import Ensemble
+    from fem_selection.spaces import StateSpace
+    from problems import make_domain, make_problem
+
+    options = dict(case)
+    samples = options.setdefault("samples", SAMPLES)
+    ensemble = Ensemble(space=space_ranks)
+    domain = make_domain(*options.pop("mesh"), comm=ensemble.space_comm)
+    names = ("degree", "family", "mode")
+    space = StateSpace(domain, **{k: options.pop(k) for k in names if k in options})
+    problem = make_problem(space, ensemble, layers=2, **options)
+    J, controls, kernel = problem.functional, problem.controls, problem.stepper.kernel
+    x = problem.moved()
+
+    start = ordered(ensemble.space_comm, kernel.canonical_indices(), kernel.parameters())
+    hashed = ordered(ensemble.space_comm, space.canonical, hashed_normal(5, space.canonical))
+    value, dual = J.evaluate(x)
+    gradient = controls.riesz(controls.gather(dual))[controls.shard]
+    vector = controls.create_vector(x)
+    result = {
+        "value": value,
+        "value_alone": J.value(vector),
+        "norm": np.sqrt(controls.inner(dual, gradient)),
+        "products": [controls.inner(dual, controls.random_direction(seed)) for seed in SEEDS],
+        "control_norm": controls.inner(x, controls.lumped[controls.shard] * x),
+        "global_size": controls.global_size,
+        "num_nodes": space.num_nodes,
+        "coordinates": space.gather(space.coordinates).ravel().tolist(),
+        "mass": space.gather(space.weights[:, None]).ravel().tolist(),
+        "kernel": start,
+        "hashed": hashed,
+        "num_local": ensemble.world.allgather(space.num_local),
+        "samples": ensemble.world.allgather(J.initial.shape[1]),
+        "shards": ensemble.world.allgather(len(x)),
+    }
+    all_samples = ensemble.samples(samples)
+    assert J.initial.shape[1] == all_samples.stop - all_samples.start
+
+    # one sample of one member that explodes is everyone's exception, with one message
+    if J.initial.shape[1] and ensemble.member == 0:
+        J.initial[:, 0] = 1e308
+    try:
+        J.evaluate(1e3 * x)
+        message = "nothing was raised"
+    except NonFinite as e:
+        message = str(e)
+    result["messages"] = ensemble.world.allgather(message)
+    vector.destroy()
+    return result
+
+
+def ordered(comm, indices, values) -> list[float]:
+    """The values of all ranks of a communicator by their canonical indices."""
+    indices, values = (np.concatenate(comm.allgather(a)) for a in (indices, values))
+    assert len(np.unique(indices)) == len(indices) == indices.max() + 1
+    return values[np.argsort(indices)].tolist()
+
+
+def communicators_left(evaluations: int) -> bool:
+    """Whether evaluations on all ranks of one mesh leave communicators behind (known with MPICH alone)."""
+    from mpi4py import MPI
+
+    from fem_selection.parallel import Ensemble
+    from fem_selection.spaces import StateSpace
+    from problems import make_domain, make_problem
+
+    def next_handle():
+        comm = MPI.COMM_WORLD.Dup()
+        handle = comm.handle if "MPICH" in MPI.Get_library_version() else 0
+        comm.Free()
+        return handle
+
+    ensemble = Ensemble(space=MPI.COMM_WORLD.size)
+    space = StateSpace(make_domain("interval", 6, comm=ensemble.space_comm), 2, mode="galerkin")
+    problem = make_problem(space, ensemble, layers=2, samples=2)
+    problem.functional.evaluate(problem.moved())
+    gc.disable()
+    before = next_handle()
+    for _ in range(evaluations):
+        problem.functional.evaluate(problem.moved())
+    after = next_handle()
+    gc.enable()
+    return after != before
+
+
+def main() -> None:
+    from mpi4py import MPI
+
+    size = MPI.COMM_WORLD.size
+    results = {
+        f"{name}/{space}": compute(case, space)
+        for name, case in CASES.items()
+        for space in splits(name, size)
+    }
+    left = communicators_left(20 if size < 3 else 1)
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps({"results": results, "communicators_left": left}))
+
+
+# ── in pytest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def launched(run_mpi):
+    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
+
+
+@pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
+def test_same_numbers(launched, name, ranks, space):
+    """Fails if a value counts on two ranks or on none, a ghost is stale, a sum over samples or nodes is missing in one
+    of the splits, or anything random follows dolfinx's numbering, which changes with the partition."""
+    reference = launched(1)["results"][f"{name}/1"]
+    here = launched(ranks)["results"][f"{name}/{space}"]
+    assert here["value"] == pytest.approx(reference["value"], rel=1e-12)
+    assert here["value_alone"] == pytest.approx(here["value"], rel=1e-12)
+    assert here["norm"] == pytest.approx(reference["norm"], rel=1e-12)
+    # directions have unit norm
+    np.testing.assert_allclose(here["products"], reference["products"], atol=1e-12 * reference["norm"])
+    assert min(abs(p) for p in reference["products"]) > 1e-6 * reference["norm"]
+    assert here["control_norm"] == pytest.approx(9.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
+def test_same_numbering(launched, name, ranks, space):
+    """Fails if the canonical order of nodes or kernel entries, or a number drawn for one of them, changes."""
+    reference = launched(1)["results"][f"{name}/1"]
+    here = launched(ranks)["results"][f"{name}/{space}"]
+    assert (here["num_nodes"], here["global_size"]) == (reference["num_nodes"], reference["global_size"])
+    np.testing.assert_allclose(here["coordinates"], reference["coordinates"], atol=1e-14)
+    np.testing.assert_allclose(here["mass"], reference["mass"], rtol=1e-13)
+    np.testing.assert_allclose(here["kernel"], reference["kernel"], rtol=1e-13)
+    assert here["hashed"] == reference["hashed"]
+
+
+@pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
+def test_work_is_divided(launched, name, ranks, space):
+    """Fails if a rank has all nodes, all samples or the whole control vector while others share it."""
+    here = launched(ranks)["results"][f"{name}/{space}"]
+    for member in range(ranks // space):
+        nodes = here["num_local"][member * space : (member + 1) * space]
+        assert sum(nodes) == here["num_nodes"]
+        assert 0 < min(nodes)
+        assert max(nodes) <= 2.5 * here["num_nodes"] / space
+    samples = here["samples"][::space]
+    assert sum(samples) == CASES[name].get("samples", SAMPLES)
+    assert max(samples) - min(samples) <= 1
+    assert here["samples"] == [s for s in samples for _ in range(space)]
+    assert sum(here["shards"]) == here["global_size"]
+    for rank in range(space):
+        shards = here["shards"][rank::space]
+        assert max(shards) - min(shards) <= 1
+
+
+@pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
+def test_an_explosion_is_everyones(launched, name, ranks, space):
+    """Fails if a state that overflows on one rank raises there alone (the others would wait forever), or with different
+    messages."""
+    messages = set(launched(ranks)["results"][f"{name}/{space}"]["messages"])
+    assert len(messages) == 1
+    assert "is not finite" in messages.pop()
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_evaluations_leave_no_communicator(launched, ranks):
+    """Fails if each evaluation duplicates a communicator: some two thousand of them abort MPI."""
+    assert not launched(ranks)["communicators_left"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""What an evaluation costs, counted: compilations, functions, communicators, sweeps, kernel products, mass solves."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+import dolfinx
+import numpy as np
+import pytest
+from dolfinx import fem
+from mpi4py import MPI
+
+from fem_selection.dynamics import SCHEMES
+from fem_selection.kernels import DenseKernel
+from fem_selection.spaces import StateSpace
+from problems import make_domain, make_problem
+
+
+class CountingKernel(DenseKernel):
+    """A dense kernel that counts its products."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.counts = Counter()
+
+    def apply(self, *arguments):
+        self.counts["apply"] += 1
+        super().apply(*arguments)
+
+    def add_transpose(self, *arguments):
+        self.counts["transpose"] += 1
+        super().add_transpose(*arguments)
+
+    def add_pullback(self, *arguments):
+        self.counts["pullback"] += 1
+        super().add_pullback(*arguments)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_compilations_do_not_depend_on_the_size(monkeypatch, mode):
+    """Fails if a form is compiled per layer, per block or per evaluation."""
+    calls, compile_ = [], dolfinx.jit.ffcx_jit
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return compile_(*arguments, **options)
+
+    monkeypatch.setattr(dolfinx.jit, "ffcx_jit", counted)
+    numbers = []
+    for layers, samples, evaluations in ((2, 3, 1), (20, 12, 4)):
+        calls.clear()
+        space = StateSpace(make_domain("interval", 4), 2, mode=mode)
+        problem = make_problem(space, scheme="heun", layers=layers, samples=samples)
+        for _ in range(evaluations):
+            problem.functional.evaluate(problem.moved())
+        numbers.append(len(calls))
+    assert numbers[0] == numbers[1]
+    assert 1 <= numbers[0] <= 5
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_nothing_grows_over_evaluations(spaces, mode):
+    """Fails if an evaluation leaves a dolfinx function, or a communicator (of which MPI has some thousand) behind, even
+    until Python's collector runs."""
+    problem = make_problem(spaces("interval", 4, 2, mode), scheme="heun")
+    x = problem.controls.create_vector(problem.moved())
+
+    def evaluate():
+        problem.functional.evaluate(x.array_r)
+        problem.functional.value(x)
+        problem.functional.gradient(x).destroy()
+
+    evaluate()
+    gc.collect()
+    gc.disable()
+    try:
+        before = number_of_functions(), next_communicator()
+        for _ in range(50):
+            evaluate()
+        assert (number_of_functions(), next_communicator()) == before
+    finally:
+        gc.enable()
+    x.destroy()
+
+
+def number_of_functions() -> int:
+    return sum(isinstance(thing, fem.Function) for thing in gc.get_objects())
+
+
+def next_communicator() -> int:
+    """The handle that a new communicator gets: MPICH hands out the one freed last, so a leak changes it."""
+    comm = MPI.COMM_SELF.Dup()
+    handle = comm.handle if "MPICH" in MPI.Get_library_version() else 0
+    comm.Free()
+    return handle
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_products_and_solves_of_an_evaluation(spaces, monkeypatch, scheme, mode):
+    """Fails if a gradient costs more than one sweep forward and one back: K once per stage, Kᵀ once per stage but the
+    very first, a pullback per stage, and in Galerkin mode one mass solve each way; a value costs the forward part."""
+    space = spaces("interval", 4, 2, mode)
+    kernel = CountingKernel(space, 2)
+    kernel.assign(DenseKernel.random(space, 2, 1.0, 1).parameters())
+    problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
+    stages, blocks = 4 * SCHEMES[scheme].num_stages, 3
+    solves, riesz = Counter(), space.riesz
+
+    def counted(dual):
+        solves["solves"] += 1
+        return riesz(dual)
+
+    monkeypatch.setattr(space, "riesz", counted)
+    J, x = problem.functional, problem.moved()
+    each_way = stages * blocks * (mode == "galerkin")
+    J.evaluate(x)
+    assert (J.counts.forward, J.counts.adjoint) == (1, 1)
+    assert kernel.counts == {"apply": stages * blocks, "transpose": (stages - 1) * blocks, "pullback": stages * blocks}
+    assert solves["solves"] == 2 * each_way
+
+    kernel.counts.clear()
+    J.value(problem.controls.create_vector(x))
+    assert (J.counts.forward, J.counts.adjoint) == (2, 1)
+    assert kernel.counts == {"apply": stages * blocks}
+    assert solves["solves"] == 3 * each_way
+
+
+def test_a_batch_counts_for_its_share(spaces):
+    """Fails if mini-batches are counted as whole sweeps, which would flatter every other method in a comparison."""
+    problem = make_problem(spaces("interval", 4, 2, "collocated"), samples=6)
+    J = problem.functional
+    for k in range(3):
+        columns = slice(2 * k, 2 * k + 2)
+        J.evaluate_batch(problem.moved(), J.initial[:, columns], J.targets[:, columns], 2)
+    assert (J.counts.forward, J.counts.adjoint) == pytest.approx((1, 1))
+
+
+def test_a_fixed_kernel_costs_no_pullback(spaces):
+    """Fails if the derivative in a part that is not optimized is computed and thrown away."""
+    space = spaces("interval", 4, 2, "collocated")
+    kernel = CountingKernel(space, 2)
+    problem = make_problem(space, kernel=kernel, parts=("bias", "readout"))
+    problem.functional.evaluate(problem.moved())
+    assert "pullback" not in kernel.counts
+    assert np.all(kernel.parameters() == 0)
