@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import ufl.classes as c
 from scipy.special import erf
+from ufl import as_ufl
 
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, UflExpression
@@ -80,7 +81,7 @@ class BlockProgram:
         self._variables = variables
         self._num_values = len(variables)
         self._negative_of: dict[int, int] = {}
-        self._results = [self._translate(e) for e in expressions]
+        self._results = [self._translate(as_ufl(e)) for e in expressions]
         self._drop_unused()
         self._scratch: dict[tuple[int, ...], list[Any]] = {}
 
@@ -90,6 +91,10 @@ class BlockProgram:
         Args:
             arrays: First one array per variable (not changed; their shapes may broadcast), then one per expression,
                 all of the same shape (overwritten; none may share memory with a variable).
+
+        Note:
+            Branches of a conditional that are not chosen are evaluated too and may overflow: callers who mind the
+            warnings wrap their sweep in `np.errstate`.
         """
         inputs, out = arrays[: len(self._variables)], arrays[len(self._variables) :]
         values = self._registers(out[0])
@@ -97,9 +102,8 @@ class BlockProgram:
         for result, array in zip(self._results, out, strict=True):
             if result in self._computed:
                 values[result] = array
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for function, operands, target, _ in self._code:
-                function(*[values[i] for i in operands], out=values[target])
+        for function, operands, target, _ in self._code:
+            function(*[values[i] for i in operands], out=values[target])
         for result, array in zip(self._results, out, strict=True):
             if values[result] is not array:
                 array[...] = values[result]

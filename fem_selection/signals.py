@@ -13,11 +13,22 @@ from fem_selection.parallel import Ensemble
 __all__ = ["StopRequest", "catch_signals"]
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class StopRequest:
     """Whether this process was asked to stop, and by which signal."""
 
     def __init__(self) -> None:
         self.signal = 0
+
+    def listen(self) -> None:
+        """Let SIGINT and SIGTERM set this request; again after PETSc was loaded, which takes SIGTERM for itself."""
+        for number in _SIGNALS:
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
 
     def agreed(self, ensemble: Ensemble) -> bool:
         """Whether any rank was asked (collective); afterwards all ranks know the signal."""
@@ -33,14 +44,11 @@ class StopRequest:
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
     """Within the block SIGINT and SIGTERM, however often they come, only set the request."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     request = StopRequest()
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        request.signal = number
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        request.listen()
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

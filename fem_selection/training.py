@@ -103,7 +103,7 @@ class _Training:
     def run(self, resume: bool) -> TrainingResult:
         saved = self._read() if resume else None
         phase = saved[0]["phase"] if saved is not None else None
-        if self.root and saved is None:
+        if self.root:
             write_text(self.folder / "case.toml", config.dump_case(self.case))
         if saved is None:
             self.certificate = self._certify()
@@ -236,11 +236,10 @@ class _Training:
         )
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Floats]]:
-        path = self.folder / CHECKPOINT
-        state, vectors = read_checkpoint(path, self.ensemble, self.controls.indices, self.controls.global_size)
-        differing = differing_keys(state.get("problem", {}), problem_key(self.case))
-        if differing:
-            raise InvalidInput(f"the checkpoint {path} belongs to another problem: {'; '.join(differing)}")
+        path, controls, given = self.folder / CHECKPOINT, self.controls, problem_key(self.case)
+        state, vectors = read_checkpoint(
+            path, self.ensemble, controls.indices, controls.global_size, lambda found: _refuse_another(found, given)
+        )
         self.stochastic, self.certificate = state["stochastic"], state["certificate"]
         self.seconds_before = float(state["seconds"])
         self.counts_before = {"forward": state["forward_sweeps"], "adjoint": state["adjoint_sweeps"]}
@@ -322,6 +321,12 @@ def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[s
     return differences
 
 
+def _refuse_another(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise InvalidInput if a checkpoint's state is of another problem."""
+    if differing := differing_keys(state.get("problem", {}), given):
+        raise InvalidInput(f"it belongs to another problem: {'; '.join(differing)}")
+
+
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _jsonable(v) for k, v in value.items()}
@@ -334,8 +339,15 @@ def load_controls(problem: Problem, folder: Path) -> Floats:
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.
     """
-    controls = problem.functional.controls
-    _, vectors = read_checkpoint(folder / CHECKPOINT, problem.ensemble, controls.indices, controls.global_size)
+    controls, key = problem.functional.controls, problem_key(problem.case)
+    given = {table: key[table] for table in ("domain", "space", "dynamics", "objective")}
+    _, vectors = read_checkpoint(
+        folder / CHECKPOINT,
+        problem.ensemble,
+        controls.indices,
+        controls.global_size,
+        lambda found: _refuse_another(found, given),
+    )
     return problem.scaled.to_physical(vectors["best"])
 
 

@@ -12,6 +12,7 @@ It is the transpose of the tangent step to round-off, for every scheme: no conti
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg.blas import dgemv
 
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.typing import Block, Floats
@@ -41,15 +42,19 @@ def sweep_back(
     dt, num_stages = grid.step, scheme.num_stages
     pulled = stepper.work("pulled", dual, num_stages)
     q, mixed = stepper.work("back", dual, 2)
+    ones = np.ones(dual.shape[1])
     for n in reversed(range(grid.layers)):
         for i in reversed(range(num_stages)):
-            incoming = _mix(scheme.b[i], dual, [(scheme.a[j][i], pulled[j]) for j in range(i + 1, num_stages)], mixed)
+            incoming = dual
+            if num_stages > 1:
+                terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, num_stages)]
+                incoming = _mix(scheme.b[i], dual, terms, mixed)
             stepper.superposition.apply_transpose(tape.slopes[n][i], incoming, q)
             c = grid.interval(n, i)
             if kernel_pullback is not None:
                 kernel.add_pullback(c, q, tape.stages[n][i], dt, kernel_pullback)
             if bias_dual is not None:
-                bias_dual[c] += dt * (q @ np.ones(q.shape[1]))
+                dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n > 0 or i > 0 or to_initial:
                 # the first stage is the last one needed: its term goes straight into the dual
                 target = dual if i == 0 else pulled[i]
@@ -61,11 +66,9 @@ def sweep_back(
 
 
 def _mix(weight: float, dual: Block, terms: list[tuple[float, Block]], out: Block) -> Block:
-    """b P + Σ a Ḡ; the dual itself where that is all."""
-    terms = [(a, g) for a, g in terms if a != 0.0]
-    if weight == 1.0 and not terms:
-        return dual
+    """b P + Σ a Ḡ."""
     np.multiply(dual, weight, out=out)
     for a, g in terms:
-        out += a * g
+        if a != 0.0:
+            out += a * g
     return out

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 from mpi4py import MPI
 
 from fem_selection import config
-from fem_selection.errors import SelectionError
+from fem_selection.errors import InvalidInput, SelectionError
 
 __all__ = ["load_case_everywhere", "on_root"]
 
@@ -26,6 +26,8 @@ def on_root[T](action: Callable[[], T]) -> T:
             outcome = (action(), None)
         except SelectionError as error:
             outcome = (None, error)
+        except OSError as error:
+            outcome = (None, InvalidInput(f"{error.filename or 'a file'}: {error.strerror or error}"))
     result, fault = world.bcast(outcome)
     if fault is not None:
         raise fault

@@ -30,6 +30,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
     inputs = on_root(lambda: data.load_npz_inputs(data_file, grid, case.domain.dimension))
     if problem.standardization is not None:
         inputs = problem.standardization.apply(inputs)
+    truth = on_root(lambda: _truth(data_file, len(inputs))) if problem.classes else None
     problem.functional.set_controls(load_controls(problem, folder))
     own = problem.ensemble.samples(len(inputs))
     outputs = problem.functional.outputs(states_of_inputs(problem.space, inputs[own], None))
@@ -40,23 +41,34 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
     def write() -> Path:
         everything = np.concatenate(parts or [], axis=1)
         target = output if output is not None else folder / "predictions.npz"
+        if target.suffix != ".npz":
+            target = target.with_name(f"{target.name}.npz")  # as NumPy would
         arrays = {"outputs": everything.T}
         if problem.classes:
             labels = predict_labels(everything)
             arrays["labels"] = np.array(problem.classes)[labels]
         np.savez(target, allow_pickle=False, **arrays)
-        if problem.classes:
-            truth = _truth(data_file)
-            if truth is not None:
-                right = float(np.mean(truth.astype(str) == arrays["labels"]))
-                console.print(f"accuracy {right:.4f} on {len(truth)} samples")
+        if truth is not None:
+            right = float(np.mean(truth == arrays["labels"]))
+            console.print(f"accuracy {right:.4f} on {len(truth)} samples")
         return target
 
     target = on_root(write)
-    console.print(f"{len(inputs)} predictions → {target}")
+    console.print(f"{len(inputs)} predictions → {target}", markup=False)
     return 0
 
 
-def _truth(data_file: Path) -> np.ndarray | None:
+def _truth(data_file: Path, num_samples: int) -> np.ndarray | None:
+    """The labels in the file, as text; None if it has none (floats are no labels)."""
     with np.load(data_file, allow_pickle=False) as arrays:
-        return arrays["y"].ravel() if "y" in arrays else None
+        if "y" not in arrays:
+            return None
+        try:
+            truth = arrays["y"].ravel()
+        except ValueError as error:
+            raise InvalidInput(f"{data_file}: array 'y' cannot be read: {error}") from error
+    if truth.dtype.kind == "f":
+        return None
+    if truth.size != num_samples:
+        raise InvalidInput(f"{data_file}: array 'y' holds {truth.size} labels for {num_samples} inputs")
+    return np.char.decode(truth, "latin-1") if truth.dtype.kind == "S" else truth.astype(str)

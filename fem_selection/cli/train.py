@@ -11,6 +11,7 @@ from typing import Any
 
 from mpi4py import MPI
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -27,15 +28,18 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
     with catch_signals() as request:
         case = load_case_everywhere(case_file, settings)
         folder = on_root(lambda: _folder(output, Path(case.output.directory), resume, overwrite))
+        from petsc4py import PETSc  # noqa: F401  (it takes SIGTERM when it is loaded)
+
+        request.listen()
         from fem_selection.outputs import write_outputs
         from fem_selection.training import train
 
-        console.print(f"[bold]{case.title or case_file.stem}[/bold] → {folder}")
+        console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
         with _bars(console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             result = train(case, folder, resume, progress, request)
         if result.stopped:
-            console.print(f"stopped by signal {request.signal}; continue with --resume --output {folder}")
+            console.print(f"stopped by signal {request.signal}; continue with --resume --output {folder}", markup=False)
             return request.exit_status
         write_outputs(result, folder)
         _summary(console, result.report, folder)
@@ -92,7 +96,7 @@ def _summary(console: Console, report: Mapping[str, Any], folder: Path) -> None:
         stochastic = report["stochastic"]
         rows = {"stochastic phase": f"{stochastic['epochs']} epochs ({stochastic['reason']})", **rows}
     for name, text in rows.items():
-        table.add_row(name, text)
+        table.add_row(name, escape(text))
     console.print(table)
     if report["train_accuracy"] is not None:
         console.print(f"train accuracy {report['train_accuracy']:.4f}")

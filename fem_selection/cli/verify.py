@@ -52,5 +52,5 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
         return folder
 
     folder = on_root(write)
-    console.print(f"{'passed' if good else 'FAILED'}; {folder / 'verify.json'}")
+    console.print(f"{'passed' if good else 'FAILED'}; {folder / 'verify.json'}", markup=False)
     return 0 if good else 1

@@ -10,6 +10,7 @@ states G_i and σ' at each stage, for one block of samples; its size does not de
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Stepper", "Tape"]
+
+# an overflow shows in the state; whoever asked for the sweep names its layer
+_QUIET: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
 class Tape:
@@ -70,6 +74,8 @@ class Stepper:
         self.space, self.kernel, self.bias, self.grid = space, kernel, bias, grid
         self.activation, self.scheme = activation, scheme
         self.superposition = create_superposition(space, activation)
+        self._bias_columns = [b[:, None] for b in bias]
+        self._intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
 
@@ -86,8 +92,10 @@ class Stepper:
     def advance(self, initial: Block, tape: Tape) -> Block:
         """Sweep a block through all layers, writing the tape; returns F_L, a block of the tape."""
         tape.start(initial)
-        for n in range(self.grid.layers):
-            self._step(n, tape.stages[n], tape.slopes[n], tape.states[n + 1])
+        work = self._step_work(initial)
+        with np.errstate(**_QUIET):
+            for n in range(self.grid.layers):
+                self._step(n, tape.stages[n], tape.slopes[n], tape.states[n + 1], *work)
         return tape.states[-1]
 
     def advance_without_tape(self, initial: Block, keep: Sequence[int] = ()) -> tuple[Block, list[Block]]:
@@ -95,10 +103,12 @@ class Stepper:
         state = initial.copy(order="F")
         stages = [state, *self.work("stages", state, self.scheme.num_stages - 1)]
         kept = [state.copy(order="F")] if 0 in keep else []
-        for n in range(self.grid.layers):
-            self._step(n, stages, None, state)
-            if n + 1 in keep:
-                kept.append(state.copy(order="F"))
+        work = self._step_work(state)
+        with np.errstate(**_QUIET):
+            for n in range(self.grid.layers):
+                self._step(n, stages, None, state, *work)
+                if n + 1 in keep:
+                    kept.append(state.copy(order="F"))
         return state, kept
 
     def first_bad_layer(self, initial: Block) -> int | None:
@@ -116,17 +126,21 @@ class Stepper:
             self._work[key] = [np.empty(like.shape, order="F") for _ in range(count)]
         return self._work[key]
 
-    def _step(self, n: int, stages: list[Block], slopes: list[Block] | None, out: Block) -> None:
+    def _step_work(self, like: Block) -> tuple[list[Block], Block]:
+        """Blocks for the stage rates R_i and for S, the same at every call."""
+        return self.work("rates", like, self.scheme.num_stages), self.work("preactivation", like, 1)[0]
+
+    def _step(
+        self, n: int, stages: list[Block], slopes: list[Block] | None, out: Block, rates: list[Block], s: Block
+    ) -> None:
         """One layer; `out` may be `stages[0]`."""
         scheme, dt, state = self.scheme, self.grid.step, stages[0]
-        rates = self.work("rates", state, scheme.num_stages)
-        (s,) = self.work("preactivation", state, 1)
         for i, rate in enumerate(rates):
             if i > 0:
                 _combine(state, dt, scheme.a[i], rates, stages[i])
-            c = self.grid.interval(n, i)
+            c = self._intervals[n][i]
             self.kernel.apply(c, stages[i], s)
-            s += self.bias[c][:, None]
+            s += self._bias_columns[c]
             if slopes is None:
                 self.superposition.evaluate(s, rate)
             else:
@@ -136,12 +150,12 @@ class Stepper:
 
 def _combine(state: Block, dt: float, coefficients: Sequence[float], rates: Sequence[Block], out: Block) -> None:
     """`out` = F + Δt Σ_i c_i R_i."""
-    used = [(c, r) for c, r in zip(coefficients, rates, strict=False) if c != 0.0]
-    if len(used) == 1 and out is not state:
-        np.multiply(used[0][1], dt * used[0][0], out=out)
+    if out is not state and len(coefficients) == 1:
+        np.multiply(rates[0], dt * coefficients[0], out=out)
         out += state
         return
     if out is not state:
         np.copyto(out, state)
-    for c, rate in used:
-        out += (dt * c) * rate
+    for c, rate in zip(coefficients, rates, strict=False):
+        if c != 0.0:
+            out += (dt * c) * rate

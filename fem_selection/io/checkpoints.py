@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,20 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    path: Path, ensemble: Ensemble, indices: Integers, global_size: int
+    path: Path,
+    ensemble: Ensemble,
+    indices: Integers,
+    global_size: int,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Read what `write_checkpoint` wrote, on any number of ranks (collective).
+
+    Args:
+        path: The file.
+        ensemble: The ranks.
+        indices: Canonical places of this rank's entries.
+        global_size: Length of a whole vector.
+        check: Called on root with the state, before the lengths are compared; raises InvalidInput to refuse it.
 
     Returns:
         The state, and this rank's shards of the vectors by name.
@@ -111,7 +122,7 @@ def read_checkpoint(
     start = 0
     if ensemble.is_root:
         try:
-            state, sums, start = _check(path, global_size)
+            state, sums, start = _check(path, global_size, check)
         except (OSError, InvalidInput) as error:
             fault = str(error)
     fault, state, sums, start = ensemble.world.bcast((fault, state, sums, start))
@@ -136,7 +147,9 @@ def _header(state: Mapping[str, Any], sums: Mapping[str, int], global_size: int)
     return text + f"{zlib.crc32(text):08x}".encode()
 
 
-def _check(path: Path, global_size: int) -> tuple[dict[str, Any], dict[str, str], int]:
+def _check(
+    path: Path, global_size: int, check: Callable[[Mapping[str, Any]], None] | None
+) -> tuple[dict[str, Any], dict[str, str], int]:
     """State, checksums and start of the data of a file that is found to be whole."""
     size = path.stat().st_size
     with open(path, "rb") as handle:
@@ -152,6 +165,8 @@ def _check(path: Path, global_size: int) -> tuple[dict[str, Any], dict[str, str]
         content = json.loads(text)
         if content["format"] != _FORMAT:
             raise InvalidInput(f"its format is {content['format']}, this version reads {_FORMAT}")
+        if check is not None:
+            check(content["state"])
         if content["size"] != global_size:
             raise InvalidInput(f"it holds {content['size']} controls where this case has {global_size}")
         sums, start = content["checksums"], 16 + header_size

@@ -31,20 +31,29 @@ __all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "w
 
 CHECKPOINT = "checkpoint"
 _MARKS = ("case.toml", CHECKPOINT, "report.json", "history.csv")
+_PRODUCTS = (*_MARKS, "stochastic.csv", "verify.json", "predictions.npz", "states.xdmf", "states.h5")
+_FIGURES = ("convergence.png", "states.png", "controls.png", "confusion.png")
 
 
 def next_numbered_folder(directory: Path) -> Path:
-    """The first of `directory`/0001, 0002, … beyond those that exist; created."""
-    directory.mkdir(parents=True, exist_ok=True)
-    numbers = [int(p.name) for p in directory.iterdir() if p.is_dir() and p.name.isdigit()]
-    number = max(numbers, default=0) + 1
-    while True:
-        folder = directory / f"{number:04d}"
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
+    """The first of `directory`/0001, 0002, … beyond those that exist; created.
+
+    Raises:
+        InvalidInput: if it cannot be created.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.name) for p in directory.iterdir() if p.name.isdecimal()]
+        number = max(numbers, default=0) + 1
+        while True:
+            folder = directory / f"{number:04d}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"no folder for the run can be created under {directory}: {error}") from error
 
 
 def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
@@ -54,12 +63,17 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
         InvalidInput: if it holds a run and neither `resume` nor `overwrite` is set, if there is nothing to resume, or
             if it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is a file, not a folder")
-    holds = [name for name in _MARKS if (folder / name).exists()]
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput(f"{folder} is a file, not a folder")
+        holds = [name for name in _MARKS if (folder / name).exists()]
+    except (OSError, ValueError) as error:  # a name too long, or with a null byte
+        raise InvalidInput(f"the folder {folder} cannot be used: {error}") from error
     if resume:
         if not (folder / CHECKPOINT).exists():
             raise InvalidInput(f"{folder} holds no checkpoint to resume from")
+        if not os.access(folder, os.W_OK):
+            raise InvalidInput(f"the folder {folder} cannot be written")
         return
     if holds and not overwrite:
         raise InvalidInput(
@@ -68,13 +82,19 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (*_MARKS, "stochastic.csv", "verify.json"):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "figures", ignore_errors=True)
-        shutil.rmtree(folder / "states.bp", ignore_errors=True)
-        (folder / "figures").mkdir()
+        if holds:
+            _remove_run(folder)
+        if not os.access(folder, os.W_OK):
+            raise InvalidInput(f"the folder {folder} cannot be written")
     except OSError as error:
         raise InvalidInput(f"the folder {folder} cannot be written: {error}") from error
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what a run leaves; whatever else is in the folder stays."""
+    for name in (*_PRODUCTS, *(f"figures/{figure}" for figure in _FIGURES)):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "states.bp", ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

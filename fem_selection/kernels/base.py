@@ -35,7 +35,10 @@ class Kernel(Protocol):
     num_global_parameters: int
 
     def assign(self, parameters: Floats) -> None:
-        """Set the parameters of all intervals, shape (num_parameters,), on this rank (collective)."""
+        """Set the parameters of all intervals, shape (num_parameters,), on this rank (collective).
+
+        The array is kept by reference: assign again after changing it.
+        """
 
     def parameters(self) -> Floats:
         """This rank's parameters of all intervals, shape (num_parameters,); a copy."""
@@ -58,8 +61,8 @@ class Kernel(Protocol):
     def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
         """`out` += scale · ∂_θ ⟨K F, Q⟩, in the kernel's own intermediate form (collective over space)."""
 
-    def parameter_dual(self, pullback: Floats) -> Floats:
-        """The dual of the parameters, shape (num_parameters,), from what `add_pullback` has summed."""
+    def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
+        """The dual of the parameters, shape (num_parameters,), from what `add_pullback` summed; in `out` if given."""
 
     def apply_mass(self, parameters: Floats) -> Floats:
         """The Gram matrix of the L²(Y × Y) inner product of kernels, for every interval (collective over space).

@@ -46,6 +46,8 @@ class DenseKernel:
         self.num_global_parameters = num_intervals * space.num_nodes**2
         self._weights = np.zeros(self._shape)
         self._operator = np.zeros(self._shape)
+        self._operators = [a.T for a in self._operator]
+        self._alone = space.comm.size == 1
         self._mass = space.mass_columns
         self._row_slices = [slice(int(a), int(b)) for a, b in zip(space.offsets[:-1], space.offsets[1:], strict=True)]
 
@@ -80,8 +82,8 @@ class DenseKernel:
         return PETSc.Mat().createDense((size, size), array=self._weights[interval].reshape(-1), comm=self.space.comm)
 
     def assign(self, parameters: Floats) -> None:
-        """Set W of all intervals and renew A = W M."""
-        self._weights[...] = parameters.reshape(self._shape)
+        """Set W of all intervals, keeping the array by reference, and renew A = W M."""
+        self._weights = parameters.reshape(self._shape)
         self._times_mass(self._weights, out=self._operator)
 
     def parameters(self) -> Floats:
@@ -101,14 +103,17 @@ class DenseKernel:
 
     def apply(self, interval: int, block: Block, out: Block) -> None:
         """`out` = A F."""
-        operator = self._operator[interval].T
+        operator = self._operators[interval]
+        if self._alone:
+            add_product(1.0, operator, block, out, keep=False)
+            return
         for number, (rows, part) in enumerate(self._gathered(block)):
             add_product(1.0, operator[:, rows], part, out, keep=number > 0)
 
     def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
         """`out` += scale · Aᵀ Q."""
-        operator = self._operator[interval].T
-        if self.space.comm.size == 1:
+        operator = self._operators[interval]
+        if self._alone:
             add_product(scale, operator, dual, out, transpose_a=True)
             return
         samples = dual.shape[1]
@@ -127,12 +132,17 @@ class DenseKernel:
     def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
         """`out[interval]` += scale · (Q Fᵀ)ᵀ, the dual of A."""
         target = out[interval].T
+        if self._alone:
+            add_product(scale, dual, block, target, transpose_b=True)
+            return
         for rows, part in self._gathered(block):
             add_product(scale, dual, part, target[:, rows], transpose_b=True)
 
-    def parameter_dual(self, pullback: Floats) -> Floats:
+    def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
         """The dual of W from that of A = W M: a multiplication by M from the right."""
-        return self._times_mass(pullback, out=np.empty(self._shape)).ravel()
+        result = np.empty(self.num_parameters) if out is None else out
+        self._times_mass(pullback, out=result.reshape(self._shape))
+        return result
 
     def apply_mass(self, parameters: Floats) -> Floats:
         """M W M of every interval."""
@@ -168,8 +178,6 @@ class DenseKernel:
 
     def _gathered(self, block: Block) -> list[tuple[slice, Block]]:
         """The rows of a block from every rank of the space communicator, with their global numbers."""
-        if self.space.comm.size == 1:
-            return [(slice(0, self.space.num_nodes), block)]
         samples = block.shape[1]
         everything = np.empty(self.space.num_nodes * samples)
         self.space.comm.Allgatherv(

@@ -75,6 +75,7 @@ class ControlSpace:
         self.parts = tuple(p for p in PARTS if p in parts and (p != "readout" or num_outputs))
         self.shard = ensemble.shard(start)
         self.lumped = self._lumped()
+        self._diagonal_of: tuple[Regularization | None, Floats] = (None, np.empty(0))
         self.indices, self.global_size = self._canonical()
 
     # ── layout ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -128,7 +129,11 @@ class ControlSpace:
     def regularize(self, regularization: Regularization, local: Floats) -> tuple[float, Floats]:
         """The shard's share of the regularization's value, and its dual on the shard (collective over space)."""
         r, views = regularization, self.unpack(local)
-        weights = {"kernel": r.kernel, "bias": r.bias, "readout": r.readout, "offset": r.readout}
+        if self.space.is_collocated and not r.has_depth_term:
+            own = local[self.shard]
+            dual = self._diagonal(r) * own
+            return 0.5 * float(dual @ own), dual
+        weights = _weights_of_parts(r)
         weighted = np.empty_like(local)
         for name, where in self.slices.items():
             np.multiply(local[where], weights[name], out=weighted[where])
@@ -136,12 +141,18 @@ class ControlSpace:
             if beta > 0 and name in self.parts:
                 layers = views[name].reshape(self.grid.intervals, -1)
                 weighted[self.slices[name]] += beta * depth_laplacian(layers, self.grid.interval_length).ravel()
-        # the offset lives on one space rank and its metric is 1; all of it is linear, so one map serves
-        if self.space.is_collocated:
-            dual = weighted[self.shard] * self.lumped[self.shard]
-        else:
-            dual = self.apply_metric(weighted)[self.shard]
+        dual = self.apply_metric(weighted)[self.shard]
         return 0.5 * float(dual @ local[self.shard]), dual
+
+    def _diagonal(self, r: Regularization) -> Floats:
+        """The shard of the regularization's matrix where it is diagonal; kept for the last weights."""
+        if self._diagonal_of[0] != r:
+            diagonal = np.empty(self.local_size)
+            for name, weight in _weights_of_parts(r).items():
+                where = self.slices[name]
+                diagonal[where] = weight * self.lumped[where]
+            self._diagonal_of = (r, diagonal[self.shard].copy())
+        return self._diagonal_of[1]
 
     def inner(self, dual: Floats, shard: Floats) -> float:
         """⟨d, x⟩ of a dual and a control, both shards (collective)."""
@@ -196,3 +207,7 @@ class ControlSpace:
         if "readout" in self.parts:
             start += self.num_outputs
         return np.concatenate(pieces)[self.shard].astype(np.int64), start
+
+
+def _weights_of_parts(r: Regularization) -> dict[str, float]:
+    return {"kernel": r.kernel, "bias": r.bias, "readout": r.readout, "offset": r.readout}

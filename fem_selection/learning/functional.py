@@ -75,7 +75,7 @@ class Functional:
         self.counts = SweepCounts()
         self._pullback = stepper.kernel.create_pullback() if "kernel" in controls.parts else None
         self._bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
-        self._local = np.empty(controls.local_size)
+        self._local, self._local_dual = np.empty(controls.local_size), np.empty(controls.local_size)
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
 
@@ -169,21 +169,21 @@ class Functional:
                 data += value
                 sweep_back(self.stepper, tape, dual, self._pullback, self._bias_dual)
             regular, regular_dual = self.controls.regularize(self.regularization, self._local)
-            shard = self.controls.ensemble.sum_to_shard(self._pack_dual())
-        shard += regular_dual
-        return data, regular, shard
+            regular_dual += self.controls.ensemble.sum_to_shard(self._pack_dual())
+        return data, regular, regular_dual
 
     def _pack_dual(self) -> Floats:
-        parts: dict[str, Floats] = {}
+        """This member's derivative of the data term as a local array, in a buffer that the next sweep reuses."""
+        where, dual = self.controls.slices, self._local_dual
         if self._pullback is not None:
-            parts["kernel"] = self.stepper.kernel.parameter_dual(self._pullback)
+            self.stepper.kernel.parameter_dual(self._pullback, out=dual[where["kernel"]])
         if self._bias_dual is not None:
             # the bias enters by its nodal values: its dual is complete
-            parts["bias"] = self._bias_dual
-        if isinstance(self.cost, ReadoutCost):
-            parts["readout"] = self.controls.space.apply_mass(self.cost.readout_dual).T
-            parts["offset"] = self.cost.offset_dual
-        return self.controls.pack(parts)
+            dual[where["bias"]] = self._bias_dual.ravel()
+        if isinstance(self.cost, ReadoutCost) and "readout" in self.controls.parts:
+            dual[where["readout"]] = self.controls.space.apply_mass(self.cost.readout_dual).T.ravel()
+            dual[where["offset"]] = self.cost.offset_dual[: where["offset"].stop - where["offset"].start]
+        return dual
 
     def _over_blocks(self, function: Callable[[Block, Block], float]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Objective, gradient, numbering and random numbers are the same on 1, 2, 3 and 4 ranks, for every space × sample split.
+"""Objective, gradient, numbering and random numbers are the same on 1 … 4 ranks, for every space × sample split.
 
 Run by mpiexec this file computes all cases on its ranks and prints them as JSON; run by pytest it launches itself once
 for each number of ranks and compares.  Sums are taken in another order on another partition: 1e-12 relative.
@@ -48,11 +48,12 @@ RUNS = [(name, ranks, space) for ranks in RANKS for name in CASES for space in s
 
 
 def compute(case: dict, space_ranks: int) -> dict:
+    from problems import make_domain, make_problem
+
     from fem_selection.errors import NonFinite
     from fem_selection.numbering import hashed_normal
     from fem_selection.parallel import Ensemble
     from fem_selection.spaces import StateSpace
-    from problems import make_domain, make_problem
 
     options = dict(case)
     samples = options.setdefault("samples", SAMPLES)
@@ -111,10 +112,10 @@ def ordered(comm, indices, values) -> list[float]:
 def communicators_left(evaluations: int) -> bool:
     """Whether evaluations on all ranks of one mesh leave communicators behind (known with MPICH alone)."""
     from mpi4py import MPI
+    from problems import make_domain, make_problem
 
     from fem_selection.parallel import Ensemble
     from fem_selection.spaces import StateSpace
-    from problems import make_domain, make_problem
 
     def next_handle():
         comm = MPI.COMM_WORLD.Dup()
@@ -139,11 +140,7 @@ def main() -> None:
     from mpi4py import MPI
 
     size = MPI.COMM_WORLD.size
-    results = {
-        f"{name}/{space}": compute(case, space)
-        for name, case in CASES.items()
-        for space in splits(name, size)
-    }
+    results = {f"{name}/{space}": compute(case, space) for name, case in CASES.items() for space in splits(name, size)}
     left = communicators_left(20 if size < 3 else 1)
     if MPI.COMM_WORLD.rank == 0:
         print(json.dumps({"results": results, "communicators_left": left}))
@@ -191,7 +188,7 @@ def test_work_is_divided(launched, name, ranks, space):
     for member in range(ranks // space):
         nodes = here["num_local"][member * space : (member + 1) * space]
         assert sum(nodes) == here["num_nodes"]
-        assert 0 < min(nodes)
+        assert min(nodes) > 0
         assert max(nodes) <= 2.5 * here["num_nodes"] / space
     samples = here["samples"][::space]
     assert sum(samples) == CASES[name].get("samples", SAMPLES)

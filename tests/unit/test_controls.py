@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mpi4py import MPI
+from problems import REGULARIZATION, make_problem
 
 from fem_selection.depth import DepthGrid
 from fem_selection.errors import InvalidInput
@@ -15,7 +16,6 @@ from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization
 from fem_selection.objectives.regularizers import depth_laplacian
 from fem_selection.parallel import Ensemble
-from problems import REGULARIZATION, make_problem
 
 INTERVALS, HORIZON, OUTPUTS = 4, 2.0, 3
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "readout"), ("kernel", "bias"), PARTS]
@@ -121,8 +121,8 @@ def test_regularization_in_l2(space):
 
 @pytest.mark.parametrize("part", ["kernel", "bias"])
 def test_regularization_in_h1_of_depth(space, part):
-    """Fails if the term is not β/2 Σ_c ‖x_{c+1} − x_c‖² / Δ: for x growing by s Δ an interval, β/2 (C − 1) Δ s²; constants
-    cost nothing."""
+    """Fails if the term is not β/2 Σ_c ‖x_{c+1} − x_c‖² / Δ: for x growing by s Δ an interval, β/2 (C − 1) Δ s²;
+    constants cost nothing."""
     controls = make(space)
     length, slope = HORIZON / INTERVALS, 1.7
     term = Regularization(**{f"{part}_depth": 0.3})
@@ -135,7 +135,7 @@ def test_regularization_in_h1_of_depth(space, part):
 
 
 def test_depth_laplacian_by_hand():
-    """Fails if DᵀD has wrong end rows: for three intervals of length ½ the matrix is 4 [[1, −1, 0], [−1, 2, −1], [0, −1, 1]]."""
+    """Fails if DᵀD has wrong end rows: three intervals of length ½ give 4 [[1, −1, 0], [−1, 2, −1], [0, −1, 1]]."""
     rows = [depth_laplacian(e[:, None], 0.5)[:, 0] for e in np.eye(3)]
     np.testing.assert_allclose(rows, 4 * np.array([[1, -1, 0], [-1, 2, -1], [0, -1, 1]]))
     assert np.all(depth_laplacian(np.ones((1, 2)), 0.5) == 0)
@@ -143,7 +143,7 @@ def test_depth_laplacian_by_hand():
 
 @pytest.mark.parametrize("parts", SUBSETS)
 def test_regularization_is_quadratic(space, parts):
-    """Fails if its dual is not its derivative: for a quadratic R, R(x + h) − R(x − h) = 2 ⟨R'(x), h⟩ and 2 R(x) = ⟨R'(x), x⟩."""
+    """Fails if its dual is not its derivative: R is quadratic, so R(x + h) − R(x − h) = 2 ⟨R'(x), h⟩, 2 R(x) = ⟨R'(x), x⟩."""
     controls = make(space, parts)
     x, h = controls.random_direction(1), controls.random_direction(2)
     value, dual = controls.regularize(REGULARIZATION, x)

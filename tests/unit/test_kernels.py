@@ -8,6 +8,7 @@ import pytest
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
+from problems import smooth_states
 
 from fem_selection import domains
 from fem_selection.coefficients import UflKernel, kernel_values
@@ -16,7 +17,6 @@ from fem_selection.elements import create_element
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import parse_formula
 from fem_selection.kernels import DenseKernel, Kernel
-from problems import smooth_states
 
 INTERVALS = 3
 SPACES = [
@@ -167,7 +167,9 @@ def test_norm_of_a_product_is_the_product_of_norms(space):
     cross = space.inner(f[:, :1], f[:, 1:])[0]
     assert uv @ kernel.apply_mass(vu) == pytest.approx(cross**2, rel=1e-12)
     kernel.assign(uv)
-    np.testing.assert_allclose(apply(kernel, 0, np.asfortranarray(f[:, :1]))[:, 0], f[:, 0] * cross, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        apply(kernel, 0, np.asfortranarray(f[:, :1]))[:, 0], f[:, 0] * cross, rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("key", [("interval", 4, 2, "collocated"), ("quadrilateral", 2, 1, "collocated")])
@@ -200,6 +202,7 @@ def test_constant_sources_agree(spaces):
         np.testing.assert_array_equal(kernel_values(space, source), np.full((space.num_local, space.num_nodes), 2.5))
 
 
+@pytest.mark.xfail(strict=True, raises=InvalidInput, reason="UFL kernels are not lowered to scalars yet")
 @pytest.mark.parametrize(
     "expression",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from problems import make_targets, smooth_states
 
 from fem_selection.errors import InvalidInput
 from fem_selection.objectives import (
@@ -15,7 +16,6 @@ from fem_selection.objectives import (
     encode_labels,
     find_loss,
 )
-from problems import make_targets, smooth_states
 
 NAIVE = {
     "softmax": lambda o, z: np.sum(np.log(np.sum(np.exp(o), axis=0)) - np.sum(z * o, axis=0)),

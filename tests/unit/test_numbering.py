@@ -22,8 +22,8 @@ def test_numbering_is_a_permutation(spaces, key):
 
 
 def test_numbering_follows_the_input_cells():
-    """Fails if nodes are numbered by dolfinx's reordered cells instead of the input's: by hand for three quadratic cells
-    given in the order right, left, middle."""
+    """Fails if nodes are numbered by dolfinx's reordered cells instead of the input's: by hand for three quadratic
+    cells given in the order right, left, middle."""
     points = np.array([[0.0], [1.0], [2.0], [3.0]])
     cells = np.array([[2, 3], [0, 1], [1, 2]])
     own = mesh.create_mesh(MPI.COMM_SELF, cells, create_element("interval", "lagrange", 1, shape=(1,)), points)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from dolfinx import fem, mesh
 from mpi4py import MPI
+from problems import make_domain, smooth_states
 
 from fem_selection import domains
 from fem_selection.coefficients import function_values
 from fem_selection.elements import create_element, create_measure
 from fem_selection.errors import InvalidInput
 from fem_selection.spaces import StateSpace
-from problems import make_domain, smooth_states
 
 TENSOR = ("interval", "quadrilateral", "hexahedron")
 SIMPLICES = ("triangle", "tetrahedron")
@@ -49,9 +49,7 @@ def test_nodal_rule_has_the_elements_nodes_and_positive_weights(cell, family, de
         weights = np.full(len(points), volume / len(points))
     else:
         rule = RULES.get(metadata["quadrature_rule"], basix.QuadratureType.default)
-        points, weights = basix.make_quadrature(
-            getattr(basix.CellType, cell), metadata["quadrature_degree"], rule=rule
-        )
+        points, weights = basix.make_quadrature(getattr(basix.CellType, cell), metadata["quadrature_degree"], rule=rule)
     nodes = element.basix_element.points
     assert points.shape == nodes.shape
     distances = np.linalg.norm(points[:, None] - nodes[None], axis=-1)
@@ -65,7 +63,9 @@ def test_weights_are_positive_and_sum_to_the_volume(cell, family, degree, mode):
     """Fails if the assembled mass is not diagonal in collocated mode, if lumping leaves a weight ≤ 0, or if the
     weights do not integrate 1."""
     options = {"lower": -1.0, "upper": 1.5} if cell == "interval" else {"grading": 1.5}
-    space = StateSpace(make_domain(cell, 1 if cell in ("hexahedron", "tetrahedron") else 2, **options), degree, family, mode)
+    space = StateSpace(
+        make_domain(cell, 1 if cell in ("hexahedron", "tetrahedron") else 2, **options), degree, family, mode
+    )
     assert np.all(space.weights > 0)
     assert space.weights.sum() == pytest.approx(2.5 if cell == "interval" else 1.0, rel=1e-13)
     assert space.num_nodes == space.num_local == len(space.coordinates)
@@ -115,7 +115,7 @@ def test_riesz_inverts_the_mass(spaces, key):
 
 @pytest.mark.parametrize("key", BOTH)
 def test_inner_product_and_norm(spaces, key):
-    """Fails if the inner product is not ∫ f g dy: exact on these spaces for f = 1 + y, g = y or 1, by either quadrature."""
+    """Fails if the inner product is not ∫ f g dy: exact for f = 1 + y, g = y or 1 on these spaces, by either quadrature."""
     space = spaces(*key)
     y = space.coordinates[:, 0]
     f, g = (np.asfortranarray(np.column_stack(c)) for c in ((1 + y, 1 + y), (y, np.ones_like(y))))
@@ -160,7 +160,7 @@ def test_dense_shares_memory_and_wants_fortran_order(spaces):
 
 
 def test_gather_is_in_canonical_order(spaces):
-    """Fails if a gathered block is in dolfinx's order: on an interval, canonical P2 numbers go vertices before midpoint."""
+    """Fails if a gathered block is in dolfinx's order: canonical P2 numbers go cell by cell, vertices before midpoint."""
     space = spaces("interval", 4, 2, "collocated")
     np.testing.assert_allclose(space.gather(space.coordinates)[:5, 0], [0, 0.25, 0.125, 0.5, 0.375], atol=1e-15)
 
@@ -185,7 +185,7 @@ def test_graded_rectangle_is_graded_both_ways():
 
 
 def test_the_users_own_mesh():
-    """Fails if a mesh made elsewhere (ghosts shared by facet, curved cells) gives wrong bounds, weights or tabulation."""
+    """Fails if a mesh made elsewhere is copied, or gives wrong bounds or weights."""
     cells = np.array([[0, 1, 2], [1, 3, 2]])
     points = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0], [2.0, 1.0]])
     element = create_element("triangle", "lagrange", 1, shape=(2,))
@@ -201,7 +201,7 @@ def test_the_users_own_mesh():
 
 @pytest.mark.parametrize("key", BOTH)
 def test_sources_of_functions_agree(spaces, key):
-    """Fails if a number, array, callable, UFL expression, function or formula gives other nodal values than it should."""
+    """Fails if a number, array, callable, UFL expression, function or formula does not give its nodal values."""
     import ufl
 
     from fem_selection.formulas import parse_formula

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mpi4py import MPI
+from problems import observed_orders
 from scipy.optimize import minimize, minimize_scalar
 
 from fem_selection.activations import find_activation
@@ -23,7 +24,6 @@ from fem_selection.learning.functional import Functional
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization, TrackingCost
 from fem_selection.parallel import Ensemble
-from problems import observed_orders
 
 ALPHA, MU, HORIZON, RHO = 0.7, 3.0, 1.0, 2.5
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from dolfinx import mesh
 from mpi4py import MPI
+from problems import smooth_states
 
 from fem_selection import domains
 from fem_selection.activations import ACTIVATIONS, Activation
@@ -18,7 +19,6 @@ from fem_selection.dynamics import SelectionEquation
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.elements import create_element
 from fem_selection.spaces import StateSpace
-from problems import smooth_states
 
 MODES = ["collocated", "galerkin"]
 SHAPES = [

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from dolfinx import fem
 from mpi4py import MPI
+from problems import make_domain, make_problem
 
 from fem_selection.dynamics import SCHEMES
 from fem_selection.kernels import DenseKernel
 from fem_selection.spaces import StateSpace
-from problems import make_domain, make_problem
 
 
 class CountingKernel(DenseKernel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from problems import observed_orders, smooth_states
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
@@ -13,7 +14,6 @@ from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Stepper, solve_forward
 from fem_selection.errors import NonFinite
 from fem_selection.kernels import DenseKernel
-from problems import observed_orders, smooth_states
 
 MODES = ["collocated", "galerkin"]
 
@@ -22,7 +22,9 @@ def solve(space, kernel, activation, scheme, layers, initial, bias=0.0, horizon=
     grid = DepthGrid(layers, horizon, 1)
     source = DenseKernel.interpolate(space, kernel, grid)
     values = np.broadcast_to(bias, (1, space.num_local)).astype(float)
-    return solve_forward(Stepper(space, source, values, find_activation(activation), SCHEMES[scheme], grid), initial, keep)
+    return solve_forward(
+        Stepper(space, source, values, find_activation(activation), SCHEMES[scheme], grid), initial, keep
+    )
 
 
 def operator(space, w):
@@ -68,8 +70,8 @@ def test_relu_without_a_kernel(spaces, scheme):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("scheme", "order"), [("euler", 1), ("midpoint", 3), ("heun", 3), ("ssprk3", 3), ("rk4", 5)])
 def test_skew_kernel_conserves_the_norm(spaces, mode, scheme, order):
-    """Fails if K is not skew in the inner product of the space (the wrong mass on one side): then the norm changes however
-    small Δt.  The drift is that of |R(iy)|² − 1: y², y⁴/4, −y⁴/12, −y⁶/72 per step."""
+    """Fails if K is not skew in the inner product of the space (the wrong mass on one side): then the norm changes
+    however small Δt.  The drift is that of |R(iy)|² − 1: y², y⁴/4, −y⁴/12, −y⁶/72 per step."""
     space = spaces("interval", 4, 2, mode)
     f0 = smooth_states(space, slice(0, 1))
 
@@ -119,8 +121,8 @@ def test_kept_states_are_those_of_the_whole_sweep(spaces):
 
 
 def test_explosion_names_the_layer(spaces):
-    """Fails if a state that overflows is returned, or the layer at which it did is not said: each Euler layer multiplies
-    by 1 + 10³⁰⁰."""
+    """Fails if a state that overflows is returned, or the layer at which it did is not said: each Euler layer
+    multiplies by 1 + 10³⁰⁰."""
     space = spaces("interval", 4, 2, "collocated")
     with pytest.raises(NonFinite, match="the state is not finite at layer 2"):
         solve(space, 1e300, "identity", "euler", 4, np.ones((space.num_local, 1), order="F"), horizon=4.0)

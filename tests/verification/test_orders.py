@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import ufl
 from dolfinx import fem
+from problems import make_domain, observed_orders, smooth_states
 
 from fem_selection.activations import find_activation
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Stepper, find_scheme, solve_forward
 from fem_selection.kernels import DenseKernel
 from fem_selection.spaces import StateSpace
-from problems import make_domain, observed_orders, smooth_states
 
 TANH = find_activation("tanh")
 GAUSS, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(24)
@@ -103,7 +103,9 @@ def test_order_in_space(mode, degree):
 def test_order_on_quadrilaterals(mode):
     """Fails if rows and columns of a 2-D kernel meet the wrong nodes or weights: order 3 at p = 2."""
     cells = (3, 6, 12)
-    found = [errors(TwoDimensions, StateSpace(make_domain("quadrilateral", n), 2, mode=mode), "euler", 2) for n in cells]
+    found = [
+        errors(TwoDimensions, StateSpace(make_domain("quadrilateral", n), 2, mode=mode), "euler", 2) for n in cells
+    ]
     assert_order(observed_orders([e[0] for e in found], [1 / n for n in cells]), 3)
 
 
