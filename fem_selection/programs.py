@@ -17,6 +17,8 @@ import numpy as np
 import ufl.classes as c
 from scipy.special import erf
 from ufl import as_ufl
+from ufl.algorithms import expand_indices
+from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, UflExpression
@@ -44,6 +46,7 @@ _BINARY: dict[type, Callable[..., Any]] = {
     c.Product: np.multiply,
     c.Division: np.divide,
     c.Power: np.power,
+    c.Atan2: np.arctan2,
     c.MaxValue: np.maximum,
     c.MinValue: np.minimum,
 }
@@ -54,6 +57,9 @@ _CONDITIONS: dict[type, Callable[..., Any]] = {
     c.LE: np.less_equal,
     c.EQ: np.equal,
     c.NE: np.not_equal,
+    c.AndCondition: np.logical_and,
+    c.OrCondition: np.logical_or,
+    c.NotCondition: np.logical_not,
 }
 
 
@@ -61,6 +67,11 @@ def _choose(condition: Block, yes: Block, no: Block, out: Block) -> None:
     """`out = condition ? yes : no`; where `out` is `yes` or `no` already, only the rest is written."""
     np.copyto(out, no)
     np.copyto(out, yes, where=condition)
+
+
+def _in_components(e: UflExpression) -> UflExpression:
+    """An expression with inner products, norms and sums over indices written out in components."""
+    return expand_indices(apply_algebra_lowering(as_ufl(e)))
 
 
 class BlockProgram:
@@ -81,7 +92,7 @@ class BlockProgram:
         self._variables = variables
         self._num_values = len(variables)
         self._negative_of: dict[int, int] = {}
-        self._results = [self._translate(as_ufl(e)) for e in expressions]
+        self._results = [self._translate(_in_components(e)) for e in expressions]
         self._drop_unused()
         self._scratch: dict[tuple[int, ...], list[Any]] = {}
 
@@ -135,7 +146,7 @@ class BlockProgram:
                 return number
         if isinstance(e, c.ScalarValue | c.Zero):
             return self._constant(float(e) if isinstance(e, c.ScalarValue) else 0.0)
-        if isinstance(e, c.Variable):
+        if isinstance(e, c.Variable | c.Real | c.Conj):  # scalars are real here
             return self._translate(e.ufl_operands[0])
         kind = type(e)
         if kind is c.Conditional:

@@ -19,11 +19,11 @@ jax.config.update("jax_enable_x64", True)
 def objective(controls: dict[str, Any], data: dict[str, Any], scan: bool) -> Any:
     """J(W, b, c, μ); states are (J, N), one sample a row; layers in a Python loop or in one `lax.scan`."""
     mass, dt = data["mass"], data["step"]
-    operators = jnp.swapaxes(controls["kernel"] * mass, 1, 2)  # (W M)ᵀ
+    operators = controls["kernel"] * mass
 
     def layer(f: Any, parameters: tuple[Any, Any]) -> tuple[Any, None]:
         operator, bias = parameters
-        return f + dt * jnp.tanh(f @ operator + bias), None
+        return f + dt * jnp.tanh(f @ operator.T + bias), None
 
     f = data["initial"]
     if scan:

@@ -74,9 +74,11 @@ def test_programs_equal_ufl_at_points(name):
 def test_nothing_overflows(name):
     """Fails if σ, σ' or σ'' is written by way of e^{|s|}: inf or NaN for large preactivations."""
     s = np.array([-1e3, -400.0, -50.0, 0.0, 50.0, 400.0, 1e3])
-    for values in run(ACTIVATIONS[name], s):
+    with np.errstate(over="ignore", invalid="ignore"):  # in branches that are not chosen
+        computed = run(ACTIVATIONS[name], s)
+    for values in computed:
         assert np.all(np.isfinite(values))
-    assert np.all(np.abs(run(ACTIVATIONS[name], s)[1]) <= 1.2)
+    assert np.all(np.abs(computed[1]) <= 1.2)
 
 
 def test_derivative_at_a_kink_is_one_sided():
@@ -101,17 +103,11 @@ USERS = {
     "window": lambda s: ufl.conditional(ufl.And(ufl.gt(s, -1.0), ufl.lt(s, 1.0)), s, 0.5 * s),
     "arctangent": ufl.atan,
     "root": lambda s: s / ufl.sqrt(1 + s**2),
+    "angle": lambda s: ufl.atan2(s, 1 + s**2),
 }
 
 
-UNTRANSLATED = pytest.mark.xfail(
-    strict=True, raises=InvalidInput, reason="UFL's Re, conj, && and || are not translated"
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=UNTRANSLATED) if n in ("softsign", "window") else n for n in USERS]
-)
+@pytest.mark.parametrize("name", USERS)
 def test_activations_that_users_write(name):
     """Fails if UFL's derivative of a common activation has an operator that cannot be translated (sign, and)."""
     step = 1e-5

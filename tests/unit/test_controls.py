@@ -143,7 +143,7 @@ def test_depth_laplacian_by_hand():
 
 @pytest.mark.parametrize("parts", SUBSETS)
 def test_regularization_is_quadratic(space, parts):
-    """Fails if its dual is not its derivative: R is quadratic, so R(x + h) − R(x − h) = 2 ⟨R'(x), h⟩, 2 R(x) = ⟨R'(x), x⟩."""
+    """Fails if its dual is not its derivative: of a quadratic R, R(x + h) − R(x − h) = 2 ⟨R'(x), h⟩."""
     controls = make(space, parts)
     x, h = controls.random_direction(1), controls.random_direction(2)
     value, dual = controls.regularize(REGULARIZATION, x)

@@ -115,7 +115,7 @@ def test_riesz_inverts_the_mass(spaces, key):
 
 @pytest.mark.parametrize("key", BOTH)
 def test_inner_product_and_norm(spaces, key):
-    """Fails if the inner product is not ∫ f g dy: exact for f = 1 + y, g = y or 1 on these spaces, by either quadrature."""
+    """Fails if the inner product is not ∫ f g dy: exact for f = 1 + y, g = y or 1 by either quadrature."""
     space = spaces(*key)
     y = space.coordinates[:, 0]
     f, g = (np.asfortranarray(np.column_stack(c)) for c in ((1 + y, 1 + y), (y, np.ones_like(y))))
@@ -160,7 +160,7 @@ def test_dense_shares_memory_and_wants_fortran_order(spaces):
 
 
 def test_gather_is_in_canonical_order(spaces):
-    """Fails if a gathered block is in dolfinx's order: canonical P2 numbers go cell by cell, vertices before midpoint."""
+    """Fails if a gathered block is in dolfinx's order: P2 numbers go cell by cell, vertices before midpoint."""
     space = spaces("interval", 4, 2, "collocated")
     np.testing.assert_allclose(space.gather(space.coordinates)[:5, 0], [0, 0.25, 0.125, 0.5, 0.375], atol=1e-15)
 

@@ -159,8 +159,8 @@ def test_batches_average_to_the_whole(space):
 
 
 def test_evaluations_do_not_remember(space):
-    """Fails if duals are not cleared between evaluations, an evaluation changes samples or controls, or a dual handed out
-    is a work array of the next evaluation."""
+    """Fails if duals are not cleared between evaluations, an evaluation changes samples or controls, or a dual handed
+    out is a work array of the next evaluation."""
     problem = make_problem(space, scheme="rk4")
     J, x = problem.functional, problem.moved()
     samples, before = J.initial.copy(), x.copy()
