@@ -49,7 +49,7 @@ def run_mpi() -> Callable[..., str]:
     beside = Path(sys.executable).parent / "mpiexec"
     launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
 
-    def run(num_ranks: int, *arguments: str | Path, timeout: float = 120.0) -> str:
+    def run(num_ranks: int, *arguments: str | Path, timeout: float = 300.0) -> str:
         if launcher is None:
             pytest.skip(f"no mpiexec beside {sys.executable} and none on the path")
         environment = dict(os.environ)

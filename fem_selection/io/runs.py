@@ -86,7 +86,7 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
             _remove_run(folder)
         if not os.access(folder, os.W_OK):
             raise InvalidInput(f"the folder {folder} cannot be written")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InvalidInput(f"the folder {folder} cannot be written: {error}") from error
 
 
@@ -140,7 +140,8 @@ class History:
 
     def append(self, *values: float | int) -> None:
         """Add a line and flush it."""
-        self._handle.write(",".join("" if isinstance(v, float) and math.isnan(v) else repr(v) for v in values) + "\n")
+        fields = (v if isinstance(v, int) else float(v) for v in values)  # NumPy's numbers have a repr of their own
+        self._handle.write(",".join("" if math.isnan(v) else repr(v) for v in fields) + "\n")
         self._handle.flush()
 
     def close(self) -> None:
