@@ -65,6 +65,11 @@ class StateSpace:
         self.num_local = int(index_map.size_local)
         self.comm: MPI.Intracomm = domain.comm
         counts = self.comm.allgather(self.num_local)
+        if min(counts) == 0:
+            raise InvalidInput(
+                f"a mesh of {self.num_nodes} nodes on {self.comm.size} ranks leaves a rank without nodes: "
+                "use fewer ranks for each mesh (parallel.space) or a finer mesh"
+            )
         self.counts = counts
         self.offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.canonical_global = canonical_numbering(self.V)

@@ -76,7 +76,8 @@ class DenseKernel:
     def matrix(self, interval: int) -> PETSc.Mat:
         """W of an interval as a PETSc `MATDENSE` on the same memory, rows over the space communicator.
 
-        The caller destroys it; after writing into it, `assign(parameters())` renews the operator.
+        The caller destroys it. After writing into it call `assign(parameters())`, which renews the operator and moves
+        the weights to new memory: take a new matrix then.
         """
         size = (self.space.num_local, self.space.num_nodes)
         return PETSc.Mat().createDense((size, size), array=self._weights[interval].reshape(-1), comm=self.space.comm)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+"""The deterministic phase: each method, resumed runs, bounds, options, and iteration counts on refined meshes.
+
+The resume tests fail if the quasi-Newton memory is lost or a pair of it is wrong: a cold start from the same iterate is
+run beside and must differ by far.  The counts fail if the optimizer works in the coefficients x instead of x̂.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from petsc4py import PETSc
+
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.objectives import Regularization
+from fem_selection.optimize.report import IterationRow, OptimizationReport
+from fem_selection.optimize.tao import METHODS, TaoSettings, minimize
+from fem_selection.spaces import StateSpace
+from problems import make_domain, make_problem
+
+
+def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: float = 1.0) -> ScaledFunctional:
+    """Eight smooth samples on an interval that are to become other smooth functions; the controls start from zero."""
+    space = StateSpace(make_domain("interval", cells, grading=grading), 1, "lagrange", "collocated")
+    problem = make_problem(
+        space,
+        loss="tracking",
+        layers=layers,
+        intervals=layers,
+        samples=8,
+        horizon=1.0,
+        block=8,
+        weight=1.0,
+        regularization=Regularization(weight, weight, weight, 0.0, 0.0),
+    )
+    return ScaledFunctional(problem.functional)
+
+
+def zero(functional: ScaledFunctional) -> np.ndarray:
+    return np.zeros(functional.controls.local_size)
+
+
+def box(functional: ScaledFunctional, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """|x| ≤ limit as bounds of x̂."""
+    upper = functional.to_scaled(np.full(functional.controls.local_size, limit))
+    return -upper, upper
+
+
+class Recorder:
+    """Rows of the history, and everything that was saved, as it would come back from a file."""
+
+    def __init__(self) -> None:
+        self.rows: list[IterationRow] = []
+        self.saved: dict[int, tuple] = {}
+
+    def save(self, state: dict, vectors: dict) -> None:
+        self.saved[state["iteration"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
+
+    def run(self, functional: ScaledFunctional, settings: TaoSettings, **more) -> OptimizationReport:
+        start = more.pop("start", zero(functional))
+        return minimize(functional, start, settings, save=self.save, observe=self.rows.append, **more)
+
+    @property
+    def objectives(self) -> np.ndarray:
+        return np.array([row.objective for row in self.rows])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_reaches_the_tolerance(method: str) -> None:
+    functional, recorder = tracking(weight=3e-2), Recorder()
+    found = recorder.run(functional, TaoSettings(method, 300, 1e-5))
+    assert found.converged and not found.stopped
+    assert found.reason == "the gradient norm fell below 1e-05 times its first value"
+    value, gradient = functional.evaluate(found.solution)
+    assert value == pytest.approx(found.objective, rel=1e-14)
+    assert functional.norm(gradient) <= 1e-5 * recorder.rows[0].gradient_norm
+    assert [row.iteration for row in recorder.rows] == list(range(found.iterations + 1))
+    assert found.objective == min(recorder.objectives)
+    assert found.objective == pytest.approx(0.012181, rel=1e-3)  # the same minimum by every method
+
+
+@pytest.mark.parametrize("method", ["blmvm", "bqnls"])
+def test_bounds_are_kept_and_active(method: str) -> None:
+    functional = tracking(weight=3e-2)
+    lower, upper = box(functional, 0.5)
+    found = minimize(functional, zero(functional), TaoSettings(method, 400, 1e-5, memory=20), (lower, upper))
+    x = found.solution
+    assert np.all(lower <= x) and np.all(x <= upper)
+    at_lower, at_upper = x == lower, x == upper
+    assert 0.1 < np.mean(at_lower | at_upper) < 0.9
+    # first-order conditions: no descent direction that stays in the box
+    gradient = functional.evaluate(x)[1]
+    free = ~(at_lower | at_upper)
+    size = functional.norm(functional.evaluate(zero(functional))[1])
+    assert functional.norm(gradient[free]) < 1e-4 * size
+    assert np.all(gradient[at_lower] > -1e-4 * size) and np.all(gradient[at_upper] < 1e-4 * size)
+
+
+@pytest.mark.parametrize("method", ["lmvm", "cg"])
+def test_methods_without_bounds_refuse_them(method: str) -> None:
+    functional = tracking()
+    with pytest.raises(InvalidInput, match=r"blmvm.*bqnls"):
+        minimize(functional, zero(functional), TaoSettings(method), box(functional, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("method", "limit", "memory"),
+    [("lmvm", None, 5), ("lmvm", None, 20), ("blmvm", 1.0, 5), ("blmvm", None, 5), ("bqnls", 1.0, 5), ("bqnls", None, 5)],
+)
+@pytest.mark.parametrize("cut", [3, 14])
+def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float | None, memory: int, cut: int) -> None:
+    whole, rest, cold = Recorder(), Recorder(), Recorder()
+    functional = tracking(weight=1e-3)
+    bounds = None if limit is None else box(functional, limit)
+    settings = TaoSettings(method, cut + 20, 0.0, 0.0, memory, checkpoint_every=1)
+    full = whole.run(functional, settings, bounds=bounds)
+    state, vectors = whole.saved[cut]
+    found = rest.run(tracking(weight=1e-3), settings, bounds=bounds, resume=(state, vectors))
+    assert [row.iteration for row in rest.rows] == list(range(cut + 1, cut + 21))
+    np.testing.assert_allclose(rest.objectives, whole.objectives[cut + 1 :], rtol=1e-8)
+    assert (found.iterations, found.evaluations) == (full.iterations, full.evaluations)
+    # without its memory the method takes other steps
+    last = vectors[f"x{len(state['objectives']) - 1}"]
+    cold.run(functional, TaoSettings(method, 20, 0.0, 0.0, memory), bounds=bounds, start=last)
+    assert np.max(np.abs(cold.objectives[1:] / whole.objectives[cut + 1 :] - 1)) > 1e-3
+
+
+def test_a_run_cut_several_times_is_the_same_run() -> None:
+    whole, settings = Recorder(), TaoSettings("lmvm", 30, 0.0, 0.0, 5, checkpoint_every=1)
+    whole.run(tracking(weight=1e-3), settings)
+    objectives, saved = [], None
+    for end in (0, 1, 2, 9, 17, 30):
+        part = Recorder()
+        limit = TaoSettings("lmvm", end, 0.0, 0.0, 5, checkpoint_every=1)
+        part.run(tracking(weight=1e-3), limit, resume=saved)
+        objectives += list(part.objectives)
+        saved = part.saved[end]
+    np.testing.assert_allclose(objectives, whole.objectives, rtol=1e-8)
+
+
+def test_cg_resumes_from_its_last_iterate() -> None:
+    whole, rest = Recorder(), Recorder()
+    settings = TaoSettings("cg", 12, 0.0, 0.0, checkpoint_every=1)
+    whole.run(tracking(), settings)
+    rest.run(tracking(), settings, resume=whole.saved[6])
+    assert rest.rows[0].iteration == 7
+    assert rest.rows[0].objective < whole.rows[6].objective
+
+
+def test_the_iteration_limit_counts_from_the_beginning() -> None:
+    first, again = Recorder(), Recorder()
+    found = first.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
+    assert (found.iterations, found.reason, found.converged) == (6, "the iteration limit was reached", False)
+    beyond = again.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0), resume=first.saved[6])
+    assert (beyond.iterations, again.rows, beyond.objective) == (6, [], found.objective)
+    none = Recorder().run(tracking(), TaoSettings("lmvm", 0))
+    assert (none.iterations, none.evaluations) == (0, 1)
+
+
+def test_reasons_in_words() -> None:
+    found = Recorder().run(tracking(), TaoSettings("lmvm", 50, 0.0, 1e-2))
+    assert found.reason == "the gradient norm fell below the absolute tolerance"
+    calls = iter([False, False, True])
+    found = Recorder().run(tracking(), TaoSettings("lmvm", 50), stop=lambda: next(calls))
+    assert (found.reason, found.stopped, found.converged, found.iterations) == ("stopped by the user", True, False, 2)
+
+
+def test_round_off_ends_a_run_with_a_sentence() -> None:
+    found = Recorder().run(tracking(weight=1e-1), TaoSettings("lmvm", 2000, 0.0, 0.0))
+    assert "line search" in found.reason or "step" in found.reason
+    assert found.gradient_norm < 1e-6
+
+
+def test_a_checkpoint_is_there_from_iteration_0_and_every_few() -> None:
+    recorder = Recorder()
+    recorder.run(tracking(), TaoSettings("lmvm", 8, 0.0, 0.0, checkpoint_every=3))
+    assert list(recorder.saved) == [0, 3, 6, 8]
+
+
+def test_the_best_iterate_is_kept() -> None:
+    """A nonmonotone line search ends above an earlier objective; the report holds the lowest."""
+    recorder = Recorder()
+    options = {"tao_ls_type": "unit"}
+    found = recorder.run(tracking(), TaoSettings("lmvm", 12, 0.0, 0.0, options=options))
+    lowest = int(np.argmin(recorder.objectives))
+    assert lowest < 12, "every step went down: this problem tests nothing"
+    assert found.objective == recorder.objectives[lowest]
+    assert tracking().evaluate(found.solution)[0] == found.objective
+
+
+def test_options_take_effect_and_do_not_leak() -> None:
+    before = PETSc.Options().getAll()
+    plain, armijo = Recorder(), Recorder()
+    plain.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
+    armijo.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0, options={"tao_ls_type": "armijo"}))
+    assert np.max(np.abs(plain.objectives - armijo.objectives)) > 1e-8
+    again = Recorder()
+    again.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
+    np.testing.assert_array_equal(plain.objectives, again.objectives)
+    assert PETSc.Options().getAll() == before
+
+
+def test_the_memory_is_what_was_asked_for() -> None:
+    recorders = {memory: Recorder() for memory in (1, 30)}
+    for memory, recorder in recorders.items():
+        recorder.run(tracking(weight=1e-3), TaoSettings("lmvm", 30, 0.0, 0.0, memory))
+    assert recorders[30].objectives[-1] < 0.9 * recorders[1].objectives[-1]
+
+
+def test_a_non_finite_objective_names_the_iteration_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    functional, recorder = tracking(), Recorder()
+    evaluate = functional.functional.evaluate
+
+    def break_later(shard: np.ndarray) -> tuple[float, np.ndarray]:
+        if recorder.rows and recorder.rows[-1].iteration == 4:
+            raise NonFinite("the objective", layer=3)
+        return evaluate(shard)
+
+    monkeypatch.setattr(functional.functional, "evaluate", break_later)
+    with pytest.raises(NonFinite, match="layer 3 in iteration 5"):
+        recorder.run(functional, TaoSettings("lmvm", 20, 0.0, 0.0, checkpoint_every=100))
+    state, vectors = recorder.saved[4]
+    assert state["best_objective"] == recorder.rows[4].objective
+    monkeypatch.undo()
+    assert functional.evaluate(vectors["best"])[0] == recorder.rows[4].objective
+
+
+def test_errors_of_callbacks_come_out_as_they_are() -> None:
+    def full(state: dict, vectors: dict) -> None:
+        raise InvalidInput("the disk is full")
+
+    functional = tracking()
+    with pytest.raises(InvalidInput, match="the disk is full"):
+        minimize(functional, zero(functional), TaoSettings("lmvm", 5), save=full)
+
+
+# ── iteration counts to a fixed relative tolerance ────────────────────────────────────────────────────────────────────
+
+
+def counts(method: str, limit: float | None, weight: float, meshes: list[tuple[int, float, int]]) -> list[int]:
+    """Iterations to 1e-4 on meshes given as (cells, grading, layers)."""
+    result = []
+    for cells, grading, layers in meshes:
+        functional = tracking(cells, layers, weight, grading)
+        bounds = None if limit is None else box(functional, limit)
+        found = minimize(functional, zero(functional), TaoSettings(method, 500, 1e-4, 0.0), bounds)
+        assert found.converged, found.reason
+        if bounds is not None:
+            active = np.mean((found.solution == bounds[0]) | (found.solution == bounds[1]))
+            assert active > 0.02, "no bound is active: this problem tests nothing"
+        result.append(found.iterations)
+    return result
+
+
+MESHES = {
+    "uniform": [(8, 1.0, 10), (32, 1.0, 10), (128, 1.0, 10)],
+    "graded": [(8, 20.0, 10), (32, 20.0, 10), (128, 20.0, 10)],
+    "layers": [(16, 1.0, 5), (16, 1.0, 20), (16, 1.0, 80)],
+}
+
+
+@pytest.mark.parametrize("meshes", MESHES)
+@pytest.mark.parametrize(
+    ("method", "limit", "weight"),
+    # the share of active bounds is 5 % with the first pair and 75 % with the second
+    [("lmvm", None, 1e-2), ("blmvm", 1.0, 3e-2), ("bqnls", 1.0, 3e-2), ("bqnls", 0.5, 3e-2)],
+)
+def test_iterations_do_not_grow(method: str, limit: float | None, weight: float, meshes: str) -> None:
+    found = counts(method, limit, weight, MESHES[meshes])
+    assert max(found[1:]) <= max(1.2 * found[0], found[0] + 3), found
