@@ -68,19 +68,26 @@ def check(ours: Worker, peers: dict[str, Worker], folder: Path) -> dict[str, flo
     return differences
 
 
-def time_in_turn(ours: Worker, peers: dict[str, Worker], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of one evaluation, the median of a burst, in every round; float32 of the peers beside."""
+def time_in_turn(
+    ours: Worker, peers: dict[str, Worker], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Milliseconds of one evaluation: the median of a burst in every round, and the fastest of all evaluations.
+
+    The peers' times in float32 stand beside.
+    """
     turns: list[tuple[str, Worker, dict[str, str]]] = [(OURS, ours, {})]
     turns += [(name, peer, {"dtype": "float64"}) for name, peer in peers.items()]
     turns += [(f"{name}, float32", peer, {"dtype": "float32"}) for name, peer in peers.items()]
     times: dict[str, list[float]] = {name: [] for name, _, _ in turns}
+    fastest = dict.fromkeys(times, float("inf"))
     for number in range(rounds + 1):
         for name, worker, arguments in turns:
             burst = worker.ask("time", count=BURST, **arguments)
             time.sleep(0.02)  # threads of the one asked last may spin for a moment
             if number > 0:  # the first round compiles
                 times[name].append(1e3 * float(np.median(burst)))
-    return times
+                fastest[name] = min(fastest[name], 1e3 * min(burst))
+    return times, fastest
 
 
 def time_sweeps(ours: Worker, rounds: int) -> dict[str, Any]:
@@ -138,6 +145,12 @@ def main() -> None:
     if arguments.repeats < 1:
         parser.error("--repeats must be positive")
 
+    described_machine = machine()
+    if described_machine["load"] > 0.5:
+        # ranks wait for each other: whatever else runs slows the slower of the two, and with it both
+        print(
+            f"the load is {described_machine['load']}: other programs run, and ratios are not those of a quiet machine"
+        )
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         ours = stack.enter_context(start_ours(CPUS, "--problem", str(folder / "problem.npz")))
@@ -145,7 +158,7 @@ def main() -> None:
         for peer in peers.values():
             stack.enter_context(peer)
         differences = check(ours, peers, folder)
-        times = time_in_turn(ours, peers, arguments.repeats)
+        times, fastest = time_in_turn(ours, peers, arguments.repeats)
         sweeps = time_sweeps(ours, arguments.repeats)
         blocks = time_blocks(ours, arguments.repeats)
         described = {OURS: ours.ready, **{name: peer.ready for name, peer in peers.items()}}
@@ -155,11 +168,11 @@ def main() -> None:
     ratios = {name: float(np.median(np.divide(times[OURS], t))) for name, t in times.items() if name != OURS}
     best = max(peers, key=lambda name: ratios[name])
     rows = [
-        [name, float(np.median(t)), min(t), ratios.get(name, 1.0), differences.get(name, "")]
+        [name, float(np.median(t)), fastest[name], ratios.get(name, 1.0), differences.get(name, "")]
         for name, t in times.items()
     ]
     print_table(
-        ["", "median [ms]", "best [ms]", "ours / this", "difference"], rows, "objective and gradient, two cores"
+        ["", "median [ms]", "fastest [ms]", "ours / this", "difference"], rows, "objective and gradient, two cores"
     )
     print_table(["", "median [ms]"], [[k, v] for k, v in sweeps.items() if k != "ratio"], "ours, two ranks")
     print(f"(forward + adjoint) / forward  {sweeps['ratio']:.3f}")
@@ -169,11 +182,12 @@ def main() -> None:
     )
 
     results = {
-        "machine": machine(),
+        "machine": described_machine,
         "versions": versions("fem-selection", "numpy", "scipy", "jax", "jaxlib", "mpi4py", "fenics-dolfinx"),
         "workers": described,
         "rounds": arguments.repeats,
         "milliseconds": times,
+        "fastest": fastest,
         "ratios": ratios,
         "differences": differences,
         "sweeps": sweeps,

@@ -38,7 +38,8 @@ class Ensemble:
     several threads on every rank are many times slower than one.
 
     Args:
-        comm: The communicator to split; it is duplicated, so messages never mix with the caller's.
+        comm: The communicator to split; it is duplicated, so messages never mix with the caller's. All ensembles of
+            one communicator and split share the communicators made for the first: MPI has about 2000 in a process.
         space: Ranks per member; must divide the size of `comm`.
 
     Raises:
@@ -56,9 +57,7 @@ class Ensemble:
                 f"valid values are {', '.join(str(s) for s in range(1, world.size + 1) if world.size % s == 0)}"
             )
         threadpool_limits(limits=1)
-        self.world = world.Dup()
-        self.space_comm = _split(self.world, self.world.rank // space)
-        self.sample_comm = _split(self.world, self.world.rank % space)
+        self.world, self.space_comm, self.sample_comm = _communicators(world, space)
 
     @property
     def num_members(self) -> int:
@@ -127,6 +126,22 @@ class Ensemble:
     def any(self, flag: bool | int) -> int:
         """The largest of the ranks' flags (collective): a decision that every rank takes alike."""
         return int(self.world.allreduce(int(flag), op=MPI.MAX))
+
+
+_made = MPI.Comm.Create_keyval()
+"""Attribute of a caller's communicator: those made of it, by the number of ranks per member."""
+
+
+def _communicators(comm: MPI.Intracomm, space: int) -> tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]:
+    """A duplicate and its parts of `space` ranks, and of equal ranks in those parts (collective at first)."""
+    made = cast(dict[int, tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]] | None, comm.Get_attr(_made))
+    if made is None:
+        made = {}
+        comm.Set_attr(_made, made)
+    if space not in made:
+        world = comm.Dup()
+        made[space] = (world, _split(world, world.rank // space), _split(world, world.rank % space))
+    return made[space]
 
 
 def _split(world: MPI.Intracomm, color: int) -> MPI.Intracomm:

@@ -17,10 +17,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and by which signal."""
+    """Whether this process was asked to stop, and by which signal.
+
+    Attributes:
+        signal: The signal that all ranks agreed to obey; 0 for none.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self._received = 0
 
     def listen(self) -> None:
         """Let SIGINT and SIGTERM set this request; again after PETSc was loaded, which takes SIGTERM for itself."""
@@ -28,11 +33,11 @@ class StopRequest:
             signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
+        self._received = number
 
     def agreed(self, ensemble: Ensemble) -> bool:
         """Whether any rank was asked (collective); afterwards all ranks know the signal."""
-        self.signal = ensemble.any(self.signal)
+        self.signal = ensemble.any(self._received)  # one that comes meanwhile waits for the next question
         return self.signal != 0
 
     @property

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
@@ -134,6 +135,7 @@ class _Descent:
         self.epoch_value = 0.0
         self.stopped = False
         self.fault: tuple[int, int | None] | None = None
+        self._last_batch: tuple[Block, Block] | None = None
 
     def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> StochasticReport:
         if resume is None:
@@ -170,8 +172,8 @@ class _Descent:
             self.epoch_value += value
             self.batch += 1
             self.step += 1
-            if not np.isfinite(value) and self.fault is None:
-                self.fault = (self.step, self.functional.functional.stepper.first_bad_layer(initial))
+            self._look(value, self.step, initial)
+            self._last_batch = initial, targets
             if self.step % _STEPS_BETWEEN_MESSAGES == 0:
                 self._check()
             if self.stop is not None and self.step % _STEPS_BETWEEN_MESSAGES == 0 and self.stop():
@@ -208,6 +210,24 @@ class _Descent:
             return self.settings.rate
         return float(self.settings.rate * 0.5 * (1.0 + np.cos(np.pi * self.step / total)))
 
+    def _look(self, value: float, step: int, initial: Block) -> None:
+        """Note the first step whose objective is not finite; a member's ranks agree on it (collective over space)."""
+        stepper = self.functional.functional.stepper
+        bad = not np.isfinite(value)
+        if stepper.space.comm.size > 1:
+            bad = stepper.space.comm.allreduce(bad, op=MPI.LOR)
+        if bad and self.fault is None:
+            self.fault = (step, stepper.first_bad_layer(initial))
+
+    def _check_iterate(self) -> None:
+        """Raise on all ranks if the iterate that is to be saved gives no finite objective on the last mini-batch."""
+        if self._last_batch is not None:
+            initial, targets = self._last_batch
+            x = self.functional.to_physical(self.x)
+            value, _ = self.functional.functional.evaluate_batch(x, initial, targets, self.source.batch_size)
+            self._look(value, self.step + 1, initial)
+            self._check()
+
     def _check(self) -> None:
         """Raise on all ranks if a step on any of them was not finite."""
         faults = self.functional.controls.ensemble.world.allgather(self.fault)
@@ -235,6 +255,7 @@ class _Descent:
             self._save()
 
     def _save(self) -> None:
+        self._check_iterate()
         if self.save is None:
             return
         at_boundary = self.batch == 0

@@ -124,7 +124,7 @@ class _Minimizer:
         self.memory: deque[_Iterate] = deque(maxlen=settings.memory + 1 + _SPARE_PAIRS)
         self.replayed: _Iterate | None = None
         self.stopped = False
-        self.resumed = False
+        self.resumed = self.tested = False
         self.last = (np.nan, np.nan)
         self.fault: SelectionError | None = None
         self._latest: _Iterate | None = None
@@ -172,8 +172,11 @@ class _Minimizer:
             tao.setSolution(x)
             if limits:
                 tao.setVariableBounds(*limits)
-            tao.setFromOptions()
-            tao.setUp()
+            try:
+                tao.setFromOptions()
+                tao.setUp()
+            except PETSc.Error as error:
+                raise InvalidInput(f"optimizer.options: PETSc refuses them: {str(error).splitlines()[-1]}") from error
         tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
         tao.setMaximumFunctionEvaluations(2**30)
 
@@ -181,12 +184,12 @@ class _Minimizer:
         """TAO's solve, with the errors of callbacks coming out as what they are."""
         try:
             tao.solve()
-        except Exception:
-            if self.fault is not None:
-                if isinstance(self.fault, NonFinite):
-                    self._save_now()
-                raise self.fault from None
-            raise
+        except PETSc.Error as error:
+            # what a callback raised is the cause of PETSc's error
+            fault = self.fault or error.__cause__ or error
+            if isinstance(fault, NonFinite):
+                self._save_now()
+            raise fault from None
 
     # ── callbacks ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,7 +216,9 @@ class _Minimizer:
         if not first_call:
             self.iteration += 1
         self.last = (objective, norm)
-        if not (first_call and self.resumed):
+        known = first_call and (self.resumed or self.tested)  # `bncg` tests its start twice
+        self.tested = True
+        if not known:
             self._accept(tao, objective)
             if self.iteration == 0:
                 self.first_norm = norm
@@ -229,7 +234,7 @@ class _Minimizer:
             self.stopped, reason = True, PETSc.TAO.ConvergedReason.CONVERGED_USER
         tao.setConvergedReason(reason)
         due = self.iteration % s.checkpoint_every == 0
-        if not (first_call and self.resumed) and (due or reason != 0):
+        if not known and (due or reason != 0):
             self._save_now()
 
     def _accept(self, tao: PETSc.TAO, objective: float) -> None:

@@ -40,6 +40,13 @@ def test_own_communicators():
     assert Ensemble(MPI.COMM_SELF).world != MPI.COMM_SELF
 
 
+def test_ensembles_do_not_use_up_communicators():
+    """Fails if every ensemble makes communicators: MPI has some two thousand, a study of many problems more."""
+    first = Ensemble(MPI.COMM_SELF)
+    for _ in range(3000):
+        assert Ensemble(MPI.COMM_SELF).world == first.world
+
+
 @pytest.mark.parametrize("space", [0, -1, 2])
 def test_sizes_that_do_not_divide_are_refused(space):
     """Fails if a split that leaves ranks over is accepted, or the message does not list the valid ones."""

@@ -12,6 +12,7 @@ import json
 import numpy as np
 import pytest
 from petsc4py import PETSc
+from problems import make_domain, make_problem
 
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
@@ -19,7 +20,6 @@ from fem_selection.objectives import Regularization
 from fem_selection.optimize.report import IterationRow, OptimizationReport
 from fem_selection.optimize.tao import METHODS, TaoSettings, minimize
 from fem_selection.spaces import StateSpace
-from problems import make_domain, make_problem
 
 
 def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: float = 1.0) -> ScaledFunctional:
@@ -79,7 +79,7 @@ def test_each_method_reaches_the_tolerance(method: str) -> None:
     assert functional.norm(gradient) <= 1e-5 * recorder.rows[0].gradient_norm
     assert [row.iteration for row in recorder.rows] == list(range(found.iterations + 1))
     assert found.objective == min(recorder.objectives)
-    assert found.objective == pytest.approx(0.012181, rel=1e-3)  # the same minimum by every method
+    assert found.objective == pytest.approx(0.0121639, rel=1e-5)  # the same minimum by every method
 
 
 @pytest.mark.parametrize("method", ["blmvm", "bqnls"])
@@ -108,7 +108,14 @@ def test_methods_without_bounds_refuse_them(method: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "limit", "memory"),
-    [("lmvm", None, 5), ("lmvm", None, 20), ("blmvm", 1.0, 5), ("blmvm", None, 5), ("bqnls", 1.0, 5), ("bqnls", None, 5)],
+    [
+        ("lmvm", None, 5),
+        ("lmvm", None, 20),
+        ("blmvm", 1.0, 5),
+        ("blmvm", None, 5),
+        ("bqnls", 1.0, 5),
+        ("bqnls", None, 5),
+    ],
 )
 @pytest.mark.parametrize("cut", [3, 14])
 def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float | None, memory: int, cut: int) -> None:
@@ -169,9 +176,9 @@ def test_reasons_in_words() -> None:
 
 
 def test_round_off_ends_a_run_with_a_sentence() -> None:
-    found = Recorder().run(tracking(weight=1e-1), TaoSettings("lmvm", 2000, 0.0, 0.0))
-    assert "line search" in found.reason or "step" in found.reason
-    assert found.gradient_norm < 1e-6
+    found = Recorder().run(tracking(weight=1e-1), TaoSettings("cg", 2000, 0.0, 0.0))
+    assert found.reason == "the line search found no lower objective: the gradient is at the level of round-off"
+    assert found.gradient_norm < 1e-8 and not found.converged
 
 
 def test_a_checkpoint_is_there_from_iteration_0_and_every_few() -> None:
@@ -181,33 +188,34 @@ def test_a_checkpoint_is_there_from_iteration_0_and_every_few() -> None:
 
 
 def test_the_best_iterate_is_kept() -> None:
-    """A nonmonotone line search ends above an earlier objective; the report holds the lowest."""
+    """Unit steps without a line search end above an earlier objective; the report holds the lowest."""
     recorder = Recorder()
-    options = {"tao_ls_type": "unit"}
-    found = recorder.run(tracking(), TaoSettings("lmvm", 12, 0.0, 0.0, options=options))
+    settings = TaoSettings("lmvm", 11, 0.0, 0.0, options={"tao_ls_type": "unit"})
+    found = recorder.run(tracking(weight=1e-3), settings)
     lowest = int(np.argmin(recorder.objectives))
-    assert lowest < 12, "every step went down: this problem tests nothing"
+    assert lowest < 11, "every step went down: this problem tests nothing"
     assert found.objective == recorder.objectives[lowest]
-    assert tracking().evaluate(found.solution)[0] == found.objective
+    assert tracking(weight=1e-3).evaluate(found.solution)[0] == found.objective
 
 
 def test_options_take_effect_and_do_not_leak() -> None:
     before = PETSc.Options().getAll()
-    plain, armijo = Recorder(), Recorder()
-    plain.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
-    armijo.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0, options={"tao_ls_type": "armijo"}))
+    plain, armijo, again = Recorder(), Recorder(), Recorder()
+    plain.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0))
+    armijo.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0, options={"tao_ls_type": "armijo"}))
     assert np.max(np.abs(plain.objectives - armijo.objectives)) > 1e-8
-    again = Recorder()
-    again.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
-    np.testing.assert_array_equal(plain.objectives, again.objectives)
+    again.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0))
+    np.testing.assert_allclose(again.objectives, plain.objectives, rtol=1e-11)  # round-off depends on alignment
     assert PETSc.Options().getAll() == before
 
 
 def test_the_memory_is_what_was_asked_for() -> None:
-    recorders = {memory: Recorder() for memory in (1, 30)}
-    for memory, recorder in recorders.items():
-        recorder.run(tracking(weight=1e-3), TaoSettings("lmvm", 30, 0.0, 0.0, memory))
-    assert recorders[30].objectives[-1] < 0.9 * recorders[1].objectives[-1]
+    """The first step that an eleventh pair can change is the eleventh."""
+    ten, eleven = Recorder(), Recorder()
+    ten.run(tracking(weight=1e-3), TaoSettings("lmvm", 16, 0.0, 0.0, memory=10))
+    eleven.run(tracking(weight=1e-3), TaoSettings("lmvm", 16, 0.0, 0.0, memory=11))
+    np.testing.assert_allclose(ten.objectives[:12], eleven.objectives[:12], rtol=1e-11)
+    assert abs(ten.objectives[12] - eleven.objectives[12]) > 1e-10
 
 
 def test_a_non_finite_objective_names_the_iteration_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: MIT
+"""Nothing lost: Ctrl-C, SIGTERM and `kill -9` at any moment leave a checkpoint that `--resume` continues.
+
+A run is started as a process of its own, slowed by a pause at every line of its histories, and ended from outside; or
+in this process, and ended between two system calls where no signal from outside would hit.  It is then resumed here and
+compared with a run that nothing interrupted.  The tests fail if the checkpoint misses a part of the optimizer's state,
+if a history has gaps or repeats, or if a damaged checkpoint is taken for a good one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from fem_selection.cli.app import run
+from fem_selection.config import load_case
+from fem_selection.io.runs import History, read_columns
+
+EPOCHS, ITERATIONS, EVERY = 6, 24, 3
+CASE = f"""
+[domain]
+shape = "interval"
+cells = 8
+[dynamics]
+layers = 4
+[data]
+file = "data.npz"
+moved = {{ shift = 0.05 }}
+[stochastic]
+epochs = {EPOCHS}
+batch = 5
+validation = 0.2
+[optimizer]
+max_iterations = {ITERATIONS}
+gradient_tolerance = 0.0
+[regularization]
+kernel = 1e-3
+bias = 1e-3
+readout = 1e-3
+[output]
+figures = false
+fields = false
+checkpoint_every = {EVERY}
+"""
+# the program with a pause at each line of a history
+SLOW = """
+import os, time
+from fem_selection.io import runs
+
+def append(self, *values, original=runs.History.append):
+    time.sleep(float(os.environ.get("PAUSE", "0.03")))
+    original(self, *values)
+
+runs.History.append = append
+from fem_selection.cli import main
+main()
+"""
+
+
+class Killed(BaseException):
+    """The end of a run by `kill -9`: nothing that it does afterwards may touch the disk."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the case and its data, and in `whole` the run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("nothing_lost")
+    rng = np.random.default_rng(0)
+    y, s = np.arange(40) % 3, np.linspace(0, 1, 9)
+    x = np.sin(np.pi * (1 + y[:, None]) * s) + 1.0 * rng.normal(size=(40, 9))
+    np.savez(folder / "data.npz", x=x, y=y)
+    (folder / "case.toml").write_text(CASE)
+    assert train(folder / "case.toml", folder / "whole") == 0
+    return folder
+
+
+def train(case: Path, output: Path, *more: str) -> int:
+    """`fem-selection train` in this process; returns the exit status."""
+    before, sys.argv = sys.argv, ["fem-selection", "train", str(case), "--output", str(output), *more]
+    try:
+        with pytest.raises(SystemExit) as leave:
+            run()
+    finally:
+        sys.argv = before
+    return int(leave.value.code or 0)
+
+
+def start(data: Path, output: Path, *more: str, ranks: int = 0, **environment: str) -> subprocess.Popen[str]:
+    """The same, slowed, as a process, or under mpiexec."""
+    launcher = []
+    if ranks:
+        path = Path(sys.executable).parent / "mpiexec"
+        if not path.exists():
+            pytest.skip("no mpiexec beside this Python")
+        launcher = [str(path), "-n", str(ranks)]
+    command = [*launcher, sys.executable, "-c", SLOW, "train", str(data / "case.toml"), "--output", str(output), *more]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    variables.setdefault("UCX_NET_DEVICES", "lo")
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, start_new_session=True
+    )
+
+
+def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    """Until a history has that many lines below its head."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text().count("\n") > lines:
+            return
+        if process.poll() is not None:
+            raise AssertionError(f"the run ended too early:\n{process.communicate()[0]}")
+        time.sleep(0.002)
+    process.kill()
+    raise AssertionError(f"{path.name} did not reach {lines} lines")
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit status and output of a process that is about to end."""
+    try:
+        output, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, output
+
+
+def saved_state(folder: Path) -> dict:
+    """The state in a checkpoint's header."""
+    content = (folder / "checkpoint").read_bytes()
+    return json.loads(content[16 : 16 + int.from_bytes(content[8:16], "little") - 8])["state"]
+
+
+def check_resumed(data: Path, output: Path, rtol: float = 1e-8, ranks: int = 1) -> None:
+    """That a resumed and finished run is the uninterrupted one."""
+    whole, found = (json.loads((folder / "report.json").read_text()) for folder in (data / "whole", output))
+    assert found["iterations"] == whole["iterations"] == ITERATIONS
+    assert found["objective"] == pytest.approx(whole["objective"], rel=rtol)
+    assert found["test_accuracy"] == whole["test_accuracy"]
+    assert found["stochastic"] == whole["stochastic"]
+    if ranks == 1:  # each member measures the certificate on its own samples
+        assert found["certificate"]["taylor_order"] == pytest.approx(whole["certificate"]["taylor_order"], abs=1e-6)
+    for name, first, last in (("history.csv", 0, ITERATIONS), ("stochastic.csv", 1, EPOCHS)):
+        one, other = read_columns(data / "whole" / name), read_columns(output / name)
+        counter = next(iter(other))
+        assert other[counter].tolist() == list(range(first, last + 1)), name
+        np.testing.assert_allclose(other["objective"], one["objective"], rtol=rtol)
+    seconds = read_columns(output / "history.csv")["seconds"]
+    assert np.all(np.diff(seconds) > 0), "time runs on over the cut"
+
+
+# ── signals from outside ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("number", "phase", "status", "times"),
+    [
+        (signal.SIGINT, "history", 130, 1),
+        (signal.SIGTERM, "history", 143, 2),
+        (signal.SIGTERM, "stochastic", 143, 1),
+        (signal.SIGKILL, "history", -9, 1),
+    ],
+)
+def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: int, times: int) -> None:
+    output = tmp_path / "r"
+    process = start(data, output)
+    lines = 2 if phase == "stochastic" else 7
+    wait_for_lines(output / f"{phase}.csv", lines, process)
+    for _ in range(times):
+        process.send_signal(number)
+    found, text = end(process)
+    assert found == status, text
+    assert not (output / "report.json").exists()
+    state = saved_state(output)
+    assert state["phase"] == ("deterministic" if phase == "history" else "stochastic")
+    if number != signal.SIGKILL:
+        assert "--resume" in text and "Traceback" not in text
+    if phase == "history":
+        done = state["optimizer"]["iteration"]
+        # a signal loses nothing, a kill what came since the last checkpoint, which follows the line it belongs to
+        assert done >= (lines - 1 if number != signal.SIGKILL else lines - 1 - EVERY)
+    assert train(data / "case.toml", output, "--resume") == 0
+    report = json.loads((output / "report.json").read_text())
+    if phase == "history":
+        assert report["resumed_from_iteration"] == done
+    else:
+        assert (report["resumed_from_iteration"], report["resumed_from_epoch"]) == (0, state["optimizer"]["epoch"])
+    check_resumed(data, output)
+
+
+def test_signals_under_mpi(data: Path, tmp_path: Path) -> None:
+    """SIGTERM to the launcher: the ranks stop together, and the run goes on upon one rank and upon two."""
+    output = tmp_path / "r"
+    process = start(data, output, ranks=2)
+    wait_for_lines(output / "history.csv", 7, process)
+    process.send_signal(signal.SIGTERM)
+    status, text = end(process)
+    assert status == 143, text
+    assert text.count("--resume") == 1
+    done = saved_state(output)["optimizer"]["iteration"]
+    assert done >= 6
+    shutil.copytree(output, tmp_path / "one")
+    status, text = end(start(data, output, "--resume", ranks=2, PAUSE="0"))
+    assert status == 0, text
+    report = json.loads((output / "report.json").read_text())
+    assert (report["resumed_from_iteration"], report["ranks"]) == (done, 2)
+    assert sum(report["samples_per_rank"]) == 32
+    check_resumed(data, output, 1e-6, ranks=2)  # sums over two ranks round in another order from the start
+    assert train(data / "case.toml", tmp_path / "one", "--resume") == 0
+    check_resumed(data, tmp_path / "one", 1e-6, ranks=2)
+
+
+# ── an end between two system calls ───────────────────────────────────────────────────────────────────────────────────
+
+
+def train_and_die(data: Path, output: Path, monkeypatch: pytest.MonkeyPatch, moment: str, count: int) -> None:
+    """A run that ends at the count-th time that it comes to a moment."""
+    append, replace, left, dead = History.append, os.replace, [count], []
+
+    def at(name: str) -> None:
+        if name == moment:
+            left[0] -= 1
+            if left[0] == 0:
+                dead.append(name)
+                raise Killed
+
+    def append_and_die(self: History, *values: float) -> None:
+        append(self, *values)
+        at(Path(self._handle.name).stem)
+
+    def replace_and_die(source: Path, target: Path) -> None:
+        assert not dead, "a dead run writes"
+        if Path(target).name == "checkpoint":
+            at("before the rename")
+        replace(source, target)
+        if Path(target).name == "checkpoint":
+            at("after the rename")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "append", append_and_die)
+        patch.setattr(os, "replace", replace_and_die)
+        patch.setattr(sys, "argv", ["fem-selection", "train", str(data / "case.toml"), "--output", str(output)])
+        with pytest.raises((Killed, SystemExit)):  # PETSc may turn the one into the other
+            run()
+    assert dead, "the run came to its end"
+
+
+@pytest.mark.parametrize(
+    ("moment", "count", "left"),
+    [
+        # checkpoints: 1 at the start, 2 at epoch 3, 3 at the end of the phase, 4 at iteration 0, then every third
+        ("before the rename", 2, ("stochastic", 0)),
+        ("stochastic", 5, ("stochastic", 3)),
+        ("before the rename", 4, ("stochastic", EPOCHS)),
+        ("after the rename", 4, ("deterministic", 0)),
+        ("before the rename", 7, ("deterministic", 6)),
+    ],
+)
+def test_killed_at_a_bad_moment(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, count: int, left: tuple[str, int]
+) -> None:
+    output = tmp_path / "r"
+    train_and_die(data, output, monkeypatch, moment, count)
+    state = saved_state(output)
+    place = state["optimizer"]["epoch" if state["phase"] == "stochastic" else "iteration"]
+    assert (state["phase"], place) == left
+    assert train(data / "case.toml", output, "--resume") == 0
+    check_resumed(data, output)
+    assert not list(output.glob("*.partial"))
+
+
+def test_killed_before_the_first_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "r"
+    train_and_die(data, output, monkeypatch, "before the rename", 1)
+    assert train(data / "case.toml", output, "--resume") == 2
+    assert train(data / "case.toml", output, "--overwrite") == 0
+    check_resumed(data, output)
+
+
+# ── files that are not what they seem ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data: Path) -> bytes:
+    return (data / "whole" / "checkpoint").read_bytes()
+
+
+def refused(data: Path, folder: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> str:
+    """The message with which a checkpoint of this content is refused; nothing in the folder may change."""
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoint").write_bytes(content)
+    capfd.readouterr()
+    assert train(data / "case.toml", folder, "--resume") == 2
+    message = capfd.readouterr().err
+    assert str(folder / "checkpoint") in message and "Traceback" not in message
+    assert [p.name for p in folder.iterdir()] == ["checkpoint"]
+    assert (folder / "checkpoint").read_bytes() == content
+    return message
+
+
+def places(content: bytes) -> dict[str, int]:
+    """One byte of every part of the file."""
+    header = int.from_bytes(content[8:16], "little")
+    return {
+        "magic": 3,
+        "length": 8,
+        "high length": 15,
+        "header": 16 + header // 2,
+        "header's checksum": 16 + header - 1,
+        "first number": 16 + header,
+        "middle": (16 + header + len(content)) // 2,
+        "last": len(content) - 1,
+    }
+
+
+def test_truncated_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
+    header = 16 + int.from_bytes(checkpoint[8:16], "little")
+    for length in (0, 1, 8, 15, 16, 200, header - 1, header, header + 8, len(checkpoint) // 2, len(checkpoint) - 1):
+        message = refused(data, tmp_path / "r", checkpoint[:length], capfd)
+        assert "truncated" in message or length < 8, f"{length}: {message}"
+    assert "truncated" in refused(data, tmp_path / "r", checkpoint + b"\0", capfd)
+
+
+def test_damaged_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
+    for part, place in places(checkpoint).items():
+        for bit in (0, 7):
+            content = bytearray(checkpoint)
+            content[place] ^= 1 << bit
+            message = refused(data, tmp_path / "r", bytes(content), capfd)
+            assert any(word in message for word in ("damaged", "foreign", "truncated")), f"{part}: {message}"
+
+
+def test_foreign_checkpoints(data: Path, tmp_path: Path, capfd) -> None:
+    archive = (data / "data.npz").read_bytes()
+    for content in (b"FEMSEL", b"hello, world, this is a text", archive, os.urandom(4096), b"\x80\x04pickle" * 9):
+        assert "foreign" in refused(data, tmp_path / "r", content, capfd)
+
+
+def test_a_folder_in_place_of_a_checkpoint(data: Path, tmp_path: Path, capfd) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    assert train(data / "case.toml", tmp_path, "--resume") == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        ("dynamics.layers=8", "dynamics.layers was 4 and is 8"),
+        ("domain.cells=9", "domain.cells was [8] and is [9]"),
+        ("stochastic.rate=0.5", "stochastic.rate was 0.01 and is 0.5"),
+        ("regularization.kernel=0.0", "regularization.kernel was 0.001 and is 0.0"),
+    ],
+)
+def test_checkpoints_of_another_problem(data: Path, switch: str, words: str, capfd) -> None:
+    assert train(data / "case.toml", data / "whole", "--resume", "--set", switch) == 2
+    assert words in capfd.readouterr().err
+
+
+# ── partitions ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def exchange(data: Path, task: str) -> None:
+    """Write, or read and check, controls that every partition knows, by every split of the ranks (collective)."""
+    from fem_selection.cases import build_problem
+    from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
+
+    size = MPI.COMM_WORLD.size
+    for space in (s for s in range(1, size + 1) if size % s == 0):
+        problem = build_problem(load_case(data / "case.toml", [f"parallel.space={space}"]))
+        controls = problem.functional.controls
+        where = (problem.ensemble, controls.indices, controls.global_size)
+        vectors = {"one": controls.random_direction(1), "two": controls.random_direction(2)}
+        if task == "write":
+            write_checkpoint(data / f"from {space}", *where, {"space": space}, vectors)
+            continue
+        for path in data.glob("from *"):
+            state, found = read_checkpoint(path, *where)
+            assert path.name == f"from {state['space']}"
+            for name, vector in vectors.items():
+                np.testing.assert_allclose(found[name], vector, rtol=1e-13)
+
+
+def test_any_partition_reads_any_checkpoint(data: Path, tmp_path: Path, run_mpi: Callable[..., str]) -> None:
+    for name in ("case.toml", "data.npz"):
+        shutil.copy(data / name, tmp_path)
+    run_mpi(2, __file__, tmp_path, "write")
+    assert sorted(path.name for path in tmp_path.glob("from *")) == ["from 1", "from 2"]
+    exchange(tmp_path, "read")
+    run_mpi(3, __file__, tmp_path, "read")
+
+
+if __name__ == "__main__":
+    exchange(Path(sys.argv[1]), sys.argv[2])

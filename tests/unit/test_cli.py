@@ -1,0 +1,525 @@
+# SPDX-License-Identifier: MIT
+"""The command line: commands, exit status, messages, and the folder that a run leaves.
+
+Most tests call the application in this process; what depends on a fresh interpreter or on several ranks starts one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fem_selection.cli.app import run
+from fem_selection.config import load_case
+from fem_selection.io.checkpoints import read_checkpoint
+from fem_selection.io.runs import read_columns
+
+REPORT_KEYS = {
+    *("objective", "gradient_norm", "reason", "iterations", "evaluations", "seconds", "train_accuracy"),
+    *("test_accuracy", "ranks", "samples_per_rank", "rows_per_rank", "resumed_from_iteration", "versions"),
+    *("certificate", "stochastic"),
+}
+MAIN = "from fem_selection.cli import main; main()"
+CASE = """
+title = "small"
+[domain]
+shape = "interval"
+cells = 8
+[dynamics]
+layers = 3
+[data]
+file = "{name}.npz"
+test_fraction = 0.25
+[optimizer]
+max_iterations = 4
+[output]
+figures = false
+fields = false
+checkpoint_every = 2
+"""
+
+
+@dataclass
+class Outcome:
+    """Exit status and streams of one call."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The application, called in this process with these arguments."""
+
+    def invoke(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["fem-selection", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as leave:
+            run()
+        captured = capfd.readouterr()
+        return Outcome(int(leave.value.code or 0), captured.out, captured.err)
+
+    return invoke
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the cases small.toml (labels), numbers.toml (regression) and signals.toml (tracking)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    rng = np.random.default_rng(0)
+    y, s = np.arange(40) % 3, np.linspace(0, 1, 9)
+    x = np.sin(np.pi * (1 + y[:, None]) * s) + 1.5 * rng.normal(size=(40, 9))
+    targets = {
+        "small": np.array(["ant", "bee", "cow"])[y],
+        "numbers": np.stack([y, np.sin(y)], 1),
+        "signals": x[:, ::-1],
+    }
+    losses = {"small": "softmax", "numbers": "least_squares", "signals": "tracking"}
+    for name, target in targets.items():
+        np.savez(tmp_path / f"{name}.npz", x=x, y=target)
+        (tmp_path / f"{name}.toml").write_text(CASE.format(name=name) + f'[objective]\nloss = "{losses[name]}"\n')
+    return tmp_path
+
+
+def report_of(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+# ── help and information ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_help_imports_no_finite_elements() -> None:
+    code = """
+import sys
+from fem_selection.cli.app import run
+for command in ([], ["train"], ["verify"], ["predict"], ["info"]):
+    sys.argv = ["fem-selection", *command, "--help"]
+    try:
+        run()
+    except SystemExit as leave:
+        assert not leave.code, leave.code
+heavy = {"dolfinx", "petsc4py", "ufl", "basix", "ffcx", "scipy", "sklearn", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for word in ("train", "verify", "predict", "info", "--resume", "--overwrite", "--set", "--output", "--data"):
+        assert word in done.stdout
+
+
+def test_info(call) -> None:
+    outcome = call("info")
+    assert outcome.status == 0
+    for word in ("dolfinx", "petsc", "tanh", "rk4", "tracking", "blmvm"):
+        assert word in outcome.out
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["--nonsense"], ["predict", "."]])
+def test_usage_errors(call, arguments: list[str]) -> None:
+    outcome = call(*arguments)
+    assert outcome.status == 2
+    assert "Traceback" not in outcome.err
+
+
+# ── faulty cases ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_all_faults_at_once(call, here: Path) -> None:
+    (here / "bad.toml").write_text(
+        'sed = 1\n[dynamics]\nlayer = 3\nhorizon = "long"\n[space]\ndegree = 9\n[data]\nfile = "missing.npz"\n'
+    )
+    outcome = call("train", "bad.toml", "--set", "optimizer.methd=cg", "--set", "broken")
+    assert outcome.status == 2
+    for words in (
+        "7 faults",
+        "did you mean seed?",
+        "did you mean dynamics.layers?",
+        "dynamics.horizon: must be a number",
+        "space.degree: must be in [0, 6], got 9",
+        "did you mean optimizer.method?",
+        "broken: malformed override",
+        "missing.npz",
+    ):
+        assert words in outcome.err, outcome.err
+    assert not (here / "runs").exists()
+
+
+def test_missing_files(call, here: Path) -> None:
+    assert "nowhere.toml" in call("train", "nowhere.toml").err
+    outcome = call("train", "small.toml", "--set", "data.file=missing.npz")
+    assert outcome.status == 2
+    assert str(here / "missing.npz") in outcome.err
+
+
+def test_a_faulty_case_is_found_before_finite_elements_are_loaded(here: Path) -> None:
+    code = """
+import sys
+from fem_selection.cli.app import run
+try:
+    run()
+finally:
+    assert "dolfinx" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "small.toml", "--set", "seed=x"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, "seed: must be an integer" in done.stderr) == (2, True), done.stderr
+
+
+def test_nan_in_the_data_is_refused(call, here: Path) -> None:
+    with np.load("small.npz") as held:
+        x, y = held["x"].copy(), held["y"]
+    x[7, 3] = np.nan
+    np.savez("small.npz", x=x, y=y)
+    outcome = call("train", "small.toml", "--output", "r")
+    assert outcome.status == 2
+    assert "sample 7" in outcome.err and "small.npz" in outcome.err
+
+
+def test_data_that_do_not_fit_the_loss(call, here: Path) -> None:
+    for name, loss in (("numbers", "softmax"), ("small", "tracking")):
+        outcome = call("train", f"{name}.toml", "--output", name, "--set", f"objective.loss={loss}")
+        assert outcome.status == 2
+        assert "objective.loss" in outcome.err
+
+
+# ── train ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_leaves_everything(call, here: Path) -> None:
+    switches = ("output.figures=true", "output.fields=true", "stochastic.epochs=2", "stochastic.validation=0.2")
+    outcome = call("train", "small.toml", "--output", "r", *(word for s in switches for word in ("--set", s)))
+    assert outcome.status == 0, outcome.err
+    report = report_of(here / "r")
+    assert outcome.out.strip().splitlines()[-1] == f"test accuracy {report['test_accuracy']:.4f}"
+    assert not REPORT_KEYS - set(report)
+    assert report["reason"] == "the iteration limit was reached"
+    assert (report["iterations"], report["ranks"], report["resumed_from_iteration"]) == (4, 1, None)
+    assert (report["samples_per_rank"], report["rows_per_rank"]) == ([30], [9])
+    assert report["stochastic"]["epochs"] == 2
+    assert {"dolfinx", "petsc", "numpy", "python", "fem_selection"} <= set(report["versions"])
+    assert report["certificate"]["taylor_order"] == pytest.approx(2, abs=0.05)
+    assert report["certificate"]["adjoint_identity_error"] < 1e-12
+    history = read_columns(here / "r" / "history.csv")
+    assert history["iteration"].tolist() == [0, 1, 2, 3, 4]
+    assert history["objective"][-1] == report["objective"]
+    assert read_columns(here / "r" / "stochastic.csv")["epoch"].tolist() == [1, 2]
+    figures = {p.name for p in (here / "r" / "figures").iterdir() if p.stat().st_size > 5000}
+    assert figures == {"convergence.png", "confusion.png", "states.png", "controls.png"}
+    assert (here / "r" / "states.bp").exists() or (here / "r" / "states.xdmf").exists()
+    case = load_case(here / "small.toml", list(switches))
+    assert load_case(here / "r" / "case.toml") == case
+    assert not list((here / "r").glob("*.partial"))
+
+
+@pytest.mark.parametrize(("name", "last"), [("numbers", "test cost"), ("signals", "test cost")])
+def test_other_losses(call, here: Path, name: str, last: str) -> None:
+    outcome = call("train", f"{name}.toml", "--output", "r")
+    assert outcome.status == 0, outcome.err
+    report = report_of(here / "r")
+    assert report["test_accuracy"] is None and report["test_cost"] > 0
+    assert outcome.out.strip().splitlines()[-1] == f"{last} {report['test_cost']:.6g}"
+
+
+def test_one_sample_without_a_test_part(call, here: Path) -> None:
+    np.savez("signals.npz", x=np.ones((1, 9)), y=np.zeros((1, 9)))
+    outcome = call("train", "signals.toml", "--output", "r", "--set", "data.test_fraction=0.0")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.strip().splitlines()[-1].startswith("objective ")
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        ("space.family=dg", "space.degree=0"),
+        ("space.family=dg", "space.degree=2", "space.mode=galerkin"),
+        ("domain.cells=1", "dynamics.layers=1"),
+        ("objective.loss=logistic", "data.standardize=true"),
+        ("stochastic.epochs=2", "stochastic.batch=1000", "optimizer.max_iterations=0"),
+        ("optimizer.method=bqnls", "objective.kernel_bounds=[-0.1, 0.1]"),
+        ("title=[bold]brackets[/nonsense]",),
+    ],
+)
+def test_odd_cases_run(call, here: Path, switches: tuple[str, ...]) -> None:
+    outcome = call("train", "small.toml", "--output", "[/r] ü", *(word for s in switches for word in ("--set", s)))
+    assert outcome.status == 0, outcome.err
+    assert (here / "[/r] ü" / "report.json").exists()
+
+
+def test_class_names_of_any_kind_can_be_drawn(call, here: Path) -> None:
+    with np.load("small.npz") as held:
+        np.savez("small.npz", x=held["x"], y=np.array(["a/b $x_", "é ü", "{$"])[np.arange(40) % 3])
+    outcome = call(
+        "train", "small.toml", "--output", "r", "--set", "output.figures=true", "--set", "output.fields=true"
+    )
+    assert outcome.status == 0, outcome.err
+
+
+def test_a_fresh_numbered_folder_without_output(call, here: Path) -> None:
+    for number in ("0001", "0002"):
+        assert call("train", "small.toml", "--set", "optimizer.max_iterations=0").status == 0
+        assert (here / "runs" / number / "report.json").exists()
+
+
+def test_a_folder_with_a_run_is_refused_and_can_be_replaced(call, here: Path) -> None:
+    assert call("train", "small.toml", "--output", "r").status == 0
+    (here / "r" / "notes.txt").write_text("mine")
+    before = (here / "r" / "report.json").read_text()
+    outcome = call("train", "small.toml", "--output", "r")
+    assert outcome.status == 2
+    assert "--resume" in outcome.err and "--overwrite" in outcome.err
+    assert (here / "r" / "report.json").read_text() == before
+    assert call("train", "small.toml", "--output", "r", "--resume", "--overwrite").status == 2
+    outcome = call("train", "small.toml", "--output", "r", "--overwrite", "--set", "optimizer.max_iterations=1")
+    assert outcome.status == 0
+    assert report_of(here / "r")["iterations"] == 1
+    assert read_columns(here / "r" / "history.csv")["iteration"].tolist() == [0, 1]
+    assert (here / "r" / "notes.txt").read_text() == "mine"
+
+
+def test_folders_that_cannot_be(call, here: Path) -> None:
+    (here / "file").write_text("")
+    for folder in ("file", "file/below", "x" * 300, "/dev/null/x"):
+        outcome = call("train", "small.toml", "--output", folder)
+        assert (outcome.status, "Traceback" in outcome.err) == (2, False), outcome.err
+    assert call("train", "small.toml", "--set", "output.directory=file").status == 2
+    assert call("verify", "small.toml", "--output", "file/below").status == 2
+
+
+def test_resuming_a_finished_run(call, here: Path) -> None:
+    """Nothing is done again; with a higher limit it goes on, and the case in the folder is the new one."""
+    assert call("train", "small.toml", "--output", "r").status == 0
+    first = report_of(here / "r")
+    assert call("train", "small.toml", "--output", "r", "--resume").status == 0
+    again = report_of(here / "r")
+    assert (again["objective"], again["iterations"]) == (first["objective"], 4)
+    assert again["resumed_from_iteration"] == 4
+    more = ("--resume", "--set", "optimizer.max_iterations=9")
+    assert call("train", "small.toml", "--output", "r", *more).status == 0
+    assert report_of(here / "r")["iterations"] == 9
+    assert read_columns(here / "r" / "history.csv")["iteration"].tolist() == list(range(10))
+    assert load_case(here / "r" / "case.toml").optimizer.max_iterations == 9
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        ("dynamics.layers=5", "dynamics.layers was 3 and is 5"),
+        ("seed=3", "seed was 0 and is 3"),
+        ("dynamics.activation=relu", "dynamics.activation was 'tanh' and is 'relu'"),
+        ("optimizer.memory=3", "optimizer.memory was"),
+        ("data.standardize=true", "data.standardize was False and is True"),
+    ],
+)
+def test_a_checkpoint_of_another_problem_is_refused_by_key(call, here: Path, switch: str, words: str) -> None:
+    assert call("train", "small.toml", "--output", "r", "--set", "optimizer.max_iterations=0").status == 0
+    before = (here / "r" / "case.toml").read_text()
+    outcome = call("train", "small.toml", "--output", "r", "--resume", "--set", switch)
+    assert outcome.status == 2
+    assert words in outcome.err and "checkpoint" in outcome.err
+    assert (here / "r" / "case.toml").read_text() == before
+
+
+def test_resume_needs_something_to_resume(call, here: Path) -> None:
+    assert call("train", "small.toml", "--resume").status == 2
+    outcome = call("train", "small.toml", "--resume", "--output", "nothing")
+    assert (outcome.status, "nothing" in outcome.err) == (2, True)
+
+
+# ── divergence ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HUGE = ("dynamics.activation=identity", "dynamics.kernel=exp(700)")
+ABSURD = ("dynamics.activation=relu", "stochastic.epochs=9", "stochastic.batch=5", "stochastic.rate=1e200")
+
+
+# without regularization only the first of a member's ranks sees that the objective is not finite
+UNSEEN = (
+    *ABSURD,
+    "data.file=numbers.npz",
+    "objective.loss=least_squares",
+    *(f"regularization.{part}=0.0" for part in ("kernel", "bias", "readout")),
+)
+
+
+def test_a_start_that_overflows(call, here: Path) -> None:
+    outcome = call("train", "small.toml", "--output", "r", *(word for s in HUGE for word in ("--set", s)))
+    assert outcome.status == 3
+    assert "layer 2 in iteration 0" in outcome.err
+    assert not (here / "r" / "report.json").exists()
+
+
+def test_a_diverging_stochastic_phase(call, here: Path) -> None:
+    from fem_selection.cases import build_problem
+
+    switches = [word for s in ABSURD for word in ("--set", s)]
+    outcome = call("train", "small.toml", "--output", "r", *switches)
+    assert outcome.status == 3
+    assert "layer" in outcome.err and "in iteration 2" in outcome.err
+    problem = build_problem(load_case(here / "r" / "case.toml"))
+    controls = problem.functional.controls
+    state, vectors = read_checkpoint(
+        here / "r" / "checkpoint", problem.ensemble, controls.indices, controls.global_size
+    )
+    assert state["phase"] == "stochastic"
+    assert np.isfinite(problem.scaled.evaluate(vectors["best"])[0])
+
+
+def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fem_selection.errors import NonFinite
+    from fem_selection.learning import Functional
+
+    evaluate, calls = Functional.evaluate, []
+
+    def overflow_later(self: Functional, shard: np.ndarray) -> tuple[float, np.ndarray]:
+        calls.append(1)
+        if len(calls) > 6:
+            raise NonFinite("the objective", layer=2)
+        return evaluate(self, shard)
+
+    monkeypatch.setattr(Functional, "evaluate", overflow_later)
+    outcome = call("train", "small.toml", "--output", "r", "--set", "optimizer.max_iterations=50")
+    assert outcome.status == 3
+    last = int(read_columns(here / "r" / "history.csv")["iteration"][-1])
+    assert last > 0 and f"layer 2 in iteration {last + 1}" in outcome.err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    more = ("--resume", "--set", f"optimizer.max_iterations={last + 2}")
+    assert call("train", "small.toml", "--output", "r", *more).status == 0
+    assert report_of(here / "r")["resumed_from_iteration"] == last
+
+
+@pytest.mark.parametrize(
+    ("switches", "status", "words"),
+    [(("parallel.space=2", *UNSEEN), 3, "in iteration 2"), (("seed=x", "a=1"), 2, "2 faults")],
+)
+def test_exit_status_under_mpi(here: Path, switches: tuple[str, ...], status: int, words: str) -> None:
+    """The launcher passes the status on, one rank speaks, and no rank waits for another."""
+    launcher = Path(sys.executable).parent / "mpiexec"
+    if not launcher.exists():
+        pytest.skip("no mpiexec beside this Python")
+    arguments = [word for s in switches for word in ("--set", s)]
+    done = subprocess.run(
+        [launcher, "-n", "2", sys.executable, "-c", MAIN, "train", "small.toml", "--output", "r", *arguments],
+        env={**os.environ, "UCX_NET_DEVICES": os.environ.get("UCX_NET_DEVICES", "lo"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert done.stderr.count(words) == 1, done.stderr
+
+
+# ── predict and verify ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def split_of(here: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of the test part, split as the case says."""
+    from fem_selection import data
+
+    held = data.load_npz(here / f"{name}.npz", None, 1)
+    found = data.split_samples(held.samples, 0.25, 0).test
+    assert found is not None
+    names = np.array(held.samples.classes)
+    return found.inputs, names[found.targets] if len(names) else found.targets
+
+
+@pytest.mark.parametrize("standardize", ["false", "true"])
+def test_predict_reproduces_the_test_accuracy(call, here: Path, standardize: str) -> None:
+    settings = ("--set", "optimizer.max_iterations=1", "--set", f"data.standardize={standardize}")
+    assert call("train", "small.toml", "--output", "r", *settings).status == 0
+    x, y = split_of(here, "small")
+    np.savez("new.npz", x=x, y=y)
+    outcome = call("predict", "r", "--data", "new.npz")
+    assert outcome.status == 0, outcome.err
+    accuracy = report_of(here / "r")["test_accuracy"]
+    assert 0 < accuracy < 1, "this run tests nothing"
+    assert f"accuracy {accuracy:.4f} on {len(y)} samples" in outcome.out
+    with np.load(here / "r" / "predictions.npz", allow_pickle=False) as found:
+        assert found["outputs"].shape == (len(y), 3)
+        assert np.mean(found["labels"] == y) == accuracy
+    # without labels there is nothing to compare with
+    np.savez("new.npz", x=x)
+    outcome = call("predict", "r", "--data", "new.npz", "--output", "elsewhere")
+    assert (outcome.status, "accuracy" in outcome.out, Path("elsewhere.npz").exists()) == (0, False, True)
+
+
+def test_predict_functions(call, here: Path) -> None:
+    assert call("train", "signals.toml", "--output", "r").status == 0
+    x, y = split_of(here, "signals")
+    np.savez("new.npz", x=x)
+    assert call("predict", "r", "--data", "new.npz").status == 0
+    with np.load(here / "r" / "predictions.npz") as found:
+        outputs = found["outputs"]
+    weights = np.full(9, 1 / 8)
+    weights[[0, -1]] /= 2  # the trapezoidal rule is the inner product of the collocated interval
+    cost = 0.5 * np.mean(((outputs - y) ** 2) @ weights)
+    assert cost == pytest.approx(report_of(here / "r")["test_cost"], rel=1e-12)
+
+
+def test_predict_refuses(call, here: Path) -> None:
+    assert call("train", "small.toml", "--output", "r").status == 0
+    np.savez("nan.npz", x=np.full((2, 9), np.nan))
+    np.savez("short.npz", x=np.ones((4, 9)), y=np.arange(3))
+    for arguments, words in (
+        (["nowhere", "--data", "small.npz"], "nowhere"),
+        (["r", "--data", "nothing.npz"], "nothing.npz"),
+        (["r", "--data", "small.toml"], "small.toml"),
+        (["r", "--data", "nan.npz"], "NaN"),
+        (["r", "--data", "short.npz"], "3 labels for 4 inputs"),
+        (["r", "--data", "small.npz", "--output", "/dev/null/x"], "/dev/null/x"),
+    ):
+        outcome = call("predict", *arguments)
+        assert (outcome.status, words in outcome.err, "Traceback" in outcome.err) == (2, True, False), outcome.err
+    # a case that was changed by hand does not fit its checkpoint
+    text = (here / "r" / "case.toml").read_text()
+    (here / "r" / "case.toml").write_text(text.replace("horizon = 1.0", "horizon = 2.0"))
+    outcome = call("predict", "r", "--data", "small.npz")
+    assert (outcome.status, "dynamics.horizon was 1.0 and is 2.0" in outcome.err) == (2, True), outcome.err
+
+
+def test_verify_passes(call, here: Path) -> None:
+    outcome = call("verify", "small.toml", "--output", "v")
+    assert outcome.status == 0
+    found = json.loads((here / "v" / "verify.json").read_text())
+    assert found["passed"] is True
+    assert found["taylor_order"] == pytest.approx(2, abs=0.05)
+    assert found["adjoint_identity_error"] < 1e-12
+    assert "Taylor order" in outcome.out and "passed" in outcome.out
+    assert call("verify", "small.toml").status == 0
+    assert (here / "runs" / "0001" / "verify.json").exists()
+
+
+@pytest.mark.parametrize("fault", ["gradient", "adjoint"])
+def test_verify_finds_a_wrong_adjoint(call, here: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """A factor of 1 + 1e-3 in the sweep back: in the functional's derivative, or where the identity is measured."""
+    name = {"gradient": "fem_selection.learning.functional", "adjoint": "fem_selection.learning.verification"}[fault]
+    module = importlib.import_module(name)
+    sweep = module.sweep_back
+
+    def wrong(stepper, tape, dual, *more, **options):
+        return sweep(stepper, tape, 1.001 * dual, *more, **options)
+
+    monkeypatch.setattr(module, "sweep_back", wrong)
+    outcome = call("verify", "small.toml", "--output", "v")
+    assert outcome.status == 1
+    found = json.loads((here / "v" / "verify.json").read_text())
+    assert found["passed"] is False
+    assert (found["taylor_order"] < 1.9, found["adjoint_identity_error"] > 1e-10) == (
+        fault == "gradient",
+        fault == "adjoint",
+    )
+    assert "FAILED" in outcome.out

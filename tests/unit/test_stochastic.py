@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""The stochastic phase: Adam and momentum against their formulas, resumed runs, ranks, validation, schedule, boxes.
+
+The resume tests fail if a moment, the step's number, the place in the epoch or the random stream is not restored.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from problems import make_domain, make_problem, make_targets, smooth_states
+
+from fem_selection.data import AffineMaps
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.learning import Movement, SampleBatches, SampleStates, ScaledFunctional
+from fem_selection.optimize import EpochRow, StochasticReport, StochasticSettings, descend
+from fem_selection.optimize import stochastic as module
+from fem_selection.parallel import Ensemble
+from fem_selection.spaces import StateSpace
+
+SAMPLES = 23
+
+
+class Setting:
+    """A softmax problem of 23 samples on an interval, its mini-batches, and a record of what a run tells."""
+
+    def __init__(self, comm: MPI.Intracomm = MPI.COMM_SELF, space: int = 1, batch: int = 5, activation="tanh") -> None:
+        self.ensemble = Ensemble(comm, space)
+        mesh = make_domain("interval", 8, self.ensemble.space_comm)
+        self.space = StateSpace(mesh, 1, "lagrange", "collocated")
+        problem = make_problem(self.space, self.ensemble, samples=SAMPLES, block=4, activation=activation)
+        self.scaled, self.controls = ScaledFunctional(problem.functional), problem.controls
+        self.start = self.scaled.to_scaled(problem.moved())
+        self.maps_seen: list[AffineMaps | None] = []
+        everything = smooth_states(self.space, slice(0, SAMPLES))
+
+        def states(numbers: np.ndarray, maps: AffineMaps | None) -> np.ndarray:
+            self.maps_seen.append(maps)
+            shift = 0.0 if maps is None else maps.shift[:, 0]
+            return np.asfortranarray(everything[:, numbers] + shift)
+
+        targets = make_targets(self.space, "softmax", slice(0, SAMPLES), 3)
+        self.part = SampleStates(SAMPLES, states, targets, np.arange(SAMPLES) % 3)
+        self.source = SampleBatches(self.ensemble, self.part, batch, 1, Movement(shift=0.1))
+        self.rows: list[EpochRow] = []
+        self.saved: dict[int, tuple] = {}
+
+    def save(self, state: dict, vectors: dict) -> None:
+        self.saved[state["step"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
+
+    def run(self, settings: StochasticSettings, **more) -> StochasticReport:
+        arguments = {"start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append, **more}
+        return descend(self.scaled, settings=settings, **arguments)
+
+
+def stop_after(steps: int):
+    """A `stop` that says yes at its call number `steps`."""
+    calls = iter(range(1, 10**6))
+    return lambda: next(calls) >= steps
+
+
+SETTINGS = StochasticSettings("adam", epochs=6, rate=0.02, seed=3, checkpoint_every=2)
+
+
+@pytest.mark.parametrize("method", ["adam", "momentum"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_steps_follow_the_formulas(method: str, schedule: str) -> None:
+    """Every iterate recomputed from the module's formulas, with the batches drawn again from the same stream."""
+    run, check = Setting(), Setting()
+    settings = replace(SETTINGS, method=method, schedule=schedule, momentum=0.8, second_moment=0.95, epochs=3)
+    found = run.run(settings)
+    rng, x = np.random.Generator(np.random.PCG64(settings.seed)), check.start.copy()
+    m, v, k = np.zeros_like(x), np.zeros_like(x), 0
+    for _ in range(settings.epochs):
+        epoch = check.source.draw_epoch(rng)
+        assert epoch.num_batches == SAMPLES // 5
+        total = settings.epochs * epoch.num_batches
+        for number in range(epoch.num_batches):
+            _, g = check.scaled.functional.evaluate_batch(check.scaled.to_physical(x), *epoch.batch(number), 5)
+            g *= check.scaled.scale
+            rate = settings.rate * (0.5 * (1 + np.cos(np.pi * k / total)) if schedule == "cosine" else 1.0)
+            k += 1
+            m = 0.8 * m + 0.2 * g
+            v = 0.95 * v + 0.05 * g**2
+            step = m / (1 - 0.8**k)
+            if method == "adam":
+                step /= np.sqrt(v / (1 - 0.95**k)) + settings.epsilon
+            x = x - rate * step
+    np.testing.assert_allclose(found.solution, x, rtol=0, atol=1e-12 * np.abs(x).max())
+    assert (found.epochs, found.steps, found.reason) == (3, 12, "all epochs were done")
+    assert run.rows[-1].rate == pytest.approx(0.0 if schedule == "cosine" else settings.rate, abs=1e-15)
+
+
+@pytest.mark.parametrize("method", ["adam", "momentum"])
+def test_the_objective_falls(method: str) -> None:
+    setting = Setting()
+    rate = 0.05 if method == "adam" else 0.5
+    found = setting.run(replace(SETTINGS, method=method, epochs=30, rate=rate))
+    before = setting.scaled.evaluate(setting.start)[0]
+    assert setting.scaled.evaluate(found.solution)[0] < 0.9 * before
+    assert [row.epoch for row in setting.rows] == list(range(1, 31))
+
+
+@pytest.mark.parametrize("method", ["adam", "momentum"])
+@pytest.mark.parametrize("steps", [1, 3, 4, 6, 13])
+def test_a_run_resumed_in_an_epoch_equals_the_uninterrupted_one(
+    monkeypatch: pytest.MonkeyPatch, method: str, steps: int
+) -> None:
+    """Four batches make an epoch: the cuts are within epochs and, 4, between two."""
+    monkeypatch.setattr(module, "_STEPS_BETWEEN_MESSAGES", 1)
+    settings, whole, cut, rest = replace(SETTINGS, method=method), Setting(), Setting(), Setting()
+    full = whole.run(settings)
+    stopped = cut.run(settings, stop=stop_after(steps))
+    assert (stopped.stopped, stopped.steps) == (True, steps)
+    state, vectors = cut.saved[steps]
+    assert (state["epoch"], state["batch"]) == divmod(steps, 4)
+    found = rest.run(settings, start=np.full_like(rest.start, np.nan), resume=(state, vectors))
+    np.testing.assert_array_equal(found.solution, full.solution)
+    assert cut.rows + rest.rows == whole.rows
+    # the test can fail: another stream, or no moments, ends elsewhere
+    for name in ("first_moment", "second_moment")[: 2 if method == "adam" else 1]:
+        wrong = Setting().run(settings, resume=(state, {**vectors, name: np.zeros_like(vectors[name])}))
+        assert np.abs(wrong.solution - full.solution).max() > 1e-6
+    other = {**state, "stream": np.random.Generator(np.random.PCG64(99)).bit_generator.state}
+    assert np.abs(Setting().run(settings, resume=(other, vectors)).solution - full.solution).max() > 1e-6
+
+
+def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
+    scores = [0.1, 0.5, 0.4, 0.5, 0.45, 0.3, 0.9]
+    whole, cut, rest = Setting(), Setting(), Setting()
+    settings, seen = replace(SETTINGS, epochs=7, patience=3, checkpoint_every=1), []
+
+    def validate(values):
+        scores_left = iter(values)
+
+        def score(x: np.ndarray) -> float:
+            seen.append(x.copy())
+            return next(scores_left)
+
+        return score
+
+    found = whole.run(settings, validate=validate(scores))
+    # the second epoch is the best; an equal score later is not better, and after three worse ones it is over
+    assert (found.best_epoch, found.epochs) == (2, 5)
+    assert found.reason == "the validation did not improve over 3 epochs"
+    np.testing.assert_array_equal(whole.scaled.to_physical(found.solution), seen[1])
+    assert [row.validation_accuracy for row in whole.rows] == scores[:5]
+    cut.run(settings, validate=validate(scores))
+    again = rest.run(settings, validate=validate(scores[3:]), resume=cut.saved[3 * 4])
+    assert (again.best_epoch, again.epochs) == (2, 5)
+    np.testing.assert_array_equal(again.solution, found.solution)
+    # a run that had ended is not continued
+    ended = Setting().run(settings, validate=validate([]), resume=whole.saved[5 * 4])
+    assert (ended.epochs, ended.best_epoch) == (5, 2)
+
+
+def test_the_box_is_kept_at_every_step() -> None:
+    setting = Setting()
+    limit = setting.scaled.to_scaled(np.full(setting.controls.local_size, 0.05))
+    found = setting.run(replace(SETTINGS, rate=0.05, checkpoint_every=1), bounds=(-limit, limit))
+    for _, vectors in list(setting.saved.values())[1:]:
+        assert np.all(np.abs(vectors["x"]) <= limit)
+    assert np.mean(np.abs(found.solution) == limit) > 0.1
+
+
+def test_images_move_in_training_alone() -> None:
+    setting = Setting()
+    setting.run(replace(SETTINGS, epochs=2))
+    moved = [maps for maps in setting.maps_seen if maps is not None]
+    assert len(moved) == len(setting.maps_seen) == 2
+    assert not np.array_equal(moved[0].shift, moved[1].shift), "each epoch moves anew"
+    setting.maps_seen.clear()
+    setting.part.share(setting.ensemble)
+    setting.part.subset(np.arange(4)).share(setting.ensemble)
+    assert setting.maps_seen == [None, None]
+
+
+def test_every_sample_is_used_once_in_an_epoch() -> None:
+    setting = Setting()
+    order = []
+    part = replace(setting.part, states=lambda numbers, maps: (order.extend(numbers), np.zeros((9, len(numbers))))[1])
+    epoch = SampleBatches(setting.ensemble, part, 5, 1).draw_epoch(np.random.default_rng(0))
+    for number in range(epoch.num_batches):
+        epoch.batch(number)
+    assert len(order) == 20 and len(set(order)) == 20
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
+    setting = Setting(batch=1000)
+    found = setting.run(replace(SETTINGS, epochs=2))
+    assert found.steps == 2
+
+
+def test_no_epochs_and_unknown_methods() -> None:
+    setting = Setting()
+    assert setting.run(replace(SETTINGS, epochs=0)).steps == 0
+    with pytest.raises(InvalidInput, match="adam, momentum"):
+        setting.run(replace(SETTINGS, method="sgd"))
+
+
+@pytest.mark.parametrize("batch", [5, 1000])
+@pytest.mark.parametrize("epochs", [1, 30])
+def test_divergence_leaves_a_finite_iterate(batch: int, epochs: int) -> None:
+    """Also where the last step of all is the one that overflows."""
+    setting = Setting(batch=batch, activation="relu")
+    with pytest.raises(NonFinite):
+        setting.run(replace(SETTINGS, epochs=epochs, rate=1e200, schedule="constant", checkpoint_every=1))
+    _, vectors = setting.saved[max(setting.saved)]
+    assert np.isfinite(setting.scaled.evaluate(vectors["best"])[0])
+
+
+def test_divergence_names_layer_and_step() -> None:
+    setting = Setting(activation="relu")
+    with pytest.raises(NonFinite) as caught:
+        setting.run(replace(SETTINGS, epochs=30, rate=1e200))
+    assert caught.value.iteration == 2 and 1 <= caught.value.layer <= 4
+
+
+def print_solutions() -> None:
+    """On several ranks: the solutions by every split, gathered, as the test below reads them."""
+    world = MPI.COMM_WORLD
+    for space in (s for s in range(1, world.size + 1) if world.size % s == 0):
+        setting = Setting(world, space)
+        found = setting.run(replace(SETTINGS, epochs=2))
+        places, pieces = (
+            world.gather(setting.controls.indices),
+            world.gather(setting.scaled.to_physical(found.solution)),
+        )
+        if world.rank == 0:
+            whole = np.empty(setting.controls.global_size)
+            for where, piece in zip(places, pieces, strict=True):
+                whole[where] = piece
+            print(json.dumps({"x": whole.tolist(), "objectives": [row.objective for row in setting.rows]}))
+
+
+def test_ranks_see_the_same_batches_and_iterates(run_mpi) -> None:
+    alone = Setting()
+    found = alone.run(replace(SETTINGS, epochs=2))
+    expected = np.empty(alone.controls.global_size)
+    expected[alone.controls.indices] = alone.scaled.to_physical(found.solution)
+    results = [json.loads(line) for line in run_mpi(2, __file__).splitlines()]
+    assert len(results) == 2
+    for result in results:
+        np.testing.assert_allclose(result["x"], expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+        np.testing.assert_allclose(result["objectives"], [row.objective for row in alone.rows], rtol=1e-10)
+
+
+if __name__ == "__main__":
+    print_solutions()
