@@ -20,6 +20,7 @@ import ufl
 from ufl.algebra import Division, Power
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.algorithms.apply_derivatives import apply_derivatives
+from ufl.corealg.traversal import unique_pre_traversal
 from ufl.mathfunctions import Cosh
 from ufl.variable import Variable
 
@@ -72,6 +73,15 @@ class Activation:
         return BlockProgram(self._derivatives[:2], _placeholder)
 
     @cached_property
+    def pullback_from_value(self) -> BlockProgram | None:
+        """Program for σ'(s) d from σ(s) and d, if σ' is a function of σ alone, as that of tanh; else None."""
+        value, derivative, _ = self._derivatives
+        derivative = _exchange(derivative, value, _value)
+        if any(e == _placeholder for e in unique_pre_traversal(derivative)):
+            return None
+        return BlockProgram((derivative * _dual,), _value, _dual)
+
+    @cached_property
     def second_derivative(self) -> BlockProgram:
         """Program for σ'' on a block."""
         return BlockProgram((self._derivatives[2],), _placeholder)
@@ -90,6 +100,18 @@ def find_activation(name: str) -> Activation:
 
 # A scalar terminal that stands for s in the symbolic derivatives and is replaced in every use.
 _placeholder = ufl.Constant(ufl.Mesh(basix.ufl.element("Lagrange", "interval", 1, shape=(1,))))
+
+
+_value, _dual = (ufl.Constant(_placeholder.ufl_domain()) for _ in range(2))  # likewise for σ(s) and a factor
+
+
+def _exchange(e: UflExpression, this: UflExpression, other: UflExpression) -> UflExpression:
+    """An expression with another in place of every occurrence of a subexpression."""
+    if e == this:
+        return other
+    if not e.ufl_operands:
+        return e
+    return e._ufl_expr_reconstruct_(*(_exchange(o, this, other) for o in e.ufl_operands))
 
 
 def _simplify(e: UflExpression) -> UflExpression:

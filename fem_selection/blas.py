@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""One BLAS call, C ← α op(A) op(B) + β C in place, on blocks in Fortran order."""
+"""BLAS calls in place: C ← α op(A) op(B) + β C on blocks in Fortran order, and y ← y + α x."""
 
 from __future__ import annotations
 
-from scipy.linalg.blas import dgemm
+from scipy.linalg.blas import daxpy, dgemm
 
-from fem_selection.typing import Block
+from fem_selection.typing import Block, Floats
 
-__all__ = ["add_product"]
+__all__ = ["add_product", "add_scaled"]
 
 
 def add_product(
@@ -29,3 +29,10 @@ def add_product(
             out[...] = 0.0
         return
     dgemm(scale, a, b, float(keep), out, transpose_a, transpose_b, 1)
+
+
+def add_scaled(scale: float, x: Floats, out: Floats) -> None:
+    """`out` += scale · x, for contiguous vectors."""
+    assert out.flags.c_contiguous and out.ndim == 1
+    if out.size:
+        daxpy(x, out, a=scale)

@@ -13,7 +13,7 @@ from itertools import count
 
 from petsc4py import PETSc
 
-__all__ = ["options", "tao_reason", "unique_prefix"]
+__all__ = ["is_used", "options", "tao_reason", "unique_prefix"]
 
 _numbers = count()
 
@@ -49,6 +49,11 @@ def options(prefix: str, values: Mapping[str, str | float | bool | None]) -> Ite
     finally:
         for name in values:
             database.delValue(f"{prefix}{name}")
+
+
+def is_used(name: str) -> bool:
+    """Whether some object has read an option of that whole name; to be asked while it is inserted."""
+    return bool(PETSc.Options().used(name))
 
 
 def tao_reason(reason: int) -> str:

@@ -10,7 +10,6 @@ on a shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,12 @@ class BlockProgram:
         self._negative_of: dict[int, int] = {}
         self._results = [self._translate(_in_components(e)) for e in expressions]
         self._drop_unused()
-        self._scratch: dict[tuple[int, ...], list[Any]] = {}
+        home = self._place()
+        self._own = [(v, boolean) for *_, v, boolean in self._code if home[v] == v and v not in self._results]
+        self._guests = [(v, h) for v, h in home.items() if h != v and h not in self._results]
+        self._in_results = [[v for v, h in home.items() if h == result] for result in self._results]
+        self._uncomputed = [k for k, r in enumerate(self._results) if r not in home or r in self._results[k + 1 :]]
+        self._scratch: dict[tuple[tuple[int, ...], bool], list[Any]] = {}
 
     def __call__(self, *arrays: Block) -> None:
         """Evaluate entry by entry.
@@ -107,37 +111,38 @@ class BlockProgram:
             Branches of a conditional that are not chosen are evaluated too and may overflow: callers who mind the
             warnings wrap their sweep in `np.errstate`.
         """
-        inputs, out = arrays[: len(self._variables)], arrays[len(self._variables) :]
+        count = len(self._variables)
+        out = arrays[count:]
         values = self._registers(out[0])
-        values[: len(inputs)] = inputs
-        for result, array in zip(self._results, out, strict=True):
-            if result in self._computed:
-                values[result] = array
+        values[:count] = arrays[:count]
+        for array, members in zip(out, self._in_results, strict=True):
+            for value in members:
+                values[value] = array
         for function, operands, target, _ in self._code:
-            function(*[values[i] for i in operands], out=values[target])
-        for result, array in zip(self._results, out, strict=True):
-            if values[result] is not array:
-                array[...] = values[result]
-        values[: len(inputs)] = [None] * len(inputs)
-
-    @cached_property
-    def _computed(self) -> frozenset[int]:
-        return frozenset(target for _, _, target, _ in self._code)
+            if len(operands) == 2:
+                function(values[operands[0]], values[operands[1]], out=values[target])
+            elif len(operands) == 1:
+                function(values[operands[0]], out=values[target])
+            else:
+                function(*[values[i] for i in operands], out=values[target])
+        for number in self._uncomputed:
+            out[number][...] = values[self._results[number]]
 
     def _registers(self, like: Block) -> list[Any]:
-        """One work array per intermediate value; those of the last few shapes are kept."""
-        key = (*like.shape, int(like.flags.f_contiguous))
+        """A new list of values, with constants and arrays for intermediate values; the last few shapes' are kept."""
+        key = (like.shape, like.flags.f_contiguous) if self._own else ((), False)
         if key not in self._scratch:
             if len(self._scratch) >= 8:
                 self._scratch.clear()
             values: list[Any] = [None] * self._num_values
             for index, constant in self._constants.items():
                 values[index] = constant
-            for _, _, target, boolean in self._code:
-                if boolean or target not in self._results:
-                    values[target] = np.empty_like(like, dtype=bool if boolean else np.float64)
+            for value, boolean in self._own:
+                values[value] = np.empty_like(like, dtype=bool if boolean else np.float64)
+            for value, host in self._guests:
+                values[value] = values[host]
             self._scratch[key] = values
-        return self._scratch[key]
+        return self._scratch[key].copy()
 
     def _translate(self, e: UflExpression) -> int:
         """Emit the instructions for an expression; returns the number of its value."""
@@ -177,6 +182,23 @@ class BlockProgram:
         if function is np.multiply and -1.0 in (x, y):
             self._negative_of[result] = b if x == -1.0 else a
         return result
+
+    def _place(self) -> dict[int, int]:
+        """Whose array each value is computed in: an intermediate that an instruction reads last gives it its own."""
+        last: dict[int, int] = {}
+        for place, (_, operands, _, _) in enumerate(self._code):
+            last.update(dict.fromkeys(operands, place))
+        boolean = {target: flag for _, _, target, flag in self._code}
+        home = {target: target for target in boolean}
+        for place in reversed(range(len(self._code))):
+            function, operands, target, flag = self._code[place]
+            if flag or function is _choose:
+                continue
+            for operand in operands:
+                if last[operand] == place and not boolean.get(operand, True) and operand not in self._results:
+                    home[operand] = home[target]
+                    break
+        return home
 
     def _drop_unused(self) -> None:
         """Remove instructions whose value nothing reads."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fem_selection.cli.common import load_case_everywhere, on_root
-from fem_selection.io.runs import next_numbered_folder, write_json, write_text
+from fem_selection.io.runs import next_numbered_folder, write_json
 
 __all__ = ["LOWEST_ORDER", "WORST_IDENTITY", "verify_command"]
 
@@ -25,7 +25,6 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
     """Verify, print a table, write `verify.json` and return the exit status."""
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
     case = load_case_everywhere(case_file, settings)
-    from fem_selection import config
     from fem_selection.cases import build_problem
     from fem_selection.learning import verify_gradient
     from fem_selection.training import versions
@@ -45,10 +44,14 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
     def write() -> Path:
         folder = output if output is not None else next_numbered_folder(Path(case.output.directory))
         folder.mkdir(parents=True, exist_ok=True)
-        content = {**dataclasses.asdict(found), "passed": good, "ranks": MPI.COMM_WORLD.size, "versions": versions()}
+        content = {
+            **dataclasses.asdict(found),
+            "passed": good,
+            "ranks": MPI.COMM_WORLD.size,
+            "versions": versions(),
+            "case": dataclasses.asdict(case),
+        }
         write_json(folder / "verify.json", content)
-        if not (folder / "case.toml").exists():
-            write_text(folder / "case.toml", config.dump_case(case))
         return folder
 
     folder = on_root(write)

@@ -322,7 +322,7 @@ class Optimizer:
     """`[optimizer]`: PETSc TAO on all samples.
 
     Attributes:
-        method: `lmvm`, `blmvm`, `bqnls` or `cg`; with bounds `blmvm` or `bqnls`.
+        method: `lmvm`, `blmvm`, `bqnls` or `cg`; with bounds `blmvm`, or `bqnls` where most of them are active.
         max_iterations: Limit of iterations; 0 leaves the optimizer out.
         gradient_tolerance: Gradient norm at which to stop, relative to the first.
         absolute_tolerance: Gradient norm at which to stop.
@@ -348,7 +348,7 @@ class Parallel:
     """
 
     space: int = Field(default=1, ge=1)
-    block: int = Field(default=128, ge=1)
+    block: int = Field(default=192, ge=1)
 
 
 @dataclass(frozen=True, config=SETTINGS)

@@ -135,12 +135,14 @@ class Stepper:
     ) -> None:
         """One layer; `out` may be `stages[0]`."""
         scheme, dt, state = self.scheme, self.grid.step, stages[0]
+        if slopes is not None and self.superposition.tapes_value:
+            rates = slopes  # one block for both
         for i, rate in enumerate(rates):
             if i > 0:
                 _combine(state, dt, scheme.a[i], rates, stages[i])
             c = self._intervals[n][i]
-            self.kernel.apply(c, stages[i], s)
-            s += self._bias_columns[c]
+            np.copyto(s, self._bias_columns[c])
+            self.kernel.apply(c, stages[i], s, keep=True)
             if slopes is None:
                 self.superposition.evaluate(s, rate)
             else:

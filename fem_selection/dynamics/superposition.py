@@ -7,7 +7,8 @@
 *Projected* (Galerkin mode): R = M⁻¹ Bᵀ ω σ(B S) with B the basis at the quadrature points, ω their weights.
 
 Both equal the assembled form of `fem_selection.dynamics.equation` to round-off; a form assembled per layer would cost
-some fifty times as much.  The derivative is kept as a *tape*: σ'(s) at the points where σ was evaluated.
+some fifty times as much.  What the derivative needs is kept as a *tape*: σ'(s) at the points where σ was evaluated,
+or in collocated mode σ(s) itself, where σ' is a function of σ, as that of tanh is.
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ class Superposition(Protocol):
 
     Attributes:
         tape_rows: Rows of the tape: nodes or quadrature points of this rank.
+        tapes_value: Whether the tape is Π σ(s); then `out` and `tape` may be the same block.
     """
 
     tape_rows: int
+    tapes_value: bool
 
     def evaluate(self, s: Block, out: Block) -> None:
         """`out` = Π σ(s)."""
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
-        """`out` = Π σ(s) and `tape` = σ'(s) at the evaluation points."""
+        """`out` = Π σ(s), and in `tape` what its derivative needs."""
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
         """`out` = Π σ'(s) ds, the tangent."""
@@ -59,22 +62,32 @@ class NodalSuperposition:
     def __init__(self, space: StateSpace, activation: Activation) -> None:
         self.tape_rows = space.num_local
         self._activation = activation
+        self._pullback = activation.pullback_from_value
+        self.tapes_value = self._pullback is not None
 
     def evaluate(self, s: Block, out: Block) -> None:
         """`out` = σ(s)."""
         self._activation.value(s, out)
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
-        """`out` = σ(s), `tape` = σ'(s)."""
-        self._activation.value_and_derivative(s, out, tape)
+        """`out` = σ(s), `tape` = σ(s) or σ'(s)."""
+        if self._pullback is None:
+            self._activation.value_and_derivative(s, out, tape)
+            return
+        self._activation.value(s, tape)
+        if out is not tape:
+            np.copyto(out, tape)
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
         """`out` = σ'(s) ds."""
-        np.multiply(tape, ds, out=out)
+        self.apply_transpose(tape, ds, out)
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = σ'(s) d; the operator is diagonal."""
-        np.multiply(tape, dual, out=out)
+        if self._pullback is None:
+            np.multiply(tape, dual, out=out)
+        else:
+            self._pullback(tape, dual, out)
 
 
 class ProjectedSuperposition:
@@ -86,6 +99,7 @@ class ProjectedSuperposition:
 
     def __init__(self, space: StateSpace, activation: Activation) -> None:
         self._space, self._activation = space, activation
+        self.tapes_value = False
         self._basis, self._weights = _tabulate(space)
         self.tape_rows = self._weights.size
 

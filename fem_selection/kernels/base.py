@@ -49,14 +49,20 @@ class Kernel(Protocol):
     def canonical_indices(self) -> Integers:
         """For each of this rank's parameters its place in an order that no partition changes."""
 
-    def apply(self, interval: int, block: Block, out: Block) -> None:
-        """`out` = K F: nodal values of K f_j for nodal values of f_j (collective over space)."""
+    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+        """`out` = K F, plus what `out` held if `keep`: nodal values of K f_j for those of f_j (collective)."""
 
     def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
         """`out` += scale · Kᵀ Q (collective over space)."""
 
-    def create_pullback(self) -> Floats:
-        """Zeros that `add_pullback` adds to; reusable after `fill(0)`."""
+    def create_pullback(self, buffer: Floats | None = None) -> Floats:
+        """Zeros that `add_pullback` adds to; reusable after `fill(0)`.
+
+        In `buffer`, shape (num_parameters,), if the kernel can use it: wherever `dual_factor` is not None.
+        """
+
+    def dual_factor(self) -> Floats | None:
+        """The diagonal by which a pullback is the parameters' dual, shape (num_parameters,); None if it is not one."""
 
     def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
         """`out` += scale · ∂_θ ⟨K F, Q⟩, in the kernel's own intermediate form (collective over space)."""

@@ -128,12 +128,12 @@ class ControlSpace:
 
     def regularize(self, regularization: Regularization, local: Floats) -> tuple[float, Floats]:
         """The shard's share of the regularization's value, and its dual on the shard (collective over space)."""
-        r, views = regularization, self.unpack(local)
+        r = regularization
         if self.space.is_collocated and not r.has_depth_term:
             own = local[self.shard]
             dual = self._diagonal(r) * own
             return 0.5 * float(dual @ own), dual
-        weights = _weights_of_parts(r)
+        weights, views = _weights_of_parts(r), self.unpack(local)
         weighted = np.empty_like(local)
         for name, where in self.slices.items():
             np.multiply(local[where], weights[name], out=weighted[where])

@@ -65,17 +65,20 @@ class Functional:
         num_samples: int,
         regularization: Regularization,
         weight: float = 1.0,
-        block: int = 128,
+        block: int = 192,
     ) -> None:
         if initial.shape[1] != targets.shape[1]:
             raise InvalidInput(f"{initial.shape[1]} initial states but {targets.shape[1]} targets")
         self.controls, self.stepper, self.cost = controls, stepper, cost
-        self.initial, self.targets = np.asfortranarray(initial), np.asfortranarray(targets)
+        self.initial, self.targets = np.asfortranarray(initial), np.ascontiguousarray(targets)
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.counts = SweepCounts()
-        self._pullback = stepper.kernel.create_pullback() if "kernel" in controls.parts else None
-        self._bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
         self._local, self._local_dual = np.empty(controls.local_size), np.empty(controls.local_size)
+        self._bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
+        self._pullback: Floats | None = None
+        self._dual_factor: Floats | None = None
+        if "kernel" in controls.parts:
+            self._share_pullback()
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
 
@@ -84,7 +87,9 @@ class Functional:
         self.set_controls(x.array_r)
         regular, _ = self.controls.regularize(self.regularization, self._local)
         data = self.weight / self.num_samples * self._over_blocks(self._forward_block)
-        return self._total(data, regular)
+        value = self.controls.ensemble.sum(self._own(data) + regular)
+        self._check(value)
+        return value
 
     def derivative(self, x: PETSc.Vec) -> PETSc.Vec:
         """J'(x), a dual: ⟨J'(x), h⟩ is the Euclidean product of the vectors."""
@@ -107,8 +112,9 @@ class Functional:
         data, regular, dual = self._sweep(self.initial, self.targets, self.weight / self.num_samples)
         self.counts.forward += 1
         self.counts.adjoint += 1
-        value = self._total(data, regular)
-        if not np.isfinite(self.controls.ensemble.sum(float(dual @ dual))):
+        value, square = self.controls.ensemble.sums(self._own(data) + regular, float(dual @ dual))
+        self._check(value)
+        if not np.isfinite(square):
             raise NonFinite("the gradient")
         return value, dual
 
@@ -169,13 +175,28 @@ class Functional:
                 data += value
                 sweep_back(self.stepper, tape, dual, self._pullback, self._bias_dual)
             regular, regular_dual = self.controls.regularize(self.regularization, self._local)
-            regular_dual += self.controls.ensemble.sum_to_shard(self._pack_dual())
+            dual = self.controls.ensemble.sum_to_shard(self._pack_dual())
+            if self._dual_factor is not None:
+                dual *= self._dual_factor
+            regular_dual += dual
         return data, regular, regular_dual
+
+    def _share_pullback(self) -> None:
+        """Sum the kernel's pullbacks where their dual is wanted, if the one is the other but for a diagonal."""
+        where = self.controls.slices["kernel"]
+        factor = self.stepper.kernel.dual_factor()
+        if factor is None:
+            self._pullback = self.stepper.kernel.create_pullback()
+            return
+        self._pullback = self.stepper.kernel.create_pullback(self._local_dual[where])
+        whole = np.ones(self.controls.local_size)
+        whole[where] = factor
+        self._dual_factor = whole[self.controls.shard].copy()
 
     def _pack_dual(self) -> Floats:
         """This member's derivative of the data term as a local array, in a buffer that the next sweep reuses."""
         where, dual = self.controls.slices, self._local_dual
-        if self._pullback is not None:
+        if self._pullback is not None and self._dual_factor is None:
             self.stepper.kernel.parameter_dual(self._pullback, out=dual[where["kernel"]])
         if self._bias_dual is not None:
             # the bias enters by its nodal values: its dual is complete
@@ -207,12 +228,10 @@ class Functional:
         """The data term on one rank of each space communicator, zero on the others."""
         return data if self.controls.space.comm.rank == 0 else 0.0
 
-    def _total(self, data: float, regular: float) -> float:
-        """J from the ranks' contributions; raises if it is not finite."""
-        value = self.controls.ensemble.sum(self._own(data) + regular)
+    def _check(self, value: float) -> None:
+        """Raise if an objective, the same number on all ranks, is not finite."""
         if not np.isfinite(value):
             layer = self.stepper.first_bad_layer(self.initial) if self.initial.shape[1] else None
             never = self.stepper.grid.layers + 1
             first = self.controls.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
             raise NonFinite("the objective", layer=None if first == never else first)
-        return value

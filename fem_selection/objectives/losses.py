@@ -37,10 +37,11 @@ class Loss:
 
 
 def _softmax(outputs: Block, targets: Block) -> tuple[float, Block]:
-    top = outputs.max(axis=0)
-    p = np.exp(outputs - top)
-    total = p.sum(axis=0)
-    value = float(np.sum(np.log(total)) + np.sum(top) - np.vdot(targets, outputs))
+    top = np.maximum.reduce(outputs, axis=0)
+    p = np.subtract(outputs, top)
+    np.exp(p, out=p)
+    total = np.add.reduce(p, axis=0)
+    value = float(np.add.reduce(np.log(total)) + np.add.reduce(top) - np.einsum("ij,ij->", targets, outputs))
     p /= total
     p -= targets
     return value, p

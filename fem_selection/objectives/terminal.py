@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
+from fem_selection.blas import add_product
 from fem_selection.objectives.losses import Loss
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
@@ -54,7 +55,8 @@ class ReadoutCost:
 
     def outputs(self, final: Block) -> Block:
         """o = ⟨c, f(T)⟩ + μ, shape (C, J) (collective over space)."""
-        o = self._moments.T @ final
+        o = np.empty((self.num_outputs, final.shape[1]))  # rows are contiguous: sums over classes run along them
+        add_product(1.0, final, self._moments, o.T, transpose_a=True, keep=False)
         if self.space.comm.size > 1:
             self.space.comm.Allreduce(MPI.IN_PLACE, o)
         o += self.offset[:, None]
@@ -67,9 +69,11 @@ class ReadoutCost:
         """
         value, do = self.loss.value_and_derivative(self.outputs(final), targets)
         do *= scale
-        self.readout_dual += final @ do.T
-        self.offset_dual += do.sum(axis=1)
-        return scale * value, np.asfortranarray(self._moments @ do)
+        add_product(1.0, final, do.T, self.readout_dual)
+        self.offset_dual += np.add.reduce(do, axis=1)
+        dual = np.empty(final.shape, order="F")
+        add_product(1.0, self._moments, do.T, dual, transpose_b=True, keep=False)
+        return scale * value, dual
 
     def value(self, final: Block, targets: Block) -> float:
         """Σ_j Φ_j."""

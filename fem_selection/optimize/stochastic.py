@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from mpi4py import MPI
 
+from fem_selection.blas import add_scaled
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
@@ -145,7 +146,7 @@ class _Descent:
             self._save()
         else:
             self._load(*resume)
-        self._work = [np.empty_like(self.x) for _ in range(3)]
+        self._work = np.empty_like(self.x)
         reason = "all epochs were done"
         while self.epoch < self.settings.epochs and not self.stopped:
             if self.validate is not None and self.epoch - self.best_epoch >= self.settings.patience:
@@ -183,25 +184,22 @@ class _Descent:
         self._finish_epoch(epoch.num_batches, total)
 
     def _update(self, gradient: Floats, rate: float) -> None:
-        """One step on the shard, in place."""
-        s, (a, b, _) = self.settings, self._work
-        k = self.step + 1
+        """One step on the shard, in place; m and v are kept without their factors 1 − β, which go into the rate."""
+        s, work, k = self.settings, self._work, self.step + 1
         self.first *= s.momentum
-        np.multiply(gradient, 1.0 - s.momentum, out=a)
-        self.first += a
+        self.first += gradient
+        length = rate * (1.0 - s.momentum) / (1.0 - s.momentum**k)
         if s.method == "adam":
-            np.multiply(gradient, gradient, out=a)
-            a *= 1.0 - s.second_moment
             self.second *= s.second_moment
-            self.second += a
-            np.sqrt(self.second, out=a)
-            a *= 1.0 / np.sqrt(1.0 - s.second_moment**k)
-            a += s.epsilon
-            np.divide(self.first, a, out=b)
-            b *= rate / (1.0 - s.momentum**k)
+            np.multiply(gradient, gradient, out=work)
+            self.second += work
+            factor = np.sqrt((1.0 - s.second_moment) / (1.0 - s.second_moment**k))
+            np.sqrt(self.second, out=work)
+            work += s.epsilon / factor
+            np.divide(self.first, work, out=work)
+            add_scaled(-length / factor, work, self.x)
         else:
-            np.multiply(self.first, rate / (1.0 - s.momentum**k), out=b)
-        self.x -= b
+            add_scaled(-length, self.first, self.x)
         if self.bounds is not None:
             np.clip(self.x, *self.bounds, out=self.x)
 

@@ -31,7 +31,7 @@ from petsc4py import PETSc
 from fem_selection.errors import InvalidInput, NonFinite, SelectionError
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
-from fem_selection.petsc import options, tao_reason, unique_prefix
+from fem_selection.petsc import is_used, options, tao_reason, unique_prefix
 from fem_selection.typing import Floats
 
 __all__ = ["METHODS", "TaoSettings", "minimize"]
@@ -160,11 +160,9 @@ class _Minimizer:
             values[f"tao_{kind}_recycle"] = True
         if kind == "bqnls":
             values["tao_bnk_as_type"] = "none"  # the other estimate carries a tolerance from step to step
-        for name, value in self.settings.options.items():
-            if kind == "lmvm" and name.startswith("tao_lmvm_mat_"):
-                shared[name] = value
-            else:
-                values[name.lstrip("-")] = value
+        asked = {name.lstrip("-"): value for name, value in self.settings.options.items()}
+        for name, value in asked.items():
+            (shared if kind == "lmvm" and name.startswith("tao_lmvm_mat_") else values)[name] = value
         tao.setType(kind)
         tao.setOptionsPrefix(prefix)
         with options("", shared), options(prefix, values):
@@ -177,6 +175,9 @@ class _Minimizer:
                 tao.setUp()
             except PETSc.Error as error:
                 raise InvalidInput(f"optimizer.options: PETSc refuses them: {str(error).splitlines()[-1]}") from error
+            unused = [name for name in asked if not (is_used(name) or is_used(f"{prefix}{name}"))]
+        if unused:
+            raise InvalidInput(f"optimizer.options: {self.settings.method} knows no option {', '.join(unused)}")
         tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
         tao.setMaximumFunctionEvaluations(2**30)
 

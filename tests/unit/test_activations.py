@@ -129,6 +129,18 @@ def test_tanh_and_its_derivative_cost_one_tanh(monkeypatch):
     assert cosh.call_count == 0
 
 
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *USERS])
+def test_derivative_from_the_value(name):
+    """Fails if σ' d from σ differs from σ' d from s, or a σ' that needs s is taken for one that does not."""
+    activation = ACTIVATIONS[name] if name in ACTIVATIONS else Activation(name, USERS[name])
+    value, derivative, _ = run(activation, POINTS)
+    pullback, dual, found = activation.pullback_from_value, np.cos(POINTS), np.empty_like(POINTS)
+    assert (pullback is not None) == (name in ("identity", "tanh"))
+    if pullback is not None:
+        pullback(value, dual, found)
+        np.testing.assert_allclose(found, derivative * dual, rtol=1e-15, atol=1e-16)
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.0, 0.5])
 def test_scaled_tanh_does_not_overflow(scale):
     """Fails if the sech² rewriting misses tanh(μ s): UFL's form overflows at |μ s| = 355."""

@@ -92,12 +92,19 @@ def test_kernel_is_linear_in_the_parameters(make, space):
     assert not np.allclose(apply(first, 0, f), apply(first, 1, f))
 
 
-def test_transpose_is_the_adjoint(make, space):
-    """Fails if ⟨K F, Q⟩ ≠ ⟨F, Kᵀ Q⟩, or the transpose does not add to what is there."""
-    kernel, f, q = make(), smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
+@pytest.mark.parametrize("samples", [3, 100])
+def test_transpose_is_the_adjoint(make, space, samples):
+    """Fails if ⟨K F, Q⟩ ≠ ⟨F, Kᵀ Q⟩, or the transpose does not add, or belongs to earlier parameters."""
+    kernel, f = make(), smooth_states(space, slice(0, samples))
+    q = smooth_states(space, slice(4, 4 + samples), 1.0)
+    transpose(kernel, 1, q)
+    kernel.assign(make(2).parameters())
     for c in range(INTERVALS):
         left, right = np.vdot(apply(kernel, c, f), q), np.vdot(f, transpose(kernel, c, q))
         assert left == pytest.approx(right, rel=1e-12)
+    out = f.copy(order="F")
+    kernel.apply(1, q, out, keep=True)
+    np.testing.assert_allclose(out, f + apply(kernel, 1, q), rtol=1e-13, atol=1e-13)
     out = f.copy(order="F")
     kernel.add_transpose(1, q, 0.5, out)
     np.testing.assert_allclose(out, f + 0.5 * transpose(kernel, 1, q), rtol=1e-13, atol=1e-13)
@@ -114,6 +121,12 @@ def test_pullback_is_the_derivative_in_the_parameters(make, space):
         kernel.add_pullback(c, f, f, scale, pullback)  # a second one adds
     dual = kernel.parameter_dual(pullback)
     assert dual.shape == (kernel.num_parameters,)
+    factor, buffer = kernel.dual_factor(), np.ones(kernel.num_parameters)
+    assert (factor is not None) == space.is_collocated
+    if factor is not None:
+        shared = kernel.create_pullback(buffer)
+        shared += pullback
+        np.testing.assert_allclose(factor * buffer, dual, rtol=1e-15)
     wanted = sum(scale * np.vdot(apply(direction, c, f), q + f) for c, scale in enumerate(scales))
     assert dual @ direction.parameters() == pytest.approx(wanted, rel=1e-12)
 

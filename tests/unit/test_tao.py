@@ -209,6 +209,13 @@ def test_options_take_effect_and_do_not_leak() -> None:
     assert PETSc.Options().getAll() == before
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_misspelt_options_are_named(method: str) -> None:
+    options = {"tao_ls_tpye": "armijo", "-tao_ls_type": "armijo"}
+    with pytest.raises(InvalidInput, match=rf"{method} knows no option tao_ls_tpye$"):
+        Recorder().run(tracking(), TaoSettings(method, 3, options=options))
+
+
 def test_the_memory_is_what_was_asked_for() -> None:
     """The first step that an eleventh pair can change is the eleventh."""
     ten, eleven = Recorder(), Recorder()
@@ -273,8 +280,15 @@ MESHES = {
 @pytest.mark.parametrize("meshes", MESHES)
 @pytest.mark.parametrize(
     ("method", "limit", "weight"),
-    # the share of active bounds is 5 % with the first pair and 75 % with the second
-    [("lmvm", None, 1e-2), ("blmvm", 1.0, 3e-2), ("bqnls", 1.0, 3e-2), ("bqnls", 0.5, 3e-2)],
+    # shares of active bounds: 5 % with (1, 3e-2), 25 % with (1, 1e-2), 75 % with (0.5, 3e-2), where blmvm's counts grow
+    [
+        ("lmvm", None, 1e-2),
+        ("blmvm", 1.0, 3e-2),
+        ("blmvm", 1.0, 1e-2),
+        ("bqnls", 1.0, 3e-2),
+        ("bqnls", 1.0, 1e-2),
+        ("bqnls", 0.5, 3e-2),
+    ],
 )
 def test_iterations_do_not_grow(method: str, limit: float | None, weight: float, meshes: str) -> None:
     found = counts(method, limit, weight, MESHES[meshes])

@@ -25,9 +25,9 @@ class CountingKernel(DenseKernel):
         super().__init__(*arguments)
         self.counts = Counter()
 
-    def apply(self, *arguments):
+    def apply(self, *arguments, **switches):
         self.counts["apply"] += 1
-        super().apply(*arguments)
+        super().apply(*arguments, **switches)
 
     def add_transpose(self, *arguments):
         self.counts["transpose"] += 1

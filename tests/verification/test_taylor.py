@@ -14,6 +14,8 @@ from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.dynamics import SCHEMES
 from fem_selection.errors import NonFinite
 from fem_selection.kernels import DenseKernel
+from fem_selection.learning import verify_gradient
+from fem_selection.learning.functional import Functional
 
 MODES = ["collocated", "galerkin"]
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
@@ -184,6 +186,33 @@ def test_outputs_are_those_of_the_controls(space):
     mean = 0.5 * np.sum((outputs - J.targets) ** 2) / J.num_samples
     regular, _ = problem.controls.regularize(J.regularization, problem.controls.gather(problem.moved()))
     assert J.weight * mean + regular == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "leaky_relu", "elu", "identity"])
+def test_a_certificate_of_a_right_gradient(space, activation):
+    """Fails if a kink, or round-off, is taken for a wrong derivative."""
+    problem = make_problem(space, activation=activation)
+    for seed in range(5):
+        found = verify_gradient(problem.functional, problem.moved(), seed)
+        assert found.taylor_order == pytest.approx(2.0, abs=0.05)
+        assert found.adjoint_identity_error <= 1e-12
+        assert len(found.steps) == len(found.remainders) == len(found.orders) + 1
+        assert found.remainders[-1] < 1e-4 * found.remainders[0]
+
+
+@pytest.mark.parametrize("part", ["kernel", "bias", "readout", "offset"])
+def test_a_certificate_of_a_wrong_gradient(monkeypatch, space, part):
+    """Fails if a derivative that is wrong by a thousandth in one of its parts passes as right."""
+    problem = make_problem(space)
+    evaluate, where = Functional.evaluate, problem.controls.slices[part]
+
+    def evaluate_wrong(self, shard):
+        value, dual = evaluate(self, shard)
+        dual[where] *= 1.001
+        return value, dual
+
+    monkeypatch.setattr(Functional, "evaluate", evaluate_wrong)
+    assert verify_gradient(problem.functional, problem.moved()).taylor_order < 1.2
 
 
 def test_explosion_is_reported(space):
