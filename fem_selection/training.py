@@ -195,7 +195,7 @@ class _Training:
                     row.iteration, row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds()
                 )
             if self.progress is not None:
-                shown = {"objective": row.objective, "gradient norm": row.gradient_norm}
+                shown = {"objective": row.objective, "gradient": row.gradient_norm}
                 self.progress(o.method.upper(), row.iteration, o.max_iterations, shown)
 
         try:

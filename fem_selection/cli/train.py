@@ -64,9 +64,9 @@ def _bars(console: Console) -> Iterator[Any]:
     """A progress bar with the time left for each phase, on root."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[shown]}"),
     )
     with Progress(*columns, console=console, disable=console.quiet, refresh_per_second=4) as bars:
