@@ -24,11 +24,10 @@ def add_product(
     All three must be in Fortran order: BLAS would work on a silent copy of `out` otherwise.
     """
     assert out.flags.f_contiguous
-    if 0 in a.shape or 0 in b.shape:
-        if not keep:
-            out[...] = 0.0
-        return
-    dgemm(scale, a, b, float(keep), out, transpose_a, transpose_b, 1)
+    if a.size and b.size:
+        dgemm(scale, a, b, keep, out, transpose_a, transpose_b, 1)
+    elif not keep:
+        out.fill(0.0)
 
 
 def add_scaled(scale: float, x: Floats, out: Floats) -> None:

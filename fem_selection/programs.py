@@ -99,6 +99,8 @@ class BlockProgram:
         self._in_results = [[v for v, h in home.items() if h == result] for result in self._results]
         self._uncomputed = [k for k, r in enumerate(self._results) if r not in home or r in self._results[k + 1 :]]
         self._scratch: dict[tuple[tuple[int, ...], bool], list[Any]] = {}
+        is_one_call = len(self._code) == 1 and not self._constants and not self._uncomputed
+        self._only = self._code[0][:2] if is_one_call else None
 
     def __call__(self, *arrays: Block) -> None:
         """Evaluate entry by entry.
@@ -111,6 +113,10 @@ class BlockProgram:
             Branches of a conditional that are not chosen are evaluated too and may overflow: callers who mind the
             warnings wrap their sweep in `np.errstate`.
         """
+        if self._only is not None:
+            function, operands = self._only
+            function(*[arrays[i] for i in operands], out=arrays[-1])
+            return
         count = len(self._variables)
         out = arrays[count:]
         values = self._registers(out[0])
@@ -119,12 +125,7 @@ class BlockProgram:
             for value in members:
                 values[value] = array
         for function, operands, target, _ in self._code:
-            if len(operands) == 2:
-                function(values[operands[0]], values[operands[1]], out=values[target])
-            elif len(operands) == 1:
-                function(values[operands[0]], out=values[target])
-            else:
-                function(*[values[i] for i in operands], out=values[target])
+            function(*[values[i] for i in operands], out=values[target])
         for number in self._uncomputed:
             out[number][...] = values[self._results[number]]
 

@@ -50,7 +50,7 @@ def sweep_back(
                 terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, num_stages)]
                 incoming = _mix(scheme.b[i], dual, terms, mixed)
             stepper.superposition.apply_transpose(tape.slopes[n][i], incoming, q)
-            c = grid.interval(n, i)
+            c = stepper.intervals[n][i]
             if kernel_pullback is not None:
                 kernel.add_pullback(c, q, tape.stages[n][i], dt, kernel_pullback)
             if bias_dual is not None:

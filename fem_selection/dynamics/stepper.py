@@ -61,6 +61,9 @@ class Stepper:
         activation: σ.
         scheme: The Runge–Kutta scheme.
         grid: Layers and control intervals.
+
+    Attributes:
+        intervals: The control interval of each stage, as `intervals[layer][stage]`.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Stepper:
         self.activation, self.scheme = activation, scheme
         self.superposition = create_superposition(space, activation)
         self._bias_columns = [b[:, None] for b in bias]
-        self._intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
+        self.intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
 
@@ -140,7 +143,7 @@ class Stepper:
         for i, rate in enumerate(rates):
             if i > 0:
                 _combine(state, dt, scheme.a[i], rates, stages[i])
-            c = self._intervals[n][i]
+            c = self.intervals[n][i]
             np.copyto(s, self._bias_columns[c])
             self.kernel.apply(c, stages[i], s, keep=True)
             if slopes is None:
