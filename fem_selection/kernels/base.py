@@ -40,6 +40,15 @@ class Kernel(Protocol):
         The array is kept by reference: assign again after changing it.
         """
 
+    def operator_factor(self) -> Floats | None:
+        """The diagonal D for which D θ are the entries of the operator, shape (num_parameters,); None if there is none.
+
+        Then `assign_operator` may take the place of `assign`, and D times a pullback is the parameters' dual.
+        """
+
+    def assign_operator(self, operator: Floats) -> None:
+        """Set D θ of all intervals, shape (num_parameters,), where `operator_factor` is not None; kept by reference."""
+
     def parameters(self) -> Floats:
         """This rank's parameters of all intervals, shape (num_parameters,); a copy."""
 
@@ -58,11 +67,8 @@ class Kernel(Protocol):
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
         """Zeros that `add_pullback` adds to; reusable after `fill(0)`.
 
-        In `buffer`, shape (num_parameters,), if the kernel can use it: wherever `dual_factor` is not None.
+        In `buffer`, shape (num_parameters,), if given and `operator_factor` is not None.
         """
-
-    def dual_factor(self) -> Floats | None:
-        """The diagonal by which a pullback is the parameters' dual, shape (num_parameters,); None if it is not one."""
 
     def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
         """`out` += scale · ∂_θ ⟨K F, Q⟩, in the kernel's own intermediate form (collective over space)."""

@@ -46,10 +46,9 @@ class DenseKernel:
         self._shape = (num_intervals, space.num_nodes, space.num_local)
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = num_intervals * space.num_nodes**2
-        self._weights = np.zeros(self._shape)
-        self._operator = np.zeros(self._shape)
-        self._operators = [a.T for a in self._operator]
-        self._transposes: list[Block | None] = [None] * num_intervals
+        self._weights: Floats | None = np.zeros(self._shape)
+        self._own_operator = np.zeros(self._shape)
+        self._hold(self._own_operator)
         self._alone = space.comm.size == 1
         self._mass = space.mass_columns
         self._row_slices = [slice(int(a), int(b)) for a, b in zip(space.offsets[:-1], space.offsets[1:], strict=True)]
@@ -74,7 +73,7 @@ class DenseKernel:
     @property
     def weights(self) -> list[Block]:
         """The matrices W, one (num_local, N) view per interval; change them by `assign`."""
-        return [w.T for w in self._weights]
+        return [w.T for w in self._known_weights()]
 
     def matrix(self, interval: int) -> PETSc.Mat:
         """W of an interval as a PETSc `MATDENSE` on the same memory, rows over the space communicator.
@@ -83,17 +82,40 @@ class DenseKernel:
         the weights to new memory: take a new matrix then.
         """
         size = (self.space.num_local, self.space.num_nodes)
-        return PETSc.Mat().createDense((size, size), array=self._weights[interval].reshape(-1), comm=self.space.comm)
+        return PETSc.Mat().createDense(
+            (size, size), array=self._known_weights()[interval].reshape(-1), comm=self.space.comm
+        )
 
     def assign(self, parameters: Floats) -> None:
         """Set W of all intervals, keeping the array by reference, and renew A = W M."""
         self._weights = parameters.reshape(self._shape)
-        self._times_mass(self._weights, out=self._operator)
-        self._transposes = [None] * self.num_intervals
+        self._hold(self._own_operator)
+        self._times_mass(self._weights, out=self._own_operator)
+
+    def operator_factor(self) -> Floats | None:
+        """In collocated mode the columns' nodal weights, A = W M; in Galerkin mode M is no diagonal."""
+        if not self.space.is_collocated:
+            return None
+        return np.broadcast_to(self._mass[None, :, None], self._shape).ravel()
+
+    def assign_operator(self, operator: Floats) -> None:
+        """Set A of all intervals, keeping the array by reference; W follows when it is asked for."""
+        self._weights = None
+        self._hold(operator.reshape(self._shape))
+
+    def _hold(self, operator: Floats) -> None:
+        self._operator = operator
+        self._operators = [a.T for a in operator]
+        self._transposes: list[Block | None] = [None] * self.num_intervals
+
+    def _known_weights(self) -> Floats:
+        if self._weights is None:
+            self._weights = self._operator / self._mass[None, :, None]
+        return self._weights
 
     def parameters(self) -> Floats:
         """W of all intervals, flattened; a copy."""
-        return self._weights.ravel().copy()
+        return self._known_weights().ravel().copy()
 
     def create_like(self) -> DenseKernel:
         """A dense kernel of zeros on the same space and intervals."""
@@ -139,12 +161,6 @@ class DenseKernel:
             return np.zeros(self._shape)
         buffer.fill(0.0)
         return buffer.reshape(self._shape)
-
-    def dual_factor(self) -> Floats | None:
-        """In collocated mode the columns' nodal weights: the dual of W is that of A = W M times M."""
-        if not self.space.is_collocated:
-            return None
-        return np.broadcast_to(self._mass[None, :, None], self._shape).ravel()
 
     def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
         """`out[interval]` += scale · (Q Fᵀ)ᵀ, the dual of A."""

@@ -126,13 +126,13 @@ class ControlSpace:
             return local_dual / self.lumped
         return self._map_parts(local_dual, self.kernel.riesz, self.space.riesz, 1.0 / self.grid.interval_length)
 
-    def regularize(self, regularization: Regularization, local: Floats) -> tuple[float, Floats]:
-        """The shard's share of the regularization's value, and its dual on the shard (collective over space)."""
+    def regularize(self, regularization: Regularization, shard: Floats) -> tuple[float, Floats]:
+        """The shard's share of the regularization's value, and its dual on the shard (collective)."""
         r = regularization
         if self.space.is_collocated and not r.has_depth_term:
-            own = local[self.shard]
-            dual = self._diagonal(r) * own
-            return 0.5 * float(dual @ own), dual
+            dual = self._diagonal(r) * shard
+            return 0.5 * float(dual @ shard), dual
+        local = self.gather(shard)
         weights, views = _weights_of_parts(r), self.unpack(local)
         weighted = np.empty_like(local)
         for name, where in self.slices.items():
@@ -142,7 +142,7 @@ class ControlSpace:
                 layers = views[name].reshape(self.grid.intervals, -1)
                 weighted[self.slices[name]] += beta * depth_laplacian(layers, self.grid.interval_length).ravel()
         dual = self.apply_metric(weighted)[self.shard]
-        return 0.5 * float(dual @ local[self.shard]), dual
+        return 0.5 * float(dual @ shard), dual
 
     def _diagonal(self, r: Regularization) -> Floats:
         """The shard of the regularization's matrix where it is diagonal; kept for the last weights."""
@@ -176,6 +176,23 @@ class ControlSpace:
                 factor = length if part == "bias" else 1.0
                 result[where] = (on_block(block) * factor).T.ravel()  # type: ignore[operator]
         return result
+
+    def operator_factor(self) -> Floats | None:
+        """The shard of the diagonal D that takes controls to what a sweep multiplies by: (A, b, M c, μ) = D (w, b, c, μ).
+
+        None in Galerkin mode, where there is none, and for kernels whose operator is not their parameters times
+        weights.  As the transpose, D takes the dual of (A, b, M c, μ) to that of the controls.
+        """
+        factor = np.ones(self.local_size)
+        if not self.space.is_collocated:
+            return None
+        if "kernel" in self.parts:
+            of_kernel = self.kernel.operator_factor()
+            if of_kernel is None:
+                return None
+            factor[self.slices["kernel"]] = of_kernel
+        factor[self.slices["readout"]] = np.tile(self.space.weights, self.num_outputs if "readout" in self.parts else 0)
+        return factor[self.shard].copy()
 
     def _lumped(self) -> Floats:
         """The diagonal M_L of the metric: exact in collocated mode, lumped in Galerkin mode."""

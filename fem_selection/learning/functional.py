@@ -75,17 +75,19 @@ class Functional:
         self.counts = SweepCounts()
         self._local, self._local_dual = np.empty(controls.local_size), np.empty(controls.local_size)
         self._bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
+        self._factor = controls.operator_factor()
         self._pullback: Floats | None = None
-        self._dual_factor: Floats | None = None
         if "kernel" in controls.parts:
-            self._share_pullback()
+            # with a factor the pullbacks are summed where the dual is wanted
+            buffer = None if self._factor is None else self._local_dual[controls.slices["kernel"]]
+            self._pullback = stepper.kernel.create_pullback(buffer)
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
 
     def value(self, x: PETSc.Vec) -> float:
         """J(x), by forward sweeps alone."""
         self.set_controls(x.array_r)
-        regular, _ = self.controls.regularize(self.regularization, self._local)
+        regular, _ = self.controls.regularize(self.regularization, x.array_r)
         data = self.weight / self.num_samples * self._over_blocks(self._forward_block)
         value = self.controls.ensemble.sum(self._own(data) + regular)
         self._check(value)
@@ -109,7 +111,7 @@ class Functional:
             NonFinite: on all ranks alike, with the layer where a state first was not finite.
         """
         self.set_controls(shard)
-        data, regular, dual = self._sweep(self.initial, self.targets, self.weight / self.num_samples)
+        data, regular, dual = self._sweep(shard, self.initial, self.targets, self.weight / self.num_samples)
         self.counts.forward += 1
         self.counts.adjoint += 1
         value, square = self.controls.ensemble.sums(self._own(data) + regular, float(dual @ dual))
@@ -131,23 +133,24 @@ class Functional:
             Numbers whose sum over the world is the objective (not checked for finiteness), and the dual.
         """
         self.set_controls(shard)
-        data, regular, dual = self._sweep(initial, targets, self.weight / batch)
+        data, regular, dual = self._sweep(shard, initial, targets, self.weight / batch)
         self.counts.forward += batch / self.num_samples
         self.counts.adjoint += batch / self.num_samples
         return self._own(data) + regular, dual
 
     def set_controls(self, shard: Floats) -> None:
         """Let dynamics and readout hold these controls."""
-        local = self.controls.ensemble.gather_shards(shard, self._local)
-        parts = self.controls.unpack(local)
+        sent = shard if self._factor is None else shard * self._factor
+        parts = self.controls.unpack(self.controls.ensemble.gather_shards(sent, self._local))
+        kernel, cost = self.stepper.kernel, self.cost
         if "kernel" in parts:
-            self.stepper.kernel.assign(parts["kernel"])
+            (kernel.assign if self._factor is None else kernel.assign_operator)(parts["kernel"])
         if "bias" in parts:
             self.stepper.bias[...] = parts["bias"]
-        if "readout" in parts and isinstance(self.cost, ReadoutCost):
+        if "readout" in parts and isinstance(cost, ReadoutCost):
             comm = self.controls.space.comm
             offset = parts["offset"] if comm.size == 1 else comm.bcast(parts["offset"])
-            self.cost.assign(np.asfortranarray(parts["readout"].T), offset.copy())
+            (cost.assign if self._factor is None else cost.assign_moments)(parts["readout"].T, offset.copy())
 
     def outputs(self, initial: Block) -> Block:
         """Readout outputs, or final states where there is no readout, under the controls last set, block by block."""
@@ -158,7 +161,7 @@ class Functional:
             result[:, columns] = self.cost.outputs(final) if isinstance(self.cost, ReadoutCost) else final
         return result
 
-    def _sweep(self, initial: Block, targets: Block, scale: float) -> tuple[float, float, Floats]:
+    def _sweep(self, shard: Floats, initial: Block, targets: Block, scale: float) -> tuple[float, float, Floats]:
         """Forward and back over all blocks: data term, the shard's share of the regularization, dual shard."""
         if self._pullback is not None:
             self._pullback.fill(0.0)
@@ -174,35 +177,29 @@ class Functional:
                 value, dual = self.cost.evaluate(final, targets[:, columns], scale)
                 data += value
                 sweep_back(self.stepper, tape, dual, self._pullback, self._bias_dual)
-            regular, regular_dual = self.controls.regularize(self.regularization, self._local)
+            regular, regular_dual = self.controls.regularize(self.regularization, shard)
             dual = self.controls.ensemble.sum_to_shard(self._pack_dual())
-            if self._dual_factor is not None:
-                dual *= self._dual_factor
+            if self._factor is not None:
+                dual *= self._factor
             regular_dual += dual
         return data, regular, regular_dual
 
-    def _share_pullback(self) -> None:
-        """Sum the kernel's pullbacks where their dual is wanted, if the one is the other but for a diagonal."""
-        where = self.controls.slices["kernel"]
-        factor = self.stepper.kernel.dual_factor()
-        if factor is None:
-            self._pullback = self.stepper.kernel.create_pullback()
-            return
-        self._pullback = self.stepper.kernel.create_pullback(self._local_dual[where])
-        whole = np.ones(self.controls.local_size)
-        whole[where] = factor
-        self._dual_factor = whole[self.controls.shard].copy()
-
     def _pack_dual(self) -> Floats:
-        """This member's derivative of the data term as a local array, in a buffer that the next sweep reuses."""
+        """This member's derivative of the data term as a local array, in a buffer that the next sweep reuses.
+
+        In the operators (A, b, M c, μ) if there is a factor, else in the controls.
+        """
         where, dual = self.controls.slices, self._local_dual
-        if self._pullback is not None and self._dual_factor is None:
+        if self._pullback is not None and self._factor is None:
             self.stepper.kernel.parameter_dual(self._pullback, out=dual[where["kernel"]])
         if self._bias_dual is not None:
             # the bias enters by its nodal values: its dual is complete
             dual[where["bias"]] = self._bias_dual.ravel()
         if isinstance(self.cost, ReadoutCost) and "readout" in self.controls.parts:
-            dual[where["readout"]] = self.controls.space.apply_mass(self.cost.readout_dual).T.ravel()
+            of_readout = self.cost.readout_dual
+            if self._factor is None:
+                of_readout = self.controls.space.apply_mass(of_readout)
+            dual[where["readout"]] = of_readout.T.ravel()
             dual[where["offset"]] = self.cost.offset_dual[: where["offset"].stop - where["offset"].start]
         return dual
 

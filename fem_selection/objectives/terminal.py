@@ -32,7 +32,6 @@ class ReadoutCost:
         num_outputs: C.
 
     Attributes:
-        readout: Nodal values of c_1 … c_C, shape (num_local, C).
         offset: μ, shape (C,), the same on every rank.
         readout_dual: Sum of ∂Φ/∂(M c), added to by `evaluate`; `space.apply_mass` of it is the dual of c.
         offset_dual: Sum of ∂Φ/∂μ.
@@ -50,8 +49,11 @@ class ReadoutCost:
 
     def assign(self, readout: Block, offset: Floats) -> None:
         """Set c and μ."""
-        self.readout, self.offset = readout, offset
-        self._moments = self.space.apply_mass(readout)
+        self.assign_moments(self.space.apply_mass(readout), offset)
+
+    def assign_moments(self, moments: Block, offset: Floats) -> None:
+        """Set M c, kept by reference, and μ."""
+        self._moments, self.offset = moments, offset
 
     def outputs(self, final: Block) -> Block:
         """o = ⟨c, f(T)⟩ + μ, shape (C, J) (collective over space)."""

@@ -121,12 +121,16 @@ def test_pullback_is_the_derivative_in_the_parameters(make, space):
         kernel.add_pullback(c, f, f, scale, pullback)  # a second one adds
     dual = kernel.parameter_dual(pullback)
     assert dual.shape == (kernel.num_parameters,)
-    factor, buffer = kernel.dual_factor(), np.ones(kernel.num_parameters)
+    factor, buffer = kernel.operator_factor(), np.ones(kernel.num_parameters)
     assert (factor is not None) == space.is_collocated
     if factor is not None:
         shared = kernel.create_pullback(buffer)
         shared += pullback
         np.testing.assert_allclose(factor * buffer, dual, rtol=1e-15)
+        again = kernel.create_like()
+        again.assign_operator(factor * kernel.parameters())
+        np.testing.assert_array_equal(apply(again, 1, f), apply(kernel, 1, f))
+        np.testing.assert_allclose(again.parameters(), kernel.parameters(), rtol=1e-15)
     wanted = sum(scale * np.vdot(apply(direction, c, f), q + f) for c, scale in enumerate(scales))
     assert dual @ direction.parameters() == pytest.approx(wanted, rel=1e-12)
 

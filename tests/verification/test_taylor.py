@@ -184,7 +184,7 @@ def test_outputs_are_those_of_the_controls(space):
     value, _ = J.evaluate(problem.moved())
     outputs = J.outputs(J.initial)
     mean = 0.5 * np.sum((outputs - J.targets) ** 2) / J.num_samples
-    regular, _ = problem.controls.regularize(J.regularization, problem.controls.gather(problem.moved()))
+    regular, _ = problem.controls.regularize(J.regularization, problem.moved())
     assert J.weight * mean + regular == pytest.approx(value, rel=1e-12)
 
 
