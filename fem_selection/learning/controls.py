@@ -178,7 +178,7 @@ class ControlSpace:
         return result
 
     def operator_factor(self) -> Floats | None:
-        """The shard of the diagonal D that takes controls to what a sweep multiplies by: (A, b, M c, μ) = D (w, b, c, μ).
+        """The shard of the diagonal D from controls to what a sweep multiplies by: (A, b, M c, μ) = D (w, b, c, μ).
 
         None in Galerkin mode, where there is none, and for kernels whose operator is not their parameters times
         weights.  As the transpose, D takes the dual of (A, b, M c, μ) to that of the controls.
