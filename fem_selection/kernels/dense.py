@@ -11,6 +11,7 @@ states are gathered (one Allgather a product) and transposed products reduced (o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -204,10 +205,10 @@ class DenseKernel:
             result[...] = self._mass.T @ w
         return out
 
-    def _from_left(self, operator: object, arrays: Floats) -> Floats:
+    def _from_left(self, operator: Callable[[Block], Block], arrays: Floats) -> Floats:
         """Apply an operator on blocks to every column of every matrix."""
         blocks = np.asfortranarray(arrays.reshape(-1, self.space.num_local).T)
-        return np.ascontiguousarray(operator(blocks).T).ravel()  # type: ignore[operator]
+        return np.ascontiguousarray(operator(blocks).T).ravel()
 
     def _transposed(self, interval: int) -> Block:
         """A small matrix's Aᵀ in Fortran order, kept until W changes: BLAS is a quarter faster with it than with A."""

@@ -11,7 +11,7 @@ local array.  Optimizers work on shards; a sweep first gathers the local array f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from petsc4py import PETSc
@@ -23,7 +23,7 @@ from fem_selection.numbering import hashed_normal
 from fem_selection.objectives.regularizers import Regularization, depth_laplacian
 from fem_selection.parallel import Ensemble
 from fem_selection.spaces import StateSpace
-from fem_selection.typing import Floats, Integers
+from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["PARTS", "ControlSpace"]
 
@@ -164,17 +164,23 @@ class ControlSpace:
         shard /= np.sqrt(self.inner(shard, shard))
         return shard / np.sqrt(self.lumped[self.shard])
 
-    def _map_parts(self, local: Floats, on_kernel: object, on_block: object, length: float) -> Floats:
+    def _map_parts(
+        self,
+        local: Floats,
+        on_kernel: Callable[[Floats], Floats],
+        on_block: Callable[[Block], Block],
+        length: float,
+    ) -> Floats:
         result = local.copy()  # the offset's metric is 1
         n = self.space.num_local
         for part in self.parts:
             where = self.slices[part]
             if part == "kernel":
-                result[where] = on_kernel(local[where]) * length  # type: ignore[operator]
+                result[where] = on_kernel(local[where]) * length
             else:
                 block = np.asfortranarray(local[where].reshape(-1, n).T)
                 factor = length if part == "bias" else 1.0
-                result[where] = (on_block(block) * factor).T.ravel()  # type: ignore[operator]
+                result[where] = (on_block(block) * factor).T.ravel()
         return result
 
     def operator_factor(self) -> Floats | None:
