@@ -63,7 +63,7 @@ def test_digits(tmp_path: Path) -> None:
 
 def test_digits_in_galerkin_mode(tmp_path: Path) -> None:
     """Galerkin mode learns the digits too; a few epochs are enough to see it."""
-    short = ("space.mode=galerkin", "stochastic.epochs=20", "optimizer.max_iterations=5", "output.figures=false")
+    short = ("space.mode=galerkin", "stochastic.epochs=40", "output.figures=false")
     report = train("digits.toml", tmp_path / "run", *short, "output.fields=false")
     assert report["test_accuracy"] >= 0.95
 
