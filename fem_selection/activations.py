@@ -82,6 +82,11 @@ class Activation:
         return BlockProgram((derivative * _dual,), _value, _dual)
 
     @cached_property
+    def value_and_two_derivatives(self) -> BlockProgram:
+        """Program for σ, σ' and σ'' on a block."""
+        return BlockProgram(self._derivatives, _placeholder)
+
+    @cached_property
     def second_derivative(self) -> BlockProgram:
         """Program for σ'' on a block."""
         return BlockProgram((self._derivatives[2],), _placeholder)

@@ -50,6 +50,12 @@ class Superposition(Protocol):
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = (Π σ'(s))ᵀ d, the transpose in the Euclidean product of coefficients."""
 
+    def evaluate_to_second(self, s: Block, ds: Block, out: Block, dout: Block, slope: Block, curvature: Block) -> None:
+        """`out` = Π σ(s), `dout` = Π σ'(s) δs; at the evaluation points `slope` = σ'(s), `curvature` = σ''(s) δs."""
+
+    def apply_weights_transpose(self, weights: Block, dual: Block, out: Block) -> None:
+        """`out` = (Π ω)ᵀ d for weights ω at the evaluation points, as those of `evaluate_to_second`."""
+
 
 def create_superposition(space: StateSpace, activation: Activation) -> Superposition:
     """The operator that fits the mode of the space."""
@@ -89,6 +95,16 @@ class NodalSuperposition:
         else:
             self._pullback(tape, dual, out)
 
+    def evaluate_to_second(self, s: Block, ds: Block, out: Block, dout: Block, slope: Block, curvature: Block) -> None:
+        """Entry by entry."""
+        self._activation.value_and_two_derivatives(s, out, slope, curvature)
+        np.multiply(slope, ds, out=dout)
+        curvature *= ds
+
+    def apply_weights_transpose(self, weights: Block, dual: Block, out: Block) -> None:
+        """`out` = ω d."""
+        np.multiply(weights, dual, out=out)
+
 
 class ProjectedSuperposition:
     """σ at quadrature points and an L² projection: one sparse product each way and a mass solve.
@@ -125,8 +141,22 @@ class ProjectedSuperposition:
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = Bᵀ ω σ'(B s) B M⁻¹ d."""
+        self.apply_weights_transpose(tape, dual, out)
+
+    def evaluate_to_second(self, s: Block, ds: Block, out: Block, dout: Block, slope: Block, curvature: Block) -> None:
+        """`out` = M⁻¹ Bᵀ ω σ(B s), `dout` likewise with σ'(B s) B δs."""
+        points, moved = self._at_points(s), self._at_points(ds)
+        values = np.empty_like(points)
+        self._activation.value_and_two_derivatives(points, values, slope, curvature)
+        self._project(values, out)
+        curvature *= moved
+        moved *= slope
+        self._project(moved, dout)
+
+    def apply_weights_transpose(self, weights: Block, dual: Block, out: Block) -> None:
+        """`out` = Bᵀ ω (weights) B M⁻¹ d."""
         values = self._at_points(self._space.riesz(dual))
-        values *= tape
+        values *= weights
         self._integrate(values, out)
 
     def _at_points(self, block: Block) -> Block:

@@ -21,6 +21,7 @@ from petsc4py import PETSc
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.dynamics.stepper import Stepper
 from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.kernels.base import Kernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.objectives.regularizers import Regularization
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
@@ -51,6 +52,9 @@ class Functional:
         weight: μ, the factor of the data term.
         block: Samples per block.
 
+    Attributes:
+        pullback, bias_dual: What sweeps add the derivatives in kernel and bias to; None for a part that is fixed.
+
     Note:
         All evaluations are collective over the world.  Methods on arrays take and return shards (see `ControlSpace`).
     """
@@ -74,13 +78,13 @@ class Functional:
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.counts = SweepCounts()
         self._local, self._local_dual = np.empty(controls.local_size), np.empty(controls.local_size)
-        self._bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
+        self.bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
         self._factor = controls.operator_factor()
-        self._pullback: Floats | None = None
+        self.pullback: Floats | None = None
         if "kernel" in controls.parts:
             # with a factor the pullbacks are summed where the dual is wanted
             buffer = None if self._factor is None else self._local_dual[controls.slices["kernel"]]
-            self._pullback = stepper.kernel.create_pullback(buffer)
+            self.pullback = stepper.kernel.create_pullback(buffer)
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
 
@@ -140,49 +144,72 @@ class Functional:
 
     def set_controls(self, shard: Floats) -> None:
         """Let dynamics and readout hold these controls."""
-        sent = shard if self._factor is None else shard * self._factor
-        parts = self.controls.unpack(self.controls.ensemble.gather_shards(sent, self._local))
-        kernel, cost = self.stepper.kernel, self.cost
+        parts = self.gather_parts(shard, self._local)
         if "kernel" in parts:
-            (kernel.assign if self._factor is None else kernel.assign_operator)(parts["kernel"])
+            self.assign_kernel(self.stepper.kernel, parts["kernel"])
         if "bias" in parts:
             self.stepper.bias[...] = parts["bias"]
-        if "readout" in parts and isinstance(cost, ReadoutCost):
-            comm = self.controls.space.comm
-            offset = parts["offset"] if comm.size == 1 else comm.bcast(parts["offset"])
-            (cost.assign if self._factor is None else cost.assign_moments)(parts["readout"].T, offset.copy())
+        if "readout" in parts and isinstance(self.cost, ReadoutCost):
+            self.cost.assign_moments(parts["readout"].T, parts["offset"])
+
+    def gather_parts(self, shard: Floats, local: Floats) -> dict[str, Floats]:
+        """Kernel, bias, M c, shape (C, num_local), and μ of a control or direction on every rank (collective).
+
+        `local` is the buffer of which most are views; the kernel's part is for `assign_kernel`.
+        """
+        space = self.controls.space
+        sent = shard if self._factor is None else shard * self._factor
+        parts = self.controls.unpack(self.controls.ensemble.gather_shards(sent, local))
+        if "readout" in parts:
+            offset = parts["offset"] if space.comm.size == 1 else space.comm.bcast(parts["offset"])
+            parts["offset"] = offset.copy()
+            if self._factor is None:
+                parts["readout"] = space.apply_mass(np.asfortranarray(parts["readout"].T)).T
+        return parts
+
+    def assign_kernel(self, kernel: Kernel, part: Floats) -> None:
+        """Let a kernel of our stepper's kind hold what `gather_parts` gave."""
+        (kernel.assign if self._factor is None else kernel.assign_operator)(part)
 
     def outputs(self, initial: Block) -> Block:
         """Readout outputs, or final states where there is no readout, under the controls last set, block by block."""
         rows = self.cost.num_outputs if isinstance(self.cost, ReadoutCost) else initial.shape[0]
         result = np.empty((rows, initial.shape[1]), order="F")
-        for columns in self._blocks(initial.shape[1]):
+        for columns in self.blocks(initial.shape[1]):
             final, _ = self.stepper.advance_without_tape(initial[:, columns])
             result[:, columns] = self.cost.outputs(final) if isinstance(self.cost, ReadoutCost) else final
         return result
 
     def _sweep(self, shard: Floats, initial: Block, targets: Block, scale: float) -> tuple[float, float, Floats]:
         """Forward and back over all blocks: data term, the shard's share of the regularization, dual shard."""
-        if self._pullback is not None:
-            self._pullback.fill(0.0)
-        if self._bias_dual is not None:
-            self._bias_dual.fill(0.0)
-        self.cost.clear()
+        self.clear_duals()
         data = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            for columns in self._blocks(initial.shape[1]):
+            for columns in self.blocks(initial.shape[1]):
                 block = initial[:, columns]
                 tape = self.stepper.tape(block.shape[1])
                 final = self.stepper.advance(block, tape)
                 value, dual = self.cost.evaluate(final, targets[:, columns], scale)
                 data += value
-                sweep_back(self.stepper, tape, dual, self._pullback, self._bias_dual)
+                sweep_back(self.stepper, tape, dual, self.pullback, self.bias_dual)
             regular, regular_dual = self.controls.regularize(self.regularization, shard)
-            dual = self.controls.ensemble.sum_to_shard(self._pack_dual())
-            if self._factor is not None:
-                dual *= self._factor
-            regular_dual += dual
+            regular_dual += self.collect_dual()
         return data, regular, regular_dual
+
+    def clear_duals(self) -> None:
+        """Set to zero what sweeps add to."""
+        if self.pullback is not None:
+            self.pullback.fill(0.0)
+        if self.bias_dual is not None:
+            self.bias_dual.fill(0.0)
+        self.cost.clear()
+
+    def collect_dual(self) -> Floats:
+        """The shard of the dual of the controls from what sweeps on all members have added (collective)."""
+        dual = self.controls.ensemble.sum_to_shard(self._pack_dual())
+        if self._factor is not None:
+            dual *= self._factor
+        return dual
 
     def _pack_dual(self) -> Floats:
         """This member's derivative of the data term as a local array, in a buffer that the next sweep reuses.
@@ -190,11 +217,11 @@ class Functional:
         In the operators (A, b, M c, μ) if there is a factor, else in the controls.
         """
         where, dual = self.controls.slices, self._local_dual
-        if self._pullback is not None and self._factor is None:
-            self.stepper.kernel.parameter_dual(self._pullback, out=dual[where["kernel"]])
-        if self._bias_dual is not None:
+        if self.pullback is not None and self._factor is None:
+            self.stepper.kernel.parameter_dual(self.pullback, out=dual[where["kernel"]])
+        if self.bias_dual is not None:
             # the bias enters by its nodal values: its dual is complete
-            dual[where["bias"]] = self._bias_dual.ravel()
+            dual[where["bias"]] = self.bias_dual.ravel()
         if isinstance(self.cost, ReadoutCost) and "readout" in self.controls.parts:
             of_readout = self.cost.readout_dual
             if self._factor is None:
@@ -205,7 +232,7 @@ class Functional:
 
     def _over_blocks(self, function: Callable[[Block, Block], float]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            total = sum(function(self.initial[:, c], self.targets[:, c]) for c in self._blocks(self.initial.shape[1]))
+            total = sum(function(self.initial[:, c], self.targets[:, c]) for c in self.blocks(self.initial.shape[1]))
         self.counts.forward += 1
         return total
 
@@ -213,7 +240,7 @@ class Functional:
         final, _ = self.stepper.advance_without_tape(initial)
         return self.cost.value(final, targets)
 
-    def _blocks(self, num_samples: int) -> list[slice]:
+    def blocks(self, num_samples: int) -> list[slice]:
         """Nearly equal blocks of at most `block` samples."""
         if num_samples == 0:
             return []

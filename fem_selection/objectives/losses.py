@@ -30,10 +30,13 @@ class Loss:
         name: Its name in case files.
         value_and_derivative: Function of outputs and targets, both (C, J), to the sum over the J columns of ℓ and the
             block of ∂ℓ/∂o.
+        second_derivative: Function of outputs and a direction δo, both (C, J), to the block of ∂²ℓ/∂o² δo; none of
+            the losses has a second derivative that depends on the target.
     """
 
     name: str
     value_and_derivative: Callable[[Block, Block], tuple[float, Block]]
+    second_derivative: Callable[[Block, Block], Block]
 
 
 def _softmax(outputs: Block, targets: Block) -> tuple[float, Block]:
@@ -47,9 +50,19 @@ def _softmax(outputs: Block, targets: Block) -> tuple[float, Block]:
     return value, p
 
 
+def _softmax_second(outputs: Block, direction: Block) -> Block:
+    p = np.exp(outputs - outputs.max(axis=0))
+    p /= p.sum(axis=0)
+    return p * (direction - np.sum(p * direction, axis=0))
+
+
 def _logistic(outputs: Block, targets: Block) -> tuple[float, Block]:
     value = float(np.sum(np.logaddexp(0.0, outputs)) - np.vdot(targets, outputs))
     return value, expit(outputs) - targets
+
+
+def _logistic_second(outputs: Block, direction: Block) -> Block:
+    return expit(outputs) * expit(-outputs) * direction
 
 
 def _least_squares(outputs: Block, targets: Block) -> tuple[float, Block]:
@@ -57,9 +70,17 @@ def _least_squares(outputs: Block, targets: Block) -> tuple[float, Block]:
     return 0.5 * float(np.vdot(difference, difference)), difference
 
 
+def _least_squares_second(outputs: Block, direction: Block) -> Block:
+    return direction.copy()
+
+
 LOSSES: dict[str, Loss] = {
     loss.name: loss
-    for loss in (Loss("softmax", _softmax), Loss("logistic", _logistic), Loss("least_squares", _least_squares))
+    for loss in (
+        Loss("softmax", _softmax, _softmax_second),
+        Loss("logistic", _logistic, _logistic_second),
+        Loss("least_squares", _least_squares, _least_squares_second),
+    )
 }
 """The losses of a readout by name."""
 

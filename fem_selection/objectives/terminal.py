@@ -77,6 +77,34 @@ class ReadoutCost:
         add_product(1.0, self._moments, do.T, dual, transpose_b=True, keep=False)
         return scale * value, dual
 
+    def assign_direction(self, moments: Block, offset: Floats) -> None:
+        """Set M δc and δμ, the direction of `evaluate_second`."""
+        self._d_moments, self._d_offset = moments, offset
+
+    def evaluate_second(
+        self, final: Block, d_final: Block, targets: Block, scale: float, gauss_newton: bool = False
+    ) -> tuple[Block, Block]:
+        """P_T and its derivative δP_T in the direction (δf, δc, δμ), times `scale`.
+
+        Adds the derivatives of the readout's duals to `readout_dual` and `offset_dual`.  With `gauss_newton` the
+        outputs count as if they were linear in all that moves them: P_T is zero then.
+        """
+        o = self.outputs(final)
+        do = self._moments.T @ d_final + self._d_moments.T @ final
+        if self.space.comm.size > 1:
+            self.space.comm.Allreduce(MPI.IN_PLACE, do)
+        do += self._d_offset[:, None]
+        de = scale * self.loss.second_derivative(o, do)
+        self.readout_dual += final @ de.T
+        self.offset_dual += de.sum(axis=1)
+        d_dual = np.asfortranarray(self._moments @ de)
+        if gauss_newton:
+            return np.zeros_like(d_dual), d_dual
+        e = scale * self.loss.value_and_derivative(o, targets)[1]
+        self.readout_dual += d_final @ e.T
+        d_dual += self._d_moments @ e
+        return np.asfortranarray(self._moments @ e), d_dual
+
     def value(self, final: Block, targets: Block) -> float:
         """Σ_j Φ_j."""
         return self.loss.value_and_derivative(self.outputs(final), targets)[0]
@@ -104,6 +132,15 @@ class TrackingCost:
         dual *= scale
         local = 0.5 * float(np.vdot(dual, difference))
         return float(self.space.comm.allreduce(local)), dual
+
+    def evaluate_second(
+        self, final: Block, d_final: Block, targets: Block, scale: float, gauss_newton: bool = False
+    ) -> tuple[Block, Block]:
+        """P_T and δP_T = scale · M δF; with `gauss_newton` the final states count as linear and P_T as zero."""
+        d_dual = scale * self.space.apply_mass(np.asfortranarray(d_final))
+        if gauss_newton:
+            return np.zeros_like(d_dual), d_dual
+        return scale * self.space.apply_mass(np.asfortranarray(final - targets)), d_dual
 
     def value(self, final: Block, targets: Block) -> float:
         """Σ_j Φ_j."""

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""`Hessian`: the exact second derivative of the discrete objective, and its Gauss–Newton part, as actions.
+
+    ⟨J''(x) h, k⟩  by one sweep forward with its tangent and one second-order sweep back (`adjoint.second_order`)
+    ⟨G(x) h, k⟩ = μ/J Σ_j ⟨ℓ''(o_j) To_j h, To_j k⟩ + ⟨R'' h, k⟩,   To the derivative of the outputs: never negative
+
+Offered on shards, as a PETSc shell matrix over the world and as a SciPy operator; all map a control to a dual.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from petsc4py import PETSc
+from scipy.sparse.linalg import LinearOperator
+
+from fem_selection.adjoint.second_order import Direction, SecondTape, advance_with_tangent, sweep_back_second
+from fem_selection.learning.functional import Functional
+from fem_selection.objectives.terminal import ReadoutCost
+from fem_selection.typing import Floats
+
+__all__ = ["Hessian"]
+
+
+class Hessian:
+    """J'' of a functional.
+
+    Args:
+        functional: J; its controls are overwritten by those of `linearize`.
+        gauss_newton: Leave out the terms with the costate: the rest is positive semidefinite for convex losses.
+
+    Attributes:
+        actions: Number of products so far.
+
+    Note:
+        Products are collective over the world.  Memory is that of three tapes for one block of samples.
+    """
+
+    def __init__(self, functional: Functional, gauss_newton: bool = False) -> None:
+        self.functional, self.gauss_newton, self.actions = functional, gauss_newton, 0
+        self._direction_kernel = functional.stepper.kernel.create_like()
+        self._local = np.empty(functional.controls.local_size)
+        self._tapes: dict[int, SecondTape] = {}
+        self._x: Floats | None = None
+
+    def linearize(self, x: Floats) -> None:
+        """Take the second derivative at these controls, a shard, from now on."""
+        self._x = x.copy()
+
+    def apply(self, direction: Floats) -> Floats:
+        """J''(x) h, the shard of a dual, for a shard h (collective)."""
+        if self._x is None:
+            raise RuntimeError("linearize the Hessian first")
+        f = self.functional
+        f.set_controls(self._x)
+        along = self._set_direction(direction)
+        scale = f.weight / f.num_samples
+        f.clear_duals()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for columns in f.blocks(f.initial.shape[1]):
+                tape = self._tape(columns.stop - columns.start)
+                advance_with_tangent(f.stepper, f.initial[:, columns], along, tape)
+                dual, d_dual = f.cost.evaluate_second(
+                    tape.final, tape.d_final, f.targets[:, columns], scale, self.gauss_newton
+                )
+                sweep_back_second(f.stepper, tape, dual, d_dual, along, f.pullback, f.bias_dual, self.gauss_newton)
+        _, result = f.controls.regularize(f.regularization, direction)
+        result += f.collect_dual()
+        self.actions += 1
+        return result
+
+    def as_matrix(self) -> PETSc.Mat:
+        """The action as a symmetric PETSc shell matrix over the world; the caller destroys it."""
+        size = (self.functional.controls.shard.stop - self.functional.controls.shard.start, None)
+        matrix = PETSc.Mat().createPython((size, size), _Shell(self), comm=self.functional.controls.ensemble.world)
+        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        matrix.setUp()
+        return matrix
+
+    def as_linear_operator(self) -> LinearOperator:
+        """The action as a SciPy operator on this rank's shard; on several ranks its calls are collective."""
+        size = self.functional.controls.shard.stop - self.functional.controls.shard.start
+
+        def multiply(h: Floats) -> Floats:
+            return self.apply(np.ascontiguousarray(h, dtype=np.float64).ravel())
+
+        return LinearOperator((size, size), matvec=multiply, rmatvec=multiply, dtype=np.float64)
+
+    def _set_direction(self, direction: Floats) -> Direction:
+        f = self.functional
+        parts = f.gather_parts(direction, self._local)
+        if isinstance(f.cost, ReadoutCost):
+            rows, outputs = f.controls.space.num_local, f.cost.num_outputs
+            moments = parts["readout"] if "readout" in parts else np.zeros((outputs, rows))
+            offset = parts["offset"] if "readout" in parts else np.zeros(outputs)
+            f.cost.assign_direction(moments.T, offset)
+        if "kernel" in parts:
+            f.assign_kernel(self._direction_kernel, parts["kernel"])
+        return Direction(self._direction_kernel if "kernel" in parts else None, parts.get("bias"))
+
+    def _tape(self, num_samples: int) -> SecondTape:
+        if num_samples not in self._tapes:
+            if len(self._tapes) > 2:
+                self._tapes.clear()
+            self._tapes[num_samples] = SecondTape(self.functional.stepper, num_samples)
+        return self._tapes[num_samples]
+
+
+class _Shell:
+    """Context of the PETSc matrix."""
+
+    def __init__(self, hessian: Hessian) -> None:
+        self._hessian = hessian
+
+    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        y.array[:] = self._hessian.apply(x.array_r)
+
+    multTranspose = mult

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""The Hessian: Taylor remainders of third order, symmetry, differences of the gradient, the Gauss–Newton part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from petsc4py import PETSc
+from problems import LOSSES_AND_TRACKING, make_problem, observed_orders
+
+from fem_selection.dynamics import SCHEMES
+from fem_selection.learning.hessian import Hessian
+from fem_selection.objectives import Regularization
+
+MODES = ["collocated", "galerkin"]
+SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
+
+
+@pytest.fixture(scope="module", params=MODES)
+def space(request, spaces):
+    return spaces("interval", 4, 2, request.param)
+
+
+def linearized(problem, gauss_newton=False):
+    hessian = Hessian(problem.functional, gauss_newton)
+    hessian.linearize(problem.moved())
+    return hessian
+
+
+def check_third_order(problem):
+    J, controls, hessian = problem.functional, problem.controls, linearized(problem)
+    x, h = problem.moved(), controls.random_direction(5)
+    curvature = h @ hessian.apply(h)
+    value, dual = J.evaluate(x)
+    steps = [0.02, 0.01, 0.005]
+    remainders = [abs(J.evaluate(x + e * h)[0] - value - e * (dual @ h) - 0.5 * e**2 * curvature) for e in steps]
+    np.testing.assert_allclose(observed_orders(remainders, steps)[-1], 3.0, atol=0.1)
+
+
+def check_differences(problem, e=1e-4):
+    """Central differences of the gradient: their error is of second order, 1e-8."""
+    hessian, x, h = linearized(problem), problem.moved(), problem.controls.random_direction(3)
+    up, down = (problem.functional.evaluate(x + s * e * h)[1] for s in (1, -1))
+    found, wanted = hessian.apply(h), (up - down) / (2 * e)
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_remainder_is_of_third_order(space, scheme, loss):
+    """Fails if any term of the second derivative is missing or has a wrong factor: order 2 instead of 3."""
+    problem = make_problem(space, scheme=scheme, loss=loss)
+    check_third_order(problem)
+    check_differences(problem)
+
+
+@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_symmetry(space, scheme, loss):
+    """Fails if the mixed terms of two directions are not each other's transpose."""
+    problem = make_problem(space, scheme=scheme, loss=loss)
+    for gauss_newton in (False, True):
+        hessian = linearized(problem, gauss_newton)
+        h, k = (problem.controls.random_direction(seed) for seed in (4, 5))
+        left, right = k @ hessian.apply(h), h @ hessian.apply(k)
+        size = np.linalg.norm(hessian.apply(h)) * np.linalg.norm(k)
+        assert abs(left - right) <= 1e-10 * size
+
+
+@pytest.mark.parametrize("parts", SUBSETS)
+def test_subsets_of_the_controls(space, parts):
+    """Fails if parts that are fixed move, or the terms that couple two parts are missing."""
+    problem = make_problem(space, scheme="heun", parts=parts)
+    check_differences(problem)
+
+
+@pytest.mark.parametrize("activation", ["identity", "sigmoid", "softplus", "sine", "gelu"])
+def test_activations(space, activation):
+    """Fails if σ'' is not that of the activation, or a tape of σ is taken for one of σ'."""
+    check_differences(make_problem(space, scheme="midpoint", activation=activation, loss="least_squares"))
+
+
+@pytest.mark.parametrize("intervals", [1, 3, 6])
+def test_several_layers_per_interval(space, intervals):
+    """Fails if the second derivatives of the layers of a control interval are not added up."""
+    check_differences(make_problem(space, scheme="rk4", layers=6, intervals=intervals, loss="tracking"))
+
+
+def test_blocks_do_not_matter(space):
+    """Fails if a block's contribution is lost or scaled by the size of its block."""
+    results = []
+    for block in (1, 2, 128):
+        problem = make_problem(space, block=block, scheme="heun")
+        results.append(linearized(problem).apply(problem.controls.random_direction(6)))
+    for found in results[1:]:
+        np.testing.assert_allclose(found, results[0], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+def test_gauss_newton_is_the_outputs_derivative_squared(space, loss):
+    """Fails if G is not To* ℓ'' To: the outputs' derivative by differences, ℓ'' by differences of the loss."""
+    problem = make_problem(space, loss=loss, scheme="heun", regularization=Regularization(), weight=1.0)
+    J, x = problem.functional, problem.moved()
+    h, k, e = problem.controls.random_direction(7), problem.controls.random_direction(8), 1e-5
+
+    def outputs(shard):
+        J.set_controls(shard)
+        return J.outputs(J.initial)
+
+    moved = [(outputs(x + e * d) - outputs(x - e * d)) / (2 * e) for d in (h, k)]
+    o = outputs(x)
+    if loss == "tracking":
+        wanted = np.vdot(problem.space.apply_mass(moved[0]), moved[1])
+    else:
+        up, down = (J.cost.loss.value_and_derivative(o + s * e * moved[0], J.targets)[1] for s in (1, -1))
+        wanted = np.vdot((up - down) / (2 * e), moved[1])
+    hessian = linearized(problem, gauss_newton=True)
+    assert k @ hessian.apply(h) == pytest.approx(wanted / J.num_samples, rel=1e-6)
+    assert h @ hessian.apply(h) >= 0
+
+
+def test_offered_as_matrix_and_operator(space):
+    """Fails if PETSc's shell or SciPy's operator is another map, or PETSc does not know that it is symmetric."""
+    problem = make_problem(space)
+    hessian, h = linearized(problem), problem.controls.random_direction(9)
+    wanted = hessian.apply(h)
+    matrix, x = hessian.as_matrix(), problem.controls.create_vector(h)
+    y = x.duplicate()
+    matrix.mult(x, y)
+    np.testing.assert_array_equal(y.array, wanted)
+    np.testing.assert_array_equal(hessian.as_linear_operator() @ h, wanted)
+    assert matrix.isSymmetricKnown() == (True, True)
+    assert matrix.getType() == PETSc.Mat.Type.PYTHON
+    for thing in (matrix, x, y):
+        thing.destroy()
