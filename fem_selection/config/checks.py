@@ -96,9 +96,9 @@ def _check_data(case: Case) -> Iterator[Fault]:
 
 def _check_bounds(case: Case) -> Iterator[Fault]:
     given = [name for name in CONTROLS if getattr(case.objective, f"{name}_bounds") is not None]
-    if given and case.optimizer.method in ("lmvm", "cg"):
+    if given and case.optimizer.method in ("lmvm", "cg", "nls", "ntr"):
         keys = tuple(f"objective.{name}_bounds" for name in given)
         yield Fault(
             ("optimizer.method", *keys),
-            f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; 'blmvm' and 'bqnls' handle bounds",
+            f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; 'blmvm', 'bqnls', 'bnls', 'bntr' handle bounds",
         )

@@ -71,7 +71,7 @@ LOSS_ALIASES = {"cross_entropy": "softmax", "softmax_cross_entropy": "softmax"}
 CONTROLS = ("kernel", "bias", "readout")
 STOCHASTIC_METHODS = ("adam", "momentum")
 SCHEDULES = ("cosine", "constant")
-METHODS = ("lmvm", "blmvm", "bqnls", "cg")
+METHODS = ("lmvm", "blmvm", "bqnls", "cg", "nls", "ntr", "bnls", "bntr")
 METHOD_ALIASES = {"bncg": "cg", "tao_cg": "cg"}
 
 
@@ -322,7 +322,8 @@ class Optimizer:
     """`[optimizer]`: PETSc TAO on all samples.
 
     Attributes:
-        method: `lmvm`, `blmvm`, `bqnls` or `cg`; with bounds `blmvm`, or `bqnls` where most of them are active.
+        method: `lmvm` (L-BFGS), `cg`, or Newton–Krylov by line search, `nls`, or trust region, `ntr`; with bounds
+            `blmvm`, `bqnls` where most of them are active, `bnls` or `bntr`.
         max_iterations: Limit of iterations; 0 leaves the optimizer out.
         gradient_tolerance: Gradient norm at which to stop, relative to the first.
         absolute_tolerance: Gradient norm at which to stop.

@@ -9,16 +9,20 @@ Offered on shards, as a PETSc shell matrix over the world and as a SciPy operato
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse.linalg import LinearOperator
 
 from fem_selection.adjoint.second_order import Direction, SecondTape, advance_with_tangent, sweep_back_second
 from fem_selection.learning.functional import Functional
+from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives.terminal import ReadoutCost
 from fem_selection.typing import Floats
 
-__all__ = ["Hessian"]
+__all__ = ["Hessian", "ScaledHessian"]
 
 
 class Hessian:
@@ -71,10 +75,7 @@ class Hessian:
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix over the world; the caller destroys it."""
         size = (self.functional.controls.shard.stop - self.functional.controls.shard.start, None)
-        matrix = PETSc.Mat().createPython((size, size), _Shell(self), comm=self.functional.controls.ensemble.world)
-        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
-        matrix.setUp()
-        return matrix
+        return _symmetric_shell(self.functional.controls.ensemble.world, size, self.apply)
 
     def as_linear_operator(self) -> LinearOperator:
         """The action as a SciPy operator on this rank's shard; on several ranks its calls are collective."""
@@ -105,13 +106,63 @@ class Hessian:
         return self._tapes[num_samples]
 
 
-class _Shell:
-    """Context of the PETSc matrix."""
+class ScaledHessian:
+    """The Hessian in the optimizer's variable, M_L^{-1/2} J'' M_L^{-1/2}, with the Riesz map as its preconditioner.
 
-    def __init__(self, hessian: Hessian) -> None:
-        self._hessian = hessian
+    Args:
+        scaled: Ĵ.
+        gauss_newton: See `Hessian`.
+    """
+
+    def __init__(self, scaled: ScaledFunctional, gauss_newton: bool = False) -> None:
+        self.scaled, self.hessian = scaled, Hessian(scaled.functional, gauss_newton)
+
+    def linearize(self, x: Floats) -> None:
+        """Take the second derivative at x̂, a shard, from now on."""
+        self.hessian.linearize(self.scaled.to_physical(x))
+
+    def apply(self, direction: Floats) -> Floats:
+        """Ĵ''(x̂) h, a shard (collective)."""
+        return self.scaled.scale * self.hessian.apply(self.scaled.scale * direction)
+
+    def precondition(self, residual: Floats) -> Floats:
+        """M_L^{1/2} M⁻¹ M_L^{1/2} r: the Riesz map in x̂, the identity in collocated mode (collective)."""
+        controls = self.scaled.controls
+        if controls.space.is_collocated:
+            return residual
+        local = controls.riesz(controls.gather(residual / self.scaled.scale))
+        return local[controls.shard] / self.scaled.scale
+
+    def as_matrix(self) -> PETSc.Mat:
+        """The action as a symmetric PETSc shell matrix; the caller destroys it."""
+        size = (len(self.scaled.scale), None)
+        return _symmetric_shell(self.scaled.controls.ensemble.world, size, self.apply)
+
+
+def _symmetric_shell(comm: MPI.Comm, size: tuple[int, None], action: Callable[[Floats], Floats]) -> PETSc.Mat:
+    matrix = PETSc.Mat().createPython((size, size), _Shell(action), comm=comm)
+    matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+    matrix.setUp()
+    return matrix
+
+
+class _Shell:
+    """Context of a PETSc matrix: an action plus a multiple of the identity, which `nls` adds where J'' is indefinite.
+
+    Attributes:
+        added: The multiple.
+    """
+
+    def __init__(self, action: Callable[[Floats], Floats]) -> None:
+        self._action = action
+        self.added = 0.0
 
     def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        y.array[:] = self._hessian.apply(x.array_r)
+        y.array[:] = self._action(x.array_r)
+        if self.added:
+            y.axpy(self.added, x)
 
     multTranspose = mult
+
+    def shift(self, matrix: PETSc.Mat, by: float) -> None:
+        self.added += by

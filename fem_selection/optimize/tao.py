@@ -7,6 +7,13 @@
 | blmvm | `blmvm`, the same with projected gradients | yes | yes |
 | bqnls | `bqnls`, L-BFGS on the free variables | yes | yes |
 | cg | `bncg`, nonlinear conjugate gradients | no | it begins again with steepest descent |
+| nls | `nls`, Newton–Krylov with a line search | no | it begins again with the first step's regularization |
+| ntr | `ntr`, Newton–Krylov in a trust region | no | it begins again with the first radius |
+| bnls, bntr | `bnls`, `bntr`, the same on the free variables | yes | likewise |
+
+Newton's equations are solved by a Krylov method with the exact Hessian's action, preconditioned by the Riesz map, to
+the relative tolerance min(1/2, √(|g|/|g₀|)): enough for superlinear convergence (Dembo, Eisenstat, Steihaug, SIAM J.
+Numer. Anal. 19 (1982) 400).
 
 TAO does not hand out the memory of `lmvm` and `blmvm`.  It is rebuilt by replaying the last iterates: with
 `recycle` set, TAO keeps its matrix between solves, so one solve of a single iteration from each stored iterate, with
@@ -29,6 +36,7 @@ import numpy as np
 from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput, NonFinite, SelectionError
+from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.petsc import is_used, options, tao_reason, unique_prefix
@@ -36,8 +44,10 @@ from fem_selection.typing import Floats
 
 __all__ = ["METHODS", "TaoSettings", "minimize"]
 
-METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg"}
+NEWTON = ("nls", "ntr", "bnls", "bntr")
+METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg", **{name: name for name in NEWTON}}
 """Names of methods and the TAO types behind them."""
+_BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
 
 _SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
 
@@ -92,8 +102,8 @@ def minimize(
     """
     if settings.method not in METHODS:
         raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(METHODS)}")
-    if bounds is not None and settings.method in ("lmvm", "cg"):
-        raise InvalidInput(f"method {settings.method!r} knows no bounds: use 'blmvm' or 'bqnls'")
+    if bounds is not None and settings.method not in _BOUNDED:
+        raise InvalidInput(f"method {settings.method!r} knows no bounds: use {', '.join(map(repr, _BOUNDED))}")
     return _Minimizer(functional, settings, bounds, save, observe, stop).run(start, resume)
 
 
@@ -136,7 +146,11 @@ class _Minimizer:
         x, g = create(start), create()
         limits = [create(b) for b in self.bounds] if self.bounds is not None else []
         tao = PETSc.TAO().create(self.functional.controls.ensemble.world)
+        hessian = ScaledHessian(self.functional) if self.settings.method in NEWTON else None
+        matrices = [] if hessian is None else [hessian.as_matrix()]
         try:
+            if hessian is not None:
+                self._use_hessian(tao, hessian, *matrices)
             self._configure(tao, x, g, limits)
             self._replay(tao, x)
             x.array[:] = start
@@ -144,7 +158,7 @@ class _Minimizer:
             self._solve(tao)
             return self._report(tao)
         finally:
-            for thing in (tao, x, g, *limits):
+            for thing in (tao, x, g, *limits, *matrices):
                 thing.destroy()
 
     def _configure(self, tao: PETSc.TAO, x: PETSc.Vec, g: PETSc.Vec, limits: list[PETSc.Vec]) -> None:
@@ -153,7 +167,7 @@ class _Minimizer:
         # TAO gives the matrix of `lmvm` a prefix of its own, without that of the solver
         matrix = "tao_lmvm_" if kind == "lmvm" else f"{prefix}tao_{kind}_"
         shared: dict[str, str | float | bool | None] = {}
-        if kind != "bncg":
+        if kind not in ("bncg", *NEWTON):
             shared[f"{matrix}mat_lmvm_scale_type"] = "scalar"
             shared[f"{matrix}mat_lmvm_hist_size"] = self.settings.memory
         if kind in ("lmvm", "blmvm"):
@@ -178,8 +192,28 @@ class _Minimizer:
             unused = [name for name in asked if not (is_used(name) or is_used(f"{prefix}{name}"))]
         if unused:
             raise InvalidInput(f"optimizer.options: {self.settings.method} knows no option {', '.join(unused)}")
+        if kind in NEWTON:
+            self._precondition(tao)
         tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
         tao.setMaximumFunctionEvaluations(2**30)
+
+    def _use_hessian(self, tao: PETSc.TAO, hessian: ScaledHessian, matrix: PETSc.Mat) -> None:
+        """Give TAO the second derivative; a new one sets how well Newton's equation is to be solved."""
+        self._hessian = hessian
+
+        def linearize(tao: PETSc.TAO, x: PETSc.Vec, h: PETSc.Mat, p: PETSc.Mat) -> None:
+            hessian.linearize(x.array_r)
+            h.getPythonContext().added = 0.0
+            ratio = self.last[1] / self.first_norm if self.first_norm > 0 else 1.0
+            tao.getKSP().setTolerances(rtol=min(0.5, float(np.sqrt(ratio))))
+
+        tao.setHessian(linearize, matrix, matrix)
+
+    def _precondition(self, tao: PETSc.TAO) -> None:
+        """Let the Krylov method of Newton's equation use the Riesz map."""
+        preconditioner = tao.getKSP().getPC()
+        preconditioner.setType(PETSc.PC.Type.PYTHON)
+        preconditioner.setPythonContext(_Riesz(self._hessian))
 
     def _solve(self, tao: PETSc.TAO) -> None:
         """TAO's solve, with the errors of callbacks coming out as what they are."""
@@ -267,7 +301,7 @@ class _Minimizer:
     def _replay(self, tao: PETSc.TAO, x: PETSc.Vec) -> None:
         """Feed TAO's matrix the stored iterates but the last, from which the solve goes on."""
         method = self.settings.method
-        if method == "cg" or len(self.memory) < 2:
+        if method in ("cg", *NEWTON) or len(self.memory) < 2:
             return
         stored = list(self.memory)[:-1]
         if method == "bqnls":
@@ -346,6 +380,16 @@ class _Minimizer:
             converged=converged,
             stopped=self.stopped,
         )
+
+
+class _Riesz:
+    """Context of the preconditioner."""
+
+    def __init__(self, hessian: ScaledHessian) -> None:
+        self._hessian = hessian
+
+    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        y.array[:] = self._hessian.precondition(x.array_r)
 
 
 def _one_iteration(tao: PETSc.TAO) -> None:

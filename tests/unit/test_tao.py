@@ -7,6 +7,7 @@ run beside and must differ by far.  The counts fail if the optimizer works in th
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -18,7 +19,7 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization
 from fem_selection.optimize.report import IterationRow, OptimizationReport
-from fem_selection.optimize.tao import METHODS, TaoSettings, minimize
+from fem_selection.optimize.tao import METHODS, NEWTON, TaoSettings, minimize
 from fem_selection.spaces import StateSpace
 
 
@@ -82,7 +83,7 @@ def test_each_method_reaches_the_tolerance(method: str) -> None:
     assert found.objective == pytest.approx(0.0121639, rel=1e-5)  # the same minimum by every method
 
 
-@pytest.mark.parametrize("method", ["blmvm", "bqnls"])
+@pytest.mark.parametrize("method", ["blmvm", "bqnls", "bnls", "bntr"])
 def test_bounds_are_kept_and_active(method: str) -> None:
     functional = tracking(weight=3e-2)
     lower, upper = box(functional, 0.5)
@@ -211,7 +212,7 @@ def test_options_take_effect_and_do_not_leak() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_misspelt_options_are_named(method: str) -> None:
-    options = {"tao_ls_tpye": "armijo", "-tao_ls_type": "armijo"}
+    options = {"tao_ls_tpye": "armijo", **({} if method == "ntr" else {"-tao_ls_type": "armijo"})}
     with pytest.raises(InvalidInput, match=rf"{method} knows no option tao_ls_tpye$"):
         Recorder().run(tracking(), TaoSettings(method, 3, options=options))
 
@@ -250,6 +251,21 @@ def test_errors_of_callbacks_come_out_as_they_are() -> None:
     functional = tracking()
     with pytest.raises(InvalidInput, match="the disk is full"):
         minimize(functional, zero(functional), TaoSettings("lmvm", 5), save=full)
+
+
+@pytest.mark.parametrize("method", NEWTON)
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_newton_converges_superlinearly(method: str, mode: str) -> None:
+    """Fails if the Hessian is not that of the objective, or its equation is solved too coarsely near the end."""
+    space = StateSpace(make_domain("interval", 6), 2, "lagrange", mode)
+    regularization = Regularization(3e-2, 3e-2, 3e-2)
+    problem = make_problem(space, loss="tracking", layers=5, intervals=5, regularization=regularization)
+    functional, recorder = ScaledFunctional(problem.functional), Recorder()
+    found = recorder.run(functional, TaoSettings(method, 30, 1e-8, 0.0))
+    assert found.converged and found.iterations <= 12
+    norms = [row.gradient_norm for row in recorder.rows]
+    rates = [b / a for a, b in itertools.pairwise(norms)]
+    assert rates[-1] < 1e-2 and rates[-1] < rates[-2] < rates[-3]
 
 
 # ── iteration counts to a fixed relative tolerance ────────────────────────────────────────────────────────────────────
