@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fem_selection.errors import MissingDependency
+from fem_selection.errors import MissingDependency, missing_fenicsx
 
 try:
     from mpi4py import MPI as _MPI  # noqa: F401
@@ -37,10 +37,14 @@ _HOME = {
     "Domain": "domains",
     "Ensemble": "parallel",
     "Functional": "learning",
+    "Hessian": "learning",
+    "InvalidInput": "errors",
+    "NonFinite": "errors",
     "Problem": "cases",
     "ReadoutCost": "objectives",
     "Regularization": "objectives",
     "ScaledFunctional": "learning",
+    "ScaledHessian": "learning",
     "Scheme": "dynamics",
     "SelectionEquation": "dynamics",
     "SelectionError": "errors",
@@ -76,11 +80,9 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] in ("dolfinx", "petsc4py", "ufl", "basix", "ffcx"):
-            raise MissingDependency(
-                f"{error.name} is not installed. Either install the wheels, `pip install fem-selection[wheels]` "
-                "(Linux x86_64), or use an environment that has FEniCSx (conda-forge `fenics-dolfinx`, a container)"
-            ) from error
+        missing = missing_fenicsx(error)
+        if missing is not None:
+            raise missing from error
         raise
 
 

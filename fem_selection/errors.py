@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ConfigError", "InvalidInput", "MissingDependency", "NonFinite", "NotConverged", "SelectionError"]
+__all__ = [
+    "ConfigError",
+    "InvalidInput",
+    "MissingDependency",
+    "NonFinite",
+    "NotConverged",
+    "SelectionError",
+    "missing_fenicsx",
+]
 
 
 class SelectionError(Exception):
@@ -34,6 +42,16 @@ class ConfigError(InvalidInput):
 
 class MissingDependency(SelectionError):
     """A library that this task needs is not installed; the message says how to install it."""
+
+
+def missing_fenicsx(error: ModuleNotFoundError) -> MissingDependency | None:
+    """What to say where a part of FEniCSx is not installed; None if another module is missing."""
+    if error.name is None or error.name.split(".")[0] not in ("dolfinx", "petsc4py", "ufl", "basix", "ffcx"):
+        return None
+    return MissingDependency(
+        f"{error.name} is not installed. Either install the wheels, `pip install fem-selection[wheels]` "
+        "(Linux x86_64), or use an environment that has FEniCSx (conda-forge `fenics-dolfinx`, a container)"
+    )
 
 
 class NotConverged(SelectionError):

@@ -4,12 +4,14 @@
 dolfinx renumbers nodes for every partition.  Each node is given the key (input index of a cell, local number in it),
 the smallest over the cells that share the node; sorting the keys numbers the nodes 0 … N − 1 in the same way on any
 number of ranks.  Checkpoints are written in this order, and start values and test directions are functions of it.
+A submesh has no input index: there cells are numbered by their midpoints' coordinates.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import dolfinx
 import numpy as np
 from dolfinx import fem
 
@@ -23,7 +25,7 @@ def canonical_numbering(space: fem.FunctionSpace) -> Integers:
     mesh, dofmap = space.mesh, space.dofmap
     num_cells = mesh.topology.index_map(mesh.topology.dim).size_local
     dofs = dofmap.list[:num_cells].astype(np.int64)
-    keys_of_cells = mesh.topology.original_cell_index[:num_cells, None] * dofs.shape[1] + np.arange(dofs.shape[1])
+    keys_of_cells = _cell_numbers(mesh)[:, None] * dofs.shape[1] + np.arange(dofs.shape[1])
     num_local = dofmap.index_map.size_local
     keys = np.full(num_local + dofmap.index_map.num_ghosts, np.iinfo(np.int64).max, dtype=np.int64)
     np.minimum.at(keys, dofs.ravel(), keys_of_cells.ravel())
@@ -39,6 +41,24 @@ def canonical_numbering(space: fem.FunctionSpace) -> Integers:
     numbers = np.empty(all_keys.size, dtype=np.int64)
     numbers[np.argsort(all_keys, kind="stable")] = np.arange(all_keys.size)
     return numbers
+
+
+def _cell_numbers(mesh: dolfinx.mesh.Mesh) -> Integers:
+    """A number of each of this rank's cells that no partition changes (collective)."""
+    dimension = mesh.topology.dim
+    num_cells = mesh.topology.index_map(dimension).size_local
+    try:
+        return np.asarray(mesh.topology.original_cell_index[:num_cells], dtype=np.int64)
+    except RuntimeError:  # a submesh
+        own = dolfinx.mesh.compute_midpoints(mesh, dimension, np.arange(num_cells, dtype=np.int32))
+    parts = mesh.comm.allgather(own)
+    midpoints = np.concatenate(parts)
+    size = max(float(np.ptp(midpoints, axis=0).max()), 1e-300)
+    rounded = np.round((midpoints - midpoints.min(axis=0)) / size, 10)  # a cell's vertices may come in another order
+    numbers = np.empty(len(midpoints), dtype=np.int64)
+    numbers[np.lexsort(rounded.T)] = np.arange(len(midpoints))
+    first = sum(len(part) for part in parts[: mesh.comm.rank])
+    return numbers[first : first + num_cells]
 
 
 def hashed_normal(seed: int, *indices: Integers) -> Floats:

@@ -22,7 +22,7 @@ from fem_selection import config
 from fem_selection.cases import Problem, build_problem
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
-from fem_selection.io.runs import CHECKPOINT, History, write_text
+from fem_selection.io.runs import CHECKPOINT, History, remove_run, write_text
 from fem_selection.learning import verify_gradient
 from fem_selection.optimize import (
     EpochRow,
@@ -104,6 +104,8 @@ class _Training:
         saved = self._read() if resume else None
         phase = saved[0]["phase"] if saved is not None else None
         if self.root:
+            if saved is None:
+                remove_run(self.folder)
             write_text(self.folder / "case.toml", config.dump_case(self.case))
         if saved is None:
             self.certificate = self._certify()
@@ -235,8 +237,11 @@ class _Training:
             self.folder / CHECKPOINT, self.ensemble, controls.indices, controls.global_size, everything, vectors
         )
 
-    def _read(self) -> tuple[dict[str, Any], dict[str, Floats]]:
+    def _read(self) -> tuple[dict[str, Any], dict[str, Floats]] | None:
+        """The checkpoint; None if the run was killed before the first one."""
         path, controls, given = self.folder / CHECKPOINT, self.controls, problem_key(self.case)
+        if not self.ensemble.world.bcast(path.exists() if self.root else None):
+            return None
         state, vectors = read_checkpoint(
             path, self.ensemble, controls.indices, controls.global_size, lambda found: _refuse_another(found, given)
         )

@@ -53,7 +53,7 @@ def sweep_back(
             c = stepper.intervals[n][i]
             if kernel_pullback is not None:
                 kernel.add_pullback(c, q, tape.stages[n][i], dt, kernel_pullback)
-            if bias_dual is not None:
+            if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
                 dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n > 0 or i > 0 or to_initial:
                 # the first stage is the last one needed: its term goes straight into the dual

@@ -20,7 +20,14 @@ from typing import Annotated
 
 import typer
 
-from fem_selection.errors import ConfigError, InvalidInput, MissingDependency, NonFinite, SelectionError
+from fem_selection.errors import (
+    ConfigError,
+    InvalidInput,
+    MissingDependency,
+    NonFinite,
+    SelectionError,
+    missing_fenicsx,
+)
 
 __all__ = ["app", "run"]
 
@@ -92,6 +99,11 @@ def run() -> None:
         status = leave.exit_code
     except typer.Abort:
         status = 130
+    except ModuleNotFoundError as error:
+        missing = missing_fenicsx(error)
+        status = 1 if missing is not None else _usage_or_crash(error)
+        if missing is not None:
+            _complain(missing)
     except Exception as error:
         status = _usage_or_crash(error)
     sys.exit(status)

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 from mpi4py import MPI
 
 from fem_selection import config
-from fem_selection.errors import InvalidInput, SelectionError
+from fem_selection.errors import ConfigError, InvalidInput, SelectionError
 
 __all__ = ["load_case_everywhere", "on_root"]
 
@@ -35,5 +35,10 @@ def on_root[T](action: Callable[[], T]) -> T:
 
 
 def load_case_everywhere(path: Path, settings: Sequence[str]) -> config.Case:
-    """The case, read by root."""
-    return on_root(lambda: config.load_case(path, settings))
+    """The case, read by root, if it can run on these ranks."""
+    case = on_root(lambda: config.load_case(path, settings))
+    if MPI.COMM_WORLD.size % case.parallel.space:
+        raise ConfigError(
+            [f"parallel.space: {case.parallel.space} does not divide the number of ranks, {MPI.COMM_WORLD.size}"]
+        )
+    return case

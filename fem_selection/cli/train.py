@@ -110,6 +110,6 @@ def _summary(console: Console, report: Mapping[str, Any], folder: Path) -> None:
 
 def _certificate(certificate: Mapping[str, Any]) -> str:
     if certificate.get("taylor_order") is None:
-        return certificate.get("error", "not measured")
+        return str(certificate.get("error", "not measured"))
     order, identity = certificate["taylor_order"], certificate["adjoint_identity_error"]
     return f"Taylor order {order:.3f}, adjoint identity {identity:.1e}"

@@ -79,6 +79,13 @@ def _check_data(case: Case) -> Iterator[Fault]:
             yield Fault(("data.target", "objective.loss", "data.source"), needs)
         if data.moved is not None:
             yield Fault(("data.moved", "data.source"), "only digits and npz data are moved; leave it out")
+    if data.shape is not None and len(data.shape) != case.domain.dimension:
+        yield Fault(
+            ("data.shape", "domain.shape"),
+            f"{list(data.shape)} has {len(data.shape)} entries and the domain {case.domain.dimension} dimensions",
+        )
+    if data.moved is not None and data.moved.rotation > 0 and case.domain.shape == "interval":
+        yield Fault(("data.moved.rotation", "domain.shape"), "signals on an interval cannot be rotated; set it to 0")
     if data.source == "digits":
         if case.domain.shape != "rectangle":
             yield Fault(

@@ -389,7 +389,7 @@ class Case:
     """
 
     title: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 2)
     domain: Domain = field(default_factory=Domain)
     space: Space = field(default_factory=Space)
     dynamics: Dynamics = field(default_factory=Dynamics)

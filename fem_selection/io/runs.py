@@ -27,7 +27,7 @@ import numpy as np
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats
 
-__all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "write_json", "write_text"]
+__all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "remove_run", "write_json", "write_text"]
 
 CHECKPOINT = "checkpoint"
 _MARKS = ("case.toml", CHECKPOINT, "report.json", "history.csv")
@@ -62,6 +62,9 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
     Raises:
         InvalidInput: if it holds a run and neither `resume` nor `overwrite` is set, if there is nothing to resume, or
             if it cannot be written.
+
+    Note:
+        Nothing is removed yet: with `overwrite` that is left to `remove_run`, once the new case is known to work.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -70,7 +73,7 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
     except (OSError, ValueError) as error:  # a name too long, or with a null byte
         raise InvalidInput(f"the folder {folder} cannot be used: {error}") from error
     if resume:
-        if not (folder / CHECKPOINT).exists():
+        if not (folder / CHECKPOINT).exists() and not _was_only_begun(folder):
             raise InvalidInput(f"{folder} holds no checkpoint to resume from")
         if not os.access(folder, os.W_OK):
             raise InvalidInput(f"the folder {folder} cannot be written")
@@ -82,16 +85,24 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if holds:
-            _remove_run(folder)
         if not os.access(folder, os.W_OK):
             raise InvalidInput(f"the folder {folder} cannot be written")
     except (OSError, ValueError) as error:
         raise InvalidInput(f"the folder {folder} cannot be written: {error}") from error
 
 
-def _remove_run(folder: Path) -> None:
-    """Remove what a run leaves; whatever else is in the folder stays."""
+def _was_only_begun(folder: Path) -> bool:
+    """Whether a folder is that of a run that was killed before its first checkpoint."""
+    if not folder.is_dir():
+        return False
+    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv"}
+    return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= begun
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run leaves, if the folder holds one; whatever else is in it stays."""
+    if not any((folder / name).exists() for name in _MARKS):
+        return
     for name in (*_PRODUCTS, *(f"figures/{figure}" for figure in _FIGURES)):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "states.bp", ignore_errors=True)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The learning problem: controls and their geometry, the reduced functional, its verification, mini-batches."""
+"""The learning problem: controls and their geometry, the reduced functional, its second derivative, its verification, mini-batches."""
 
 from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
+from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.learning.verification import GradientCertificate, verify_gradient
 
@@ -11,9 +12,11 @@ __all__ = [
     "ControlSpace",
     "Functional",
     "GradientCertificate",
+    "Hessian",
     "Movement",
     "SampleBatches",
     "SampleStates",
     "ScaledFunctional",
+    "ScaledHessian",
     "verify_gradient",
 ]

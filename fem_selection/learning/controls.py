@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.depth import DepthGrid
@@ -53,6 +54,11 @@ class ControlSpace:
     ) -> None:
         if grid.stage_nodes:
             raise InvalidInput("controls sampled at stage times cannot be optimized: use control intervals")
+        if MPI.Comm.Compare(space.comm, ensemble.space_comm) not in (MPI.IDENT, MPI.CONGRUENT):
+            raise InvalidInput(
+                f"the mesh lives on {space.comm.size} ranks, a member of the ensemble on {ensemble.space_comm.size}: "
+                "create the mesh on ensemble.space_comm, or the ensemble with space = the ranks of the mesh"
+            )
         unknown = [p for p in parts if p not in PARTS]
         if unknown or not parts:
             raise InvalidInput(f"controls {list(parts)}: choose from {', '.join(PARTS)}")

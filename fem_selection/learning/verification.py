@@ -33,9 +33,10 @@ class GradientCertificate:
         steps: ε, relative to the size of the control.
         remainders: The Taylor remainders in the direction whose order is the median.
         orders: Observed orders between consecutive steps; NaN where round-off rules.
-        taylor_order: The last of the orders that is not NaN.
+        taylor_order: The last of the orders that is not NaN; NaN if J is linear to round-off.
         adjoint_identity_error: Relative difference of the two sides of the adjoint identity.
         samples: Number of samples it was measured on.
+        is_linear: Whether all remainders vanish to round-off: the derivative is right and has no order.
     """
 
     steps: tuple[float, ...]
@@ -44,6 +45,7 @@ class GradientCertificate:
     taylor_order: float
     adjoint_identity_error: float
     samples: int
+    is_linear: bool
 
 
 _STEPS = tuple(0.01 * 0.25**k for k in range(9))
@@ -68,10 +70,12 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
     for number in range(_DIRECTIONS):
         direction = size * controls.random_direction(seed + 2 + number)
         value, remainders = taylor_remainders(part, x, direction, _STEPS)
-        orders = _orders(remainders, _ROUND_OFF * max(abs(value), 1e-300))
+        floor = _ROUND_OFF * max(abs(value), 1e-300)
+        orders = _orders(remainders, floor)
         known = [o for o in orders if np.isfinite(o)]
-        found.append((known[-1] if known else float("nan"), remainders, orders))
-    order, remainders, orders = sorted(found, key=lambda item: np.nan_to_num(item[0], nan=-1.0))[_DIRECTIONS // 2]
+        found.append((known[-1] if known else float("nan"), remainders, orders, bool(max(remainders) <= floor)))
+    found.sort(key=lambda item: np.nan_to_num(item[0], nan=-1.0))
+    order, remainders, orders, is_linear = found[_DIRECTIONS // 2]
     return GradientCertificate(
         steps=_STEPS,
         remainders=tuple(remainders),
@@ -79,6 +83,7 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
         taylor_order=order,
         adjoint_identity_error=adjoint_identity_error(part, x, seed),
         samples=part.num_samples,
+        is_linear=is_linear,
     )
 
 

@@ -282,9 +282,24 @@ def test_killed_at_a_bad_moment(
 def test_killed_before_the_first_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "r"
     train_and_die(data, output, monkeypatch, "before the rename", 1)
-    assert train(data / "case.toml", output, "--resume") == 2
-    assert train(data / "case.toml", output, "--overwrite") == 0
-    check_resumed(data, output)
+    shutil.copytree(output, tmp_path / "again")
+    assert train(data / "case.toml", tmp_path / "again") == 2
+    for folder, switch in ((output, "--resume"), (tmp_path / "again", "--overwrite")):
+        assert train(data / "case.toml", folder, switch) == 0
+        check_resumed(data, folder)
+    (tmp_path / "empty").mkdir()
+    assert train(data / "case.toml", tmp_path / "empty", "--resume", "--set", "optimizer.max_iterations=1") == 0
+    assert train(data / "case.toml", tmp_path / "nowhere", "--resume") == 2
+
+
+def test_a_bad_case_overwrites_nothing(data: Path, tmp_path: Path) -> None:
+    """Fails if --overwrite removes a run before it is known that the new one can begin."""
+    shutil.copytree(data / "whole", tmp_path / "r")
+    (tmp_path / "junk.npz").write_text("no archive")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir() if p.is_file()}
+    for setting in (f"data.file='{tmp_path / 'junk.npz'}'", "parallel.space=2", "dynamics.layers=0"):
+        assert train(data / "case.toml", tmp_path / "r", "--overwrite", "--set", setting) == 2
+    assert {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir() if p.is_file()} == before
 
 
 # ── files that are not what they seem ─────────────────────────────────────────────────────────────────────────────────

@@ -29,6 +29,7 @@ CASES = {
     "triangles-3-galerkin": {"mesh": ("triangle", 3), "degree": 3, "mode": "galerkin", "loss": "logistic"},
     "triangles-dg1-galerkin": {"mesh": ("triangle", 2), "degree": 1, "family": "dg", "mode": "galerkin"},
     "few-samples": {"mesh": ("interval", 6), "degree": 2, "samples": 2, "loss": "least_squares"},
+    "one-sample": {"mesh": ("interval", 6), "degree": 1, "samples": 1, "loss": "tracking"},
 }
 
 

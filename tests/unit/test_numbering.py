@@ -31,6 +31,17 @@ def test_numbering_follows_the_input_cells():
     np.testing.assert_allclose(space.gather(space.coordinates)[:, 0], [2, 3, 2.5, 0, 1, 0.5, 1.5])
 
 
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_a_submesh_is_numbered_by_midpoints(dimension):
+    """Fails if a mesh without input indices, a subdomain or a boundary of dimension one less, is not accepted."""
+    square = mesh.create_unit_square(MPI.COMM_SELF, 4, 4)
+    cells = mesh.locate_entities(square, dimension, lambda x: (x[0] <= 0.5) | (x[1] <= 0.5))
+    space = StateSpace(domains.from_mesh(mesh.create_submesh(square, dimension, cells)[0]), 1)
+    np.testing.assert_array_equal(np.sort(canonical_numbering(space.V)), np.arange(space.num_nodes))
+    ordered = space.gather(space.coordinates)
+    assert ordered[:3, 1].max() <= 0.25 and ordered[-1, 1] >= 0.75, "the first cells are the lowest"
+
+
 def test_hashed_normal_is_a_function_of_seed_and_indices():
     """Fails if a number depends on the shape or the order in which it is asked for."""
     i, k = np.arange(5)[:, None], np.arange(7)[None, :]

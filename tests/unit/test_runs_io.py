@@ -17,7 +17,15 @@ import pytest
 from fem_selection.errors import InvalidInput
 from fem_selection.io import runs
 from fem_selection.io.fields import write_states
-from fem_selection.io.runs import History, claim_folder, next_numbered_folder, read_columns, write_json, write_text
+from fem_selection.io.runs import (
+    History,
+    claim_folder,
+    next_numbered_folder,
+    read_columns,
+    remove_run,
+    write_json,
+    write_text,
+)
 
 COLUMNS = ("iteration", "objective")
 
@@ -135,11 +143,14 @@ def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
     for path in (*mine, foreign):
         path.write_text("mine")
     claim_folder(tmp_path, resume=False, overwrite=False)
+    remove_run(tmp_path)
     assert all(path.exists() for path in (*mine, foreign))
     for name in ("report.json", "checkpoint", "stochastic.csv"):
         (tmp_path / name).write_text("old")
     (tmp_path / "states.bp").mkdir()
     claim_folder(tmp_path, resume=False, overwrite=True)
+    assert (tmp_path / "report.json").exists(), "nothing is removed before the new case is known to work"
+    remove_run(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["figures", "notes.txt", "photo.png"]
 
 

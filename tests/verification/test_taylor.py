@@ -16,6 +16,7 @@ from fem_selection.errors import NonFinite
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import verify_gradient
 from fem_selection.learning.functional import Functional
+from fem_selection.objectives import Regularization
 
 MODES = ["collocated", "galerkin"]
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
@@ -213,6 +214,15 @@ def test_a_certificate_of_a_wrong_gradient(monkeypatch, space, part):
 
     monkeypatch.setattr(Functional, "evaluate", evaluate_wrong)
     assert verify_gradient(problem.functional, problem.moved()).taylor_order < 1.2
+
+
+def test_a_certificate_of_a_linear_objective(space):
+    """Fails if an objective without curvature, here one that does not depend on the bias, is taken for a wrong one."""
+    problem = make_problem(space, parts=("bias",), regularization=Regularization())
+    problem.functional.cost.assign(space.create_block(3), np.zeros(3))
+    found = verify_gradient(problem.functional, problem.moved())
+    assert found.is_linear and np.isnan(found.taylor_order)
+    assert not verify_gradient(make_problem(space).functional, make_problem(space).moved()).is_linear
 
 
 def test_explosion_is_reported(space):
