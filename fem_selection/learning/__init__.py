@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The learning problem: controls and their geometry, the reduced functional, its second derivative, its verification, mini-batches."""
+"""The learning problem: controls and their geometry, the functional with its derivatives, verification, batches."""
 
 from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
 from fem_selection.learning.controls import ControlSpace
