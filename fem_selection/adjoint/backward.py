@@ -17,7 +17,7 @@ from scipy.linalg.blas import dgemv
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.typing import Block, Floats
 
-__all__ = ["sweep_back"]
+__all__ = ["mix", "sweep_back"]
 
 
 def sweep_back(
@@ -45,10 +45,8 @@ def sweep_back(
     ones = np.ones(dual.shape[1])
     for n in reversed(range(grid.layers)):
         for i in reversed(range(num_stages)):
-            incoming = dual
-            if num_stages > 1:
-                terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, num_stages)]
-                incoming = _mix(scheme.b[i], dual, terms, mixed)
+            terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, num_stages)]
+            incoming = mix(scheme.b[i], dual, terms, mixed)
             stepper.superposition.apply_transpose(tape.slopes[n][i], incoming, q)
             c = stepper.intervals[n][i]
             if kernel_pullback is not None:
@@ -65,8 +63,10 @@ def sweep_back(
             dual += g
 
 
-def _mix(weight: float, dual: Block, terms: list[tuple[float, Block]], out: Block) -> Block:
-    """b P + Σ a Ḡ."""
+def mix(weight: float, dual: Block, terms: list[tuple[float, Block]], out: Block) -> Block:
+    """b P + Σ a Ḡ: in `out`, or P itself where it is no more than that."""
+    if weight == 1.0 and not terms:
+        return dual
     np.multiply(dual, weight, out=out)
     for a, g in terms:
         if a != 0.0:

@@ -16,8 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg.blas import dgemv
 
-from fem_selection.dynamics.stepper import Stepper
+from fem_selection.adjoint.backward import mix
+from fem_selection.dynamics.stepper import Stepper, combine
 from fem_selection.kernels.base import Kernel
 from fem_selection.typing import Block, Floats, create_block
 
@@ -41,7 +43,7 @@ class SecondTape:
     """What the second-order sweep back needs of one block: per layer and stage G, δG, σ'(S) and σ''(S) δS.
 
     Attributes:
-        stages, d_stages: Blocks of (num_local, num_samples) as `stages[layer][stage]`.
+        stages, d_stages: Blocks of (num_local, num_samples) as `stages[layer][stage]`; stage 0 is the layer's state.
         slopes, curvatures: Blocks of (tape_rows, num_samples), likewise.
         final, d_final: The states at T and their derivative.
     """
@@ -60,29 +62,32 @@ class SecondTape:
 
 def advance_with_tangent(stepper: Stepper, initial: Block, direction: Direction, tape: SecondTape) -> None:
     """Carry a block and its derivative, zero at the start, through all layers, writing the tape."""
-    scheme, dt = stepper.scheme, stepper.grid.step
-    state, d_state = tape.final, tape.d_final
-    np.copyto(state, initial)
-    d_state.fill(0.0)
-    rates = stepper.work("rates", state, scheme.num_stages)
-    d_rates = stepper.work("tangent rates", state, scheme.num_stages)
-    s, ds = stepper.work("second", state, 2)
-    for n in range(stepper.grid.layers):
+    scheme, dt, layers = stepper.scheme, stepper.grid.step, stepper.grid.layers
+    np.copyto(tape.stages[0][0], initial)
+    tape.d_stages[0][0].fill(0.0)
+    rates = stepper.work("rates", initial, scheme.num_stages)
+    d_rates = stepper.work("tangent rates", initial, scheme.num_stages)
+    s, ds = stepper.work("second", initial, 2)
+    for n in range(layers):
+        stages, d_stages = tape.stages[n], tape.d_stages[n]
         for i in range(scheme.num_stages):
-            g, dg, c = tape.stages[n][i], tape.d_stages[n][i], stepper.intervals[n][i]
-            _combine(state, dt, scheme.a[i][:i], rates, g)
-            _combine(d_state, dt, scheme.a[i][:i], d_rates, dg)
+            c = stepper.intervals[n][i]
+            if i > 0:
+                combine(stages[0], dt, scheme.a[i], rates, stages[i])
+                combine(d_stages[0], dt, scheme.a[i], d_rates, d_stages[i])
             np.copyto(s, stepper.bias[c][:, None])
-            stepper.kernel.apply(c, g, s, keep=True)
+            stepper.kernel.apply(c, stages[i], s, keep=True)
             np.copyto(ds, 0.0 if direction.bias is None else direction.bias[c][:, None])
-            stepper.kernel.apply(c, dg, ds, keep=True)
+            if n > 0 or i > 0:  # nothing has moved before
+                stepper.kernel.apply(c, d_stages[i], ds, keep=True)
             if direction.kernel is not None:
-                direction.kernel.apply(c, g, ds, keep=True)
+                direction.kernel.apply(c, stages[i], ds, keep=True)
             stepper.superposition.evaluate_to_second(
                 s, ds, rates[i], d_rates[i], tape.slopes[n][i], tape.curvatures[n][i]
             )
-        _combine(state, dt, scheme.b, rates, state)
-        _combine(d_state, dt, scheme.b, d_rates, d_state)
+        last = n + 1 == layers
+        combine(stages[0], dt, scheme.b, rates, tape.final if last else tape.stages[n + 1][0])
+        combine(d_stages[0], dt, scheme.b, d_rates, tape.d_final if last else tape.d_stages[n + 1][0])
 
 
 def sweep_back_second(
@@ -111,14 +116,15 @@ def sweep_back_second(
     transpose = stepper.superposition.apply_weights_transpose
     pulled = stepper.work("pulled", dual, scheme.num_stages)
     d_pulled = stepper.work("pulled to second", dual, scheme.num_stages)
-    q, dq, other, incoming, d_incoming = stepper.work("back to second", dual, 5)
+    q, dq, other, *mixed = stepper.work("back to second", dual, 5)
+    ones = np.ones(dual.shape[1])
     for n in reversed(range(stepper.grid.layers)):
         for i in reversed(range(scheme.num_stages)):
             c, later = stepper.intervals[n][i], range(i + 1, scheme.num_stages)
-            _mix(scheme.b[i], d_dual, [(scheme.a[j][i], d_pulled[j]) for j in later], d_incoming)
+            d_incoming = mix(scheme.b[i], d_dual, [(scheme.a[j][i], d_pulled[j]) for j in later], mixed[1])
             transpose(tape.slopes[n][i], d_incoming, dq)
             if not gauss_newton:
-                _mix(scheme.b[i], dual, [(scheme.a[j][i], pulled[j]) for j in later], incoming)
+                incoming = mix(scheme.b[i], dual, [(scheme.a[j][i], pulled[j]) for j in later], mixed[0])
                 transpose(tape.slopes[n][i], incoming, q)
                 transpose(tape.curvatures[n][i], incoming, other)
                 dq += other
@@ -126,8 +132,8 @@ def sweep_back_second(
                 kernel.add_pullback(c, dq, tape.stages[n][i], dt, kernel_pullback)
                 if not gauss_newton:
                     kernel.add_pullback(c, q, tape.d_stages[n][i], dt, kernel_pullback)
-            if bias_dual is not None:
-                bias_dual[c] += dt * dq.sum(axis=1)
+            if bias_dual is not None and ones.size:
+                dgemv(dt, dq, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n == 0 and i == 0:
                 break
             target, d_target = (dual, d_dual) if i == 0 else (pulled[i], d_pulled[i])
@@ -142,20 +148,3 @@ def sweep_back_second(
         for g, dg in zip(pulled[1:], d_pulled[1:], strict=True):
             dual += g
             d_dual += dg
-
-
-def _combine(state: Block, dt: float, coefficients: tuple[float, ...], rates: list[Block], out: Block) -> None:
-    """`out` = F + Δt Σ_i c_i R_i."""
-    if out is not state:
-        np.copyto(out, state)
-    for c, rate in zip(coefficients, rates, strict=False):
-        if c != 0.0:
-            out += (dt * c) * rate
-
-
-def _mix(weight: float, dual: Block, terms: list[tuple[float, Block]], out: Block) -> None:
-    """`out` = b P + Σ a Ḡ."""
-    np.multiply(dual, weight, out=out)
-    for a, g in terms:
-        if a != 0.0:
-            out += a * g

@@ -23,7 +23,7 @@ from fem_selection.kernels.base import Kernel
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Stepper", "Tape"]
+__all__ = ["Stepper", "Tape", "combine"]
 
 # an overflow shows in the state; whoever asked for the sweep names its layer
 _QUIET: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
@@ -142,7 +142,7 @@ class Stepper:
             rates = slopes  # one block for both
         for i, rate in enumerate(rates):
             if i > 0:
-                _combine(state, dt, scheme.a[i], rates, stages[i])
+                combine(state, dt, scheme.a[i], rates, stages[i])
             c = self.intervals[n][i]
             np.copyto(s, self._bias_columns[c])
             self.kernel.apply(c, stages[i], s, keep=True)
@@ -150,10 +150,10 @@ class Stepper:
                 self.superposition.evaluate(s, rate)
             else:
                 self.superposition.evaluate_with_tape(s, rate, slopes[i])
-        _combine(state, dt, scheme.b, rates, out)
+        combine(state, dt, scheme.b, rates, out)
 
 
-def _combine(state: Block, dt: float, coefficients: Sequence[float], rates: Sequence[Block], out: Block) -> None:
+def combine(state: Block, dt: float, coefficients: Sequence[float], rates: Sequence[Block], out: Block) -> None:
     """`out` = F + Δt Σ_i c_i R_i."""
     if out is not state and len(coefficients) == 1:
         np.multiply(rates[0], dt * coefficients[0], out=out)
