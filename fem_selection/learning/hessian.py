@@ -133,10 +133,29 @@ class ScaledHessian:
         local = controls.riesz(controls.gather(residual / self.scaled.scale))
         return local[controls.shard] / self.scaled.scale
 
+    def apply_metric(self, x: Floats) -> Floats:
+        """M_L^{-1/2} M M_L^{-1/2} x̂, the inverse of `precondition` (collective)."""
+        controls = self.scaled.controls
+        if controls.space.is_collocated:
+            return x
+        local = controls.apply_metric(controls.gather(self.scaled.scale * x))
+        return self.scaled.scale * local[controls.shard]
+
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix; the caller destroys it."""
-        size = (len(self.scaled.scale), None)
-        return _symmetric_shell(self.scaled.controls.ensemble.world, size, self.apply)
+        return self._matrix(self.apply)
+
+    def metric_as_matrix(self) -> PETSc.Mat:
+        """The metric likewise."""
+        return self._matrix(self.apply_metric)
+
+    def use_as_preconditioner(self, pc: PETSc.PC) -> None:
+        """Let a preconditioner be the Riesz map."""
+        pc.setType(PETSc.PC.Type.PYTHON)
+        pc.setPythonContext(_Riesz(self.precondition))
+
+    def _matrix(self, action: Callable[[Floats], Floats]) -> PETSc.Mat:
+        return _symmetric_shell(self.scaled.controls.ensemble.world, (len(self.scaled.scale), None), action)
 
 
 def _symmetric_shell(comm: MPI.Comm, size: tuple[int, None], action: Callable[[Floats], Floats]) -> PETSc.Mat:
@@ -166,3 +185,13 @@ class _Shell:
 
     def shift(self, matrix: PETSc.Mat, by: float) -> None:
         self.added += by
+
+
+class _Riesz:
+    """Context of a PETSc preconditioner."""
+
+    def __init__(self, action: Callable[[Floats], Floats]) -> None:
+        self._action = action
+
+    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        y.array[:] = self._action(x.array_r)

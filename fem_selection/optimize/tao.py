@@ -138,6 +138,7 @@ class _Minimizer:
         self.last = (np.nan, np.nan)
         self.fault: SelectionError | None = None
         self._latest: _Iterate | None = None
+        self._hessian = ScaledHessian(functional) if settings.method in NEWTON else None
 
     def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> OptimizationReport:
         create = self.functional.controls.create_vector
@@ -146,11 +147,10 @@ class _Minimizer:
         x, g = create(start), create()
         limits = [create(b) for b in self.bounds] if self.bounds is not None else []
         tao = PETSc.TAO().create(self.functional.controls.ensemble.world)
-        hessian = ScaledHessian(self.functional) if self.settings.method in NEWTON else None
-        matrices = [] if hessian is None else [hessian.as_matrix()]
+        matrices = [] if self._hessian is None else [self._hessian.as_matrix()]
         try:
-            if hessian is not None:
-                self._use_hessian(tao, hessian, *matrices)
+            if self._hessian is not None:
+                self._use_hessian(tao, self._hessian, *matrices)
             self._configure(tao, x, g, limits)
             self._replay(tao, x)
             x.array[:] = start
@@ -192,14 +192,13 @@ class _Minimizer:
             unused = [name for name in asked if not (is_used(name) or is_used(f"{prefix}{name}"))]
         if unused:
             raise InvalidInput(f"optimizer.options: {self.settings.method} knows no option {', '.join(unused)}")
-        if kind in NEWTON:
-            self._precondition(tao)
+        if self._hessian is not None:
+            self._hessian.use_as_preconditioner(tao.getKSP().getPC())
         tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
         tao.setMaximumFunctionEvaluations(2**30)
 
     def _use_hessian(self, tao: PETSc.TAO, hessian: ScaledHessian, matrix: PETSc.Mat) -> None:
         """Give TAO the second derivative; a new one sets how well Newton's equation is to be solved."""
-        self._hessian = hessian
 
         def linearize(tao: PETSc.TAO, x: PETSc.Vec, h: PETSc.Mat, p: PETSc.Mat) -> None:
             hessian.linearize(x.array_r)
@@ -208,12 +207,6 @@ class _Minimizer:
             tao.getKSP().setTolerances(rtol=min(0.5, float(np.sqrt(ratio))))
 
         tao.setHessian(linearize, matrix, matrix)
-
-    def _precondition(self, tao: PETSc.TAO) -> None:
-        """Let the Krylov method of Newton's equation use the Riesz map."""
-        preconditioner = tao.getKSP().getPC()
-        preconditioner.setType(PETSc.PC.Type.PYTHON)
-        preconditioner.setPythonContext(_Riesz(self._hessian))
 
     def _solve(self, tao: PETSc.TAO) -> None:
         """TAO's solve, with the errors of callbacks coming out as what they are."""
@@ -380,16 +373,6 @@ class _Minimizer:
             converged=converged,
             stopped=self.stopped,
         )
-
-
-class _Riesz:
-    """Context of the preconditioner."""
-
-    def __init__(self, hessian: ScaledHessian) -> None:
-        self._hessian = hessian
-
-    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        y.array[:] = self._hessian.precondition(x.array_r)
 
 
 def _one_iteration(tao: PETSc.TAO) -> None:

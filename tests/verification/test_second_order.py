@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 from petsc4py import PETSc
 from problems import LOSSES_AND_TRACKING, make_problem, observed_orders
 
 from fem_selection.dynamics import SCHEMES
-from fem_selection.learning.hessian import Hessian
+from fem_selection.learning.curvature import hessian_eigenpairs
+from fem_selection.learning.hessian import Hessian, ScaledHessian
+from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization
 
 MODES = ["collocated", "galerkin"]
@@ -120,6 +123,27 @@ def test_gauss_newton_is_the_outputs_derivative_squared(space, loss):
     hessian = linearized(problem, gauss_newton=True)
     assert k @ hessian.apply(h) == pytest.approx(wanted / J.num_samples, rel=1e-6)
     assert h @ hessian.apply(h) >= 0
+
+
+@pytest.mark.parametrize("which", ["smallest", "largest"])
+def test_eigenpairs(space, which):
+    """Fails if λ or v are not those of J'' v = λ M v with the consistent mass: against SciPy on the full matrices."""
+    problem = make_problem(space, layers=2, intervals=2, loss="tracking", parts=("bias", "kernel"))
+    controls = problem.controls
+    hessian = ScaledHessian(ScaledFunctional(problem.functional))
+    x = problem.moved()
+    hessian.linearize(hessian.scaled.to_scaled(x))
+    found = hessian_eigenpairs(hessian, 3, which)
+
+    unit = np.eye(controls.local_size)
+    second = np.column_stack([hessian.hessian.apply(e) for e in unit])
+    mass = np.column_stack([controls.apply_metric(e) for e in unit])
+    values, vectors = scipy.linalg.eigh((second + second.T) / 2, mass)
+    order = slice(None) if which == "smallest" else slice(None, None, -1)
+    np.testing.assert_allclose(found.values, values[order][:3], rtol=1e-7, atol=1e-10)
+    first = vectors[:, order][:, 0]
+    assert abs(found.vectors[0] @ mass @ first) == pytest.approx(1.0, abs=1e-5)
+    assert max(found.residuals) < 1e-5 and found.actions > 3
 
 
 def test_offered_as_matrix_and_operator(space):
