@@ -1,29 +1,41 @@
 # SPDX-License-Identifier: MIT
 """Second derivatives of the discrete dynamics: tangent and second-order adjoint of a block, for every scheme.
 
-In the direction δθ, δb, with the stages G_i, S_i = K G_i + b, R_i = Π σ(S_i) of a layer and P the costate,
+Once for all directions, with the stages G_i, S_i = K G_i + b of a layer and the costate P (see `sweep_back`),
 
-    δS_i = K δG_i + δK G_i + δb,    δR_i = Π σ'(S_i) δS_i                                       forward, with the states
-    δQ_i = (Π σ'(S_i))ᵀ δI_i + (Π σ''(S_i) δS_i)ᵀ I_i,    I_i = b_i P + Σ_{j>i} a_ji Ḡ_j          backward, with Q_i
-    δḠ_i = Δt (Kᵀ δQ_i + δKᵀ Q_i),    δP⁻ = δP + Σ_i δḠ_i
+    I_i = b_i P + Σ_{j>i} a_ji Ḡ_j,    Q_i = (Π σ'(S_i))ᵀ I_i,    C_i = σ''(S_i) I_i                    `linearize`
+
+(in Galerkin mode C_i is taken at the quadrature points), then in each direction δθ, δb
+
+    δS_i = K δG_i + δK G_i + δb,    δR_i = Π σ'(S_i) δS_i                                    `advance_with_tangent`
+    δQ_i = (Π σ'(S_i))ᵀ δI_i + C_i δS_i,    δḠ_i = Δt (Kᵀ δQ_i + δKᵀ Q_i)                       `sweep_back_second`
     δ(∂J/∂θ) += Δt (∂_θ⟨K G_i, δQ_i⟩ + ∂_θ⟨K δG_i, Q_i⟩),    δ(∂J/∂b) += Δt δQ_i 1.
 
-It is the derivative of `sweep_back` to round-off.  With P = 0 throughout it is the Gauss–Newton action.
+It is the derivative of `sweep_back` to round-off: six products with K or its like a stage, and no activation.  With
+P = 0 throughout it is the Gauss–Newton action: four products.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg.blas import dgemv
 
 from fem_selection.adjoint.backward import mix
-from fem_selection.dynamics.stepper import Stepper, combine
+from fem_selection.dynamics.stepper import Stepper, Tape, combine
 from fem_selection.kernels.base import Kernel
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats
 
-__all__ = ["Direction", "SecondTape", "advance_with_tangent", "sweep_back_second"]
+__all__ = [
+    "Direction",
+    "SecondTape",
+    "advance_with_tangent",
+    "linearize_adjoint",
+    "linearize_forward",
+    "sweep_back_second",
+]
 
 
 @dataclass(frozen=True)
@@ -39,112 +51,155 @@ class Direction:
     bias: Floats | None
 
 
-class SecondTape:
-    """What the second-order sweep back needs of one block: per layer and stage G, δG, σ'(S) and σ''(S) δS.
+class SecondTape(Tape):
+    """What actions need of one block at one control: a tape whose slopes are σ'(S) itself, and C and Q beside it.
+
+    Args:
+        stepper: The dynamics.
+        num_samples: Of the block.
+        gauss_newton: Leave out C and Q.
 
     Attributes:
-        stages, d_stages: Blocks of (num_local, num_samples) as `stages[layer][stage]`; stage 0 is the layer's state.
-        slopes, curvatures: Blocks of (tape_rows, num_samples), likewise.
-        final, d_final: The states at T and their derivative.
+        curvatures: C as `curvatures[layer][stage]`, empty with `gauss_newton`.
+        duals: Q, likewise.
     """
 
-    def __init__(self, stepper: Stepper, num_samples: int) -> None:
+    def __init__(self, stepper: Stepper, num_samples: int, gauss_newton: bool) -> None:
         rows, points = stepper.space.num_local, stepper.superposition.tape_rows
         layers, stages = stepper.grid.layers, stepper.scheme.num_stages
+        super().__init__(rows, points, num_samples, layers, stages)
+        self.gauss_newton = gauss_newton
+        self.curvatures: list[list[Block]] = []
+        self.duals: list[list[Block]] = []
+        if not gauss_newton:
+            self.curvatures = [[c.T for c in layer] for layer in np.empty((layers, stages, num_samples, points))]
+            self.duals = [[q.T for q in layer] for layer in np.empty((layers, stages, num_samples, rows))]
 
-        def blocks(count: int) -> list[list[Block]]:
-            return [[create_block(count, num_samples) for _ in range(stages)] for _ in range(layers)]
+    @staticmethod
+    def size(stepper: Stepper, num_samples: int, gauss_newton: bool) -> int:
+        """Bytes of such a tape, without building it."""
+        of_stage = (stepper.space.num_local + stepper.superposition.tape_rows) * (1 if gauss_newton else 2)
+        return 8 * num_samples * (stepper.grid.layers * stepper.scheme.num_stages * of_stage + stepper.space.num_local)
 
-        self.stages, self.d_stages = blocks(rows), blocks(rows)
-        self.slopes, self.curvatures = blocks(points), blocks(points)
-        self.final, self.d_final = create_block(rows, num_samples), create_block(rows, num_samples)
 
-
-def advance_with_tangent(stepper: Stepper, initial: Block, direction: Direction, tape: SecondTape) -> None:
-    """Carry a block and its derivative, zero at the start, through all layers, writing the tape."""
-    scheme, dt, layers = stepper.scheme, stepper.grid.step, stepper.grid.layers
-    np.copyto(tape.stages[0][0], initial)
-    tape.d_stages[0][0].fill(0.0)
-    rates = stepper.work("rates", initial, scheme.num_stages)
-    d_rates = stepper.work("tangent rates", initial, scheme.num_stages)
-    s, ds = stepper.work("second", initial, 2)
-    for n in range(layers):
-        stages, d_stages = tape.stages[n], tape.d_stages[n]
-        for i in range(scheme.num_stages):
-            c = stepper.intervals[n][i]
+def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Block:
+    """Sweep a block through all layers, leaving G, σ' and, for the way back, σ''; returns F_L, a block of the tape."""
+    scheme, dt = stepper.scheme, stepper.grid.step
+    tape.start(initial)
+    rates, s = stepper.work("rates", initial, scheme.num_stages), stepper.work("preactivation", initial, 1)[0]
+    for n in range(stepper.grid.layers):
+        stages = tape.stages[n]
+        for i, rate in enumerate(rates):
             if i > 0:
                 combine(stages[0], dt, scheme.a[i], rates, stages[i])
-                combine(d_stages[0], dt, scheme.a[i], d_rates, d_stages[i])
+            c = stepper.intervals[n][i]
             np.copyto(s, stepper.bias[c][:, None])
             stepper.kernel.apply(c, stages[i], s, keep=True)
+            curvature = None if tape.gauss_newton else tape.curvatures[n][i]
+            stepper.superposition.evaluate_to_second(s, rate, tape.slopes[n][i], curvature)
+        combine(stages[0], dt, scheme.b, rates, tape.states[n + 1])
+    return tape.states[-1]
+
+
+def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
+    """Carry P back to the first layer, leaving C and Q; `dual` is overwritten."""
+    scheme, dt = stepper.scheme, stepper.grid.step
+    pulled, mixed = stepper.work("pulled", dual, scheme.num_stages), stepper.work("back", dual, 2)[1]
+    for n in reversed(range(stepper.grid.layers)):
+        for i in reversed(range(scheme.num_stages)):
+            q = tape.duals[n][i]
+            terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
+            incoming = mix(scheme.b[i], dual, terms, mixed)
+            stepper.superposition.transpose_to_second(tape.slopes[n][i], tape.curvatures[n][i], incoming, q)
+            if n == 0 and i == 0:
+                return
+            target = dual if i == 0 else pulled[i]
+            if i > 0:
+                target.fill(0.0)
+            stepper.kernel.add_transpose(stepper.intervals[n][i], q, dt, target)
+        for g in pulled[1:]:
+            dual += g
+
+
+def advance_with_tangent(
+    stepper: Stepper, tape: SecondTape, direction: Direction, kernel_pullback: Floats | None
+) -> tuple[Block, list[Block]]:
+    """Carry the derivative of a block, zero at the start, through all layers.
+
+    Args:
+        stepper: The dynamics.
+        tape: What was linearized.
+        direction: The direction.
+        kernel_pullback: The derivative of ∂J/∂θ, of which ∂_θ⟨K δG, Q⟩ is added; None to leave the kernel out.
+
+    Returns:
+        δF_L and, for `sweep_back_second`, C δS of all stages; work blocks that the next call overwrites.
+    """
+    scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
+    work = stepper.work("tangent", tape.states[-1], 2 * count + 1)
+    d_stages, d_rates, ds = work[:count], work[count : 2 * count], work[-1]
+    turns = [] if tape.gauss_newton else stepper.work("turns", tape.slopes[0][0], stepper.grid.layers * count)
+    state = d_stages[0]
+    state.fill(0.0)
+    for n in range(stepper.grid.layers):
+        for i in range(count):
+            c = stepper.intervals[n][i]
             np.copyto(ds, 0.0 if direction.bias is None else direction.bias[c][:, None])
-            if n > 0 or i > 0:  # nothing has moved before
-                stepper.kernel.apply(c, d_stages[i], ds, keep=True)
             if direction.kernel is not None:
-                direction.kernel.apply(c, stages[i], ds, keep=True)
-            stepper.superposition.evaluate_to_second(
-                s, ds, rates[i], d_rates[i], tape.slopes[n][i], tape.curvatures[n][i]
-            )
-        last = n + 1 == layers
-        combine(stages[0], dt, scheme.b, rates, tape.final if last else tape.stages[n + 1][0])
-        combine(d_stages[0], dt, scheme.b, d_rates, tape.d_final if last else tape.d_stages[n + 1][0])
+                direction.kernel.apply(c, tape.stages[n][i], ds, keep=True)
+            if i > 0:
+                combine(state, dt, scheme.a[i], d_rates, d_stages[i])
+            if n > 0 or i > 0:  # nothing has moved before
+                kernel.apply(c, d_stages[i], ds, keep=True)
+                if turns and kernel_pullback is not None:
+                    kernel.add_pullback(c, tape.duals[n][i], d_stages[i], dt, kernel_pullback)
+            curvature, turn = (tape.curvatures[n][i], turns[n * count + i]) if turns else (None, None)
+            stepper.superposition.move(tape.slopes[n][i], curvature, ds, d_rates[i], turn)
+        combine(state, dt, scheme.b, d_rates, state)
+    return state, turns
 
 
 def sweep_back_second(
     stepper: Stepper,
     tape: SecondTape,
-    dual: Block,
+    turns: Sequence[Block],
     d_dual: Block,
     direction: Direction,
     kernel_pullback: Floats | None,
     bias_dual: Floats | None,
-    gauss_newton: bool = False,
 ) -> None:
-    """Carry P and δP back to the first layer.
+    """Carry δP back to the first layer.
 
     Args:
         stepper: The dynamics.
-        tape: What `advance_with_tangent` left.
-        dual: P at T, overwritten; zero with `gauss_newton`.
+        tape: What was linearized.
+        turns: C δS from `advance_with_tangent`.
         d_dual: δP at T, overwritten.
-        direction: The direction of the tape.
-        kernel_pullback: The derivative of ∂J/∂θ, added to; None to leave the kernel out.
+        direction: The direction.
+        kernel_pullback: The derivative of ∂J/∂θ, of which ∂_θ⟨K G, δQ⟩ is added; None to leave the kernel out.
         bias_dual: The derivative of ∂J/∂b, added to; None to leave the bias out.
-        gauss_newton: Leave out all terms with P.
     """
-    scheme, kernel, dt = stepper.scheme, stepper.kernel, stepper.grid.step
-    transpose = stepper.superposition.apply_weights_transpose
-    pulled = stepper.work("pulled", dual, scheme.num_stages)
-    d_pulled = stepper.work("pulled to second", dual, scheme.num_stages)
-    q, dq, other, *mixed = stepper.work("back to second", dual, 5)
-    ones = np.ones(dual.shape[1])
+    scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
+    dq, mixed, *d_pulled = stepper.work("back to second", d_dual, 2 + count)
+    ones = np.ones(d_dual.shape[1])
     for n in reversed(range(stepper.grid.layers)):
-        for i in reversed(range(scheme.num_stages)):
-            c, later = stepper.intervals[n][i], range(i + 1, scheme.num_stages)
-            d_incoming = mix(scheme.b[i], d_dual, [(scheme.a[j][i], d_pulled[j]) for j in later], mixed[1])
-            transpose(tape.slopes[n][i], d_incoming, dq)
-            if not gauss_newton:
-                incoming = mix(scheme.b[i], dual, [(scheme.a[j][i], pulled[j]) for j in later], mixed[0])
-                transpose(tape.slopes[n][i], incoming, q)
-                transpose(tape.curvatures[n][i], incoming, other)
-                dq += other
+        for i in reversed(range(count)):
+            c = stepper.intervals[n][i]
+            terms = [(scheme.a[j][i], d_pulled[j]) for j in range(i + 1, count)]
+            d_incoming = mix(scheme.b[i], d_dual, terms, mixed)
+            turn = turns[n * count + i] if turns else None
+            stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, dq)
             if kernel_pullback is not None:
                 kernel.add_pullback(c, dq, tape.stages[n][i], dt, kernel_pullback)
-                if not gauss_newton:
-                    kernel.add_pullback(c, q, tape.d_stages[n][i], dt, kernel_pullback)
             if bias_dual is not None and ones.size:
                 dgemv(dt, dq, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n == 0 and i == 0:
-                break
-            target, d_target = (dual, d_dual) if i == 0 else (pulled[i], d_pulled[i])
+                return
+            target = d_dual if i == 0 else d_pulled[i]
             if i > 0:
                 target.fill(0.0)
-                d_target.fill(0.0)
-            kernel.add_transpose(c, dq, dt, d_target)
-            if not gauss_newton:
-                kernel.add_transpose(c, q, dt, target)
-                if direction.kernel is not None:
-                    direction.kernel.add_transpose(c, q, dt, d_target)
-        for g, dg in zip(pulled[1:], d_pulled[1:], strict=True):
-            dual += g
-            d_dual += dg
+            kernel.add_transpose(c, dq, dt, target)
+            if turns and direction.kernel is not None:
+                direction.kernel.add_transpose(c, tape.duals[n][i], dt, target)
+        for g in d_pulled[1:]:
+            d_dual += g

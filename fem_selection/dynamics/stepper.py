@@ -124,7 +124,7 @@ class Stepper:
         """Work blocks of the shape of another, allocated once per name and shape."""
         key = (name, count, *like.shape)
         if key not in self._work:
-            if len(self._work) > 16:
+            if len(self._work) > 32:
                 self._work.clear()
             self._work[key] = [np.empty(like.shape, order="F") for _ in range(count)]
         return self._work[key]

@@ -50,11 +50,19 @@ class Superposition(Protocol):
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = (Π σ'(s))ᵀ d, the transpose in the Euclidean product of coefficients."""
 
-    def evaluate_to_second(self, s: Block, ds: Block, out: Block, dout: Block, slope: Block, curvature: Block) -> None:
-        """`out` = Π σ(s), `dout` = Π σ'(s) δs; at the evaluation points `slope` = σ'(s), `curvature` = σ''(s) δs."""
+    # for second derivatives: slope, curvature and turn are blocks of values at the evaluation points
 
-    def apply_weights_transpose(self, weights: Block, dual: Block, out: Block) -> None:
-        """`out` = (Π ω)ᵀ d for weights ω at the evaluation points, as those of `evaluate_to_second`."""
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
+        """`out` = Π σ(s), `slope` = σ'(s), and `curvature` = σ''(s) unless it is None."""
+
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
+        """`out` = (Π σ'(s))ᵀ d; `curvature`, σ''(s) so far, times d is C, with which (Π σ''(s) δs)ᵀ d is C δs."""
+
+    def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
+        """`out` = Π σ'(s) δs, and `turn` = C δs unless it is None."""
+
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
+        """`out` = (Π σ'(s))ᵀ δd, plus (Π σ''(s) δs)ᵀ d from its `turn` unless that is None."""
 
 
 def create_superposition(space: StateSpace, activation: Activation) -> Superposition:
@@ -95,15 +103,29 @@ class NodalSuperposition:
         else:
             self._pullback(tape, dual, out)
 
-    def evaluate_to_second(self, s: Block, ds: Block, out: Block, dout: Block, slope: Block, curvature: Block) -> None:
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
         """Entry by entry."""
-        self._activation.value_and_two_derivatives(s, out, slope, curvature)
-        np.multiply(slope, ds, out=dout)
-        curvature *= ds
+        if curvature is None:
+            self._activation.value_and_derivative(s, out, slope)
+        else:
+            self._activation.value_and_two_derivatives(s, out, slope, curvature)
 
-    def apply_weights_transpose(self, weights: Block, dual: Block, out: Block) -> None:
-        """`out` = ω d."""
-        np.multiply(weights, dual, out=out)
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
+        """`out` = σ'(s) d, `curvature` = C = σ''(s) d."""
+        np.multiply(slope, dual, out=out)
+        curvature *= dual
+
+    def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
+        """`out` = σ'(s) δs, `turn` = C δs."""
+        np.multiply(slope, ds, out=out)
+        if curvature is not None and turn is not None:
+            np.multiply(curvature, ds, out=turn)
+
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
+        """`out` = σ'(s) δd + C δs."""
+        np.multiply(slope, d_dual, out=out)
+        if turn is not None:
+            out += turn
 
 
 class ProjectedSuperposition:
@@ -135,28 +157,43 @@ class ProjectedSuperposition:
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
         """`out` = M⁻¹ Bᵀ ω σ'(B s) B ds."""
-        values = self._at_points(ds)
-        values *= tape
-        self._project(values, out)
+        self.move(tape, None, ds, out, None)
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = Bᵀ ω σ'(B s) B M⁻¹ d."""
-        self.apply_weights_transpose(tape, dual, out)
+        self.move_transpose(tape, None, dual, out)
 
-    def evaluate_to_second(self, s: Block, ds: Block, out: Block, dout: Block, slope: Block, curvature: Block) -> None:
-        """`out` = M⁻¹ Bᵀ ω σ(B s), `dout` likewise with σ'(B s) B δs."""
-        points, moved = self._at_points(s), self._at_points(ds)
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
+        """`out` = M⁻¹ Bᵀ ω σ(B s), `slope` = σ'(B s), `curvature` = σ''(B s)."""
+        points = self._at_points(s)
         values = np.empty_like(points)
-        self._activation.value_and_two_derivatives(points, values, slope, curvature)
+        if curvature is None:
+            self._activation.value_and_derivative(points, values, slope)
+        else:
+            self._activation.value_and_two_derivatives(points, values, slope, curvature)
         self._project(values, out)
-        curvature *= moved
-        moved *= slope
-        self._project(moved, dout)
 
-    def apply_weights_transpose(self, weights: Block, dual: Block, out: Block) -> None:
-        """`out` = Bᵀ ω (weights) B M⁻¹ d."""
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
+        """`out` = Bᵀ ω σ'(B s) B M⁻¹ d, `curvature` = C = σ''(B s) B M⁻¹ d."""
         values = self._at_points(self._space.riesz(dual))
-        values *= weights
+        curvature *= values
+        values *= slope
+        self._integrate(values, out)
+
+    def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
+        """`out` = M⁻¹ Bᵀ ω σ'(B s) B δs, `turn` = C B δs."""
+        values = self._at_points(ds)
+        if curvature is not None and turn is not None:
+            np.multiply(curvature, values, out=turn)
+        values *= slope
+        self._project(values, out)
+
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
+        """`out` = Bᵀ ω (σ'(B s) B M⁻¹ δd + C B δs)."""
+        values = self._at_points(self._space.riesz(d_dual))
+        values *= slope
+        if turn is not None:
+            values += turn
         self._integrate(values, out)
 
     def _at_points(self, block: Block) -> Block:

@@ -32,10 +32,15 @@ __all__ = ["Functional", "SweepCounts"]
 
 @dataclass
 class SweepCounts:
-    """Sweeps of all samples through all layers: forward and adjoint; a mini-batch counts for its share."""
+    """Sweeps of all samples through all layers: forward and adjoint; a mini-batch counts for its share.
+
+    Attributes:
+        hessian: Actions of the Hessian; sweeps on which they are based count as forward and adjoint.
+    """
 
     forward: float = 0.0
     adjoint: float = 0.0
+    hessian: float = 0.0
 
 
 class Functional:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`Hessian`: the exact second derivative of the discrete objective, and its Gauss–Newton part, as actions.
 
-    ⟨J''(x) h, k⟩  by one sweep forward with its tangent and one second-order sweep back (`adjoint.second_order`)
+    ⟨J''(x) h, k⟩  by a tangent and a second-order sweep back (`adjoint.second_order`), on what is kept of sweeps at x
     ⟨G(x) h, k⟩ = μ/J Σ_j ⟨ℓ''(o_j) To_j h, To_j k⟩ + ⟨R'' h, k⟩,   To the derivative of the outputs: never negative
 
 Offered on shards, as a PETSc shell matrix over the world and as a SciPy operator; all map a control to a dual.
@@ -16,8 +16,9 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse.linalg import LinearOperator
 
-from fem_selection.adjoint.second_order import Direction, SecondTape, advance_with_tangent, sweep_back_second
+from fem_selection.adjoint.second_order import Direction, advance_with_tangent, sweep_back_second
 from fem_selection.learning.functional import Functional
+from fem_selection.learning.linearization import Linearization
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives.terminal import ReadoutCost
 from fem_selection.typing import Floats
@@ -31,24 +32,28 @@ class Hessian:
     Args:
         functional: J; its controls are overwritten by those of `linearize`.
         gauss_newton: Leave out the terms with the costate: the rest is positive semidefinite for convex losses.
+        memory: Bytes that may be kept on each rank from one product to the next, 1 GiB by default.  All that does not
+            depend on the direction are some 4 N J numbers a stage (2 N J with `gauss_newton`); what does not fit is
+            computed again for every product, which takes half as long again and changes nothing else.
 
     Attributes:
         actions: Number of products so far.
 
     Note:
-        Products are collective over the world.  Memory is that of three tapes for one block of samples.
+        Products are collective over the world.
     """
 
-    def __init__(self, functional: Functional, gauss_newton: bool = False) -> None:
+    def __init__(self, functional: Functional, gauss_newton: bool = False, memory: int = 2**30) -> None:
         self.functional, self.gauss_newton, self.actions = functional, gauss_newton, 0
         self._direction_kernel = functional.stepper.kernel.create_like()
         self._local = np.empty(functional.controls.local_size)
-        self._tapes: dict[int, SecondTape] = {}
+        self._linearization = Linearization(functional, gauss_newton, memory)
         self._x: Floats | None = None
 
     def linearize(self, x: Floats) -> None:
-        """Take the second derivative at these controls, a shard, from now on."""
+        """Take the second derivative at these controls, a shard, from now on; the first product sweeps there."""
         self._x = x.copy()
+        self._linearization.renew()
 
     def apply(self, direction: Floats) -> Floats:
         """J''(x) h, the shard of a dual, for a shard h (collective)."""
@@ -57,19 +62,16 @@ class Hessian:
         f = self.functional
         f.set_controls(self._x)
         along = self._set_direction(direction)
-        scale = f.weight / f.num_samples
         f.clear_duals()
         with np.errstate(over="ignore", invalid="ignore"):
-            for columns in f.blocks(f.initial.shape[1]):
-                tape = self._tape(columns.stop - columns.start)
-                advance_with_tangent(f.stepper, f.initial[:, columns], along, tape)
-                dual, d_dual = f.cost.evaluate_second(
-                    tape.final, tape.d_final, f.targets[:, columns], scale, self.gauss_newton
-                )
-                sweep_back_second(f.stepper, tape, dual, d_dual, along, f.pullback, f.bias_dual, self.gauss_newton)
+            for tape, cost in self._linearization:
+                d_final, turns = advance_with_tangent(f.stepper, tape, along, f.pullback)
+                d_dual = f.cost.evaluate_second(cost, d_final)
+                sweep_back_second(f.stepper, tape, turns, d_dual, along, f.pullback, f.bias_dual)
         _, result = f.controls.regularize(f.regularization, direction)
         result += f.collect_dual()
         self.actions += 1
+        f.counts.hessian += 1
         return result
 
     def as_matrix(self) -> PETSc.Mat:
@@ -98,13 +100,6 @@ class Hessian:
             f.assign_kernel(self._direction_kernel, parts["kernel"])
         return Direction(self._direction_kernel if "kernel" in parts else None, parts.get("bias"))
 
-    def _tape(self, num_samples: int) -> SecondTape:
-        if num_samples not in self._tapes:
-            if len(self._tapes) > 2:
-                self._tapes.clear()
-            self._tapes[num_samples] = SecondTape(self.functional.stepper, num_samples)
-        return self._tapes[num_samples]
-
 
 class ScaledHessian:
     """The Hessian in the optimizer's variable, M_L^{-1/2} J'' M_L^{-1/2}, with the Riesz map as its preconditioner.
@@ -112,10 +107,11 @@ class ScaledHessian:
     Args:
         scaled: Ĵ.
         gauss_newton: See `Hessian`.
+        memory: See `Hessian`.
     """
 
-    def __init__(self, scaled: ScaledFunctional, gauss_newton: bool = False) -> None:
-        self.scaled, self.hessian = scaled, Hessian(scaled.functional, gauss_newton)
+    def __init__(self, scaled: ScaledFunctional, gauss_newton: bool = False, memory: int = 2**30) -> None:
+        self.scaled, self.hessian = scaled, Hessian(scaled.functional, gauss_newton, memory)
 
     def linearize(self, x: Floats) -> None:
         """Take the second derivative at x̂, a shard, from now on."""

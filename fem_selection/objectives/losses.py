@@ -30,12 +30,14 @@ class Loss:
         name: Its name in case files.
         value_and_derivative: Function of outputs and targets, both (C, J), to the sum over the J columns of ℓ and the
             block of ∂ℓ/∂o.
-        second_derivative: Function of outputs and a direction δo, both (C, J), to the block of ∂²ℓ/∂o² δo; none of
-            the losses has a second derivative that depends on the target.
+        curvature: Function of outputs to what ∂²ℓ/∂o² is made of; none of the losses has a second derivative that
+            depends on the target.
+        second_derivative: Function of that and a direction δo, (C, J), to the block of ∂²ℓ/∂o² δo.
     """
 
     name: str
     value_and_derivative: Callable[[Block, Block], tuple[float, Block]]
+    curvature: Callable[[Block], Block]
     second_derivative: Callable[[Block, Block], Block]
 
 
@@ -50,10 +52,16 @@ def _softmax(outputs: Block, targets: Block) -> tuple[float, Block]:
     return value, p
 
 
-def _softmax_second(outputs: Block, direction: Block) -> Block:
-    p = np.exp(outputs - outputs.max(axis=0))
-    p /= p.sum(axis=0)
-    return p * (direction - np.sum(p * direction, axis=0))
+def _softmax_probabilities(outputs: Block) -> Block:
+    p = np.exp(outputs - np.maximum.reduce(outputs, axis=0))
+    p /= np.add.reduce(p, axis=0)
+    return p
+
+
+def _softmax_second(p: Block, direction: Block) -> Block:
+    result = p * direction
+    result -= p * np.add.reduce(result, axis=0)
+    return result
 
 
 def _logistic(outputs: Block, targets: Block) -> tuple[float, Block]:
@@ -61,8 +69,8 @@ def _logistic(outputs: Block, targets: Block) -> tuple[float, Block]:
     return value, expit(outputs) - targets
 
 
-def _logistic_second(outputs: Block, direction: Block) -> Block:
-    return expit(outputs) * expit(-outputs) * direction
+def _logistic_curvature(outputs: Block) -> Block:
+    return expit(outputs) * expit(-outputs)
 
 
 def _least_squares(outputs: Block, targets: Block) -> tuple[float, Block]:
@@ -70,16 +78,16 @@ def _least_squares(outputs: Block, targets: Block) -> tuple[float, Block]:
     return 0.5 * float(np.vdot(difference, difference)), difference
 
 
-def _least_squares_second(outputs: Block, direction: Block) -> Block:
-    return direction.copy()
+def _least_squares_curvature(outputs: Block) -> Block:
+    return np.ones((1, 1))
 
 
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("softmax", _softmax, _softmax_second),
-        Loss("logistic", _logistic, _logistic_second),
-        Loss("least_squares", _least_squares, _least_squares_second),
+        Loss("softmax", _softmax, _softmax_probabilities, _softmax_second),
+        Loss("logistic", _logistic, _logistic_curvature, np.multiply),
+        Loss("least_squares", _least_squares, _least_squares_curvature, np.multiply),
     )
 }
 """The losses of a readout by name."""

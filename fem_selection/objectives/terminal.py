@@ -4,7 +4,8 @@
     readout     Φ_j = ℓ(o_j, z_j),  o_j = ∫_Y c(y) f_j(T, y) dy + μ
     tracking    Φ_j = ½ ‖f_j(T) − g_j‖²
 
-Both hand back the dual of the final states, P_T = ∂Σ_jΦ_j/∂F_L, from which the costates start.
+Both hand back the dual of the final states, P_T = ∂Σ_jΦ_j/∂F_L, from which the costates start, and its derivative in
+any direction from what `linearize` keeps of a block.
 """
 
 from __future__ import annotations
@@ -19,7 +20,24 @@ from fem_selection.objectives.losses import Loss
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
-__all__ = ["ReadoutCost", "TerminalCost", "TrackingCost"]
+__all__ = ["LinearizedCost", "ReadoutCost", "TerminalCost", "TrackingCost"]
+
+
+@dataclass(frozen=True)
+class LinearizedCost:
+    """What the second derivative of a terminal cost needs of a block.
+
+    Attributes:
+        scale: The factor of the cost.
+        final: The final states, kept by reference.
+        curvature: Of the loss at the outputs; None where there is none.
+        derivative: scale · ∂ℓ/∂o; None where it does not count.
+    """
+
+    scale: float
+    final: Block
+    curvature: Block | None = None
+    derivative: Block | None = None
 
 
 @dataclass
@@ -81,29 +99,45 @@ class ReadoutCost:
         """Set M δc and δμ, the direction of `evaluate_second`."""
         self._d_moments, self._d_offset = moments, offset
 
-    def evaluate_second(
-        self, final: Block, d_final: Block, targets: Block, scale: float, gauss_newton: bool = False
-    ) -> tuple[Block, Block]:
-        """P_T and its derivative δP_T in the direction (δf, δc, δμ), times `scale`.
+    def linearize(
+        self, final: Block, targets: Block, scale: float, gauss_newton: bool
+    ) -> tuple[LinearizedCost, Block | None]:
+        """What `evaluate_second` needs, and scale · P_T (collective over space).
 
-        Adds the derivatives of the readout's duals to `readout_dual` and `offset_dual`.  With `gauss_newton` the
-        outputs count as if they were linear in all that moves them: P_T is zero then.
+        With `gauss_newton` the outputs count as if they were linear in all that moves them, and P_T as zero: None.
         """
         o = self.outputs(final)
-        do = self._moments.T @ d_final + self._d_moments.T @ final
+        curvature = self.loss.curvature(o)
+        if gauss_newton:
+            return LinearizedCost(scale, final, curvature), None
+        e = self.loss.value_and_derivative(o, targets)[1]
+        e *= scale
+        dual = np.empty(final.shape, order="F")
+        add_product(1.0, self._moments, e.T, dual, transpose_b=True, keep=False)
+        return LinearizedCost(scale, final, curvature, e), dual
+
+    def evaluate_second(self, at: LinearizedCost, d_final: Block) -> Block:
+        """The derivative scale · δP_T in the direction (δf, δc, δμ), with c and μ those of `linearize`.
+
+        Adds the derivatives of the readout's duals to `readout_dual` and `offset_dual` (collective over space).
+        """
+        assert at.curvature is not None
+        do = np.empty((self.num_outputs, d_final.shape[1]))
+        add_product(1.0, d_final, self._moments, do.T, transpose_a=True, keep=False)
+        add_product(1.0, at.final, self._d_moments, do.T, transpose_a=True)
         if self.space.comm.size > 1:
             self.space.comm.Allreduce(MPI.IN_PLACE, do)
         do += self._d_offset[:, None]
-        de = scale * self.loss.second_derivative(o, do)
-        self.readout_dual += final @ de.T
-        self.offset_dual += de.sum(axis=1)
-        d_dual = np.asfortranarray(self._moments @ de)
-        if gauss_newton:
-            return np.zeros_like(d_dual), d_dual
-        e = scale * self.loss.value_and_derivative(o, targets)[1]
-        self.readout_dual += d_final @ e.T
-        d_dual += self._d_moments @ e
-        return np.asfortranarray(self._moments @ e), d_dual
+        de = self.loss.second_derivative(at.curvature, do)
+        de *= at.scale
+        add_product(1.0, at.final, de.T, self.readout_dual)
+        self.offset_dual += np.add.reduce(de, axis=1)
+        d_dual = np.empty(d_final.shape, order="F")
+        add_product(1.0, self._moments, de.T, d_dual, transpose_b=True, keep=False)
+        if at.derivative is not None:
+            add_product(1.0, d_final, at.derivative.T, self.readout_dual)
+            add_product(1.0, self._d_moments, at.derivative.T, d_dual, transpose_b=True)
+        return d_dual
 
     def value(self, final: Block, targets: Block) -> float:
         """Σ_j Φ_j."""
@@ -133,14 +167,22 @@ class TrackingCost:
         local = 0.5 * float(np.vdot(dual, difference))
         return float(self.space.comm.allreduce(local)), dual
 
-    def evaluate_second(
-        self, final: Block, d_final: Block, targets: Block, scale: float, gauss_newton: bool = False
-    ) -> tuple[Block, Block]:
-        """P_T and δP_T = scale · M δF; with `gauss_newton` the final states count as linear and P_T as zero."""
-        d_dual = scale * self.space.apply_mass(np.asfortranarray(d_final))
+    def linearize(
+        self, final: Block, targets: Block, scale: float, gauss_newton: bool
+    ) -> tuple[LinearizedCost, Block | None]:
+        """What `evaluate_second` needs, and scale · P_T; with `gauss_newton` that counts as zero: None."""
+        at = LinearizedCost(scale, final)
         if gauss_newton:
-            return np.zeros_like(d_dual), d_dual
-        return scale * self.space.apply_mass(np.asfortranarray(final - targets)), d_dual
+            return at, None
+        dual = self.space.apply_mass(np.asfortranarray(final - targets))
+        dual *= scale
+        return at, dual
+
+    def evaluate_second(self, at: LinearizedCost, d_final: Block) -> Block:
+        """The derivative scale · δP_T = scale · M δF."""
+        d_dual = self.space.apply_mass(d_final)
+        d_dual *= at.scale
+        return d_dual
 
     def value(self, final: Block, targets: Block) -> float:
         """Σ_j Φ_j."""

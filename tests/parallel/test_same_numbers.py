@@ -52,6 +52,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     from problems import make_domain, make_problem
 
     from fem_selection.errors import NonFinite
+    from fem_selection.learning.hessian import Hessian
     from fem_selection.numbering import hashed_normal
     from fem_selection.parallel import Ensemble
     from fem_selection.spaces import StateSpace
@@ -71,11 +72,18 @@ def compute(case: dict, space_ranks: int) -> dict:
     value, dual = J.evaluate(x)
     gradient = controls.riesz(controls.gather(dual))[controls.shard]
     vector = controls.create_vector(x)
+    curvatures = []
+    for memory in (2**30, 2**30 if space.comm.rank == 0 else 0):  # where one rank of a mesh has none, none may keep
+        hessian = Hessian(J, memory=memory)
+        hessian.linearize(x)
+        directions = (controls.random_direction(seed) for seed in SEEDS)
+        curvatures.append([controls.inner(h, hessian.apply(h)) for h in directions])
     result = {
         "value": value,
         "value_alone": J.value(vector),
         "norm": np.sqrt(controls.inner(dual, gradient)),
         "products": [controls.inner(dual, controls.random_direction(seed)) for seed in SEEDS],
+        "curvatures": curvatures,
         "control_norm": controls.inner(x, controls.lumped[controls.shard] * x),
         "global_size": controls.global_size,
         "num_nodes": space.num_nodes,
@@ -201,6 +209,8 @@ def test_same_numbers(launched, name, ranks, space):
     assert here["norm"] == pytest.approx(reference["norm"], rel=1e-12)
     # directions have unit norm
     np.testing.assert_allclose(here["products"], reference["products"], atol=1e-12 * reference["norm"])
+    np.testing.assert_allclose(here["curvatures"], reference["curvatures"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(here["curvatures"][0], here["curvatures"][1], rtol=1e-11)
     assert min(abs(p) for p in reference["products"]) > 1e-6 * reference["norm"]
     assert here["control_norm"] == pytest.approx(9.0, rel=1e-12)
 

@@ -15,6 +15,7 @@ from problems import make_domain, make_problem
 
 from fem_selection.dynamics import SCHEMES
 from fem_selection.kernels import DenseKernel
+from fem_selection.learning.hessian import Hessian
 from fem_selection.spaces import StateSpace
 
 
@@ -126,6 +127,30 @@ def test_products_and_solves_of_an_evaluation(spaces, monkeypatch, scheme, mode)
     assert (J.counts.forward, J.counts.adjoint) == (2, 1)
     assert kernel.counts == {"apply": stages * blocks}
     assert solves["solves"] == 3 * each_way
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_products_of_an_action(spaces, monkeypatch, scheme, mode):
+    """Fails if an action of the Hessian sweeps again where it was before: with K once forward per stage but the very
+    first, where nothing has moved, once back, two pullbacks (Gauss–Newton: one), and no activation."""
+    space = spaces("interval", 4, 2, mode)
+    kernel = CountingKernel(space, 2)
+    kernel.assign(DenseKernel.random(space, 2, 1.0, 1).parameters())
+    problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
+    stages, blocks = 4 * SCHEMES[scheme].num_stages, 3
+    for gauss_newton in (False, True):
+        hessian, h = Hessian(problem.functional, gauss_newton), problem.controls.random_direction(2)
+        hessian.linearize(problem.moved())
+        hessian.apply(h)
+        kernel.counts.clear()
+        with monkeypatch.context() as patch:
+            for name in ("value", "value_and_derivative", "value_and_two_derivatives"):
+                patch.setitem(vars(problem.stepper.activation), name, None)
+            hessian.apply(h)
+        pullbacks = stages if gauss_newton else 2 * stages - 1
+        products = {"apply": stages - 1, "transpose": stages - 1, "pullback": pullbacks}
+        assert kernel.counts == {name: blocks * count for name, count in products.items()}
 
 
 def test_a_batch_counts_for_its_share(spaces):

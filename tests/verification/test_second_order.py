@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.linalg
 from petsc4py import PETSc
 from problems import LOSSES_AND_TRACKING, make_problem, observed_orders
 
+from fem_selection.adjoint.second_order import SecondTape
 from fem_selection.dynamics import SCHEMES
 from fem_selection.learning.curvature import hessian_eigenpairs
 from fem_selection.learning.hessian import Hessian, ScaledHessian
@@ -100,6 +103,77 @@ def test_blocks_do_not_matter(space):
         results.append(linearized(problem).apply(problem.controls.random_direction(6)))
     for found in results[1:]:
         np.testing.assert_allclose(found, results[0], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("gauss_newton", [False, True])
+@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_memory_does_not_matter(space, scheme, loss, gauss_newton):
+    """Fails if what is kept from one product to the next is not what a product alone computes, or is written to."""
+    problem = make_problem(space, scheme=scheme, loss=loss)  # blocks of 1, 2 and 2 samples
+    J, directions = problem.functional, [problem.controls.random_direction(seed) for seed in (6, 7)]
+    for_two = sum(SecondTape.size(problem.stepper, n, gauss_newton) for n in (1, 2))
+    products, sweeps = {}, {}
+    for memory in (2**30, for_two, 0):
+        hessian = Hessian(J, gauss_newton, memory)
+        hessian.linearize(problem.moved())
+        hessian.apply(directions[1])
+        before = J.counts.forward, J.counts.adjoint
+        products[memory] = [hessian.apply(h) for h in directions]
+        sweeps[memory] = J.counts.forward - before[0], J.counts.adjoint - before[1]
+    size = np.abs(products[0][0]).max()
+    np.testing.assert_allclose(products[2**30], products[0], rtol=1e-12, atol=1e-13 * size)
+    np.testing.assert_allclose(products[for_two], products[0], rtol=1e-12, atol=1e-13 * size)
+    for memory, share in ((2**30, 0.0), (for_two, 0.4), (0, 1.0)):
+        assert sweeps[memory] == pytest.approx((2 * share, 0.0 if gauss_newton else 2 * share))
+
+
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_linearized_anew(space, memory):
+    """Fails if a product uses what was kept at other controls, or those that the functional was evaluated at since."""
+    problem = make_problem(space, scheme="heun")
+    J, h, (x, y) = problem.functional, problem.controls.random_direction(6), (problem.moved(s) for s in (1, 2))
+    wanted = []
+    for point in (x, y):
+        fresh = Hessian(J)
+        fresh.linearize(point)
+        wanted.append(fresh.apply(h))
+    hessian = Hessian(J, memory=memory)
+    for point, number in ((x, 0), (y, 1), (x, 0)):
+        hessian.linearize(point)
+        for _ in range(2):
+            np.testing.assert_allclose(hessian.apply(h), wanted[number], rtol=1e-12, atol=1e-14)
+            J.evaluate(problem.moved(3))
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-3 * np.abs(wanted[0]).max()
+
+
+def test_memory_is_used_again(space):
+    """Fails if each linearization takes memory of its own, which Newton's methods would feel at every step."""
+    problem = make_problem(space, samples=2000, block=100, layers=8)
+    hessian, h = linearized(problem), problem.controls.random_direction(6)
+    hessian.apply(h)
+    tracemalloc.start()
+    hessian.linearize(problem.moved(2))
+    hessian.apply(h)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.2 * 20 * SecondTape.size(problem.stepper, 100, gauss_newton=False)
+
+
+@pytest.mark.parametrize("gauss_newton", [False, True])
+def test_counts(space, gauss_newton):
+    """Fails if actions are not counted, or the sweeps at a new control are not counted once."""
+    problem = make_problem(space)
+    J, hessian, h = problem.functional, linearized(problem, gauss_newton), problem.controls.random_direction(6)
+    assert (J.counts.forward, J.counts.adjoint, J.counts.hessian) == (0, 0, 0)
+    for _ in range(3):
+        hessian.apply(h)
+    back = 0 if gauss_newton else 1
+    assert (J.counts.forward, J.counts.adjoint, J.counts.hessian) == (1, back, 3)
+    hessian.linearize(problem.moved(2))
+    hessian.apply(h)
+    assert (J.counts.forward, J.counts.adjoint, J.counts.hessian) == (2, 2 * back, 4)
+    assert hessian.actions == 4
 
 
 @pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""`Linearization`: what actions of the Hessian need of all samples at one control, kept as far as memory allows.
+
+One sweep forward and, for the exact Hessian, one back at the first action; further actions at the same control find
+stages, slopes, curvatures and duals there.  Blocks of samples beyond the limit are swept again at every action, with
+the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from mpi4py import MPI
+
+from fem_selection.adjoint.second_order import SecondTape, linearize_adjoint, linearize_forward
+from fem_selection.learning.functional import Functional
+from fem_selection.objectives.terminal import LinearizedCost
+
+__all__ = ["Linearization"]
+
+
+class Linearization:
+    """The blocks of a functional's samples, linearized at the controls that its dynamics hold.
+
+    Args:
+        functional: J.
+        gauss_newton: Leave out what the costate brings.
+        memory: Bytes of tapes to keep on this rank; one or two blocks more are needed for the rest.
+    """
+
+    def __init__(self, functional: Functional, gauss_newton: bool, memory: int) -> None:
+        self.functional, self.gauss_newton, self.memory = functional, gauss_newton, memory
+        self._columns: list[slice] = []
+        self._tapes: list[SecondTape] = []
+        self._costs: list[LinearizedCost] = []
+        self._other_tapes: dict[int, SecondTape] = {}
+        self._kept_share, self._current = 0.0, False
+
+    def renew(self) -> None:
+        """Linearize again at the next iteration: the controls are others."""
+        self._current = False
+
+    def __iter__(self) -> Iterator[tuple[SecondTape, LinearizedCost]]:
+        """Tape and cost of block after block (collective over space); a tape may be lost when the next is asked for."""
+        if not self._current:
+            self._allocate()
+            pairs = zip(self._columns, self._tapes, strict=False)
+            self._costs = [self._linearize(columns, tape) for columns, tape in pairs]
+            self._count(self._kept_share)
+            self._current = True
+        yield from zip(self._tapes, self._costs, strict=True)
+        for columns in self._columns[len(self._tapes) :]:
+            width = columns.stop - columns.start
+            if width not in self._other_tapes:
+                self._other_tapes[width] = self._create(width)
+            tape = self._other_tapes[width]
+            yield tape, self._linearize(columns, tape)
+        self._count(1.0 - self._kept_share)
+
+    def _allocate(self) -> None:
+        """Tapes for as many blocks as fit, the same number on all ranks of a mesh; those there are, are used again."""
+        f = self.functional
+        columns = f.blocks(f.initial.shape[1])
+        sizes = (SecondTape.size(f.stepper, c.stop - c.start, self.gauss_newton) for c in columns)
+        count = sum(total <= self.memory for total in accumulate(sizes))
+        if f.controls.space.comm.size > 1:
+            count = f.controls.space.comm.allreduce(count, op=MPI.MIN)
+        if columns != self._columns or count != len(self._tapes):
+            self._tapes.clear()  # before others are allocated
+            self._other_tapes.clear()
+            self._columns, self._tapes = columns, [self._create(c.stop - c.start) for c in columns[:count]]
+        done = columns[count - 1].stop if count else 0
+        self._kept_share = done / columns[-1].stop if columns else 1.0
+
+    def _create(self, num_samples: int) -> SecondTape:
+        return SecondTape(self.functional.stepper, num_samples, self.gauss_newton)
+
+    def _linearize(self, columns: slice, tape: SecondTape) -> LinearizedCost:
+        f = self.functional
+        final = linearize_forward(f.stepper, f.initial[:, columns], tape)
+        scale = f.weight / f.num_samples
+        cost, dual = f.cost.linearize(final, f.targets[:, columns], scale, self.gauss_newton)
+        if dual is not None:
+            linearize_adjoint(f.stepper, tape, dual)
+        return cost
+
+    def _count(self, share: float) -> None:
+        counts = self.functional.counts
+        counts.forward += share
+        counts.adjoint += 0.0 if self.gauss_newton else share
