@@ -98,7 +98,7 @@ class _Training:
         self.resumed_from: dict[str, int | None] = {"iteration": None, "epoch": None}
         self.stochastic: dict[str, Any] | None = None
         self.certificate: dict[str, Any] = {}
-        self.counts_before = {"forward": 0.0, "adjoint": 0.0}
+        self.work_before = {"forward_sweeps": 0.0, "adjoint_sweeps": 0.0, "hessian_actions": 0.0}
 
     def run(self, resume: bool) -> TrainingResult:
         saved = self._read() if resume else None
@@ -221,7 +221,6 @@ class _Training:
     # ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _save(self, phase: str, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
-        counts = self.problem.functional.counts
         everything = {
             "phase": phase,
             "optimizer": dict(state),
@@ -229,8 +228,7 @@ class _Training:
             "certificate": self.certificate,
             "problem": problem_key(self.case),
             "seconds": self._seconds(),
-            "forward_sweeps": self.counts_before["forward"] + counts.forward,
-            "adjoint_sweeps": self.counts_before["adjoint"] + counts.adjoint,
+            **self._work(),
         }
         controls = self.controls
         write_checkpoint(
@@ -247,11 +245,17 @@ class _Training:
         )
         self.stochastic, self.certificate = state["stochastic"], state["certificate"]
         self.seconds_before = float(state["seconds"])
-        self.counts_before = {"forward": state["forward_sweeps"], "adjoint": state["adjoint_sweeps"]}
+        self.work_before = {name: float(state[name]) for name in self.work_before}
         return state, vectors
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.began
+
+    def _work(self) -> dict[str, float]:
+        """Sweeps and actions of the whole run so far."""
+        counts = self.problem.functional.counts
+        now = {"forward_sweeps": counts.forward, "adjoint_sweeps": counts.adjoint, "hessian_actions": counts.hessian}
+        return {name: count + self.work_before[name] for name, count in now.items()}
 
     # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -267,8 +271,7 @@ class _Training:
             "converged": result.converged,
             "iterations": result.iterations,
             "evaluations": result.evaluations,
-            "forward_sweeps": self.counts_before["forward"] + functional.counts.forward,
-            "adjoint_sweeps": self.counts_before["adjoint"] + functional.counts.adjoint,
+            **self._work(),
             "stochastic": self.stochastic,
             "train_accuracy": problem.accuracy(problem.train, x) if problem.train.labels is not None else None,
             "test_accuracy": None,

@@ -87,7 +87,7 @@ def _summary(console: Console, report: Mapping[str, Any], folder: Path) -> None:
         "objective": f"{report['objective']:.6g}",
         "gradient norm": f"{report['gradient_norm']:.3g}",
         "iterations": f"{report['iterations']} ({report['reason']})",
-        "sweeps": f"{report['forward_sweeps']:.0f} forward, {report['adjoint_sweeps']:.0f} adjoint",
+        "sweeps": _sweeps(report),
         "gradient certificate": _certificate(report["certificate"]),
         "seconds": f"{report['seconds']:.1f} on {report['ranks']} rank{'s' if report['ranks'] > 1 else ''}",
         "report": str(folder / "report.json"),
@@ -106,6 +106,11 @@ def _summary(console: Console, report: Mapping[str, Any], folder: Path) -> None:
         console.print(f"test cost {report['test_cost']:.6g}")
     else:
         console.print(f"objective {report['objective']:.6g}")
+
+
+def _sweeps(report: Mapping[str, Any]) -> str:
+    text = f"{report['forward_sweeps']:.0f} forward, {report['adjoint_sweeps']:.0f} adjoint"
+    return f"{text}, {report['hessian_actions']:.0f} Hessian actions" if report["hessian_actions"] > 0 else text
 
 
 def _certificate(certificate: Mapping[str, Any]) -> str:

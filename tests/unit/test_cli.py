@@ -26,7 +26,7 @@ from fem_selection.io.runs import read_columns
 REPORT_KEYS = {
     *("objective", "gradient_norm", "reason", "iterations", "evaluations", "seconds", "train_accuracy"),
     *("test_accuracy", "ranks", "samples_per_rank", "rows_per_rank", "resumed_from_iteration", "versions"),
-    *("certificate", "stochastic"),
+    *("certificate", "stochastic", "forward_sweeps", "adjoint_sweeps", "hessian_actions"),
 }
 MAIN = "from fem_selection.cli import main; main()"
 CASE = """
@@ -224,6 +224,22 @@ def test_a_run_leaves_everything(call, here: Path) -> None:
     case = load_case(here / "small.toml", list(switches))
     assert load_case(here / "r" / "case.toml") == case
     assert not list((here / "r").glob("*.partial"))
+
+
+def test_hessian_actions_are_counted(call, here: Path) -> None:
+    """Over a cut as well; a method without them does not speak of them."""
+    first = call("train", "small.toml", "--output", "r", "--set", "optimizer.method=nls")
+    assert first.status == 0, first.err
+    before = report_of(here / "r")
+    assert f", {before['hessian_actions']:.0f} Hessian actions" in first.out and before["hessian_actions"] >= 4
+    more = ("--resume", "--set", "optimizer.method=nls", "--set", "optimizer.max_iterations=6")
+    assert call("train", "small.toml", "--output", "r", *more).status == 0
+    after = report_of(here / "r")
+    assert after["iterations"] == 6
+    for name in ("forward_sweeps", "adjoint_sweeps", "hessian_actions"):
+        assert after[name] >= before[name] + 2
+    plain = call("train", "small.toml", "--output", "s")
+    assert "Hessian" not in plain.out and report_of(here / "s")["hessian_actions"] == 0
 
 
 @pytest.mark.parametrize(("name", "last"), [("numbers", "test cost"), ("signals", "test cost")])
