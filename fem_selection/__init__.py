@@ -62,6 +62,7 @@ _HOME = {
     "find_scheme": "dynamics",
     "from_mesh": "domains",
     "function_values": "coefficients",
+    "hessian_eigenpairs": "learning",
     "interval": "domains",
     "load_case": "config",
     "minimize": "optimize",

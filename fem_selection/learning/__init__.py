@@ -3,6 +3,7 @@
 
 from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
 from fem_selection.learning.controls import ControlSpace
+from fem_selection.learning.curvature import Eigenpairs, hessian_eigenpairs
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
@@ -10,6 +11,7 @@ from fem_selection.learning.verification import GradientCertificate, verify_grad
 
 __all__ = [
     "ControlSpace",
+    "Eigenpairs",
     "Functional",
     "GradientCertificate",
     "Hessian",
@@ -18,5 +20,6 @@ __all__ = [
     "SampleStates",
     "ScaledFunctional",
     "ScaledHessian",
+    "hessian_eigenpairs",
     "verify_gradient",
 ]
