@@ -17,7 +17,7 @@ from scipy.linalg.blas import dgemv
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.typing import Block, Floats
 
-__all__ = ["mix", "sweep_back"]
+__all__ = ["mix", "step_back", "sweep_back"]
 
 
 def sweep_back(
@@ -27,6 +27,7 @@ def sweep_back(
     kernel_pullback: Floats | None,
     bias_dual: Floats | None,
     to_initial: bool = False,
+    incoming: list[list[Block]] | None = None,
 ) -> None:
     """Carry the dual of the final states back to the first layer.
 
@@ -37,30 +38,51 @@ def sweep_back(
         kernel_pullback: Sum of the kernel's pullbacks, added to; None to leave the kernel out.
         bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
         to_initial: Whether the last product, Kᵀ in the first layer, is wanted.
+        incoming: Blocks for I_i = b_i P + Σ_{j>i} a_ji Ḡ_j, the costates that each stage meets, as
+            `incoming[layer][stage]`; None if they are not wanted.
     """
-    scheme, grid, kernel = stepper.scheme, stepper.grid, stepper.kernel
-    dt, num_stages = grid.step, scheme.num_stages
-    pulled = stepper.work("pulled", dual, num_stages)
+    for n in reversed(range(stepper.grid.layers)):
+        kept = None if incoming is None else incoming[n]
+        step_back(
+            stepper, n, tape.stages[n], tape.slopes[n], dual, kernel_pullback, bias_dual, n > 0 or to_initial, kept
+        )
+
+
+def step_back(
+    stepper: Stepper,
+    n: int,
+    stages: list[Block],
+    slopes: list[Block],
+    dual: Block,
+    kernel_pullback: Floats | None,
+    bias_dual: Floats | None,
+    to_state: bool = True,
+    incoming: list[Block] | None = None,
+) -> None:
+    """The same through one layer: `dual` becomes ∂J/∂F_n if `to_state`, else it is of no further use."""
+    scheme, dt, kernel = stepper.scheme, stepper.grid.step, stepper.kernel
+    pulled = stepper.work("pulled", dual, scheme.num_stages)
     q, mixed = stepper.work("back", dual, 2)
     ones = np.ones(dual.shape[1])
-    for n in reversed(range(grid.layers)):
-        for i in reversed(range(num_stages)):
-            terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, num_stages)]
-            incoming = mix(scheme.b[i], dual, terms, mixed)
-            stepper.superposition.apply_transpose(tape.slopes[n][i], incoming, q)
-            c = stepper.intervals[n][i]
-            if kernel_pullback is not None:
-                kernel.add_pullback(c, q, tape.stages[n][i], dt, kernel_pullback)
-            if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
-                dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
-            if n > 0 or i > 0 or to_initial:
-                # the first stage is the last one needed: its term goes straight into the dual
-                target = dual if i == 0 else pulled[i]
-                if i > 0:
-                    target.fill(0.0)
-                kernel.add_transpose(c, q, dt, target)
-        for g in pulled[1:]:
-            dual += g
+    for i in reversed(range(scheme.num_stages)):
+        terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
+        met = mix(scheme.b[i], dual, terms, mixed)
+        if incoming is not None:
+            np.copyto(incoming[i], met)
+        stepper.superposition.apply_transpose(slopes[i], met, q)
+        c = stepper.intervals[n][i]
+        if kernel_pullback is not None:
+            kernel.add_pullback(c, q, stages[i], dt, kernel_pullback)
+        if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
+            dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
+        if to_state or i > 0:
+            # the first stage is the last one needed: its term goes straight into the dual
+            target = dual if i == 0 else pulled[i]
+            if i > 0:
+                target.fill(0.0)
+            kernel.add_transpose(c, q, dt, target)
+    for g in pulled[1:]:
+        dual += g
 
 
 def mix(weight: float, dual: Block, terms: list[tuple[float, Block]], out: Block) -> Block:

@@ -129,6 +129,11 @@ class Stepper:
             self._work[key] = [np.empty(like.shape, order="F") for _ in range(count)]
         return self._work[key]
 
+    def advance_layer(self, n: int, stages: list[Block], slopes: list[Block], out: Block) -> None:
+        """F_{n+1} in `out` from F_n = `stages[0]`, writing the other stages and the tape of σ'."""
+        with np.errstate(**_QUIET):
+            self._step(n, stages, slopes, out, *self._step_work(out))
+
     def _step_work(self, like: Block) -> tuple[list[Block], Block]:
         """Blocks for the stage rates R_i and for S, the same at every call."""
         return self.work("rates", like, self.scheme.num_stages), self.work("preactivation", like, 1)[0]

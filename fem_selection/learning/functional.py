@@ -19,15 +19,19 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.adjoint.backward import sweep_back
-from fem_selection.dynamics.stepper import Stepper
+from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.kernels.base import Kernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.objectives.regularizers import Regularization
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["Functional", "SweepCounts"]
+__all__ = ["Functional", "Observe", "SweepCounts"]
+
+
+Observe = Callable[[slice, Tape, list[list[Block]]], None]
+"""Takes a block's columns, its tape and the costates I that its stages met; all are used again for the next block."""
 
 
 @dataclass
@@ -83,6 +87,7 @@ class Functional:
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.counts = SweepCounts()
         self._local, self._local_dual = np.empty(controls.local_size), np.empty(controls.local_size)
+        self._met: list[list[Block]] = []
         self.bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
         self._factor = controls.operator_factor()
         self.pullback: Floats | None = None
@@ -97,7 +102,7 @@ class Functional:
         """J(x), by forward sweeps alone."""
         self.set_controls(x.array_r)
         regular, _ = self.controls.regularize(self.regularization, x.array_r)
-        data = self.weight / self.num_samples * self._over_blocks(self._forward_block)
+        data = self.weight / self.num_samples * self._over_blocks(self._cost_of_block)
         value = self.controls.ensemble.sum(self._own(data) + regular)
         self._check(value)
         return value
@@ -113,14 +118,18 @@ class Functional:
 
     # ── on shards ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def evaluate(self, shard: Floats) -> tuple[float, Floats]:
+    def evaluate(self, shard: Floats, observe: Observe | None = None) -> tuple[float, Floats]:
         """J(x) and the shard of the dual J'(x).
+
+        Args:
+            shard: The controls.
+            observe: Called after each block's sweep, before its tape is used again.
 
         Raises:
             NonFinite: on all ranks alike, with the layer where a state first was not finite.
         """
         self.set_controls(shard)
-        data, regular, dual = self._sweep(shard, self.initial, self.targets, self.weight / self.num_samples)
+        data, regular, dual = self._sweep(shard, self.initial, self.targets, self.weight / self.num_samples, observe)
         self.counts.forward += 1
         self.counts.adjoint += 1
         value, square = self.controls.ensemble.sums(self._own(data) + regular, float(dual @ dual))
@@ -128,6 +137,26 @@ class Functional:
         if not np.isfinite(square):
             raise NonFinite("the gradient")
         return value, dual
+
+    def final_states(self, shard: Floats) -> Block:
+        """States at T of this member's samples under some controls, by forward sweeps alone."""
+        self.set_controls(shard)
+        result = np.empty(self.initial.shape, order="F")
+
+        def keep(initial: Block, columns: slice) -> float:
+            result[:, columns] = self.stepper.advance_without_tape(initial)[0]
+            return 0.0
+
+        self._over_blocks(keep)
+        return result
+
+    def value_at(self, shard: Floats, final: Block) -> float:
+        """J(x) from the states at T that belong to x; without a sweep."""
+        self.set_controls(shard)
+        regular, _ = self.controls.regularize(self.regularization, shard)
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = sum(self.cost.value(final[:, c], self.targets[:, c]) for c in self.blocks(final.shape[1]))
+        return self.controls.ensemble.sum(self._own(self.weight / self.num_samples * data) + regular)
 
     def evaluate_batch(self, shard: Floats, initial: Block, targets: Block, batch: int) -> tuple[float, Floats]:
         """This rank's share of the objective on a mini-batch, and the shard of its dual.
@@ -185,7 +214,9 @@ class Functional:
             result[:, columns] = self.cost.outputs(final) if isinstance(self.cost, ReadoutCost) else final
         return result
 
-    def _sweep(self, shard: Floats, initial: Block, targets: Block, scale: float) -> tuple[float, float, Floats]:
+    def _sweep(
+        self, shard: Floats, initial: Block, targets: Block, scale: float, observe: Observe | None = None
+    ) -> tuple[float, float, Floats]:
         """Forward and back over all blocks: data term, the shard's share of the regularization, dual shard."""
         self.clear_duals()
         data = 0.0
@@ -196,10 +227,20 @@ class Functional:
                 final = self.stepper.advance(block, tape)
                 value, dual = self.cost.evaluate(final, targets[:, columns], scale)
                 data += value
-                sweep_back(self.stepper, tape, dual, self.pullback, self.bias_dual)
+                incoming = None if observe is None else self._incoming(block)
+                sweep_back(self.stepper, tape, dual, self.pullback, self.bias_dual, incoming=incoming)
+                if observe is not None and incoming is not None:
+                    observe(columns, tape, incoming)
             regular, regular_dual = self.controls.regularize(self.regularization, shard)
             regular_dual += self.collect_dual()
         return data, regular, regular_dual
+
+    def _incoming(self, like: Block) -> list[list[Block]]:
+        """Blocks for the costates that each stage of each layer meets, the same ones for blocks of one size."""
+        if not self._met or self._met[0][0].shape != like.shape:
+            stages, layers = range(self.stepper.scheme.num_stages), range(self.stepper.grid.layers)
+            self._met = [[create_block(*like.shape) for _ in stages] for _ in layers]
+        return self._met
 
     def clear_duals(self) -> None:
         """Set to zero what sweeps add to."""
@@ -235,15 +276,15 @@ class Functional:
             dual[where["offset"]] = self.cost.offset_dual[: where["offset"].stop - where["offset"].start]
         return dual
 
-    def _over_blocks(self, function: Callable[[Block, Block], float]) -> float:
+    def _over_blocks(self, function: Callable[[Block, slice], float]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            total = sum(function(self.initial[:, c], self.targets[:, c]) for c in self.blocks(self.initial.shape[1]))
+            total = sum(function(self.initial[:, c], c) for c in self.blocks(self.initial.shape[1]))
         self.counts.forward += 1
         return total
 
-    def _forward_block(self, initial: Block, targets: Block) -> float:
+    def _cost_of_block(self, initial: Block, columns: slice) -> float:
         final, _ = self.stepper.advance_without_tape(initial)
-        return self.cost.value(final, targets)
+        return self.cost.value(final, self.targets[:, columns])
 
     def blocks(self, num_samples: int) -> list[slice]:
         """Nearly equal blocks of at most `block` samples."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ class IterationRow:
         gradient_norm: Norm of the (projected) gradient in x̂, which is the L² norm in collocated mode.
         step: Length of the line search's step.
         evaluations: Evaluations of objective and gradient so far, from the run's beginning.
+        maximum_principle_gap: ∫ (H − min H) dt at the iterate, by Pontryagin's methods; else NaN.
+        hamiltonian_drift: max H − min H over the layers, likewise.
     """
 
     iteration: int
@@ -29,6 +32,8 @@ class IterationRow:
     gradient_norm: float
     step: float
     evaluations: int
+    maximum_principle_gap: float = math.nan
+    hamiltonian_drift: float = math.nan
 
 
 @dataclass(frozen=True)

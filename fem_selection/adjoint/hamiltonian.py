@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""The Hamiltonian of a layer, its derivatives and its minimiser, neuron by neuron.
+
+    H(t, f, p, w, b) = Σ_j ⟨p_j, σ(K f_j + b)⟩ + α_w/2 ‖w‖² + α_b/2 ‖b‖²
+                     = Σ_i m_i { Σ_j p_ij σ(s_ij) + α_w/2 Σ_k m_k w_ik² + α_b/2 b_i² },   s_ij = Σ_k m_k w_ik f_kj + b_i
+
+In collocated mode it is a sum over the nodes: each row (w(y_i, ·), b(y_i)) is minimised by itself, many at once.  In the
+coordinates x = (√(α_w m_k) w_ik, √α_b b_i) of a row
+
+    s = x F,   F = (√(m_k/α_w) f_kj ; 1/√α_b),   and the row's part is  Σ_j p_ij σ(s_j) + ½ |x|².
+
+The minimiser lies in the range of F: x = Σ_j λ_j F_j, s = Γ λ with the Gram matrix Γ = FᵀF = G/α_w + 1 1ᵀ/α_b.  With
+fewer samples than N + 1 the search is over coordinates in an orthonormal basis of that range, which for a Γ of full rank
+is the search over λ ∈ R^J and copes with any other; else over the N + 1 numbers x themselves.
+
+The Hamiltonian of layer n takes the states F_n and the costates P_{n+1}; its derivative is then the reduced gradient's
+integrand to round-off.  For schemes with several stages each stage counts as a sample, with the costate I_i it meets.
+A proximal weight ε adds ε/2 (‖w − w°‖² + ‖b − b°‖²), the augmented Hamiltonian of sequential quadratic methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.activations import Activation
+from fem_selection.adjoint.pointwise import RowProblem, SharedMap, minimize_one_sample, minimize_rows
+from fem_selection.numbering import hashed_normal
+from fem_selection.typing import Floats, Integers
+
+__all__ = ["Control", "Hamiltonian", "Search"]
+
+_SCALES = (-1.0, -4.0, 1.0, -16.0)  # starts λ = τ p; the identity's minimiser is λ = −p
+_SPREADS = (1.0, 4.0, 0.25)  # standard deviations of s at random starts
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control of one layer on this rank's rows.
+
+    Attributes:
+        kernel: w(y_i, y_k), shape (rows, N).
+        bias: b(y_i), shape (rows,).
+    """
+
+    kernel: Floats
+    bias: Floats
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a minimiser is looked for.
+
+    Attributes:
+        starts: Number of starts for each row: the present control, zero, λ = τ p, then random ones.
+        seed: Of the random starts.
+        proximal: ε.
+        lower, upper: Bounds of w and b, or None.
+        tolerance: Of the rows' gradients, relative to 1 + |x|.
+    """
+
+    starts: int = 8
+    seed: int = 0
+    proximal: float = 0.0
+    lower: Control | None = None
+    upper: Control | None = None
+    tolerance: float = 1e-10
+
+
+@dataclass(frozen=True)
+class Hamiltonian:
+    """H of one layer as a function of its control; for spaces in collocated mode.
+
+    Attributes:
+        activation: σ.
+        states: f_kj at all nodes, shape (N, J), the nodes in the order of the kernel's columns.
+        costates: p_ij on this rank's rows, shape (rows, J): Riesz representatives.
+        column_weights: m_k, shape (N,).
+        row_weights: m_i, shape (rows,).
+        alpha_kernel: α_w; None if the kernel is fixed.
+        alpha_bias: α_b; None if the bias is fixed.
+        row_numbers, column_numbers: Numbers of the nodes that no partition changes, for random starts.
+    """
+
+    activation: Activation
+    states: Floats
+    costates: Floats
+    column_weights: Floats
+    row_weights: Floats
+    alpha_kernel: float | None
+    alpha_bias: float | None
+    row_numbers: Integers
+    column_numbers: Integers
+
+    def preactivation(self, u: Control) -> Floats:
+        """s, shape (rows, J)."""
+        s: Floats = (u.kernel * self.column_weights) @ self.states + u.bias[:, None]
+        return s
+
+    def density(self, u: Control) -> Floats:
+        """The part of each row without its weight m_i, shape (rows,)."""
+        s = self.preactivation(u)
+        sigma = np.empty_like(s)
+        self.activation.value(s, sigma)
+        result: Floats = np.einsum("ij,ij->i", self.costates, sigma)
+        result += 0.5 * (self.alpha_kernel or 0.0) * (u.kernel**2 @ self.column_weights)
+        result += 0.5 * (self.alpha_bias or 0.0) * u.bias**2
+        return result
+
+    def value(self, u: Control) -> float:
+        """This rank's share of H: the sum over the ranks of a space communicator is H."""
+        return float(self.row_weights @ self.density(u))
+
+    def derivative(self, u: Control) -> Control:
+        """The L² representatives α_w w + Σ_j q_j ⊗ f_j and α_b b + Σ_j q_j with q = σ'(s) p; zero for a fixed control."""
+        s = self.preactivation(u)
+        value, q = np.empty_like(s), np.empty_like(s)
+        self.activation.value_and_derivative(s, value, q)
+        q *= self.costates
+        kernel, bias = np.zeros_like(u.kernel), np.zeros_like(u.bias)
+        if self.alpha_kernel is not None:
+            kernel = self.alpha_kernel * u.kernel + q @ self.states.T
+        if self.alpha_bias is not None:
+            bias = self.alpha_bias * u.bias + q.sum(axis=1)
+        return Control(kernel, bias)
+
+    def minimize(self, present: Control, search: Search) -> tuple[Control, Floats]:
+        """The best minimiser found, never worse than the present control in any row.
+
+        Args:
+            present: The control to start from; the centre of the proximal term, and the values of fixed parts.
+            search: How to look.
+
+        Returns:
+            The control, and its density with the proximal term, shape (rows,).
+
+        Note:
+            For one sample without bounds the minimum is global; else a local one, the best of the starts.
+        """
+        frame = _Coordinates(self, present, search)
+        if frame.is_scalar:
+            c = frame.minimize_scalar()
+        else:
+            c, _ = minimize_rows(frame.problem, frame.starts(), search.tolerance)
+        found = frame.control(c)
+        before, after = self.density(present), self._augmented(found, present, search.proximal)
+        keep = ~(after < before)
+        found.kernel[keep], found.bias[keep], after[keep] = present.kernel[keep], present.bias[keep], before[keep]
+        return found, after
+
+    def _augmented(self, u: Control, centre: Control, proximal: float) -> Floats:
+        density = self.density(u)
+        if proximal > 0:
+            density += 0.5 * proximal * ((u.kernel - centre.kernel) ** 2 @ self.column_weights)
+            density += 0.5 * proximal * (u.bias - centre.bias) ** 2
+        return density
+
+
+class _Coordinates:
+    """The rows' problems in coordinates c of x = x° + c Bᵀ, B an orthonormal basis of the range of F or the identity.
+
+    x° is the centre of the proximal term in the scaled variable, zero without one.
+    """
+
+    def __init__(self, h: Hamiltonian, present: Control, search: Search) -> None:
+        self.h, self.present, self.search = h, present, search
+        free = h.alpha_kernel is not None, h.alpha_bias is not None
+        columns = h.column_weights if free[0] else h.column_weights[:0]
+        alpha_w, alpha_b = h.alpha_kernel or 0.0, h.alpha_bias or 0.0
+        # scale: x = (w, b) · scale, the weights ε included; F: s = x F
+        total = np.concatenate([(alpha_w + search.proximal) * columns, [alpha_b + search.proximal] * free[1]])
+        self.scale = np.sqrt(total)
+        states = h.states if free[0] else h.states[:0]
+        rows = np.concatenate([columns[:, None] * states, np.ones((int(free[1]), h.states.shape[1]))])
+        features = rows / self.scale[:, None]
+        zero = np.concatenate([columns, np.ones(int(free[1]))])
+        self.x_present = self._gathered(present) * self.scale
+        self.centre = search.proximal * zero / total * self.x_present
+        bounded = search.lower is not None and search.upper is not None
+        self.reduced = not bounded and features.shape[1] < features.shape[0]
+        self.basis, matrix = np.linalg.qr(features) if self.reduced else (None, features)
+        shift = self.centre @ features + self._fixed()
+        bounds = None
+        if search.lower is not None and search.upper is not None:
+            low, high = (self._gathered(u) * self.scale - self.centre for u in (search.lower, search.upper))
+            bounds = (low, high)
+        self.features, self.matrix = features, matrix
+        self.problem = RowProblem(h.activation, h.costates, SharedMap(matrix), shift, bounds)
+        self.is_scalar = features.shape[1] == 1 and not bounded
+
+    def control(self, c: Floats) -> Control:
+        """The control of coordinates c, the fixed parts as they are."""
+        x = self.centre + (c if self.basis is None else c @ self.basis.T)
+        values = x / self.scale
+        n = len(self.h.column_weights) if self.h.alpha_kernel is not None else 0
+        kernel = values[:, :n].copy() if n else self.present.kernel.copy()
+        bias = values[:, n].copy() if self.h.alpha_bias is not None else self.present.bias.copy()
+        return Control(kernel, bias)
+
+    def minimize_scalar(self) -> Floats:
+        """The global minimum for one sample: s° + c R with c = (s − s°)/R, γ = R² = |F|²."""
+        shift = self.problem.shift
+        assert shift is not None
+        gamma = float(np.sum(self.features**2))
+        s = minimize_one_sample(self.h.activation, self.h.costates[:, 0], np.array(gamma), shift[:, 0])
+        # the coordinates of x − x° = (s − s°) F / γ, in the basis or not
+        towards = self.matrix[:, 0] / gamma
+        c: Floats = (s - shift[:, 0])[:, None] * towards
+        return c
+
+    def starts(self) -> Iterator[Floats]:
+        """First coordinates: the present control, zero, λ = τ p, random λ or x."""
+        kept = self.search.starts
+        for number in range(kept):
+            yield self._start(number)
+
+    def _start(self, number: int) -> Floats:
+        if number < 2:
+            x = (self.x_present if number == 0 else 0.0 * self.x_present) - self.centre
+            result: Floats = x if self.basis is None else x @ self.basis
+            return result
+        if number - 2 < len(_SCALES):
+            return _SCALES[number - 2] * self.h.costates @ self.matrix.T
+        return self._random(number - 2 - len(_SCALES))
+
+    def _random(self, number: int) -> Floats:
+        """Normal λ, or x where there are many samples; scaled so that s has the wanted spread."""
+        spread, rows = _SPREADS[number % len(_SPREADS)], self.h.row_numbers[:, None]
+        seed = self.search.seed + 7919 * number
+        if self.reduced:
+            z = hashed_normal(seed, rows, np.arange(self.features.shape[1])[None]) @ self.matrix.T
+        else:
+            columns = self.h.column_numbers if self.h.alpha_kernel is not None else self.h.column_numbers[:0]
+            last = [self.h.column_numbers.size] * (self.h.alpha_bias is not None)
+            z = hashed_normal(seed, rows, np.concatenate([columns, last]).astype(np.int64)[None])
+        size = np.sqrt(np.mean((z @ self.matrix) ** 2, axis=1, keepdims=True))
+        result: Floats = spread * z / np.maximum(size, 1e-300)
+        return result
+
+    def _gathered(self, u: Control) -> Floats:
+        """The parts of a control that are not fixed, side by side, shape (rows, r)."""
+        parts = [u.kernel] if self.h.alpha_kernel is not None else []
+        parts += [u.bias[:, None]] if self.h.alpha_bias is not None else []
+        return np.concatenate(parts, axis=1)
+
+    def _fixed(self) -> Floats:
+        """What the fixed parts contribute to s."""
+        h, u = self.h, self.present
+        s = np.zeros_like(h.costates)
+        if h.alpha_kernel is None:
+            s += (u.kernel * h.column_weights) @ h.states
+        if h.alpha_bias is None:
+            s += u.bias[:, None]
+        return s

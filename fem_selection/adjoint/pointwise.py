@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: MIT
+"""The minimisation that the maximum principle asks for at each neuron, for many neurons at once.
+
+    h(c) = Σ_j p_j σ(s_j) + ½ |c|²,    s = s° + c R,    c ∈ R^r                                  (one row of blocks)
+
+Not convex: σ bends and p has both signs.  `minimize_rows` is a safeguarded Newton method with conjugate gradients on all
+rows together, from as many starts as are given; it finds local minima, the best of which is an upper bound of the
+global one.  For one sample the problem is scalar and `minimize_one_sample` finds the global minimum.
+
+Where no bound is active a stationary point satisfies c = −(p ∘ σ'(s)) Rᵀ; a step along −h' is that fixed-point map,
+so that steps of length one have the right size everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+
+from fem_selection.activations import Activation
+from fem_selection.typing import Floats, Integers
+
+__all__ = ["OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample", "minimize_rows"]
+
+_ARMIJO = 1e-4
+_HALVINGS = 30
+
+
+class RowMaps(Protocol):
+    """The maps c ↦ c R of some rows."""
+
+    size: int
+
+    def apply(self, c: Floats, rows: Integers) -> Floats:
+        """c R, shape (rows, J), for c of shape (rows, r)."""
+
+    def transpose(self, q: Floats, rows: Integers) -> Floats:
+        """q Rᵀ, shape (rows, r), for q of shape (rows, J)."""
+
+
+@dataclass(frozen=True)
+class SharedMap:
+    """One R for all rows, shape (r, J): products are BLAS-3."""
+
+    matrix: Floats
+
+    @property
+    def size(self) -> int:
+        """r."""
+        return int(self.matrix.shape[0])
+
+    def apply(self, c: Floats, rows: Integers) -> Floats:
+        """C R."""
+        return c @ self.matrix
+
+    def transpose(self, q: Floats, rows: Integers) -> Floats:
+        """Q Rᵀ."""
+        return q @ self.matrix.T
+
+
+@dataclass(frozen=True)
+class OwnMaps:
+    """An R for each row, shape (rows, r, J), with r and J small."""
+
+    matrices: Floats
+
+    @property
+    def size(self) -> int:
+        """r."""
+        return int(self.matrices.shape[1])
+
+    def apply(self, c: Floats, rows: Integers) -> Floats:
+        """Row by row c R."""
+        return np.einsum("ir,irj->ij", c, self.matrices[rows])
+
+    def transpose(self, q: Floats, rows: Integers) -> Floats:
+        """Row by row q Rᵀ."""
+        return np.einsum("ij,irj->ir", q, self.matrices[rows])
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """h of all rows.
+
+    Attributes:
+        activation: σ.
+        p: Shape (rows, J).
+        maps: R.
+        shift: s°, shape (rows, J), or None for zero.
+        bounds: Lower and upper bounds of c, each (rows, r), or None.
+    """
+
+    activation: Activation
+    p: Floats
+    maps: RowMaps
+    shift: Floats | None = None
+    bounds: tuple[Floats, Floats] | None = None
+
+    def preactivation(self, c: Floats, rows: Integers) -> Floats:
+        """s of some rows."""
+        s = self.maps.apply(c, rows)
+        if self.shift is not None:
+            s += self.shift[rows]
+        return s
+
+    def value(self, c: Floats, rows: Integers) -> Floats:
+        """h of some rows, shape (rows,)."""
+        sigma = self.preactivation(c, rows)
+        self.activation.value(sigma.copy(), sigma)
+        return np.einsum("ij,ij->i", self.p[rows], sigma) + 0.5 * np.einsum("ij,ij->i", c, c)
+
+    def project(self, c: Floats, rows: Integers) -> Floats:
+        """The nearest c within the bounds."""
+        return c if self.bounds is None else np.clip(c, self.bounds[0][rows], self.bounds[1][rows])
+
+    def free(self, c: Floats, gradient: Floats, rows: Integers) -> Floats:
+        """1 where c may move along −h', 0 where a bound holds it."""
+        if self.bounds is None:
+            return np.ones_like(c)
+        lower, upper = (b[rows] for b in self.bounds)
+        return 1.0 - (((c <= lower) & (gradient > 0)) | ((c >= upper) & (gradient < 0)))
+
+
+def minimize_rows(
+    problem: RowProblem, starts: Iterable[Floats], tolerance: float = 1e-10, max_iterations: int = 60
+) -> tuple[Floats, Floats]:
+    """The best local minimum of each row.
+
+    Args:
+        problem: h.
+        starts: First values of c, each of shape (rows, r).
+        tolerance: Norm of h' at which a row is done, relative to 1 + |c|.
+        max_iterations: Newton steps at most.
+
+    Returns:
+        c, shape (rows, r), and h, shape (rows,).
+    """
+    best, lowest = np.zeros((len(problem.p), problem.maps.size)), np.full(len(problem.p), np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in starts:
+            c, value = _newton(problem, start, tolerance, max_iterations)
+            better = value < lowest
+            best[better], lowest[better] = c[better], value[better]
+    return best, lowest
+
+
+def _newton(problem: RowProblem, start: Floats, tolerance: float, max_iterations: int) -> tuple[Floats, Floats]:
+    """Newton's method with conjugate gradients and backtracking; rows leave when they are done."""
+    everything = np.arange(len(problem.p))
+    c = problem.project(np.array(start, dtype=np.float64), everything)
+    value, rows = problem.value(c, everything), everything
+    for _ in range(max_iterations):
+        own = c[rows]
+        slope, curvature = _derivatives(problem, own, rows)
+        gradient = own + problem.maps.transpose(slope, rows)
+        free = problem.free(own, gradient, rows)
+        gradient *= free
+        going = np.linalg.norm(gradient, axis=1) > tolerance * (1.0 + np.linalg.norm(own, axis=1))
+        if not going.any():
+            break
+        rows = rows[going]
+        step = _newton_step(problem, rows, gradient[going], curvature[going], free[going])
+        c[rows], value[rows], moved = _backtrack(problem, rows, own[going], value[rows], gradient[going], step)
+        rows = rows[moved]
+        if not rows.size:
+            break
+    return c, value
+
+
+def _derivatives(problem: RowProblem, c: Floats, rows: Integers) -> tuple[Floats, Floats]:
+    """p ∘ σ'(s) and p ∘ σ''(s)."""
+    s = problem.preactivation(c, rows)
+    value, slope, curvature = (np.empty_like(s) for _ in range(3))
+    problem.activation.value_and_two_derivatives(s, value, slope, curvature)
+    p = problem.p[rows]
+    slope *= p
+    curvature *= p
+    return slope, curvature
+
+
+def _newton_step(problem: RowProblem, rows: Integers, gradient: Floats, curvature: Floats, free: Floats) -> Floats:
+    """d with (1 + R diag(p σ'') Rᵀ) d ≈ −h' on the free entries; −h' itself where curvature is met that is negative."""
+    step, residual = np.zeros_like(gradient), -gradient
+    direction, square = residual.copy(), np.einsum("ij,ij->i", residual, residual)
+    enough = np.minimum(0.25, np.sqrt(np.sqrt(square))) ** 2 * square
+    going = np.arange(len(rows))
+    for iteration in range(problem.maps.size):
+        d, who = direction[going], rows[going]
+        product = d + free[going] * problem.maps.transpose(curvature[going] * problem.maps.apply(d, who), who)
+        bend = np.einsum("ij,ij->i", d, product)
+        good = bend > 1e-12 * np.einsum("ij,ij->i", d, d)
+        if iteration == 0:
+            step[going[~good]] = d[~good]
+        going, d, product, bend = going[good], d[good], product[good], bend[good]
+        length = (square[going] / bend)[:, None]
+        step[going] += length * d
+        residual[going] -= length * product
+        new = np.einsum("ij,ij->i", residual[going], residual[going])
+        direction[going] = residual[going] + (new / square[going])[:, None] * d
+        square[going] = new
+        going = going[new > enough[going]]
+        if not going.size:
+            break
+    return step
+
+
+def _backtrack(
+    problem: RowProblem, rows: Integers, c: Floats, value: Floats, gradient: Floats, step: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Halve each row's step until h falls enough; c and h then, and which rows moved."""
+    result, lowest, moved = c.copy(), value.copy(), np.zeros(len(rows), dtype=bool)
+    going, length = np.arange(len(rows)), 1.0
+    for _ in range(_HALVINGS):
+        trial = problem.project(c[going] + length * step[going], rows[going])
+        found = problem.value(trial, rows[going])
+        fall = np.einsum("ij,ij->i", gradient[going], c[going] - trial)
+        good = (found <= value[going] - _ARMIJO * fall) & (found < value[going])
+        accepted = going[good]
+        result[accepted], lowest[accepted], moved[accepted] = trial[good], found[good], True
+        going, length = going[~good], 0.5 * length
+        if not going.size:
+            break
+    return result, lowest, moved
+
+
+# ── one sample: the global minimum ──────────────────────────────────────────────────────────────────────────────────
+
+_REACH, _SPACING, _POINTS = 12.0, 0.25, 33
+_GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+_Values = Callable[[Floats], Floats]
+
+
+def minimize_one_sample(activation: Activation, p: Floats, gamma: Floats, shift: Floats | None = None) -> Floats:
+    """The global minimiser s of p σ(s) + (s − s°)²/(2γ), entry by entry.
+
+    A minimiser lies within γ |p| Lip σ of s°.  That interval is sampled, evenly and at the points about zero where
+    activations bend; the two best samples' neighbourhoods are searched by golden sections, kinks included, and the
+    better one is polished by Newton's method.
+
+    Args:
+        activation: σ, Lipschitz.
+        p: Any shape.
+        gamma: γ ≥ 0, broadcast to p's shape.
+        shift: s°, likewise; zero by default.
+
+    Returns:
+        s, of p's shape.
+
+    Note:
+        Memory is some 150 numbers per entry; features of σ narrower than a quarter can be missed.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    shape = p.shape
+    flat = p.ravel()
+    g = np.broadcast_to(np.asarray(gamma, dtype=np.float64), shape).ravel()
+    centre = np.zeros_like(flat) if shift is None else np.broadcast_to(shift, shape).ravel()
+
+    def value(s: Floats) -> Floats:
+        """h for several s in each row, shape (points, entries); γ h, which has no division."""
+        sigma = np.empty_like(s)
+        activation.value(s, sigma)
+        return g * flat * sigma + 0.5 * (s - centre) ** 2
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _polish(activation, _sampled(activation, flat, g, centre, value), flat, g, centre, value).reshape(shape)
+
+
+def _sampled(activation: Activation, p: Floats, g: Floats, centre: Floats, value: _Values) -> Floats:
+    """The better of the minima that the two lowest samples lead to."""
+    radius = 1.01 * g * np.abs(p) * _lipschitz(activation)
+    even = centre + np.linspace(-1.0, 1.0, _POINTS)[:, None] * radius
+    bends = np.arange(-_REACH, _REACH + _SPACING, _SPACING)[:, None]
+    samples = np.sort(np.concatenate([even, np.clip(bends, centre - radius, centre + radius)]), axis=0)
+    values = value(samples)
+    padded = np.pad(values, ((1, 1), (0, 0)), constant_values=np.inf)
+    is_low = (values <= padded[:-2]) & (values <= padded[2:])
+    order = np.argsort(np.where(is_low, values, np.inf), axis=0, kind="stable")[:2]
+    found = [_search(value, samples, k) for k in order]
+    at = [value(s[None])[0] for s in found]
+    return np.where(at[1] < at[0], found[1], found[0])
+
+
+def _search(value: _Values, samples: Floats, number: Integers) -> Floats:
+    """Golden sections between the neighbours of a sample of each column; samples may occur more than once."""
+    middle = np.take_along_axis(samples, number[None], axis=0)
+    a = np.max(np.where(samples < middle, samples, -np.inf), axis=0)
+    b = np.min(np.where(samples > middle, samples, np.inf), axis=0)
+    a, b = np.where(np.isfinite(a), a, middle[0]), np.where(np.isfinite(b), b, middle[0])
+    for _ in range(40):
+        x = np.stack([b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)])
+        left, right = value(x)
+        a, b = np.where(left < right, a, x[0]), np.where(left < right, x[1], b)
+    return 0.5 * (a + b)
+
+
+def _polish(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Floats, value: _Values) -> Floats:
+    """Newton steps that do not raise h."""
+    sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
+    for _ in range(3):
+        activation.value_and_two_derivatives(s, sigma, slope, curvature)
+        bend = 1.0 + g * p * curvature
+        step = np.where(bend > 1e-8, (s - centre + g * p * slope) / np.where(bend > 1e-8, bend, 1.0), 0.0)
+        trial = s - step
+        # values decide only above round-off; below it the smaller derivative does
+        worse = value(trial[None])[0] > value(s[None])[0] + 1e-14 * (1.0 + np.abs(g * p))
+        far = np.abs(step) > 1e-5 * (1.0 + np.abs(s))
+        s = np.where(worse | far, s, trial)
+    return s
+
+
+@cache
+def _lipschitz(activation: Activation) -> float:
+    """The largest slope of σ that a sample of points sees."""
+    s = np.sinh(np.linspace(-8.0, 8.0, 8001))
+    value, slope = np.empty_like(s), np.empty_like(s)
+    activation.value_and_derivative(s, value, slope)
+    return float(np.max(np.abs(slope)))

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""States and costates of all layers, and from them the Hamiltonian of each: what Pontryagin's principle is asked with.
+
+    f_{n+1} = f_n + Δt σ(K_n f_n + b_n)  forward,   p_n = p_{n+1} + Δt K_n*(σ'(s_n) p_{n+1})  backward,   H_n(f_n, p_{n+1}, ·)
+
+One sweep records them block by block; then they are exchanged so that each member of the ensemble holds some *layers*
+of all samples: whatever is minimised layer by layer needs no further message over the samples, and its result depends on
+no partition.  Memory on a rank: 2 · stages · L · N · J numbers over the number of ranks.
+
+    ∫₀ᵀ (H(w, b) − min H) dt ≈ Δt Σ_n (H_n(w_n, b_n) − min H_n) ≥ 0        the maximum-principle gap
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
+from fem_selection.dynamics.stepper import Tape
+from fem_selection.errors import InvalidInput
+from fem_selection.kernels.dense import DenseKernel
+from fem_selection.learning.functional import Functional
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Extremals", "MaximumPrinciple", "obstacles"]
+
+
+def obstacles(functional: Functional) -> list[str]:
+    """Why the maximum principle of `Extremals` does not apply to a functional; empty if it does."""
+    r, grid, parts = functional.regularization, functional.stepper.grid, functional.controls.parts
+    found = []
+    if not functional.controls.space.is_collocated:
+        found.append("Galerkin mode: the Hamiltonian's minimisation decouples over the nodes in collocated mode only")
+    if r.has_depth_term:
+        found.append("an H¹ term in depth (regularization.kernel_depth, bias_depth): the layers' controls are coupled")
+    if grid.intervals != grid.layers:
+        found.append(f"several steps per control: {grid.intervals} control intervals for {grid.layers} layers")
+    for name, weight in (("kernel", r.kernel), ("bias", r.bias)):
+        if name in parts and not weight > 0:
+            found.append(f"regularization.{name} = 0: the Hamiltonian has no minimum over an unbounded {name}")
+    if "kernel" not in parts and "bias" not in parts:
+        found.append("neither kernel nor bias is optimized")
+    if not isinstance(functional.stepper.kernel, DenseKernel):
+        found.append("a kernel that is not dense: its values are not free at each pair of nodes")
+    return found
+
+
+@dataclass(frozen=True)
+class MaximumPrinciple:
+    """How far the controls of all layers are from minimising their Hamiltonians.
+
+    Attributes:
+        gap: Δt Σ_n (H_n − the lowest value found); a lower bound of the true gap, except for one sample.
+        gaps: H_n − the lowest value found, for each layer.
+        values: H_n along the trajectory.
+        starts: Starts for each row of each layer.
+        minimizer: Local array with the minimisers in the kernel's and bias's parts and zeros elsewhere.
+    """
+
+    gap: float
+    gaps: Floats
+    values: Floats
+    starts: int
+    minimizer: Floats
+
+    @property
+    def drift(self) -> float:
+        """max_n H_n − min_n H_n: zero in the limit Δt → 0 along an extremal."""
+        return float(np.ptp(self.values))
+
+
+class Extremals:
+    """States and costates under some controls, and the Hamiltonians of this member's layers.
+
+    Args:
+        functional: J.
+
+    Raises:
+        InvalidInput: if the principle does not apply, with every reason.
+
+    Note:
+        `sweep` and everything after it are collective over the world.
+    """
+
+    def __init__(self, functional: Functional) -> None:
+        reasons = obstacles(functional)
+        if reasons:
+            raise InvalidInput(f"the maximum principle does not apply here: {'; '.join(reasons)}")
+        self.functional = functional
+        self.layers = functional.controls.ensemble.shard(functional.stepper.grid.layers)
+        self._local = np.empty(0)
+        self._stages: list[Block] = []
+        self._incoming: list[Block] = []
+
+    def sweep(self, shard: Floats) -> tuple[float, Floats]:
+        """J and its dual at some controls, keeping states and costates."""
+        f = self.functional
+        shape = (f.stepper.grid.layers, f.stepper.scheme.num_stages, f.initial.shape[1], f.controls.space.num_local)
+        stages, met = np.empty(shape), np.empty(shape)
+
+        def keep(columns: slice, tape: Tape, incoming: list[list[Block]]) -> None:
+            for n, layer in enumerate(tape.stages):
+                for i, stage in enumerate(layer):
+                    stages[n, i, columns] = stage.T
+                    met[n, i, columns] = incoming[n][i].T
+
+        result = f.evaluate(shard, keep)
+        self._local = f.controls.gather(shard)
+        self._stages, self._incoming = self._by_layers(stages), self._by_layers(met)
+        return result
+
+    def hamiltonian(self, number: int) -> Hamiltonian:
+        """H of the number-th of this member's layers (collective over space)."""
+        f = self.functional
+        space, r, parts = f.controls.space, f.regularization, f.controls.parts
+        stages = self._stages[number]
+        everywhere = np.concatenate(space.comm.allgather(stages)) if space.comm.size > 1 else stages
+        columns = np.concatenate(space.comm.allgather(space.weights)) if space.comm.size > 1 else space.weights
+        return Hamiltonian(
+            activation=f.stepper.activation,
+            states=everywhere,
+            costates=self._incoming[number] / space.weights[:, None],
+            column_weights=columns,
+            row_weights=space.weights,
+            alpha_kernel=r.kernel if "kernel" in parts else None,
+            alpha_bias=r.bias if "bias" in parts else None,
+            row_numbers=space.canonical,
+            column_numbers=space.canonical_global,
+        )
+
+    def control(self, layer: int, local: Floats | None = None) -> Control:
+        """The control of a layer in a local array, that of the last sweep by default; fixed parts as they are."""
+        stepper = self.functional.stepper
+        views = self.functional.controls.unpack(self._local if local is None else local)
+        assert isinstance(stepper.kernel, DenseKernel)
+        rows, columns = self.functional.controls.space.num_local, self.functional.controls.space.num_nodes
+        if "kernel" in views:
+            kernel = views["kernel"].reshape(-1, columns, rows)[layer].T
+        else:
+            kernel = stepper.kernel.weights[layer]
+        bias = views["bias"][layer] if "bias" in views else stepper.bias[layer]
+        return Control(kernel, bias)
+
+    def minimize(self, search: Search, bounds: tuple[Floats, Floats] | None = None) -> MaximumPrinciple:
+        """Minimise the Hamiltonian of every layer (collective).
+
+        Args:
+            search: How; its seed is varied from layer to layer.
+            bounds: Local arrays of lower and upper bounds, or None.
+
+        Returns:
+            Gaps and values without the proximal term; with one the gaps are those of the minimiser of the augmented
+            Hamiltonian in the plain one, which may be negative in single rows but not in all.
+        """
+        controls = self.functional.controls
+        values, falls, found = [], [], []
+        for number, layer in enumerate(range(self.layers.start, self.layers.stop)):
+            h, present = self.hamiltonian(number), self.control(layer)
+            own = replace(search, seed=search.seed + 104729 * layer)
+            if bounds is not None:
+                own = replace(own, lower=self.control(layer, bounds[0]), upper=self.control(layer, bounds[1]))
+            control, _ = h.minimize(present, own)
+            values.append(h.value(present))
+            falls.append(float(h.row_weights @ (h.density(present) - h.density(control))))
+            found.append(control)
+        shares = np.array([values, falls]).reshape(2, -1)
+        if controls.space.comm.size > 1:
+            shares = controls.space.comm.allreduce(shares)
+        everywhere = np.concatenate(controls.ensemble.sample_comm.allgather(shares), axis=1)
+        gap = self.functional.stepper.grid.step * float(everywhere[1].sum())
+        return MaximumPrinciple(gap, everywhere[1], everywhere[0], search.starts, self._collect(found))
+
+    def _collect(self, found: list[Control]) -> Floats:
+        """A local array of the members' layers put together."""
+        controls = self.functional.controls
+        local = np.zeros(controls.local_size)
+        for part, pieces in (
+            ("kernel", [u.kernel.T.ravel() for u in found]),
+            ("bias", [u.bias for u in found]),
+        ):
+            if part in controls.parts:
+                own = np.concatenate(pieces) if pieces else np.empty(0)
+                local[controls.slices[part]] = np.concatenate(controls.ensemble.sample_comm.allgather(own))
+        return local
+
+    def _by_layers(self, recorded: Floats) -> list[Block]:
+        """From all layers of this member's samples to all samples of this member's layers, each (rows, stages · J)."""
+        ensemble = self.functional.controls.ensemble
+        pieces = [recorded]
+        if ensemble.num_members > 1:
+            sent = [recorded[ensemble_shard] for ensemble_shard in self._shards()]
+            pieces = ensemble.sample_comm.alltoall(sent)
+        everything = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
+        return [np.asfortranarray(layer.reshape(-1, layer.shape[-1]).T) for layer in everything]
+
+    def _shards(self) -> list[slice]:
+        from fem_selection.parallel import share
+
+        ensemble = self.functional.controls.ensemble
+        layers = self.functional.stepper.grid.layers
+        return [share(layers, ensemble.num_members, k) for k in range(ensemble.num_members)]

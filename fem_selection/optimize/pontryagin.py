@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: MIT
+"""Pontryagin's maximum principle as a solver: states forward, costates backward, Hamiltonians minimised layer by layer.
+
+    (w, b)_n ← argmin H_n(f_n, p_{n+1}, ·),    c, μ ← argmin of the terminal cost for the new final states
+
+| method | step | objective |
+|---|---|---|
+| msa | the whole way to the minimisers: successive approximations (Li, Chen, Tai, E) | may rise, and may not converge |
+| damped_msa | a part θ of the way, halved when the objective rises and grown again after | never rises |
+| sqh | minimisers of H_n + ε/2 (‖w − w°‖² + ‖b − b°‖²), ε adapted: sequential quadratic Hamiltonian | never rises |
+
+An iteration costs a forward sweep for each step that is tried and a forward and adjoint sweep for the one taken; the
+minimisations need no sweep.  The gap and the drift of H are reported at every iterate (`MaximumPrinciple`).  Box
+constraints hold at every step: the minimisers respect them, and a box is convex.
+
+References:
+    Q. Li, L. Chen, C. Tai, W. E, Maximum principle based algorithms for deep learning, JMLR 18 (2017) 165.
+    S. Hofmann, A. Borzì, A sequential quadratic Hamiltonian algorithm for training explicit RK neural networks,
+    J. Comput. Appl. Math. 405 (2022) 113943; the same authors' arXiv:2504.11647.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fem_selection.adjoint.hamiltonian import Search
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.learning.extremals import Extremals, MaximumPrinciple
+from fem_selection.learning.readout import optimize_readout
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
+from fem_selection.typing import Floats
+
+__all__ = ["PONTRYAGIN", "PontryaginSettings", "approximate_successively"]
+
+PONTRYAGIN = ("msa", "damped_msa", "sqh")
+"""Names of the methods."""
+
+_GROW, _SHRINK = 2.0, 0.6  # of ε when a step is refused and when one is taken
+_DECREASE = 1e-6  # what a step of sqh must gain, times its squared length
+_STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
+
+
+@dataclass(frozen=True)
+class PontryaginSettings:
+    """Settings of the successive approximations.
+
+    Attributes:
+        method: One of `PONTRYAGIN`.
+        max_iterations: Limit, counted from the run's beginning.
+        gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
+        absolute_tolerance: Norm of the gradient at which to stop.
+        starts: Starts of each minimisation (`adjoint.hamiltonian.Search`); one sample needs none.
+        weight: First ε of sqh, relative to the larger of α_w and α_b.
+        seed: Of random starts.
+        checkpoint_every: Iterations between calls of `save`.
+        gap_every: Iterations between measurements of the gap by sqh, which cost minimisations of their own.
+    """
+
+    method: str = "sqh"
+    max_iterations: int = 100
+    gradient_tolerance: float = 1e-5
+    absolute_tolerance: float = 1e-10
+    starts: int = 3
+    weight: float = 1.0
+    seed: int = 0
+    checkpoint_every: int = 10
+    gap_every: int = 1
+
+
+def approximate_successively(
+    functional: ScaledFunctional,
+    start: Floats,
+    settings: PontryaginSettings,
+    bounds: tuple[Floats, Floats] | None = None,
+    resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
+    save: Save | None = None,
+    observe: Callable[[IterationRow], None] | None = None,
+    stop: Stop | None = None,
+) -> OptimizationReport:
+    """Minimise Ĵ(x̂) by Pontryagin's principle (collective); arguments as those of `tao.minimize`.
+
+    Raises:
+        InvalidInput: where the principle does not apply, with every reason.
+        NonFinite: with the iteration, if a step of `msa` leaves the finite numbers; the others try a smaller one.
+    """
+    if settings.method not in PONTRYAGIN:
+        raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(PONTRYAGIN)}")
+    return _Approximation(functional, settings, bounds, save, observe, stop).run(start, resume)
+
+
+@dataclass(frozen=True)
+class _Iterate:
+    objective: float
+    solution: Floats
+    gradient: Floats
+
+
+class _Approximation:
+    """One run; `weight` is θ of damped_msa or ε of sqh."""
+
+    def __init__(
+        self,
+        functional: ScaledFunctional,
+        settings: PontryaginSettings,
+        bounds: tuple[Floats, Floats] | None,
+        save: Save | None,
+        observe: Callable[[IterationRow], None] | None,
+        stop: Stop | None,
+    ) -> None:
+        self.scaled, self.settings, self.bounds = functional, settings, bounds
+        self.save, self.observe, self.stop = save, observe, stop
+        self.controls, self.extremals = functional.controls, Extremals(functional.functional)
+        self.iteration = self.evaluations = 0
+        self.first_norm = 0.0
+        self.weight = self._first_weight()
+        self.best: _Iterate | None = None
+        gather, physical = self.controls.gather, functional.to_physical
+        self.box = None if bounds is None else (gather(physical(bounds[0])), gather(physical(bounds[1])))
+        self._refuse_bounded_readout()
+
+    def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> OptimizationReport:
+        if resume is None:
+            x = start if self.bounds is None else np.clip(start, *self.bounds)
+            now, length = self._evaluate(x), 0.0
+            self.first_norm = self._norm(now)
+        else:
+            now, length = self._load(*resume), float(resume[0]["length"])
+        known, stopped = resume is not None, False
+        while True:
+            principle = self._principle(known)
+            if not known:
+                self._tell(now, principle, length)
+            reason = self._reason(now)
+            stopped = not reason and self.stop is not None and self.stop()
+            if not known and (reason or stopped or self.iteration % self.settings.checkpoint_every == 0):
+                self._save_now(now, length)
+            if reason or stopped:
+                break
+            try:
+                found = self._step(now, principle)
+            except NonFinite as error:
+                self._save_now(now, length)
+                raise NonFinite(error.what, error.layer, self.iteration + 1) from error
+            if found is None:
+                reason = "no smaller step lowers the objective: it is at the level of round-off"
+                self._save_now(now, length)
+                break
+            length = self.scaled.norm(found.solution - now.solution)
+            now, known = found, False
+            self.iteration += 1
+        return self._report(now, reason, stopped)
+
+    # ── one iteration ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _principle(self, known: bool) -> MaximumPrinciple | None:
+        """The minimisers of the plain Hamiltonians: msa's step; for sqh they are measured and no more."""
+        every = self.settings.gap_every
+        if self.settings.method == "sqh" and (known or not every or self.iteration % every):
+            return None
+        return self.extremals.minimize(self._search(0.0), self.box)
+
+    def _step(self, now: _Iterate, principle: MaximumPrinciple | None) -> _Iterate | None:
+        """The next iterate; None if no step lowers the objective."""
+        if self.settings.method == "msa":
+            assert principle is not None
+            return self._evaluate(self._complete(self._towards(now, principle.minimizer, 1.0))[0])
+        return self._damped(now, principle) if principle is not None and self._is_damped else self._quadratic(now)
+
+    def _damped(self, now: _Iterate, principle: MaximumPrinciple) -> _Iterate | None:
+        while self.weight > _STALLED:
+            trial, value = self._complete(self._towards(now, principle.minimizer, self.weight))
+            if value < now.objective:
+                self.weight = min(1.0, 1.5 * self.weight)
+                return self._evaluate(trial)
+            self.weight *= 0.5
+        return None
+
+    def _quadratic(self, now: _Iterate) -> _Iterate | None:
+        while self.weight * _STALLED < self._first_weight():
+            minimizer = self.extremals.minimize(self._search(self.weight), self.box).minimizer
+            trial, value = self._complete(self._towards(now, minimizer, 1.0))
+            square = self.scaled.norm(trial - now.solution) ** 2
+            if value <= now.objective - _DECREASE * self._first_weight() * square and square > 0:
+                self.weight *= _SHRINK
+                return self._evaluate(trial)
+            self.weight *= _GROW
+        return None
+
+    def _towards(self, now: _Iterate, minimizer: Floats, part: float) -> Floats:
+        """x̂ with kernel and bias a part of the way to the minimisers."""
+        x = self.scaled.to_physical(now.solution)
+        moving = np.zeros(self.controls.local_size, dtype=bool)
+        for name in ("kernel", "bias"):
+            moving[self.controls.slices[name]] = True
+        where = moving[self.controls.shard]
+        x[where] += part * (minimizer[self.controls.shard][where] - x[where])
+        return self.scaled.to_scaled(x)
+
+    def _complete(self, trial: Floats) -> tuple[Floats, float]:
+        """A step with the readout that fits its final states, and the objective there; one forward sweep.
+
+        Not finite is larger than anything.
+        """
+        f, x = self.scaled.functional, self.scaled.to_physical(trial)
+        final = f.final_states(x)
+        if not self.controls.ensemble.any(not np.all(np.isfinite(final))):
+            if "readout" in self.controls.parts:
+                x = optimize_readout(f, final, x)
+            value = f.value_at(x, final)
+            return self.scaled.to_scaled(x), value if np.isfinite(value) else np.inf
+        return trial, np.inf
+
+    def _evaluate(self, x: Floats) -> _Iterate:
+        value, dual = self.extremals.sweep(self.scaled.to_physical(x))
+        self.evaluations += 1
+        now = _Iterate(value, x.copy(), dual * self.scaled.scale)
+        if self.best is None or value <= self.best.objective:
+            self.best = now
+        return now
+
+    def _search(self, proximal: float) -> Search:
+        return Search(self.settings.starts, self.settings.seed, proximal)
+
+    @property
+    def _is_damped(self) -> bool:
+        return self.settings.method == "damped_msa"
+
+    def _first_weight(self) -> float:
+        """The scale of ε, or the first θ."""
+        r = self.scaled.functional.regularization
+        return 1.0 if self.settings.method == "damped_msa" else self.settings.weight * max(r.kernel, r.bias)
+
+    def _refuse_bounded_readout(self) -> None:
+        where = slice(self.controls.slices["readout"].start, self.controls.slices["offset"].stop)
+        if self.box is not None and any(np.any(np.isfinite(b[where])) for b in self.box):
+            raise InvalidInput("objective.readout_bounds: Pontryagin's methods know bounds of kernel and bias only")
+
+    # ── telling, saving, ending ───────────────────────────────────────────────────────────────────────────────────
+
+    def _norm(self, now: _Iterate) -> float:
+        """Norm of the projected gradient x̂ − P(x̂ − ∇Ĵ)."""
+        if self.bounds is None:
+            return self.scaled.norm(now.gradient)
+        return self.scaled.norm(now.solution - np.clip(now.solution - now.gradient, *self.bounds))
+
+    def _tell(self, now: _Iterate, principle: MaximumPrinciple | None, length: float) -> None:
+        if self.observe is not None:
+            gap, drift = (np.nan, np.nan) if principle is None else (principle.gap, principle.drift)
+            row = IterationRow(self.iteration, now.objective, self._norm(now), length, self.evaluations, gap, drift)
+            self.observe(row)
+
+    def _reason(self, now: _Iterate) -> str:
+        s, norm = self.settings, self._norm(now)
+        if norm <= s.gradient_tolerance * self.first_norm:
+            return f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
+        if norm <= s.absolute_tolerance:
+            return "the gradient norm fell below the absolute tolerance"
+        return "the iteration limit was reached" if self.iteration >= s.max_iterations else ""
+
+    def _save_now(self, now: _Iterate, length: float) -> None:
+        if self.save is None or self.best is None:
+            return
+        state = {
+            "iteration": self.iteration,
+            "evaluations": self.evaluations,
+            "first_norm": self.first_norm,
+            "weight": self.weight,
+            "length": length,
+            "best_objective": self.best.objective,
+            "gradient_norm": self._norm(now),
+        }
+        self.save(state, {"best": self.best.solution, "best_gradient": self.best.gradient, "now": now.solution})
+
+    def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> _Iterate:
+        """The saved iterate; its states and costates are computed again, one sweep more than without a break."""
+        self.best = _Iterate(float(state["best_objective"]), vectors["best"], vectors["best_gradient"])
+        now = self._evaluate(vectors["now"])
+        self.iteration, self.evaluations = int(state["iteration"]), int(state["evaluations"])
+        self.first_norm, self.weight = float(state["first_norm"]), float(state["weight"])
+        return now
+
+    def _report(self, now: _Iterate, reason: str, stopped: bool) -> OptimizationReport:
+        assert self.best is not None
+        return OptimizationReport(
+            solution=self.best.solution,
+            objective=self.best.objective,
+            gradient_norm=self._norm(now),
+            iterations=self.iteration,
+            evaluations=self.evaluations,
+            reason="stopped by the user" if stopped else reason,
+            converged=reason.startswith("the gradient norm"),
+            stopped=stopped,
+        )
