@@ -25,12 +25,15 @@ from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
 from fem_selection.io.runs import CHECKPOINT, History, remove_run, write_text
 from fem_selection.learning import verify_gradient
 from fem_selection.optimize import (
+    PONTRYAGIN,
     EpochRow,
     IterationRow,
     OptimizationReport,
+    PontryaginSettings,
     StochasticReport,
     StochasticSettings,
     TaoSettings,
+    approximate_successively,
     descend,
     minimize,
 )
@@ -181,39 +184,53 @@ class _Training:
     def _run_deterministic(
         self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
     ) -> OptimizationReport:
-        o = self.case.optimizer
-        settings = TaoSettings(
-            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.memory,
-            self.case.output.checkpoint_every, o.options,
-        )  # fmt: skip
+        o, by_pontryagin = self.case.optimizer, self.case.optimizer.method in PONTRYAGIN
         if resume is not None:
             self.resumed_from["iteration"] = int(resume[0]["iteration"])
-        columns = ("iteration", "objective", "gradient_norm", "step", "evaluations", "seconds")
+        columns: tuple[str, ...] = ("iteration", "objective", "gradient_norm", "step", "evaluations", "seconds")
+        columns += ("maximum_principle_gap", "hamiltonian_drift") if by_pontryagin else ()
         history = self._history("history.csv", columns, None if resume is None else int(resume[0]["iteration"]))
 
         def observe(row: IterationRow) -> None:
             if history is not None:
+                more = (row.maximum_principle_gap, row.hamiltonian_drift) if by_pontryagin else ()
                 history.append(
-                    row.iteration, row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds()
+                    row.iteration, row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds(), *more
                 )
             if self.progress is not None:
                 shown = {"objective": row.objective, "gradient": row.gradient_norm}
                 self.progress(o.method.upper(), row.iteration, o.max_iterations, shown)
 
+        def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
+            self._save("deterministic", state, vectors)
+
+        def stop() -> bool:
+            return self.request.agreed(self.ensemble)
+
+        scaled, bounds = self.problem.scaled, self.problem.bounds
         try:
-            return minimize(
-                self.problem.scaled,
-                start,
-                settings,
-                self.problem.bounds,
-                resume,
-                lambda state, vectors: self._save("deterministic", state, vectors),
-                observe,
-                lambda: self.request.agreed(self.ensemble),
-            )
+            if by_pontryagin:
+                return approximate_successively(
+                    scaled, start, self._pontryagin_settings(), bounds, resume, save, observe, stop
+                )
+            return minimize(scaled, start, self._tao_settings(), bounds, resume, save, observe, stop)
         finally:
             if history is not None:
                 history.close()
+
+    def _tao_settings(self) -> TaoSettings:
+        o = self.case.optimizer
+        return TaoSettings(
+            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.memory,
+            self.case.output.checkpoint_every, o.options,
+        )  # fmt: skip
+
+    def _pontryagin_settings(self) -> PontryaginSettings:
+        o = self.case.optimizer
+        return PontryaginSettings(
+            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.starts,
+            seed=self.case.seed, checkpoint_every=self.case.output.checkpoint_every,
+        )  # fmt: skip
 
     def _history(self, name: str, columns: tuple[str, ...], keep_up_to: int | None) -> History | None:
         return History(self.folder / name, columns, keep_up_to) if self.root else None

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Exact derivatives of the discrete dynamics: the tangent forward, the adjoint backward."""
+"""Exact derivatives of the discrete dynamics, the tangent forward and the adjoint backward, and the Hamiltonian."""
 
 from fem_selection.adjoint.backward import sweep_back
+from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
 from fem_selection.adjoint.tangent import sweep_tangent
 
-__all__ = ["sweep_back", "sweep_tangent"]
+__all__ = ["Control", "Hamiltonian", "Search", "sweep_back", "sweep_tangent"]

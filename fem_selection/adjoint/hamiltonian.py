@@ -4,14 +4,14 @@
     H(t, f, p, w, b) = Σ_j ⟨p_j, σ(K f_j + b)⟩ + α_w/2 ‖w‖² + α_b/2 ‖b‖²
                      = Σ_i m_i { Σ_j p_ij σ(s_ij) + α_w/2 Σ_k m_k w_ik² + α_b/2 b_i² },   s_ij = Σ_k m_k w_ik f_kj + b_i
 
-In collocated mode it is a sum over the nodes: each row (w(y_i, ·), b(y_i)) is minimised by itself, many at once.  In the
-coordinates x = (√(α_w m_k) w_ik, √α_b b_i) of a row
+In collocated mode it is a sum over the nodes: each row (w(y_i, ·), b(y_i)) is minimised by itself, many at once.  In
+the coordinates x = (√(α_w m_k) w_ik, √α_b b_i) of a row
 
     s = x F,   F = (√(m_k/α_w) f_kj ; 1/√α_b),   and the row's part is  Σ_j p_ij σ(s_j) + ½ |x|².
 
 The minimiser lies in the range of F: x = Σ_j λ_j F_j, s = Γ λ with the Gram matrix Γ = FᵀF = G/α_w + 1 1ᵀ/α_b.  With
-fewer samples than N + 1 the search is over coordinates in an orthonormal basis of that range, which for a Γ of full rank
-is the search over λ ∈ R^J and copes with any other; else over the N + 1 numbers x themselves.
+fewer samples than N + 1 the search is over coordinates in an orthonormal basis of that range, which for a Γ of full
+rank is the search over λ ∈ R^J and copes with any other; else over the N + 1 numbers x themselves.
 
 The Hamiltonian of layer n takes the states F_n and the costates P_{n+1}; its derivative is then the reduced gradient's
 integrand to round-off.  For schemes with several stages each stage counts as a sample, with the costate I_i it meets.
@@ -59,6 +59,7 @@ class Search:
         proximal: ε.
         lower, upper: Bounds of w and b, or None.
         tolerance: Of the rows' gradients, relative to 1 + |x|.
+        reduction: Of the rows' gradients, relative to those at each start.
     """
 
     starts: int = 8
@@ -67,6 +68,7 @@ class Search:
     lower: Control | None = None
     upper: Control | None = None
     tolerance: float = 1e-10
+    reduction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Hamiltonian:
         return float(self.row_weights @ self.density(u))
 
     def derivative(self, u: Control) -> Control:
-        """The L² representatives α_w w + Σ_j q_j ⊗ f_j and α_b b + Σ_j q_j with q = σ'(s) p; zero for a fixed control."""
+        """The L² representatives α_w w + Σ_j q_j ⊗ f_j and α_b b + Σ_j q_j, q = σ'(s) p; zero for a fixed control."""
         s = self.preactivation(u)
         value, q = np.empty_like(s), np.empty_like(s)
         self.activation.value_and_derivative(s, value, q)
@@ -143,7 +145,7 @@ class Hamiltonian:
         if frame.is_scalar:
             c = frame.minimize_scalar()
         else:
-            c, _ = minimize_rows(frame.problem, frame.starts(), search.tolerance)
+            c, _ = minimize_rows(frame.problem, frame.starts(), search.tolerance, search.reduction)
         found = frame.control(c)
         before, after = self.density(present), self._augmented(found, present, search.proximal)
         keep = ~(after < before)
@@ -180,7 +182,10 @@ class _Coordinates:
         self.centre = search.proximal * zero / total * self.x_present
         bounded = search.lower is not None and search.upper is not None
         self.reduced = not bounded and features.shape[1] < features.shape[0]
-        self.basis, matrix = np.linalg.qr(features) if self.reduced else (None, features)
+        self.basis: Floats | None = None
+        matrix = features
+        if self.reduced:
+            self.basis, matrix = np.linalg.qr(features)
         shift = self.centre @ features + self._fixed()
         bounds = None
         if search.lower is not None and search.upper is not None:

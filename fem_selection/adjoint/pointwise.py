@@ -3,8 +3,8 @@
 
     h(c) = Σ_j p_j σ(s_j) + ½ |c|²,    s = s° + c R,    c ∈ R^r                                  (one row of blocks)
 
-Not convex: σ bends and p has both signs.  `minimize_rows` is a safeguarded Newton method with conjugate gradients on all
-rows together, from as many starts as are given; it finds local minima, the best of which is an upper bound of the
+Not convex: σ bends and p has both signs.  `minimize_rows` is a safeguarded Newton method with conjugate gradients on
+all rows together, from as many starts as are given; it finds local minima, the best of which is an upper bound of the
 global one.  For one sample the problem is scalar and `minimize_one_sample` finds the global minimum.
 
 Where no bound is active a stationary point satisfies c = −(p ∘ σ'(s)) Rᵀ; a step along −h' is that fixed-point map,
@@ -27,12 +27,15 @@ __all__ = ["OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample
 
 _ARMIJO = 1e-4
 _HALVINGS = 30
+_ROUND_OFF = 1e-14
 
 
 class RowMaps(Protocol):
     """The maps c ↦ c R of some rows."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """r."""
 
     def apply(self, c: Floats, rows: Integers) -> Floats:
         """c R, shape (rows, J), for c of shape (rows, r)."""
@@ -121,11 +124,16 @@ class RowProblem:
         if self.bounds is None:
             return np.ones_like(c)
         lower, upper = (b[rows] for b in self.bounds)
-        return 1.0 - (((c <= lower) & (gradient > 0)) | ((c >= upper) & (gradient < 0)))
+        held = ((c <= lower) & (gradient > 0)) | ((c >= upper) & (gradient < 0))
+        return np.where(held, 0.0, 1.0)
 
 
 def minimize_rows(
-    problem: RowProblem, starts: Iterable[Floats], tolerance: float = 1e-10, max_iterations: int = 60
+    problem: RowProblem,
+    starts: Iterable[Floats],
+    tolerance: float = 1e-10,
+    reduction: float = 0.0,
+    max_iterations: int = 60,
 ) -> tuple[Floats, Floats]:
     """The best local minimum of each row.
 
@@ -133,6 +141,7 @@ def minimize_rows(
         problem: h.
         starts: First values of c, each of shape (rows, r).
         tolerance: Norm of h' at which a row is done, relative to 1 + |c|.
+        reduction: Norm of h' at which a row is done, relative to that at the start.
         max_iterations: Newton steps at most.
 
     Returns:
@@ -141,24 +150,30 @@ def minimize_rows(
     best, lowest = np.zeros((len(problem.p), problem.maps.size)), np.full(len(problem.p), np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
         for start in starts:
-            c, value = _newton(problem, start, tolerance, max_iterations)
+            c, value = _newton(problem, start, tolerance, reduction, max_iterations)
             better = value < lowest
             best[better], lowest[better] = c[better], value[better]
     return best, lowest
 
 
-def _newton(problem: RowProblem, start: Floats, tolerance: float, max_iterations: int) -> tuple[Floats, Floats]:
+def _newton(
+    problem: RowProblem, start: Floats, tolerance: float, reduction: float, max_iterations: int
+) -> tuple[Floats, Floats]:
     """Newton's method with conjugate gradients and backtracking; rows leave when they are done."""
     everything = np.arange(len(problem.p))
     c = problem.project(np.array(start, dtype=np.float64), everything)
     value, rows = problem.value(c, everything), everything
-    for _ in range(max_iterations):
+    enough = np.zeros(len(c))
+    for iteration in range(max_iterations):
         own = c[rows]
         slope, curvature = _derivatives(problem, own, rows)
         gradient = own + problem.maps.transpose(slope, rows)
         free = problem.free(own, gradient, rows)
         gradient *= free
-        going = np.linalg.norm(gradient, axis=1) > tolerance * (1.0 + np.linalg.norm(own, axis=1))
+        norm = np.linalg.norm(gradient, axis=1)
+        if iteration == 0:
+            enough = reduction * norm
+        going = norm > np.maximum(tolerance * (1.0 + np.linalg.norm(own, axis=1)), enough[rows])
         if not going.any():
             break
         rows = rows[going]
@@ -218,6 +233,9 @@ def _backtrack(
         found = problem.value(trial, rows[going])
         fall = np.einsum("ij,ij->i", gradient[going], c[going] - trial)
         good = (found <= value[going] - _ARMIJO * fall) & (found < value[going])
+        if length == 1.0:  # near a minimum values no longer tell: a whole step that is flat to round-off is Newton's
+            flat = _ROUND_OFF * (1.0 + np.abs(value[going]))
+            good |= (np.abs(fall) < flat) & (found <= value[going] + flat)
         accepted = going[good]
         result[accepted], lowest[accepted], moved[accepted] = trial[good], found[good], True
         going, length = going[~good], 0.5 * length

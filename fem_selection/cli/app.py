@@ -80,6 +80,17 @@ def predict(
 
 
 @app.command()
+def certify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+    starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of each minimisation.")] = 12,
+) -> None:
+    """Ask the optimality conditions of a trained network: gradient, Hessian, maximum principle, rank."""
+    from fem_selection.cli.certify import certify_command
+
+    raise typer.Exit(certify_command(folder, starts))
+
+
+@app.command()
 def info() -> None:
     """Versions of the libraries, and what this installation can do."""
     from fem_selection.cli.info import info_command

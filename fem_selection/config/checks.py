@@ -36,6 +36,7 @@ def check_case(case: Case) -> Iterator[Fault]:
     yield from _check_formulas(case)
     yield from _check_data(case)
     yield from _check_bounds(case)
+    yield from _check_pontryagin(case)
 
 
 def _check_space(case: Case) -> Iterator[Fault]:
@@ -109,3 +110,28 @@ def _check_bounds(case: Case) -> Iterator[Fault]:
             ("optimizer.method", *keys),
             f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; 'blmvm', 'bqnls', 'bnls', 'bntr' handle bounds",
         )
+
+
+def _check_pontryagin(case: Case) -> Iterator[Fault]:
+    """What the maximum principle needs: Hamiltonians that can be minimised node by node and layer by layer."""
+    method, r = case.optimizer.method, case.regularization
+    if method not in ("msa", "damped_msa", "sqh"):
+        return
+    if case.space.mode != "collocated":
+        yield Fault(("optimizer.method", "space.mode"), f"{method!r} needs space.mode = 'collocated'")
+    keys: tuple[str, ...]
+    if case.dynamics.control_intervals != case.dynamics.layers:
+        keys = ("optimizer.method", "dynamics.control_intervals", "dynamics.layers")
+        yield Fault(keys, f"{method!r} needs one control per layer: leave dynamics.control_intervals out")
+    for name in ("kernel", "bias"):
+        if name in case.objective.controls and not getattr(r, name) > 0:
+            keys = ("optimizer.method", f"regularization.{name}", "objective.controls")
+            yield Fault(keys, f"{method!r} needs regularization.{name} > 0")
+        if getattr(r, f"{name}_depth") > 0:
+            keys = ("optimizer.method", f"regularization.{name}_depth")
+            yield Fault(keys, f"{method!r} does not work with regularization.{name}_depth: it couples the layers")
+    if "kernel" not in case.objective.controls and "bias" not in case.objective.controls:
+        yield Fault(("optimizer.method", "objective.controls"), f"{method!r} needs the kernel or the bias as a control")
+    if case.objective.readout_bounds is not None:
+        keys = ("optimizer.method", "objective.readout_bounds")
+        yield Fault(keys, f"{method!r} cannot keep objective.readout_bounds; those of kernel and bias it can")

@@ -71,7 +71,7 @@ LOSS_ALIASES = {"cross_entropy": "softmax", "softmax_cross_entropy": "softmax"}
 CONTROLS = ("kernel", "bias", "readout")
 STOCHASTIC_METHODS = ("adam", "momentum")
 SCHEDULES = ("cosine", "constant")
-METHODS = ("lmvm", "blmvm", "bqnls", "cg", "nls", "ntr", "bnls", "bntr")
+METHODS = ("lmvm", "blmvm", "bqnls", "cg", "nls", "ntr", "bnls", "bntr", "msa", "damped_msa", "sqh")
 METHOD_ALIASES = {"bncg": "cg", "tao_cg": "cg"}
 
 
@@ -319,15 +319,17 @@ class Stochastic:
 
 @dataclass(frozen=True, config=SETTINGS)
 class Optimizer:
-    """`[optimizer]`: PETSc TAO on all samples.
+    """`[optimizer]`: PETSc TAO, or Pontryagin's principle, on all samples.
 
     Attributes:
         method: `lmvm` (L-BFGS), `cg`, or Newton–Krylov by line search, `nls`, or trust region, `ntr`; with bounds
-            `blmvm`, `bqnls` where most of them are active, `bnls` or `bntr`.
+            `blmvm`, `bqnls` where most of them are active, `bnls` or `bntr`.  Successive approximations by the maximum
+            principle: `msa`, `damped_msa`, `sqh`, with bounds of kernel and bias too.
         max_iterations: Limit of iterations; 0 leaves the optimizer out.
         gradient_tolerance: Gradient norm at which to stop, relative to the first.
         absolute_tolerance: Gradient norm at which to stop.
         memory: Pairs that a quasi-Newton method keeps.
+        starts: Starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
         options: Further PETSc options by name, without the leading dash.
     """
 
@@ -336,6 +338,7 @@ class Optimizer:
     gradient_tolerance: float = Field(default=1e-5, ge=0)
     absolute_tolerance: float = Field(default=1e-10, ge=0)
     memory: int = Field(default=10, ge=1)
+    starts: int = Field(default=3, ge=1)
     options: dict[str, Option] = field(default_factory=dict)
 
 

@@ -31,8 +31,16 @@ __all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "r
 
 CHECKPOINT = "checkpoint"
 _MARKS = ("case.toml", CHECKPOINT, "report.json", "history.csv")
-_PRODUCTS = (*_MARKS, "stochastic.csv", "verify.json", "predictions.npz", "states.xdmf", "states.h5")
-_FIGURES = ("convergence.png", "states.png", "controls.png", "confusion.png")
+_PRODUCTS = (
+    *_MARKS,
+    "stochastic.csv",
+    "verify.json",
+    "certificate.json",
+    "predictions.npz",
+    "states.xdmf",
+    "states.h5",
+)
+_FIGURES = ("convergence.png", "states.png", "controls.png", "confusion.png", "certificate.png")
 
 
 def next_numbered_folder(directory: Path) -> Path:

@@ -2,24 +2,35 @@
 """The learning problem: controls and their geometry, the functional with its derivatives, verification, batches."""
 
 from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
+from fem_selection.learning.certificate import OptimalityCertificate, certify
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.curvature import Eigenpairs, hessian_eigenpairs
+from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import Hessian, ScaledHessian
+from fem_selection.learning.kkt import KktResidual, Triple, kkt_residual, solve_triple
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.learning.verification import GradientCertificate, verify_gradient
 
 __all__ = [
     "ControlSpace",
     "Eigenpairs",
+    "Extremals",
     "Functional",
     "GradientCertificate",
     "Hessian",
+    "KktResidual",
+    "MaximumPrinciple",
     "Movement",
+    "OptimalityCertificate",
     "SampleBatches",
     "SampleStates",
     "ScaledFunctional",
     "ScaledHessian",
+    "Triple",
+    "certify",
     "hessian_eigenpairs",
+    "kkt_residual",
+    "solve_triple",
     "verify_gradient",
 ]

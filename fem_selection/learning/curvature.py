@@ -40,7 +40,12 @@ class Eigenpairs:
 
 
 def hessian_eigenpairs(
-    hessian: ScaledHessian, count: int = 1, which: str = "smallest", tolerance: float = 1e-8, max_iterations: int = 500
+    hessian: ScaledHessian,
+    count: int = 1,
+    which: str = "smallest",
+    tolerance: float = 1e-8,
+    max_iterations: int = 500,
+    basis: int = 128,
 ) -> Eigenpairs:
     """The eigenpairs at one end of the spectrum of a linearized Hessian (collective).
 
@@ -50,6 +55,8 @@ def hessian_eigenpairs(
         which: "smallest" or "largest", by value, not by modulus.
         tolerance: SLEPc's, relative to the eigenvalue.
         max_iterations: Restarts at most.
+        basis: Vectors of the Krylov basis, at least 2 · count and at most the number of controls.  The lower end of a
+            regularized problem's spectrum is crowded: with SLEPc's default of 16 the digits do not converge.
 
     Raises:
         NotConverged: if fewer were found.
@@ -65,7 +72,7 @@ def hessian_eigenpairs(
         solver.setOperators(*matrices)
         solver.setProblemType(SLEPc.EPS.ProblemType.HEP if collocated else SLEPc.EPS.ProblemType.GHEP)
         solver.setWhichEigenpairs(ends[which])
-        solver.setDimensions(count)
+        solver.setDimensions(count, min(max(basis, 2 * count + 1), scaled.controls.global_size))
         solver.setTolerances(tolerance, max_iterations)
         if not collocated:
             inner = solver.getST().getKSP()

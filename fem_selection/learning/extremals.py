@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """States and costates of all layers, and from them the Hamiltonian of each: what Pontryagin's principle is asked with.
 
-    f_{n+1} = f_n + Δt σ(K_n f_n + b_n)  forward,   p_n = p_{n+1} + Δt K_n*(σ'(s_n) p_{n+1})  backward,   H_n(f_n, p_{n+1}, ·)
+    f_{n+1} = f_n + Δt σ(K_n f_n + b_n),   p_n = p_{n+1} + Δt K_n*(σ'(s_n) p_{n+1}),   H_n = H(f_n, p_{n+1}, ·)
 
 One sweep records them block by block; then they are exchanged so that each member of the ensemble holds some *layers*
-of all samples: whatever is minimised layer by layer needs no further message over the samples, and its result depends on
-no partition.  Memory on a rank: 2 · stages · L · N · J numbers over the number of ranks.
+of all samples: whatever is minimised layer by layer needs no further message over the samples, and its result depends
+on no partition.  Memory on a rank: 2 · stages · L · N · J numbers over the number of ranks.
 
     ∫₀ᵀ (H(w, b) − min H) dt ≈ Δt Σ_n (H_n(w_n, b_n) − min H_n) ≥ 0        the maximum-principle gap
 """
@@ -21,6 +21,7 @@ from fem_selection.dynamics.stepper import Tape
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.learning.functional import Functional
+from fem_selection.parallel import share
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Extremals", "MaximumPrinciple", "obstacles"]
@@ -189,14 +190,8 @@ class Extremals:
         ensemble = self.functional.controls.ensemble
         pieces = [recorded]
         if ensemble.num_members > 1:
-            sent = [recorded[ensemble_shard] for ensemble_shard in self._shards()]
+            layers = self.functional.stepper.grid.layers
+            sent = [recorded[share(layers, ensemble.num_members, k)] for k in range(ensemble.num_members)]
             pieces = ensemble.sample_comm.alltoall(sent)
         everything = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
         return [np.asfortranarray(layer.reshape(-1, layer.shape[-1]).T) for layer in everything]
-
-    def _shards(self) -> list[slice]:
-        from fem_selection.parallel import share
-
-        ensemble = self.functional.controls.ensemble
-        layers = self.functional.stepper.grid.layers
-        return [share(layers, ensemble.num_members, k) for k in range(ensemble.num_members)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fem_selection.learning.functional import Functional
-from fem_selection.objectives.terminal import ReadoutCost
+from fem_selection.objectives.terminal import LinearizedCost, ReadoutCost
 from fem_selection.typing import Block, Floats
 
 __all__ = ["optimize_readout"]
@@ -61,6 +61,7 @@ class _ReadoutProblem:
         self.functional, self.cost, self.controls = functional, functional.cost, controls
         self.final, self.targets = final, functional.targets
         self.factor = functional.weight / functional.num_samples
+        self._still = np.zeros_like(final)
         self.alpha = functional.regularization.readout
         self.where = slice(controls.slices["readout"].start, controls.slices["offset"].stop)
         self.scale: Floats = 1.0 / np.sqrt(controls.lumped[self.where])
@@ -79,11 +80,13 @@ class _ReadoutProblem:
 
     def newton_step(self, x: Floats, gradient: Floats) -> Floats:
         """−H⁻¹ g by conjugate gradients, to the accuracy of superlinear convergence."""
+        self._set(x)
+        at, _ = self.cost.linearize(self.final, self.targets, self.factor, gauss_newton=True)
         step, residual = np.zeros_like(x), -gradient
         direction, square = residual.copy(), self.inner(residual, residual)
         enough = min(0.25, square**0.25) ** 2 * square
         for _ in range(200):
-            product = self._hessian(direction)
+            product = self._hessian(at, direction)
             bend = self.inner(direction, product)
             if bend <= 0:  # flat without regularization
                 break
@@ -107,12 +110,11 @@ class _ReadoutProblem:
         """Euclidean."""
         return float(np.sqrt(self.inner(a, a)))
 
-    def _hessian(self, h: Floats) -> Floats:
+    def _hessian(self, at: LinearizedCost, h: Floats) -> Floats:
         moments, offset = self._parts(h)
         self.cost.assign_direction(moments, offset)
         self.cost.clear()
-        still = np.zeros_like(self.final)
-        self.cost.evaluate_second(self.final, still, self.targets, self.factor, gauss_newton=True)
+        self.cost.evaluate_second(at, self._still)
         return self._dual() + self.alpha * self._metric(h)
 
     def _set(self, x: Floats) -> None:

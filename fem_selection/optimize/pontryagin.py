@@ -55,6 +55,7 @@ class PontryaginSettings:
         gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
         absolute_tolerance: Norm of the gradient at which to stop.
         starts: Starts of each minimisation (`adjoint.hamiltonian.Search`); one sample needs none.
+        reduction: How well each minimisation is solved: norm of the rows' gradients relative to those at its start.
         weight: First ε of sqh, relative to the larger of α_w and α_b.
         seed: Of random starts.
         checkpoint_every: Iterations between calls of `save`.
@@ -66,6 +67,7 @@ class PontryaginSettings:
     gradient_tolerance: float = 1e-5
     absolute_tolerance: float = 1e-10
     starts: int = 3
+    reduction: float = 0.1
     weight: float = 1.0
     seed: int = 0
     checkpoint_every: int = 10
@@ -224,7 +226,7 @@ class _Approximation:
         return now
 
     def _search(self, proximal: float) -> Search:
-        return Search(self.settings.starts, self.settings.seed, proximal)
+        return Search(self.settings.starts, self.settings.seed, proximal, reduction=self.settings.reduction)
 
     @property
     def _is_damped(self) -> bool:

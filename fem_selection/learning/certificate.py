@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""A certificate of optimality for any control: what each of the conditions says of it.
+
+| quantity | condition |
+|---|---|
+| gradient norm, KKT residual | variational: J'(u) = 0; the state-costate-control system |
+| lowest Hessian eigenvalue | second order: J''(u) v = λ M v with λ > 0 for a strict local minimiser |
+| maximum-principle gap, drift of H | Pontryagin: u minimises H at almost every t, and H is constant in t |
+| rank of the kernels | the representer form: a stationary kernel has rank ≤ J in each layer |
+
+What does not apply is declined by name: with a box the gradient need not vanish; an H¹ term or several steps per
+control couple what the maximum principle takes apart.  A gap is a lower bound of the true one, the best of several
+starts: a positive one (beyond O(Δt)) refutes optimality, a vanishing one supports it as far as the starts reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fem_selection.adjoint.hamiltonian import Search
+from fem_selection.errors import NotConverged
+from fem_selection.kernels.dense import DenseKernel
+from fem_selection.learning.curvature import hessian_eigenpairs
+from fem_selection.learning.extremals import Extremals, obstacles
+from fem_selection.learning.hessian import ScaledHessian
+from fem_selection.learning.kkt import kkt_residual, solve_triple
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.typing import Floats
+
+__all__ = ["OptimalityCertificate", "certify", "kernel_ranks"]
+
+RANK_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class OptimalityCertificate:
+    """What was found; None where a condition does not apply.
+
+    Attributes:
+        objective: J(u).
+        gradient_norm: ‖∇J‖ in L²; with a box that of the projected gradient.
+        kkt_residual: Norm of the residual of the state-costate-control system.
+        kkt_parts: Those of its equations: state, costate, control.
+        maximum_principle_gap: ∫ (H(u) − min H) dt.
+        maximum_principle_gaps: H(u) − min H for each layer.
+        maximum_principle_starts: Starts of each minimisation.
+        hamiltonian: H along the trajectory, one value per layer.
+        hamiltonian_drift: Its largest minus its smallest value.
+        kernel_rank: Numerical rank of each interval's kernel.
+        kernel_singular_values: The first singular values of each kernel relative to the largest.
+        lowest_hessian_eigenvalue: The smallest λ of J'' v = λ M v.
+        hessian_actions: Products it took.
+        declined: For each quantity that is None, why.
+    """
+
+    objective: float
+    gradient_norm: float
+    kkt_residual: float | None
+    kkt_parts: dict[str, float] | None
+    maximum_principle_gap: float | None
+    maximum_principle_gaps: list[float] | None
+    maximum_principle_starts: int | None
+    hamiltonian: list[float] | None
+    hamiltonian_drift: float | None
+    kernel_rank: list[int] | None
+    kernel_singular_values: list[list[float]] | None
+    lowest_hessian_eigenvalue: float | None
+    hessian_actions: int | None
+    declined: dict[str, str]
+
+
+def certify(
+    scaled: ScaledFunctional,
+    shard: Floats,
+    bounds: tuple[Floats, Floats] | None = None,
+    starts: int = 12,
+    seed: int = 0,
+    eigenvalue_tolerance: float = 1e-6,
+) -> OptimalityCertificate:
+    """Ask every condition of some controls (collective).
+
+    Args:
+        scaled: J in the optimizer's variable.
+        shard: The controls x.
+        bounds: Shards of the box in x̂ under which they were found, or None.
+        starts: Starts of each minimisation of the Hamiltonian.
+        seed: Of the random starts.
+        eigenvalue_tolerance: SLEPc's, of the residual relative to the eigenvalue, whose own error is of its square.
+    """
+    found: dict[str, Any] = {"declined": {}}
+    value, gradient = scaled.evaluate(scaled.to_scaled(shard))
+    found["objective"], found["gradient_norm"] = value, _gradient_norm(scaled, shard, gradient, bounds)
+    functional = scaled.functional
+    if bounds is None:
+        residual = kkt_residual(functional, solve_triple(functional, shard))
+        found |= {"kkt_residual": residual.total, "kkt_parts": asdict(residual)}
+    else:
+        _decline(found, "a box: multipliers of the bounds enter the system", "kkt_residual", "kkt_parts")
+    _ask_pontryagin(found, scaled, shard, bounds, starts, seed)
+    kernel = functional.stepper.kernel
+    if isinstance(kernel, DenseKernel):
+        functional.set_controls(shard)
+        ranks, values = kernel_ranks(kernel)
+        found |= {"kernel_rank": ranks, "kernel_singular_values": values}
+    else:
+        _decline(found, "a kernel that is not dense", "kernel_rank", "kernel_singular_values")
+    _ask_second_order(found, scaled, shard, bounds, eigenvalue_tolerance)
+    return OptimalityCertificate(**found)
+
+
+def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
+    """For each interval the numerical rank of w at a relative 1e-6, and its first singular values (collective).
+
+    They are relative to the largest, and those of the integral operator in L²(Y): of M_L^{1/2} W M_L^{1/2}.
+    """
+    space = kernel.space
+    own, root = np.sqrt(space.weights), np.sqrt(np.concatenate(space.comm.allgather(space.weights)))
+    ranks, values = [], []
+    for w in kernel.weights:
+        rows = space.comm.allgather(own[:, None] * w * root)
+        singular = np.linalg.svd(np.concatenate(rows), compute_uv=False)
+        top = max(float(singular[0]), 1e-300)
+        ranks.append(int(np.sum(singular > RANK_TOLERANCE * top)))
+        values.append([float(s) for s in singular[:64] / top])
+    return ranks, values
+
+
+def _gradient_norm(
+    scaled: ScaledFunctional, shard: Floats, gradient: Floats, bounds: tuple[Floats, Floats] | None
+) -> float:
+    if bounds is not None:
+        x = scaled.to_scaled(shard)
+        return scaled.norm(x - np.clip(x - gradient, *bounds))
+    controls = scaled.controls
+    dual = gradient / scaled.scale
+    local = controls.riesz(controls.gather(dual))
+    return float(np.sqrt(max(controls.inner(dual, local[controls.shard]), 0.0)))
+
+
+def _ask_pontryagin(
+    found: dict[str, Any],
+    scaled: ScaledFunctional,
+    shard: Floats,
+    bounds: tuple[Floats, Floats] | None,
+    starts: int,
+    seed: int,
+) -> None:
+    reasons = obstacles(scaled.functional)
+    if bounds is not None:
+        reasons.insert(0, "a box: the certificate's minimisation is over all controls")
+    if reasons:
+        names = ("maximum_principle_gap", "maximum_principle_gaps", "maximum_principle_starts")
+        _decline(found, "; ".join(reasons), *names, "hamiltonian", "hamiltonian_drift")
+        return
+    extremals = Extremals(scaled.functional)
+    extremals.sweep(shard)
+    principle = extremals.minimize(Search(starts, seed))
+    found |= {
+        "maximum_principle_gap": principle.gap,
+        "maximum_principle_gaps": principle.gaps.tolist(),
+        "maximum_principle_starts": starts,
+        "hamiltonian": principle.values.tolist(),
+        "hamiltonian_drift": principle.drift,
+    }
+
+
+def _ask_second_order(
+    found: dict[str, Any],
+    scaled: ScaledFunctional,
+    shard: Floats,
+    bounds: tuple[Floats, Floats] | None,
+    tolerance: float,
+) -> None:
+    names = ("lowest_hessian_eigenvalue", "hessian_actions")
+    if bounds is not None:
+        _decline(found, "a box: curvature counts in the directions that the active bounds leave", *names)
+        return
+    hessian = ScaledHessian(scaled)
+    hessian.linearize(scaled.to_scaled(shard))
+    try:
+        pairs = hessian_eigenpairs(hessian, 1, "smallest", tolerance)
+        found |= {"lowest_hessian_eigenvalue": pairs.values[0], "hessian_actions": pairs.actions}
+    except NotConverged as error:
+        _decline(found, f"SLEPc did not converge: {error}", *names)
+
+
+def _decline(found: dict[str, Any], reason: str, *names: str) -> None:
+    for name in names:
+        found[name] = None
+        found["declined"][name] = reason

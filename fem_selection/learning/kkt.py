@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""The state-costate-control system: the first-order conditions as one residual, for any triple (f, p, u).
+
+    f_{n+1} − Φ_n(f_n; u) = 0,  f_0 = f^I                          state         (Φ_n: layer n of the scheme)
+    p_n − ∂_f⟨p_{n+1}, Φ_n(f_n; u)⟩ = 0,  p_L = ∂Φ(f_L)            costate
+    ∂_u ( Σ_n ⟨p_{n+1}, Φ_n(f_n; u)⟩ + Φ(f_L) + R(u) ) = 0          control
+
+The residuals of states and costates are divided by Δt and measured as functions of t and y in L², Euclidean over the
+samples; costates carry the factor 1/J of the objective.  The control's is its L² representative.  A triple from sweeps
+satisfies the first two to round-off, and the third is then the reduced gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.adjoint.backward import step_back
+from fem_selection.learning.functional import Functional
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["KktResidual", "Triple", "kkt_residual", "solve_triple"]
+
+
+@dataclass(frozen=True)
+class Triple:
+    """States, costates and controls that need not belong together.
+
+    Attributes:
+        states: f_0 … f_L of this member's samples, L + 1 blocks of (num_local, J_member).
+        costates: p_0 … p_L as duals (Euclidean derivatives in the nodal values), likewise.
+        controls: A shard.
+    """
+
+    states: list[Block]
+    costates: list[Block]
+    controls: Floats
+
+
+@dataclass(frozen=True)
+class KktResidual:
+    """Norms of what is left of each equation."""
+
+    state: float
+    costate: float
+    control: float
+
+    @property
+    def total(self) -> float:
+        """The three together."""
+        return float(np.sqrt(self.state**2 + self.costate**2 + self.control**2))
+
+
+def solve_triple(functional: Functional, shard: Floats) -> Triple:
+    """The states and costates that belong to controls, by one sweep forward and one back.
+
+    Note:
+        Collective; memory is 2 (L + 1) N J numbers over the number of ranks.
+    """
+    f = functional
+    f.set_controls(shard)
+    layers, shape = f.stepper.grid.layers, f.initial.shape
+    states = [f.initial.copy(order="F"), *(create_block(*shape) for _ in range(layers))]
+    costates = [create_block(*shape) for _ in range(layers + 1)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for columns in f.blocks(shape[1]):
+            layer = _Layer(functional, columns)
+            for n in range(layers):
+                layer.advance(n, states[n])
+                states[n + 1][:, columns] = layer.out
+            _, dual = f.cost.evaluate(layer.out, f.targets[:, columns], f.weight / f.num_samples)
+            costates[layers][:, columns] = dual
+            for n in reversed(range(layers)):
+                layer.advance(n, states[n])
+                layer.pull_back(n, dual, None, None)
+                costates[n][:, columns] = dual
+    return Triple(states, costates, shard)
+
+
+def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
+    """What is left of the three equations (collective)."""
+    f, layers = functional, functional.stepper.grid.layers
+    f.set_controls(triple.controls)
+    f.clear_duals()
+    squares = np.zeros(2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for columns in f.blocks(f.initial.shape[1]):
+            layer = _Layer(functional, columns)
+            states, costates = ([b[:, columns] for b in blocks] for blocks in (triple.states, triple.costates))
+            squares[0] += _square(f, states[0] - f.initial[:, columns], dual=False)
+            for n in range(layers):
+                layer.advance(n, triple.states[n])
+                squares[0] += _square(f, states[n + 1] - layer.out, dual=False)
+                back = costates[n + 1].copy(order="F")
+                layer.pull_back(n, back, f.pullback, f.bias_dual)
+                squares[1] += _square(f, costates[n] - back, dual=True)
+            final = np.asfortranarray(states[layers])
+            _, dual = f.cost.evaluate(final, f.targets[:, columns], f.weight / f.num_samples)
+            squares[1] += _square(f, costates[layers] - dual, dual=True)
+    _, gradient = f.controls.regularize(f.regularization, triple.controls)
+    gradient += f.collect_dual()
+    local = f.controls.riesz(f.controls.gather(gradient))
+    control = f.controls.inner(gradient, local[f.controls.shard])
+    sums = f.controls.ensemble.sums(*squares) / f.stepper.grid.step
+    return KktResidual(float(np.sqrt(sums[0])), float(np.sqrt(sums[1])), float(np.sqrt(max(control, 0.0))))
+
+
+class _Layer:
+    """One layer forward and back for a block of samples."""
+
+    def __init__(self, functional: Functional, columns: slice) -> None:
+        self.stepper, self.columns = functional.stepper, columns
+        rows, count = functional.initial.shape[0], columns.stop - columns.start
+        points, stages = self.stepper.superposition.tape_rows, self.stepper.scheme.num_stages
+        self.out = create_block(rows, count)
+        self._stages = [create_block(rows, count) for _ in range(stages)]
+        self._slopes = [create_block(points, count) for _ in range(stages)]
+
+    def advance(self, n: int, states: Block) -> None:
+        """`out` = Φ_n(f_n), keeping what the way back needs."""
+        np.copyto(self._stages[0], states[:, self.columns])
+        self.stepper.advance_layer(n, self._stages, self._slopes, self.out)
+
+    def pull_back(self, n: int, dual: Block, kernel_pullback: Floats | None, bias_dual: Floats | None) -> None:
+        """The dual of F_n from that of F_{n+1}, in place."""
+        step_back(self.stepper, n, self._stages, self._slopes, dual, kernel_pullback, bias_dual)
+
+
+def _square(functional: Functional, block: Block, dual: bool) -> float:
+    """Squared L² norms of the columns of states, or of the Riesz representatives of duals; this rank's part."""
+    space, block = functional.controls.space, np.asfortranarray(block)
+    other = space.riesz(block) if dual else space.apply_mass(block)
+    return float(np.vdot(block, other))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""What the optimality conditions say of a network by layers: Hamiltonian, its gap, the kernels' singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fem_selection.plots.style import COLOURS, WIDTH, add_side_bar, create_axes, depth_scale, styled
+
+__all__ = ["plot_certificate"]
+
+_ROUND_OFF = 1e-18
+
+
+@styled
+def plot_certificate(
+    times: np.ndarray,
+    hamiltonian: Sequence[float] | None,
+    gaps: Sequence[float] | None,
+    singular_values: Sequence[Sequence[float]] | None,
+    declined: Mapping[str, str],
+) -> Figure:
+    """Draw the Hamiltonian over depth, its distance from the minimum, and the singular values of the kernels.
+
+    Args:
+        times: Depths of the control intervals, shape (num_intervals,).
+        hamiltonian: H at each layer, or None.
+        gaps: H − min H at each layer, or None.
+        singular_values: For each interval those of the kernel, relative to the largest, or None.
+        declined: Why something is None.
+
+    Returns:
+        A figure with three panels; what was declined says so in its place.
+    """
+    figure, axes = create_axes(1, 3, WIDTH, 2.5)
+    left, middle, right = axes[0]
+    if hamiltonian is None:
+        _say(left, "Hamiltonian", declined.get("hamiltonian", ""))
+        _say(middle, "gap", declined.get("maximum_principle_gaps", ""))
+    else:
+        left.plot(times, hamiltonian, "o-", color=COLOURS["blue"])
+        left.set(xlabel="depth t", ylabel="Hamiltonian H(t)")
+        largest = max(abs(h) for h in hamiltonian)
+        # from zero, so that a constant looks constant
+        low, high = min(0.0, *hamiltonian), max(0.0, *hamiltonian)
+        left.set_ylim(low - 0.05 * largest - _ROUND_OFF, high + 0.05 * largest + _ROUND_OFF)
+        middle.semilogy(times, np.maximum(gaps or [], _ROUND_OFF), "o-", color=COLOURS["vermilion"])
+        middle.set(xlabel="depth t", ylabel="H(t) − min H(t)")
+    if singular_values is None:
+        _say(right, "singular values", declined.get("kernel_singular_values", ""))
+    else:
+        colours, norm = scale = depth_scale(times)
+        for t, values in zip(times, singular_values, strict=True):
+            shown = np.maximum(values, _ROUND_OFF)
+            right.semilogy(np.arange(1, len(shown) + 1), shown, ".-", color=colours(norm(t)), linewidth=0.8)
+        right.axhline(1e-6, color=COLOURS["muted"], linewidth=0.6, linestyle="--")
+        right.set(xlabel="number", ylabel="singular value of w(t), relative")
+        add_side_bar(right, scale, "depth t")
+    return figure
+
+
+def _say(axes: Axes, what: str, reason: str) -> None:
+    """An empty panel with the reason for it."""
+    axes.set_axis_off()
+    text = f"{what}: declined\n{reason}"
+    axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=8, color=COLOURS["muted"])

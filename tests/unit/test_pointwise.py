@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Minimisation at each neuron: against brute force, closed forms, and the conditions a minimiser satisfies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fem_selection.activations import ACTIVATIONS, Activation, find_activation
+from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_one_sample, minimize_rows
+
+SMOOTH = ("identity", "tanh", "softplus", "sigmoid", "gelu", "silu", "sine")
+
+
+def sigma(activation: Activation, s: np.ndarray) -> np.ndarray:
+    out = np.empty_like(s)
+    with np.errstate(over="ignore", invalid="ignore"):
+        activation.value(s, out)
+    return out
+
+
+def slope(activation: Activation, s: np.ndarray) -> np.ndarray:
+    value, out = np.empty_like(s), np.empty_like(s)
+    with np.errstate(over="ignore", invalid="ignore"):
+        activation.value_and_derivative(s, value, out)
+    return out
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_one_sample_is_minimised_globally(name, rng):
+    """Fails if a local minimum is taken for the global one, if a kink is stepped over, or if the interval is too short:
+    compared with 240 001 samples of each of 60 functions."""
+    activation = find_activation(name)
+    p, gamma, shift = 5 * rng.normal(size=60), np.exp(rng.normal(size=60)), 2 * rng.normal(size=60)
+    found = minimize_one_sample(activation, p, gamma, shift)
+    grid = np.linspace(-80, 80, 240001)
+    values = sigma(activation, grid)
+    lowest = [np.min(g * q * values + 0.5 * (grid - c) ** 2) for q, g, c in zip(p, gamma, shift, strict=True)]
+    at = gamma * p * sigma(activation, found) + 0.5 * (found - shift) ** 2
+    assert np.all(at <= np.array(lowest) + 1e-7)  # the grid misses the minimum of a parabola by 1e-7
+
+
+def test_one_sample_of_the_identity_has_a_closed_form(rng):
+    """Fails if γ enters at the wrong place: s = s° − γ p."""
+    p, gamma, shift = rng.normal(size=(3, 7)), np.array(0.3), rng.normal(size=(3, 7))
+    assert minimize_one_sample(find_activation("identity"), p, gamma, shift) == pytest.approx(
+        shift - 0.3 * p, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("own", [False, True], ids=["one map", "own maps"])
+def test_rows_end_at_minimisers(name, own, rng):
+    """Fails if Newton's method stops early or at a saddle: c = −(p σ'(s)) Rᵀ, and no small step lowers h."""
+    activation = find_activation(name)
+    rows, r, samples = 12, 3, 8
+    matrix = rng.normal(size=(rows, r, samples) if own else (r, samples))
+    maps = OwnMaps(matrix) if own else SharedMap(matrix)
+    problem = RowProblem(activation, rng.normal(size=(rows, samples)), maps, rng.normal(size=(rows, samples)))
+    everything = np.arange(rows)
+    c, value = minimize_rows(problem, [np.zeros((rows, r)), rng.normal(size=(rows, r))])
+    q = problem.p * slope(activation, problem.preactivation(c, everything))
+    assert np.abs(c + maps.transpose(q, everything)).max() < 1e-8
+    assert value == pytest.approx(problem.value(c, everything), abs=1e-13)
+    for _ in range(20):
+        nearby = problem.value(c + 1e-4 * rng.normal(size=c.shape), everything)
+        assert np.all(nearby >= value - 1e-12)
+
+
+def test_the_best_of_several_starts_is_kept(rng):
+    """Fails if a later, worse start replaces a better one: sine has many minima."""
+    problem = RowProblem(find_activation("sine"), 10 * np.ones((1, 1)), SharedMap(np.ones((1, 1))), np.array([[2.0]]))
+    starts = [np.full((1, 1), s) for s in (-3.6, 12.0, 3.0)]
+    alone = [float(minimize_rows(problem, [s])[1][0]) for s in starts]
+    assert max(alone) - min(alone) > 1
+    assert float(minimize_rows(problem, starts)[1][0]) == min(alone)
+
+
+def test_bounds_hold_and_what_they_hold_pushes_against_them(rng):
+    """Fails if a bound is crossed, or if an entry that could move inside is held: the projected gradient vanishes."""
+    rows, r, samples = 9, 4, 6
+    matrix, box = rng.normal(size=(r, samples)), np.full((rows, r), 0.3)
+    problem = RowProblem(
+        find_activation("tanh"), rng.normal(size=(rows, samples)), SharedMap(matrix), None, (-box, box)
+    )
+    c, _ = minimize_rows(problem, [np.zeros((rows, r)), rng.normal(size=(rows, r))])
+    q = problem.p * slope(problem.activation, problem.preactivation(c, np.arange(rows)))
+    gradient = c + q @ matrix.T
+    assert np.abs(c).max() <= 0.3
+    assert np.any(np.abs(c) == 0.3) and np.any(np.abs(c) < 0.3)
+    assert np.abs(c - np.clip(c - gradient, -0.3, 0.3)).max() < 1e-8
+
+
+def test_a_looser_reduction_is_looser(rng):
+    """Fails if `reduction` is ignored: gradients are then as small as with the tolerance alone."""
+    matrix, p = rng.normal(size=(5, 40)), rng.normal(size=(6, 40))
+    problem = RowProblem(find_activation("tanh"), p, SharedMap(matrix))
+
+    def gradient(**options) -> np.ndarray:
+        c, _ = minimize_rows(problem, [np.zeros((6, 5))], **options)
+        q = p * slope(problem.activation, problem.preactivation(c, np.arange(6)))
+        return np.linalg.norm(c + q @ matrix.T, axis=1)
+
+    first = np.linalg.norm(p @ matrix.T, axis=1)
+    assert np.all(gradient(reduction=0.1) <= 0.1 * first)
+    assert gradient(reduction=0.1).max() > 1e3 * gradient().max()
