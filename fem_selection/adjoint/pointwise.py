@@ -13,7 +13,7 @@ so that steps of length one have the right size everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -248,7 +248,6 @@ def _backtrack(
 
 _REACH, _SPACING, _POINTS = 12.0, 0.25, 33
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
-_Values = Callable[[Floats], Floats]
 
 
 def minimize_one_sample(activation: Activation, p: Floats, gamma: Floats, shift: Floats | None = None) -> Floats:
@@ -276,57 +275,80 @@ def minimize_one_sample(activation: Activation, p: Floats, gamma: Floats, shift:
     g = np.broadcast_to(np.asarray(gamma, dtype=np.float64), shape).ravel()
     centre = np.zeros_like(flat) if shift is None else np.broadcast_to(shift, shape).ravel()
 
-    def value(s: Floats) -> Floats:
-        """h for several s in each row, shape (points, entries); γ h, which has no division."""
-        sigma = np.empty_like(s)
-        activation.value(s, sigma)
-        return g * flat * sigma + 0.5 * (s - centre) ** 2
-
     with np.errstate(over="ignore", invalid="ignore"):
-        return _polish(activation, _sampled(activation, flat, g, centre, value), flat, g, centre, value).reshape(shape)
+        return _sampled(activation, flat, g, centre).reshape(shape)
 
 
-def _sampled(activation: Activation, p: Floats, g: Floats, centre: Floats, value: _Values) -> Floats:
+def _sampled(activation: Activation, p: Floats, g: Floats, centre: Floats) -> Floats:
     """The better of the minima that the two lowest samples lead to."""
-    radius = 1.01 * g * np.abs(p) * _lipschitz(activation)
+    radius = 1.1 * g * np.abs(p) * _lipschitz(activation)
     even = centre + np.linspace(-1.0, 1.0, _POINTS)[:, None] * radius
     bends = np.arange(-_REACH, _REACH + _SPACING, _SPACING)[:, None]
     samples = np.sort(np.concatenate([even, np.clip(bends, centre - radius, centre + radius)]), axis=0)
-    values = value(samples)
+    values = _scaled_value(activation, samples, p, g, centre)
     padded = np.pad(values, ((1, 1), (0, 0)), constant_values=np.inf)
-    is_low = (values <= padded[:-2]) & (values <= padded[2:])
-    order = np.argsort(np.where(is_low, values, np.inf), axis=0, kind="stable")[:2]
-    found = [_search(value, samples, k) for k in order]
-    at = [value(s[None])[0] for s in found]
-    return np.where(at[1] < at[0], found[1], found[0])
+    # no minimum is in the outer tenth, where samples may lie on each other
+    is_low = (values <= padded[:-2]) & (values <= padded[2:]) & (np.abs(samples - centre) < radius)
+    lows = np.where(is_low, values, np.inf)
+    first, second = np.argsort(lows, axis=0, kind="stable")[:2]
+    best = _refine(activation, samples, first, p, g, centre)
+    others = np.flatnonzero(np.isfinite(np.take_along_axis(lows, second[None], axis=0)[0]))
+    if others.size:
+        other = _refine(activation, samples[:, others], second[others], p[others], g[others], centre[others])
+        pair = np.stack([best[others], other])
+        one, two = _scaled_value(activation, pair, p[others], g[others], centre[others])
+        best[others] = np.where(two < one, other, best[others])
+    return best
 
 
-def _search(value: _Values, samples: Floats, number: Integers) -> Floats:
-    """Golden sections between the neighbours of a sample of each column; samples may occur more than once."""
+def _refine(activation: Activation, samples: Floats, number: Integers, p: Floats, g: Floats, centre: Floats) -> Floats:
+    """The minimum between the neighbours of a sample of each column: golden sections, few where Newton's method ends.
+
+    Where it does not, at a kink, as many as round-off allows.
+    """
     middle = np.take_along_axis(samples, number[None], axis=0)
     a = np.max(np.where(samples < middle, samples, -np.inf), axis=0)
     b = np.min(np.where(samples > middle, samples, np.inf), axis=0)
     a, b = np.where(np.isfinite(a), a, middle[0]), np.where(np.isfinite(b), b, middle[0])
-    for _ in range(40):
-        x = np.stack([b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)])
-        left, right = value(x)
-        a, b = np.where(left < right, a, x[0]), np.where(left < right, x[1], b)
-    return 0.5 * (a + b)
-
-
-def _polish(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Floats, value: _Values) -> Floats:
-    """Newton steps that do not raise h."""
-    sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
-    for _ in range(3):
-        activation.value_and_two_derivatives(s, sigma, slope, curvature)
-        bend = 1.0 + g * p * curvature
-        step = np.where(bend > 1e-8, (s - centre + g * p * slope) / np.where(bend > 1e-8, bend, 1.0), 0.0)
-        trial = s - step
-        # values decide only above round-off; below it the smaller derivative does
-        worse = value(trial[None])[0] > value(s[None])[0] + 1e-14 * (1.0 + np.abs(g * p))
-        far = np.abs(step) > 1e-5 * (1.0 + np.abs(s))
-        s = np.where(worse | far, s, trial)
+    s, a, b = _golden(activation, a, b, p, g, centre, 6)
+    s, slope = _polish(activation, s, p, g, centre)
+    rough = np.flatnonzero(np.abs(slope) > 1e-9 * (1.0 + g * np.abs(p)))
+    if rough.size:
+        s[rough], _, _ = _golden(activation, a[rough], b[rough], p[rough], g[rough], centre[rough], 36)
     return s
+
+
+def _golden(
+    activation: Activation, a: Floats, b: Floats, p: Floats, g: Floats, centre: Floats, sections: int
+) -> tuple[Floats, Floats, Floats]:
+    """Middle and ends of the intervals after some golden sections."""
+    for _ in range(sections):
+        x = np.stack([b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)])
+        left, right = _scaled_value(activation, x, p, g, centre)
+        a, b = np.where(left < right, a, x[0]), np.where(left < right, x[1], b)
+    return 0.5 * (a + b), a, b
+
+
+def _scaled_value(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Floats) -> Floats:
+    """γ h, which has no division, for several s in each column."""
+    sigma = np.empty_like(s)
+    activation.value(s, sigma)
+    sigma *= g * p
+    return sigma + 0.5 * (s - centre) ** 2
+
+
+def _polish(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Floats) -> tuple[Floats, Floats]:
+    """Newton steps for γ h that do not raise it, and its derivative at the end."""
+    sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
+    for _ in range(4):
+        activation.value_and_two_derivatives(s, sigma, slope, curvature)
+        gradient, bend = s - centre + g * p * slope, 1.0 + g * p * curvature
+        trial = s - np.where(bend > 1e-8, gradient / np.where(bend > 1e-8, bend, 1.0), 0.0)
+        # values decide only above round-off
+        old, new = _scaled_value(activation, np.stack([s, trial]), p, g, centre)
+        s = np.where(new > old + 1e-14 * (1.0 + np.abs(g * p)), s, trial)
+    activation.value_and_derivative(s, sigma, slope)
+    return s, s - centre + g * p * slope
 
 
 @cache

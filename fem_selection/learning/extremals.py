@@ -165,7 +165,7 @@ class Extremals:
             values.append(h.value(present))
             falls.append(float(h.row_weights @ (h.density(present) - h.density(control))))
             found.append(control)
-        shares = np.array([values, falls]).reshape(2, -1)
+        shares = np.array([values, falls]).reshape(2, len(found))
         if controls.space.comm.size > 1:
             shares = controls.space.comm.allreduce(shares)
         everywhere = np.concatenate(controls.ensemble.sample_comm.allgather(shares), axis=1)

@@ -22,7 +22,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ PONTRYAGIN = ("msa", "damped_msa", "sqh")
 
 _GROW, _SHRINK = 2.0, 0.6  # of ε when a step is refused and when one is taken
 _DECREASE = 1e-6  # what a step of sqh must gain, times its squared length
+_FAR = 1e-2  # θ below which minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
 
@@ -174,12 +175,22 @@ class _Approximation:
         return self._damped(now, principle) if principle is not None and self._is_damped else self._quadratic(now)
 
     def _damped(self, now: _Iterate, principle: MaximumPrinciple) -> _Iterate | None:
-        while self.weight > _STALLED:
-            trial, value = self._complete(self._towards(now, principle.minimizer, self.weight))
+        """Towards the best minimisers found; if that leads uphill, for they may be far, towards the nearest ones."""
+        found = self._part_of_the_way(now, principle.minimizer, _FAR)
+        if found is None:
+            near = self.extremals.minimize(replace(self._search(0.0), starts=1), self.box)
+            found = self._part_of_the_way(now, near.minimizer, _STALLED)
+        return found
+
+    def _part_of_the_way(self, now: _Iterate, minimizer: Floats, least: float) -> _Iterate | None:
+        """The first of the parts θ, θ/2, … that lowers the objective; None below the least."""
+        part = self.weight
+        while part > least:
+            trial, value = self._complete(self._towards(now, minimizer, part))
             if value < now.objective:
-                self.weight = min(1.0, 1.5 * self.weight)
+                self.weight = min(1.0, 1.5 * part)
                 return self._evaluate(trial)
-            self.weight *= 0.5
+            part *= 0.5
         return None
 
     def _quadratic(self, now: _Iterate) -> _Iterate | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,15 +49,17 @@ def plot_certificate(
         # from zero, so that a constant looks constant
         low, high = min(0.0, *hamiltonian), max(0.0, *hamiltonian)
         left.set_ylim(low - 0.05 * largest - _ROUND_OFF, high + 0.05 * largest + _ROUND_OFF)
-        middle.semilogy(times, np.maximum(gaps or [], _ROUND_OFF), "o-", color=COLOURS["vermilion"])
+        shown = np.maximum(np.array(gaps), _ROUND_OFF)
+        middle.semilogy(times, shown, "o-", color=COLOURS["vermilion"])
+        middle.set_ylim(shown.min() / 4.0, shown.max() * 4.0)  # round-off should not look like structure
         middle.set(xlabel="depth t", ylabel="H(t) − min H(t)")
     if singular_values is None:
         _say(right, "singular values", declined.get("kernel_singular_values", ""))
     else:
         colours, norm = scale = depth_scale(times)
         for t, values in zip(times, singular_values, strict=True):
-            shown = np.maximum(values, _ROUND_OFF)
-            right.semilogy(np.arange(1, len(shown) + 1), shown, ".-", color=colours(norm(t)), linewidth=0.8)
+            number = np.arange(1, len(values) + 1)
+            right.semilogy(number, np.maximum(values, _ROUND_OFF), ".-", color=colours(norm(t)), linewidth=0.8)
         right.axhline(1e-6, color=COLOURS["muted"], linewidth=0.6, linestyle="--")
         right.set(xlabel="number", ylabel="singular value of w(t), relative")
         add_side_bar(right, scale, "depth t")
@@ -66,5 +69,5 @@ def plot_certificate(
 def _say(axes: Axes, what: str, reason: str) -> None:
     """An empty panel with the reason for it."""
     axes.set_axis_off()
-    text = f"{what}: declined\n{reason}"
-    axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=8, color=COLOURS["muted"])
+    text = "\n".join([f"{what}: declined", "", *wrap(reason, 34)])
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=COLOURS["muted"], fontsize=7).set_in_layout(False)

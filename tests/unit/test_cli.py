@@ -539,3 +539,90 @@ def test_verify_finds_a_wrong_adjoint(call, here: Path, monkeypatch: pytest.Monk
         fault == "adjoint",
     )
     assert "FAILED" in outcome.out
+
+
+PONTRYAGIN = ("--set", "regularization.kernel=0.1", "--set", "regularization.bias=0.1")
+
+
+@pytest.mark.parametrize("method", ["msa", "damped_msa", "sqh"])
+def test_training_by_the_maximum_principle(call, here: Path, method: str) -> None:
+    """Fails if a method of Pontryagin cannot be chosen in a case, or does not leave gap and drift in the history."""
+    outcome = call("train", "small.toml", "--output", here / "run", "--set", f"optimizer.method={method}", *PONTRYAGIN)
+    assert outcome.status == 0, outcome.err
+    history = read_columns(here / "run" / "history.csv")
+    assert np.isfinite(history["maximum_principle_gap"]).all() and np.isfinite(history["hamiltonian_drift"]).all()
+    assert json.loads((here / "run" / "report.json").read_text())["iterations"] == 4
+
+
+@pytest.mark.parametrize(
+    ("switch", "key"),
+    [
+        ("space.mode=galerkin", "space.mode"),
+        ("dynamics.control_intervals=1", "one control per layer"),
+        ("regularization.kernel_depth=1.0", "regularization.kernel_depth"),
+        ("regularization.bias=0.0", "regularization.bias"),
+        ('objective.controls=["readout"]', "the kernel or the bias"),
+        ("objective.readout_bounds=[-1.0,1.0]", "objective.readout_bounds"),
+    ],
+)
+def test_what_the_maximum_principle_needs_is_named(call, here: Path, switch: str, key: str) -> None:
+    """Fails if a case that the principle does not cover runs, or is refused without the key."""
+    outcome = call(
+        "train",
+        "small.toml",
+        "--output",
+        here / "run",
+        "--set",
+        "optimizer.method=sqh",
+        *PONTRYAGIN,
+        "--set",
+        switch,
+    )
+    assert outcome.status == 2
+    assert key in outcome.err
+
+
+def test_certify_leaves_its_certificate(call, here: Path) -> None:
+    """Fails if a key of the certificate is missing, or a trained run cannot be certified."""
+    assert call("train", "small.toml", "--output", here / "run").status == 0
+    outcome = call("certify", here / "run", "--starts", 3)
+    assert outcome.status == 0, outcome.err
+    found = json.loads((here / "run" / "certificate.json").read_text())
+    names = {"gradient_norm", "kkt_residual", "maximum_principle_gap", "maximum_principle_starts", "hamiltonian_drift"}
+    assert names | {"kernel_rank", "lowest_hessian_eigenvalue"} <= set(found)
+    assert found["declined"] == {}
+    assert found["maximum_principle_starts"] == 3 and len(found["kernel_rank"]) == 3
+    assert found["gradient_norm"] == pytest.approx(found["kkt_residual"])
+    assert (here / "run" / "figures" / "certificate.png").stat().st_size > 1000
+    assert "not optimal" in outcome.out  # after four iterations
+
+
+def test_certify_declines_by_name(call, here: Path) -> None:
+    """Fails if a box or an H¹ term is passed over, or ends the command."""
+    box = ("--set", "optimizer.method=blmvm", "--set", "objective.kernel_bounds=[-1.0, 1.0]")
+    assert call("train", "small.toml", "--output", here / "box", *box).status == 0
+    outcome = call("certify", here / "box")
+    assert outcome.status == 0 and "declined: a box" in " ".join(outcome.out.split())
+    assert call("train", "small.toml", "--output", here / "h1", "--set", "regularization.bias_depth=0.1").status == 0
+    outcome = call("certify", here / "h1")
+    assert outcome.status == 0
+    found = json.loads((here / "h1" / "certificate.json").read_text())
+    assert found["maximum_principle_gap"] is None and "H¹" in found["declined"]["maximum_principle_gap"]
+    assert found["lowest_hessian_eigenvalue"] is not None
+
+
+def test_certify_refuses_what_is_no_run(call, here: Path) -> None:
+    """Fails with a traceback where a sentence is due."""
+    outcome = call("certify", here)
+    assert outcome.status == 2 and "no case.toml" in outcome.err
+
+
+def test_the_gap_that_gradients_do_not_see(call, here: Path) -> None:
+    """Fails if the demo's stationary point loses its gap: gradient below 1e-7, gap above 0.03."""
+    demo = Path(__file__).parents[2] / "demos" / "gap.toml"
+    assert call("train", demo, "--output", here / "gap", "--set", "output.figures=false").status == 0
+    assert call("certify", here / "gap").status == 0
+    found = json.loads((here / "gap" / "certificate.json").read_text())
+    assert found["gradient_norm"] <= 1e-7
+    assert found["maximum_principle_gap"] >= 0.03
+    assert found["lowest_hessian_eigenvalue"] > 0

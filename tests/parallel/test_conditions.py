@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""Certificates and Pontryagin's steps are the same on 1 … 4 ranks, for every space × sample split.
+
+Run by mpiexec this file computes on its ranks and prints JSON; run by pytest it launches itself and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+CASES = {"softmax": {"samples": 9}, "one sample": {"samples": 1, "loss": "tracking"}, "few": {"samples": 3}}
+# more ranks than many machines have cores are slow: only what is seen there alone (no layer for a member, 2 × 2)
+RUNS = [(name, n, space) for n in (1, 2) for name in CASES for space in range(1, n + 1)]
+RUNS += [("softmax", 3, 1), ("one sample", 3, 3), ("few", 4, 1), ("softmax", 4, 2)]
+
+
+def compute(case: dict, space_ranks: int) -> dict:
+    from dataclasses import asdict
+
+    from problems import make_domain, make_problem
+
+    from fem_selection.learning import ScaledFunctional, certify
+    from fem_selection.objectives import Regularization
+    from fem_selection.optimize import PontryaginSettings, approximate_successively
+    from fem_selection.parallel import Ensemble
+    from fem_selection.spaces import StateSpace
+
+    ensemble = Ensemble(space=space_ranks)
+    space = StateSpace(make_domain("interval", 7, comm=ensemble.space_comm), 1)
+    options = {"layers": 3, "intervals": 3, "regularization": Regularization(0.2, 0.3, 0.1), **case}
+    problem = make_problem(space, ensemble, **options)
+    scaled = ScaledFunctional(problem.functional)
+    certificate = asdict(certify(scaled, problem.moved(size=1.0)))
+    start = scaled.to_scaled(problem.moved(size=0.5))
+    upper = scaled.to_scaled(np.full(len(start), 1.0))
+    upper[~np.isin(np.arange(len(start)), _shard_of_kernel(problem))] = np.inf
+    objectives = {}
+    for method, bounds in (("damped_msa", None), ("sqh", None), ("sqh", (-upper, upper))):
+        rows: list = []
+        settings = PontryaginSettings(method, 4, starts=4, reduction=1e-9)
+        approximate_successively(scaled, start, settings, bounds, observe=rows.append)
+        key = method if bounds is None else f"{method} in a box"
+        objectives[key] = [[r.objective, r.gradient_norm, r.maximum_principle_gap] for r in rows]
+    return {"certificate": certificate, "objectives": objectives}
+
+
+def _shard_of_kernel(problem) -> np.ndarray:
+    """Places in the shard of the kernel's entries."""
+    flags = np.zeros(problem.controls.local_size)
+    flags[problem.controls.slices["kernel"]] = 1
+    return np.flatnonzero(flags[problem.controls.shard])
+
+
+def main() -> None:
+    from mpi4py import MPI
+
+    runs = [(name, space) for name, n, space in RUNS if n == MPI.COMM_WORLD.size]
+    results = {f"{name}/{space}": compute(CASES[name], space) for name, space in runs}
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def launched(run_mpi):
+    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
+
+
+@pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
+def test_same_certificate_and_steps(launched, name, ranks, space):
+    """Fails if layers are exchanged wrongly between members, rows between ranks of a mesh, if random starts or choices
+    among them depend on the partition, or a readout is optimised for one member's samples."""
+    reference, here = launched(1)[f"{name}/1"], launched(ranks)[f"{name}/{space}"]
+    for key, value in reference["certificate"].items():
+        if key == "kkt_parts":
+            assert here["certificate"][key]["control"] == pytest.approx(value["control"], rel=1e-10)
+        elif key == "kernel_singular_values":
+            np.testing.assert_allclose(here["certificate"][key], value, atol=1e-10)
+        elif key in ("hessian_actions", "declined", "kernel_rank"):
+            assert here["certificate"][key] == value or key == "hessian_actions"
+        else:
+            np.testing.assert_allclose(here["certificate"][key], value, rtol=1e-8, atol=1e-10)
+    for method, rows in reference["objectives"].items():
+        np.testing.assert_allclose(here["objectives"][method], rows, rtol=1e-6, atol=1e-9)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""The certificate: small at an optimum and smaller with Δt, large at a wrong control, declined where it does not apply.
+
+The KKT residual is held to the assembled weak forms of the equation and its adjoint.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from problems import make_problem, observed_orders
+from test_pontryagin import L2, closed_form, learning, stationary_with_a_gap
+
+from fem_selection.dynamics import SCHEMES, SelectionEquation
+from fem_selection.learning import ScaledFunctional, Triple, certify, kkt_residual, solve_triple
+from fem_selection.learning.certificate import kernel_ranks
+from fem_selection.objectives import Regularization
+from fem_selection.optimize import TaoSettings, minimize
+
+
+def optimum(scaled: ScaledFunctional, starts: int = 1) -> np.ndarray:
+    """The best of several starts."""
+    zero = np.zeros(scaled.controls.local_size)
+    firsts = [zero, *(scaled.to_scaled(2 * scaled.controls.random_direction(k)) for k in range(1, starts))]
+    found = [minimize(scaled, first, TaoSettings("lmvm", 1000, 1e-9)) for first in firsts]
+    return scaled.to_physical(min(found, key=lambda report: report.objective).solution)
+
+
+# ── the KKT residual ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_swept_triple_leaves_the_reduced_gradient(spaces, mode, scheme):
+    """Fails if a layer of the system differs from that of the sweeps: states and costates satisfy it to round-off, and
+    the control's residual is the norm of the L² gradient, H¹ term and readout included."""
+    problem = make_problem(spaces("interval", 3, 2, mode), scheme=scheme)
+    f, x = problem.functional, problem.moved()
+    residual = kkt_residual(f, solve_triple(f, x))
+    assert residual.state < 1e-12 and residual.costate < 1e-12
+    dual = f.evaluate(x)[1]
+    assert residual.control == pytest.approx(np.sqrt(dual @ f.controls.riesz(dual)), rel=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_residuals_are_those_of_the_weak_forms(spaces, mode):
+    """Fails if the system that is left is not the selection equation and its adjoint: for states and costates that
+    belong to nothing, with Euler layers, against the assembled forms (σ(s), φ) and (σ'(s) p, ψ)."""
+    space = spaces("interval", 3, 2, mode)
+    problem = make_problem(space, loss="tracking", layers=2, intervals=2, samples=1, regularization=L2)
+    f, x, dt = problem.functional, problem.moved(), 0.4
+    triple = solve_triple(f, x)
+    wave = np.cos(5 * space.coordinates)
+    states = [np.asfortranarray(s + 0.1 * n * wave) for n, s in enumerate(triple.states)]
+    costates = [np.asfortranarray(p + 0.01 * (2 - n) * wave) for n, p in enumerate(triple.costates)]
+    equation = SelectionEquation(space, problem.stepper.activation)
+    f.set_controls(x)
+    left = np.zeros(2)
+    for n in range(2):
+        s = np.empty_like(wave)
+        problem.stepper.kernel.apply(n, states[n], s)
+        s = s[:, 0] + problem.stepper.bias[n]
+        rate = equation.assemble_rate(s)  # (σ(s), φ)
+        d = space.apply_mass(states[n + 1] - states[n])[:, 0] - dt * rate
+        left[0] += d @ space.riesz(d[:, None])[:, 0]
+        back = np.zeros_like(wave)
+        q = equation.assemble_adjoint(s, space.riesz(costates[n + 1])[:, 0])[:, None]
+        problem.stepper.kernel.add_transpose(n, np.asfortranarray(q), dt, back)
+        d = (costates[n] - costates[n + 1] - back)[:, 0]
+        left[1] += d @ space.riesz(d[:, None])[:, 0]
+    end = costates[2] - 1.3 * space.apply_mass(np.asfortranarray(states[2] - f.targets))
+    left[1] += float(np.sum(end * space.riesz(end)))
+    residual = kkt_residual(f, Triple(states, costates, x))
+    assert (residual.state, residual.costate) == pytest.approx(tuple(np.sqrt(left / dt)), rel=1e-10)
+
+
+# ── the certificate ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_at_an_optimum_everything_is_small_and_falls_with_the_step(spaces):
+    """Fails if H is taken at states and costates that do not belong together: at the best of several optima the gap is
+    at the level of the squared gradient, and H is constant up to O(Δt)."""
+    drifts = []
+    for layers in (8, 16, 32):
+        scaled = closed_form(spaces("interval", 3, 1), layers)
+        found = certify(scaled, optimum(scaled))
+        assert found.gradient_norm < 1e-6 and found.kkt_residual == pytest.approx(found.gradient_norm, rel=1e-6)
+        assert 0 <= found.maximum_principle_gap < 1e-11
+        assert found.lowest_hessian_eigenvalue > 0
+        assert found.kernel_rank == [1] * layers  # one sample
+        drifts.append(found.hamiltonian_drift)
+    assert 0.9 <= observed_orders(drifts, [1 / 8, 1 / 16, 1 / 32])[-1] <= 1.4
+
+
+def test_best_of_several_starts_for_tanh(spaces):
+    """Fails if the multi-start minimisation finds controls that are not lower: a tanh network at its best optimum."""
+    scaled = learning(spaces("interval", 2, 1), "tracking")
+    found = certify(scaled, optimum(scaled, starts=4))
+    assert 0 <= found.maximum_principle_gap < 1e-9
+    assert max(found.kernel_rank) <= 3  # three nodes
+    assert found.declined == {}
+
+
+def test_at_a_wrong_control_everything_is_large(spaces):
+    """Fails if a certificate is given to anything: gradient, gap and drift of a random control and of the optimum."""
+    scaled = learning(spaces("interval", 2, 1), "tracking")
+    best = certify(scaled, optimum(scaled))
+    wrong = certify(scaled, 4 * scaled.controls.random_direction(5))
+    assert wrong.gradient_norm > 0.05 and wrong.kkt_residual > 0.05
+    assert wrong.maximum_principle_gap > 0.05
+    assert wrong.hamiltonian_drift > 5 * best.hamiltonian_drift
+
+
+def test_pontryagin_sees_what_the_gradient_does_not():
+    """Fails if the search starts at the present control only: gradient 1e-8, a positive Hessian, a gap of 0.0419."""
+    scaled = stationary_with_a_gap()
+    found = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), TaoSettings("lmvm", 100, 0.0, 1e-8))
+    certificate = certify(scaled, scaled.to_physical(found.solution))
+    assert certificate.gradient_norm <= 1e-7
+    assert certificate.lowest_hessian_eigenvalue > 0
+    assert certificate.maximum_principle_gap == pytest.approx(0.041872, abs=1e-5)
+    assert certificate.maximum_principle_starts == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"regularization": Regularization(0.1, 0.1, 0.1, kernel_depth=0.1)}, "H¹ term"),
+        ({"intervals": 2}, "several steps per control"),
+    ],
+)
+def test_what_does_not_apply_is_declined_by_name(spaces, options, reason):
+    """Fails if a number is given where the principle does not hold; the other conditions are answered all the same."""
+    problem = make_problem(spaces("interval", 2, 1), **{"layers": 4, "intervals": 4, "regularization": L2, **options})
+    found = certify(ScaledFunctional(problem.functional), problem.moved())
+    assert found.maximum_principle_gap is None and found.hamiltonian_drift is None
+    assert reason in found.declined["maximum_principle_gap"]
+    assert found.kkt_residual > 0 and found.lowest_hessian_eigenvalue is not None
+
+
+def test_a_box_is_declined(spaces):
+    """Fails if conditions of the unbounded problem are asked of a bounded one; the gradient is the projected one."""
+    scaled = learning(spaces("interval", 2, 1), "tracking")
+    upper = scaled.to_scaled(np.full(scaled.controls.local_size, 0.2))
+    report = minimize(scaled, 0 * upper, TaoSettings("blmvm", 500, 1e-8), (-upper, upper))
+    found = certify(scaled, scaled.to_physical(report.solution), (-upper, upper))
+    assert found.gradient_norm < 1e-6
+    names = ("kkt_residual", "maximum_principle_gap", "hamiltonian_drift", "lowest_hessian_eigenvalue")
+    for name in names:
+        assert getattr(found, name) is None and "box" in found.declined[name]
+
+
+def test_rank_of_a_kernel_of_known_rank(spaces):
+    """Fails if singular values are not those of the operator in L²(Y): w = u ⊗ v + 1e-3 u' ⊗ v' has the rank 2, and the
+    second relative singular value is 1e-3 for orthonormal pairs."""
+    from fem_selection.kernels import DenseKernel
+
+    space = spaces("interval", 4, 2)
+    y = space.coordinates[:, 0]
+    pairs = np.stack([np.ones_like(y), y - space.weights @ y], axis=1)
+    pairs /= np.sqrt(space.weights @ pairs**2)
+    kernel = DenseKernel(space, 1)
+    w = np.outer(pairs[:, 0], pairs[:, 1]) + 1e-3 * np.outer(pairs[:, 1], pairs[:, 0])
+    kernel.assign(w.T.ravel().copy())
+    ranks, values = kernel_ranks(kernel)
+    assert ranks == [2]
+    assert values[0][1] == pytest.approx(1e-3, rel=1e-9)
