@@ -101,6 +101,8 @@ def draw(runs: list[Run]) -> Figure:
     axes[0].set(xlabel="sweeps", ylabel="objective above the lowest found")
     axes[1].set(xlabel="seconds")
     axes[2].set(xlabel="sweeps", ylabel="gradient norm")
+    for a in axes[:2]:
+        a.set_ylim(bottom=3e-4)  # below lie other local minima
     axes[0].legend(frameon=False, fontsize=6)
     for a in axes:
         a.spines[["top", "right"]].set_visible(False)
