@@ -85,7 +85,7 @@ if problem.ensemble.is_root:
 # The same control, stretched by a tenth, costs 1.5 % more; Pontryagin's conditions notice it by eight decades.
 
 # %%
-from fem_selection.learning import Extremals  # noqa: E402
+from fem_selection.learning import Extremals
 
 extremals = Extremals(problem.functional)
 value, _ = extremals.sweep(1.1 * control)
