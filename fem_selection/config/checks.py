@@ -37,6 +37,7 @@ def check_case(case: Case) -> Iterator[Fault]:
     yield from _check_data(case)
     yield from _check_bounds(case)
     yield from _check_pontryagin(case)
+    yield from _check_box(case)
 
 
 def _check_space(case: Case) -> Iterator[Fault]:
@@ -135,3 +136,16 @@ def _check_pontryagin(case: Case) -> Iterator[Fault]:
     if case.objective.readout_bounds is not None:
         keys = ("optimizer.method", "objective.readout_bounds")
         yield Fault(keys, f"{method!r} cannot keep objective.readout_bounds; those of kernel and bias it can")
+
+
+def _check_box(case: Case) -> Iterator[Fault]:
+    lower, upper = case.hjb.lower, case.hjb.upper
+    if (lower is None) != (upper is None):
+        given, missing = ("lower", "upper") if upper is None else ("upper", "lower")
+        yield Fault((f"hjb.{missing}", f"hjb.{given}"), f"hjb.{given} alone makes no box; give both or neither")
+    elif lower is not None and upper is not None:
+        if len(lower) != len(upper):
+            message = f"has {len(upper)} entries and hjb.lower {len(lower)}"
+            yield Fault(("hjb.upper", "hjb.lower"), message)
+        elif any(a >= b for a, b in zip(lower, upper, strict=True)):
+            yield Fault(("hjb.upper", "hjb.lower"), f"{list(upper)} must be above hjb.lower = {list(lower)}")

@@ -31,6 +31,7 @@ __all__ = [
     "Data",
     "Domain",
     "Dynamics",
+    "Hjb",
     "Moved",
     "Objective",
     "Optimizer",
@@ -343,6 +344,42 @@ class Optimizer:
 
 
 @dataclass(frozen=True, config=SETTINGS)
+class Hjb:
+    """`[hjb]`: the value function by the Hamilton–Jacobi–Bellman equation, for states of at most three numbers.
+
+    Attributes:
+        cells: Cells of the finest mesh in each direction of the state; one number stands for every direction.
+        levels: Meshes of the refinement study, each with half the cells of the next.
+        lower: Lower corner of the box in the space of states; around initial and target states if left out.
+        upper: Upper corner, above `lower` in every direction.
+        snapshots: Times at which the value function is kept.
+        starts: Random starts of the open-loop optimization, beside the case's own.
+        witness: Whether dynamic programming on the same mesh is run for comparison.
+    """
+
+    cells: Annotated[tuple[Annotated[int, Field(ge=2)], ...], ListOrScalar, Field(min_length=1, max_length=3)] = Field(
+        default=(64,), validate_default=True
+    )
+    levels: int = Field(default=3, ge=1)
+    lower: Annotated[tuple[float, ...], ListOrScalar] | None = None
+    upper: Annotated[tuple[float, ...], ListOrScalar] | None = None
+    snapshots: int = Field(default=41, ge=2)
+    starts: int = Field(default=6, ge=0)
+    witness: bool = True
+
+    @field_validator("levels")
+    @classmethod
+    def _halves_cells(cls, value: int, info: ValidationInfo) -> int:
+        divisor = 2 ** min(value - 1, 60)
+        if any(n % divisor or n < 2 * divisor for n in info.data.get("cells", ())):
+            raise ValueError(
+                f"hjb.cells = {list(info.data['cells'])} cannot be halved {value - 1} times with two cells left; "
+                "use another number of cells or fewer levels"
+            )
+        return value
+
+
+@dataclass(frozen=True, config=SETTINGS)
 class Parallel:
     """`[parallel]`: how the ranks share the work.
 
@@ -387,6 +424,7 @@ class Case:
         regularization: Its penalties.
         stochastic: The phase on batches.
         optimizer: The phase on all samples.
+        hjb: The value function.
         parallel: How the ranks share the work.
         output: What a run leaves behind.
     """
@@ -401,5 +439,6 @@ class Case:
     regularization: Regularization = field(default_factory=Regularization)
     stochastic: Stochastic = field(default_factory=Stochastic)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    hjb: Hjb = field(default_factory=Hjb)
     parallel: Parallel = field(default_factory=Parallel)
     output: Output = field(default_factory=Output)

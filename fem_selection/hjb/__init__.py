@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""The Hamilton–Jacobi–Bellman equation of the learning problem, reduced to m cells and J samples with mJ ≤ 3.
+
+    ∂_t V + H(x, ∇V) = 0,   V(T, ·) = Φ
+
+V(0, x(0)) is the global optimum over all controls, and ∇V gives the optimal controls as a feedback.
+"""
+
+from fem_selection.hjb.feedback import ClosedLoop, simulate
+from fem_selection.hjb.grid import Grid, default_box
+from fem_selection.hjb.reduction import MAX_DIMENSION, ReducedProblem
+from fem_selection.hjb.refinement import BoxInfluence, Refinement, box_influence, extrapolate, refine
+from fem_selection.hjb.semi_lagrangian import solve_by_dynamic_programming
+from fem_selection.hjb.value import ValueFunction, solve_value
+
+__all__ = [
+    "MAX_DIMENSION",
+    "BoxInfluence",
+    "ClosedLoop",
+    "Grid",
+    "ReducedProblem",
+    "Refinement",
+    "ValueFunction",
+    "box_influence",
+    "default_box",
+    "extrapolate",
+    "refine",
+    "simulate",
+    "solve_by_dynamic_programming",
+    "solve_value",
+]

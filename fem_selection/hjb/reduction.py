@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""`ReducedProblem`: the learning problem on m cells and J samples as optimal control in R^{mJ}.
+
+    ∂_t x_ij = σ(s_ij),   s_ij = Σ_k a_k w_ik x_kj + b_i
+    minimise ∫₀ᵀ Σ_i a_i ( α_w/2 Σ_k a_k w_ik² + α_b/2 b_i² ) dt + Φ(x(T)),   Φ(x) = μ/J Σ_j ½ Σ_i a_i (x_ij − g_ij)²
+
+    H(x, ξ) = Σ_i a_i min_c { Σ_j (ξ_ij/a_i) σ(s_j) + ½|c|²,  s = c R(x) }
+
+with the controls of a neuron scaled to c = (√(α_w a_k) w_ik, √α_b b_i) and the features R of rows √(a_k/α_w) x_k· and
+1/√α_b.  On DG0 cells of areas a_i this is the discrete network itself, not an approximation of it.  One sample: the
+minimum depends on κ = γ ξ_i/a_i alone, γ = |R|².  A point x is an array of mJ entries, sample running fastest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from fem_selection.activations import Activation
+from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, minimize_rows
+from fem_selection.errors import InvalidInput
+from fem_selection.hjb.scalar import find_minimizer
+from fem_selection.learning.functional import Functional
+from fem_selection.objectives import TrackingCost
+from fem_selection.typing import Block, Floats
+
+__all__ = ["MAX_DIMENSION", "ReducedProblem"]
+
+MAX_DIMENSION = 3
+_TOLERANCE = 1e-7  # of the gradient in c: H is off by its square
+
+
+@dataclass(frozen=True)
+class ReducedProblem:
+    """The data of the reduced problem, the same on every rank.
+
+    Attributes:
+        activation: σ.
+        areas: a, shape (m,).
+        initial: x(0), shape (m, J).
+        targets: g, shape (m, J).
+        alpha_kernel: α_w, or None where the kernel is not optimised and zero.
+        alpha_bias: α_b, or None where the bias is not optimised and zero.
+        horizon: T.
+        weight: μ.
+    """
+
+    activation: Activation
+    areas: Floats
+    initial: Floats
+    targets: Floats
+    alpha_kernel: float | None
+    alpha_bias: float | None
+    horizon: float
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.initial.ndim != 2 or self.initial.shape != self.targets.shape or len(self.areas) != len(self.initial):
+            raise InvalidInput(
+                f"areas of shape {self.areas.shape}, initial states {self.initial.shape}, targets "
+                f"{self.targets.shape}; expected (m,), (m, J), (m, J)"
+            )
+        if not 1 <= self.dimension <= MAX_DIMENSION:
+            raise InvalidInput(
+                f"{self.num_cells} cells and {self.num_samples} samples make a state of {self.dimension} numbers; the "
+                f"value function is computed for at most {MAX_DIMENSION}"
+            )
+        given = [a for a in (self.alpha_kernel, self.alpha_bias) if a is not None]
+        if not given or min(given) <= 0:
+            raise InvalidInput("the Hamiltonian needs a positive weight for each control, and one control at least")
+
+    @property
+    def num_cells(self) -> int:
+        """The number m of cells."""
+        return int(self.initial.shape[0])
+
+    @property
+    def num_samples(self) -> int:
+        """J."""
+        return int(self.initial.shape[1])
+
+    @property
+    def dimension(self) -> int:
+        """mJ, the dimension of the state."""
+        return int(self.initial.size)
+
+    @property
+    def start(self) -> Floats:
+        """The initial state as a point, shape (mJ,)."""
+        return self.initial.ravel().copy()
+
+    def terminal_cost(self, x: Floats) -> Floats:
+        """Φ at points of shape (n, mJ), shape (n,)."""
+        difference = x.reshape(len(x), self.num_cells, self.num_samples) - self.targets
+        return 0.5 * self.weight / self.num_samples * np.einsum("nij,nij,i->n", difference, difference, self.areas)
+
+    def features(self, x: Floats) -> Floats:
+        """R at points of shape (n, mJ), shape (n, r, J): a row per cell, if the kernel acts, and one for the bias."""
+        states = x.reshape(len(x), self.num_cells, self.num_samples)
+        rows = []
+        if self.alpha_kernel is not None:
+            rows.append(np.sqrt(self.areas / self.alpha_kernel)[:, None] * states)
+        if self.alpha_bias is not None:
+            rows.append(np.full((len(x), 1, self.num_samples), 1.0 / np.sqrt(self.alpha_bias)))
+        return np.concatenate(rows, axis=1)
+
+    def hamiltonian(self, x: Floats, xi: Floats, warm: Floats | None = None) -> tuple[Floats, Floats, Floats]:
+        """The minimum over the controls.
+
+        Args:
+            x: Points, shape (n, mJ).
+            xi: ξ = ∇_x V there, shape (n, mJ).
+            warm: A policy to go on from, where there are several samples; all starts are tried without one.
+
+        Returns:
+            H, shape (n,); the velocity ∂_ξ H = σ(s), shape (n, mJ); the policy c, shape (n, m, r).
+        """
+        features = self.features(x)
+        costates = xi.reshape(len(x), self.num_cells, self.num_samples) / self.areas[:, None]
+        minimize = self._minimize_one if self.num_samples == 1 else self._minimize_several
+        policy = minimize(features, costates, warm)
+        velocity = self.velocity(x, policy)
+        return np.einsum("nd,nd->n", xi, velocity) + self.running_cost(policy), velocity, policy
+
+    def velocity(self, x: Floats, policy: Floats) -> Floats:
+        """σ(s) of a policy, shape (n, mJ)."""
+        s = np.einsum("nir,nrj->nij", policy, self.features(x)).reshape(len(x), self.dimension)
+        result = np.empty_like(s)
+        self.activation.value(s, result)
+        return result
+
+    def running_cost(self, policy: Floats) -> Floats:
+        """Σ_i a_i ½|c_i|², shape (n,)."""
+        return 0.5 * np.einsum("nir,nir,i->n", policy, policy, self.areas)
+
+    def controls_of(self, policy: Floats) -> tuple[Floats, Floats]:
+        """w, shape (n, m, m), and b, shape (n, m), of a policy."""
+        n, m = len(policy), self.num_cells
+        kernel, bias = np.zeros((n, m, m)), np.zeros((n, m))
+        if self.alpha_kernel is not None:
+            kernel = policy[:, :, :m] / np.sqrt(self.alpha_kernel * self.areas)
+        if self.alpha_bias is not None:
+            bias = policy[:, :, -1] / np.sqrt(self.alpha_bias)
+        return kernel, bias
+
+    def control(self, x: Floats, xi: Floats) -> tuple[Floats, Floats]:
+        """The minimising w, shape (n, m, m), and b, shape (n, m)."""
+        return self.controls_of(self.hamiltonian(x, xi)[2])
+
+    # ── the minimisation ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _minimize_one(self, features: Floats, costates: Floats, warm: Floats | None) -> Floats:
+        """s from the table, and c = (s/γ) R, the shortest c with that s."""
+        row = features[:, :, 0]
+        gamma = np.einsum("nr,nr->n", row, row)[:, None]
+        s = find_minimizer(self.activation)(gamma * costates[:, :, 0])
+        factor = np.divide(s, gamma, out=np.zeros_like(s), where=gamma > 0)
+        return factor[:, :, None] * row[:, None, :]
+
+    def _minimize_several(self, features: Floats, costates: Floats, warm: Floats | None) -> Floats:
+        n, m, r = len(features), self.num_cells, features.shape[1]
+        maps = OwnMaps(np.repeat(features, m, axis=0))
+        problem = RowProblem(self.activation, costates.reshape(n * m, self.num_samples), maps)
+        starts = self._starts(problem) if warm is None else iter((warm.reshape(n * m, r),))
+        return minimize_rows(problem, starts, _TOLERANCE)[0].reshape(n, m, r)
+
+    def _starts(self, problem: RowProblem) -> Iterator[Floats]:
+        """c = −(p ∘ χ) Rᵀ for every set χ of samples: where σ saturates for the others, λ = −p σ' has this form."""
+        everything = np.arange(len(problem.p))
+        for chosen in product((0.0, 1.0), repeat=self.num_samples):
+            yield problem.maps.transpose(-problem.p * np.asarray(chosen), everything)
+
+    # ── from the learning problem ─────────────────────────────────────────────────────────────────────────────────
+
+    @staticmethod
+    def from_functional(functional: Functional, bounds: tuple[Floats, Floats] | None = None) -> ReducedProblem:
+        """The reduced problem of a learning problem (collective).
+
+        Args:
+            functional: J, on any space × sample split.
+            bounds: Its box constraints, which must be None.
+
+        Raises:
+            InvalidInput: if the value function of this problem is not computed here; names the keys in the way.
+        """
+        faults = list(_faults(functional, bounds))
+        if faults:
+            raise InvalidInput(f"no value function for this case: {'; '.join(faults)}")
+        space, stepper = functional.controls.space, functional.stepper
+        r, parts = functional.regularization, functional.controls.parts
+        return ReducedProblem(
+            activation=stepper.activation,
+            areas=space.gather(space.weights[:, None])[:, 0].copy(),
+            initial=_all_samples(functional, functional.initial),
+            targets=_all_samples(functional, functional.targets),
+            alpha_kernel=r.kernel if "kernel" in parts else None,
+            alpha_bias=r.bias if "bias" in parts else None,
+            horizon=functional.controls.grid.horizon,
+            weight=functional.weight,
+        )
+
+
+def _all_samples(functional: Functional, block: Block) -> Floats:
+    """All rows and columns of a block on every rank, in canonical order (collective)."""
+    rows = functional.controls.space.gather(np.asfortranarray(block))
+    return np.ascontiguousarray(np.concatenate(functional.controls.ensemble.sample_comm.allgather(rows), axis=1))
+
+
+def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Iterator[str]:
+    space, controls, r = functional.controls.space, functional.controls, functional.regularization
+    if (space.family, space.degree, space.mode) != ("dg", 0, "collocated"):
+        yield (
+            "space.family = 'dg', space.degree = 0 and space.mode = 'collocated' are needed, got "
+            f"{space.family!r}, {space.degree}, {space.mode!r}"
+        )
+    if space.num_nodes * functional.num_samples > MAX_DIMENSION:
+        yield (
+            f"domain.cells and data.samples make {space.num_nodes} · {functional.num_samples} numbers, and at most "
+            f"{MAX_DIMENSION} are possible"
+        )
+    if not isinstance(functional.cost, TrackingCost):
+        yield "objective.loss must be 'tracking'"
+    if bounds is not None:
+        yield "objective.kernel_bounds and objective.bias_bounds must be left out"
+    if r.has_depth_term:
+        yield "regularization.kernel_depth and regularization.bias_depth must be 0"
+    for part, alpha in (("kernel", r.kernel), ("bias", r.bias)):
+        if part in controls.parts and alpha <= 0:
+            yield f"regularization.{part} must be positive, got {alpha:g}"
+    fixed = {"kernel": functional.stepper.kernel.parameters(), "bias": functional.stepper.bias}
+    for part, values in fixed.items():
+        largest = controls.ensemble.world.allreduce(float(np.max(np.abs(values), initial=0.0)))
+        if part not in controls.parts and largest > 0:
+            yield f"dynamics.{part} must be '0' where objective.controls leaves it out"

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""How far a value function can be trusted: a sequence of meshes, the limit they point to, and the influence of the box.
+
+    V_h = V + C h + o(h):   V* = 2 V_h − V_2h,   |V_h − V*| estimates the error of V_h,
+                            |V*_h − V*_2h| that of the extrapolated value
+
+The order one is the scheme's own and is not fitted; the observed orders are given beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.errors import InvalidInput
+from fem_selection.hjb.grid import Grid
+from fem_selection.hjb.reduction import ReducedProblem
+from fem_selection.hjb.value import ValueFunction, solve_value
+from fem_selection.typing import Floats
+
+__all__ = ["BoxInfluence", "Refinement", "box_influence", "extrapolate", "refine"]
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Values at the initial state on meshes that are halved each time.
+
+    Attributes:
+        cells: Cells in each direction, the coarsest mesh first.
+        values: V(0, x(0)).
+        orders: Observed orders of three consecutive meshes each.
+        extrapolated: V*, from the two finest meshes; their only one's value if there is but one.
+        error_estimate: |V_h − V*| of the finest mesh; NaN if there is but one.
+        extrapolated_error: |V*_h − V*_2h|; NaN with fewer than three meshes.
+        finest: The value function on the finest mesh.
+        improved: The extrapolated value function on it, where there are two meshes.
+    """
+
+    cells: tuple[tuple[int, ...], ...]
+    values: tuple[float, ...]
+    orders: tuple[float, ...]
+    extrapolated: float
+    error_estimate: float
+    extrapolated_error: float
+    finest: ValueFunction
+    improved: ValueFunction
+
+
+@dataclass(frozen=True)
+class BoxInfluence:
+    """Values at the initial state on a box and on a larger one, with cells of one size.
+
+    Attributes:
+        cells: Cells of the two boxes.
+        values: V(0, x(0)) on each.
+    """
+
+    cells: tuple[tuple[int, ...], tuple[int, ...]]
+    values: tuple[float, float]
+
+    @property
+    def difference(self) -> float:
+        """What the larger box changes."""
+        return abs(self.values[1] - self.values[0])
+
+
+def refine(
+    problem: ReducedProblem,
+    grid: Grid,
+    levels: int = 3,
+    snapshots: int = 41,
+    comm: MPI.Intracomm | None = None,
+) -> Refinement:
+    """Solve on a grid and on coarser ones, each with half the cells (collective).
+
+    Args:
+        problem: The reduced problem.
+        grid: The finest; its cells must be divisible by 2^(levels − 1), with two left.
+        levels: Number of meshes.
+        snapshots: As in `solve_value`.
+        comm: Likewise.
+    """
+    divisor = 2 ** (levels - 1)
+    if levels < 1 or any(n % divisor or n < 2 * divisor for n in grid.cells):
+        raise InvalidInput(
+            f"{list(grid.cells)} cells cannot be halved {levels - 1} times with two left: use multiples of "
+            f"{divisor}, {2 * divisor} at least, or fewer levels"
+        )
+    grids = [Grid(grid.lower, grid.upper, tuple(n // 2**k for n in grid.cells)) for k in reversed(range(levels))]
+    found = [solve_value(problem, g, snapshots, comm) for g in grids]
+    values = [float(v.value(0.0, problem.start[None])[0]) for v in found]
+    limits = [2.0 * fine - coarse for coarse, fine in pairwise(values)]
+    return Refinement(
+        cells=tuple(g.cells for g in grids),
+        values=tuple(values),
+        orders=tuple(_observed(*values[k : k + 3]) for k in range(levels - 2)),
+        extrapolated=limits[-1] if limits else values[-1],
+        error_estimate=abs(values[-1] - limits[-1]) if limits else np.nan,
+        extrapolated_error=abs(limits[-1] - limits[-2]) if len(limits) > 1 else np.nan,
+        finest=found[-1],
+        improved=extrapolate(*found[-2:]) if len(found) > 1 else found[-1],
+    )
+
+
+def extrapolate(coarse: ValueFunction, fine: ValueFunction) -> ValueFunction:
+    """2 V_h − V_2h on the finer grid, second order where V is smooth; its times must be those of the coarser one."""
+    nodes = fine.grid.nodes
+    shape = fine.values.shape
+    values: Floats = np.stack([coarse.grid.interpolate(v, nodes) for v in coarse.values]).reshape(shape)
+    share, when = fine.outflow_share, fine.outflow_time
+    return ValueFunction(fine.grid, fine.times, 2.0 * fine.values - values, fine.steps, share, when)
+
+
+def box_influence(
+    problem: ReducedProblem, grid: Grid, snapshots: int = 11, comm: MPI.Intracomm | None = None
+) -> BoxInfluence:
+    """Solve on a grid and with a quarter as many cells more at each side (collective)."""
+    larger = grid.enlarged(max(max(grid.cells) // 4, 1))
+    values = [
+        float(solve_value(problem, g, snapshots, comm).value(0.0, problem.start[None])[0]) for g in (grid, larger)
+    ]
+    return BoxInfluence((grid.cells, larger.cells), (values[0], values[1]))
+
+
+def _observed(coarse: float, middle: float, fine: float) -> float:
+    """log₂ of the ratio of two differences; NaN if the values do not go one way."""
+    before, after = middle - coarse, fine - middle
+    return float(np.log2(before / after)) if before * after > 0 else np.nan

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The Hamiltonian's minimiser of one sample: a function of one number, tabulated once for each activation.
+
+    s*(κ) = argmin_s { κ σ(s) + s²/2 }
+
+`minimize_one_sample` finds the global minimum at the table's points.  Between two of them the minimum follows one of
+the two branches found there: the best of the neighbours and their chord, polished by Newton's method, is exact up to
+round-off, and where s* jumps the better branch is taken.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from fem_selection.activations import Activation
+from fem_selection.adjoint.pointwise import minimize_one_sample
+from fem_selection.typing import Floats
+
+__all__ = ["ScalarMinimizer", "find_minimizer"]
+
+_SPACING = 0.02  # of the points in asinh κ
+_REACH = 512  # points on either side at first: |κ| < 14 000
+_POLISHING = 3
+
+
+class ScalarMinimizer:
+    """s* of an activation, vectorised.
+
+    Args:
+        activation: σ, Lipschitz.
+
+    Note:
+        The points of the table do not depend on what was asked before: equal arguments have equal values on all ranks.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
+        self._extend(_REACH)
+
+    def __call__(self, kappa: Floats) -> Floats:
+        """s*(κ), entry by entry."""
+        place = np.floor(np.arcsinh(kappa) / _SPACING).astype(np.int64)
+        reach = int(np.max(np.abs(place), initial=0)) + 2
+        if reach > self._reach:
+            self._extend(2 * reach)
+        left, right = place + self._reach, place + self._reach + 1
+        a, b = self._points[left], self._points[right]
+        s = self._values[left] + (kappa - a) / (b - a) * (self._values[right] - self._values[left])
+        lowest = self._objective(kappa, s)
+        for side in (left, right):
+            trial = self._values[side]
+            value = self._objective(kappa, trial)
+            better = value < lowest
+            s, lowest = np.where(better, trial, s), np.where(better, value, lowest)
+        return self._polish(kappa, s, lowest)
+
+    def _objective(self, kappa: Floats, s: Floats) -> Floats:
+        sigma = np.empty_like(s)
+        self.activation.value(s, sigma)
+        return kappa * sigma + 0.5 * s * s
+
+    def _polish(self, kappa: Floats, s: Floats, lowest: Floats) -> Floats:
+        """Newton steps where the curvature is positive, taken unless they raise the value."""
+        sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
+        noise = 1e-14 * (1.0 + np.abs(lowest))
+        for _ in range(_POLISHING):
+            self.activation.value_and_two_derivatives(s, sigma, slope, curvature)
+            bend = 1.0 + kappa * curvature
+            convex = bend > 1e-8
+            trial = s - np.where(convex, (s + kappa * slope) / np.where(convex, bend, 1.0), 0.0)
+            value = self._objective(kappa, trial)
+            better = value <= lowest + noise
+            s, lowest = np.where(better, trial, s), np.where(better, value, lowest)
+        return s
+
+    def _extend(self, reach: int) -> None:
+        self._reach = reach
+        self._points = np.sinh(_SPACING * np.arange(-reach, reach + 2))
+        self._values = minimize_one_sample(self.activation, self._points, np.ones(1))
+
+
+@cache
+def find_minimizer(activation: Activation) -> ScalarMinimizer:
+    """The table of an activation; made at its first use."""
+    return ScalarMinimizer(activation)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""The value function by finite elements: P1, explicit, with monotone stabilisation.
+
+    ∂_τ V = H(x, ∇V),   V = Φ at τ = 0,   τ = T − t
+
+The forms are in `fem_selection.hjb.forms`; H_K = H(x_K, ∇V|_K) at the centroids x_K is refreshed by array code.  Under
+the step bound V⁺ is an average of V with running costs added: constants are kept, V stays bounded.  The order is one.
+
+References:
+    M. Crandall, P.-L. Lions, Math. Comp. 43 (1984) 1, doi:10.2307/2007396 (convergence of monotone schemes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from dolfinx import fem, la
+from dolfinx import mesh as dmesh
+from mpi4py import MPI
+
+from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.hjb.forms import step_forms
+from fem_selection.hjb.grid import Grid
+from fem_selection.hjb.reduction import ReducedProblem
+from fem_selection.typing import Floats
+
+__all__ = ["ValueFunction", "create_box_mesh", "solve_value"]
+
+_SAFETY = 0.9  # of the step bound
+_FRESH = 8  # steps between two minimisations from all starts, where there are several samples
+
+
+@dataclass(frozen=True)
+class ValueFunction:
+    """V on a space-time grid, the same on every rank.
+
+    Attributes:
+        grid: The nodes.
+        times: t of the snapshots, from 0 to T, shape (num_times,).
+        values: Shape (num_times, n_1 + 1, …).
+        steps: Time steps taken.
+        outflow_share: The largest part of the box's boundary where the optimal velocity pointed out, over all steps.
+        outflow_time: The t at which that was.
+    """
+
+    grid: Grid
+    times: Floats
+    values: Floats
+    steps: int
+    outflow_share: float
+    outflow_time: float
+
+    def value(self, t: float, x: Floats) -> Floats:
+        """V(t, x) at points of shape (n, mJ), linear in t between snapshots; shape (n,)."""
+        return self._between(self.values, t, x)
+
+    def gradient(self, t: float, x: Floats) -> Floats:
+        """∇_x V(t, x), the nodes' central differences interpolated; shape (n, mJ)."""
+        return self._between(self._gradients, t, x)
+
+    @cached_property
+    def _gradients(self) -> Floats:
+        """Shape (num_times, n_1 + 1, …, n)."""
+        axes = tuple(range(1, 1 + self.grid.dimension))
+        parts = np.gradient(self.values, *self.grid.widths, axis=axes, edge_order=2)
+        return np.stack(parts if isinstance(parts, list | tuple) else [parts], axis=-1)
+
+    def _between(self, fields: Floats, t: float, x: Floats) -> Floats:
+        k = int(np.clip(np.searchsorted(self.times, t) - 1, 0, len(self.times) - 2))
+        part = (t - self.times[k]) / (self.times[k + 1] - self.times[k])
+        result = (1.0 - part) * self.grid.interpolate(fields[k], x)
+        return result + part * self.grid.interpolate(fields[k + 1], x)
+
+
+def solve_value(
+    problem: ReducedProblem,
+    grid: Grid,
+    snapshots: int = 41,
+    comm: MPI.Intracomm | None = None,
+    terminal: Callable[[Floats], Floats] | None = None,
+    speeds: Floats | None = None,
+) -> ValueFunction:
+    """Solve the Hamilton–Jacobi–Bellman equation backward from T.
+
+    Args:
+        problem: H and Φ.
+        grid: The box and its cells, each cut into simplices.
+        snapshots: Times at which V is kept, both ends included.
+        comm: The mesh's ranks; all by default.
+        terminal: V(T, ·) at points of shape (n, mJ), if not Φ.
+        speeds: Bounds of |∂_ξ H|, shape (mJ,), that make the scheme monotone in V for n > 1; by default the viscosity
+            follows V, with half the error.
+
+    Raises:
+        NonFinite: if V is not finite (on all ranks alike).
+
+    Note:
+        Collective over `comm`; equal on any number of ranks up to the order of sums.
+    """
+    if grid.dimension != problem.dimension or snapshots < 2:
+        raise InvalidInput(
+            f"a grid in R^{grid.dimension} and {snapshots} snapshots for a state in R^{problem.dimension}; expected "
+            "the state's dimension and two snapshots at least"
+        )
+    scheme = _Scheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds)
+    scheme.set_terminal(problem.terminal_cost if terminal is None else terminal)
+    times = np.linspace(0.0, problem.horizon, snapshots)
+    kept, steps, worst = [scheme.gather()], 0, (0.0, problem.horizon)
+    for upper, lower in zip(times[:0:-1], times[-2::-1], strict=True):
+        left = upper - lower
+        while left > 0.0:
+            bound, outward = scheme.refresh(fresh=steps % _FRESH == 0)
+            worst = max(worst, (outward, lower + left))
+            count = np.ceil(left / bound - 1e-9)
+            step = left / max(count, 1.0)
+            scheme.advance(step)
+            left = left - step if count > 1 else 0.0
+            steps += 1
+        kept.append(scheme.gather())
+        if not np.all(np.isfinite(kept[-1])):
+            raise NonFinite("the value function")
+    return ValueFunction(grid, times, np.stack(kept[::-1]), steps, *worst)
+
+
+def create_box_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
+    """The simplicial mesh of a grid (collective)."""
+    ends = [np.asarray(grid.lower), np.asarray(grid.upper)]
+    ghosts = dmesh.GhostMode.none
+    if grid.dimension == 1:
+        return dmesh.create_interval(comm, grid.cells[0], (grid.lower[0], grid.upper[0]), ghost_mode=ghosts)
+    if grid.dimension == 2:
+        return dmesh.create_rectangle(comm, ends, list(grid.cells), dmesh.CellType.triangle, ghost_mode=ghosts)
+    return dmesh.create_box(comm, ends, list(grid.cells), dmesh.CellType.tetrahedron, ghost_mode=ghosts)
+
+
+class _Scheme:
+    """The forms on one mesh, and one step."""
+
+    def __init__(self, problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm, speeds: Floats | None) -> None:
+        self.problem, self.grid, self.comm = problem, grid, comm
+        mesh = create_box_mesh(grid, comm)
+        n = grid.dimension
+        self.space = fem.functionspace(mesh, ("Lagrange", 1))
+        self.V = fem.Function(self.space)
+        self.H = fem.Function(fem.functionspace(mesh, ("DG", 0)))
+        self.v = fem.Function(fem.functionspace(mesh, ("DG", 0, (n,))))
+        bounds = None if speeds is None else fem.Constant(mesh, np.asarray(speeds, dtype=np.float64))
+        forms = step_forms(self.V, self.H, self.v, bounds)
+        self._rate, self._leaving, self._outflow = (fem.form(f) for f in (forms.rate, forms.leaving, forms.outflow))
+        self._dual = la.vector(self.space.dofmap.index_map)
+        self.mass = self._assemble(fem.form(forms.mass))
+        self._boundary = self._integral(fem.form(forms.boundary))
+        self.num_owned = self.space.dofmap.index_map.size_local
+        self._locate(mesh)
+
+    def _locate(self, mesh: dmesh.Mesh) -> None:
+        """Centroids and gradients of the owned cells, and the places of the owned nodes on the grid."""
+        n = self.grid.dimension
+        cells = mesh.topology.index_map(n).size_local
+        self._nodes = self.space.tabulate_dof_coordinates()[:, :n]
+        self._dofs = self.space.dofmap.list[:cells]
+        vertices = self._nodes[self._dofs]
+        self._centroids = vertices.mean(axis=1)
+        self._inverse = np.linalg.inv(vertices[:, 1:] - vertices[:, :1])
+        self._of_H, self._of_v = (f.function_space.dofmap.list[:cells, 0] for f in (self.H, self.v))
+        self._places = self.comm.allgather(self.grid.number(self._nodes[: self.num_owned]))
+        self._policy: Floats | None = None
+
+    def set_terminal(self, terminal: Callable[[Floats], Floats]) -> None:
+        """V at τ = 0."""
+        self.V.x.array[:] = terminal(self._nodes)
+
+    def refresh(self, fresh: bool) -> tuple[float, float]:
+        """H_K and v of the current V; the step bound and the part of the boundary with outward velocity."""
+        at = self.V.x.array[self._dofs]
+        xi = np.einsum("cij,cj->ci", self._inverse, at[:, 1:] - at[:, :1])
+        warm = None if fresh else self._policy
+        self.H.x.array[self._of_H], velocity, self._policy = self.problem.hamiltonian(self._centroids, xi, warm)
+        self.v.x.array.reshape(-1, self.grid.dimension)[self._of_v] = velocity
+        leaving = self._assemble(self._leaving)[: self.num_owned] / self.mass[: self.num_owned]
+        fastest = self.comm.allreduce(float(np.max(leaving, initial=0.0)), op=MPI.MAX)
+        outward = self._integral(self._outflow) / self._boundary
+        return (_SAFETY / fastest if fastest > 0 else np.inf), outward
+
+    def advance(self, step: float) -> None:
+        """One explicit step with the fields last refreshed."""
+        rate = self._assemble(self._rate)
+        n = self.num_owned
+        self.V.x.array[:n] += step * rate[:n] / self.mass[:n]
+        self.V.x.scatter_forward()
+
+    def gather(self) -> Floats:
+        """V as an array on every rank."""
+        result = np.empty(int(np.prod(self.grid.shape)))
+        for places, values in zip(self._places, self.comm.allgather(self.V.x.array[: self.num_owned]), strict=True):
+            result[places] = values
+        return result.reshape(self.grid.shape)
+
+    def _integral(self, form: fem.Form) -> float:
+        return float(self.comm.allreduce(fem.assemble_scalar(form), op=MPI.SUM))
+
+    def _assemble(self, form: fem.Form) -> Floats:
+        """A linear form's vector, complete at the owned nodes."""
+        self._dual.array[:] = 0.0
+        fem.assemble_vector(self._dual.array, form)
+        self._dual.scatter_reverse(la.InsertMode.add)
+        return self._dual.array.copy()
