@@ -68,6 +68,14 @@ def verify(case: CaseFile, output: Output = None, settings: Settings = None) -> 
 
 
 @app.command()
+def hjb(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
+    """Global optimum and feedback of a small case by the Hamilton–Jacobi–Bellman equation."""
+    from fem_selection.cli.hjb import hjb_command
+
+    raise typer.Exit(hjb_command(case, output, settings or []))
+
+
+@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     data: Annotated[Path, typer.Option("--data", help="NPZ file with x, and y if it is known.")],

@@ -21,13 +21,14 @@ from dolfinx import fem, la
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
+from fem_selection import domains
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.hjb.forms import step_forms
 from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.typing import Floats
 
-__all__ = ["ValueFunction", "create_box_mesh", "solve_value"]
+__all__ = ["ValueFunction", "solve_value"]
 
 _SAFETY = 0.9  # of the step bound
 _FRESH = 8  # steps between two minimisations from all starts, where there are several samples
@@ -125,15 +126,13 @@ def solve_value(
     return ValueFunction(grid, times, np.stack(kept[::-1]), steps, *worst)
 
 
-def create_box_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
+def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
     """The simplicial mesh of a grid (collective)."""
-    ends = [np.asarray(grid.lower), np.asarray(grid.upper)]
-    ghosts = dmesh.GhostMode.none
     if grid.dimension == 1:
-        return dmesh.create_interval(comm, grid.cells[0], (grid.lower[0], grid.upper[0]), ghost_mode=ghosts)
+        return domains.interval(comm, grid.cells[0], grid.lower[0], grid.upper[0]).mesh
     if grid.dimension == 2:
-        return dmesh.create_rectangle(comm, ends, list(grid.cells), dmesh.CellType.triangle, ghost_mode=ghosts)
-    return dmesh.create_box(comm, ends, list(grid.cells), dmesh.CellType.tetrahedron, ghost_mode=ghosts)
+        return domains.rectangle(comm, grid.cells, grid.lower, grid.upper, "triangle").mesh
+    return domains.box(comm, grid.cells, grid.lower, grid.upper, "tetrahedron").mesh
 
 
 class _Scheme:
@@ -141,7 +140,7 @@ class _Scheme:
 
     def __init__(self, problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm, speeds: Floats | None) -> None:
         self.problem, self.grid, self.comm = problem, grid, comm
-        mesh = create_box_mesh(grid, comm)
+        mesh = _create_mesh(grid, comm)
         n = grid.dimension
         self.space = fem.functionspace(mesh, ("Lagrange", 1))
         self.V = fem.Function(self.space)

@@ -39,8 +39,13 @@ _PRODUCTS = (
     "predictions.npz",
     "states.xdmf",
     "states.h5",
+    "value.xdmf",
+    "value.h5",
 )
-_FIGURES = ("convergence.png", "states.png", "controls.png", "confusion.png", "certificate.png")
+_FIGURES = (
+    *("convergence.png", "states.png", "controls.png", "confusion.png"),
+    *("certificate.png", "value.png", "refinement.png"),
+)
 
 
 def next_numbered_folder(directory: Path) -> Path:
@@ -113,7 +118,8 @@ def remove_run(folder: Path) -> None:
         return
     for name in (*_PRODUCTS, *(f"figures/{figure}" for figure in _FIGURES)):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "states.bp", ignore_errors=True)
+    for name in ("states.bp", "value.bp"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

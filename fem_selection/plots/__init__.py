@@ -12,5 +12,15 @@ from fem_selection.plots.convergence import plot_convergence
 from fem_selection.plots.kernels import plot_controls
 from fem_selection.plots.states import plot_states
 from fem_selection.plots.style import save
+from fem_selection.plots.value import plot_refinement, plot_value
 
-__all__ = ["plot_certificate", "plot_confusion", "plot_controls", "plot_convergence", "plot_states", "save"]
+__all__ = [
+    "plot_certificate",
+    "plot_confusion",
+    "plot_controls",
+    "plot_convergence",
+    "plot_refinement",
+    "plot_states",
+    "plot_value",
+    "save",
+]
