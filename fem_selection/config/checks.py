@@ -37,7 +37,7 @@ def check_case(case: Case) -> Iterator[Fault]:
     yield from _check_data(case)
     yield from _check_bounds(case)
     yield from _check_pontryagin(case)
-    yield from _check_box(case)
+    yield from _check_hjb(case)
 
 
 def _check_space(case: Case) -> Iterator[Fault]:
@@ -138,7 +138,14 @@ def _check_pontryagin(case: Case) -> Iterator[Fault]:
         yield Fault(keys, f"{method!r} cannot keep objective.readout_bounds; those of kernel and bias it can")
 
 
-def _check_box(case: Case) -> Iterator[Fault]:
+def _check_hjb(case: Case) -> Iterator[Fault]:
+    cells, divisor = case.hjb.cells, 2 ** min(case.hjb.levels - 1, 60)
+    if any(n % divisor or n < 2 * divisor for n in cells):
+        yield Fault(
+            ("hjb.cells", "hjb.levels"),
+            f"{list(cells)} cannot be halved {case.hjb.levels - 1} times with two cells left, as hjb.levels = "
+            f"{case.hjb.levels} asks; use a multiple of {divisor}, {2 * divisor} at least, or fewer levels",
+        )
     lower, upper = case.hjb.lower, case.hjb.upper
     if (lower is None) != (upper is None):
         given, missing = ("lower", "upper") if upper is None else ("upper", "lower")

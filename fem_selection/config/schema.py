@@ -367,17 +367,6 @@ class Hjb:
     starts: int = Field(default=6, ge=0)
     witness: bool = True
 
-    @field_validator("levels")
-    @classmethod
-    def _halves_cells(cls, value: int, info: ValidationInfo) -> int:
-        divisor = 2 ** min(value - 1, 60)
-        if any(n % divisor or n < 2 * divisor for n in info.data.get("cells", ())):
-            raise ValueError(
-                f"hjb.cells = {list(info.data['cells'])} cannot be halved {value - 1} times with two cells left; "
-                "use another number of cells or fewer levels"
-            )
-        return value
-
 
 @dataclass(frozen=True, config=SETTINGS)
 class Parallel:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from fem_selection.activations import Activation
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, minimize_rows
 from fem_selection.errors import InvalidInput
 from fem_selection.hjb.scalar import find_minimizer
+from fem_selection.hjb.starts import find_starts
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import TrackingCost
 from fem_selection.typing import Block, Floats
@@ -71,6 +71,11 @@ class ReducedProblem:
         given = [a for a in (self.alpha_kernel, self.alpha_bias) if a is not None]
         if not given or min(given) <= 0:
             raise InvalidInput("the Hamiltonian needs a positive weight for each control, and one control at least")
+        if self.num_samples > 1 and _has_kink(self.activation):
+            raise InvalidInput(
+                f"dynamics.activation = {self.activation.name!r} has a kink, where the Hamiltonian of several samples "
+                "may have its minimum and Newton's method stops early: use a smooth one, or one sample"
+            )
 
     @property
     def num_cells(self) -> int:
@@ -164,14 +169,8 @@ class ReducedProblem:
         n, m, r = len(features), self.num_cells, features.shape[1]
         maps = OwnMaps(np.repeat(features, m, axis=0))
         problem = RowProblem(self.activation, costates.reshape(n * m, self.num_samples), maps)
-        starts = self._starts(problem) if warm is None else iter((warm.reshape(n * m, r),))
+        starts = find_starts(problem, maps) if warm is None else iter((warm.reshape(n * m, r),))
         return minimize_rows(problem, starts, _TOLERANCE)[0].reshape(n, m, r)
-
-    def _starts(self, problem: RowProblem) -> Iterator[Floats]:
-        """c = −(p ∘ χ) Rᵀ for every set χ of samples: where σ saturates for the others, λ = −p σ' has this form."""
-        everything = np.arange(len(problem.p))
-        for chosen in product((0.0, 1.0), repeat=self.num_samples):
-            yield problem.maps.transpose(-problem.p * np.asarray(chosen), everything)
 
     # ── from the learning problem ─────────────────────────────────────────────────────────────────────────────────
 
@@ -201,6 +200,14 @@ class ReducedProblem:
             horizon=functional.controls.grid.horizon,
             weight=functional.weight,
         )
+
+
+def _has_kink(activation: Activation) -> bool:
+    """Whether σ' jumps at zero."""
+    s = np.array([-1e-7, 1e-7])
+    value, slope = np.empty_like(s), np.empty_like(s)
+    activation.value_and_derivative(s, value, slope)
+    return bool(abs(slope[1] - slope[0]) > 1e-3)
 
 
 def _all_samples(functional: Functional, block: Block) -> Floats:

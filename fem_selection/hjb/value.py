@@ -21,7 +21,6 @@ from dolfinx import fem, la
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from fem_selection import domains
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.hjb.forms import step_forms
 from fem_selection.hjb.grid import Grid
@@ -127,12 +126,17 @@ def solve_value(
 
 
 def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
-    """The simplicial mesh of a grid (collective)."""
+    """The simplicial mesh of a grid (collective).
+
+    With a layer of ghost cells: without one, dolfinx counts the vertex between two ranks' intervals as boundary.
+    """
+    ends = [np.asarray(grid.lower), np.asarray(grid.upper)]
+    cells, ghosts = list(grid.cells), dmesh.GhostMode.shared_facet
     if grid.dimension == 1:
-        return domains.interval(comm, grid.cells[0], grid.lower[0], grid.upper[0]).mesh
+        return dmesh.create_interval(comm, cells[0], (grid.lower[0], grid.upper[0]), ghost_mode=ghosts)
     if grid.dimension == 2:
-        return domains.rectangle(comm, grid.cells, grid.lower, grid.upper, "triangle").mesh
-    return domains.box(comm, grid.cells, grid.lower, grid.upper, "tetrahedron").mesh
+        return dmesh.create_rectangle(comm, ends, cells, dmesh.CellType.triangle, ghost_mode=ghosts)
+    return dmesh.create_box(comm, ends, cells, dmesh.CellType.tetrahedron, ghost_mode=ghosts)
 
 
 class _Scheme:

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""Parts of the value function's solver: grid, box, scalar minimiser, faults by name, command, figures, fields."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from scipy.interpolate import RegularGridInterpolator
+
+from fem_selection.activations import find_activation
+from fem_selection.cases import build_problem
+from fem_selection.cli.app import run
+from fem_selection.config import dump_case, load_case, parse_case
+from fem_selection.errors import ConfigError, InvalidInput
+from fem_selection.hjb import Grid, ReducedProblem, default_box, refine
+from fem_selection.hjb.scalar import find_minimizer
+from fem_selection.io.values import write_value
+from fem_selection.plots import plot_refinement, plot_value, save
+
+DEMO = Path(__file__).resolve().parents[2] / "demos" / "hjb.toml"
+SHORT = ("hjb.cells=8", "hjb.levels=2", "hjb.starts=1", "hjb.snapshots=5", "dynamics.layers=8")
+
+
+def reduced_problem(*settings: str) -> ReducedProblem:
+    problem = build_problem(load_case(DEMO, settings), MPI.COMM_SELF)
+    return ReducedProblem.from_functional(problem.functional, problem.bounds)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """The command hjb, called in this process: exit status, standard output and error."""
+
+    def invoke(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fem-selection", "hjb", *map(str, arguments)])
+        with pytest.raises(SystemExit) as leave:
+            run()
+        captured = capfd.readouterr()
+        return int(leave.value.code or 0), captured.out, captured.err
+
+    return invoke
+
+
+# ── grid ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_interpolation(rng, dimension):
+    """Fails if strides or weights of two directions are exchanged: SciPy's interpolant, outside of the box too."""
+    grid = Grid.uniform([-1.0, 0.0, 2.0][:dimension], [1.0, 0.5, 5.0][:dimension], [4, 7, 3][:dimension])
+    values = rng.normal(size=(*grid.shape, 2))
+    points = rng.uniform(np.array(grid.lower) - 0.3, np.array(grid.upper) + 0.3, size=(200, dimension))
+    expected = RegularGridInterpolator(grid.axes, values, bounds_error=False, fill_value=None)(points)
+    np.testing.assert_allclose(grid.interpolate(values, points), expected, atol=1e-12)
+    np.testing.assert_allclose(grid.interpolate(values[..., 0], points), expected[:, 0], atol=1e-12)
+    np.testing.assert_array_equal(grid.number(grid.nodes), np.arange(len(grid.nodes)))
+    larger = grid.enlarged(2)
+    np.testing.assert_allclose(larger.widths, grid.widths)
+    assert larger.contains(points[0]) and not grid.contains(np.array(grid.upper) + 1e-9)
+
+
+def test_default_box():
+    """Fails if a state comes to lie near the boundary: the box is wider by 3/4 of the extent, and by 1/2 at least."""
+    lower, upper = default_box(np.array([0.0, 1.0]), np.array([2.0, 1.0]))
+    np.testing.assert_allclose((lower, upper), ([-1.5, 0.5], [3.5, 1.5]))
+
+
+@pytest.mark.parametrize("cells", [(4, 1), (4,)])
+def test_bad_grids_are_refused(cells):
+    with pytest.raises(InvalidInput, match="at least two cells"):
+        Grid((0.0, 0.0), (1.0, 1.0), cells)
+
+
+# ── the scalar minimum ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["identity", "tanh", "sine", "relu", "leaky_relu", "softplus", "gelu"])
+def test_scalar_minimiser(rng, name):
+    """Fails if a branch is followed beyond a jump of s*, or if the table ends: no sampled s is better, near and far."""
+    kappa = np.concatenate([rng.normal(size=200) * 3, [0.0, 1e-12, 2e4, -2e4]])
+    sigma = find_activation(name)
+    s = find_minimizer(sigma)(kappa)
+
+    def objective(s):
+        value = np.empty_like(s)
+        sigma.value(s, value)
+        return kappa * value + 0.5 * s * s
+
+    found = objective(s)
+    for part in np.linspace(-1.05, 1.05, 8401):
+        trial = part * 1.2 * np.abs(kappa)
+        assert np.all(found <= objective(trial) + 1e-10 * (1 + np.abs(found)))
+
+
+# ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        (("domain.cells=4",), ["domain.cells", "data.samples"]),
+        (("space.degree=1", "domain.cells=1"), ["space.degree"]),
+        (("space.mode=galerkin",), ["space.mode"]),
+        (("regularization.kernel=0",), ["regularization.kernel"]),
+        (("regularization.bias_depth=0.1",), ["regularization.bias_depth"]),
+        (("objective.controls=['kernel']", "dynamics.bias=0.1"), ["dynamics.bias"]),
+        (("objective.kernel_bounds=[-1, 1]", "optimizer.method=blmvm"), ["objective.kernel_bounds"]),
+        (("domain.cells=1", "data.samples=2", "dynamics.activation=relu"), ["dynamics.activation"]),
+        (("space.mode=galerkin", "regularization.bias=0"), ["space.mode", "regularization.bias"]),
+    ],
+)
+def test_faults_name_their_keys(settings, keys):
+    """Fails if a problem is reduced that is another one than the case's, or if the message lacks what to change."""
+    with pytest.raises(InvalidInput) as caught:
+        reduced_problem(*settings)
+    assert all(key in str(caught.value) for key in keys)
+
+
+def test_fixed_parts_are_left_out():
+    """Fails if the weight of a control that is not optimised still enters γ."""
+    problem = reduced_problem("objective.controls=['kernel']")
+    assert (problem.alpha_kernel, problem.alpha_bias) == (0.1, None)
+    assert problem.features(np.ones((3, 2))).shape == (3, 2, 1)
+    H, velocity, _ = problem.hamiltonian(np.zeros((1, 2)), np.ones((1, 2)))  # the kernel has nothing to act on
+    np.testing.assert_array_equal((H[0], *velocity[0]), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (["hjb.cells=10"], "hjb.cells: [10] cannot be halved 2 times"),
+        (["hjb.lower=[0.0]"], "hjb.upper: hjb.lower alone makes no box"),
+        (["hjb.lower=[0.0, 0.0]", "hjb.upper=[1.0]"], "hjb.upper: has 1 entries and hjb.lower 2"),
+        (["hjb.lower=[1.0]", "hjb.upper=[1.0]"], "hjb.upper: [1.0] must be above"),
+        (["hjb.snapshots=1"], "hjb.snapshots"),
+        (["hjb.cell=4"], "hjb.cell: unknown key; did you mean hjb.cells?"),
+    ],
+)
+def test_faults_of_the_table(settings, fault):
+    with pytest.raises(ConfigError) as caught:
+        load_case(DEMO, settings)
+    assert caught.value.faults[0].startswith(fault)
+
+
+def test_table_is_written_back():
+    import tomllib
+
+    settings = ["hjb.cells=[32, 16]", "hjb.lower=[-2, -2.0]", "hjb.upper=[2.0, 2.0]", "hjb.witness=false"]
+    case = load_case(DEMO, settings)
+    assert parse_case(tomllib.loads(dump_case(case))) == case
+    assert case.hjb.cells == (32, 16) and not case.hjb.witness
+
+
+# ── command, fields, figures ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "extra", [(), ("domain.cells=1",), ("domain.cells=3", "hjb.cells=4"), ("hjb.witness=false", "hjb.levels=1")]
+)
+def test_command(call, tmp_path, extra):
+    """Fails if the report lacks a number, or if a dimension of the state breaks the command."""
+    arguments = [item for setting in (*SHORT, *extra) for item in ("--set", setting)]
+    status, out, err = call(DEMO, "--output", tmp_path, *arguments)
+    assert status == 0, out + err
+    report = json.loads((tmp_path / "report.json").read_text())
+    keys = {
+        *("value_at_initial_state", "extrapolated_value", "error_estimate", "observed_orders", "cells", "values"),
+        *("witness_value", "open_loop_objective", "open_loop_objectives", "closed_loop_cost", "perturbed", "box"),
+        *("box_influence", "outflow_share", "seconds", "versions"),
+    }
+    assert keys <= set(report)
+    assert (report["witness_value"] is None) == ("hjb.witness=false" in extra)
+    assert report["open_loop_objectives"][0] == report["open_loop_objective"]
+    assert len(report["open_loop_objectives"]) == 2
+    last = out.strip().splitlines()[-2:]
+    assert [line.split()[0] for line in last] == ["value_at_initial_state", "open_loop_objective"]
+    assert float(last[0].split()[1]) == pytest.approx(report["value_at_initial_state"])
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"value.png", "refinement.png"}
+    assert (tmp_path / "value.bp").exists() or (tmp_path / "value.xdmf").exists()
+
+
+def test_command_keeps_other_reports(call, tmp_path):
+    """Fails if the report of a training is overwritten, or an earlier one of this command is not."""
+    (tmp_path / "report.json").write_text('{"objective": 1.0}')
+    status, _, err = call(DEMO, "--output", tmp_path)
+    assert status == 2 and "already holds" in err
+    assert json.loads((tmp_path / "report.json").read_text()) == {"objective": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        (["hjb.lower=[2.0]", "hjb.upper=[3.0]"], "hjb.lower"),
+        (["hjb.cells=[8, 8, 8]"], "hjb.cells"),
+        (["domain.cells=9"], "domain.cells"),
+    ],
+)
+def test_command_refuses_by_key(call, tmp_path, setting, key):
+    status, _, err = call(DEMO, "--output", tmp_path / "new", *(x for s in setting for x in ("--set", s)))
+    assert status == 2 and key in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_fields_hold_the_values(tmp_path):
+    """Fails if nodes are numbered otherwise than the array: XDMF's file, where it is written, is read back."""
+    axes = (np.linspace(0, 1, 4), np.linspace(-1, 1, 5))
+    values = np.add.outer(np.arange(2.0), np.add.outer(axes[0], 10 * axes[1]))
+    path = write_value(tmp_path / "value", MPI.COMM_SELF, axes, np.array([0.0, 1.0]), values)
+    assert path.exists()
+    if path.suffix == ".xdmf":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path.with_suffix(".h5")) as file:
+            points = file["Mesh/mesh/geometry"][:]
+            field = next(iter(file["Function/V"].values()))[:, 0]
+        np.testing.assert_allclose(field, points[:, 0] + 10 * points[:, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_figures(tmp_path, rng, dimension):
+    axes = [np.linspace(-1, 1, 9)] * dimension
+    values = rng.random((3, *(9,) * dimension))
+    paths = rng.uniform(-1, 1, size=(11, 3, dimension))
+    labels = ["$x_1$", "$x_2$", "$x_3$"][:dimension]
+    given = (np.linspace(0, 0.5, 3), np.linspace(0, 1, 11), paths, np.zeros(dimension), labels)
+    figure = plot_value(axes, values, *given)
+    assert save(figure, tmp_path / "value.png").stat().st_size > 5000
+    assert [panel.get_xlabel() for panel in figure.axes].count("$x_1$") == (1 if dimension == 1 else 3)
+    with pytest.raises(InvalidInput, match="expected"):
+        plot_value(axes, values[:, 1:], *given)
+
+
+def test_refinement_figure():
+    figure = plot_refinement(np.array([16, 8, 32]), np.array([0.3, 0.5, 0.2]), 0.1, {"open loop": 0.12, "none": np.nan})
+    line = figure.axes[0].lines[1]
+    np.testing.assert_allclose((line.get_xdata(), line.get_ydata()), ([1 / 8, 1 / 16, 1 / 32], [0.5, 0.3, 0.2]))
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["finite elements", "extrapolated", "open loop"]
+
+
+def test_refinement_needs_divisible_cells():
+    problem = reduced_problem("domain.cells=1")
+    with pytest.raises(InvalidInput, match="multiples of 4"):
+        refine(problem, Grid.uniform([-2.0], [2.0], 10), comm=MPI.COMM_SELF)
