@@ -2,20 +2,20 @@
 """The forms of one step of the Hamilton–Jacobi–Bellman equation: P1 with viscosity on the edges of each simplex.
 
     M_L (V⁺ − V)/Δτ = ∫ H_K φ dx − ∫ D_K∇V·∇φ dx + ∮ χ (D_K∇V·n) φ ds,   D_K = Σ_{e = ij} d_e e eᵀ,
-    d_ij = max((−v·∇φ_i)⁺, (−v·∇φ_j)⁺) / (n+1),   v = ∂_ξ H, the optimal velocity
+    d_ij = max(D_i, D_j) / (n+1),   D_k = max over v of (−v·∇φ_k)⁺,   v = ∂_ξ H, the optimal velocity
 
-On a simplex D_K∇V·∇φ_i = Σ_j d_ij (V_i − V_j): every edge gets the least viscosity with which no coefficient of V⁺_i in
-the other nodes is negative, whatever the shape of the simplices; isotropic diffusion cannot do that on right-angled
-ones.  It is of order h|v|.
+On a simplex D_K∇V·∇φ_i = Σ_j d_ij (V_i − V_j): no coefficient of V⁺_i in the other nodes is negative, whatever the
+shape of the simplices; isotropic diffusion cannot do that on right-angled ones.  It is of order h|v|.
 
-At a facet with opposite vertex o, χ = min(1, max(0, min_i (d_io + v·∇φ_o/(n+1)) / Σ_j d_oj)) is the largest part of the
-consistent flux with which that stays so.  Where the velocity points into the box along the normal χ = 1: the scheme is
-one-sided there, its viscosity vanishes for affine V, and the boundary sends no error inside.  Where it points out
-χ = 0: no viscous flux, as if V went on constantly; that does send errors inside and is measured.
+The maximum is over K alone for n = 1: if σ(0) = 0, |v| grows with the slope, and the scheme is monotone.  For n > 1
+that would amplify rough perturbations, as v and with it D follow them; D_k = Σ_l B_l |∂_l φ_k| with the largest |v_l|
+of the cells around does not (local Lax–Friedrichs).  With fixed bounds B and χ = 0 the scheme is monotone in any
+dimension.
 
-Since v follows V, so does d.  For n = 1 and σ(0) = 0, d grows with the slope, and the scheme is monotone.  For n > 1 it
-is so for a fixed policy; to be monotone in V it takes a d that is made for all speeds up to given bounds B,
-d_ij = max_{k = i, j} Σ_l B_l |∂_l φ_k| / (n+1) and χ = 0: twice the error in practice.
+At a facet with opposite vertex o, χ = min(1, max(0, min_i (d_io + v·∇φ_o/(n+1)) / Σ_j d_oj)) is the largest part of
+the consistent flux with which coefficients stay nonnegative.  Where the velocity points into the box, n = 1, χ = 1: the
+scheme is one-sided there, its viscosity vanishes for affine V, and the boundary sends no error inside.  Where it points
+out with full speed χ = 0: no viscous flux, as if V went on constantly; that sends errors inside and is measured.
 
 References:
     J.-L. Guermond, B. Popov, SIAM J. Numer. Anal. 54 (2016) 2466, doi:10.1137/16M1074291 (viscosity on edges).
@@ -55,8 +55,16 @@ class StepForms:
     boundary: UflExpression
 
 
-def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, speeds: fem.Constant | None = None) -> StepForms:
-    """The forms for V in P1, H_K in DG0 and v in vector DG0; with `speeds` those made for |v_l| ≤ B_l."""
+def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, D: fem.Function, keep_flux: bool) -> StepForms:
+    """The forms.
+
+    Args:
+        V: In P1.
+        H: H_K, in DG0.
+        v: The velocity in each cell, in vector DG0.
+        D: D_k for the n + 1 vertices of each cell, in vector DG0.
+        keep_flux: Whether χ is not zero.
+    """
     mesh, phi = V.function_space.mesh, ufl.TestFunction(V.function_space)
     n, normal, one = mesh.topology.dim, ufl.FacetNormal(mesh), fem.Constant(mesh, 1.0)
     F, inverse = ufl.Jacobian(mesh), ufl.inv(ufl.Jacobian(mesh))
@@ -64,9 +72,7 @@ def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, speeds: fem.Co
     slopes = [-_sum(slopes), *slopes]  # ∇φ_0, …, ∇φ_n
     ends = [ufl.as_vector([0.0] * n), *(ufl.as_vector([F[k, j] for k in range(n)]) for j in range(n))]
     rates = [ufl.dot(v, slope) / (n + 1) for slope in slopes]
-    against = [reduce(ufl.max_value, (0.0, -r)) for r in rates]
-    if speeds is not None:
-        against = [_sum([speeds[k] * abs(slope[k]) for k in range(n)]) / (n + 1) for slope in slopes]
+    against = [D[k] / (n + 1) for k in range(n + 1)]
     d, flux = {}, []
     for i, j in combinations(range(n + 1), 2):
         d[i, j] = d[j, i] = ufl.max_value(against[i], against[j])
@@ -74,7 +80,7 @@ def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, speeds: fem.Co
         flux.append(d[i, j] * ufl.dot(edge, ufl.grad(V)) * edge)
     diagonal = [_sum([d[i, j] for j in range(n + 1) if j != i]) for i in range(n + 1)]
     rate = (H * phi - ufl.dot(_sum(flux), ufl.grad(phi))) * ufl.dx
-    if speeds is None:
+    if keep_flux:
         chi = [_is_opposite(slopes[o], normal) * _kept_part(o, d, rates[o], diagonal[o]) for o in range(n + 1)]
         rate += _sum(chi) * ufl.dot(_sum(flux), normal) * phi * ufl.ds
     fastest = reduce(ufl.max_value, diagonal) + reduce(ufl.max_value, against)

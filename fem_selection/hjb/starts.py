@@ -20,7 +20,7 @@ from fem_selection.typing import Floats
 
 __all__ = ["find_starts"]
 
-_POINTS = 21  # in each direction
+_POINTS = 15  # in each direction
 _KEPT = 4
 _CHUNK = 1024  # rows at a time
 

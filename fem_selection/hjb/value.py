@@ -20,6 +20,7 @@ import numpy as np
 from dolfinx import fem, la
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
+from scipy.ndimage import maximum_filter
 
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.hjb.forms import step_forms
@@ -30,6 +31,7 @@ from fem_selection.typing import Floats
 __all__ = ["ValueFunction", "solve_value"]
 
 _SAFETY = 0.9  # of the step bound
+_REACH = 1  # cells of the grid around one whose velocities its viscosity is made for
 _FRESH = 8  # steps between two minimisations from all starts, where there are several samples
 
 
@@ -91,8 +93,8 @@ def solve_value(
         snapshots: Times at which V is kept, both ends included.
         comm: The mesh's ranks; all by default.
         terminal: V(T, ·) at points of shape (n, mJ), if not Φ.
-        speeds: Bounds of |∂_ξ H|, shape (mJ,), that make the scheme monotone in V for n > 1; by default the viscosity
-            follows V, with half the error.
+        speeds: Bounds of |∂_ξ H|, shape (mJ,), with which the scheme is monotone in V for n > 1 too; by default the
+            viscosity follows the velocities near by, with less error.
 
     Raises:
         NonFinite: if V is not finite (on all ranks alike).
@@ -150,8 +152,9 @@ class _Scheme:
         self.V = fem.Function(self.space)
         self.H = fem.Function(fem.functionspace(mesh, ("DG", 0)))
         self.v = fem.Function(fem.functionspace(mesh, ("DG", 0, (n,))))
-        bounds = None if speeds is None else fem.Constant(mesh, np.asarray(speeds, dtype=np.float64))
-        forms = step_forms(self.V, self.H, self.v, bounds)
+        self.D = fem.Function(fem.functionspace(mesh, ("DG", 0, (n + 1,))))
+        self._speeds = None if speeds is None else np.asarray(speeds, dtype=np.float64)
+        forms = step_forms(self.V, self.H, self.v, self.D, keep_flux=speeds is None)
         self._rate, self._leaving, self._outflow = (fem.form(f) for f in (forms.rate, forms.leaving, forms.outflow))
         self._dual = la.vector(self.space.dofmap.index_map)
         self.mass = self._assemble(fem.form(forms.mass))
@@ -160,15 +163,19 @@ class _Scheme:
         self._locate(mesh)
 
     def _locate(self, mesh: dmesh.Mesh) -> None:
-        """Centroids and gradients of the owned cells, and the places of the owned nodes on the grid."""
+        """Centroids, boxes and gradients of the owned cells, and the places of the owned nodes on the grid."""
         n = self.grid.dimension
         cells = mesh.topology.index_map(n).size_local
         self._nodes = self.space.tabulate_dof_coordinates()[:, :n]
         self._dofs = self.space.dofmap.list[:cells]
         vertices = self._nodes[self._dofs]
         self._centroids = vertices.mean(axis=1)
+        place = (self._centroids - np.asarray(self.grid.lower)) / self.grid.widths
+        self._boxes = tuple(place.astype(np.int64).T)
         self._inverse = np.linalg.inv(vertices[:, 1:] - vertices[:, :1])
-        self._of_H, self._of_v = (f.function_space.dofmap.list[:cells, 0] for f in (self.H, self.v))
+        steps = np.moveaxis(self._inverse, 2, 1)
+        self._slopes = np.concatenate([-steps.sum(axis=1, keepdims=True), steps], axis=1)  # ∇φ_k, (cells, n + 1, n)
+        self._of_H, self._of_v, self._of_D = (f.function_space.dofmap.list[:cells, 0] for f in (self.H, self.v, self.D))
         self._places = self.comm.allgather(self.grid.number(self._nodes[: self.num_owned]))
         self._policy: Floats | None = None
 
@@ -183,10 +190,24 @@ class _Scheme:
         warm = None if fresh else self._policy
         self.H.x.array[self._of_H], velocity, self._policy = self.problem.hamiltonian(self._centroids, xi, warm)
         self.v.x.array.reshape(-1, self.grid.dimension)[self._of_v] = velocity
+        self.D.x.array.reshape(-1, self.grid.dimension + 1)[self._of_D] = self._fastest(velocity)
         leaving = self._assemble(self._leaving)[: self.num_owned] / self.mass[: self.num_owned]
         fastest = self.comm.allreduce(float(np.max(leaving, initial=0.0)), op=MPI.MAX)
         outward = self._integral(self._outflow) / self._boundary
         return (_SAFETY / fastest if fastest > 0 else np.inf), outward
+
+    def _fastest(self, velocity: Floats) -> Floats:
+        """D_k of each cell, shape (cells, n + 1) (collective)."""
+        if self._speeds is not None:
+            return np.asarray(np.abs(self._slopes) @ self._speeds)
+        if self.grid.dimension == 1:
+            return np.maximum(0.0, -np.einsum("ckl,cl->ck", self._slopes, velocity))
+        field = np.zeros((*self.grid.cells, self.grid.dimension))
+        np.maximum.at(field, self._boxes, np.abs(velocity))
+        self.comm.Allreduce(MPI.IN_PLACE, field, op=MPI.MAX)
+        size = (2 * _REACH + 1,) * self.grid.dimension
+        near = maximum_filter(field, (*size, 1), mode="nearest")[self._boxes]
+        return np.einsum("ckl,cl->ck", np.abs(self._slopes), near)
 
     def advance(self, step: float) -> None:
         """One explicit step with the fields last refreshed."""
