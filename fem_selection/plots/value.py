@@ -70,7 +70,7 @@ def plot_value(
         # equal steps of √V: V is nearly flat about its minimum
         steps = (norm.vmin or 0.0) + np.ptp([norm.vmin or 0.0, norm.vmax or 1.0]) * np.linspace(0, 1, _LEVELS) ** 2
         panel.contourf(axes[0], axes[1], value.T, levels=steps, cmap=colours, norm=norm)
-        panel.contour(axes[0], axes[1], value.T, levels=steps, colors="white", linewidths=0.35, alpha=0.6)
+        panel.contour(axes[0], axes[1], value.T, levels=steps[1:], colors="white", linewidths=0.35, alpha=0.6)
         _draw_trajectories(panel, trajectories, k)
         panel.plot(*target[:2], marker="x", markersize=6.0, color=COLOURS["vermilion"], linestyle="", label="target")
         panel.set(title=title, xlabel=labels[0], aspect="equal")
