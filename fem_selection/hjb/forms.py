@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
 """The forms of one step of the Hamilton–Jacobi–Bellman equation: P1 with viscosity on the edges of each simplex.
 
-    M_L (V⁺ − V)/Δτ = ∫ H_K φ dx − ∫ D_K∇V·∇φ dx + ∮ χ (D_K∇V·n) φ ds,   D_K = Σ_{e = ij} d_e e eᵀ,
+    M_L (V⁺ − V)/Δτ = ∫ H_K φ dx − ∫ D_K∇V·∇φ dx + ∮ χ (D_K∇V·n) φ ds,   D_K = Σ_{e = ij} max(S_i, S_j) d_e e eᵀ,
     d_ij = max(D_i, D_j) / (n+1),   D_k = max over v of (−v·∇φ_k)⁺,   v = ∂_ξ H, the optimal velocity
 
-On a simplex D_K∇V·∇φ_i = Σ_j d_ij (V_i − V_j): no coefficient of V⁺_i in the other nodes is negative, whatever the
-shape of the simplices; isotropic diffusion cannot do that on right-angled ones.  It is of order h|v|.
+On a simplex, with S = 1, D_K∇V·∇φ_i = Σ_j d_ij (V_i − V_j): no coefficient of V⁺_i in the other nodes is negative,
+whatever the shape of the simplices; isotropic diffusion cannot do that on right-angled ones.  It is of order h|v|.
+
+The roughness S_i = |Σ_j (V_i − V_j)| / Σ_j |V_i − V_j| ∈ [0, 1], sums over the edges at node i, limits it: 1 at
+extrema, of order h where V is smooth and not flat, so that the viscosity is of order h² there, 1 at the box's boundary.
 
 The maximum is over K alone for n = 1: if σ(0) = 0, |v| grows with the slope, and the scheme is monotone.  For n > 1
 that would amplify rough perturbations, as v and with it D follow them; D_k = Σ_l B_l |∂_l φ_k| with the largest |v_l|
-of the cells around does not (local Lax–Friedrichs).  With fixed bounds B and χ = 0 the scheme is monotone in any
-dimension.
+of the cells around does not (local Lax–Friedrichs).  With fixed bounds B, S = 1 and χ = 0 the scheme is monotone in
+any dimension.
 
 At a facet with opposite vertex o, χ = min(1, max(0, min_i (d_io + v·∇φ_o/(n+1)) / Σ_j d_oj)) is the largest part of
 the consistent flux with which coefficients stay nonnegative.  Where the velocity points into the box, n = 1, χ = 1: the
@@ -19,6 +22,8 @@ out with full speed χ = 0: no viscous flux, as if V went on constantly; that se
 
 References:
     J.-L. Guermond, B. Popov, SIAM J. Numer. Anal. 54 (2016) 2466, doi:10.1137/16M1074291 (viscosity on edges).
+    G. R. Barrenechea, E. Burman, F. Karakatsani, Numer. Math. 135 (2017) 521, doi:10.1007/s00211-016-0808-z (limited
+    by such an indicator).
 """
 
 from __future__ import annotations
@@ -55,7 +60,9 @@ class StepForms:
     boundary: UflExpression
 
 
-def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, D: fem.Function, keep_flux: bool) -> StepForms:
+def step_forms(
+    V: fem.Function, H: fem.Function, v: fem.Function, D: fem.Function, S: fem.Function, keep_flux: bool
+) -> StepForms:
     """The forms.
 
     Args:
@@ -63,6 +70,7 @@ def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, D: fem.Functio
         H: H_K, in DG0.
         v: The velocity in each cell, in vector DG0.
         D: D_k for the n + 1 vertices of each cell, in vector DG0.
+        S: S_k, likewise.
         keep_flux: Whether χ is not zero.
     """
     mesh, phi = V.function_space.mesh, ufl.TestFunction(V.function_space)
@@ -77,7 +85,7 @@ def step_forms(V: fem.Function, H: fem.Function, v: fem.Function, D: fem.Functio
     for i, j in combinations(range(n + 1), 2):
         d[i, j] = d[j, i] = ufl.max_value(against[i], against[j])
         edge = ends[j] - ends[i]
-        flux.append(d[i, j] * ufl.dot(edge, ufl.grad(V)) * edge)
+        flux.append(ufl.max_value(S[i], S[j]) * d[i, j] * ufl.dot(edge, ufl.grad(V)) * edge)
     diagonal = [_sum([d[i, j] for j in range(n + 1) if j != i]) for i in range(n + 1)]
     rate = (H * phi - ufl.dot(_sum(flux), ufl.grad(phi))) * ufl.dx
     if keep_flux:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """How far a value function can be trusted: a sequence of meshes, the limit they point to, and the influence of the box.
 
-    V_h = V + C h + o(h):   V* = 2 V_h − V_2h,   |V_h − V*| estimates the error of V_h,
-                            |V*_h − V*_2h| that of the extrapolated value
+    V_h = V + C h² + o(h²):   V* = (4 V_h − V_2h)/3,   |V_h − V*| bounds its error from above in the end
+    |V_h − V_2h| estimates the error of V_h: it is the error itself for order one and three times it for order two
 
-The order one is the scheme's own and is not fitted; the observed orders are given beside it.
+The order is two where V is smooth and one at kinks: it is not fitted, and the observed orders are given beside it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Refinement:
         values: V(0, x(0)).
         orders: Observed orders of three consecutive meshes each.
         extrapolated: V*, from the two finest meshes; their only one's value if there is but one.
-        error_estimate: |V_h − V*| of the finest mesh; NaN if there is but one.
-        extrapolated_error: |V*_h − V*_2h|; NaN with fewer than three meshes.
+        error_estimate: |V_h − V_2h| of the finest mesh; NaN if there is but one.
+        extrapolated_error: |V_h − V*|, what the extrapolation changes; NaN if there is but one mesh.
         finest: The value function on the finest mesh.
         improved: The extrapolated value function on it, where there are two meshes.
     """
@@ -92,26 +92,26 @@ def refine(
     grids = [Grid(grid.lower, grid.upper, tuple(n // 2**k for n in grid.cells)) for k in reversed(range(levels))]
     found = [solve_value(problem, g, snapshots, comm) for g in grids]
     values = [float(v.value(0.0, problem.start[None])[0]) for v in found]
-    limits = [2.0 * fine - coarse for coarse, fine in pairwise(values)]
+    limits = [(4.0 * fine - coarse) / 3.0 for coarse, fine in pairwise(values)]
     return Refinement(
         cells=tuple(g.cells for g in grids),
         values=tuple(values),
         orders=tuple(_observed(*values[k : k + 3]) for k in range(levels - 2)),
         extrapolated=limits[-1] if limits else values[-1],
-        error_estimate=abs(values[-1] - limits[-1]) if limits else np.nan,
-        extrapolated_error=abs(limits[-1] - limits[-2]) if len(limits) > 1 else np.nan,
+        error_estimate=abs(values[-1] - values[-2]) if limits else np.nan,
+        extrapolated_error=abs(values[-1] - limits[-1]) if limits else np.nan,
         finest=found[-1],
         improved=extrapolate(*found[-2:]) if len(found) > 1 else found[-1],
     )
 
 
 def extrapolate(coarse: ValueFunction, fine: ValueFunction) -> ValueFunction:
-    """2 V_h − V_2h on the finer grid, second order where V is smooth; its times must be those of the coarser one."""
+    """(4 V_h − V_2h)/3 on the finer grid; its times must be those of the coarser one."""
     nodes = fine.grid.nodes
     shape = fine.values.shape
     values: Floats = np.stack([coarse.grid.interpolate(v, nodes) for v in coarse.values]).reshape(shape)
     share, when = fine.outflow_share, fine.outflow_time
-    return ValueFunction(fine.grid, fine.times, 2.0 * fine.values - values, fine.steps, share, when)
+    return ValueFunction(fine.grid, fine.times, (4.0 * fine.values - values) / 3.0, fine.steps, share, when)
 
 
 def box_influence(

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The value function by finite elements: P1, explicit, with monotone stabilisation.
+"""The value function by finite elements: P1, explicit, with viscosity on the edges that is limited where V is smooth.
 
     ∂_τ V = H(x, ∇V),   V = Φ at τ = 0,   τ = T − t
 
-The forms are in `fem_selection.hjb.forms`; H_K = H(x_K, ∇V|_K) at the centroids x_K is refreshed by array code.  Under
-the step bound V⁺ is an average of V with running costs added: constants are kept, V stays bounded.  The order is one.
+The forms are in `fem_selection.hjb.forms`; H_K = H(x_K, ∇V|_K) at the centroids x_K is refreshed by array code, and so
+is the viscosity; time steps are Heun's.  The order is two where V is smooth, one at its kinks.  With fixed bounds of
+the velocities the viscosity is not limited and time steps are Euler's: under the step bound V⁺ is then an average of V
+with running costs added, the scheme is monotone and its order one.
 
 References:
     M. Crandall, P.-L. Lions, Math. Comp. 43 (1984) 1, doi:10.2307/2007396 (convergence of monotone schemes).
@@ -32,6 +34,7 @@ __all__ = ["ValueFunction", "solve_value"]
 
 _SAFETY = 0.9  # of the step bound
 _REACH = 1  # cells of the grid around one whose velocities its viscosity is made for
+_FLAT = 1e-13  # differences that count as none, relative to V
 _FRESH = 8  # steps between two minimisations from all starts, where there are several samples
 
 
@@ -114,11 +117,12 @@ def solve_value(
     for upper, lower in zip(times[:0:-1], times[-2::-1], strict=True):
         left = upper - lower
         while left > 0.0:
-            bound, outward = scheme.refresh(fresh=steps % _FRESH == 0)
+            scheme.refresh(fresh=steps % _FRESH == 0)
+            bound, outward = scheme.bounds()
             worst = max(worst, (outward, lower + left))
             count = np.ceil(left / bound - 1e-9)
             step = left / max(count, 1.0)
-            scheme.advance(step)
+            scheme.step(step)
             left = left - step if count > 1 else 0.0
             steps += 1
         kept.append(scheme.gather())
@@ -152,9 +156,9 @@ class _Scheme:
         self.V = fem.Function(self.space)
         self.H = fem.Function(fem.functionspace(mesh, ("DG", 0)))
         self.v = fem.Function(fem.functionspace(mesh, ("DG", 0, (n,))))
-        self.D = fem.Function(fem.functionspace(mesh, ("DG", 0, (n + 1,))))
+        self.D, self.S = (fem.Function(fem.functionspace(mesh, ("DG", 0, (n + 1,)))) for _ in range(2))
         self._speeds = None if speeds is None else np.asarray(speeds, dtype=np.float64)
-        forms = step_forms(self.V, self.H, self.v, self.D, keep_flux=speeds is None)
+        forms = step_forms(self.V, self.H, self.v, self.D, self.S, keep_flux=speeds is None)
         self._rate, self._leaving, self._outflow = (fem.form(f) for f in (forms.rate, forms.leaving, forms.outflow))
         self._dual = la.vector(self.space.dofmap.index_map)
         self.mass = self._assemble(fem.form(forms.mass))
@@ -176,6 +180,9 @@ class _Scheme:
         steps = np.moveaxis(self._inverse, 2, 1)
         self._slopes = np.concatenate([-steps.sum(axis=1, keepdims=True), steps], axis=1)  # ∇φ_k, (cells, n + 1, n)
         self._of_H, self._of_v, self._of_D = (f.function_space.dofmap.list[:cells, 0] for f in (self.H, self.v, self.D))
+        near = 1e-9 * self.grid.widths
+        outer = (self._nodes < self.grid.lower + near) | (self._nodes > self.grid.upper - near)
+        self._at_boundary = outer.any(axis=1)
         self._places = self.comm.allgather(self.grid.number(self._nodes[: self.num_owned]))
         self._policy: Floats | None = None
 
@@ -183,14 +190,18 @@ class _Scheme:
         """V at τ = 0."""
         self.V.x.array[:] = terminal(self._nodes)
 
-    def refresh(self, fresh: bool) -> tuple[float, float]:
-        """H_K and v of the current V; the step bound and the part of the boundary with outward velocity."""
+    def refresh(self, fresh: bool) -> None:
+        """H_K, v and the viscosity of the current V (collective)."""
         at = self.V.x.array[self._dofs]
         xi = np.einsum("cij,cj->ci", self._inverse, at[:, 1:] - at[:, :1])
         warm = None if fresh else self._policy
         self.H.x.array[self._of_H], velocity, self._policy = self.problem.hamiltonian(self._centroids, xi, warm)
         self.v.x.array.reshape(-1, self.grid.dimension)[self._of_v] = velocity
         self.D.x.array.reshape(-1, self.grid.dimension + 1)[self._of_D] = self._fastest(velocity)
+        self.S.x.array.reshape(-1, self.grid.dimension + 1)[self._of_D] = self._roughness(at)
+
+    def bounds(self) -> tuple[float, float]:
+        """The step bound and the part of the boundary with outward velocity, of the fields last refreshed."""
         leaving = self._assemble(self._leaving)[: self.num_owned] / self.mass[: self.num_owned]
         fastest = self.comm.allreduce(float(np.max(leaving, initial=0.0)), op=MPI.MAX)
         outward = self._integral(self._outflow) / self._boundary
@@ -209,8 +220,35 @@ class _Scheme:
         near = maximum_filter(field, (*size, 1), mode="nearest")[self._boxes]
         return np.einsum("ckl,cl->ck", np.abs(self._slopes), near)
 
+    def _roughness(self, at: Floats) -> Floats:
+        """ξ at the vertices of each cell, shape (cells, n + 1) (collective); 1 with fixed bounds."""
+        if self._speeds is not None:
+            return np.ones_like(at)
+        differences = at[:, :, None] - at[:, None, :]
+        parts = []
+        for values in (differences.sum(axis=2), np.abs(differences).sum(axis=2)):
+            self._dual.array[:] = np.bincount(self._dofs.ravel(), values.ravel(), minlength=self._dual.array.size)
+            self._dual.scatter_reverse(la.InsertMode.add)
+            self._dual.scatter_forward()
+            parts.append(self._dual.array.copy())
+        rough = self._at_boundary | (parts[1] <= _FLAT * np.abs(self.V.x.array).max(initial=0.0))
+        sensor = np.where(rough, 1.0, np.abs(parts[0]) / np.where(rough, 1.0, parts[1]))
+        return np.asarray(sensor[self._dofs])
+
+    def step(self, step: float) -> None:
+        """One step with the fields refreshed: V + Δτ L(V), or with the limited viscosity the mean of V and two such.
+
+        Heun's method, a convex combination of explicit steps, so that their bound is its own.
+        """
+        start = self.V.x.array.copy()
+        self.advance(step)
+        if self._speeds is None:
+            self.refresh(fresh=False)
+            self.advance(step)
+            self.V.x.array[:] = 0.5 * (start + self.V.x.array)
+
     def advance(self, step: float) -> None:
-        """One explicit step with the fields last refreshed."""
+        """V + Δτ L(V) with the fields last refreshed."""
         rate = self._assemble(self._rate)
         n = self.num_owned
         self.V.x.array[:n] += step * rate[:n] / self.mass[:n]

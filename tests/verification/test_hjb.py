@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def one_cell(area: float) -> ReducedProblem:
 @pytest.mark.parametrize("solve", [solve_value, solve_by_dynamic_programming])
 def test_closed_form(solve, area, cells):
     """Fails if an area is missing in γ, in the running cost or in Φ, if a sign or a factor in H is wrong, or if the
-    viscosity is not of order h: the error at 20 points and 3 times falls with order one."""
+    viscosity is not what it should be: the error at 20 points and 3 times falls with order two where V is smooth, as
+    here, for finite elements with limited viscosity, with order one for dynamic programming."""
     points, scale = np.linspace(-0.5, 3.2, 20), area**-0.5
     errors = []
     for n in cells:
@@ -72,19 +74,33 @@ def test_closed_form(solve, area, cells):
         misses = [found.value(t, scale * points[:, None]) - closed_form(t, points) for t in (0.0, 0.25, 0.5)]
         errors.append(np.max(np.abs(misses)))
     orders = observed_orders(errors, [1 / n for n in cells])
-    assert min(orders) >= 0.9 and max(orders) <= 1.4
+    low, high = (1.8, 2.4) if solve is solve_value else (0.9, 1.4)
+    assert min(orders) >= low and max(orders) <= high
     if area == 1.0:
-        assert errors[-1] < (0.16 if solve is solve_value else 0.07)
+        assert errors[-1] < (0.005 if solve is solve_value else 0.07)
+
+
+def test_viscosity_that_is_not_limited_is_of_order_one():
+    """Fails if the viscosity vanishes or does not fall with h: with fixed bounds of the velocity (tanh: one), where the
+    scheme is monotone, the distance from a fine solution with limited viscosity falls with order one."""
+    problem, points = replace(one_cell(1.0), activation=find_activation("tanh")), np.linspace(0.2, 2.5, 20)[:, None]
+    fine = solve_value(problem, Grid.uniform([-1.5], [4.0], 640), comm=COMM).value(0.0, points)
+    errors = []
+    for n in (40, 80, 160):
+        found = solve_value(problem, Grid.uniform([-1.5], [4.0], n), comm=COMM, speeds=np.ones(1))
+        errors.append(np.max(np.abs(found.value(0.0, points) - fine)))
+    orders = observed_orders(errors, [1 / 40, 1 / 80, 1 / 160])
+    assert min(orders) >= 0.7 and orders[-1] >= 0.85 and max(orders) <= 1.4
 
 
 def test_extrapolation_gains_an_order():
-    """Fails if the combination of two meshes does not cancel the first-order error, as with wrong weights."""
+    """Fails if the combination of two meshes does not cancel the second-order error, as with wrong weights."""
     found = refine(one_cell(1.0), Grid.uniform([-1.5], [4.0], 160), comm=COMM)
     exact = closed_form(0.0, np.array([1.0]))[0]
-    assert abs(found.extrapolated - exact) < 0.1 * abs(found.values[-1] - exact)
+    assert abs(found.extrapolated - exact) < 0.4 * abs(found.values[-1] - exact)
     assert abs(found.extrapolated - exact) < found.extrapolated_error
-    assert found.orders[0] == pytest.approx(1.0, abs=0.35)
-    assert abs(found.values[-1] - exact) == pytest.approx(found.error_estimate, rel=0.1)
+    assert found.orders[0] == pytest.approx(2.0, abs=0.35)
+    assert abs(found.values[-1] - exact) == pytest.approx(found.error_estimate / 3, rel=0.3)
 
 
 # ── the optimum of the learning problem ───────────────────────────────────────────────────────────────────────────────
@@ -200,11 +216,14 @@ def test_feedback_attains_the_value():
 
 
 def test_the_box_is_large_enough():
-    """Fails if the boundary sends errors to the initial state, as a flux does that is kept where velocities leave."""
+    """Fails if the boundary sends errors to the initial state, as a flux does that is kept where velocities leave.
+
+    Most of what is left is not the boundary's: in a larger box velocities are larger and time steps smaller.
+    """
     _, reduced = learning_problem()
     grid, found = refined(64)
     influence = box_influence(reduced, Grid(grid.lower, grid.upper, (32, 32)), comm=COMM)
-    assert influence.difference < 0.1 * found.extrapolated_error
+    assert influence.difference < 0.1 * abs(found.values[1] - found.values[0])  # the same mesh width
     assert influence.cells == ((32, 32), (48, 48))
     assert 0.0 < found.finest.outflow_share < 0.2
 
@@ -270,25 +289,35 @@ def test_hamiltonian_by_brute_force(rng, activation, cells, samples):
     assert np.max(brute - H) < 1e-2
 
 
-@pytest.mark.parametrize(
-    ("activation", "cells", "speeds"), [("identity", 1, None), ("sine", 1, None), ("tanh", 2, 1.0), ("tanh", 3, 1.0)]
-)
-def test_comparison_principle(rng, activation, cells, speeds):
-    """Fails if a coefficient of the scheme is negative: V ≤ V' at T with rough data stays so to the end; in the plane
-    and in space with the viscosity that is made for all velocities (σ is bounded by one)."""
+@pytest.mark.parametrize(("activation", "cells"), [("sine", 1), ("tanh", 1), ("tanh", 2), ("tanh", 3)])
+def test_comparison_principle(rng, activation, cells):
+    """Fails if a coefficient of the scheme is negative: V ≤ V' at T with rough data stays so to the end, with the
+    viscosity that is made for all velocities (σ is bounded by one); constants are kept, in the limited scheme too."""
     problem = random_problem(rng, activation, cells, 1)
     grid = Grid.uniform(*default_box(problem.start, problem.targets.ravel()), {1: 40, 2: 16, 3: 6}[cells])
     rough = 0.5 * rng.random(len(grid.nodes))
     bump = 0.5 * rng.random(len(grid.nodes)) * (rng.random(len(grid.nodes)) < 0.2)
-    bounds = None if speeds is None else np.full(cells, speeds)
+    bounds = np.ones(cells)
 
     def solve(data):
         terminal = lambda x: problem.terminal_cost(x) + data[grid.number(x)]  # noqa: E731
         return solve_value(problem, grid, 3, COMM, terminal, bounds)
 
     lower, upper = solve(rough), solve(rough + bump)
-    if bounds is not None:  # the same steps
-        assert lower.steps == upper.steps
-    assert np.min(upper.values - lower.values) >= (-1e-12 if bounds is not None else -1e-2 * np.max(bump))
-    constant = solve_value(problem, grid, 3, COMM, lambda x: np.full(len(x), 2.5), bounds)
-    np.testing.assert_allclose(constant.values, 2.5, rtol=1e-14)
+    assert lower.steps == upper.steps
+    assert np.min(upper.values - lower.values) >= -1e-12
+    for speeds in (bounds, None):
+        constant = solve_value(problem, grid, 3, COMM, lambda x: np.full(len(x), 2.5), speeds)
+        np.testing.assert_allclose(constant.values, 2.5, rtol=1e-14)
+
+
+@pytest.mark.parametrize("cells", [1, 2])
+def test_round_off_is_not_amplified(rng, cells):
+    """Fails if the limited viscosity lets rough perturbations grow: one of 1e-12 at T stays below 1e-10 at 0, without
+    which results would depend on the number of ranks."""
+    problem = random_problem(rng, "tanh", cells, 1)
+    grid = Grid.uniform(*default_box(problem.start, problem.targets.ravel()), {1: 200, 2: 40}[cells])
+    rough = 1e-12 * rng.random(len(grid.nodes))
+    terminal = lambda x: problem.terminal_cost(x) + rough[grid.number(x)]  # noqa: E731
+    moved, still = solve_value(problem, grid, 3, COMM, terminal), solve_value(problem, grid, 3, COMM)
+    assert np.max(np.abs(moved.values - still.values)) < 1e-10
