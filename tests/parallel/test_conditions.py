@@ -15,7 +15,7 @@ import pytest
 CASES = {"softmax": {"samples": 9}, "one sample": {"samples": 1, "loss": "tracking"}, "few": {"samples": 3}}
 # more ranks than many machines have cores are slow: only what is seen there alone (no layer for a member, 2 × 2)
 RUNS = [(name, n, space) for n in (1, 2) for name in CASES for space in range(1, n + 1)]
-RUNS += [("softmax", 3, 1), ("one sample", 3, 3), ("few", 4, 1), ("softmax", 4, 2)]
+RUNS += [("softmax", 3, 1), ("few", 4, 2)]
 
 
 def compute(case: dict, space_ranks: int) -> dict:
@@ -31,7 +31,7 @@ def compute(case: dict, space_ranks: int) -> dict:
 
     ensemble = Ensemble(space=space_ranks)
     space = StateSpace(make_domain("interval", 7, comm=ensemble.space_comm), 1)
-    options = {"layers": 3, "intervals": 3, "regularization": Regularization(0.2, 0.3, 0.1), **case}
+    options = {"layers": 2, "intervals": 2, "regularization": Regularization(0.2, 0.3, 0.1), **case}
     problem = make_problem(space, ensemble, **options)
     scaled = ScaledFunctional(problem.functional)
     certificate = asdict(certify(scaled, problem.moved(size=1.0)))

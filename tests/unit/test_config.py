@@ -319,6 +319,8 @@ options = st.dictionaries(st.text(), st.text() | st.booleans() | st.integers() |
 def test_round_trip(title, seed, cells, horizon, names, controls, moved, directory, options):
     """Fails if a string is not escaped, a float loses digits, or a default is resolved to a value not accepted."""
     activation, scheme, method = names
+    if method in ("msa", "damped_msa", "sqh"):  # they need what the maximum principle speaks of
+        controls = [*controls, "kernel"]
     mapping = {
         "title": title,
         "seed": seed,

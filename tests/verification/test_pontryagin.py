@@ -59,14 +59,14 @@ def test_closed_form_value_is_reached(spaces, method):
     """Fails if minimisers, costates or layers do not belong together: first order in Δt against the closed form, and
     the same discrete optimum as LMVM's."""
     space, gaps = spaces("interval", 4, 1), []
-    for layers in (5, 10, 20):
+    for layers in (4, 8, 16):
         scaled = closed_form(space, layers)
-        found, _ = solve(scaled, method, gradient_tolerance=1e-5, gap_every=0)
+        found, _ = solve(scaled, method, gradient_tolerance=1e-4, gap_every=0)
         assert found.converged, found.reason
         gaps.append(found.objective - exact_value(float(space.norm(scaled.functional.initial)[0])))
-    assert 0.9 <= observed_orders(gaps, [1 / 5, 1 / 10, 1 / 20])[-1] <= 1.4
+    assert 0.9 <= observed_orders(gaps, [1 / 4, 1 / 8, 1 / 16])[-1] <= 1.4
     by_tao = minimize(scaled, np.zeros(scaled.controls.local_size), TaoSettings("lmvm", 300, 1e-6))
-    assert found.objective == pytest.approx(by_tao.objective, rel=1e-7)
+    assert found.objective == pytest.approx(by_tao.objective, rel=1e-5)
 
 
 def test_plain_approximations_converge_where_controls_are_dear(spaces):
