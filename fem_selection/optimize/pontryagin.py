@@ -42,6 +42,10 @@ PONTRYAGIN = ("msa", "damped_msa", "sqh")
 
 _GROW, _SHRINK = 2.0, 0.6  # of ε when a step is refused and when one is taken
 _DECREASE = 1e-6  # what a step of sqh must gain, times its squared length
+_OPEN = 1e-4  # a gap, relative to the objective, with which a stationary point is left
+_NO_STEP = (
+    "no smaller step towards the minimisers lowers the objective: it is at the level of round-off, or they are far"
+)
 _FAR = 1e-2  # θ below which minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
@@ -138,7 +142,7 @@ class _Approximation:
             principle = self._principle(known)
             if not known:
                 self._tell(now, principle, length)
-            reason = self._reason(now)
+            reason = self._reason(now, principle)
             stopped = not reason and self.stop is not None and self.stop()
             if not known and (reason or stopped or self.iteration % self.settings.checkpoint_every == 0):
                 self._save_now(now, length)
@@ -150,7 +154,7 @@ class _Approximation:
                 self._save_now(now, length)
                 raise NonFinite(error.what, error.layer, self.iteration + 1) from error
             if found is None:
-                reason = "no smaller step lowers the objective: it is at the level of round-off"
+                reason = _NO_STEP
                 self._save_now(now, length)
                 break
             length = self.scaled.norm(found.solution - now.solution)
@@ -267,13 +271,18 @@ class _Approximation:
             row = IterationRow(self.iteration, now.objective, self._norm(now), length, self.evaluations, gap, drift)
             self.observe(row)
 
-    def _reason(self, now: _Iterate) -> str:
+    def _reason(self, now: _Iterate, principle: MaximumPrinciple | None) -> str:
+        """Why to stop, or nothing; a vanishing gradient is not enough where the principle sees a gap."""
         s, norm = self.settings, self._norm(now)
+        if self.iteration >= s.max_iterations:
+            return "the iteration limit was reached"
+        if principle is not None and principle.gap > _OPEN * abs(now.objective):
+            return ""
         if norm <= s.gradient_tolerance * self.first_norm:
             return f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
         if norm <= s.absolute_tolerance:
             return "the gradient norm fell below the absolute tolerance"
-        return "the iteration limit was reached" if self.iteration >= s.max_iterations else ""
+        return ""
 
     def _save_now(self, now: _Iterate, length: float) -> None:
         if self.save is None or self.best is None:
