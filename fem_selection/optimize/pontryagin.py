@@ -43,9 +43,7 @@ PONTRYAGIN = ("msa", "damped_msa", "sqh")
 _GROW, _SHRINK = 2.0, 0.6  # of ε when a step is refused and when one is taken
 _DECREASE = 1e-6  # what a step of sqh must gain, times its squared length
 _OPEN = 1e-4  # a gap, relative to the objective, with which a stationary point is left
-_NO_STEP = (
-    "no smaller step towards the minimisers lowers the objective: it is at the level of round-off, or they are far"
-)
+_NO_STEP = "no step towards the minimisers lowers the objective: it is at the level of round-off, or they are far"
 _FAR = 1e-2  # θ below which minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 

@@ -197,6 +197,17 @@ def test_the_principle_leaves_a_stationary_point(method):
     assert blind.objective == pytest.approx(by_tao.objective, abs=1e-9)
 
 
+def test_a_stationary_point_is_no_end_where_a_gap_is_open():
+    """Fails if a vanishing gradient ends the iteration at once: begun at the stationary point, with tolerances that it
+    meets, the method leaves it all the same; with the present control as the only start there is nothing to see."""
+    scaled = stationary_with_a_gap()
+    at = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), TaoSettings("lmvm", 100, 0.0, 1e-8)).solution
+    found, _ = solve(scaled, "damped_msa", at, starts=12, absolute_tolerance=1e-7)
+    assert found.converged and found.objective == pytest.approx(1.212607, abs=1e-6)
+    blind, rows = solve(scaled, "damped_msa", at, starts=1, absolute_tolerance=1e-7)
+    assert blind.converged and len(rows) == 1
+
+
 def test_settings_are_refused_by_name(spaces):
     """Fails if a misspelt method runs another one."""
     scaled = learning(spaces("interval", 3, 1))
