@@ -58,7 +58,8 @@ class ScalarMinimizer:
 
     def _objective(self, kappa: Floats, s: Floats) -> Floats:
         sigma = np.empty_like(s)
-        self.activation.value(s, sigma)
+        with np.errstate(over="ignore", invalid="ignore"):  # in branches of a conditional that are not chosen
+            self.activation.value(s, sigma)
         return kappa * sigma + 0.5 * s * s
 
     def _polish(self, kappa: Floats, s: Floats, lowest: Floats) -> Floats:
@@ -66,7 +67,8 @@ class ScalarMinimizer:
         sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
         noise = 1e-14 * (1.0 + np.abs(lowest))
         for _ in range(_POLISHING):
-            self.activation.value_and_two_derivatives(s, sigma, slope, curvature)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.activation.value_and_two_derivatives(s, sigma, slope, curvature)
             bend = 1.0 + kappa * curvature
             convex = bend > 1e-8
             trial = s - np.where(convex, (s + kappa * slope) / np.where(convex, bend, 1.0), 0.0)

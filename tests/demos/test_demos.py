@@ -45,29 +45,33 @@ def show(demo: str, folder: Path, *figures: str, ranks: int = 1) -> None:
         assert (folder / "runs" / figure).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_first_steps(tmp_path: Path, ranks: int) -> None:
     """The literate demo asserts its own number; a wrong gradient or metric changes it, and so does a share of the
     samples that is lost or counted twice."""
     show("first_steps.py", tmp_path, "first_steps.png", ranks=ranks)
 
 
+@pytest.mark.slow
 def test_three_conditions(tmp_path: Path) -> None:
     """Fails if gradient, Pontryagin's principle and value function no longer meet at the closed form, or if the
     principle does not leave the stationary point that is not optimal."""
     show("three_conditions.py", tmp_path, "three_conditions.png", "three_conditions_gap.png", ranks=2)
 
 
+@pytest.mark.slow
 def test_value_function(tmp_path: Path) -> None:
     """Fails if the value function, its witness, its feedback and the open loop part, or if the kink is elsewhere."""
     show("value_function.py", tmp_path, "value_function.png", "value_function_kink.png")
 
 
+@pytest.mark.slow
 def test_certificate(tmp_path: Path) -> None:
     """Fails if the trained digits do not pass for optimal, or if the stretched ones do."""
     show("certificate.py", tmp_path, "certificate.png")
 
 
+@pytest.mark.slow
 def test_hjb(tmp_path: Path) -> None:
     """The case of the value function on a coarser mesh: fails if the value is further from the optimum of the open loop
     than the error that the report states."""
@@ -88,6 +92,7 @@ def test_digits(tmp_path: Path) -> None:
     assert figures == {"convergence.png", "states.png", "controls.png", "confusion.png"}
 
 
+@pytest.mark.slow
 def test_digits_in_galerkin_mode(tmp_path: Path) -> None:
     """Galerkin mode learns the digits too; a few epochs are enough to see it."""
     short = ("space.mode=galerkin", "stochastic.epochs=25", "output.figures=false")
@@ -104,6 +109,7 @@ def test_digits_optimal_descends(tmp_path: Path) -> None:
     assert report["ranks"] == 2 and sum(report["samples_per_rank"]) == 1437
 
 
+@pytest.mark.slow
 def test_tracking(tmp_path: Path) -> None:
     """Functions steered to functions: the bumps arrive, so that the data term falls far below its first value."""
     report = run("train", "tracking.toml", tmp_path / "run", "optimizer.max_iterations=100", "output.fields=false")

@@ -405,6 +405,7 @@ def exchange(data: Path, task: str) -> None:
                 np.testing.assert_allclose(found[name], vector, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_any_partition_reads_any_checkpoint(data: Path, tmp_path: Path, run_mpi: Callable[..., str]) -> None:
     for name in ("case.toml", "data.npz"):
         shutil.copy(data / name, tmp_path)

@@ -42,7 +42,12 @@ def splits(name: str, ranks: int) -> list[int]:
     return divisors
 
 
-RUNS = [(name, ranks, space) for ranks in RANKS for name in CASES for space in splits(name, ranks)]
+def at(ranks: int, *values):
+    """A parameter set; with 3 ranks, which take long on 2 cores and show little that 2 and 4 do not, it is slow."""
+    return pytest.param(*values, marks=pytest.mark.slow if ranks == 3 else ())
+
+
+RUNS = [at(ranks, name, ranks, space) for ranks in RANKS for name in CASES for space in splits(name, ranks)]
 
 
 # ── on every rank ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,7 +266,7 @@ def test_evaluations_leave_no_communicator(launched, ranks):
     assert launched(ranks)["communicators_left"] is False
 
 
-@pytest.mark.parametrize("ranks", RANKS[:3])
+@pytest.mark.parametrize("ranks", [at(ranks, ranks) for ranks in RANKS[:3]])
 def test_array_code_equals_the_forms(launched, ranks):
     """Fails if the tabulated basis, its transpose or a mass solve loses what belongs to another rank's cells."""
     assert launched(ranks)["contract_defect"] <= 1e-13

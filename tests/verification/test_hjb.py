@@ -130,7 +130,9 @@ def refined(cells: int, *settings: str):
     return grid, refine(reduced, grid, comm=COMM)
 
 
-@pytest.mark.parametrize(("settings", "cells"), [((), 64), (ONE_CELL_TWO_SAMPLES, 32)])
+@pytest.mark.parametrize(
+    ("settings", "cells"), [pytest.param((), 64, marks=pytest.mark.slow), (ONE_CELL_TWO_SAMPLES, 32)]
+)
 def test_value_is_the_global_optimum(settings, cells):
     """Fails if the Hamiltonian's minimum is a local one, if Γ couples the samples wrongly, or if the mean over the
     samples is counted twice: value function, dynamic programming and the best of several optimizations meet."""
