@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection import config, data, domains
-from fem_selection.activations import find_activation
+from fem_selection.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.coefficients import function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
@@ -28,7 +28,16 @@ from fem_selection.parallel import Ensemble
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["Problem", "build_problem", "build_space", "states_of_inputs"]
+__all__ = [
+    "Problem",
+    "build_activation",
+    "build_kernel",
+    "build_problem",
+    "build_space",
+    "case_formula",
+    "initial_states",
+    "states_of_inputs",
+]
 
 
 @dataclass(frozen=True)
@@ -166,15 +175,12 @@ def _build_functional(
     """J and the shard of the control that the case starts from."""
     y, o = case.dynamics, case.objective
     grid = DepthGrid(y.layers, y.horizon, y.control_intervals)
-    if y.kernel is None:
-        kernel = DenseKernel.random(space, grid.intervals, y.start_scale, case.seed)
-    else:
-        kernel = DenseKernel.interpolate(space, _formula(case, y.kernel, "t", "y", "z"), grid)
+    kernel = build_kernel(case, space, grid)
     bias = np.zeros((grid.intervals, space.num_local))
     if y.bias is not None:
-        formula = _formula(case, y.bias, "t", "y")
+        formula = case_formula(case, y.bias, "t", "y")
         bias[...] = [function_values(space, formula, float(t)) for t in grid.sample_times]
-    stepper = Stepper(space, kernel, bias, find_activation(y.activation), find_scheme(y.scheme), grid)
+    stepper = Stepper(space, kernel, bias, build_activation(case), find_scheme(y.scheme), grid)
     cost: TerminalCost
     if o.loss == "tracking":
         cost, num_outputs = TrackingCost(space), 0
@@ -193,6 +199,23 @@ def _build_functional(
         {"kernel": kernel.parameters(), "bias": bias, "readout": readout, "offset": np.zeros(num_outputs)}
     )
     return functional, start[controls.shard]
+
+
+def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> DenseKernel:
+    """K as the case gives it, or small and random."""
+    text = case.dynamics.kernel
+    if text is None:
+        return DenseKernel.random(space, grid.intervals, case.dynamics.start_scale, case.seed)
+    return DenseKernel.interpolate(space, case_formula(case, text, "t", "y", "z"), grid)
+
+
+def build_activation(case: config.Case) -> Activation:
+    """σ by its name, or from a formula in s and the parameters."""
+    text = case.dynamics.activation
+    if text in ACTIVATIONS:
+        return find_activation(text)
+    formula = parse_formula(text, ("s",), case.parameters)
+    return Activation(text, lambda s: formula.ufl(s=s))
 
 
 def _bounds(case: config.Case, scaled: ScaledFunctional) -> tuple[Floats, Floats] | None:
@@ -264,33 +287,47 @@ def _sample_states(
     )
 
 
+def initial_states(case: config.Case, space: StateSpace) -> Block:
+    """The nodal values of all initial states of a case, shape (num_local, samples); targets are not looked at."""
+    dataset = _load_data(case)
+    if dataset is None:
+        assert case.data.initial is not None
+        return _formula_block(case, space, case.data.initial)
+    outside = 0.0 if dataset.standardization is None else float(dataset.standardization.apply(np.zeros(1))[0])
+    return states_of_inputs(space, dataset.samples.inputs, None, outside)
+
+
 def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
-    """Initial states, and targets if tracked, from formulas in y and the sample's parameter s ∈ [0, 1]."""
-    d, count = case.data, case.data.samples
+    """Initial states and targets from formulas."""
+    d = case.data
     assert d.initial is not None
+    initial = _formula_block(case, space, d.initial)
+    if d.target is None:
+        raise InvalidInput("data.target: a formula for the targets is needed to learn from data.initial")
+    targets = _formula_block(case, space, d.target)
+    return SampleStates(d.samples, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), targets, None)
+
+
+def _formula_block(case: config.Case, space: StateSpace, text: str) -> Block:
+    """States from a formula in y and the sample's parameter s ∈ [0, 1], shape (num_local, data.samples)."""
+    count = case.data.samples
     parameter = np.linspace(0.0, 1.0, count)[None, :] if count > 1 else np.zeros((1, 1))
     y = space.coordinates.T[:, :, None]
     names = coordinate_names("y", space.domain.dimension)
     values = {name: y[0 if name == "y" else int(name[1:])] for name in names}
-
-    def evaluate(text: str) -> Block:
-        result = _formula(case, text, "y", "s").evaluate(**values, s=parameter)
-        block = np.asfortranarray(np.broadcast_to(result, (space.num_local, count)))
-        if not space.comm.allreduce(bool(np.all(np.isfinite(block))), op=MPI.LAND):
-            raise InvalidInput(f"the formula {text!r} is not finite at some node")
-        return block
-
-    initial = evaluate(d.initial)
-    if d.target is None:
-        raise InvalidInput("data.target: a formula for the targets is needed to learn from data.initial")
-    return SampleStates(count, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), evaluate(d.target), None)
+    result = case_formula(case, text, "y", "s").evaluate(**values, s=parameter)
+    block = np.asfortranarray(np.broadcast_to(result, (space.num_local, count)))
+    if not space.comm.allreduce(bool(np.all(np.isfinite(block))), op=MPI.LAND):
+        raise InvalidInput(f"the formula {text!r} is not finite at some node")
+    return block
 
 
-def _formula(case: config.Case, text: str, *letters: str) -> Formula:
+def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
+    """A formula of a case in its parameters and some of t, y, z and s."""
     names: list[str] = []
     for letter in letters:
         names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
-    return parse_formula(text, names)
+    return parse_formula(text, names, case.parameters)
 
 
 def _split_validation(case: config.Case, train: SampleStates) -> tuple[SampleStates, SampleStates | None]:

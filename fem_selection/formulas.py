@@ -12,6 +12,7 @@ no tower of integer powers can grow.  For functions of one's own in Python, writ
 from __future__ import annotations
 
 import ast
+import keyword
 import math
 import operator
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from fem_selection.errors import InvalidInput
 
-__all__ = ["FUNCTIONS", "Formula", "coordinate_names", "parse_formula"]
+__all__ = ["FUNCTIONS", "Formula", "coordinate_names", "is_free_name", "parse_formula"]
 
 #: Functions of a formula and their number of arguments.
 FUNCTIONS: Mapping[str, int] = {
@@ -46,11 +47,13 @@ class Formula:
         text: The formula as it was written.
         variables: Names that it may use.
         names: Names that it does use.
+        parameters: Names with a value of their own.
     """
 
     text: str
     variables: frozenset[str]
     names: frozenset[str]
+    parameters: Mapping[str, float]
     _tree: ast.expr = field(repr=False, compare=False)
 
     def evaluate(self, **values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -70,7 +73,7 @@ class Formula:
         self._match(values)
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
         with np.errstate(all="ignore"):
-            result = _apply(self._tree, _numpy_table(), arrays)
+            result = _apply(self._tree, _numpy_table(), {**self.parameters, **arrays})
         return np.array(np.broadcast_to(result, np.broadcast_shapes(*(a.shape for a in arrays.values()))), dtype=float)
 
     def ufl(self, **values: Any) -> Any:
@@ -85,7 +88,8 @@ class Formula:
         self._match(values)
         try:
             expressions = {name: ufl.as_ufl(value) for name, value in values.items()}
-            return ufl.as_ufl(_apply(self._tree, _ufl_table(), expressions))
+            constants = {name: ufl.as_ufl(value) for name, value in self.parameters.items()}
+            return ufl.as_ufl(_apply(self._tree, _ufl_table(), {**constants, **expressions}))
         except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise InvalidInput(f"a constant part of {self.text!r} is not a finite real number: {error}") from error
 
@@ -96,12 +100,13 @@ class Formula:
             raise InvalidInput(f"{', '.join(unknown)} given to {self.text!r}, a formula in {_listed(self.variables)}")
 
 
-def parse_formula(text: str, variables: Collection[str]) -> Formula:
+def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str, float] | None = None) -> Formula:
     """Return the formula in `text`, a function of `variables`.
 
     Args:
         text: At most 2000 characters, nested at most 100 levels deep (a sum of n terms has n levels).
         variables: Names that may occur beside the constants and functions; they hide a constant of the same name.
+        parameters: Further names, each with its value; variables hide them.
 
     Raises:
         InvalidInput: The text is no formula, or uses a name or a construct that is not allowed; the message gives
@@ -122,9 +127,16 @@ def parse_formula(text: str, variables: Collection[str]) -> Formula:
         raise InvalidInput(f"not a formula, at column {place} of {_short(text)}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InvalidInput(f"not a formula, {_short(text)}: {error or 'nested too deeply'}") from error
-    checker = _Checker(source, indent, frozenset(variables))
+    declared = frozenset(variables)
+    values = {name: float(value) for name, value in (parameters or {}).items() if name not in declared}
+    checker = _Checker(source, indent, declared | values.keys())
     checker.check(tree)
-    return Formula(text, checker.variables, frozenset(checker.names), tree)
+    return Formula(text, declared, frozenset(checker.names - values.keys()), values, tree)
+
+
+def is_free_name(name: str, variables: Collection[str] = ()) -> bool:
+    """Return whether a parameter may have this name: an identifier that no formula reads as something else."""
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in {*FUNCTIONS, *CONSTANTS, *variables}
 
 
 def coordinate_names(letter: str, dimension: int) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fem_selection.config.schema import CONTROLS, Case
+from fem_selection.config.schema import ACTIVATIONS, CONTROLS, Case
 from fem_selection.errors import InvalidInput
-from fem_selection.formulas import coordinate_names, parse_formula
+from fem_selection.formulas import coordinate_names, is_free_name, parse_formula
 
 __all__ = ["Fault", "check_case"]
 
@@ -53,7 +53,14 @@ def _check_space(case: Case) -> Iterator[Fault]:
 
 def _check_formulas(case: Case) -> Iterator[Fault]:
     y, z = (coordinate_names(letter, case.domain.dimension) for letter in "yz")
-    formulas = {
+    for name in case.parameters:
+        if not is_free_name(name, ("t", "s", *y, *z)):
+            yield Fault(
+                (f"parameters.{name}",),
+                "is no name that a formula could use: choose an identifier that is no variable, constant or function",
+            )
+    formulas: dict[str, tuple[str | None, tuple[str, ...]]] = {
+        "dynamics.activation": (None if case.dynamics.activation in ACTIVATIONS else case.dynamics.activation, ("s",)),
         "dynamics.kernel": (case.dynamics.kernel, ("t", *y, *z)),
         "dynamics.bias": (case.dynamics.bias, ("t", *y)),
         "data.initial": (case.data.initial, (*y, "s")),
@@ -62,9 +69,9 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
     for key, (text, variables) in formulas.items():
         if text is not None:
             try:
-                parse_formula(text, variables)
+                parse_formula(text, variables, case.parameters)
             except InvalidInput as error:
-                yield Fault((key, "domain.shape"), str(error))
+                yield Fault((key, "domain.shape", "parameters"), str(error))
 
 
 def _check_data(case: Case) -> Iterator[Fault]:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator
 
-__all__ = ["SETTINGS", "Bounds", "ListOrScalar", "Option", "TomlList", "one_of"]
+__all__ = ["SETTINGS", "Bounds", "ListOrScalar", "Option", "TomlList", "name_or_formula", "one_of"]
 
 #: Settings of every table: no unknown keys, no conversions ("10" is no integer, true is no number), no inf or nan.
 SETTINGS = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -18,8 +19,21 @@ SETTINGS = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> AfterValidator:
     """Return a validator that accepts one of `names` or an alias, in any case and with `-` for `_`."""
-    aliases = aliases or {}
+    return AfterValidator(_chooser(names, aliases or {}))
 
+
+def name_or_formula(names: Sequence[str], variable: str) -> AfterValidator:
+    """Return a validator that accepts one of `names`, as `one_of` does, or what may be a formula in a variable."""
+    choose = _chooser(names, {})
+
+    def check(value: str) -> str:
+        is_word = re.fullmatch(r"\s*[A-Za-z][\w-]*\s*", value) is not None and value.strip() != variable
+        return choose(value) if is_word else value
+
+    return AfterValidator(check)
+
+
+def _chooser(names: Sequence[str], aliases: Mapping[str, str]) -> Callable[[str], str]:
     def choose(value: str) -> str:
         name = value.strip().lower().replace("-", "_")
         name = aliases.get(name, name)
@@ -29,7 +43,7 @@ def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> Af
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown name {value!r}{hint} (allowed: {', '.join(names)})")
 
-    return AfterValidator(choose)
+    return choose
 
 
 def _as_tuple(value: Any) -> Any:

@@ -88,7 +88,7 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
 _TABLES: dict[str, Callable[..., Any]] = {
     field.name: field.default_factory
     for field in dataclasses.fields(Case)
-    if field.default_factory is not dataclasses.MISSING
+    if field.default_factory not in (dataclasses.MISSING, dict)
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from fem_selection.config.fields import SETTINGS, Bounds, ListOrScalar, Option, TomlList, one_of
+from fem_selection.config.fields import SETTINGS, Bounds, ListOrScalar, Option, TomlList, name_or_formula, one_of
 
 __all__ = [
     "ACTIVATIONS",
@@ -158,7 +158,7 @@ class Dynamics:
     """`[dynamics]`: the selection equation and its discretization in depth.
 
     Attributes:
-        activation: The function σ.
+        activation: The function σ by its name, or a formula in s.
         layers: Number of layers.
         horizon: Depth T of the network in time.
         scheme: Runge–Kutta scheme: `euler`, `midpoint`, `heun`, `ssprk3`, `rk4`.
@@ -169,7 +169,7 @@ class Dynamics:
         start_scale: Size of the random starting kernel.
     """
 
-    activation: Annotated[str, one_of(ACTIVATIONS)] = "tanh"
+    activation: Annotated[str, name_or_formula(ACTIVATIONS, "s")] = "tanh"
     layers: int = Field(default=10, ge=1)
     horizon: float = Field(default=1.0, gt=0)
     scheme: Annotated[str, one_of(SCHEMES, SCHEME_ALIASES)] = "euler"
@@ -210,7 +210,8 @@ class Data:
     """`[data]`: the samples.
 
     Attributes:
-        source: `digits` (bundled with scikit-learn), `npz` or `formula`; `npz` if only `file` is given.
+        source: `digits` (bundled with scikit-learn), `npz` or `formula`; `npz` if only `file` is given, `formula` if
+            only `initial` is.
         file: NPZ file; in a case file relative to the case file's folder, in a loaded case absolute.
         test_fraction: Part of the samples kept for the test, in [0, 1).
         standardize: Whether features are brought to mean 0 and variance 1.
@@ -233,7 +234,8 @@ class Data:
 
     def __post_init__(self) -> None:
         if not self.source:
-            object.__setattr__(self, "source", "npz" if self.file else "digits")
+            implied = "npz" if self.file else "formula" if self.initial is not None else "digits"
+            object.__setattr__(self, "source", implied)
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -405,6 +407,7 @@ class Case:
     Attributes:
         title: A line for reports.
         seed: Seed of all random choices.
+        parameters: Numbers by name, for use in formulas.
         domain: The feature domain and its mesh.
         space: The finite element space.
         dynamics: The selection equation.
@@ -420,6 +423,7 @@ class Case:
 
     title: str = ""
     seed: int = Field(default=0, ge=0, le=2**32 - 2)
+    parameters: dict[str, float] = field(default_factory=dict)
     domain: Domain = field(default_factory=Domain)
     space: Space = field(default_factory=Space)
     dynamics: Dynamics = field(default_factory=Dynamics)

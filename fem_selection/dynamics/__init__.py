@@ -2,8 +2,19 @@
 """The forward problem: the weak form in UFL, its schemes, and sweeps of sample blocks through the layers."""
 
 from fem_selection.dynamics.equation import SelectionEquation
+from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.forward import solve_forward
 from fem_selection.dynamics.schemes import SCHEMES, Scheme, find_scheme
 from fem_selection.dynamics.stepper import Stepper, Tape
 
-__all__ = ["SCHEMES", "Scheme", "SelectionEquation", "Stepper", "Tape", "find_scheme", "solve_forward"]
+__all__ = [
+    "SCHEMES",
+    "Linearization",
+    "Scheme",
+    "SelectionEquation",
+    "SelectionField",
+    "Stepper",
+    "Tape",
+    "find_scheme",
+    "solve_forward",
+]

@@ -360,3 +360,33 @@ def test_loads_no_solver():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+# ── parameters and formulas ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_parameters_stand_in_formulas():
+    """Fails if a formula does not know the case's parameters, or an override of one is lost."""
+    text = """
+    parameters = {mu = 1.5}
+    [dynamics]
+    activation = "tanh(mu*s) - s"
+    kernel = "mu*exp(-(y0 - z0)**2)"
+    """
+    assert parse(text, "parameters.mu=2").parameters == {"mu": 2.0}
+    case = parse(text)
+    assert parse(dump_case(case)) == case
+    assert fault(text.replace("tanh(mu", "tanh(nu")).startswith("dynamics.activation: unknown name 'nu'")
+
+
+@pytest.mark.parametrize("name", ["sin", "pi", "t", "y0", "s", "for", "a b"])
+def test_parameters_hide_nothing(name):
+    """Fails if a parameter may have a name that formulas read as something else, or cannot read."""
+    assert fault(f'parameters = {{"{name}" = 1.0}}').startswith(f"parameters.{name}: is no name")
+
+
+def test_words_for_activations_are_names():
+    """Fails if a misspelt activation is taken for a formula, or the formula s for a name."""
+    assert "did you mean 'tanh'" in fault('[dynamics]\nactivation = "tahn"')
+    assert parse('[dynamics]\nactivation = "s"').dynamics.activation == "s"
+    assert parse('[dynamics]\nactivation = "Leaky-ReLU"').dynamics.activation == "leaky_relu"

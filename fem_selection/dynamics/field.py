@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""`SelectionField`: the right-hand side of the selection equation on blocks, and its linearization.
+
+    F(f) = Π σ(g),  g = K f + b,        F'(f) v = Π σ'(g) K v,        F'(f)ᵀ d = Kᵀ (Π σ'(g))ᵀ d
+
+Integrators for large times, steady states and spectra work on it; layers do not, their dynamics are the `Stepper`'s.
+Where kernel or bias depend on time, `refresh` renews them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fem_selection.activations import Activation
+from fem_selection.dynamics.superposition import create_superposition
+from fem_selection.errors import InvalidInput
+from fem_selection.kernels.base import Kernel
+from fem_selection.spaces import StateSpace
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["Linearization", "SelectionField"]
+
+
+class SelectionField:
+    """f ↦ σ(K f + b).
+
+    Args:
+        space: The state space.
+        kernel: K, with one interval.
+        bias: Nodal values of b, shape (num_local,); kept by reference.
+        activation: σ.
+        refresh: Sets kernel and bias to those at a time t (collective); None if they do not depend on time.
+
+    Note:
+        All methods on blocks are collective over the space communicator.
+    """
+
+    def __init__(
+        self,
+        space: StateSpace,
+        kernel: Kernel,
+        bias: Floats,
+        activation: Activation,
+        refresh: Callable[[float], None] | None = None,
+    ) -> None:
+        if kernel.num_intervals != 1 or bias.shape != (space.num_local,):
+            raise InvalidInput(
+                f"a field has one kernel and one bias of shape ({space.num_local},); "
+                f"given are {kernel.num_intervals} kernels and a bias of shape {bias.shape}"
+            )
+        self.space, self.kernel, self.bias, self.activation = space, kernel, bias, activation
+        self.superposition = create_superposition(space, activation)
+        self._refresh = refresh
+
+    @property
+    def is_autonomous(self) -> bool:
+        """Whether neither kernel nor bias depends on time."""
+        return self._refresh is None
+
+    def move_to(self, time: float) -> None:
+        """Let kernel and bias be those at a time (collective)."""
+        if self._refresh is not None:
+            self._refresh(time)
+
+    def preactivation(self, f: Block, out: Block | None = None) -> Block:
+        """g = K f + b."""
+        g = create_block(*f.shape) if out is None else out
+        np.copyto(g, self.bias[:, None])
+        self.kernel.apply(0, f, g, keep=True)
+        return g
+
+    def rate(self, f: Block, out: Block | None = None) -> Block:
+        """F(f) = Π σ(K f + b)."""
+        g = self.preactivation(f)
+        result = create_block(*f.shape) if out is None else out
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.superposition.evaluate(g, result)
+        return result
+
+    def linearize(self, f: Block) -> Linearization:
+        """F and F' at a block of states, each column at its own."""
+        return Linearization(self, f)
+
+
+class Linearization:
+    """F'(f) at a block of states; it acts on blocks of as many columns.
+
+    Args:
+        field: F.
+        f: The states.
+
+    Attributes:
+        preactivation: g = K f + b.
+        rate: F(f).
+        slope: σ'(g) where σ is evaluated: at the nodes in collocated mode, else at the quadrature points.
+    """
+
+    def __init__(self, field: SelectionField, f: Block) -> None:
+        self.field = field
+        self.preactivation = field.preactivation(f)
+        self.rate = create_block(*f.shape)
+        self.slope = create_block(field.superposition.tape_rows, f.shape[1])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            field.superposition.evaluate_to_second(self.preactivation, self.rate, self.slope, None)
+
+    def apply(self, v: Block) -> Block:
+        """F'(f) v."""
+        moved, result = create_block(*v.shape), create_block(*v.shape)
+        self.field.kernel.apply(0, v, moved)
+        self.field.superposition.move(self._slope_for(v), None, moved, result, None)
+        return result
+
+    def apply_transpose(self, dual: Block) -> Block:
+        """F'(f)ᵀ d, the transpose in the Euclidean product of nodal values."""
+        turned, result = create_block(*dual.shape), create_block(*dual.shape)
+        self.field.superposition.move_transpose(self._slope_for(dual), None, dual, turned)
+        self.field.kernel.add_transpose(0, turned, 1.0, result)
+        return result
+
+    def _slope_for(self, block: Block) -> Block:
+        """The slopes, the same for all columns where there is one state."""
+        if self.slope.shape[1] == block.shape[1]:
+            return self.slope
+        if self.slope.shape[1] != 1:
+            raise InvalidInput(f"{block.shape[1]} columns for a linearization at {self.slope.shape[1]} states")
+        return np.broadcast_to(self.slope, (len(self.slope), block.shape[1]))
