@@ -56,6 +56,7 @@ _HOME = {
     "SelectionEquation": "dynamics",
     "SelectionError": "errors",
     "SelectionField": "dynamics",
+    "SeparableKernel": "kernels",
     "StateSpace": "spaces",
     "Stepper": "dynamics",
     "StochasticSettings": "optimize",

@@ -16,7 +16,7 @@ from fem_selection import domains
 from fem_selection.activations import Activation, find_activation
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
-from fem_selection.kernels import DenseKernel, Kernel
+from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
 from fem_selection.learning.controls import PARTS, ControlSpace
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import (
@@ -31,6 +31,14 @@ from fem_selection.spaces import StateSpace
 
 REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
 """Every term present, all weights different."""
+
+# name: function (space, number of intervals, seed) to a kernel with parameters away from zero
+KERNELS = {
+    "dense": lambda space, intervals, seed=7: DenseKernel.random(space, intervals, 1.0, seed),
+    "separable": lambda space, intervals, seed=7: SeparableKernel.random(space, intervals, 2, 1.0, seed),
+}
+LINEAR_KERNELS = ("dense",)
+"""Those that are linear in their parameters."""
 
 LOSSES_AND_TRACKING = ("softmax", "logistic", "least_squares", "tracking")
 

@@ -5,11 +5,13 @@ Once for all directions, with the stages G_i, S_i = K G_i + b of a layer and the
 
     I_i = b_i P + Σ_{j>i} a_ji Ḡ_j,    Q_i = (Π σ'(S_i))ᵀ I_i,    C_i = σ''(S_i) I_i                    `linearize`
 
-(in Galerkin mode C_i is taken at the quadrature points), then in each direction δθ, δb
+(in Galerkin mode C_i is taken at the quadrature points), then in each direction δθ, δb, with δK = K'(θ)δθ
 
     δS_i = K δG_i + δK G_i + δb,    δR_i = Π σ'(S_i) δS_i                                    `advance_with_tangent`
     δQ_i = (Π σ'(S_i))ᵀ δI_i + C_i δS_i,    δḠ_i = Δt (Kᵀ δQ_i + δKᵀ Q_i)                       `sweep_back_second`
-    δ(∂J/∂θ) += Δt (∂_θ⟨K G_i, δQ_i⟩ + ∂_θ⟨K δG_i, Q_i⟩),    δ(∂J/∂b) += Δt δQ_i 1.
+    δ(∂J/∂θ) += Δt (∂_θ⟨K G_i, δQ_i⟩ + ∂_θ⟨K δG_i, Q_i⟩ + ∂²_θθ⟨K G_i, Q_i⟩ δθ),    δ(∂J/∂b) += Δt δQ_i 1,
+
+where the term with ∂² is zero, and not computed, for a K that is linear in θ.
 
 It is the derivative of `sweep_back` to round-off: six products with K or its like a stage, and no activation.  With
 P = 0 throughout it is the Gauss–Newton action: four products.
@@ -25,7 +27,7 @@ from scipy.linalg.blas import dgemv
 
 from fem_selection.adjoint.backward import mix
 from fem_selection.dynamics.stepper import Stepper, Tape, combine
-from fem_selection.kernels.base import Kernel
+from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 
 __all__ = [
@@ -43,11 +45,11 @@ class Direction:
     """A direction in the controls of the dynamics.
 
     Attributes:
-        kernel: A kernel that holds δθ (K is linear in θ); None for zero.
+        kernel: The direction δθ of the kernel; None for zero.
         bias: δb, shape (intervals, num_local); None for zero.
     """
 
-    kernel: Kernel | None
+    kernel: KernelDirection | None
     bias: Floats | None
 
 
@@ -176,12 +178,13 @@ def sweep_back_second(
         turns: C δS from `advance_with_tangent`.
         d_dual: δP at T, overwritten.
         direction: The direction.
-        kernel_pullback: The derivative of ∂J/∂θ, of which ∂_θ⟨K G, δQ⟩ is added; None to leave the kernel out.
+        kernel_pullback: The derivative of ∂J/∂θ, to which the rest is added; None to leave the kernel out.
         bias_dual: The derivative of ∂J/∂b, added to; None to leave the bias out.
     """
     scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
     dq, mixed, *d_pulled = stepper.work("back to second", d_dual, 2 + count)
     ones = np.ones(d_dual.shape[1])
+    bilinear = direction.kernel if turns and not kernel.is_linear else None
     for n in reversed(range(stepper.grid.layers)):
         for i in reversed(range(count)):
             c = stepper.intervals[n][i]
@@ -191,6 +194,8 @@ def sweep_back_second(
             stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, dq)
             if kernel_pullback is not None:
                 kernel.add_pullback(c, dq, tape.stages[n][i], dt, kernel_pullback)
+                if bilinear is not None:
+                    bilinear.add_second_pullback(c, tape.duals[n][i], tape.stages[n][i], dt, kernel_pullback)
             if bias_dual is not None and ones.size:
                 dgemv(dt, dq, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n == 0 and i == 0:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The exact discrete tangent: how a block's final states move with the initial states, the kernel and the bias.
 
-δS_i = K δG_i + δK G_i + δb,   δR_i = Π σ'(S_i) δS_i,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
+δS_i = K δG_i + δK G_i + δb,   δK = K'(θ)δθ,   δR_i = Π σ'(S_i) δS_i,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fem_selection.dynamics.stepper import Stepper, Tape
-from fem_selection.kernels.base import Kernel
+from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 
 __all__ = ["sweep_tangent"]
@@ -19,7 +19,7 @@ def sweep_tangent(
     stepper: Stepper,
     tape: Tape,
     initial: Block | None = None,
-    kernel: Kernel | None = None,
+    kernel: KernelDirection | None = None,
     bias: Floats | None = None,
 ) -> Block:
     """The tangent of the final states in a direction.
@@ -28,7 +28,7 @@ def sweep_tangent(
         stepper: The dynamics that wrote the tape.
         tape: What `Stepper.advance` left.
         initial: δF_0; zero if None.
-        kernel: A kernel that holds the direction δθ (K is linear in θ); zero if None.
+        kernel: The direction δθ of the kernel; zero if None.
         bias: δb, shape (intervals, num_local); zero if None.
 
     Returns:

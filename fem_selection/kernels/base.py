@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What a kernel must be able to do: the seam between the dynamics and the representation of w.
 
-A kernel holds, for each control interval c, parameters θ_c and acts on blocks of nodal values, linearly both in the
-parameters and in the block:
+A kernel holds, for each control interval c, parameters θ_c and acts linearly on blocks of nodal values:
 
     apply            F  ↦ K(θ_c) F
     add_transpose    Q  ↦ K(θ_c)ᵀ Q         ⟨K F, Q⟩ = ⟨F, Kᵀ Q⟩ in the Euclidean product of the coefficients
     add_pullback     (Q, F) ↦ ∂_θ ⟨K(θ) F, Q⟩   the derivative in the parameters, a dual
+
+In the parameters K is linear (values of w, coefficients of a local operator) or not (factors of w, which are
+multiplied).  A direction δθ is therefore an object of its own, the derivative of the operator along δθ:
+
+    apply                 F ↦ K'(θ_c)δθ F             for a linear kernel K(δθ) F: the direction is a kernel
+    add_transpose         Q ↦ (K'(θ_c)δθ)ᵀ Q
+    add_second_pullback   (Q, F) ↦ ∂²_θθ ⟨K(θ) F, Q⟩ δθ   zero for a linear kernel, and then not called
 
 The dynamics know nothing else of w.
 """
@@ -17,7 +23,27 @@ from typing import Protocol, runtime_checkable
 
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["Kernel"]
+__all__ = ["Kernel", "KernelDirection", "OperatorByParameters"]
+
+
+@runtime_checkable
+class KernelDirection(Protocol):
+    """K'(θ)δθ, the derivative of a kernel's operator at the parameters that the kernel holds when it is applied."""
+
+    def assign(self, parameters: Floats) -> None:
+        """Set δθ of all intervals, shape (num_parameters,), on this rank; kept by reference (collective)."""
+
+    def assign_operator(self, operator: Floats) -> None:
+        """Set D δθ of all intervals, where the kernel has an `operator_factor` D; kept by reference."""
+
+    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+        """`out` = K'(θ)δθ F, plus what `out` held if `keep` (collective over space)."""
+
+    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+        """`out` += scale · (K'(θ)δθ)ᵀ Q (collective over space)."""
+
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """`out` += scale · ∂²_θθ ⟨K F, Q⟩ δθ, in the form of the kernel's pullbacks (collective over space)."""
 
 
 @runtime_checkable
@@ -28,11 +54,13 @@ class Kernel(Protocol):
         num_intervals: Number of control intervals.
         num_parameters: Length of this rank's parameters of all intervals.
         num_global_parameters: The same over all ranks of the space communicator.
+        is_linear: Whether K is linear in θ: second pullbacks vanish then.
     """
 
     num_intervals: int
     num_parameters: int
     num_global_parameters: int
+    is_linear: bool
 
     def assign(self, parameters: Floats) -> None:
         """Set the parameters of all intervals, shape (num_parameters,), on this rank (collective).
@@ -52,8 +80,11 @@ class Kernel(Protocol):
     def parameters(self) -> Floats:
         """This rank's parameters of all intervals, shape (num_parameters,); a copy."""
 
-    def create_like(self) -> Kernel:
-        """A kernel of the same kind and size with zero parameters, to hold a direction."""
+    def by_interval(self, parameters: Floats) -> list[Floats]:
+        """Views of a parameter array, each with the intervals as its first axis; together they are the whole array."""
+
+    def create_direction(self) -> KernelDirection:
+        """An object for directions δθ of this kernel, zero at first; any number of them may exist."""
 
     def canonical_indices(self) -> Integers:
         """For each of this rank's parameters its place in an order that no partition changes."""
@@ -77,9 +108,10 @@ class Kernel(Protocol):
         """The dual of the parameters, shape (num_parameters,), from what `add_pullback` summed; in `out` if given."""
 
     def apply_mass(self, parameters: Floats) -> Floats:
-        """The Gram matrix of the L²(Y × Y) inner product of kernels, for every interval (collective over space).
+        """The Gram matrix of the parameters' L² inner product, for every interval (collective over space).
 
-        ⟨u, v⟩_{L²(Y×Y)}, summed over intervals and ranks, is `u @ apply_mass(v)`.
+        For values of w that of L²(Y × Y), for factors or coefficients that of L²(Y): ⟨u, v⟩, summed over intervals and
+        ranks, is `u @ apply_mass(v)`.
         """
 
     def riesz(self, dual: Floats) -> Floats:
@@ -87,3 +119,19 @@ class Kernel(Protocol):
 
     def lumped_mass(self) -> Floats:
         """A diagonal spectrally equivalent to `apply_mass`, shape (num_parameters,), positive."""
+
+
+class OperatorByParameters:
+    """Base of kernels and directions whose operator is no diagonal times their parameters."""
+
+    def operator_factor(self) -> Floats | None:
+        """None: there is no such diagonal."""
+        return None
+
+    def assign_operator(self, operator: Floats) -> None:
+        """Not available.
+
+        Raises:
+            TypeError: always; ask `operator_factor` first.
+        """
+        raise TypeError(f"{type(self).__name__} has no operator factor: use assign")

@@ -42,6 +42,8 @@ class DenseKernel:
         flattened, so that `weights[c]` is an (num_local, N) matrix in Fortran order, PETSc's layout.
     """
 
+    is_linear = True
+
     def __init__(self, space: StateSpace, num_intervals: int) -> None:
         self.space, self.num_intervals = space, num_intervals
         self._shape = (num_intervals, space.num_nodes, space.num_local)
@@ -118,8 +120,12 @@ class DenseKernel:
         """W of all intervals, flattened; a copy."""
         return self._known_weights().ravel().copy()
 
-    def create_like(self) -> DenseKernel:
-        """A dense kernel of zeros on the same space and intervals."""
+    def by_interval(self, parameters: Floats) -> list[Floats]:
+        """One view: the matrix of each interval."""
+        return [parameters.reshape(self.num_intervals, -1)]
+
+    def create_direction(self) -> DenseKernel:
+        """A dense kernel of zeros on the same space and intervals: K is linear in W."""
         return DenseKernel(self.space, self.num_intervals)
 
     def canonical_indices(self) -> Integers:
@@ -171,6 +177,9 @@ class DenseKernel:
             return
         for rows, part in self._gathered(block):
             add_product(scale, dual, part, target[:, rows], transpose_b=True)
+
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """As a direction: nothing, since K is linear in W."""
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
         """The dual of W from that of A = W M: a multiplication by M from the right."""

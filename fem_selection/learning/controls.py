@@ -139,16 +139,21 @@ class ControlSpace:
             dual = self._diagonal(r) * shard
             return 0.5 * float(dual @ shard), dual
         local = self.gather(shard)
-        weights, views = _weights_of_parts(r), self.unpack(local)
+        weights = _weights_of_parts(r)
         weighted = np.empty_like(local)
         for name, where in self.slices.items():
             np.multiply(local[where], weights[name], out=weighted[where])
         for name, beta in (("kernel", r.kernel_depth), ("bias", r.bias_depth)):
             if beta > 0 and name in self.parts:
-                layers = views[name].reshape(self.grid.intervals, -1)
-                weighted[self.slices[name]] += beta * depth_laplacian(layers, self.grid.interval_length).ravel()
+                for layers, result in zip(self._layers(name, local), self._layers(name, weighted), strict=True):
+                    result += beta * depth_laplacian(layers, self.grid.interval_length)
         dual = self.apply_metric(weighted)[self.shard]
         return 0.5 * float(dual @ shard), dual
+
+    def _layers(self, name: str, local: Floats) -> list[Floats]:
+        """Views of the kernel or bias of a local array, the intervals as their first axis."""
+        part = local[self.slices[name]]
+        return self.kernel.by_interval(part) if name == "kernel" else [part.reshape(self.grid.intervals, -1)]
 
     def _diagonal(self, r: Regularization) -> Floats:
         """The shard of the regularization's matrix where it is diagonal; kept for the last weights."""

@@ -21,7 +21,7 @@ from petsc4py import PETSc
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.kernels.base import Kernel
+from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.objectives.regularizers import Regularization
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
@@ -201,8 +201,8 @@ class Functional:
                 parts["readout"] = space.apply_mass(np.asfortranarray(parts["readout"].T)).T
         return parts
 
-    def assign_kernel(self, kernel: Kernel, part: Floats) -> None:
-        """Let a kernel of our stepper's kind hold what `gather_parts` gave."""
+    def assign_kernel(self, kernel: Kernel | KernelDirection, part: Floats) -> None:
+        """Let our stepper's kernel, or a direction of it, hold what `gather_parts` gave."""
         (kernel.assign if self._factor is None else kernel.assign_operator)(part)
 
     def outputs(self, initial: Block) -> Block:

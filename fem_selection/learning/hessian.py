@@ -45,7 +45,7 @@ class Hessian:
 
     def __init__(self, functional: Functional, gauss_newton: bool = False, memory: int = 2**30) -> None:
         self.functional, self.gauss_newton, self.actions = functional, gauss_newton, 0
-        self._direction_kernel = functional.stepper.kernel.create_like()
+        self._direction_kernel = functional.stepper.kernel.create_direction()
         self._local = np.empty(functional.controls.local_size)
         self._linearization = Linearization(functional, gauss_newton, memory)
         self._x: Floats | None = None

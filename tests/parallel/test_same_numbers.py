@@ -28,6 +28,8 @@ CASES = {
     "triangles-1": {"mesh": ("triangle", 3), "degree": 1, "scheme": "heun"},
     "triangles-3-galerkin": {"mesh": ("triangle", 3), "degree": 3, "mode": "galerkin", "loss": "logistic"},
     "triangles-dg1-galerkin": {"mesh": ("triangle", 2), "degree": 1, "family": "dg", "mode": "galerkin"},
+    "separable": {"mesh": ("interval", 6), "degree": 2, "kernel": "separable", "scheme": "heun"},
+    "separable-galerkin": {"mesh": ("interval", 6), "degree": 2, "mode": "galerkin", "kernel": "separable"},
     "few-samples": {"mesh": ("interval", 6), "degree": 2, "samples": 2, "loss": "least_squares"},
     "one-sample": {"mesh": ("interval", 6), "degree": 1, "samples": 1, "loss": "tracking"},
 }
@@ -54,7 +56,7 @@ RUNS = [at(ranks, name, ranks, space) for ranks in RANKS for name in CASES for s
 
 
 def compute(case: dict, space_ranks: int) -> dict:
-    from problems import make_domain, make_problem
+    from problems import KERNELS, make_domain, make_problem
 
     from fem_selection.errors import NonFinite
     from fem_selection.learning.hessian import Hessian
@@ -68,7 +70,8 @@ def compute(case: dict, space_ranks: int) -> dict:
     domain = make_domain(*options.pop("mesh"), comm=ensemble.space_comm)
     names = ("degree", "family", "mode")
     space = StateSpace(domain, **{k: options.pop(k) for k in names if k in options})
-    problem = make_problem(space, ensemble, layers=2, **options)
+    own_kernel = KERNELS[options.pop("kernel", "dense")](space, 2)
+    problem = make_problem(space, ensemble, layers=2, kernel=own_kernel, **options)
     J, controls, kernel = problem.functional, problem.controls, problem.stepper.kernel
     x = problem.moved()
 

@@ -8,7 +8,7 @@ import pytest
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
-from problems import smooth_states
+from problems import KERNELS, LINEAR_KERNELS, smooth_states
 
 from fem_selection import domains
 from fem_selection.coefficients import UflKernel, kernel_values
@@ -16,7 +16,8 @@ from fem_selection.depth import DepthGrid
 from fem_selection.elements import create_element
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import parse_formula
-from fem_selection.kernels import DenseKernel, Kernel
+from fem_selection.kernels import DenseKernel, Kernel, KernelDirection, SeparableKernel
+from fem_selection.kernels.base import OperatorByParameters
 
 INTERVALS = 3
 SPACES = [
@@ -26,11 +27,6 @@ SPACES = [
     ("interval", 3, 1, "galerkin", "dg"),
 ]
 MODES = SPACES[:2]
-
-# name: function (space, number of intervals, seed) to a kernel with parameters away from zero
-KERNELS = {
-    "dense": lambda space, intervals, seed: DenseKernel.random(space, intervals, 1.0, seed),
-}
 
 
 @pytest.fixture(scope="module", params=SPACES, ids=lambda key: "-".join(map(str, key)))
@@ -81,15 +77,72 @@ def test_kernel_is_linear_in_the_block(make, space):
         np.testing.assert_allclose(one[:, 0], apply(kernel, c, f)[:, 1], rtol=1e-12, atol=1e-13)
 
 
-def test_kernel_is_linear_in_the_parameters(make, space):
-    """Fails if K(θ) is not linear in θ, or an interval reads another interval's parameters."""
-    first, second, mixed = make(1), make(2), make(3)
+@pytest.mark.parametrize("name", KERNELS)
+def test_linear_in_the_parameters_or_not(space, name):
+    """Fails if K(θ) is not linear in θ where it says so, or says so where it is not, or an interval reads another
+    interval's parameters."""
+    first, second, mixed = (KERNELS[name](space, INTERVALS, seed) for seed in (1, 2, 3))
     f = smooth_states(space, slice(0, 3))
+    assert first.is_linear == (name in LINEAR_KERNELS)
+    assert not np.allclose(apply(first, 0, f), apply(first, 1, f))
+    theta = first.parameters()
+    for view in first.by_interval(theta):
+        assert view.shape[0] == INTERVALS
+        view[1] = 0.0
+    mixed.assign(theta)
+    np.testing.assert_array_equal(apply(mixed, 1, f), 0.0)
+    np.testing.assert_array_equal(apply(mixed, 2, f), apply(first, 2, f))
     mixed.assign(2 * first.parameters() - 3 * second.parameters())
     for c in range(INTERVALS):
         wanted = 2 * apply(first, c, f) - 3 * apply(second, c, f)
-        np.testing.assert_allclose(apply(mixed, c, f), wanted, rtol=1e-12, atol=1e-12)
-    assert not np.allclose(apply(first, 0, f), apply(first, 1, f))
+        same = np.allclose(apply(mixed, c, f), wanted, rtol=1e-12, atol=1e-12)
+        assert same == first.is_linear
+
+
+def test_direction_is_the_derivative_of_the_operator(make, space):
+    """Fails if K'(θ)δθ is not the derivative of K, its transpose not its adjoint, it does not add, or it belongs to
+    parameters that the kernel had earlier.  K is a polynomial of degree two in θ at most, so that central differences
+    are exact to round-off."""
+    kernel, theta, h = make(3), make(1).parameters(), make(2).parameters()
+    direction = kernel.create_direction()
+    assert isinstance(direction, KernelDirection)
+    direction.assign(h)
+    kernel.assign(theta)
+    f, q = smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
+    moved, ends = apply(direction, 1, f), []
+    np.testing.assert_allclose(np.vdot(moved, q), np.vdot(f, transpose(direction, 1, q)), rtol=1e-12)
+    for target in (
+        lambda out: direction.apply(1, f, out, keep=True),
+        lambda out: direction.add_transpose(1, f, 0.5, out),
+    ):
+        out = q.copy(order="F")
+        target(out)
+        assert not np.allclose(out, q)
+        again = np.zeros_like(q, order="F")
+        target(again)
+        np.testing.assert_allclose(out, q + again, rtol=1e-12, atol=1e-12)
+    for sign in (1, -1):
+        kernel.assign(theta + sign * h)
+        ends.append(apply(kernel, 1, f))
+    np.testing.assert_allclose(moved, (ends[0] - ends[1]) / 2, rtol=1e-11, atol=1e-11)
+
+
+def test_second_pullback_is_the_derivative_of_the_pullback(make, space):
+    """Fails if ∂²_θθ⟨K F, Q⟩ δθ lacks a factor or belongs to another interval; exact, since the pullback is affine."""
+    kernel, h = make(1), make(2).parameters()
+    theta, direction = kernel.parameters(), kernel.create_direction()
+    direction.assign(h)
+    f, q = smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
+    found, ends = kernel.create_pullback(), []
+    direction.add_second_pullback(1, q, f, 0.5, found)
+    for sign in (1, -1):
+        kernel.assign(theta + sign * h)
+        pullback = kernel.create_pullback()
+        kernel.add_pullback(1, q, f, 0.5, pullback)
+        ends.append(kernel.parameter_dual(pullback))
+    wanted = (ends[0] - ends[1]) / 2
+    np.testing.assert_allclose(kernel.parameter_dual(found), wanted, atol=1e-12 * np.abs(ends[0]).max())
+    assert np.any(wanted != 0.0) != kernel.is_linear
 
 
 @pytest.mark.parametrize("samples", [3, 100])
@@ -111,8 +164,10 @@ def test_transpose_is_the_adjoint(make, space, samples):
 
 
 def test_pullback_is_the_derivative_in_the_parameters(make, space):
-    """Fails if the summed pullbacks are not ∂_θ Σ_c ⟨K(θ_c) F, Q⟩; exact, since K is linear in θ."""
-    kernel, direction = make(1), make(2)
+    """Fails if the summed pullbacks are not ∂_θ Σ_c ⟨K(θ_c) F, Q⟩."""
+    kernel, h = make(1), make(2).parameters()
+    direction = kernel.create_direction()
+    direction.assign(h)
     f, q = smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
     pullback = kernel.create_pullback()
     scales = (1.0, -2.0, 0.5)
@@ -122,19 +177,23 @@ def test_pullback_is_the_derivative_in_the_parameters(make, space):
     dual = kernel.parameter_dual(pullback)
     assert dual.shape == (kernel.num_parameters,)
     factor, buffer = kernel.operator_factor(), np.ones(kernel.num_parameters)
-    assert (factor is not None) == space.is_collocated
+    assert factor is None or space.is_collocated
     if factor is not None:
         shared = kernel.create_pullback(buffer)
         shared += pullback
         np.testing.assert_allclose(factor * buffer, dual, rtol=1e-15)
-        again = kernel.create_like()
-        again.assign_operator(factor * kernel.parameters())
-        np.testing.assert_array_equal(apply(again, 1, f), apply(kernel, 1, f))
-        np.testing.assert_allclose(again.parameters(), kernel.parameters(), rtol=1e-15)
+        direction.assign_operator(factor * h)
+        again = make(2)
+        again.assign_operator(factor * h)
+        np.testing.assert_array_equal(apply(again, 1, f), apply(make(2), 1, f))
+        np.testing.assert_allclose(again.parameters(), h, rtol=1e-15)
+    elif isinstance(kernel, OperatorByParameters):
+        with pytest.raises(TypeError, match="use assign"):
+            kernel.assign_operator(h)
     wanted = sum(scale * np.vdot(apply(direction, c, f), q + f) for c, scale in enumerate(scales))
-    assert dual @ direction.parameters() == pytest.approx(wanted, rel=1e-12)
+    assert dual @ h == pytest.approx(wanted, rel=1e-12)
 
-    theta, h, step = kernel.parameters(), direction.parameters(), 1e-3
+    theta, step = kernel.parameters(), 1e-3
     ends = []
     for sign in (1, -1):
         kernel.assign(theta + sign * step * h)
@@ -162,6 +221,60 @@ def test_canonical_indices_are_distinct(make):
     assert indices.shape == (kernel.num_parameters,)
     assert len(np.unique(indices)) == kernel.num_parameters == kernel.num_global_parameters
     assert (indices.min(), indices.max()) == (0, kernel.num_global_parameters - 1)
+
+
+# ── the separable kernel ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_dense(kernel):
+    """The dense kernel with the values Σ_r u_r(y_i) v_r(z_k), on one rank."""
+    dense = DenseKernel(kernel.space, kernel.num_intervals)
+    dense.assign(np.stack([(u @ v.T).T for u, v in kernel.factors]).ravel())
+    return dense
+
+
+def test_separable_kernel_is_the_dense_one_of_its_values(space):
+    """Fails if a factor meets the wrong mass, a pair is lost, or ‖w‖ is not that of the values."""
+    kernel = SeparableKernel.random(space, INTERVALS, 3, 1.0, 1)
+    dense, f = as_dense(kernel), smooth_states(space, slice(0, 4))
+    for c in range(INTERVALS):
+        np.testing.assert_allclose(apply(kernel, c, f), apply(dense, c, f), rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(transpose(kernel, c, f), transpose(dense, c, f), rtol=1e-12, atol=1e-13)
+    values = dense.parameters()
+    assert kernel.squared_norm().sum() == pytest.approx(values @ dense.apply_mass(values), rel=1e-12)
+
+
+def test_separable_kernel_of_functions(spaces):
+    """Fails if factors are exchanged, sampled at other times, or a formula is read in another variable than y."""
+    space, grid = spaces("interval", 4, 2, "collocated"), DepthGrid(4, 2.0, 2)
+    factors = [(parse_formula("t*sin(y)", ("t", "y")), 2.0), (lambda t, y: y[0], lambda t, y: np.exp(t * y[0]))]
+    kernel = SeparableKernel.interpolate(space, factors, grid)
+    y = space.coordinates[:, 0]
+    for (u, v), t in zip(kernel.factors, (0.5, 1.5), strict=True):
+        np.testing.assert_allclose(u, np.column_stack([t * np.sin(y), y]), rtol=1e-14)
+        np.testing.assert_allclose(v, np.column_stack([np.full_like(y, 2.0), np.exp(t * y)]), rtol=1e-14)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_random_separable_kernel_has_the_stated_scale(spaces, mode):
+    """Fails if K f grows with the rank or with refinement, factors are of different norms, or the seed is ignored."""
+    for cells in (40, 160):
+        space = spaces("interval", cells, 1, mode)
+        f = smooth_states(space, slice(0, 1))
+        for rank in (2, 8):
+            kernel = SeparableKernel.random(space, 100, rank, 0.5, 1)
+            values = np.stack([apply(kernel, c, f) for c in range(100)])
+            assert values.std() == pytest.approx(0.5 * space.norm(f)[0], rel=0.25)
+            norms = np.array([[np.sum(space.norm(np.asfortranarray(g)) ** 2) for g in pair] for pair in kernel.factors])
+            assert norms[:, 0].mean() == pytest.approx(norms[:, 1].mean(), rel=0.35)
+    other = SeparableKernel.random(space, 100, 8, 0.5, 2)
+    assert not np.array_equal(kernel.parameters(), other.parameters())
+
+
+def test_separable_kernel_needs_a_rank(spaces):
+    """Fails if a kernel without factors is made, which would be zero without a word."""
+    with pytest.raises(InvalidInput, match="rank must be at least 1"):
+        SeparableKernel(spaces("interval", 4, 2, "collocated"), 1, 0)
 
 
 # ── the dense kernel ──────────────────────────────────────────────────────────────────────────────────────────────────

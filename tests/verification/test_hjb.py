@@ -163,7 +163,7 @@ def costates(problem, reduced, report) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Times, states and ∂J/∂x_n = a ∘ p_n on the layer boundaries, by differentiating the midpoint rule by hand."""
     parts = problem.functional.controls.unpack(problem.scaled.to_physical(report.solution))
     m, grid = reduced.num_cells, problem.functional.controls.grid
-    kernels = problem.functional.stepper.kernel.create_like()
+    kernels = problem.functional.stepper.kernel.create_direction()
     kernels.assign(parts["kernel"])
     operators, biases, dt = kernels.weights * reduced.areas, parts["bias"], grid.step
     states, jacobians = [reduced.start], []

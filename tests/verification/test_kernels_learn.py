@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Learning with every kernel: adjoint against tangent, Taylor orders 2 and 3, symmetric Hessians, `verify`, descent.
+
+All at a moved control, with every term of the regularization present, in collocated and Galerkin mode.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from problems import KERNELS, make_problem, observed_orders, smooth_states, taylor_orders
+
+from fem_selection.adjoint import sweep_back, sweep_tangent
+from fem_selection.learning import ScaledFunctional, verify_gradient
+from fem_selection.learning.hessian import Hessian
+from fem_selection.optimize import TaoSettings, minimize
+
+SCHEMES = ["euler", "heun"]
+
+
+@pytest.fixture(scope="module", params=["collocated", "galerkin"])
+def space(request, spaces):
+    return spaces("interval", 4, 2, request.param)
+
+
+@pytest.fixture(params=KERNELS)
+def make(request, space):
+    return lambda **options: make_problem(space, kernel=KERNELS[request.param](space, 2), **options)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_adjoint_is_the_transpose_of_the_tangent(make, space, scheme):
+    """Fails if K'(θ)δθ in the tangent and the pullback in the adjoint are not each other's transpose."""
+    problem = make(scheme=scheme)
+    problem.functional.set_controls(problem.moved())
+    stepper, kernel = problem.stepper, problem.stepper.kernel
+    tape = stepper.tape(3)
+    stepper.advance(smooth_states(space, slice(0, 3)), tape)
+    dual = smooth_states(space, slice(6, 9), 1.0)
+    h = np.cos(np.arange(kernel.num_parameters))
+    direction = kernel.create_direction()
+    direction.assign(h)
+    left = np.vdot(sweep_tangent(stepper, tape, None, direction, None), dual)
+    pullback = kernel.create_pullback()
+    sweep_back(stepper, tape, dual, pullback, None)
+    assert left == pytest.approx(h @ kernel.parameter_dual(pullback), rel=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_remainders(make, scheme):
+    """Fails if a term of the first or the second derivative is missing or has a wrong factor: for a kernel that is not
+    linear in its parameters, leaving out ∂²_θθ⟨K F, Q⟩ gives order 2 instead of 3."""
+    problem = make(scheme=scheme, loss="tracking")
+    J, controls = problem.functional, problem.controls
+    x, steps = problem.moved(), [0.02, 0.01, 0.005]
+    value, dual = J.evaluate(x)
+    hessian = Hessian(J)
+    hessian.linearize(x)
+    remainders = np.zeros(len(steps))
+    for h in (controls.random_direction(seed) for seed in (2, 3, 5)):
+        slope, curvature = controls.inner(dual, h), h @ hessian.apply(h)
+        np.testing.assert_allclose(taylor_orders(lambda z: J.evaluate(z)[0], x, h, slope), 2.0, atol=0.05)
+        taylor = [value + e * slope + 0.5 * e**2 * curvature for e in steps]
+        remainders += [abs(J.evaluate(x + e * h)[0] - t) for e, t in zip(steps, taylor, strict=True)]
+    np.testing.assert_allclose(observed_orders(remainders, steps)[-1], 3.0, atol=0.1)
+
+
+def test_hessian_is_symmetric(make):
+    """Fails if the mixed terms of two directions are not each other's transpose, or Gauss–Newton has a costate's."""
+    problem = make(scheme="heun")
+    h, k = (problem.controls.random_direction(seed) for seed in (4, 5))
+    for gauss_newton in (False, True):
+        hessian = Hessian(problem.functional, gauss_newton)
+        hessian.linearize(problem.moved())
+        left, right = k @ hessian.apply(h), h @ hessian.apply(k)
+        assert abs(left - right) <= 1e-10 * np.linalg.norm(hessian.apply(h)) * np.linalg.norm(k)
+        if gauss_newton:
+            assert min(h @ hessian.apply(h), k @ hessian.apply(k)) > 0
+
+
+def test_certificate(make):
+    """Fails if `verify` takes the derivative for wrong, or knows dense kernels only."""
+    problem = make()
+    found = verify_gradient(problem.functional, problem.moved())
+    assert found.taylor_order == pytest.approx(2.0, abs=0.05)
+    assert found.adjoint_identity_error <= 1e-12
+
+
+@pytest.mark.parametrize("method", ["lmvm", "nls"])
+def test_training(make, method):
+    """Fails if an optimizer does not reach a stationary point with this kernel."""
+    problem = make(loss="tracking", samples=3)
+    scaled = ScaledFunctional(problem.functional)
+    start = scaled.to_scaled(problem.moved(size=1.0))
+    first, gradient = scaled.evaluate(start)
+    report = minimize(scaled, start, TaoSettings(method=method, max_iterations=200, gradient_tolerance=1e-5))
+    assert report.objective < first
+    assert report.gradient_norm <= 1e-5 * scaled.norm(gradient)
