@@ -16,13 +16,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import ufl
-from dolfinx import fem
-from petsc4py import PETSc
 
 from fem_selection.activations import Activation
+from fem_selection.quadrature import QuadraturePoints
 from fem_selection.spaces import StateSpace
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block
 
 __all__ = ["NodalSuperposition", "ProjectedSuperposition", "Superposition", "create_superposition"]
 
@@ -138,19 +136,19 @@ class ProjectedSuperposition:
     def __init__(self, space: StateSpace, activation: Activation) -> None:
         self._space, self._activation = space, activation
         self.tapes_value = False
-        self._basis, self._weights = _tabulate(space)
-        self.tape_rows = self._weights.size
+        self._points = QuadraturePoints(space)
+        self.tape_rows = self._points.num_points
 
     def evaluate(self, s: Block, out: Block) -> None:
         """`out` = M⁻¹ Bᵀ ω σ(B s)."""
-        points = self._at_points(s)
+        points = self._points.values(s)
         values = np.empty_like(points)
         self._activation.value(points, values)
         self._project(values, out)
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
         """`out` = M⁻¹ Bᵀ ω σ(B s), `tape` = σ'(B s)."""
-        points = self._at_points(s)
+        points = self._points.values(s)
         values = np.empty_like(points)
         self._activation.value_and_derivative(points, values, tape)
         self._project(values, out)
@@ -165,7 +163,7 @@ class ProjectedSuperposition:
 
     def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
         """`out` = M⁻¹ Bᵀ ω σ(B s), `slope` = σ'(B s), `curvature` = σ''(B s)."""
-        points = self._at_points(s)
+        points = self._points.values(s)
         values = np.empty_like(points)
         if curvature is None:
             self._activation.value_and_derivative(points, values, slope)
@@ -175,14 +173,14 @@ class ProjectedSuperposition:
 
     def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
         """`out` = Bᵀ ω σ'(B s) B M⁻¹ d, `curvature` = C = σ''(B s) B M⁻¹ d."""
-        values = self._at_points(self._space.riesz(dual))
+        values = self._points.values(self._space.riesz(dual))
         curvature *= values
         values *= slope
-        self._integrate(values, out)
+        self._points.integrate(values, out)
 
     def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
         """`out` = M⁻¹ Bᵀ ω σ'(B s) B δs, `turn` = C B δs."""
-        values = self._at_points(ds)
+        values = self._points.values(ds)
         if curvature is not None and turn is not None:
             np.multiply(curvature, values, out=turn)
         values *= slope
@@ -190,71 +188,13 @@ class ProjectedSuperposition:
 
     def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
         """`out` = Bᵀ ω (σ'(B s) B M⁻¹ δd + C B δs)."""
-        values = self._at_points(self._space.riesz(d_dual))
+        values = self._points.values(self._space.riesz(d_dual))
         values *= slope
         if turn is not None:
             values += turn
-        self._integrate(values, out)
-
-    def _at_points(self, block: Block) -> Block:
-        """B F."""
-        result = create_block(self.tape_rows, block.shape[1])
-        f, out = self._space.dense(block), self._dense_points(result)
-        self._basis.matMult(f, result=out)
-        f.destroy()
-        out.destroy()
-        return result
-
-    def _integrate(self, values: Block, out: Block) -> None:
-        """`out` = Bᵀ ω V; V is overwritten."""
-        values *= self._weights[:, None]
-        v, result = self._dense_points(values), self._space.dense(out)
-        self._basis_transpose.matMult(v, result=result)
-        v.destroy()
-        result.destroy()
+        self._points.integrate(values, out)
 
     def _project(self, values: Block, out: Block) -> None:
         dual = self._space.create_block(values.shape[1])
-        self._integrate(values, dual)
+        self._points.integrate(values, dual)
         out[...] = self._space.riesz(dual)
-
-    @property
-    def _basis_transpose(self) -> PETSc.Mat:
-        if not hasattr(self, "_transposed"):
-            self._transposed = self._basis.transpose(PETSc.Mat())
-        return self._transposed
-
-    def _dense_points(self, block: Block) -> PETSc.Mat:
-        comm = self._space.comm
-        columns = (block.shape[1] if comm.rank == comm.size - 1 else 0, block.shape[1])
-        rows = (self.tape_rows, self._basis.getSize()[0])
-        return PETSc.Mat().createDense((rows, columns), array=block.reshape(-1, order="F"), comm=comm)
-
-
-def _tabulate(space: StateSpace) -> tuple[PETSc.Mat, Floats]:
-    """The basis at the quadrature points of this rank's cells, a sparse matrix, and the weights ω > 0."""
-    import basix
-
-    mesh, dofmap = space.domain.mesh, space.V.dofmap
-    metadata = space.dx.metadata()
-    cell = space.V.element.basix_element.cell_type
-    points, weights = basix.make_quadrature(cell, metadata["quadrature_degree"])
-    num_cells = mesh.topology.index_map(mesh.topology.dim).size_local
-    table = space.V.element.basix_element.tabulate(0, points)[0, :, :, 0]
-    jacobian = fem.Expression(ufl.JacobianDeterminant(mesh), points)
-    cells = np.arange(num_cells, dtype=np.int32)
-    scale = np.abs(np.asarray(jacobian.eval(mesh, cells)).reshape(num_cells, len(points))) if num_cells else np.empty(0)
-    omega = (scale * weights).ravel() if num_cells else np.empty(0)
-    dofs = dofmap.index_map.local_to_global(dofmap.list[:num_cells].ravel()).reshape(num_cells, -1)
-    columns = np.repeat(dofs, len(points), axis=0).astype(PETSc.IntType)
-    values = np.tile(table, (num_cells, 1))
-    indptr = np.arange(len(columns) + 1, dtype=PETSc.IntType) * columns.shape[1]
-    order = np.argsort(columns, axis=1)
-    columns, values = np.take_along_axis(columns, order, 1), np.take_along_axis(values, order, 1)
-    basis = PETSc.Mat().createAIJ(
-        ((omega.size, None), (space.num_local, space.num_nodes)),
-        csr=(indptr, columns.ravel(), values.ravel()),
-        comm=space.comm,
-    )
-    basis.assemble()
-    return basis, omega

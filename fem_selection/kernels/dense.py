@@ -21,6 +21,8 @@ from petsc4py import PETSc
 from fem_selection.blas import add_product
 from fem_selection.coefficients import KernelSource, kernel_values
 from fem_selection.depth import DepthGrid
+from fem_selection.kernels.compression import Factorization, Orthonormalizer, Truncation, find_range, truncate
+from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
@@ -119,6 +121,56 @@ class DenseKernel:
     def parameters(self) -> Floats:
         """W of all intervals, flattened; a copy."""
         return self._known_weights().ravel().copy()
+
+    def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
+        """The truncated singular value decomposition of each interval's w, and the largest error (collective).
+
+        Args:
+            tolerance: Keep as many singular values as ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) needs at every interval.
+            rank: Or keep this rank.
+
+        Returns:
+            A kernel with (u_r, u_s) = (v_r, v_s) = s_r δ_rs, the singular values in decreasing order, and ‖w − w_r‖,
+            measured on w itself.
+
+        Raises:
+            InvalidInput: unless one of the two is given.
+        """
+        cut, orthonormalize = Truncation(rank, tolerance), Orthonormalizer(self.space)
+        found = [self._truncated(c, cut, orthonormalize) for c in range(self.num_intervals)]
+        kernel = SeparableKernel.from_factors(self.space, [(f.left, f.right) for f in found])
+        return kernel, max(f.missed for f in found)
+
+    def _truncated(self, interval: int, cut: Truncation, orthonormalize: Orthonormalizer) -> Factorization:
+        space, w = self.space, self.weights[interval]
+
+        def apply(block: Block) -> Block:
+            out = space.create_block(block.shape[1])
+            self.apply(interval, block, out)
+            return out
+
+        def apply_adjoint(block: Block) -> Block:
+            out = space.create_block(block.shape[1])
+            self.add_transpose(interval, space.apply_mass(block), 1.0, out)
+            return space.riesz(out)
+
+        def residual(left: Block, right: Block) -> float:
+            rest = w.copy(order="F")
+            columns = np.asfortranarray(np.concatenate(space.comm.allgather(right)))
+            add_product(-1.0, np.asfortranarray(left), columns, rest, transpose_b=True)
+            return self._norm_of(rest)
+
+        norm = self._norm_of(w)
+        found = find_range(orthonormalize, apply, apply_adjoint, residual, norm, cut)
+        return truncate(orthonormalize, found.left, found.right, cut, found.missed)
+
+    def _norm_of(self, w: Block) -> float:
+        """‖w‖ in L²(Y × Y) of one matrix of nodal values."""
+        if self.space.is_collocated:
+            square = float(self.space.weights @ (np.square(w) @ self._mass))
+        else:
+            square = float(np.vdot(w, self.space.apply_mass(np.asfortranarray((self._mass.T @ w.T).T))))
+        return float(np.sqrt(max(self.space.comm.allreduce(square), 0.0)))
 
     def by_interval(self, parameters: Floats) -> list[Floats]:
         """One view: the matrix of each interval."""

@@ -15,6 +15,7 @@ factors vanish the derivative vanishes as well: start elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
@@ -24,9 +25,13 @@ from fem_selection.coefficients import Source, function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters
+from fem_selection.kernels.compression import Orthonormalizer, Truncation, truncate
 from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
+
+if TYPE_CHECKING:
+    from fem_selection.kernels.dense import DenseKernel
 
 __all__ = ["SeparableDirection", "SeparableKernel"]
 
@@ -87,6 +92,42 @@ class SeparableKernel(OperatorByParameters):
         values[:, 1] /= balance * np.sqrt(space.weights)
         kernel.assign(values.ravel())
         return kernel
+
+    @classmethod
+    def from_factors(cls, space: StateSpace, factors: Sequence[tuple[Block, Block]]) -> SeparableKernel:
+        """The kernel of blocks u and v of each interval, shape (num_local, any); lower ranks are filled with zeros."""
+        kernel = cls(space, len(factors), max(1, *(u.shape[1] for u, _ in factors)))
+        values = np.zeros(kernel._shape)
+        for c, pair in enumerate(factors):
+            for side, block in enumerate(pair):
+                values[c, side, : block.shape[1]] = block.T
+        kernel.assign(values.ravel())
+        return kernel
+
+    @classmethod
+    def from_dense(
+        cls, dense: DenseKernel, tolerance: float | None = None, rank: int | None = None
+    ) -> tuple[SeparableKernel, float]:
+        """`dense.compress(tolerance, rank)`."""
+        return dense.compress(tolerance, rank)
+
+    def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
+        """The truncated singular value decomposition of each interval's w, and the largest error (collective).
+
+        Args:
+            tolerance: Keep the lowest rank with ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) at every interval.
+            rank: Or keep this rank.
+
+        Returns:
+            A kernel with (u_r, u_s) = (v_r, v_s) = s_r δ_rs, the singular values in decreasing order, and ‖w − w_r‖.
+
+        Raises:
+            InvalidInput: unless one of the two is given.
+        """
+        cut, orthonormalize = Truncation(rank, tolerance), Orthonormalizer(self.space)
+        found = [truncate(orthonormalize, u, v, cut) for u, v in self.factors]
+        kernel = SeparableKernel.from_factors(self.space, [(f.left, f.right) for f in found])
+        return kernel, max(f.missed for f in found)
 
     @property
     def factors(self) -> list[tuple[Block, Block]]:

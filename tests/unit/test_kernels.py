@@ -277,6 +277,70 @@ def test_separable_kernel_needs_a_rank(spaces):
         SeparableKernel(spaces("interval", 4, 2, "collocated"), 1, 0)
 
 
+def roots(space):
+    """S with M = S² of the consistent mass matrix, on one rank."""
+    mass = space.mass_columns
+    values, vectors = np.linalg.eigh(np.diag(mass) if space.is_collocated else mass.toarray())
+    return (vectors * np.sqrt(values)) @ vectors.T
+
+
+def test_compression_is_the_truncated_singular_value_decomposition(space):
+    """Fails if singular values are taken in another inner product than L²(Y × Y), the error is not that of the result,
+    or more are kept than a tolerance needs: against LAPACK's decomposition of M^{1/2} W M^{1/2}."""
+    y = space.coordinates
+    w = np.exp(-4 * (y[:, None, 0] - y[None, :, 0] ** 2) ** 2 + y[None, :, -1])
+    dense, s = DenseKernel(space, 2), roots(space)
+    dense.assign(np.stack([w.T, 0.01 * w]).ravel())
+    for tolerance in (0.3, 1e-2, 1e-6):
+        kernel, error = dense.compress(tolerance)
+        again, error_again = kernel.compress(tolerance=1e-14)
+        errors = []
+        for c, matrix in enumerate(dense.weights):
+            exact = np.linalg.svd(s @ matrix @ s, compute_uv=False)
+            tails = np.sqrt(np.append(np.cumsum(exact[::-1] ** 2)[::-1], 0.0))
+            u, v = kernel.factors[c]
+            kept = np.count_nonzero(np.abs(u).max(axis=0))
+            assert kept == max(1, np.flatnonzero(tails <= tolerance * tails[0])[0])
+            errors.append(np.linalg.norm(s @ (matrix - u @ v.T) @ s))
+            assert errors[-1] <= tolerance * tails[0]
+            assert errors[-1] == pytest.approx(tails[kept], rel=1e-6, abs=1e-13 * tails[0])
+            for gram in (u.T @ space.apply_mass(u), v.T @ space.apply_mass(v)):
+                np.testing.assert_allclose(np.diag(gram)[:kept], exact[:kept], rtol=1e-6)
+                np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0.0, atol=1e-12 * exact[0])
+        assert error == pytest.approx(max(errors), rel=1e-9)
+        assert again.rank == kernel.rank and error_again < 1e-13
+    kernel, error = dense.compress(rank=2)
+    assert kernel.rank == 2
+    tails = [np.linalg.svd(s @ m @ s, compute_uv=False)[2:] for m in dense.weights]
+    assert error == pytest.approx(max(np.linalg.norm(t) for t in tails), rel=1e-9)
+
+
+def test_compression_of_separable_kernels(space):
+    """Fails if factors that are not orthogonal, or dependent, are cut as they stand: against the dense route."""
+    parts = SeparableKernel.random(space, 2, 3, 1.0, 4).factors
+    kernel = SeparableKernel.from_factors(
+        space, [(np.column_stack([u, u[:, :1]]), np.column_stack([v, 2 * v[:, :1]])) for u, v in parts]
+    )
+    assert kernel.rank == 4
+    for cut in ({"rank": 2}, {"tolerance": 0.5}, {"tolerance": 1e-9}):
+        (a, error_a), (b, error_b) = kernel.compress(**cut), as_dense(kernel).compress(**cut)
+        assert a.rank == b.rank
+        np.testing.assert_allclose(as_dense(a).parameters(), as_dense(b).parameters(), atol=1e-9)
+        assert error_a == pytest.approx(error_b, rel=1e-8, abs=1e-12)
+    assert a.rank == 3 and error_a < 1e-12
+    same, _ = SeparableKernel.from_dense(as_dense(kernel), rank=3)
+    np.testing.assert_allclose(as_dense(same).parameters(), as_dense(kernel).parameters(), atol=1e-9)
+
+
+def test_compression_of_nothing_and_to_nothing(space):
+    """Fails if the zero kernel is divided by its norm, or a cut is asked for that says nothing or too much."""
+    kernel, error = DenseKernel(space, 2).compress(1e-3)
+    assert (kernel.rank, kernel.num_intervals, error) == (1, 2, 0.0)
+    for wrong in ({}, {"rank": 2, "tolerance": 0.1}, {"rank": 0}, {"tolerance": -1.0}):
+        with pytest.raises(InvalidInput, match="compression to"):
+            kernel.compress(**wrong)
+
+
 # ── the dense kernel ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
