@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import basix.ufl
+import numpy as np
 import ufl
 from ufl.algebra import Division, Power
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
@@ -85,6 +86,14 @@ class Activation:
     def value_and_two_derivatives(self) -> BlockProgram:
         """Program for σ, σ' and σ'' on a block."""
         return BlockProgram(self._derivatives, _placeholder)
+
+    @cached_property
+    def has_kink(self) -> bool:
+        """Whether σ' jumps at zero, as that of ReLU."""
+        s = np.array([-1e-7, 1e-7])
+        value, slope = np.empty_like(s), np.empty_like(s)
+        self.value_and_derivative(s, value, slope)
+        return bool(abs(slope[1] - slope[0]) > 1e-3)
 
     @cached_property
     def second_derivative(self) -> BlockProgram:

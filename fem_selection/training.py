@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -358,14 +358,19 @@ def _jsonable(value: Any) -> Any:
     return [_jsonable(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def load_controls(problem: Problem, folder: Path) -> Floats:
+def load_controls(problem: Problem, folder: Path, also: Sequence[str] = ()) -> Floats:
     """Shard of the best controls x of a run's checkpoint (collective).
+
+    Args:
+        problem: The problem they belong to.
+        folder: Of the run.
+        also: Tables of the case that must be the run's, beside those of domain, space, dynamics and objective.
 
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.
     """
     controls, key = problem.functional.controls, problem_key(problem.case)
-    given = {table: key[table] for table in ("domain", "space", "dynamics", "objective")}
+    given = {table: key[table] for table in ("domain", "space", "dynamics", "objective", *also)}
     _, vectors = read_checkpoint(
         folder / CHECKPOINT,
         problem.ensemble,

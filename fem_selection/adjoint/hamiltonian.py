@@ -139,7 +139,8 @@ class Hamiltonian:
             The control, and its density with the proximal term, shape (rows,).
 
         Note:
-            For one sample without bounds the minimum is global; else a local one, the best of the starts.
+            For one column, one sample and a scheme of one stage, without bounds the minimum is global; else a local
+            one, the best of the starts.  At kinks of σ the search among several columns may end early.
         """
         frame = _Coordinates(self, present, search)
         if frame.is_scalar:
@@ -211,7 +212,7 @@ class _Coordinates:
         gamma = float(np.sum(self.features**2))
         s = minimize_one_sample(self.h.activation, self.h.costates[:, 0], np.array(gamma), shift[:, 0])
         # the coordinates of x − x° = (s − s°) F / γ, in the basis or not
-        towards = self.matrix[:, 0] / gamma
+        towards = self.matrix[:, 0] / gamma if gamma > 0 else np.zeros(len(self.matrix))  # s cannot be moved
         c: Floats = (s - shift[:, 0])[:, None] * towards
         return c
 

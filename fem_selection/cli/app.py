@@ -7,7 +7,7 @@
 | 1 | `verify`: a Taylor order below 1.9 or an adjoint identity above 1e-10; or an error that nobody foresaw |
 | 2 | a faulty case file, folder, checkpoint or data file; every fault is listed |
 | 3 | a state, objective or gradient that is not finite |
-| 130, 143 | Ctrl-C, SIGTERM; a checkpoint is left |
+| 130, 143 | Ctrl-C, SIGTERM; `train` leaves a checkpoint |
 
 FEniCSx is imported inside the commands, after the case file was found good.
 """

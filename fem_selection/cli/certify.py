@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import load_case_everywhere, on_root
+from fem_selection.cli.common import counted, end_on_sigterm, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
 
@@ -33,14 +33,15 @@ def certify_command(folder: Path, starts: int) -> int:
     from fem_selection.learning import certify
     from fem_selection.training import load_controls, versions
 
+    end_on_sigterm()
     began = time.monotonic()
     problem = build_problem(case)
-    x = load_controls(problem, folder)
+    x = load_controls(problem, folder, ("data", "regularization"))
     with console.status("asking the optimality conditions"):
         found = certify(problem.scaled, x, problem.bounds, starts, case.seed)
     content = {
         **dataclasses.asdict(found),
-        "verdict": _verdict(found),
+        "verdict": _verdict(found, problem.functional.stepper.activation.has_kink),
         "ranks": MPI.COMM_WORLD.size,
         "seconds": time.monotonic() - began,
         "versions": versions(),
@@ -62,7 +63,7 @@ def certify_command(folder: Path, starts: int) -> int:
     console.print(_table(found))
     for sentence in content["verdict"]:
         console.print(escape(sentence))
-    console.print(f"{path}, {content['seconds']:.1f} s on {MPI.COMM_WORLD.size} ranks", markup=False)
+    console.print(f"{path}, {content['seconds']:.1f} s on {counted(MPI.COMM_WORLD.size, 'rank')}", markup=False)
     return 0
 
 
@@ -73,7 +74,7 @@ def _table(found: Any) -> Table:
         "variational": ["gradient_norm", "kkt_residual"],
         "second order": ["lowest_hessian_eigenvalue"],
         "Pontryagin": ["maximum_principle_gap", "maximum_principle_starts", "hamiltonian_drift"],
-        "representer form": ["kernel_rank"],
+        "representer form": ["kernel_rank", "kernel_rank_bound"],
     }
     for condition, names in rows.items():
         for name in names:
@@ -90,7 +91,7 @@ def _shown(value: float | int | list[int]) -> str:
     return f"{value:d}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def _verdict(found: Any) -> list[str]:
+def _verdict(found: Any, has_kink: bool) -> list[str]:
     """What the numbers say, as sentences."""
     said = []
     gap, drift, lowest = found.maximum_principle_gap, found.hamiltonian_drift, found.lowest_hessian_eigenvalue
@@ -106,6 +107,10 @@ def _verdict(found: Any) -> list[str]:
             )
         else:
             said.append(f"Pontryagin: none of {found.maximum_principle_starts} starts found a lower Hamiltonian")
+        if has_kink:
+            said.append(
+                "σ has a kink, where the search may end early and J'' does not exist: both say less than elsewhere"
+            )
     if drift is not None:
         scale = max(abs(h) for h in found.hamiltonian)
         share = drift / scale if scale > 0 else 0.0

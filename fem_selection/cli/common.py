@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar, cast
 
 from mpi4py import MPI
@@ -12,7 +14,7 @@ from mpi4py import MPI
 from fem_selection import config
 from fem_selection.errors import ConfigError, InvalidInput, SelectionError
 
-__all__ = ["load_case_everywhere", "on_root"]
+__all__ = ["counted", "end_on_sigterm", "load_case_everywhere", "on_root"]
 
 T = TypeVar("T")
 
@@ -32,6 +34,22 @@ def on_root[T](action: Callable[[], T]) -> T:
     if fault is not None:
         raise fault
     return cast(T, result)
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 rank", "2 ranks"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end a command that keeps nothing, with status 143; PETSc, once loaded, would call it an error."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if MPI.COMM_WORLD.size > 1:  # other ranks may be waiting for this one
+            MPI.COMM_WORLD.Abort(128 + number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def load_case_everywhere(path: Path, settings: Sequence[str]) -> config.Case:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import load_case_everywhere, on_root
+from fem_selection.cli.common import counted, end_on_sigterm, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder, write_json
 from fem_selection.typing import Floats
@@ -48,6 +48,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     from fem_selection.hjb import ReducedProblem, box_influence, refine, simulate, solve_by_dynamic_programming
     from fem_selection.training import versions
 
+    end_on_sigterm()
     problem = build_problem(case)
     reduced = ReducedProblem.from_functional(problem.functional, problem.bounds)
     grid = _grid(case.hjb, reduced)
@@ -98,7 +99,7 @@ def _claim(output: Path | None, directory: Path) -> Path:
             ours = False
         if not ours:
             raise InvalidInput(f"{output} already holds the report of another run: give another --output")
-    claim_folder(output, resume=False, overwrite=ours)
+    claim_folder(output, resume=False, overwrite=ours, is_run=False)
     return output
 
 
@@ -183,11 +184,6 @@ def _write(
 ) -> None:
     """Report, figures and fields, as the case asks (collective)."""
     output = problem.case.output
-    if output.fields:
-        from fem_selection.io.values import write_value
-
-        value = found.improved
-        write_value(folder / "value", problem.ensemble.world, value.grid.axes, value.times, value.values)
 
     def files() -> None:
         write_json(folder / "report.json", report)
@@ -195,6 +191,11 @@ def _write(
             _draw(reduced, folder / "figures", found, loop, report)
 
     on_root(files)
+    if output.fields:
+        from fem_selection.io.values import write_value
+
+        value = found.improved
+        write_value(folder / "value", problem.ensemble.world, value.grid.axes, value.times, value.values)
 
 
 def _draw(problem: ReducedProblem, folder: Path, found: Refinement, loop: ClosedLoop, report: dict[str, Any]) -> None:
@@ -244,7 +245,7 @@ def _print(console: Console, report: dict[str, Any], folder: Path) -> None:
         "open loop, all starts": ", ".join(f"{v:.6g}" for v in found),
         "larger box": f"changes the value by {report['box_influence']['difference']:.1e}",
         "outflow": f"{report['outflow_share']:.1%} of the boundary at most",
-        "seconds": f"{report['seconds']:.1f} on {report['ranks']} rank{'s' if report['ranks'] > 1 else ''}",
+        "seconds": f"{report['seconds']:.1f} on {counted(report['ranks'], 'rank')}",
         "report": str(folder / "report.json"),
     }
     summary = Table(show_header=False, box=None, pad_edge=False)

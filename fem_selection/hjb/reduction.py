@@ -71,7 +71,7 @@ class ReducedProblem:
         given = [a for a in (self.alpha_kernel, self.alpha_bias) if a is not None]
         if not given or min(given) <= 0:
             raise InvalidInput("the Hamiltonian needs a positive weight for each control, and one control at least")
-        if self.num_samples > 1 and _has_kink(self.activation):
+        if self.num_samples > 1 and self.activation.has_kink:
             raise InvalidInput(
                 f"dynamics.activation = {self.activation.name!r} has a kink, where the Hamiltonian of several samples "
                 "may have its minimum and Newton's method stops early: use a smooth one, or one sample"
@@ -202,14 +202,6 @@ class ReducedProblem:
         )
 
 
-def _has_kink(activation: Activation) -> bool:
-    """Whether σ' jumps at zero."""
-    s = np.array([-1e-7, 1e-7])
-    value, slope = np.empty_like(s), np.empty_like(s)
-    activation.value_and_derivative(s, value, slope)
-    return bool(abs(slope[1] - slope[0]) > 1e-3)
-
-
 def _all_samples(functional: Functional, block: Block) -> Floats:
     """All rows and columns of a block on every rank, in canonical order (collective)."""
     rows = functional.controls.space.gather(np.asfortranarray(block))
@@ -232,6 +224,11 @@ def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Ite
         yield "objective.loss must be 'tracking'"
     if bounds is not None:
         yield "objective.kernel_bounds and objective.bias_bounds must be left out"
+    if controls.grid.intervals != controls.grid.layers:
+        yield (
+            f"dynamics.control_intervals = {controls.grid.intervals} must equal dynamics.layers = "
+            f"{controls.grid.layers}: the value function's controls are free at every time"
+        )
     if r.has_depth_term:
         yield "regularization.kernel_depth and regularization.bias_depth must be 0"
     for part, alpha in (("kernel", r.kernel), ("bias", r.bias)):

@@ -3,9 +3,10 @@
 
     V(t, x) = min_c { Δt Σ_i a_i ½|c_i|² + V(t + Δt, x + Δt σ(c R(x))) }
 
-with multilinear interpolation, which goes on linearly outside the box.  The minimum is sought directly: over a grid of
-controls as wide as the slope of V calls for, then over ever finer stars about the best.  Nothing of Newton's method,
-tables, forms or viscosity is used.  The error is of order Δt + h²/Δt: one for Δt ∝ h.
+with multilinear interpolation; a point outside of the box has the value of the nearest one inside, with which the
+scheme stays monotone.  The minimum is sought directly: over a grid of controls as wide as the slope of V calls for,
+then over ever finer stars about the best.  Nothing of Newton's method, tables, forms or viscosity is used.  The error
+is of order Δt + h²/Δt: one for Δt ∝ h.
 
 References:
     M. Falcone, R. Ferretti, Semi-Lagrangian approximation schemes for linear and Hamilton–Jacobi equations, SIAM 2013,
@@ -139,5 +140,6 @@ class _Search:
             cost = 0.5 * self.problem.areas[0] * np.einsum("nr,nr->n", c, c)
         velocity = np.empty_like(s)
         self.problem.activation.value(s, velocity)
-        later: Floats = self.grid.interpolate(self.values, self.nodes + self.step * velocity)
+        inside = np.clip(self.nodes + self.step * velocity, self.grid.lower, self.grid.upper)
+        later: Floats = self.grid.interpolate(self.values, inside)
         return self.step * cost + later

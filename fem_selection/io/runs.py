@@ -69,8 +69,8 @@ def next_numbered_folder(directory: Path) -> Path:
         raise InvalidInput(f"no folder for the run can be created under {directory}: {error}") from error
 
 
-def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Make the folder ready for a run.
+def claim_folder(folder: Path, resume: bool, overwrite: bool, is_run: bool = True) -> None:
+    """Make the folder ready for a run, or for the report of a command that cannot be resumed.
 
     Raises:
         InvalidInput: if it holds a run and neither `resume` nor `overwrite` is set, if there is nothing to resume, or
@@ -92,10 +92,8 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool) -> None:
             raise InvalidInput(f"the folder {folder} cannot be written")
         return
     if holds and not overwrite:
-        raise InvalidInput(
-            f"{folder} already holds a run ({', '.join(holds)}): give --resume to continue it, --overwrite to replace "
-            "it, or another --output"
-        )
+        ways = "give --resume to continue it, --overwrite to replace it, or another" if is_run else "give another"
+        raise InvalidInput(f"{folder} already holds a run ({', '.join(holds)}): {ways} --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

@@ -12,6 +12,7 @@ from dolfinx import io as dio
 from mpi4py import MPI
 
 from fem_selection import domains
+from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats
 
 __all__ = ["write_value"]
@@ -34,7 +35,14 @@ def write_value(
 
     Returns:
         The path written.
+
+    Raises:
+        InvalidInput: if a file stands where the folder is written, or a folder where the file is.
     """
+    folder, file = path.with_suffix(".bp"), path.with_suffix(".xdmf")
+    for taken, in_the_way in ((folder, folder.is_file()), (file, file.is_dir())):
+        if comm.bcast(in_the_way):
+            raise InvalidInput(f"{taken} is in the way: the field is written there")
     lower, upper = [float(a[0]) for a in axes], [float(a[-1]) for a in axes]
     cells = [len(a) - 1 for a in axes]
     if len(axes) == 1:
@@ -54,9 +62,9 @@ def write_value(
                 writer.write(float(time))
         return written
     written = path.with_suffix(".xdmf")
-    with dio.XDMFFile(comm, written, "w") as file:
-        file.write_mesh(mesh)
+    with dio.XDMFFile(comm, written, "w") as xdmf:
+        xdmf.write_mesh(mesh)
         for time, value in zip(times, values, strict=True):
             field.x.array[:] = value[places]
-            file.write_function(field, float(time))
+            xdmf.write_function(field, float(time))
     return written

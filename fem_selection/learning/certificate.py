@@ -6,7 +6,7 @@
 | gradient norm, KKT residual | variational: J'(u) = 0; the state-costate-control system |
 | lowest Hessian eigenvalue | second order: J''(u) v = λ M v with λ > 0 for a strict local minimiser |
 | maximum-principle gap, drift of H | Pontryagin: u minimises H at almost every t, and H is constant in t |
-| rank of the kernels | the representer form: a stationary kernel has rank ≤ J in each layer |
+| rank of the kernels | the representer form: a stationary kernel has at most J times the stages of its steps |
 
 What does not apply is declined by name: with a box the gradient need not vanish; an H¹ term or several steps per
 control couple what the maximum principle takes apart.  A gap is a lower bound of the true one, the best of several
@@ -25,6 +25,7 @@ from fem_selection.errors import NotConverged
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.learning.curvature import hessian_eigenpairs
 from fem_selection.learning.extremals import Extremals, obstacles
+from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.kkt import kkt_residual, solve_triple
 from fem_selection.learning.riesz import ScaledFunctional
@@ -50,6 +51,7 @@ class OptimalityCertificate:
         hamiltonian: H along the trajectory, one value per layer.
         hamiltonian_drift: Its largest minus its smallest value.
         kernel_rank: Numerical rank of each interval's kernel.
+        kernel_rank_bound: What it is at most at a stationary point: J · stages · steps per control.
         kernel_singular_values: The first singular values of each kernel relative to the largest.
         lowest_hessian_eigenvalue: The smallest λ of J'' v = λ M v.
         hessian_actions: Products it took.
@@ -66,6 +68,7 @@ class OptimalityCertificate:
     hamiltonian: list[float] | None
     hamiltonian_drift: float | None
     kernel_rank: list[int] | None
+    kernel_rank_bound: int | None
     kernel_singular_values: list[list[float]] | None
     lowest_hessian_eigenvalue: float | None
     hessian_actions: int | None
@@ -105,8 +108,9 @@ def certify(
         functional.set_controls(shard)
         ranks, values = kernel_ranks(kernel)
         found |= {"kernel_rank": ranks, "kernel_singular_values": values}
+        _bound_rank(found, functional, bounds)
     else:
-        _decline(found, "a kernel that is not dense", "kernel_rank", "kernel_singular_values")
+        _decline(found, "a kernel that is not dense", "kernel_rank", "kernel_rank_bound", "kernel_singular_values")
     _ask_second_order(found, scaled, shard, bounds, eigenvalue_tolerance)
     return OptimalityCertificate(**found)
 
@@ -126,6 +130,22 @@ def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
         ranks.append(int(np.sum(singular > RANK_TOLERANCE * top)))
         values.append([float(s) for s in singular[:64] / top])
     return ranks, values
+
+
+def _bound_rank(found: dict[str, Any], functional: Functional, bounds: tuple[Floats, Floats] | None) -> None:
+    """α_w w = −Σ q ⊗ f over the samples and stages that an interval's kernel acts on."""
+    r, stepper = functional.regularization, functional.stepper
+    reasons = {
+        "a box: an active bound adds to the kernel what no sample does": bounds is not None,
+        "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,
+        "regularization.kernel = 0: stationarity says nothing of the kernel's rank": not r.kernel > 0,
+        "the kernel is not optimized": "kernel" not in functional.controls.parts,
+    }
+    if any(reasons.values()):
+        _decline(found, "; ".join(reason for reason, holds in reasons.items() if holds), "kernel_rank_bound")
+        return
+    steps = stepper.grid.layers // stepper.grid.intervals
+    found["kernel_rank_bound"] = functional.num_samples * stepper.scheme.num_stages * steps
 
 
 def _gradient_norm(

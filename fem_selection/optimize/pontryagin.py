@@ -57,7 +57,7 @@ class PontryaginSettings:
         max_iterations: Limit, counted from the run's beginning.
         gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
         absolute_tolerance: Norm of the gradient at which to stop.
-        starts: Starts of each minimisation (`adjoint.hamiltonian.Search`); one sample needs none.
+        starts: Starts of each minimisation (`adjoint.hamiltonian.Search`); one sample and one stage need none.
         reduction: How well each minimisation is solved: norm of the rows' gradients relative to those at its start.
         weight: First ε of sqh, relative to the larger of α_w and α_b.
         seed: Of random starts.
@@ -137,7 +137,7 @@ class _Approximation:
             now, length = self._load(*resume), float(resume[0]["length"])
         known, stopped = resume is not None, False
         while True:
-            principle = self._principle(known)
+            principle = self._principle()
             if not known:
                 self._tell(now, principle, length)
             reason = self._reason(now, principle)
@@ -158,14 +158,14 @@ class _Approximation:
             length = self.scaled.norm(found.solution - now.solution)
             now, known = found, False
             self.iteration += 1
-        return self._report(now, reason, stopped)
+        return self._report(reason, stopped)
 
     # ── one iteration ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _principle(self, known: bool) -> MaximumPrinciple | None:
+    def _principle(self) -> MaximumPrinciple | None:
         """The minimisers of the plain Hamiltonians: msa's step; for sqh they are measured and no more."""
         every = self.settings.gap_every
-        if self.settings.method == "sqh" and (known or not every or self.iteration % every):
+        if self.settings.method == "sqh" and (not every or self.iteration % every):
             return None
         return self.extremals.minimize(self._search(0.0), self.box)
 
@@ -274,13 +274,15 @@ class _Approximation:
         s, norm = self.settings, self._norm(now)
         if self.iteration >= s.max_iterations:
             return "the iteration limit was reached"
-        if principle is not None and principle.gap > _OPEN * abs(now.objective):
-            return ""
         if norm <= s.gradient_tolerance * self.first_norm:
-            return f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
-        if norm <= s.absolute_tolerance:
-            return "the gradient norm fell below the absolute tolerance"
-        return ""
+            reason = f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
+        elif norm <= s.absolute_tolerance:
+            reason = "the gradient norm fell below the absolute tolerance"
+        else:
+            return ""
+        if principle is None and s.gap_every:
+            principle = self.extremals.minimize(self._search(0.0), self.box)
+        return "" if principle is not None and principle.gap > _OPEN * abs(now.objective) else reason
 
     def _save_now(self, now: _Iterate, length: float) -> None:
         if self.save is None or self.best is None:
@@ -304,12 +306,12 @@ class _Approximation:
         self.first_norm, self.weight = float(state["first_norm"]), float(state["weight"])
         return now
 
-    def _report(self, now: _Iterate, reason: str, stopped: bool) -> OptimizationReport:
+    def _report(self, reason: str, stopped: bool) -> OptimizationReport:
         assert self.best is not None
         return OptimizationReport(
             solution=self.best.solution,
             objective=self.best.objective,
-            gradient_norm=self._norm(now),
+            gradient_norm=self._norm(self.best),
             iterations=self.iteration,
             evaluations=self.evaluations,
             reason="stopped by the user" if stopped else reason,

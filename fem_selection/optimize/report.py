@@ -62,7 +62,7 @@ class OptimizationReport:
     Attributes:
         solution: Shard of the best x̂.
         objective: J there.
-        gradient_norm: Norm of the gradient at the last iterate.
+        gradient_norm: Norm of the gradient at the last iterate, for Pontryagin's methods at the solution.
         iterations: Iterations from the run's beginning, resumed parts included.
         evaluations: Evaluations of objective and gradient, likewise.
         reason: Why it stopped, as a sentence.

@@ -17,7 +17,7 @@ from fem_selection.cases import build_problem
 from fem_selection.cli.app import run
 from fem_selection.config import dump_case, load_case, parse_case
 from fem_selection.errors import ConfigError, InvalidInput
-from fem_selection.hjb import Grid, ReducedProblem, default_box, refine
+from fem_selection.hjb import Grid, ReducedProblem, default_box, refine, solve_by_dynamic_programming
 from fem_selection.hjb.scalar import find_minimizer
 from fem_selection.io.values import write_value
 from fem_selection.plots import plot_refinement, plot_value, save
@@ -107,6 +107,7 @@ def test_scalar_minimiser(rng, name):
         (("space.degree=1", "domain.cells=1"), ["space.degree"]),
         (("space.mode=galerkin",), ["space.mode"]),
         (("regularization.kernel=0",), ["regularization.kernel"]),
+        (("dynamics.layers=4", "dynamics.control_intervals=2"), ["dynamics.control_intervals"]),
         (("regularization.bias_depth=0.1",), ["regularization.bias_depth"]),
         (("objective.controls=['kernel']", "dynamics.bias=0.1"), ["dynamics.bias"]),
         (("objective.kernel_bounds=[-1, 1]", "optimizer.method=blmvm"), ["objective.kernel_bounds"]),
@@ -119,6 +120,15 @@ def test_faults_name_their_keys(settings, keys):
     with pytest.raises(InvalidInput) as caught:
         reduced_problem(*settings)
     assert all(key in str(caught.value) for key in keys)
+
+
+def test_witness_stays_within_bounds():
+    """Fails if values beyond the box are extrapolated: with the identity, whose states reach the box's end at once,
+    they grow without bound."""
+    problem = reduced_problem("domain.cells=1", "dynamics.activation=identity", "dynamics.layers=20")
+    grid = Grid.uniform(*default_box(problem.start, problem.targets.ravel()), 32)
+    values = solve_by_dynamic_programming(problem, grid, comm=MPI.COMM_SELF).values
+    assert values.min() >= 0.0 and values.max() <= problem.terminal_cost(grid.nodes).max() + 1e-12
 
 
 def test_fixed_parts_are_left_out():

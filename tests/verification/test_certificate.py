@@ -123,6 +123,29 @@ def test_pontryagin_sees_what_the_gradient_does_not():
 
 
 @pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ({}, 5),
+        ({"scheme": "heun"}, 10),
+        ({"intervals": 2}, 10),
+        ({"regularization": Regularization(0.1, 0.1, 0.1, kernel_depth=0.1)}, "H¹"),
+        ({"regularization": Regularization(0.0, 0.1, 0.1)}, "regularization.kernel = 0"),
+        ({"parts": ("bias", "readout")}, "not optimized"),
+    ],
+)
+def test_bound_of_the_rank(spaces, options, bound):
+    """Fails if the representer form is claimed where it does not hold, or stages and steps of a control are forgotten:
+    at a stationary point of seven nodes and five samples the rank is within the bound."""
+    settings = {"layers": 4, "intervals": 4, "regularization": L2, **options}
+    scaled = ScaledFunctional(make_problem(spaces("interval", 6, 1), **settings).functional)
+    found = certify(scaled, optimum(scaled), starts=1)
+    if isinstance(bound, str):
+        assert found.kernel_rank_bound is None and bound in found.declined["kernel_rank_bound"]
+    else:
+        assert found.kernel_rank_bound == bound and max(found.kernel_rank) <= bound
+
+
+@pytest.mark.parametrize(
     ("options", "reason"),
     [
         ({"regularization": Regularization(0.1, 0.1, 0.1, kernel_depth=0.1)}, "H¹ term"),

@@ -97,6 +97,19 @@ def test_minimisers_beat_random_controls(spaces, samples, part):
         assert np.all(h.density(Control(kernel, bias)) >= density - 1e-10)
 
 
+def test_states_that_see_no_kernel(spaces):
+    """Fails if γ = 0 is divided by: at f = 0, without a bias, the kernel has no effect and the best one is zero."""
+    space, u = spaces("interval", 2, 1), Control(np.ones((3, 3)), np.zeros(3))
+    h = Hamiltonian(
+        find_activation("tanh"), np.zeros((3, 1)), np.ones((3, 1)),
+        space.weights, space.weights, 0.5, None, space.canonical, space.canonical_global,
+    )  # fmt: skip
+    found, density = h.minimize(u, Search())
+    np.testing.assert_array_equal(found.kernel, 0.0)
+    np.testing.assert_allclose(density, 0.0)
+    assert h.value(u) == pytest.approx(0.25)
+
+
 def test_fewer_samples_or_numbers_find_the_same(spaces):
     """Fails if the reduction to the range of F changes the problem: a sample whose costate is zero changes nothing, but
     moves the search from λ to the N + 1 numbers."""

@@ -208,6 +208,28 @@ def test_a_stationary_point_is_no_end_where_a_gap_is_open():
     assert blind.converged and len(rows) == 1
 
 
+@pytest.mark.parametrize("gap_every", [1, 5])
+def test_a_resumed_run_leaves_a_stationary_point_too(gap_every):
+    """Fails if a run that is resumed, or whose gap is not measured at every iterate, takes a small gradient for the end
+    where a gap is open."""
+    scaled, saved = stationary_with_a_gap(), {}
+    start = scaled.to_scaled(np.full(10, 0.2))
+    settings = PontryaginSettings("sqh", 1, 10.0, starts=12, gap_every=gap_every)
+    approximate_successively(scaled, start, settings, save=lambda state, vectors: saved.update({0: (state, vectors)}))
+    found = approximate_successively(scaled, start, replace(settings, max_iterations=100), resume=saved[0])
+    assert found.objective < 1.2127 and found.converged
+
+
+def test_the_report_is_of_one_iterate(spaces):
+    """Fails if the objective of the best iterate stands beside the gradient of the last, where the approximations jump
+    about."""
+    scaled = learning(spaces("interval", 3, 1), "tracking")
+    found, rows = solve(scaled, "msa", scaled.to_scaled(5 * scaled.controls.random_direction(2)), max_iterations=6)
+    assert rows[-1].objective > found.objective
+    value, gradient = scaled.evaluate(found.solution)
+    assert (found.objective, found.gradient_norm) == pytest.approx((value, scaled.norm(gradient)), rel=1e-10)
+
+
 def test_settings_are_refused_by_name(spaces):
     """Fails if a misspelt method runs another one."""
     scaled = learning(spaces("interval", 3, 1))
