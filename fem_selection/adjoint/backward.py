@@ -3,8 +3,10 @@
 
 With P = ∂J/∂F_{n+1} (a dual: Euclidean derivative in the nodal values), for the stages i = s … 1
 
-    Q_i = (Π σ'(S_i))ᵀ ( b_i P + Σ_{j>i} a_ji Ḡ_j ),   Ḡ_i = Δt Kᵀ Q_i,
+    I_i = b_i P + Σ_{j≥i} a_ji Ḡ_j,   Q_i = (Π σ'(S_i))ᵀ I_i,   Ḡ_i = Δt Kᵀ Q_i,
     ∂J/∂θ += Δt ∂_θ⟨K G_i, Q_i⟩,   ∂J/∂b += Δt Q_i 1,   ∂J/∂F_n = P + Σ_i Ḡ_i.
+
+For an implicit stage, a_ii ≠ 0, the first of these is the linear system (I − Δt a_ii Kᵀ (Π σ')ᵀ) I_i = b_i P + Σ_{j>i} a_ji Ḡ_j.
 
 It is the transpose of the tangent step to round-off, for every scheme: no continuous adjoint is discretised.
 """
@@ -38,8 +40,8 @@ def sweep_back(
         kernel_pullback: Sum of the kernel's pullbacks, added to; None to leave the kernel out.
         bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
         to_initial: Whether the last product, Kᵀ in the first layer, is wanted.
-        incoming: Blocks for I_i = b_i P + Σ_{j>i} a_ji Ḡ_j, the costates that each stage meets, as
-            `incoming[layer][stage]`; None if they are not wanted.
+        incoming: Blocks for I_i, the costates that each stage meets, as `incoming[layer][stage]`; None if they are not
+            wanted.
     """
     for n in reversed(range(stepper.grid.layers)):
         kept = None if incoming is None else incoming[n]
@@ -67,6 +69,9 @@ def step_back(
     for i in reversed(range(scheme.num_stages)):
         terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
         met = mix(scheme.b[i], dual, terms, mixed)
+        if scheme.diagonal[i]:
+            stepper.solve_adjoint(n, i, stepper.derivative(slopes[i]), met, mixed)
+            met = mixed
         if incoming is not None:
             np.copyto(incoming[i], met)
         stepper.superposition.apply_transpose(slopes[i], met, q)

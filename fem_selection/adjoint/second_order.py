@@ -3,7 +3,7 @@
 
 Once for all directions, with the stages G_i, S_i = K G_i + b of a layer and the costate P (see `sweep_back`),
 
-    I_i = b_i P + Σ_{j>i} a_ji Ḡ_j,    Q_i = (Π σ'(S_i))ᵀ I_i,    C_i = σ''(S_i) I_i                    `linearize`
+    I_i = b_i P + Σ_{j≥i} a_ji Ḡ_j,    Q_i = (Π σ'(S_i))ᵀ I_i,    C_i = σ''(S_i) I_i                    `linearize`
 
 (in Galerkin mode C_i is taken at the quadrature points), then in each direction δθ, δb, with δK = K'(θ)δθ
 
@@ -12,6 +12,11 @@ Once for all directions, with the stages G_i, S_i = K G_i + b of a layer and the
     δ(∂J/∂θ) += Δt (∂_θ⟨K G_i, δQ_i⟩ + ∂_θ⟨K δG_i, Q_i⟩ + ∂²_θθ⟨K G_i, Q_i⟩ δθ),    δ(∂J/∂b) += Δt δQ_i 1,
 
 where the term with ∂² is zero, and not computed, for a K that is linear in θ.
+
+An implicit stage, a = Δt a_ii ≠ 0, takes a linear solve each way, with D = Π σ'(S_i):
+
+    (I − a D K) δG_i = δF_n + Δt Σ_{j<i} a_ij δR_j + a D (δK G_i + δb)
+    (I − a Kᵀ Dᵀ) (δI_i − δI°) = a Kᵀ (Dᵀ δI° + C_i δS_i) + a δKᵀ Q_i,    δI° = b_i δP + Σ_{j>i} a_ji δḠ_j.
 
 It is the derivative of `sweep_back` to round-off: six products with K or its like a stage, and no activation.  With
 P = 0 throughout it is the Gauss–Newton action: four products.
@@ -27,6 +32,7 @@ from scipy.linalg.blas import dgemv
 
 from fem_selection.adjoint.backward import mix
 from fem_selection.dynamics.stepper import Stepper, Tape, combine
+from fem_selection.dynamics.superposition import Derivative, derivative_from_slope
 from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 
@@ -69,7 +75,7 @@ class SecondTape(Tape):
     def __init__(self, stepper: Stepper, num_samples: int, gauss_newton: bool) -> None:
         rows, points = stepper.space.num_local, stepper.superposition.tape_rows
         layers, stages = stepper.grid.layers, stepper.scheme.num_stages
-        super().__init__(rows, points, num_samples, layers, stages)
+        super().__init__(rows, points, num_samples, layers, stepper.scheme)
         self.gauss_newton = gauss_newton
         self.curvatures: list[list[Block]] = []
         self.duals: list[list[Block]] = []
@@ -80,8 +86,10 @@ class SecondTape(Tape):
     @staticmethod
     def size(stepper: Stepper, num_samples: int, gauss_newton: bool) -> int:
         """Bytes of such a tape, without building it."""
-        of_stage = (stepper.space.num_local + stepper.superposition.tape_rows) * (1 if gauss_newton else 2)
-        return 8 * num_samples * (stepper.grid.layers * stepper.scheme.num_stages * of_stage + stepper.space.num_local)
+        rows, points, scheme = stepper.space.num_local, stepper.superposition.tape_rows, stepper.scheme
+        of_layer = scheme.num_stages * (points if gauss_newton else 2 * points + rows)
+        of_layer += (1 + scheme.num_inner_stages) * rows
+        return 8 * num_samples * (stepper.grid.layers * of_layer + rows)
 
 
 def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Block:
@@ -90,16 +98,17 @@ def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Blo
     tape.start(initial)
     rates, s = stepper.work("rates", initial, scheme.num_stages), stepper.work("preactivation", initial, 1)[0]
     for n in range(stepper.grid.layers):
-        stages = tape.stages[n]
+        state, stages = tape.states[n], tape.stages[n]
         for i, rate in enumerate(rates):
-            if i > 0:
-                combine(stages[0], dt, scheme.a[i], rates, stages[i])
+            if stages[i] is not state:
+                combine(state, dt, scheme.lower[i], rates, stages[i])
+                stepper.solve_stage(n, i, state, stages[i])
             c = stepper.intervals[n][i]
             np.copyto(s, stepper.bias[c][:, None])
             stepper.kernel.apply(c, stages[i], s, keep=True)
             curvature = None if tape.gauss_newton else tape.curvatures[n][i]
             stepper.superposition.evaluate_to_second(s, rate, tape.slopes[n][i], curvature)
-        combine(stages[0], dt, scheme.b, rates, tape.states[n + 1])
+        stepper.finish_layer(state, stages, rates, tape.states[n + 1])
     return tape.states[-1]
 
 
@@ -112,6 +121,9 @@ def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
             q = tape.duals[n][i]
             terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
             incoming = mix(scheme.b[i], dual, terms, mixed)
+            if scheme.diagonal[i]:
+                stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), incoming, mixed)
+                incoming = mixed
             stepper.superposition.transpose_to_second(tape.slopes[n][i], tape.curvatures[n][i], incoming, q)
             if n == 0 and i == 0:
                 return
@@ -138,10 +150,9 @@ def advance_with_tangent(
         δF_L and, for `sweep_back_second`, C δS of all stages; work blocks that the next call overwrites.
     """
     scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
-    work = stepper.work("tangent", tape.states[-1], 2 * count + 1)
-    d_stages, d_rates, ds = work[:count], work[count : 2 * count], work[-1]
+    state, ds, *work = stepper.work("tangent", tape.states[-1], 2 * count + 2)
+    d_stages, d_rates = [state, *work[1:count]] if scheme.starts_at_state else work[:count], work[count:]
     turns = [] if tape.gauss_newton else stepper.work("turns", tape.slopes[0][0], stepper.grid.layers * count)
-    state = d_stages[0]
     state.fill(0.0)
     for n in range(stepper.grid.layers):
         for i in range(count):
@@ -149,9 +160,14 @@ def advance_with_tangent(
             np.copyto(ds, 0.0 if direction.bias is None else direction.bias[c][:, None])
             if direction.kernel is not None:
                 direction.kernel.apply(c, tape.stages[n][i], ds, keep=True)
-            if i > 0:
-                combine(state, dt, scheme.a[i], d_rates, d_stages[i])
-            if n > 0 or i > 0:  # nothing has moved before
+            if d_stages[i] is not state:
+                combine(state, dt, scheme.lower[i], d_rates, d_stages[i])
+            if scheme.diagonal[i]:
+                derivative = _derivative(stepper, tape, n, i)
+                derivative.apply(ds, d_rates[i])
+                d_stages[i] += (dt * scheme.diagonal[i]) * d_rates[i]
+                stepper.solve_tangent(n, i, derivative, d_stages[i], d_stages[i])
+            if n > 0 or i > 0 or scheme.diagonal[i]:  # nothing has moved before
                 kernel.apply(c, d_stages[i], ds, keep=True)
                 if turns and kernel_pullback is not None:
                     kernel.add_pullback(c, tape.duals[n][i], d_stages[i], dt, kernel_pullback)
@@ -191,6 +207,8 @@ def sweep_back_second(
             terms = [(scheme.a[j][i], d_pulled[j]) for j in range(i + 1, count)]
             d_incoming = mix(scheme.b[i], d_dual, terms, mixed)
             turn = turns[n * count + i] if turns else None
+            if scheme.diagonal[i]:
+                d_incoming = _solve_second(stepper, tape, n, i, turn, d_incoming, direction, dq)
             stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, dq)
             if kernel_pullback is not None:
                 kernel.add_pullback(c, dq, tape.stages[n][i], dt, kernel_pullback)
@@ -208,3 +226,30 @@ def sweep_back_second(
                 direction.kernel.add_transpose(c, tape.duals[n][i], dt, target)
         for g in d_pulled[1:]:
             d_dual += g
+
+
+def _solve_second(
+    stepper: Stepper,
+    tape: SecondTape,
+    n: int,
+    i: int,
+    turn: Block | None,
+    d_incoming: Block,
+    direction: Direction,
+    work: Block,
+) -> Block:
+    """δI_i of an implicit stage from δI° = b_i δP + Σ_{j>i} a_ji δḠ_j; a work block."""
+    step, c = stepper.grid.step * stepper.scheme.diagonal[i], stepper.intervals[n][i]
+    right = stepper.work("right to second", work, 1)[0]
+    right.fill(0.0)
+    stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, work)
+    stepper.kernel.add_transpose(c, work, step, right)
+    if turn is not None and direction.kernel is not None:
+        direction.kernel.add_transpose(c, tape.duals[n][i], step, right)
+    stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), right, right)
+    right += d_incoming
+    return right
+
+
+def _derivative(stepper: Stepper, tape: SecondTape, n: int, i: int) -> Derivative:
+    return derivative_from_slope(stepper.superposition, tape.slopes[n][i])

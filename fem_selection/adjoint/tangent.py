@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The exact discrete tangent: how a block's final states move with the initial states, the kernel and the bias.
 
-δS_i = K δG_i + δK G_i + δb,   δK = K'(θ)δθ,   δR_i = Π σ'(S_i) δS_i,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
+    δS_i = K δG_i + δK G_i + δb,   δK = K'(θ)δθ,   δR_i = Π σ'(S_i) δS_i,
+    δG_i = δF_n + Δt Σ_{j≤i} a_ij δR_j,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
+
+An implicit stage is the linear system (I − a Π σ' K) δG_i = δF_n + Δt Σ_{j<i} a_ij δR_j + a Π σ' (δK G_i + δb) with
+a = Δt a_ii.
 """
 
 from __future__ import annotations
@@ -37,20 +41,25 @@ def sweep_tangent(
     scheme, grid, dt = stepper.scheme, stepper.grid, stepper.grid.step
     like = tape.states[-1]
     state = np.zeros_like(like, order="F") if initial is None else initial.copy(order="F")
-    s, other = np.empty_like(state, order="F"), np.empty_like(state, order="F")
+    s = np.empty_like(state, order="F")
     for n in range(grid.layers):
         rates: list[Block] = []
         for i in range(scheme.num_stages):
-            stage = np.asfortranarray(state + dt * sum((a * r for a, r in zip(scheme.a[i], rates, strict=True)), 0.0))
+            lower = zip(scheme.lower[i], rates, strict=True)
+            stage = np.asfortranarray(state + dt * sum((a * r for a, r in lower), 0.0))
             c = grid.interval(n, i)
-            stepper.kernel.apply(c, stage, s)
+            s.fill(0.0)
             if kernel is not None:
-                kernel.apply(c, tape.stages[n][i], other)
-                s += other
+                kernel.apply(c, tape.stages[n][i], s, keep=True)
             if bias is not None:
                 s += bias[c][:, None]
-            rate = np.empty_like(s, order="F")
-            stepper.superposition.apply_derivative(tape.slopes[n][i], s, rate)
+            derivative, rate = stepper.derivative(tape.slopes[n][i]), np.empty_like(s, order="F")
+            if scheme.diagonal[i]:
+                derivative.apply(s, rate)
+                stage += dt * scheme.diagonal[i] * rate
+                stepper.solve_tangent(n, i, derivative, stage, stage)
+            stepper.kernel.apply(c, stage, s, keep=True)
+            derivative.apply(s, rate)
             rates.append(rate)
         state += dt * sum((b * r for b, r in zip(scheme.b, rates, strict=True)), 0.0)
     return state

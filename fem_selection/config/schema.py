@@ -64,8 +64,24 @@ ACTIVATIONS = (
     "silu",
     "sine",
 )
-SCHEMES = ("euler", "midpoint", "heun", "ssprk3", "rk4")
-SCHEME_ALIASES = {"forward_euler": "euler", "explicit_euler": "euler", "ssp_rk3": "ssprk3", "rk3_ssp": "ssprk3"}
+SCHEMES = (
+    "euler",
+    "midpoint",
+    "heun",
+    "ssprk3",
+    "rk4",
+    "implicit_euler",
+    "crank_nicolson",
+    "implicit_midpoint",
+)
+SCHEME_ALIASES = {
+    "forward_euler": "euler",
+    "explicit_euler": "euler",
+    "ssp_rk3": "ssprk3",
+    "rk3_ssp": "ssprk3",
+    "backward_euler": "implicit_euler",
+    "trapezoidal": "crank_nicolson",
+}
 SOURCES = ("digits", "npz", "formula")
 LOSSES = ("softmax", "logistic", "least_squares", "tracking")
 LOSS_ALIASES = {"cross_entropy": "softmax", "softmax_cross_entropy": "softmax"}
@@ -161,7 +177,8 @@ class Dynamics:
         activation: The function σ by its name, or a formula in s.
         layers: Number of layers.
         horizon: Depth T of the network in time.
-        scheme: Runge–Kutta scheme: `euler`, `midpoint`, `heun`, `ssprk3`, `rk4`.
+        scheme: Runge–Kutta scheme: `euler`, `midpoint`, `heun`, `ssprk3`, `rk4`, or one with implicit stages:
+            `implicit_euler`, `crank_nicolson`, `implicit_midpoint`.
         control_intervals: Intervals on which the controls are constant in depth; divides `layers`, and equals it if
             left out.
         kernel: Formula of the starting kernel in t, y and z; a small random start if left out.

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""Explicit Runge–Kutta schemes as data: Butcher tableaux with a declared order.
+"""Runge–Kutta schemes as data: explicit and diagonally implicit Butcher tableaux with a declared order.
 
-    G_i = F_n + Δt Σ_{j<i} a_ij R_j,   R_i = σ(K G_i + b),   F_{n+1} = F_n + Δt Σ_i b_i R_i
+    G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   R_i = σ(K G_i + b),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
-Forward Euler is the residual network itself: one stage, one layer. One test holds every scheme to its order.
+A stage with a_ii ≠ 0 is implicit: an equation for G_i.  Forward Euler is the residual network itself: one stage, one
+layer.  The θ-schemes are F_{n+1} = F_n + Δt ((1 − θ) σ(S_n) + θ σ(S_{n+1})): θ = 1 implicit Euler, which damps every
+stiff component, θ = ½ Crank–Nicolson, which damps none more the larger Δt is.  One test holds every scheme to its order.
 
 References:
     Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, doi:10.1007/978-3-540-78862-1, II.1.
+    Hairer, Wanner, Solving Ordinary Differential Equations II, doi:10.1007/978-3-642-05221-7, IV.6.
     Shu, Osher, J. Comput. Phys. 77 (1988) 439, doi:10.1016/0021-9991(88)90177-5 (SSPRK3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from fem_selection.errors import InvalidInput
 
@@ -21,12 +25,12 @@ __all__ = ["SCHEMES", "Scheme", "find_scheme"]
 
 @dataclass(frozen=True)
 class Scheme:
-    """An explicit Runge–Kutta scheme.
+    """An explicit or diagonally implicit Runge–Kutta scheme.
 
     Attributes:
         name: Its name in case files.
         order: Its order of convergence in Δt.
-        a: Strictly lower triangular coefficients, row i of length i.
+        a: Lower triangular coefficients: row i of length i, or of length i + 1 with a_ii > 0 if stage i is implicit.
         b: Weights of the stages.
     """
 
@@ -36,18 +40,53 @@ class Scheme:
     b: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.a) != len(self.b) or any(len(row) != i for i, row in enumerate(self.a)):
-            raise InvalidInput(f"scheme {self.name!r}: row i of a must have i entries, and b one per row")
+        if len(self.a) != len(self.b) or any(len(row) not in (i, i + 1) for i, row in enumerate(self.a)):
+            raise InvalidInput(
+                f"scheme {self.name!r}: row i of a must have i entries, or i + 1 if the stage is implicit, "
+                "and b one per row"
+            )
+        if any(len(row) == i + 1 and not row[i] > 0 for i, row in enumerate(self.a)):
+            raise InvalidInput(f"scheme {self.name!r}: the diagonal entry of an implicit stage must be positive")
 
     @property
     def num_stages(self) -> int:
-        """Number of evaluations of the right-hand side per layer."""
+        """Number of stages per layer."""
         return len(self.b)
 
     @property
     def nodes(self) -> tuple[float, ...]:
         """The nodes c_i = Σ_j a_ij."""
         return tuple(sum(row) for row in self.a)
+
+    @cached_property
+    def lower(self) -> tuple[tuple[float, ...], ...]:
+        """The strictly lower triangular coefficients, row i of length i."""
+        return tuple(row[:i] for i, row in enumerate(self.a))
+
+    @cached_property
+    def diagonal(self) -> tuple[float, ...]:
+        """The coefficients a_ii, zero for explicit stages."""
+        return tuple(row[i] if len(row) > i else 0.0 for i, row in enumerate(self.a))
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether a stage is implicit."""
+        return any(self.diagonal)
+
+    @property
+    def starts_at_state(self) -> bool:
+        """Whether G_0 is F_n."""
+        return not self.a[0]
+
+    @cached_property
+    def ends_at_state(self) -> bool:
+        """Whether the last stage is F_{n+1}, as in a scheme that is called stiffly accurate."""
+        return self.a[-1] == self.b
+
+    @property
+    def num_inner_stages(self) -> int:
+        """Number of stages that are no state at a layer boundary."""
+        return self.num_stages - self.starts_at_state - self.ends_at_state
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -58,6 +97,9 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("heun", 2, ((), (1.0,)), (0.5, 0.5)),
         Scheme("ssprk3", 3, ((), (1.0,), (0.25, 0.25)), (1 / 6, 1 / 6, 2 / 3)),
         Scheme("rk4", 4, ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+        Scheme("implicit_euler", 1, ((1.0,),), (1.0,)),
+        Scheme("crank_nicolson", 2, ((), (0.5, 0.5)), (0.5, 0.5)),
+        Scheme("implicit_midpoint", 2, ((0.5,),), (1.0,)),
     )
 }
 """The built-in schemes by name."""

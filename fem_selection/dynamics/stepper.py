@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""`Stepper`: one block of states through the layers, by an explicit Runge–Kutta scheme.
+"""`Stepper`: one block of states through the layers, by an explicit or diagonally implicit Runge–Kutta scheme.
 
-    S_i = K(θ_c) G_i + b_c,   R_i = Π_h σ(S_i),   F_{n+1} = F_n + Δt Σ_i b_i R_i
+    G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   S_i = K(θ_c) G_i + b_c,   R_i = Π_h σ(S_i),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
-K brings the communication, σ is local (collocated mode).  What a sweep needs later is kept on a `Tape`: the stage
+An implicit stage, a_ii ≠ 0, is solved by `fem_selection.dynamics.implicit`, starting at F_n.  K brings the communication, σ is local (collocated mode).  What a sweep needs later is kept on a `Tape`: the stage
 states G_i and σ' at each stage, for one block of samples; its size does not depend on the number of samples.
 """
 
@@ -16,8 +16,9 @@ import numpy as np
 
 from fem_selection.activations import Activation
 from fem_selection.depth import DepthGrid
+from fem_selection.dynamics.implicit import StageSolver
 from fem_selection.dynamics.schemes import Scheme
-from fem_selection.dynamics.superposition import create_superposition
+from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel
 from fem_selection.spaces import StateSpace
@@ -34,21 +35,29 @@ class Tape:
 
     Attributes:
         states: F_0 … F_L, a list of (num_local, num_samples) blocks; F_0 is the caller's array, not a copy.
-        stages: G_{n,i} as `stages[n][i]`; G_{n,0} is `states[n]` itself.
+        stages: G_{n,i} as `stages[n][i]`; G_{n,0} is `states[n]` itself and the last one `states[n + 1]`, where the
+            scheme has it so.
         slopes: The tapes of σ' as `slopes[n][i]`.
     """
 
-    def __init__(self, rows: int, tape_rows: int, num_samples: int, layers: int, num_stages: int) -> None:
+    def __init__(self, rows: int, tape_rows: int, num_samples: int, layers: int, scheme: Scheme) -> None:
         states = np.empty((layers + 1, num_samples, rows))
-        inner = np.empty((layers, max(num_stages - 1, 0), num_samples, rows))
-        slopes = np.empty((layers, num_stages, num_samples, tape_rows))
+        inner = np.empty((layers, scheme.num_inner_stages, num_samples, rows))
+        slopes = np.empty((layers, scheme.num_stages, num_samples, tape_rows))
+        self._shares_start = scheme.starts_at_state
         self.states: list[Block] = [f.T for f in states]
-        self.stages: list[list[Block]] = [[self.states[n], *(g.T for g in inner[n])] for n in range(layers)]
+        self.stages: list[list[Block]] = []
+        for n in range(layers):
+            first, last = self.states[n : n + 1], self.states[n + 1 : n + 2]
+            own = [g.T for g in inner[n]]
+            self.stages.append([*(first if self._shares_start else []), *own, *(last if scheme.ends_at_state else [])])
         self.slopes: list[list[Block]] = [[d.T for d in slopes[n]] for n in range(layers)]
 
     def start(self, initial: Block) -> None:
         """Let F_0 be the caller's block."""
-        self.states[0] = self.stages[0][0] = initial
+        self.states[0] = initial
+        if self._shares_start:
+            self.stages[0][0] = initial
 
 
 class Stepper:
@@ -64,6 +73,7 @@ class Stepper:
 
     Attributes:
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
+        solver: What solves implicit stages, and counts; None if the scheme is explicit.
     """
 
     def __init__(
@@ -79,6 +89,9 @@ class Stepper:
         self.superposition = create_superposition(space, activation)
         self._bias_columns = [b[:, None] for b in bias]
         self.intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
+        self.solver: StageSolver | None = None
+        if scheme.is_implicit:
+            self.solver = StageSolver(space, kernel, self._bias_columns, self.superposition)
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
 
@@ -88,8 +101,7 @@ class Stepper:
             if len(self._tapes) > 3:
                 self._tapes.clear()
             rows, layers = self.space.num_local, self.grid.layers
-            tape_rows, stages = self.superposition.tape_rows, self.scheme.num_stages
-            self._tapes[num_samples] = Tape(rows, tape_rows, num_samples, layers, stages)
+            self._tapes[num_samples] = Tape(rows, self.superposition.tape_rows, num_samples, layers, self.scheme)
         return self._tapes[num_samples]
 
     def advance(self, initial: Block, tape: Tape) -> Block:
@@ -98,24 +110,30 @@ class Stepper:
         work = self._step_work(initial)
         with np.errstate(**_QUIET):
             for n in range(self.grid.layers):
-                self._step(n, tape.stages[n], tape.slopes[n], tape.states[n + 1], *work)
+                self._step(n, tape.states[n], tape.stages[n], tape.slopes[n], tape.states[n + 1], *work)
         return tape.states[-1]
 
     def advance_without_tape(self, initial: Block, keep: Sequence[int] = ()) -> tuple[Block, list[Block]]:
         """Sweep a block through all layers; returns F_L and copies of the states at the layer boundaries in `keep`."""
         state = initial.copy(order="F")
-        stages = [state, *self.work("stages", state, self.scheme.num_stages - 1)]
+        stages = self.work("stages", state, self.scheme.num_stages)
+        if self.scheme.starts_at_state:
+            stages = [state, *stages[1:]]
         kept = [state.copy(order="F")] if 0 in keep else []
         work = self._step_work(state)
         with np.errstate(**_QUIET):
             for n in range(self.grid.layers):
-                self._step(n, stages, None, state, *work)
+                self._step(n, state, stages, None, state, *work)
                 if n + 1 in keep:
                     kept.append(state.copy(order="F"))
         return state, kept
 
     def first_bad_layer(self, initial: Block) -> int | None:
-        """The first layer boundary at which a state of this rank is not finite; None if all are (collective)."""
+        """The first layer boundary at which a state of this rank is not finite; None if all are (collective).
+
+        `take_trouble` says afterwards why, if an implicit stage was not solved.
+        """
+        self.take_trouble()
         _, states = self.advance_without_tape(initial, range(self.grid.layers + 1))
         bad = [n for n, f in enumerate(states) if not np.all(np.isfinite(f))]
         return bad[0] if bad else None
@@ -129,25 +147,71 @@ class Stepper:
             self._work[key] = [np.empty(like.shape, order="F") for _ in range(count)]
         return self._work[key]
 
-    def advance_layer(self, n: int, stages: list[Block], slopes: list[Block], out: Block) -> None:
-        """F_{n+1} in `out` from F_n = `stages[0]`, writing the other stages and the tape of σ'."""
+    def create_stages(self, state: Block) -> list[Block]:
+        """Blocks for the stages of a layer; the first is the state, F_n, itself where the scheme has it so."""
+        own = self.scheme.starts_at_state
+        return [state if own and i == 0 else np.empty_like(state, order="F") for i in range(self.scheme.num_stages)]
+
+    def advance_layer(self, n: int, state: Block, stages: list[Block], slopes: list[Block], out: Block) -> None:
+        """F_{n+1} in `out` from F_n, writing the stages (see `create_stages`) and the tape of σ'."""
         with np.errstate(**_QUIET):
-            self._step(n, stages, slopes, out, *self._step_work(out))
+            self._step(n, state, stages, slopes, out, *self._step_work(out))
+
+    # ── implicit stages ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def take_trouble(self) -> str | None:
+        """Why the last implicit stage that was not solved was not, in words, or None; it is forgotten then."""
+        if self.solver is None:
+            return None
+        words, self.solver.trouble = self.solver.trouble, None
+        return words
+
+    def derivative(self, slopes: Block) -> Derivative:
+        """D = Π σ'(S) of a stage from its tape."""
+        return derivative_from_tape(self.superposition, slopes)
+
+    def solve_tangent(self, n: int, i: int, derivative: Derivative, right: Block, out: Block) -> None:
+        """`out` = (I − Δt a_ii D K)⁻¹ B for stage i of layer n; both may be the same block (collective over space)."""
+        self._solve_linear(n, i, derivative, right, out, transpose=False)
+
+    def solve_adjoint(self, n: int, i: int, derivative: Derivative, right: Block, out: Block) -> None:
+        """`out` = (I − Δt a_ii Kᵀ Dᵀ)⁻¹ B, the transpose of `solve_tangent`."""
+        self._solve_linear(n, i, derivative, right, out, transpose=True)
+
+    def _solve_linear(
+        self, n: int, i: int, derivative: Derivative, right: Block, out: Block, transpose: bool
+    ) -> None:
+        assert self.solver is not None
+        step = self.grid.step * self.scheme.diagonal[i]
+        self.solver.solve_linear(self.intervals[n][i], step, derivative, right, out, transpose)
+
+    def solve_stage(self, n: int, i: int, state: Block, stage: Block) -> None:
+        """G_i in `stage` from H_i = F_n + Δt Σ_{j<i} a_ij R_j in it (collective over space)."""
+        if self.solver is not None and self.scheme.diagonal[i]:
+            self.solver.solve(self.intervals[n][i], self.grid.step * self.scheme.diagonal[i], state, stage)
 
     def _step_work(self, like: Block) -> tuple[list[Block], Block]:
         """Blocks for the stage rates R_i and for S, the same at every call."""
         return self.work("rates", like, self.scheme.num_stages), self.work("preactivation", like, 1)[0]
 
     def _step(
-        self, n: int, stages: list[Block], slopes: list[Block] | None, out: Block, rates: list[Block], s: Block
+        self,
+        n: int,
+        state: Block,
+        stages: list[Block],
+        slopes: list[Block] | None,
+        out: Block,
+        rates: list[Block],
+        s: Block,
     ) -> None:
-        """One layer; `out` may be `stages[0]`."""
-        scheme, dt, state = self.scheme, self.grid.step, stages[0]
+        """One layer; `out` may be `state`."""
+        scheme, dt = self.scheme, self.grid.step
         if slopes is not None and self.superposition.tapes_value:
             rates = slopes  # one block for both
         for i, rate in enumerate(rates):
-            if i > 0:
-                combine(state, dt, scheme.a[i], rates, stages[i])
+            if stages[i] is not state:
+                combine(state, dt, scheme.lower[i], rates, stages[i])
+                self.solve_stage(n, i, state, stages[i])
             c = self.intervals[n][i]
             np.copyto(s, self._bias_columns[c])
             self.kernel.apply(c, stages[i], s, keep=True)
@@ -155,7 +219,14 @@ class Stepper:
                 self.superposition.evaluate(s, rate)
             else:
                 self.superposition.evaluate_with_tape(s, rate, slopes[i])
-        combine(state, dt, scheme.b, rates, out)
+        self.finish_layer(state, stages, rates, out)
+
+    def finish_layer(self, state: Block, stages: list[Block], rates: list[Block], out: Block) -> None:
+        """F_{n+1} in `out`, from the rates or, where the last stage is it, without the round-off of K G in them."""
+        if not self.scheme.ends_at_state:
+            combine(state, self.grid.step, self.scheme.b, rates, out)
+        elif out is not stages[-1]:
+            np.copyto(out, stages[-1])
 
 
 def combine(state: Block, dt: float, coefficients: Sequence[float], rates: Sequence[Block], out: Block) -> None:

@@ -13,6 +13,9 @@ or in collocated mode σ(s) itself, where σ' is a function of σ, as that of ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +25,15 @@ from fem_selection.quadrature import QuadraturePoints
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block
 
-__all__ = ["NodalSuperposition", "ProjectedSuperposition", "Superposition", "create_superposition"]
+__all__ = [
+    "Derivative",
+    "NodalSuperposition",
+    "ProjectedSuperposition",
+    "Superposition",
+    "create_superposition",
+    "derivative_from_slope",
+    "derivative_from_tape",
+]
 
 
 class Superposition(Protocol):
@@ -66,6 +77,28 @@ class Superposition(Protocol):
 def create_superposition(space: StateSpace, activation: Activation) -> Superposition:
     """The operator that fits the mode of the space."""
     return NodalSuperposition(space, activation) if space.is_collocated else ProjectedSuperposition(space, activation)
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """D = Π σ'(s) at one s: X ↦ D X and X ↦ Dᵀ X, each as a function (block, out)."""
+
+    apply: Callable[[Block, Block], None]
+    apply_transpose: Callable[[Block, Block], None]
+
+
+def derivative_from_tape(superposition: Superposition, tape: Block) -> Derivative:
+    """D from what `evaluate_with_tape` left, as long as that is not overwritten."""
+    return Derivative(partial(superposition.apply_derivative, tape), partial(superposition.apply_transpose, tape))
+
+
+def derivative_from_slope(superposition: Superposition, slope: Block) -> Derivative:
+    """D from σ'(s) at the evaluation points, as long as that is not overwritten."""
+
+    def apply(block: Block, out: Block) -> None:
+        superposition.move(slope, None, block, out, None)
+
+    return Derivative(apply, partial(superposition.move_transpose, slope, None))
 
 
 class NodalSuperposition:

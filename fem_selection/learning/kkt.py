@@ -114,13 +114,14 @@ class _Layer:
         rows, count = functional.initial.shape[0], columns.stop - columns.start
         points, stages = self.stepper.superposition.tape_rows, self.stepper.scheme.num_stages
         self.out = create_block(rows, count)
-        self._stages = [create_block(rows, count) for _ in range(stages)]
+        self._state = create_block(rows, count)
+        self._stages = self.stepper.create_stages(self._state)
         self._slopes = [create_block(points, count) for _ in range(stages)]
 
     def advance(self, n: int, states: Block) -> None:
         """`out` = Φ_n(f_n), keeping what the way back needs."""
-        np.copyto(self._stages[0], states[:, self.columns])
-        self.stepper.advance_layer(n, self._stages, self._slopes, self.out)
+        np.copyto(self._state, states[:, self.columns])
+        self.stepper.advance_layer(n, self._state, self._stages, self._slopes, self.out)
 
     def pull_back(self, n: int, dual: Block, kernel_pullback: Floats | None, bias_dual: Floats | None) -> None:
         """The dual of F_n from that of F_{n+1}, in place."""
