@@ -16,9 +16,10 @@ from fem_selection import domains
 from fem_selection.activations import Activation, find_activation
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
-from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
+from fem_selection.kernels import TERMS, DenseKernel, Kernel, LocalKernel, SeparableKernel
 from fem_selection.learning.controls import PARTS, ControlSpace
 from fem_selection.learning.functional import Functional
+from fem_selection.numbering import hashed_normal
 from fem_selection.objectives import (
     ReadoutCost,
     Regularization,
@@ -32,12 +33,27 @@ from fem_selection.spaces import StateSpace
 REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
 """Every term present, all weights different."""
 
+
+def random_local(space: StateSpace, intervals: int, seed: int) -> LocalKernel:
+    """Coefficients 1, ℓ, ℓ² times normal numbers, ℓ = 0.1; multiplication alone where elements jump."""
+    kernel = LocalKernel(space, intervals, TERMS if space.family == "lagrange" else TERMS[:1], 0.1)
+    values = hashed_normal(seed, kernel.canonical_indices())
+    kernel.assign(values * np.sqrt(np.tile(space.weights, len(values) // space.num_local) / kernel.lumped_mass()))
+    return kernel
+
+
 # name: function (space, number of intervals, seed) to a kernel with parameters away from zero
 KERNELS = {
     "dense": lambda space, intervals, seed=7: DenseKernel.random(space, intervals, 1.0, seed),
     "separable": lambda space, intervals, seed=7: SeparableKernel.random(space, intervals, 2, 1.0, seed),
+    "local": lambda space, intervals, seed=7: random_local(space, intervals, seed),
+    "local + separable + dense": lambda space, intervals, seed=7: (
+        random_local(space, intervals, seed)
+        + SeparableKernel.random(space, intervals, 2, 1.0, seed)
+        + DenseKernel.random(space, intervals, 1.0, seed)
+    ),
 }
-LINEAR_KERNELS = ("dense",)
+LINEAR_KERNELS = ("dense", "local")
 """Those that are linear in their parameters."""
 
 LOSSES_AND_TRACKING = ("softmax", "logistic", "least_squares", "tracking")

@@ -19,11 +19,14 @@ The dynamics know nothing else of w.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["Kernel", "KernelDirection", "OperatorByParameters"]
+__all__ = ["Kernel", "KernelDirection", "OperatorByParameters", "map_functions"]
 
 
 @runtime_checkable
@@ -135,3 +138,9 @@ class OperatorByParameters:
             TypeError: always; ask `operator_factor` first.
         """
         raise TypeError(f"{type(self).__name__} has no operator factor: use assign")
+
+
+def map_functions(operator: Callable[[Block], Block], values: Floats) -> Floats:
+    """Apply an operator on blocks to all functions of an array in C order, whose last axis is this rank's nodes."""
+    block = np.asfortranarray(values.reshape(-1, values.shape[-1]).T)
+    return np.ascontiguousarray(operator(block).T).reshape(values.shape)

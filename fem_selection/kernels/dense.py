@@ -11,7 +11,6 @@ states are gathered (one Allgather a product) and transposed products reduced (o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,10 @@ from petsc4py import PETSc
 from fem_selection.blas import add_product
 from fem_selection.coefficients import KernelSource, kernel_values
 from fem_selection.depth import DepthGrid
+from fem_selection.kernels.base import map_functions
 from fem_selection.kernels.compression import Factorization, Orthonormalizer, Truncation, find_range, truncate
 from fem_selection.kernels.separable import SeparableKernel
+from fem_selection.kernels.sums import Summable
 from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
@@ -32,7 +33,7 @@ __all__ = ["DenseKernel"]
 _SMALL = 256**2  # entries of a matrix whose transpose is worth its memory
 
 
-class DenseKernel:
+class DenseKernel(Summable):
     """A kernel of full rank, time-dependent (several intervals) or constant in depth (one).
 
     Args:
@@ -242,11 +243,11 @@ class DenseKernel:
     def apply_mass(self, parameters: Floats) -> Floats:
         """M W M of every interval."""
         right = self._times_mass(parameters.reshape(self._shape), out=np.empty(self._shape))
-        return self._from_left(self.space.apply_mass, right)
+        return map_functions(self.space.apply_mass, right).ravel()
 
     def riesz(self, dual: Floats) -> Floats:
         """M⁻¹ D M⁻¹ of every interval."""
-        left = self._from_left(self.space.riesz, dual.reshape(self._shape)).reshape(self._shape)
+        left = map_functions(self.space.riesz, dual.reshape(self._shape))
         if self.space.is_collocated:
             return (left / self._mass[None, :, None]).ravel()
         flat = left.transpose(1, 0, 2).reshape(self.space.num_nodes, -1)
@@ -265,11 +266,6 @@ class DenseKernel:
         for w, result in zip(weights, out, strict=True):
             result[...] = self._mass.T @ w
         return out
-
-    def _from_left(self, operator: Callable[[Block], Block], arrays: Floats) -> Floats:
-        """Apply an operator on blocks to every column of every matrix."""
-        blocks = np.asfortranarray(arrays.reshape(-1, self.space.num_local).T)
-        return np.ascontiguousarray(operator(blocks).T).ravel()
 
     def _transposed(self, interval: int) -> Block:
         """A small matrix's Aᵀ in Fortran order, kept until W changes: BLAS is a quarter faster with it than with A."""

@@ -14,8 +14,7 @@ factors vanish the derivative vanishes as well: start elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from mpi4py import MPI
@@ -24,19 +23,17 @@ from fem_selection.blas import add_product
 from fem_selection.coefficients import Source, function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import OperatorByParameters
+from fem_selection.kernels.base import OperatorByParameters, map_functions
 from fem_selection.kernels.compression import Orthonormalizer, Truncation, truncate
+from fem_selection.kernels.sums import Summable
 from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
 
-if TYPE_CHECKING:
-    from fem_selection.kernels.dense import DenseKernel
-
 __all__ = ["SeparableDirection", "SeparableKernel"]
 
 
-class SeparableKernel(OperatorByParameters):
+class SeparableKernel(Summable, OperatorByParameters):
     """A kernel of given rank, time-dependent (several intervals) or constant in depth (one).
 
     Args:
@@ -104,13 +101,6 @@ class SeparableKernel(OperatorByParameters):
         kernel.assign(values.ravel())
         return kernel
 
-    @classmethod
-    def from_dense(
-        cls, dense: DenseKernel, tolerance: float | None = None, rank: int | None = None
-    ) -> tuple[SeparableKernel, float]:
-        """`dense.compress(tolerance, rank)`."""
-        return dense.compress(tolerance, rank)
-
     def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
         """The truncated singular value decomposition of each interval's w, and the largest error (collective).
 
@@ -147,7 +137,7 @@ class SeparableKernel(OperatorByParameters):
         """Set the factors of all intervals, keeping the array by reference, and renew the moments M v."""
         self._values = parameters.reshape(self._shape)
         self._left = [u.T for u in self._values[:, 0]]
-        self._right = [v.T for v in self._on_columns(self.space.apply_mass, self._values[:, 1])]
+        self._right = [v.T for v in map_functions(self.space.apply_mass, self._values[:, 1])]
 
     def parameters(self) -> Floats:
         """The nodal values of the factors, flattened; a copy."""
@@ -191,25 +181,20 @@ class SeparableKernel(OperatorByParameters):
         result = np.empty(self.num_parameters) if out is None else out
         duals = result.reshape(self._shape)
         duals[:, 0] = pullback[:, 0]
-        duals[:, 1] = self._on_columns(self.space.apply_mass, pullback[:, 1])
+        duals[:, 1] = map_functions(self.space.apply_mass, pullback[:, 1])
         return result
 
     def apply_mass(self, parameters: Floats) -> Floats:
         """M u_r, M v_r of every interval."""
-        return self._on_columns(self.space.apply_mass, parameters.reshape(self._shape)).ravel()
+        return map_functions(self.space.apply_mass, parameters.reshape(self._shape)).ravel()
 
     def riesz(self, dual: Floats) -> Floats:
         """M⁻¹ of every factor's dual."""
-        return self._on_columns(self.space.riesz, dual.reshape(self._shape)).ravel()
+        return map_functions(self.space.riesz, dual.reshape(self._shape)).ravel()
 
     def lumped_mass(self) -> Floats:
         """The nodal weights, for each factor."""
         return np.tile(self.space.weights, 2 * self.num_intervals * self.rank)
-
-    def _on_columns(self, operator: Callable[[Block], Block], values: Floats) -> Floats:
-        """Apply an operator on blocks to all functions of an array, whose last axis is the nodes."""
-        block = np.asfortranarray(values.reshape(-1, self.space.num_local).T)
-        return np.ascontiguousarray(operator(block).T).reshape(values.shape)
 
 
 class SeparableDirection(OperatorByParameters):

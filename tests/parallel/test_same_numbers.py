@@ -29,7 +29,14 @@ CASES = {
     "triangles-3-galerkin": {"mesh": ("triangle", 3), "degree": 3, "mode": "galerkin", "loss": "logistic"},
     "triangles-dg1-galerkin": {"mesh": ("triangle", 2), "degree": 1, "family": "dg", "mode": "galerkin"},
     "separable": {"mesh": ("interval", 6), "degree": 2, "kernel": "separable", "scheme": "heun"},
-    "separable-galerkin": {"mesh": ("interval", 6), "degree": 2, "mode": "galerkin", "kernel": "separable"},
+    "local": {"mesh": ("triangle", 3), "degree": 1, "kernel": "local", "loss": "tracking"},
+    "sum-galerkin": {
+        "mesh": ("interval", 6),
+        "degree": 2,
+        "mode": "galerkin",
+        "kernel": "local + separable + dense",
+        "scheme": "midpoint",
+    },
     "few-samples": {"mesh": ("interval", 6), "degree": 2, "samples": 2, "loss": "least_squares"},
     "one-sample": {"mesh": ("interval", 6), "degree": 1, "samples": 1, "loss": "tracking"},
 }
@@ -40,7 +47,9 @@ def splits(name: str, ranks: int) -> list[int]:
     cores, where distributed mass solves are slow) Galerkin mode only as far as something new is seen."""
     divisors = [space for space in range(1, ranks + 1) if ranks % space == 0]
     if name.endswith("-galerkin") and ranks > 2:
-        return {("triangles-3-galerkin", 3): [3], ("rectangle-1-galerkin", 4): [2]}.get((name, ranks), [])
+        return {("triangles-3-galerkin", 3): [3], ("sum-galerkin", 3): [3], ("rectangle-1-galerkin", 4): [2]}.get(
+            (name, ranks), []
+        )
     return divisors
 
 
@@ -129,7 +138,7 @@ def ordered(comm, indices, values) -> list[float]:
 def communicators_left(evaluations: int) -> bool:
     """Whether evaluations on all ranks of one mesh leave communicators behind (known with MPICH alone)."""
     from mpi4py import MPI
-    from problems import make_domain, make_problem
+    from problems import KERNELS, make_domain, make_problem
 
     from fem_selection.parallel import Ensemble
     from fem_selection.spaces import StateSpace
@@ -142,7 +151,8 @@ def communicators_left(evaluations: int) -> bool:
 
     ensemble = Ensemble(space=MPI.COMM_WORLD.size)
     space = StateSpace(make_domain("interval", 6, comm=ensemble.space_comm), 2, mode="galerkin")
-    problem = make_problem(space, ensemble, layers=2, samples=2)
+    own_kernel = KERNELS["local + separable + dense"](space, 2)
+    problem = make_problem(space, ensemble, layers=2, samples=2, kernel=own_kernel)
     problem.functional.evaluate(problem.moved())
     gc.disable()
     before = next_handle()
@@ -187,6 +197,26 @@ def contract_defect() -> float:
     return worst
 
 
+def compression() -> list[float]:
+    """Errors and norms of compressed kernels, with one mesh over all ranks."""
+    from mpi4py import MPI
+    from problems import KERNELS, make_domain
+
+    from fem_selection.depth import DepthGrid
+    from fem_selection.kernels import DenseKernel
+    from fem_selection.spaces import StateSpace
+
+    found = []
+    for mode in ("collocated", "galerkin"):
+        space = StateSpace(make_domain("interval", 20, comm=MPI.COMM_WORLD), 2, mode=mode)
+        dense = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-8 * (y[0] - z[0] ** 2) ** 2), DepthGrid(1))
+        for kernel in (dense, KERNELS["separable"](space, 2)):
+            for cut in ({"rank": 1}, {"tolerance": 1e-3}):
+                small, error = kernel.compress(**cut)
+                found += [small.rank, error, *small.squared_norm()]
+    return found
+
+
 def main() -> None:
     from mpi4py import MPI
 
@@ -194,8 +224,10 @@ def main() -> None:
     results = {f"{name}/{space}": compute(case, space) for name, case in CASES.items() for space in splits(name, size)}
     left = communicators_left(20) if size < 3 else None
     defect = contract_defect() if size < 4 else None
+    compressed = compression() if size < 4 else None
     if MPI.COMM_WORLD.rank == 0:
-        print(json.dumps({"results": results, "communicators_left": left, "contract_defect": defect}))
+        others = {"communicators_left": left, "contract_defect": defect, "compression": compressed}
+        print(json.dumps({"results": results, **others}))
 
 
 # ── in pytest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -273,6 +305,12 @@ def test_evaluations_leave_no_communicator(launched, ranks):
 def test_array_code_equals_the_forms(launched, ranks):
     """Fails if the tabulated basis, its transpose or a mass solve loses what belongs to another rank's cells."""
     assert launched(ranks)["contract_defect"] <= 1e-13
+
+
+@pytest.mark.parametrize("ranks", [at(ranks, ranks) for ranks in RANKS[1:3]])
+def test_same_compression(launched, ranks):
+    """Fails if rows of other ranks are missing in a decomposition, or random functions follow the partition."""
+    np.testing.assert_allclose(launched(ranks)["compression"], launched(1)["compression"], rtol=1e-8, atol=1e-12)
 
 
 if __name__ == "__main__":

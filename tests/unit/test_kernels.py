@@ -16,7 +16,15 @@ from fem_selection.depth import DepthGrid
 from fem_selection.elements import create_element
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import parse_formula
-from fem_selection.kernels import DenseKernel, Kernel, KernelDirection, SeparableKernel
+from fem_selection.kernels import (
+    TERMS,
+    DenseKernel,
+    Kernel,
+    KernelDirection,
+    LocalKernel,
+    SeparableKernel,
+    SumKernel,
+)
 from fem_selection.kernels.base import OperatorByParameters
 
 INTERVALS = 3
@@ -328,8 +336,6 @@ def test_compression_of_separable_kernels(space):
         np.testing.assert_allclose(as_dense(a).parameters(), as_dense(b).parameters(), atol=1e-9)
         assert error_a == pytest.approx(error_b, rel=1e-8, abs=1e-12)
     assert a.rank == 3 and error_a < 1e-12
-    same, _ = SeparableKernel.from_dense(as_dense(kernel), rank=3)
-    np.testing.assert_allclose(as_dense(same).parameters(), as_dense(kernel).parameters(), atol=1e-9)
 
 
 def test_compression_of_nothing_and_to_nothing(space):
@@ -339,6 +345,125 @@ def test_compression_of_nothing_and_to_nothing(space):
     for wrong in ({}, {"rank": 2, "tolerance": 0.1}, {"rank": 0}, {"tolerance": -1.0}):
         with pytest.raises(InvalidInput, match="compression to"):
             kernel.compress(**wrong)
+
+
+# ── the local kernel ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOCAL_SPACES = [
+    ("interval", 4, 3, "collocated"),
+    ("interval", 4, 2, "galerkin"),
+    ("quadrilateral", 2, 2, "collocated"),
+    ("triangle", 2, 1, "collocated"),
+    ("triangle", 2, 2, "galerkin"),
+    ("hexahedron", 1, 1, "collocated"),
+]
+
+
+@pytest.fixture(scope="module", params=LOCAL_SPACES, ids=lambda key: "-".join(map(str, key)))
+def local_space(request, spaces):
+    return spaces(*request.param)
+
+
+def test_local_kernel_is_its_form(local_space):
+    """Fails if (K f, φ) or its derivative in the coefficients is not the assembled form of the space's own measure: a
+    sign, a direction, other quadrature points, a reference gradient that is not mapped."""
+    space = local_space
+    kernel = KERNELS["local"](space, 1, 3)
+    functions = [space.function(values) for values in kernel.coefficients[0]]
+    a, *beta, diffusion = functions
+    f, g = (smooth_states(space, slice(k, k + 2)) for k in (0, 5))
+    kf, phi = apply(kernel, 0, f), ufl.TestFunction(space.V)
+    pullback, dual = kernel.create_pullback(), 0.0
+    kernel.add_pullback(0, space.apply_mass(g), f, 1.0, pullback)
+    derivatives = np.split(kernel.parameter_dual(pullback), len(functions))
+    for j in range(2):
+        u, v = space.function(f[:, j]), space.function(g[:, j])
+
+        def form(u, v, a=a, beta=beta, diffusion=diffusion):
+            convection = sum(b * u.dx(k) for k, b in enumerate(beta))
+            return (a * u * v + convection * v - diffusion * ufl.dot(ufl.grad(u), ufl.grad(v))) * space.dx
+
+        wanted = fem.assemble_vector(fem.form(form(u, phi))).array
+        np.testing.assert_allclose(space.apply_mass(kf)[:, j], wanted, atol=1e-12 * np.abs(wanted).max())
+        dual += np.array([fem.assemble_vector(fem.form(ufl.derivative(form(u, v), c, phi))).array for c in functions])
+    np.testing.assert_allclose(derivatives, dual, atol=1e-12 * np.abs(dual).max())
+
+
+def test_local_kernel_differentiates(spaces):
+    """Fails if a coefficient has the wrong sign or power, or the boundary is not the natural one: for polynomials that
+    the elements hold, (a + β ∂ + D ∂²) f with ∂f = 0 at both ends."""
+    space = spaces("interval", 4, 4, "galerkin")
+    y = space.coordinates[:, 0]
+    kernel = LocalKernel.interpolate(space, {"multiplication": 2.0, "convection": 0.5, "diffusion": 0.1}, DepthGrid(1))
+    f = y**2 * (3 - 2 * y)
+    wanted = 2 * f + 0.5 * 6 * y * (1 - y) + 0.1 * 6 * (1 - 2 * y)
+    found = apply(kernel, 0, np.asfortranarray(f[:, None]))[:, 0]
+    # the diffusion of a cubic is not in V_h weakly, but its moments are: mean and orthogonality to the constants
+    moments = space.apply_mass(np.column_stack([found - wanted]))
+    assert abs(moments.sum()) < 1e-13
+    only = LocalKernel.interpolate(space, {"diffusion": lambda t, y: 1 + y[0]}, DepthGrid(1))
+    flux = space.apply_mass(apply(only, 0, smooth_states(space, slice(0, 3))))
+    np.testing.assert_allclose(flux.sum(axis=0), 0.0, atol=1e-12)
+
+
+def test_local_kernel_of_one_coefficient_for_all_directions(spaces):
+    """Fails if one convection coefficient is not taken for every direction, or a list in another order."""
+    space = spaces("quadrilateral", 2, 2, "collocated")
+    grid = DepthGrid(1)
+    one = LocalKernel.interpolate(space, {"convection": 2.0}, grid)
+    two = LocalKernel.interpolate(space, {"convection": [2.0, 0.5]}, grid)
+    assert one.names == two.names == ("convection_0", "convection_1")
+    f = np.asfortranarray(space.coordinates @ [[1.0], [10.0]])
+    np.testing.assert_allclose(apply(one, 0, f), 22.0, rtol=1e-12)
+    np.testing.assert_allclose(apply(two, 0, f), 7.0, rtol=1e-12)
+    with pytest.raises(InvalidInput, match="3 coefficients where 2"):
+        LocalKernel.interpolate(space, {"convection": [1.0, 2.0, 3.0]}, grid)
+
+
+def test_inner_product_of_local_coefficients(spaces):
+    """Fails if a coefficient is weighed by a wrong power of the length."""
+    space = spaces("interval", 4, 2, "galerkin")
+    kernel = LocalKernel.interpolate(space, dict.fromkeys(TERMS, 1.0), DepthGrid(1), length=0.5)
+    one = kernel.parameters()
+    for weighed in (kernel.apply_mass(one), kernel.lumped_mass()):
+        np.testing.assert_allclose(weighed.reshape(3, -1).sum(axis=1), [1.0, 4.0, 16.0], rtol=1e-12)
+
+
+def test_local_kernels_that_make_no_sense(spaces):
+    """Fails if a gradient is taken of functions that jump, or unknown terms pass."""
+    with pytest.raises(InvalidInput, match=r"convection and diffusion of family 'dg'.*continuous elements"):
+        LocalKernel(spaces("interval", 3, 1, "galerkin", "dg"), 1)
+    space = spaces("interval", 4, 2, "collocated")
+    for terms in ((), ("reaction",), ("diffusion", "diffusion")):
+        with pytest.raises(InvalidInput, match="choose from"):
+            LocalKernel(space, 1, terms)
+    with pytest.raises(InvalidInput, match="must be positive"):
+        LocalKernel(space, 1, length=0.0)
+
+
+# ── sums ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_sum_is_the_sum(space):
+    """Fails if a part is left out, twice there, or reads the parameters of another."""
+    parts = [KERNELS[name](space, 2, 3) for name in ("local", "separable", "dense")]
+    kernel, f = parts[0] + parts[1] + parts[2], smooth_states(space, slice(0, 3))
+    assert isinstance(kernel, SumKernel) and len(kernel.parts) == 3
+    np.testing.assert_array_equal(kernel.parameters(), np.concatenate([part.parameters() for part in parts]))
+    others = [KERNELS[name](space, 2, 4) for name in ("local", "separable", "dense")]
+    kernel.assign(np.concatenate([part.parameters() for part in others]))
+    for act in (apply, transpose):
+        np.testing.assert_allclose(act(kernel, 1, f), sum(act(part, 1, f) for part in others), rtol=1e-12, atol=1e-12)
+    assert not kernel.is_linear and (parts[0] + parts[2]).is_linear
+
+
+def test_sums_that_make_no_sense(space):
+    """Fails if parts of other intervals, or the same part twice, are added."""
+    kernel = DenseKernel(space, 2)
+    with pytest.raises(InvalidInput, match="same number"):
+        kernel + DenseKernel(space, 3)
+    with pytest.raises(InvalidInput, match="added to itself"):
+        kernel + kernel
 
 
 # ── the dense kernel ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: MIT
+"""`LocalKernel`: multiplication, convection and diffusion with learned coefficients, the continuum of a convolution.
+
+Find K f ∈ V_h with, for all φ ∈ V_h,
+
+    (K f, φ) = (a f, φ) + (β·∇f, φ) − (D ∇f, ∇φ),        a, β_1 … β_d, D ∈ V_h
+
+As a kernel w = a δ(y − z) + … it is no function: K is not compact, and its coefficients are its parameters.  They have
+different dimensions; a length ℓ makes one inner product of them,
+
+    ⟨(a, β, D), (a', β', D')⟩ = (a, a') + ℓ⁻² (β, β') + ℓ⁻⁴ (D, D'),
+
+in which coefficients of equal norm act equally on functions that vary over ℓ.  It is what a regularization weighs and
+an optimizer measures gradients in; with ℓ = 1 on a finer mesh the diffusion is by far the steepest of the three.
+
+The boundary condition of the diffusion is the natural one, no flux.  The form is stated
+in UFL, compiled once and assembled into one sparse matrix A for each control interval, K = M⁻¹ A.
+
+The measure is that of the space's inner product, so that every integral of a mode is taken alike: in Galerkin mode full
+quadrature, in collocated mode the nodes themselves.  There the multiplication is a_i f_i at the nodes exactly, M⁻¹ a
+division, and the diffusion that of the spectral element method, whose quadrature is exact for constant coefficients on
+affine meshes.  Explicit schemes need steps below the inverse of the largest eigenvalue of A, which grows as D h⁻².
+
+Gradients of functions that jump between cells are not in L²: convection and diffusion need continuous elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx.fem import petsc as fem_petsc
+from petsc4py import PETSc
+
+from fem_selection.coefficients import Source, function_values
+from fem_selection.depth import DepthGrid
+from fem_selection.errors import InvalidInput
+from fem_selection.kernels.base import OperatorByParameters, map_functions
+from fem_selection.kernels.sums import Summable
+from fem_selection.quadrature import QuadraturePoints
+from fem_selection.spaces import StateSpace
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = ["TERMS", "LocalForms", "LocalKernel"]
+
+TERMS = ("multiplication", "convection", "diffusion")
+
+
+class LocalForms:
+    """The form of some terms, compiled once, and the same integrals tabulated; kernels and directions share it.
+
+    Args:
+        space: The state space.
+        terms: Some of `TERMS`.
+
+    Attributes:
+        names: Of the coefficients: "multiplication", "convection" or, in several dimensions, "convection_0" …,
+            "diffusion".
+
+    Raises:
+        InvalidInput: for unknown terms, none, or terms that need continuous elements.
+    """
+
+    def __init__(self, space: StateSpace, terms: Sequence[str] = TERMS) -> None:
+        self.terms = tuple(term for term in TERMS if term in terms)
+        if len(self.terms) != len(terms) or not terms:
+            raise InvalidInput(f"terms {list(terms)} of a local kernel: choose from {', '.join(TERMS)}, each once")
+        differential = [term for term in self.terms if term != "multiplication"]
+        if differential and space.family != "lagrange":
+            raise InvalidInput(
+                f"{' and '.join(differential)} of family {space.family!r}: functions that jump between cells have no "
+                "gradient in L²; use continuous elements (space.family = 'lagrange', degree ≥ 1), or multiplication "
+                "alone"
+            )
+        self.space, d = space, space.domain.dimension
+        directions = ["convection"] if d == 1 else [f"convection_{k}" for k in range(d)]
+        self.names = tuple(n for term in self.terms for n in (directions if term == "convection" else [term]))
+        self.points = QuadraturePoints(space, gradients=bool(differential))
+        self._coefficients = [fem.Function(space.V, name=name) for name in self.names]
+        self._form = fem.form(self._integrand(dict(zip(self.names, self._coefficients, strict=True))) * space.dx)
+
+    def _integrand(self, coefficients: Mapping[str, fem.Function]) -> ufl.core.expr.Expr:
+        u, v = ufl.TrialFunction(self.space.V), ufl.TestFunction(self.space.V)
+        directions = [f for name, f in coefficients.items() if name.startswith("convection")]
+        integrands = {
+            "multiplication": lambda: coefficients["multiplication"] * u * v,
+            "convection": lambda: ufl.inner(ufl.as_vector(directions), ufl.grad(u)) * v,
+            "diffusion": lambda: -coefficients["diffusion"] * ufl.inner(ufl.grad(u), ufl.grad(v)),
+        }
+        return sum(integrands[term]() for term in self.terms)
+
+    def create_matrix(self) -> PETSc.Mat:
+        """A sparse matrix of the form's pattern (collective)."""
+        return fem_petsc.create_matrix(self._form)
+
+    def assemble(self, coefficients: Floats, matrix: PETSc.Mat) -> None:
+        """A of coefficients, shape (number of names, num_local); M⁻¹ A in collocated mode (collective)."""
+        for function, values in zip(self._coefficients, coefficients, strict=True):
+            function.x.array[: self.space.num_local] = values
+            function.x.scatter_forward()
+        matrix.zeroEntries()
+        fem_petsc.assemble_matrix(matrix, self._form)
+        matrix.assemble()
+        if self.space.is_collocated:
+            inverse = matrix.createVecLeft()
+            inverse.array[:] = 1.0 / self.space.weights
+            matrix.diagonalScale(L=inverse)
+            inverse.destroy()
+
+    def products(self, f: Block, g: Block) -> list[Floats]:
+        """The densities Σ_j of each name's integral over its coefficient, f in place of u and g of φ, at the points."""
+        points, found = self.points, []
+        g_values = points.values(g)
+        gradients = points.gradients(f) if self.terms != ("multiplication",) else []
+        for term in self.terms:
+            if term == "multiplication":
+                found.append(_sum_of_products(points.values(f), g_values))
+            elif term == "convection":
+                found.extend(_sum_of_products(slope, g_values) for slope in gradients)
+            else:
+                pairs = zip(gradients, points.gradients(g), strict=True)
+                found.append(-np.sum([_sum_of_products(a, b) for a, b in pairs], axis=0))
+        return found
+
+
+class LocalKernel(Summable, OperatorByParameters):
+    """A local operator of at most second order, time-dependent (several intervals) or constant in depth (one).
+
+    Zero at first, which is no stationary point: K is linear in its coefficients.
+
+    Args:
+        space: The state space V_h.
+        num_intervals: Number of control intervals.
+        terms: Some of `TERMS`, or the forms of another kernel.
+        length: ℓ of the inner product.
+
+    Raises:
+        InvalidInput: if ℓ is not positive, or see `LocalForms`.
+
+    Note:
+        Arrays of parameters have the nodal values of the coefficients at this rank's nodes, shape (num_intervals,
+        number of coefficients, num_local) in C order, flattened; the coefficients in the order of `names`.  A diffusion
+        coefficient that becomes negative makes modes grow as fast as the mesh resolves them: bound it from below.
+    """
+
+    is_linear = True
+
+    def __init__(
+        self, space: StateSpace, num_intervals: int, terms: Sequence[str] | LocalForms = TERMS, length: float = 1.0
+    ) -> None:
+        if not length > 0:
+            raise InvalidInput(f"length {length} of a local kernel: it must be positive")
+        self.space, self.num_intervals, self.length = space, num_intervals, length
+        self._forms = terms if isinstance(terms, LocalForms) else LocalForms(space, terms)
+        self.names = self._forms.names
+        self._shape = (num_intervals, len(self.names), space.num_local)
+        self._factors = np.array([length ** (-2 * TERMS.index(name.split("_")[0])) for name in self.names])[:, None]
+        self.num_parameters = int(np.prod(self._shape))
+        self.num_global_parameters = num_intervals * len(self.names) * space.num_nodes
+        self._matrices = [self._forms.create_matrix() for _ in range(num_intervals)]
+        self._transposes = [PETSc.Mat() for _ in range(num_intervals)]
+        self.assign(np.zeros(self.num_parameters))
+
+    @classmethod
+    def interpolate(
+        cls,
+        space: StateSpace,
+        coefficients: Mapping[str, Source | Sequence[Source]],
+        grid: DepthGrid,
+        length: float = 1.0,
+    ) -> LocalKernel:
+        """The kernel of the terms that have coefficients (see `fem_selection.coefficients`) at the sample times.
+
+        Args:
+            space: The state space.
+            coefficients: By term; that of the convection a sequence of d sources, or one source for all directions.
+            grid: The depth grid.
+            length: ℓ of the inner product.
+        """
+        kernel = cls(space, grid.intervals, tuple(coefficients), length)
+        sources: list[Source] = []
+        for term in kernel._forms.terms:
+            given, count = coefficients[term], space.domain.dimension if term == "convection" else 1
+            several = list(given) if isinstance(given, list | tuple) else [given] * count
+            if len(several) != count:
+                raise InvalidInput(f"{term} has {len(several)} coefficients where {count} were expected")
+            sources += several
+        values = [[function_values(space, source, float(t)) for source in sources] for t in grid.sample_times]
+        kernel.assign(np.array(values).ravel())
+        return kernel
+
+    @property
+    def coefficients(self) -> Floats:
+        """Nodal values of the coefficients, shape (num_intervals, len(names), num_local); change them by `assign`."""
+        return self._values
+
+    def matrix(self, interval: int) -> PETSc.Mat:
+        """A of an interval, M⁻¹ A in collocated mode; the kernel's own, renewed by `assign`."""
+        return self._matrices[interval]
+
+    def assign(self, parameters: Floats) -> None:
+        """Set the coefficients of all intervals, keeping the array by reference, and assemble."""
+        self._values = parameters.reshape(self._shape)
+        for values, matrix in zip(self._values, self._matrices, strict=True):
+            self._forms.assemble(values, matrix)
+        self._transposed = [False] * self.num_intervals
+
+    def parameters(self) -> Floats:
+        """The nodal values of the coefficients, flattened; a copy."""
+        return self._values.ravel().copy()
+
+    def by_interval(self, parameters: Floats) -> list[Floats]:
+        """One view: the coefficients of each interval."""
+        return [parameters.reshape(self.num_intervals, -1)]
+
+    def create_direction(self) -> LocalKernel:
+        """A local kernel of zeros with the same forms: K is linear in its coefficients."""
+        return LocalKernel(self.space, self.num_intervals, self._forms, self.length)
+
+    def canonical_indices(self) -> Integers:
+        """(interval, coefficient, node) in the canonical numbering of the nodes, as one number."""
+        leading = np.arange(self.num_intervals * len(self.names)).reshape(*self._shape[:2], 1)
+        return (leading * self.space.num_nodes + self.space.canonical).ravel()
+
+    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+        """`out` = M⁻¹ A F, added to what `out` held if `keep`."""
+        result = self._product(self._matrices[interval], block)
+        if not self.space.is_collocated:
+            result = self.space.riesz(result)
+        if keep:
+            out += result
+        else:
+            out[...] = result
+
+    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+        """`out` += scale · Aᵀ M⁻¹ Q."""
+        if not self._transposed[interval]:
+            self._matrices[interval].transpose(self._transposes[interval])
+            self._transposed[interval] = True
+        result = self._product(self._transposes[interval], self._represented(dual))
+        result *= scale
+        out += result
+
+    def create_pullback(self, buffer: Floats | None = None) -> Floats:
+        """Zeros of shape (num_intervals, number of coefficients, quadrature points)."""
+        return np.zeros((*self._shape[:2], self._forms.points.num_points))
+
+    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """The densities of ⟨A F, M⁻¹ Q⟩ = Σ_j (a f_j, g_j) + (β·∇f_j, g_j) − (D ∇f_j, ∇g_j) at the points."""
+        representative = self.space.riesz(dual)
+        for target, density in zip(out[interval], self._forms.products(block, representative), strict=True):
+            target += scale * density
+
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """As a direction: nothing, since K is linear in its coefficients."""
+
+    def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
+        """∫ density φ_i for all coefficients."""
+        densities = np.array(pullback.reshape(-1, pullback.shape[-1]).T, order="F")
+        duals = self.space.create_block(densities.shape[1])
+        self._forms.points.integrate(densities, duals)
+        result = np.empty(self.num_parameters) if out is None else out
+        result.reshape(duals.shape[::-1])[...] = duals.T
+        return result
+
+    def apply_mass(self, parameters: Floats) -> Floats:
+        """M of every coefficient, times its power of ℓ⁻²."""
+        return (self._factors * map_functions(self.space.apply_mass, parameters.reshape(self._shape))).ravel()
+
+    def riesz(self, dual: Floats) -> Floats:
+        """The inverse."""
+        return (map_functions(self.space.riesz, dual.reshape(self._shape)) / self._factors).ravel()
+
+    def lumped_mass(self) -> Floats:
+        """The nodal weights, times the power of ℓ⁻², for each coefficient."""
+        return np.broadcast_to(self._factors * self.space.weights, self._shape).ravel()
+
+    def _represented(self, dual: Block) -> Block:
+        """What Aᵀ or, in collocated mode, (M⁻¹ A)ᵀ multiplies."""
+        return dual if self.space.is_collocated else self.space.riesz(dual)
+
+    def _product(self, matrix: PETSc.Mat, block: Block) -> Block:
+        result = self.space.create_block(block.shape[1])
+        f, out = self.space.dense(np.asfortranarray(block)), self.space.dense(result)
+        matrix.matMult(f, result=out)
+        f.destroy()
+        out.destroy()
+        return result
+
+
+def _sum_of_products(a: Block, b: Block) -> Floats:
+    """Σ_j a_qj b_qj."""
+    return np.einsum("qj,qj->q", a, b)

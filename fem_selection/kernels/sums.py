@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""`SumKernel`: K = K_1 + K_2 + …, kernels of any kinds on one space; `local + separable` makes one.
+
+The parameters are those of the parts, one part after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput
+from fem_selection.kernels.base import Kernel, KernelDirection, OperatorByParameters
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = ["SumDirection", "SumKernel", "Summable"]
+
+
+class Summable:
+    """Base of kernels that are added by +."""
+
+    def __add__(self: Kernel, other: Kernel) -> SumKernel:
+        """The sum of two kernels, which become its parts."""
+        return SumKernel((self, other))
+
+
+class SumKernel(Summable, OperatorByParameters):
+    """The sum of kernels.
+
+    Args:
+        parts: The kernels, which hold the parameters from now on; parts of sums are taken one by one.
+
+    Raises:
+        InvalidInput: if there is none, one of them appears twice, or their numbers of intervals differ.
+    """
+
+    def __init__(self, parts: Sequence[Kernel]) -> None:
+        self.parts: tuple[Kernel, ...] = tuple(
+            inner for part in parts for inner in (part.parts if isinstance(part, SumKernel) else (part,))
+        )
+        intervals = [part.num_intervals for part in self.parts]
+        if len(set(intervals)) != 1:
+            raise InvalidInput(f"a sum of kernels with {intervals} control intervals: all need the same number")
+        if len({id(part) for part in self.parts}) < len(self.parts):
+            raise InvalidInput("a kernel is added to itself: its parameters can be held once only")
+        self.num_intervals = intervals[0]
+        self.is_linear = all(part.is_linear for part in self.parts)
+        ends = list(accumulate((part.num_parameters for part in self.parts), initial=0))
+        self.slices = [slice(a, b) for a, b in pairwise(ends)]
+        self.num_parameters = ends[-1]
+        self.num_global_parameters = sum(part.num_global_parameters for part in self.parts)
+        self._pullbacks: list[tuple[slice, tuple[int, ...]]] = []
+
+    def assign(self, parameters: Floats) -> None:
+        """Set the parameters of all parts, keeping the array by reference."""
+        for part, where in zip(self.parts, self.slices, strict=True):
+            part.assign(parameters[where])
+
+    def parameters(self) -> Floats:
+        """Those of the parts, one after the other; a copy."""
+        return np.concatenate([part.parameters() for part in self.parts])
+
+    def by_interval(self, parameters: Floats) -> list[Floats]:
+        """The views of each part."""
+        pairs = zip(self.parts, self.slices, strict=True)
+        return [view for part, where in pairs for view in part.by_interval(parameters[where])]
+
+    def create_direction(self) -> SumDirection:
+        """Directions of all parts."""
+        return SumDirection(self)
+
+    def canonical_indices(self) -> Integers:
+        """Those of the parts, each after all of the parts before it."""
+        starts = accumulate((part.num_global_parameters for part in self.parts), initial=0)
+        return np.concatenate([part.canonical_indices() + a for part, a in zip(self.parts, starts, strict=False)])
+
+    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+        """`out` = Σ K_p F, added to what `out` held if `keep`."""
+        for number, part in enumerate(self.parts):
+            part.apply(interval, block, out, keep=keep or number > 0)
+
+    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+        """`out` += scale · Σ K_pᵀ Q."""
+        for part in self.parts:
+            part.add_transpose(interval, dual, scale, out)
+
+    def create_pullback(self, buffer: Floats | None = None) -> Floats:
+        """Zeros that hold the pullbacks of all parts, flattened."""
+        if not self._pullbacks:
+            shapes = [part.create_pullback().shape for part in self.parts]
+            ends = list(accumulate((int(np.prod(shape)) for shape in shapes), initial=0))
+            self._pullbacks = [(slice(a, b), s) for (a, b), s in zip(pairwise(ends), shapes, strict=True)]
+        return np.zeros(self._pullbacks[-1][0].stop)
+
+    def pullbacks(self, pullback: Floats) -> list[Floats]:
+        """The parts' pullbacks, as views."""
+        return [pullback[where].reshape(shape) for where, shape in self._pullbacks]
+
+    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """Each part's to its own."""
+        for part, own in zip(self.parts, self.pullbacks(out), strict=True):
+            part.add_pullback(interval, dual, block, scale, own)
+
+    def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
+        """The duals of the parts, one after the other."""
+        result = np.empty(self.num_parameters) if out is None else out
+        for part, own, where in zip(self.parts, self.pullbacks(pullback), self.slices, strict=True):
+            part.parameter_dual(own, out=result[where])
+        return result
+
+    def apply_mass(self, parameters: Floats) -> Floats:
+        """Each part's metric."""
+        pairs = zip(self.parts, self.slices, strict=True)
+        return np.concatenate([part.apply_mass(parameters[where]) for part, where in pairs])
+
+    def riesz(self, dual: Floats) -> Floats:
+        """The inverse of each part's metric."""
+        pairs = zip(self.parts, self.slices, strict=True)
+        return np.concatenate([part.riesz(dual[where]) for part, where in pairs])
+
+    def lumped_mass(self) -> Floats:
+        """Each part's."""
+        return np.concatenate([part.lumped_mass() for part in self.parts])
+
+
+class SumDirection(OperatorByParameters):
+    """K'(θ)δθ of a sum: the sum of the parts' derivatives.
+
+    Args:
+        kernel: The sum.
+    """
+
+    def __init__(self, kernel: SumKernel) -> None:
+        self._kernel = kernel
+        self._parts: list[KernelDirection] = [part.create_direction() for part in kernel.parts]
+
+    def assign(self, parameters: Floats) -> None:
+        """Set δθ of all parts, keeping the array by reference."""
+        for part, where in zip(self._parts, self._kernel.slices, strict=True):
+            part.assign(parameters[where])
+
+    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+        """`out` = Σ K_p'δθ_p F, added to what `out` held if `keep`."""
+        for number, part in enumerate(self._parts):
+            part.apply(interval, block, out, keep=keep or number > 0)
+
+    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+        """`out` += scale · Σ (K_p'δθ_p)ᵀ Q."""
+        for part in self._parts:
+            part.add_transpose(interval, dual, scale, out)
+
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+        """Of those parts that are not linear in their parameters."""
+        for part, own, kernel in zip(self._parts, self._kernel.pullbacks(out), self._kernel.parts, strict=True):
+            if not kernel.is_linear:
+                part.add_second_pullback(interval, dual, block, scale, own)
