@@ -14,28 +14,18 @@ were many.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 from petsc4py import PETSc
 
 from fem_selection.dynamics.superposition import Derivative
-from fem_selection.kernels.base import Kernel
+from fem_selection.kernels.base import HasLocalPart, Kernel
 from fem_selection.petsc import options, unique_prefix
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, create_block
 
-__all__ = ["HasLocalPart", "LocalPreconditioner"]
+__all__ = ["LocalPreconditioner"]
 
 _MANY = 15  # Krylov iterations after which slopes are looked at again
-
-
-@runtime_checkable
-class HasLocalPart(Protocol):
-    """A kernel with a local part."""
-
-    def sparse_operator(self, interval: int) -> PETSc.Mat | None:
-        """L of an interval, the kernel's own matrix, with the rows and columns of the space; None if it is zero."""
 
 
 class LocalPreconditioner:

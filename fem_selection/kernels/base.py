@@ -23,10 +23,11 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from petsc4py import PETSc
 
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["Kernel", "KernelDirection", "OperatorByParameters", "map_functions"]
+__all__ = ["HasLocalPart", "Kernel", "KernelDirection", "OperatorByParameters", "map_functions"]
 
 
 @runtime_checkable
@@ -122,6 +123,17 @@ class Kernel(Protocol):
 
     def lumped_mass(self) -> Floats:
         """A diagonal spectrally equivalent to `apply_mass`, shape (num_parameters,), positive."""
+
+
+@runtime_checkable
+class HasLocalPart(Protocol):
+    """A kernel with a local part."""
+
+    def sparse_operator(self, interval: int) -> PETSc.Mat | None:
+        """L of an interval, the kernel's own matrix, with the rows and columns of the space; None if it is zero.
+
+        (K_local f, φ_i) = Σ_k L_ik F_k.
+        """
 
 
 class OperatorByParameters:

@@ -96,18 +96,13 @@ class LocalForms:
         return fem_petsc.create_matrix(self._form)
 
     def assemble(self, coefficients: Floats, matrix: PETSc.Mat) -> None:
-        """A of coefficients, shape (number of names, num_local); M⁻¹ A in collocated mode (collective)."""
+        """A of coefficients, shape (number of names, num_local) (collective)."""
         for function, values in zip(self._coefficients, coefficients, strict=True):
             function.x.array[: self.space.num_local] = values
             function.x.scatter_forward()
         matrix.zeroEntries()
         fem_petsc.assemble_matrix(matrix, self._form)
         matrix.assemble()
-        if self.space.is_collocated:
-            inverse = matrix.createVecLeft()
-            inverse.array[:] = 1.0 / self.space.weights
-            matrix.diagonalScale(L=inverse)
-            inverse.destroy()
 
     def products(self, f: Block, g: Block) -> list[Floats]:
         """The densities Σ_j of each name's integral over its coefficient, f in place of u and g of φ, at the points."""
@@ -196,8 +191,8 @@ class LocalKernel(Summable, OperatorByParameters):
         """Nodal values of the coefficients, shape (num_intervals, len(names), num_local); change them by `assign`."""
         return self._values
 
-    def matrix(self, interval: int) -> PETSc.Mat:
-        """A of an interval, M⁻¹ A in collocated mode; the kernel's own, renewed by `assign`."""
+    def sparse_operator(self, interval: int) -> PETSc.Mat:
+        """A of an interval, (K f, φ_i) = Σ_k A_ik F_k; the kernel's own matrix, which `assign` renews."""
         return self._matrices[interval]
 
     def assign(self, parameters: Floats) -> None:
@@ -226,9 +221,7 @@ class LocalKernel(Summable, OperatorByParameters):
 
     def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
         """`out` = M⁻¹ A F, added to what `out` held if `keep`."""
-        result = self._product(self._matrices[interval], block)
-        if not self.space.is_collocated:
-            result = self.space.riesz(result)
+        result = self.space.riesz(self._product(self._matrices[interval], block))
         if keep:
             out += result
         else:
@@ -239,7 +232,7 @@ class LocalKernel(Summable, OperatorByParameters):
         if not self._transposed[interval]:
             self._matrices[interval].transpose(self._transposes[interval])
             self._transposed[interval] = True
-        result = self._product(self._transposes[interval], self._represented(dual))
+        result = self._product(self._transposes[interval], self.space.riesz(dual))
         result *= scale
         out += result
 
@@ -277,13 +270,9 @@ class LocalKernel(Summable, OperatorByParameters):
         """The nodal weights, times the power of ℓ⁻², for each coefficient."""
         return np.broadcast_to(self._factors * self.space.weights, self._shape).ravel()
 
-    def _represented(self, dual: Block) -> Block:
-        """What Aᵀ or, in collocated mode, (M⁻¹ A)ᵀ multiplies."""
-        return dual if self.space.is_collocated else self.space.riesz(dual)
-
     def _product(self, matrix: PETSc.Mat, block: Block) -> Block:
         result = self.space.create_block(block.shape[1])
-        f, out = self.space.dense(np.asfortranarray(block)), self.space.dense(result)
+        f, out = self.space.dense(block), self.space.dense(result)
         matrix.matMult(f, result=out)
         f.destroy()
         out.destroy()

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
+from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import Kernel, KernelDirection, OperatorByParameters
+from fem_selection.kernels.base import HasLocalPart, Kernel, KernelDirection, OperatorByParameters
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["SumDirection", "SumKernel", "Summable"]
@@ -51,6 +52,7 @@ class SumKernel(Summable, OperatorByParameters):
         self.slices = [slice(a, b) for a, b in pairwise(ends)]
         self.num_parameters = ends[-1]
         self.num_global_parameters = sum(part.num_global_parameters for part in self.parts)
+        self._sparse: dict[int, tuple[tuple[int, ...], PETSc.Mat]] = {}
         self._pullbacks: list[tuple[slice, tuple[int, ...]]] = []
 
     def assign(self, parameters: Floats) -> None:
@@ -75,6 +77,24 @@ class SumKernel(Summable, OperatorByParameters):
         """Those of the parts, each after all of the parts before it."""
         starts = accumulate((part.num_global_parameters for part in self.parts), initial=0)
         return np.concatenate([part.canonical_indices() + a for part, a in zip(self.parts, starts, strict=False)])
+
+    def sparse_operator(self, interval: int) -> PETSc.Mat | None:
+        """The sum of the parts' sparse operators L, (K_local f, φ_i) = Σ_k L_ik F_k; None if no part has one.
+
+        A part's own matrix, or the sum's, which is renewed when it is asked for after `assign`.
+        """
+        found = [part.sparse_operator(interval) for part in self.parts if isinstance(part, HasLocalPart)]
+        matrices = [matrix for matrix in found if matrix is not None]
+        if len(matrices) < 2:
+            return matrices[0] if matrices else None
+        states = tuple(matrix.stateGet() for matrix in matrices)
+        kept = self._sparse.get(interval)
+        if kept is None or kept[0] != states:
+            total = matrices[0].copy() if kept is None else matrices[0].copy(kept[1])
+            for matrix in matrices[1:]:
+                total.axpy(1.0, matrix, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+            kept = self._sparse[interval] = (states, total)
+        return kept[1]
 
     def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
         """`out` = Σ K_p F, added to what `out` held if `keep`."""

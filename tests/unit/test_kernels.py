@@ -457,6 +457,24 @@ def test_sum_is_the_sum(space):
     assert not kernel.is_linear and (parts[0] + parts[2]).is_linear
 
 
+def test_sparse_operator_is_the_local_part(spaces):
+    """Fails if L, (K_local f, φ) = Lf, is divided by the mass, lacks a part of the sum, or is not renewed by `assign`."""
+    for mode in ("collocated", "galerkin"):
+        space = spaces("interval", 4, 2, mode)
+        first, second = (KERNELS["local"](space, 2, seed) for seed in (1, 2))
+        kernel, f = first + DenseKernel(space, 2) + second, smooth_states(space, slice(0, 1))
+        assert (first + DenseKernel(space, 2)).sparse_operator(1) is first.sparse_operator(1)
+        assert (DenseKernel(space, 2) + SeparableKernel(space, 2, 1)).sparse_operator(1) is None
+        for factor in (1.0, -2.0):
+            kernel.assign(factor * kernel.parameters())
+            matrix = kernel.sparse_operator(1)
+            x, y = matrix.createVecRight(), matrix.createVecLeft()
+            x.array[:] = f[:, 0]
+            matrix.mult(x, y)
+            np.testing.assert_allclose(y.array, space.apply_mass(apply(kernel, 1, f))[:, 0], rtol=1e-11, atol=1e-12)
+            assert kernel.sparse_operator(1).handle == matrix.handle
+
+
 def test_sums_that_make_no_sense(space):
     """Fails if parts of other intervals, or the same part twice, are added."""
     kernel = DenseKernel(space, 2)
