@@ -6,7 +6,10 @@ With P = ∂J/∂F_{n+1} (a dual: Euclidean derivative in the nodal values), for
     I_i = b_i P + Σ_{j≥i} a_ji Ḡ_j,   Q_i = (Π σ'(S_i))ᵀ I_i,   Ḡ_i = Δt Kᵀ Q_i,
     ∂J/∂θ += Δt ∂_θ⟨K G_i, Q_i⟩,   ∂J/∂b += Δt Q_i 1,   ∂J/∂F_n = P + Σ_i Ḡ_i.
 
-For an implicit stage, a_ii ≠ 0, the first of these is the linear system (I − Δt a_ii Kᵀ (Π σ')ᵀ) I_i = b_i P + Σ_{j>i} a_ji Ḡ_j.
+For an implicit stage, a_ii ≠ 0, the first of these is a linear system for I_i,
+
+    (I − Δt a_ii Kᵀ (Π σ'(S_i))ᵀ) I_i = b_i P + Σ_{j>i} a_ji Ḡ_j.
+
 
 It is the transpose of the tangent step to round-off, for every scheme: no continuous adjoint is discretised.
 """

@@ -41,7 +41,12 @@ _KEPT = 4  # block sizes whose solvers are kept
 
 _SNES_NOT_FINITE = PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF
 _KSP_NOT_FINITE = PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
-_OPTIONS = {"snes_type": "newtonls", "snes_linesearch_type": "bt", "ksp_type": "gmres", "ksp_gmres_restart": 40}
+_OPTIONS: dict[str, str | float | bool | None] = {
+    "snes_type": "newtonls",
+    "snes_linesearch_type": "bt",
+    "ksp_type": "gmres",
+    "ksp_gmres_restart": 40,
+}
 
 
 @dataclass
@@ -81,9 +86,7 @@ class StageSolver:
         Solves are collective over the space communicator.
     """
 
-    def __init__(
-        self, space: StateSpace, kernel: Kernel, bias: Sequence[Floats], superposition: Superposition
-    ) -> None:
+    def __init__(self, space: StateSpace, kernel: Kernel, bias: Sequence[Floats], superposition: Superposition) -> None:
         self.space, self.kernel, self.bias, self.superposition = space, kernel, bias, superposition
         self.counts = SolverCounts()
         self.trouble: str | None = None

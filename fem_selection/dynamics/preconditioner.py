@@ -6,13 +6,14 @@ convection, multiplication.  Then
 
     I − a D K ≈ M⁻¹ P,   P = M − a diag(d) L,   d = the mean over the samples of D 1, the slopes σ' at the nodes,
 
-and P⁻¹ M, by a sparse LU factorization, leaves GMRES a number of iterations that grows neither with Δt nor as h → 0: the
-spread of the slopes around their mean and the non-local part of K bound it.  For σ = identity and K = K_local it is the
-inverse itself.  The factorization is renewed when a or L is another, and when the iterations of the last solve
-were many.
+and P⁻¹ M, by a sparse LU factorization, leaves GMRES a number of iterations that grows neither with Δt nor as h → 0:
+the spread of the slopes around their mean and the non-local part of K bound it.  For σ = identity and K = K_local it is
+the inverse itself.  The factorization is renewed when a or L is another, and when the last solve took many iterations.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from petsc4py import PETSc
@@ -122,7 +123,7 @@ class LocalPreconditioner:
             solver.setFromOptions()
         return solver
 
-    def _solve(self, right: Block, out: Block, method: object) -> None:
+    def _solve(self, right: Block, out: Block, method: Callable[[PETSc.Mat, PETSc.Mat], None]) -> None:
         b, x = self.space.dense(right), self.space.dense(out)
         method(b, x)
         b.destroy()

@@ -4,8 +4,9 @@
     G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   R_i = σ(K G_i + b),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
 A stage with a_ii ≠ 0 is implicit: an equation for G_i.  Forward Euler is the residual network itself: one stage, one
-layer.  The θ-schemes are F_{n+1} = F_n + Δt ((1 − θ) σ(S_n) + θ σ(S_{n+1})): θ = 1 implicit Euler, which damps every
-stiff component, θ = ½ Crank–Nicolson, which damps none more the larger Δt is.  One test holds every scheme to its order.
+layer.  The θ-schemes are F_{n+1} = F_n + Δt ((1 − θ) σ(S_n) + θ σ(S_{n+1})): θ = 1 is implicit Euler, which damps stiff
+components at once, θ = ½ Crank–Nicolson, of second order, which hardly damps the stiffest ones.  One test holds every
+scheme to its order.
 
 References:
     Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, doi:10.1007/978-3-540-78862-1, II.1.

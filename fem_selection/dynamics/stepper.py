@@ -3,7 +3,8 @@
 
     G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   S_i = K(θ_c) G_i + b_c,   R_i = Π_h σ(S_i),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
-An implicit stage, a_ii ≠ 0, is solved by `fem_selection.dynamics.implicit`, starting at F_n.  K brings the communication, σ is local (collocated mode).  What a sweep needs later is kept on a `Tape`: the stage
+An implicit stage, a_ii ≠ 0, is solved by `fem_selection.dynamics.implicit`, with Newton's method starting at F_n.
+K brings the communication, σ is local (collocated mode).  What a sweep needs later is kept on a `Tape`: the stage
 states G_i and σ' at each stage, for one block of samples; its size does not depend on the number of samples.
 """
 
@@ -178,9 +179,7 @@ class Stepper:
         """`out` = (I − Δt a_ii Kᵀ Dᵀ)⁻¹ B, the transpose of `solve_tangent`."""
         self._solve_linear(n, i, derivative, right, out, transpose=True)
 
-    def _solve_linear(
-        self, n: int, i: int, derivative: Derivative, right: Block, out: Block, transpose: bool
-    ) -> None:
+    def _solve_linear(self, n: int, i: int, derivative: Derivative, right: Block, out: Block, transpose: bool) -> None:
         assert self.solver is not None
         step = self.grid.step * self.scheme.diagonal[i]
         self.solver.solve_linear(self.intervals[n][i], step, derivative, right, out, transpose)
