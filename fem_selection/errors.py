@@ -65,10 +65,17 @@ class NonFinite(SelectionError):
         what: What became non-finite ("the state", "the gradient").
         layer: Layer at which it was first seen, if it is known.
         iteration: Iteration of the optimizer, if it is known.
+        reason: Why, if it is known and no overflow: a state that an iterative solver did not find counts as NaN.
     """
 
-    def __init__(self, what: str, layer: int | None = None, iteration: int | None = None) -> None:
-        self.what, self.layer, self.iteration = what, layer, iteration
+    def __init__(
+        self, what: str, layer: int | None = None, iteration: int | None = None, reason: str | None = None
+    ) -> None:
+        self.what, self.layer, self.iteration, self.reason = what, layer, iteration, reason
         place = f" at layer {layer}" if layer is not None else ""
         time = f" in iteration {iteration}" if iteration is not None else ""
-        super().__init__(f"{what} is not finite{place}{time}")
+        super().__init__(f"{what} is not finite{place}{time}" + (f": {reason}" if reason else ""))
+
+    def at_iteration(self, iteration: int) -> NonFinite:
+        """The same in an iteration of an optimizer."""
+        return NonFinite(self.what, self.layer, iteration, self.reason)

@@ -7,9 +7,15 @@ Find f(t) ∈ V_h with, for all φ ∈ V_h,
     (∂_t δf, φ) = F'(s; δs, φ) = (σ'(s) δs, φ),       δs = K δf + δK f + δb          tangent
     (−∂_t p, ψ) = F'(s; K ψ, p) = (σ'(s) p, K ψ)                                      adjoint
 
+An implicit stage with a = Δt a_ii and h, what is known of it, is: find g ∈ V_h with, for all φ ∈ V_h,
+
+    (g − h, φ) − a (σ(s), φ) = 0,                     s = K g + b,
+    (δg, φ) − a (σ'(s) δs, φ),                        δs = K δg                       its Jacobian
+
 UFL has no nested integrals, so K f enters as a function s that whoever evaluates the form refreshes.  The tangent is
-`ufl.derivative` of F, the adjoint `ufl.adjoint` of the tangent.  The array code of
-`fem_selection.dynamics.superposition` is held to these forms by a contract test, for every activation and mode.
+`ufl.derivative` of F, the adjoint `ufl.adjoint` of the tangent; the Jacobian is the sum of the stage's derivatives in g
+and, along K δg, in s.  The array code of `fem_selection.dynamics.superposition` is held to these forms by a contract
+test, for every activation and mode, and so is that of `fem_selection.dynamics.implicit`.
 """
 
 from __future__ import annotations
@@ -36,6 +42,8 @@ class SelectionEquation:
         form: F(s; φ) in UFL.
         tangent: The bilinear form F'(s; δs, φ).
         adjoint: Its adjoint, arguments exchanged.
+        stage: The residual of an implicit stage.
+        stage_in_g, stage_in_s: Its derivatives, bilinear forms.
     """
 
     def __init__(self, space: StateSpace, activation: Activation) -> None:
@@ -47,14 +55,17 @@ class SelectionEquation:
         self.tangent = ufl.inner(activation.derivative(self._s) * trial, test) * space.dx
         self.adjoint = ufl.adjoint(self.tangent)
         self.derived_tangent = ufl.derivative(self.form, self._s, trial)
+        self._g, self._h = fem.Function(space.V, name="g"), fem.Function(space.V, name="h")
+        self._a = fem.Constant(space.domain.mesh, 1.0)
+        self.stage = ufl.inner(self._g - self._h, test) * space.dx - self._a * self.form
+        self.stage_in_g = ufl.derivative(self.stage, self._g, trial)
+        self.stage_in_s = ufl.derivative(self.stage, self._s, trial)
         self._compiled: dict[str, fem.Form] = {}
 
     def assemble_rate(self, s: Floats) -> Floats:
         """The duals F(s; φ_i), shape (num_local,), for nodal values s (collective)."""
-        self._set(s)
-        vector = fem.assemble_vector(self._compile("form"))
-        vector.scatter_reverse(la.InsertMode.add)
-        return vector.array[: self.space.num_local].copy()
+        self._set(self._s, s)
+        return self._assemble("form")
 
     def assemble_tangent(self, s: Floats, ds: Floats) -> Floats:
         """The duals F'(s; δs, φ_i), shape (num_local,) (collective)."""
@@ -64,8 +75,25 @@ class SelectionEquation:
         """The duals F'(s; φ_i, p), shape (num_local,), for a costate's nodal values p (collective)."""
         return self._apply("adjoint", s, p)
 
+    def assemble_stage(self, g: Floats, h: Floats, a: float, s: Floats) -> Floats:
+        """The duals of an implicit stage's residual, shape (num_local,), for s = K g + b (collective)."""
+        for function, values in ((self._g, g), (self._h, h), (self._s, s)):
+            self._set(function, values)
+        self._a.value = a
+        return self._assemble("stage")
+
+    def assemble_stage_tangent(self, a: float, s: Floats, dg: Floats, ds: Floats) -> Floats:
+        """The duals of its Jacobian applied to δg, shape (num_local,), for δs = K δg (collective)."""
+        self._a.value = a
+        return self._apply("stage_in_g", s, dg) + self._apply("stage_in_s", s, ds)
+
+    def _assemble(self, name: str) -> Floats:
+        vector = fem.assemble_vector(self._compile(name))
+        vector.scatter_reverse(la.InsertMode.add)
+        return vector.array[: self.space.num_local].copy()
+
     def _apply(self, name: str, s: Floats, values: Floats) -> Floats:
-        self._set(s)
+        self._set(self._s, s)
         matrix = fem_petsc.assemble_matrix(self._compile(name))
         matrix.assemble()
         x, y = matrix.createVecRight(), matrix.createVecLeft()
@@ -76,9 +104,9 @@ class SelectionEquation:
             thing.destroy()
         return result
 
-    def _set(self, s: Floats) -> None:
-        self._s.x.array[: self.space.num_local] = s
-        self._s.x.scatter_forward()
+    def _set(self, function: fem.Function, values: Floats) -> None:
+        function.x.array[: self.space.num_local] = values
+        function.x.scatter_forward()
 
     def _compile(self, name: str) -> fem.Form:
         if name not in self._compiled:

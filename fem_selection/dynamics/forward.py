@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.dynamics.stepper import Stepper
-from fem_selection.errors import NonFinite
+from fem_selection.errors import NonFinite, NotConverged
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Trajectory", "solve_forward"]
@@ -44,6 +44,7 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
 
     Raises:
         NonFinite: with the first layer at which a state is not finite (on all ranks alike).
+        NotConverged: likewise, if that is because an implicit stage was not solved.
 
     Note:
         Collective over the space communicator.
@@ -54,5 +55,8 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
         if not stepper.space.comm.allreduce(bool(np.all(np.isfinite(final))), op=MPI.LAND):
             layer = stepper.first_bad_layer(initial)
             first = stepper.space.comm.allreduce(stepper.grid.layers if layer is None else layer, op=MPI.MIN)
+            words = next((w for w in stepper.space.comm.allgather(stepper.take_trouble()) if w), None)
+            if words is not None:
+                raise NotConverged(f"no state at layer {first}: {words}")
             raise NonFinite("the state", layer=first)
     return Trajectory(stepper.grid.times[list(kept)], tuple(states))

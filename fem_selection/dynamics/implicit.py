@@ -30,7 +30,7 @@ from fem_selection.petsc import ksp_reason, options, snes_reason, unique_prefix
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["SolverCounts", "StageSolver"]
+__all__ = ["SolverCounts", "StageEquation", "StageSolver", "StageSystem"]
 
 _RESIDUAL = 1e-14  # of a stage, relative to H; of a linear solve, to its right-hand side
 _STEP = 1e-10  # of Newton's method, relative to G
@@ -91,7 +91,7 @@ class StageSolver:
         self.counts = SolverCounts()
         self.trouble: str | None = None
         self._preconditioner = LocalPreconditioner(space, kernel)
-        self._systems: dict[int, _System] = {}
+        self._systems: dict[int, StageSystem] = {}
 
     def solve(self, interval: int, step: float, guess: Block, stage: Block) -> None:
         """Solve G − H − a Π σ(K G + b) = 0.
@@ -104,7 +104,7 @@ class StageSolver:
         """
         if stage.shape[1] == 0:
             return
-        system = self._system(stage.shape[1])
+        system = self.system(stage.shape[1])
         system.equation.pose(interval, step, stage)
         reason = system.solve(guess)
         snes = system.snes
@@ -123,7 +123,7 @@ class StageSolver:
         """`out` = (I − a D K)⁻¹ B, or (I − a Kᵀ Dᵀ)⁻¹ B if `transpose`; `right` and `out` may be the same."""
         if right.shape[1] == 0:
             return
-        system = self._system(right.shape[1])
+        system = self.system(right.shape[1])
         system.equation.pose_linear(interval, step, derivative)
         reason = system.solve_linear(right, transpose)
         self._count(system.ksp.getIterationNumber(), 1)
@@ -142,12 +142,12 @@ class StageSolver:
         self._systems.clear()
         self._preconditioner.destroy()
 
-    def _system(self, samples: int) -> _System:
+    def system(self, samples: int) -> StageSystem:
+        """PETSc's solvers for blocks of that many samples; those of other sizes may be destroyed (collective)."""
         if samples not in self._systems:
             if len(self._systems) >= _KEPT:
                 self._systems.pop(next(iter(self._systems))).destroy()
-            equation = _Equation(self.space, self.kernel, self.bias, self.superposition, self._preconditioner, samples)
-            self._systems[samples] = _System(self.space, equation)
+            self._systems[samples] = StageSystem(self.space, StageEquation(self, self._preconditioner, samples))
         return self._systems[samples]
 
     def _count(self, iterations: int, solves: int) -> None:
@@ -160,26 +160,20 @@ class StageSolver:
         self.trouble = words or self.trouble
 
 
-class _Equation:
+class StageEquation:
     """Residual and Jacobian of one stage of blocks of one size, as PETSc calls them.
 
     PETSc's line search ends with a residual at the point that it accepts, so the slopes that the residual leaves are
     those of the Jacobian that is asked for next.
     """
 
-    def __init__(
-        self,
-        space: StateSpace,
-        kernel: Kernel,
-        bias: Sequence[Floats],
-        superposition: Superposition,
-        preconditioner: LocalPreconditioner,
-        samples: int,
-    ) -> None:
-        self.kernel, self.bias, self.superposition, self.preconditioner = kernel, bias, superposition, preconditioner
-        self.known, self._x, self._s, self._y = (create_block(space.num_local, samples) for _ in range(4))
-        self._slopes = create_block(superposition.tape_rows, samples)
-        self._own = derivative_from_tape(superposition, self._slopes)
+    def __init__(self, solver: StageSolver, preconditioner: LocalPreconditioner, samples: int) -> None:
+        # no reference to the solver, which owns this: PETSc's objects must not wait for Python's collector
+        self.kernel, self.bias, self.superposition = solver.kernel, solver.bias, solver.superposition
+        self.preconditioner = preconditioner
+        self.known, self._x, self._s, self._y = (create_block(solver.space.num_local, samples) for _ in range(4))
+        self._slopes = create_block(solver.superposition.tape_rows, samples)
+        self._own = derivative_from_tape(solver.superposition, self._slopes)
         self.interval, self.step, self.derivative = 0, 0.0, self._own
 
     def pose(self, interval: int, step: float, known: Block) -> None:
@@ -226,10 +220,16 @@ class _Equation:
         self.kernel.add_transpose(self.interval, self._s, -self.step, out)
 
 
-class _System:
-    """PETSc's solvers and vectors for blocks of one size."""
+class StageSystem:
+    """PETSc's solvers and vectors for blocks of one size.
 
-    def __init__(self, space: StateSpace, equation: _Equation) -> None:
+    Attributes:
+        equation: The stage that is posed.
+        snes: For it, with `jacobian`, a shell matrix, and the linear solver `ksp`.
+        x: The solution.
+    """
+
+    def __init__(self, space: StateSpace, equation: StageEquation) -> None:
         self.equation = equation
         size = equation.known.size
         self.x = PETSc.Vec().createMPI((size, None), comm=space.comm)
@@ -271,6 +271,7 @@ class _System:
         return reason
 
     def destroy(self) -> None:
+        """Release PETSc's objects (collective)."""
         for thing in (self.snes, self.jacobian, self.x, self.right, self.work):
             thing.destroy()
 

@@ -135,7 +135,7 @@ class Functional:
         value, square = self.controls.ensemble.sums(self._own(data) + regular, float(dual @ dual))
         self._check(value)
         if not np.isfinite(square):
-            raise NonFinite("the gradient")
+            raise NonFinite("the gradient", reason=self._trouble())
         return value, dual
 
     def final_states(self, shard: Floats) -> Block:
@@ -304,4 +304,9 @@ class Functional:
             layer = self.stepper.first_bad_layer(self.initial) if self.initial.shape[1] else None
             never = self.stepper.grid.layers + 1
             first = self.controls.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
-            raise NonFinite("the objective", layer=None if first == never else first)
+            raise NonFinite("the objective", None if first == never else first, reason=self._trouble())
+
+    def _trouble(self) -> str | None:
+        """Why an implicit stage was not solved on some rank, the same words on all; None if all were (collective)."""
+        found = self.controls.ensemble.world.allgather(self.stepper.take_trouble())
+        return next((words for words in found if words), None)

@@ -150,7 +150,7 @@ class _Approximation:
                 found = self._step(now, principle)
             except NonFinite as error:
                 self._save_now(now, length)
-                raise NonFinite(error.what, error.layer, self.iteration + 1) from error
+                raise error.at_iteration(self.iteration + 1) from error
             if found is None:
                 reason = _NO_STEP
                 self._save_now(now, length)

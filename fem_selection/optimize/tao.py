@@ -230,7 +230,7 @@ class _Minimizer:
         try:
             value, gradient = self.functional.evaluate(x.array_r)
         except NonFinite as error:
-            self.fault = NonFinite(error.what, error.layer, self.iteration + 1 if self.best is not None else 0)
+            self.fault = error.at_iteration(self.iteration + 1 if self.best is not None else 0)
             raise self.fault from error
         self.evaluations += 1
         g.array[:] = gradient
