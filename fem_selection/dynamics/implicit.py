@@ -36,11 +36,13 @@ _RESIDUAL = 1e-14  # of a stage, relative to H; of a linear solve, to its right-
 _STEP = 1e-10  # of Newton's method, relative to G
 _INNER = 1e-6  # of the linear solves in Newton's method
 _ACCEPTED = 1e-10  # a linear solve that stagnates at round-off is one
-_MAX_NEWTON, _MAX_KRYLOV = 40, 400
+_MAX_NEWTON, _MAX_KRYLOV = 25, 400
+_SMALLEST_PART = 1e-4  # of the step in a continuation
 _KEPT = 4  # block sizes whose solvers are kept
 
-_SNES_NOT_FINITE = PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF
-_KSP_NOT_FINITE = PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
+_SNES_NOT_FINITE = int(PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF)
+_SNES_DIVERGED = int(PETSc.SNES.ConvergedReason.DIVERGED_DTOL)
+_KSP_NOT_FINITE = int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
 _OPTIONS: dict[str, str | float | bool | None] = {
     "snes_type": "newtonls",
     "snes_linesearch_type": "bt",
@@ -104,16 +106,13 @@ class StageSolver:
         """
         if stage.shape[1] == 0:
             return
-        system = self.system(stage.shape[1])
-        system.equation.pose(interval, step, stage)
-        reason = system.solve(guess)
-        snes = system.snes
-        self._count(snes.getLinearSolveIterations(), max(snes.getIterationNumber(), 1))
         self.counts.stages += 1
-        self.counts.newton += snes.getIterationNumber()
-        if reason > 0:
-            np.copyto(stage, _as_block(system.x.array_r, stage))
-        else:
+        known = stage.copy(order="F")
+        np.copyto(stage, guess)
+        reason = self._newton(interval, step, known, stage)
+        if reason < 0 and reason != _SNES_NOT_FINITE:
+            reason = self._continue(interval, step, known, stage)
+        if reason < 0:
             words = None if reason == _SNES_NOT_FINITE else f"an implicit stage was not solved: {snes_reason(reason)}"
             self._fail(stage, words)
 
@@ -126,7 +125,8 @@ class StageSolver:
         system = self.system(right.shape[1])
         system.equation.pose_linear(interval, step, derivative)
         reason = system.solve_linear(right, transpose)
-        self._count(system.ksp.getIterationNumber(), 1)
+        self._count(system.ksp.getIterationNumber())
+        self._preconditioner.review(system.ksp.getIterationNumber())
         self.counts.linear += 1
         if reason > 0:
             np.copyto(out, _as_block(system.x.array_r, out))
@@ -140,7 +140,7 @@ class StageSolver:
         for system in self._systems.values():
             system.destroy()
         self._systems.clear()
-        self._preconditioner.destroy()
+        self._preconditioner.release()
 
     def system(self, samples: int) -> StageSystem:
         """PETSc's solvers for blocks of that many samples; those of other sizes may be destroyed (collective)."""
@@ -150,9 +150,34 @@ class StageSolver:
             self._systems[samples] = StageSystem(self.space, StageEquation(self, self._preconditioner, samples))
         return self._systems[samples]
 
-    def _count(self, iterations: int, solves: int) -> None:
+    def _newton(self, interval: int, step: float, known: Block, stage: Block) -> int:
+        """Newton's method from what `stage` holds, which is the solution afterwards if PETSc's reason is positive."""
+        system = self.system(stage.shape[1])
+        system.equation.pose(interval, step, known)
+        reason = system.solve(stage)
+        if reason != _SNES_NOT_FINITE:
+            self._count(system.snes.getLinearSolveIterations())
+            self.counts.newton += system.snes.getIterationNumber()
+        if reason > 0:
+            np.copyto(stage, _as_block(system.x.array_r, stage))
+        return reason
+
+    def _continue(self, interval: int, step: float, known: Block, stage: Block) -> int:
+        """Follow the solution in the size of the step, from G = H at 0 to a, where Newton's method alone failed."""
+        done, part, reason = 0.0, 0.5, 0
+        np.copyto(stage, known)
+        while done < 1.0:
+            reason = self._newton(interval, min(done + part, 1.0) * step, known, stage)
+            if reason > 0:
+                done, part = min(done + part, 1.0), 2.0 * part
+            elif part > _SMALLEST_PART:
+                part *= 0.25
+            else:
+                break
+        return reason
+
+    def _count(self, iterations: int) -> None:
         self.counts.krylov += iterations
-        self._preconditioner.review(iterations / solves)
         self.counts.factorizations = self._preconditioner.factorizations
 
     def _fail(self, block: Block, words: str | None) -> None:
@@ -197,8 +222,9 @@ class StageEquation:
         out += self._x
         out -= self.known
 
-    def linearize(self, snes: PETSc.SNES | None, x: PETSc.Vec, jacobian: PETSc.Mat, _: PETSc.Mat) -> None:
+    def linearize(self, snes: PETSc.SNES, x: PETSc.Vec, jacobian: PETSc.Mat, _: PETSc.Mat) -> None:
         """Nothing to assemble: the slopes are there."""
+        self.preconditioner.review(snes.getKSP().getIterationNumber())
         self.preconditioner.prepare(self.interval, self.step, self.derivative, self._x)
         jacobian.assemble()
 
@@ -245,17 +271,24 @@ class StageSystem:
         self.ksp.setOperators(self.jacobian)
         with options(prefix, _OPTIONS | {"pc_type": equation.preconditioner.pc_type}):
             self.snes.setFromOptions()
+        self.snes.setMaxLinearSolveFailures(_MAX_NEWTON)  # what was found is a step, if it lowers the residual
         equation.preconditioner.attach(self.ksp.getPC())
 
     def solve(self, guess: Block) -> int:
-        """Newton's method from a guess; `x` is the stage, the result PETSc's reason."""
+        """Newton's method from a guess; `x` is the solution if the result, PETSc's reason, is positive."""
         np.copyto(_as_block(self.right.array, guess), self.equation.known)
         limit = _RESIDUAL * self.right.norm()
+        if not np.isfinite(limit):
+            return _SNES_NOT_FINITE
         np.copyto(_as_block(self.x.array, guess), guess)
         self.snes.setTolerances(rtol=_RESIDUAL, atol=limit, stol=_STEP, max_it=_MAX_NEWTON)
         self.ksp.setTolerances(rtol=_INNER, atol=0.1 * limit, max_it=_MAX_KRYLOV)
         self.snes.solve(None, self.x)
-        return int(self.snes.getConvergedReason())
+        reason = int(self.snes.getConvergedReason())
+        started = (
+            self.snes.getIterationNumber() > 0
+        )  # then it is the method that left the finite numbers, not the state
+        return _SNES_DIVERGED if reason == _SNES_NOT_FINITE and started else reason
 
     def solve_linear(self, right: Block, transpose: bool) -> int:
         """`x` from the right-hand side; the result is PETSc's reason."""

@@ -4,29 +4,32 @@
 A kernel may offer the matrix L of its local part, (K_local f, φ_i) = Σ_k L_ik F_k, sparse where K is not: diffusion,
 convection, multiplication.  Then
 
-    I − a D K ≈ M⁻¹ P,   P = M − a diag(d) L,   d = the mean over the samples of D 1, the slopes σ' at the nodes,
+    I − a D K ≈ M⁻¹ P,   P = M − a diag(d) L,   d_i = (σ'(s), φ_i) / m_i, means of the slopes around the nodes,
 
-and P⁻¹ M, by a sparse LU factorization, leaves GMRES a number of iterations that grows neither with Δt nor as h → 0:
-the spread of the slopes around their mean and the non-local part of K bound it.  For σ = identity and K = K_local it is
-the inverse itself.  The factorization is renewed when a or L is another, and when the last solve took many iterations.
+and P⁻¹ M, by a sparse LU factorization, leaves GMRES a number of iterations that grows neither with Δt nor as h → 0.
+In collocated mode it is the inverse itself for a local K.  Where the slopes of the samples are much the same, or the
+block is large, their mean serves for all, and one factorization of N rows is applied to all columns; else each sample
+has its own, in one block diagonal matrix.  The factorization is renewed when a or L is another, and when the last solve
+took many iterations, for its slopes may be old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.dynamics.superposition import Derivative
 from fem_selection.kernels.base import HasLocalPart, Kernel
 from fem_selection.petsc import options, unique_prefix
 from fem_selection.spaces import StateSpace
-from fem_selection.typing import Block, create_block
+from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["LocalPreconditioner"]
 
-_MANY = 15  # Krylov iterations after which slopes are looked at again
+_MANY = 10  # Krylov iterations after which slopes are looked at again
+_ALIKE = 0.1  # spread of the slopes up to which their mean serves
+_LARGE = 200_000  # unknowns of a block beyond which it serves anyway
 
 
 class LocalPreconditioner:
@@ -49,6 +52,7 @@ class LocalPreconditioner:
         self._kernel = kernel if isinstance(kernel, HasLocalPart) else None
         self.pc_type = "none" if self._kernel is None else "python"
         self._solver: PETSc.KSP | None = None
+        self._samples = 0  # with slopes of their own; 0 where the mean serves
         self._made_of: tuple[PETSc.Mat | None, int, float] = (None, 0, 0.0)
         self._stale = False
 
@@ -63,72 +67,94 @@ class LocalPreconditioner:
             return
         local = self._kernel.sparse_operator(interval)
         made_of = (local, 0 if local is None else local.stateGet(), step)
-        if made_of == self._made_of and not self._stale:
+        fits = self._samples in (0, like.shape[1])
+        if made_of == self._made_of and fits and not self._stale:
             return
         self._made_of, self._stale = made_of, False
-        if local is None:
-            self.destroy()
-            return
-        self._factorize(local, step, derivative, like)
+        self.release()
+        if local is not None:
+            self._factorize(local, step, derivative, like)
 
-    def review(self, iterations: float) -> None:
+    def review(self, iterations: int) -> None:
         """Say how many iterations the last linear solve took."""
         self._stale = iterations > _MANY
 
     def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Y = P⁻¹ M X."""
-        out = self._block(y.array)
-        if self._solver is None:
-            np.copyto(out, self._block(x.array_r))
-        else:
-            self._solve(self.space.apply_mass(self._block(x.array_r).copy(order="F")), out, self._solver.matSolve)
+        moments = self.space.apply_mass(self._block(x.array_r).copy(order="F"))
+        self._solve(moments, self._block(y.array), transpose=False)
 
     def applyTranspose(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Y = M P⁻ᵀ X."""
-        out = self._block(y.array)
-        np.copyto(out, self._block(x.array_r))
-        if self._solver is not None:
-            solved = create_block(*out.shape)
-            self._solve(out, solved, self._solver.matSolveTranspose)
-            np.copyto(out, self.space.apply_mass(solved))
+        right = self._block(x.array_r).copy(order="F")
+        solved = create_block(*right.shape)
+        self._solve(right, solved, transpose=True)
+        np.copyto(self._block(y.array), self.space.apply_mass(solved))
 
-    def destroy(self) -> None:
-        """Release PETSc's objects; they are made again when they are needed."""
+    def release(self) -> None:
+        """Destroy PETSc's objects; they are made again when they are needed."""
         if self._solver is not None:
             self._solver.destroy()
             self._solver = None
 
+    def _solve(self, right: Block, out: Block, transpose: bool) -> None:
+        if self._solver is None:  # no local part: P = M
+            np.copyto(out, self.space.riesz(right))
+            return
+        if self._samples:
+            b, x = (PETSc.Vec().createWithArray(v.reshape(-1, order="F"), comm=self.space.comm) for v in (right, out))
+            (self._solver.solveTranspose if transpose else self._solver.solve)(b, x)
+        else:
+            b, x = self.space.dense(right), self.space.dense(out)
+            (self._solver.matSolveTranspose if transpose else self._solver.matSolve)(b, x)
+        b.destroy()
+        x.destroy()
+
     def _factorize(self, local: PETSc.Mat, step: float, derivative: Derivative, like: Block) -> None:
         slopes = create_block(*like.shape)
         derivative.apply(np.ones_like(like, order="F"), slopes)
-        factors, matrix = local.createVecLeft(), local.copy()
-        factors.array[:] = slopes.mean(axis=1)
-        matrix.diagonalScale(L=factors)
-        matrix.aypx(-step, self.space.mass, structure=PETSc.Mat.Structure.DIFFERENT_NONZERO_PATTERN)
-        if self._solver is None:
-            self._solver = self._create_solver()
-        self._solver.setOperators(matrix)
-        self._solver.setUp()
+        slopes = self.space.apply_mass(slopes) / self.space.weights[:, None]
+        mean = slopes.mean(axis=1, keepdims=True)
+        spread = self.space.comm.allreduce(float(np.abs(slopes - mean).max(initial=0.0)), op=MPI.MAX)
+        samples, large = like.shape[1], like.shape[1] * self.space.num_nodes > _LARGE
+        self._samples = 0 if large or spread <= _ALIKE else samples
+        factors = slopes if self._samples else mean
+        matrix = self._repeated(self.space.mass, np.ones_like(factors))
+        scaled = self._repeated(local, factors)
+        matrix.axpy(-step, scaled, structure=PETSc.Mat.Structure.DIFFERENT_NONZERO_PATTERN)
+        scaled.destroy()
+        self._solver = self._create_solver(matrix)
         self.factorizations += 1
-        factors.destroy()
         matrix.destroy()  # the solver keeps it
 
-    def _create_solver(self) -> PETSc.KSP:
+    def _repeated(self, matrix: PETSc.Mat, factors: Floats) -> PETSc.Mat:
+        """The block diagonal of diag(d_j) A over the columns d_j of the factors, in the layout of a block's vector."""
+        rows, samples = factors.shape
+        indptr, columns, values = matrix.getValuesCSR()
+        entries = np.repeat(factors, np.diff(indptr), axis=0).T * values
+        owner = np.searchsorted(self.space.offsets, columns, side="right") - 1
+        first, counts = self.space.offsets[owner], np.asarray(self.space.counts)[owner]
+        sample = np.arange(samples)[:, None]
+        moved = samples * first + sample * counts + (columns - first)
+        starts = np.concatenate([[0], (sample * len(columns) + indptr[1:]).ravel()])
+        return PETSc.Mat().createAIJ(
+            ((rows * samples, None), (rows * samples, None)),
+            csr=(starts.astype(PETSc.IntType), moved.ravel().astype(PETSc.IntType), entries.ravel()),
+            comm=self.space.comm,
+        )
+
+    def _create_solver(self, matrix: PETSc.Mat) -> PETSc.KSP:
         solver, prefix = PETSc.KSP().create(self.space.comm), unique_prefix("local")
         solver.setOptionsPrefix(prefix)
+        solver.setOperators(matrix)
         direct = {"ksp_type": "preonly", "pc_type": "lu"}
         if self.space.comm.size > 1:
             direct["pc_factor_mat_solver_type"] = "mumps"
         with options(prefix, direct):
             solver.setFromOptions()
+            solver.setUp()
         return solver
 
-    def _solve(self, right: Block, out: Block, method: Callable[[PETSc.Mat, PETSc.Mat], None]) -> None:
-        b, x = self.space.dense(right), self.space.dense(out)
-        method(b, x)
-        b.destroy()
-        x.destroy()
-
-    def _block(self, array: Block) -> Block:
+    def _block(self, array: Floats) -> Block:
         """The entries of a vector as a block on the same memory."""
         return array.reshape((self.space.num_local, -1), order="F")

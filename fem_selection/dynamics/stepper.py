@@ -134,8 +134,10 @@ class Stepper:
 
         `take_trouble` says afterwards why, if an implicit stage was not solved.
         """
-        self.take_trouble()
+        before = self.take_trouble()
         _, states = self.advance_without_tape(initial, range(self.grid.layers + 1))
+        if self.solver is not None and self.solver.trouble is None:
+            self.solver.trouble = before
         bad = [n for n, f in enumerate(states) if not np.all(np.isfinite(f))]
         return bad[0] if bad else None
 
