@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""`StageSolver`: the equations of implicit Runge–Kutta stages and their linearizations, for a whole block of samples.
+"""`StageSolver`: implicit Runge–Kutta stages and their linearizations, for whole blocks of samples.
 
-    G − H − a Π σ(K G + b) = 0                        stage, by PETSc's SNES (Newton with a line search)
-    (I − a D K) X = B,   D = Π σ'(S), S = K G + b     tangent, by GMRES
-    (I − a Kᵀ Dᵀ) X = B                               adjoint, by GMRES with the transpose
+    G − H − a Π σ(K G + b) = 0                        stage
+    (I − a D K) X = B,   D = Π σ'(S), S = K G + b     tangent
+    (I − a Kᵀ Dᵀ) X = B                               adjoint
 
-with a = Δt a_ii.  These are M⁻¹ times the weak form and its `ufl.derivative` in `fem_selection.dynamics.equation`, to
-round-off.  The Jacobian is a PETSc shell matrix: one product with K and one with D.  The unknown is one PETSc vector of
-all entries of the block; samples do not couple, but share Krylov spaces and the step length.  A kernel that offers
-the sparse matrix of its local part gets it as a preconditioner (`fem_selection.dynamics.preconditioner`).
-
-Tolerances are at the level of round-off, so that the discrete derivatives are exact: a stage is solved when its
-residual is below 10⁻¹⁴ of H, or where round-off in K G forbids that, when Newton's step is below 10⁻¹⁰ of G, after
-which the next one would be below 10⁻¹⁵.
+with a = Δt a_ii.  Each block is one system of `fem_selection.dynamics.stage_system`, which solves all three to
+round-off, so that the discrete derivatives are exact.  Where Newton's method fails, the solution is followed in a from
+a = 0, where it is H.  What cannot be solved is NaN, like what overflows, with the reason in words.
 """
 
 from __future__ import annotations
@@ -21,34 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from petsc4py import PETSc
 
 from fem_selection.dynamics.preconditioner import LocalPreconditioner
-from fem_selection.dynamics.superposition import Derivative, Superposition, derivative_from_tape
+from fem_selection.dynamics.stage_system import KSP_NOT_FINITE, SNES_NOT_FINITE, StageSystem
+from fem_selection.dynamics.superposition import Derivative, Superposition
 from fem_selection.kernels.base import Kernel
-from fem_selection.petsc import ksp_reason, options, snes_reason, unique_prefix
+from fem_selection.petsc import ksp_reason, snes_reason
 from fem_selection.spaces import StateSpace
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats
 
-__all__ = ["SolverCounts", "StageEquation", "StageSolver", "StageSystem"]
+__all__ = ["SolverCounts", "StageSolver"]
 
-_RESIDUAL = 1e-14  # of a stage, relative to H; of a linear solve, to its right-hand side
-_STEP = 1e-10  # of Newton's method, relative to G
-_INNER = 1e-6  # of the linear solves in Newton's method
-_ACCEPTED = 1e-10  # a linear solve that stagnates at round-off is one
-_MAX_NEWTON, _MAX_KRYLOV = 25, 400
 _SMALLEST_PART = 1e-4  # of the step in a continuation
 _KEPT = 4  # block sizes whose solvers are kept
-
-_SNES_NOT_FINITE = int(PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF)
-_SNES_DIVERGED = int(PETSc.SNES.ConvergedReason.DIVERGED_DTOL)
-_KSP_NOT_FINITE = int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
-_OPTIONS: dict[str, str | float | bool | None] = {
-    "snes_type": "newtonls",
-    "snes_linesearch_type": "bt",
-    "ksp_type": "gmres",
-    "ksp_gmres_restart": 40,
-}
 
 
 @dataclass
@@ -110,10 +90,10 @@ class StageSolver:
         known = stage.copy(order="F")
         np.copyto(stage, guess)
         reason = self._newton(interval, step, known, stage)
-        if reason < 0 and reason != _SNES_NOT_FINITE:
+        if reason < 0 and reason != SNES_NOT_FINITE:
             reason = self._continue(interval, step, known, stage)
         if reason < 0:
-            words = None if reason == _SNES_NOT_FINITE else f"an implicit stage was not solved: {snes_reason(reason)}"
+            words = None if reason == SNES_NOT_FINITE else f"an implicit stage was not solved: {snes_reason(reason)}"
             self._fail(stage, words)
 
     def solve_linear(
@@ -129,11 +109,11 @@ class StageSolver:
         self._preconditioner.review(system.ksp.getIterationNumber())
         self.counts.linear += 1
         if reason > 0:
-            np.copyto(out, _as_block(system.x.array_r, out))
+            np.copyto(out, system.solution)
         else:
             kind = "adjoint" if transpose else "tangent"
             words = f"the {kind} equation of an implicit stage was not solved: {ksp_reason(reason)}"
-            self._fail(out, None if reason == _KSP_NOT_FINITE else words)
+            self._fail(out, None if reason == KSP_NOT_FINITE else words)
 
     def destroy(self) -> None:
         """Release PETSc's objects (collective); they are made again when they are needed."""
@@ -147,7 +127,9 @@ class StageSolver:
         if samples not in self._systems:
             if len(self._systems) >= _KEPT:
                 self._systems.pop(next(iter(self._systems))).destroy()
-            self._systems[samples] = StageSystem(self.space, StageEquation(self, self._preconditioner, samples))
+            self._systems[samples] = StageSystem(
+                self.space, self.kernel, self.bias, self.superposition, self._preconditioner, samples
+            )
         return self._systems[samples]
 
     def _newton(self, interval: int, step: float, known: Block, stage: Block) -> int:
@@ -155,11 +137,11 @@ class StageSolver:
         system = self.system(stage.shape[1])
         system.equation.pose(interval, step, known)
         reason = system.solve(stage)
-        if reason != _SNES_NOT_FINITE:
+        if reason != SNES_NOT_FINITE:
             self._count(system.snes.getLinearSolveIterations())
             self.counts.newton += system.snes.getIterationNumber()
         if reason > 0:
-            np.copyto(stage, _as_block(system.x.array_r, stage))
+            np.copyto(stage, system.solution)
         return reason
 
     def _continue(self, interval: int, step: float, known: Block, stage: Block) -> int:
@@ -183,132 +165,3 @@ class StageSolver:
     def _fail(self, block: Block, words: str | None) -> None:
         block.fill(np.nan)
         self.trouble = words or self.trouble
-
-
-class StageEquation:
-    """Residual and Jacobian of one stage of blocks of one size, as PETSc calls them.
-
-    PETSc's line search ends with a residual at the point that it accepts, so the slopes that the residual leaves are
-    those of the Jacobian that is asked for next.
-    """
-
-    def __init__(self, solver: StageSolver, preconditioner: LocalPreconditioner, samples: int) -> None:
-        # no reference to the solver, which owns this: PETSc's objects must not wait for Python's collector
-        self.kernel, self.bias, self.superposition = solver.kernel, solver.bias, solver.superposition
-        self.preconditioner = preconditioner
-        self.known, self._x, self._s, self._y = (create_block(solver.space.num_local, samples) for _ in range(4))
-        self._slopes = create_block(solver.superposition.tape_rows, samples)
-        self._own = derivative_from_tape(solver.superposition, self._slopes)
-        self.interval, self.step, self.derivative = 0, 0.0, self._own
-
-    def pose(self, interval: int, step: float, known: Block) -> None:
-        """Take these K, b, a and H from now on."""
-        self.interval, self.step, self.derivative = interval, step, self._own
-        np.copyto(self.known, known)
-
-    def pose_linear(self, interval: int, step: float, derivative: Derivative) -> None:
-        """Take these K, a and D from now on."""
-        self.interval, self.step, self.derivative = interval, step, derivative
-        self.preconditioner.prepare(interval, step, derivative, self._x)
-
-    def residual(self, snes: PETSc.SNES | None, x: PETSc.Vec, f: PETSc.Vec) -> None:
-        """G − H − a Π σ(K G + b), leaving the slopes."""
-        np.copyto(self._x, _as_block(x.array_r, self._x))
-        np.copyto(self._s, self.bias[self.interval])
-        self.kernel.apply(self.interval, self._x, self._s, keep=True)
-        self.superposition.evaluate_with_tape(self._s, self._y, self._slopes)
-        out = _as_block(f.array, self._x)
-        np.multiply(self._y, -self.step, out=out)
-        out += self._x
-        out -= self.known
-
-    def linearize(self, snes: PETSc.SNES, x: PETSc.Vec, jacobian: PETSc.Mat, _: PETSc.Mat) -> None:
-        """Nothing to assemble: the slopes are there."""
-        self.preconditioner.review(snes.getKSP().getIterationNumber())
-        self.preconditioner.prepare(self.interval, self.step, self.derivative, self._x)
-        jacobian.assemble()
-
-    def mult(self, matrix: PETSc.Mat | None, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """X − a D K X."""
-        np.copyto(self._x, _as_block(x.array_r, self._x))
-        self.kernel.apply(self.interval, self._x, self._s)
-        out = _as_block(y.array, self._x)
-        self.derivative.apply(self._s, out)
-        out *= -self.step
-        out += self._x
-
-    def multTranspose(self, matrix: PETSc.Mat | None, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """X − a Kᵀ Dᵀ X."""
-        np.copyto(self._x, _as_block(x.array_r, self._x))
-        self.derivative.apply_transpose(self._x, self._s)
-        out = _as_block(y.array, self._x)
-        np.copyto(out, self._x)
-        self.kernel.add_transpose(self.interval, self._s, -self.step, out)
-
-
-class StageSystem:
-    """PETSc's solvers and vectors for blocks of one size.
-
-    Attributes:
-        equation: The stage that is posed.
-        snes: For it, with `jacobian`, a shell matrix, and the linear solver `ksp`.
-        x: The solution.
-    """
-
-    def __init__(self, space: StateSpace, equation: StageEquation) -> None:
-        self.equation = equation
-        size = equation.known.size
-        self.x = PETSc.Vec().createMPI((size, None), comm=space.comm)
-        self.right, self.work = self.x.duplicate(), self.x.duplicate()
-        self.jacobian = PETSc.Mat().createPython(((size, None), (size, None)), equation, comm=space.comm)
-        self.jacobian.setUp()
-        prefix = unique_prefix("stage")
-        self.snes = PETSc.SNES().create(space.comm)
-        self.snes.setOptionsPrefix(prefix)
-        self.snes.setFunction(equation.residual, self.work)
-        self.snes.setJacobian(equation.linearize, self.jacobian)
-        self.ksp = self.snes.getKSP()
-        self.ksp.setOperators(self.jacobian)
-        with options(prefix, _OPTIONS | {"pc_type": equation.preconditioner.pc_type}):
-            self.snes.setFromOptions()
-        self.snes.setMaxLinearSolveFailures(_MAX_NEWTON)  # what was found is a step, if it lowers the residual
-        equation.preconditioner.attach(self.ksp.getPC())
-
-    def solve(self, guess: Block) -> int:
-        """Newton's method from a guess; `x` is the solution if the result, PETSc's reason, is positive."""
-        np.copyto(_as_block(self.right.array, guess), self.equation.known)
-        limit = _RESIDUAL * self.right.norm()
-        if not np.isfinite(limit):
-            return _SNES_NOT_FINITE
-        np.copyto(_as_block(self.x.array, guess), guess)
-        self.snes.setTolerances(rtol=_RESIDUAL, atol=limit, stol=_STEP, max_it=_MAX_NEWTON)
-        self.ksp.setTolerances(rtol=_INNER, atol=0.1 * limit, max_it=_MAX_KRYLOV)
-        self.snes.solve(None, self.x)
-        reason = int(self.snes.getConvergedReason())
-        started = (
-            self.snes.getIterationNumber() > 0
-        )  # then it is the method that left the finite numbers, not the state
-        return _SNES_DIVERGED if reason == _SNES_NOT_FINITE and started else reason
-
-    def solve_linear(self, right: Block, transpose: bool) -> int:
-        """`x` from the right-hand side; the result is PETSc's reason."""
-        np.copyto(_as_block(self.right.array, right), right)
-        self.ksp.setTolerances(rtol=_RESIDUAL, atol=1e-300, max_it=_MAX_KRYLOV)
-        (self.ksp.solveTranspose if transpose else self.ksp.solve)(self.right, self.x)
-        reason = int(self.ksp.getConvergedReason())
-        if reason < 0 and reason != _KSP_NOT_FINITE:
-            (self.equation.multTranspose if transpose else self.equation.mult)(None, self.x, self.work)
-            self.work.axpy(-1.0, self.right)
-            if self.work.norm() <= _ACCEPTED * self.right.norm():
-                return 1
-        return reason
-
-    def destroy(self) -> None:
-        """Release PETSc's objects (collective)."""
-        for thing in (self.snes, self.jacobian, self.x, self.right, self.work):
-            thing.destroy()
-
-
-def _as_block(array: Floats, like: Block) -> Block:
-    """The entries of a vector as a block of the shape of another, on the same memory."""
-    return array.reshape(like.shape, order="F")
