@@ -105,7 +105,7 @@ class StageSolver:
         system = self.system(right.shape[1])
         system.equation.pose_linear(interval, step, derivative)
         reason = system.solve_linear(right, transpose)
-        self._count(system.ksp.getIterationNumber())
+        self._count(system.iterations)
         self._preconditioner.review(system.ksp.getIterationNumber())
         self.counts.linear += 1
         if reason > 0:

@@ -11,7 +11,8 @@ with D, by GMRES.  Samples do not couple, but share Krylov spaces and the length
 kernel's local part serves as a preconditioner (`fem_selection.dynamics.preconditioner`).
 
 Tolerances are at the level of round-off: a stage is solved when its residual is below 10⁻¹⁴ of H, or, where round-off
-in K G forbids that, when Newton's step is below 10⁻¹⁰ of G, after which the next one would be below 10⁻¹⁵.
+in K G forbids that, when Newton's step is below 10⁻¹⁰ of G, after which the next one would be below 10⁻¹⁵; a linear
+system when what is left is below 10⁻¹⁵ of its solution.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ SNES_NOT_FINITE = int(PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF)
 """PETSc's reason for a residual that is not finite where Newton's method starts."""
 KSP_NOT_FINITE = int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
 
-_RESIDUAL = 1e-14  # of a stage, relative to H; of a linear solve, to its right-hand side
+_RESIDUAL = 1e-14  # of a stage, relative to H
 _STEP = 1e-10  # of Newton's method, relative to G
 _FULL_STEP = 1e-8  # the same for a step that no line search shortens
 _INNER = 1e-6  # of the linear solves in Newton's method
-_ACCEPTED = 1e-10  # a linear solve that stagnates at round-off is one
-_MAX_NEWTON, _MAX_KRYLOV = 25, 400
+_CORRECTION, _SMALL_CORRECTION = 1e-8, 1e-7  # of the other linear solves, relative to the residual and to x
+_MAX_NEWTON, _MAX_KRYLOV, _MAX_CORRECTIONS = 25, 400, 6
 _SNES_SMALL_STEP = int(PETSc.SNES.ConvergedReason.CONVERGED_SNORM_RELATIVE)
 _SNES_STUCK = int(PETSc.SNES.ConvergedReason.DIVERGED_LINE_SEARCH)
 _SNES_DIVERGED = int(PETSc.SNES.ConvergedReason.DIVERGED_DTOL)
@@ -125,6 +126,7 @@ class StageSystem:
         equation: The stage that is posed.
         snes: For it, with `jacobian`, a shell matrix, and the linear solver `ksp`.
         x: The solution.
+        iterations: Krylov iterations of the last linear solve.
     """
 
     def __init__(
@@ -141,7 +143,8 @@ class StageSystem:
         self.equation = equation
         size = equation.known.size
         self.x = PETSc.Vec().createMPI((size, None), comm=space.comm)
-        self.right, self.work = self.x.duplicate(), self.x.duplicate()
+        self.right, self.work, self.correction = (self.x.duplicate() for _ in range(3))
+        self.iterations = 0
         self.jacobian = PETSc.Mat().createPython(((size, None), (size, None)), equation, comm=space.comm)
         self.jacobian.setUp()
         prefix = unique_prefix("stage")
@@ -179,27 +182,43 @@ class StageSystem:
         return reason
 
     def _is_solved(self) -> bool:
-        """Whether a step that PETSc calls small is: the line search shortens it where there is no solution, too."""
+        """Whether a step that PETSc calls small is: without a solution it is small, too, where J is singular."""
         self.equation.residual(None, self.x, self.work)
         self.ksp.solve(self.work, self.right)
-        return bool(self.right.norm() <= _FULL_STEP * self.x.norm())
+        small = self.right.norm() <= _FULL_STEP * self.x.norm()
+        return bool(small and self.ksp.getConvergedReason() > 0)
 
     def solve_linear(self, right: Block, transpose: bool) -> int:
-        """`x` from the right-hand side; the result is PETSc's reason."""
+        """`x` from the right-hand side; the result is PETSc's reason, `iterations` the number of Krylov iterations.
+
+        Corrections from true residuals reach the round-off of x, where one Krylov solve alone stagnates before.
+        """
+        solve, multiply = self.ksp.solve, self.equation.mult
+        if transpose:
+            solve, multiply = self.ksp.solveTranspose, self.equation.multTranspose
         np.copyto(_as_block(self.right.array, right), right)
-        self.ksp.setTolerances(rtol=_RESIDUAL, atol=1e-300, max_it=_MAX_KRYLOV)
-        (self.ksp.solveTranspose if transpose else self.ksp.solve)(self.right, self.x)
-        reason = int(self.ksp.getConvergedReason())
-        if reason < 0 and reason != KSP_NOT_FINITE:
-            (self.equation.multTranspose if transpose else self.equation.mult)(None, self.x, self.work)
-            self.work.axpy(-1.0, self.right)
-            if self.work.norm() <= _ACCEPTED * self.right.norm():
-                return 1
+        self.ksp.setTolerances(rtol=_CORRECTION, atol=1e-300, max_it=_MAX_KRYLOV)
+        self.x.zeroEntries()
+        self.work.zeroEntries()
+        self.iterations, last = 0, np.inf
+        for _ in range(_MAX_CORRECTIONS):
+            self.work.aypx(-1.0, self.right)
+            solve(self.work, self.correction)
+            self.iterations += self.ksp.getIterationNumber()
+            reason, size = int(self.ksp.getConvergedReason()), self.correction.norm()
+            if reason == KSP_NOT_FINITE or not np.isfinite(size):
+                return KSP_NOT_FINITE
+            self.x.axpy(1.0, self.correction)
+            # what is left is a part `_CORRECTION` of the correction, or it is round-off that does not become less
+            if size <= _SMALL_CORRECTION * self.x.norm() and (reason > 0 or size >= 0.5 * last):
+                return max(reason, 1)
+            last = size
+            multiply(None, self.x, self.work)
         return reason
 
     def destroy(self) -> None:
         """Release PETSc's objects (collective)."""
-        for thing in (self.snes, self.jacobian, self.x, self.right, self.work):
+        for thing in (self.snes, self.jacobian, self.x, self.right, self.work, self.correction):
             thing.destroy()
 
 

@@ -234,8 +234,8 @@ def test_an_objective_without_states_says_why(spaces):
 
 
 def test_a_step_that_newton_alone_does_not_find(spaces):
-    """Fails if there is no way on when Newton's method fails from F_n: g + tanh(λ g) = h, for a tanh saturated there, has
-    one solution for each h; w = −λ δ on DG0 cells, a = 1."""
+    """Fails if there is no way on when Newton's method fails from F_n: g + tanh(λ g) = h has one solution for each h,
+    saturated or not; w = −λ δ on DG0 cells, a = 1."""
     space = spaces("interval", 6, 0, "collocated", "dg")
     kernel, strength = DenseKernel(space, 1), 300.0
     kernel.assign((-strength * np.diag(1 / space.weights)).ravel())
