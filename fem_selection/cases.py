@@ -20,8 +20,8 @@ from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.elements import Family, Mode
 from fem_selection.errors import InvalidInput
-from fem_selection.formulas import Formula, coordinate_names, parse_formula
-from fem_selection.kernels import DenseKernel
+from fem_selection.formulas import coordinate_names, parse_formula
+from fem_selection.kernel_cases import build_kernel, case_formula
 from fem_selection.learning import ControlSpace, Functional, Movement, SampleBatches, SampleStates, ScaledFunctional
 from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
@@ -31,10 +31,8 @@ from fem_selection.typing import Block, Floats, Integers
 __all__ = [
     "Problem",
     "build_activation",
-    "build_kernel",
     "build_problem",
     "build_space",
-    "case_formula",
     "initial_states",
     "states_of_inputs",
 ]
@@ -201,14 +199,6 @@ def _build_functional(
     return functional, start[controls.shard]
 
 
-def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> DenseKernel:
-    """K as the case gives it, or small and random."""
-    text = case.dynamics.kernel
-    if text is None:
-        return DenseKernel.random(space, grid.intervals, case.dynamics.start_scale, case.seed)
-    return DenseKernel.interpolate(space, case_formula(case, text, "t", "y", "z"), grid)
-
-
 def build_activation(case: config.Case) -> Activation:
     """σ by its name, or from a formula in s and the parameters."""
     text = case.dynamics.activation
@@ -320,14 +310,6 @@ def _formula_block(case: config.Case, space: StateSpace, text: str) -> Block:
     if not space.comm.allreduce(bool(np.all(np.isfinite(block))), op=MPI.LAND):
         raise InvalidInput(f"the formula {text!r} is not finite at some node")
     return block
-
-
-def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
-    """A formula of a case in its parameters and some of t, y, z and s."""
-    names: list[str] = []
-    for letter in letters:
-        names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
-    return parse_formula(text, names, case.parameters)
 
 
 def _split_validation(case: config.Case, train: SampleStates) -> tuple[SampleStates, SampleStates | None]:

@@ -43,10 +43,13 @@ KernelSource = float | Callable[..., Any] | Formula | UflKernel
 
 
 def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Floats:
-    """Nodal values at the owned nodes of a function on Y at one time, shape (num_local,)."""
+    """Nodal values at the owned nodes of a function on Y at one time, shape (num_local,).
+
+    A formula may call the point z instead of y, as the second factors of separable kernels do.
+    """
     y = space.coordinates.T
     if isinstance(source, Formula):
-        names: dict[str, Any] = {"t": time, **_components("y", y)}
+        names: dict[str, Any] = {"t": time, **_components("y", y), **_components("z", y)}
         return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), space.num_local)
     if isinstance(source, fem.Function) and source.function_space == space.V:
         return source.x.array[: space.num_local].copy()

@@ -14,11 +14,12 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection import config
-from fem_selection.cases import build_activation, build_kernel, build_space, case_formula, initial_states
+from fem_selection.cases import build_activation, build_space, initial_states
 from fem_selection.coefficients import function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
+from fem_selection.kernel_cases import build_kernel, case_formula, kernel_depends_on_time
 from fem_selection.parallel import Ensemble
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
@@ -81,7 +82,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionFie
     if bias_formula is not None:
         bias[:] = function_values(space, bias_formula, 0.0)
     moving_bias = bias_formula is not None and "t" in bias_formula.names
-    moving_kernel = d.kernel is not None and "t" in case_formula(case, d.kernel, "t", "y", "z").names
+    moving_kernel = kernel_depends_on_time(case)
 
     def refresh(time: float) -> None:
         if moving_kernel:

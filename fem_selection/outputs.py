@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from fem_selection.cases import Problem
 from fem_selection.dynamics import solve_forward
 from fem_selection.io.fields import write_states
 from fem_selection.io.runs import read_columns, write_json
-from fem_selection.kernels import DenseKernel
+from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.learning import SampleStates
 from fem_selection.training import TrainingResult
 from fem_selection.typing import Floats, Integers
@@ -41,11 +42,9 @@ def write_outputs(result: TrainingResult, folder: Path) -> None:
     if case.figures:
         states = np.stack([problem.space.gather(trajectory.states[n]) for n in layers])
         coordinates = problem.space.gather(problem.space.coordinates)
-        kernels, biases, times = _controls_to_show(problem)
+        controls = _controls_to_show(problem)
         if problem.ensemble.is_root:
-            _draw(
-                folder, confusion, problem, coordinates, states, trajectory.times[layers], names, kernels, biases, times
-            )
+            _draw(folder, confusion, problem, coordinates, states, trajectory.times[layers], names, controls)
 
 
 def _draw(
@@ -56,9 +55,7 @@ def _draw(
     states: Floats,
     state_times: Floats,
     names: list[str],
-    kernels: Floats,
-    biases: Floats,
-    control_times: Floats,
+    controls: _Controls,
 ) -> None:
     from fem_selection import plots
 
@@ -68,9 +65,12 @@ def _draw(
     plots.save(plots.plot_convergence(history, stochastic or None), figures / "convergence.png")
     titles = [name.replace("_", " ") for name in names]
     plots.save(plots.plot_states(coordinates, states, state_times, titles), figures / "states.png")
-    if len(kernels):
-        chosen = np.linspace(0, len(coordinates) - 1, kernels.shape[1]).round().astype(int)
-        plots.save(plots.plot_controls(kernels, biases, control_times, coordinates[chosen]), figures / "controls.png")
+    if controls.kernels is not None:
+        figure = plots.plot_controls(controls.kernels, controls.biases, controls.times, coordinates[controls.nodes])
+        plots.save(figure, figures / "controls.png")
+    if controls.coefficients is not None:
+        figure = plots.plot_states(coordinates, controls.coefficients, controls.times, controls.names, "coefficient")
+        plots.save(figure, figures / "coefficients.png")
     if confusion is not None:
         accuracy = float(np.trace(confusion) / confusion.sum())
         plots.save(plots.plot_confusion(confusion, problem.classes, accuracy), figures / "confusion.png")
@@ -97,15 +97,43 @@ def _layers_to_show(layers: int) -> list[int]:
     return sorted({round(layers * k / 5) for k in range(6)})
 
 
-def _controls_to_show(problem: Problem) -> tuple[Floats, Floats, Floats]:
-    """Kernel and bias at up to four depths, at no more than some hundred nodes (collective over space)."""
+@dataclass(frozen=True)
+class _Controls:
+    """The controls at a few depths.
+
+    Attributes:
+        times: The depths.
+        nodes: Numbers of the nodes at which kernels and biases are given, in the canonical order.
+        kernels: The values of w that the dense and separable parts have, shape (k, n, n); None without such a part.
+        biases: Shape (k, n).
+        names: Of the coefficients of the local parts, and the bias after them.
+        coefficients: Shape (k, N, number of names); None without a local part.
+    """
+
+    times: Floats
+    nodes: Integers
+    kernels: Floats | None
+    biases: Floats
+    names: list[str]
+    coefficients: Floats | None
+
+
+def _controls_to_show(problem: Problem) -> _Controls:
+    """Kernel and bias at up to four depths, w at no more than some hundred nodes (collective over space)."""
     stepper, space = problem.functional.stepper, problem.space
     chosen = sorted({round((stepper.grid.intervals - 1) * k / 3) for k in range(4)})
-    times = stepper.grid.sample_times[chosen]
     nodes = np.linspace(0, space.num_nodes - 1, min(space.num_nodes, _NODES_SHOWN)).round().astype(np.int64)
-    biases = np.stack([space.gather(stepper.bias[c][:, None])[nodes, 0] for c in chosen])
-    if not isinstance(stepper.kernel, DenseKernel):
-        return np.empty((0, 0, 0)), biases, times
-    columns = np.argsort(space.canonical_global)[nodes]
-    kernels = [space.gather(np.asfortranarray(stepper.kernel.weights[c][:, columns]))[nodes] for c in chosen]
-    return np.stack(kernels), biases, times
+    biases = np.stack([space.gather(stepper.bias[c][:, None]) for c in chosen])
+    parts = stepper.kernel.parts if isinstance(stepper.kernel, SumKernel) else (stepper.kernel,)
+    with_values = [part for part in parts if isinstance(part, DenseKernel | SeparableKernel)]
+    kernels = [sum(part.values(c, nodes) for part in with_values) for c in chosen] if with_values else None
+    local = [part for part in parts if isinstance(part, LocalKernel)]
+    fields = [[space.gather(np.asfortranarray(part.coefficients[c].T)) for part in local] for c in chosen]
+    return _Controls(
+        stepper.grid.sample_times[chosen],
+        nodes,
+        None if kernels is None else np.stack(kernels),
+        biases[:, nodes, 0],
+        [name.replace("_", " ") for part in local for name in part.names] + ["bias"],
+        np.concatenate([np.stack([np.concatenate(f, axis=1) for f in fields]), biases], axis=2) if local else None,
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fem_selection.config.schema import ACTIVATIONS, CONTROLS, Case
+from fem_selection.config.schema import ACTIVATIONS, CONTROLS, LOCAL_TERMS, Case
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import coordinate_names, is_free_name, parse_formula
 
@@ -33,6 +33,7 @@ class Fault:
 def check_case(case: Case) -> Iterator[Fault]:
     """Yield the faults between the keys of a case whose tables are valid one by one."""
     yield from _check_space(case)
+    yield from _check_representation(case)
     yield from _check_formulas(case)
     yield from _check_data(case)
     yield from _check_bounds(case)
@@ -51,6 +52,40 @@ def _check_space(case: Case) -> Iterator[Fault]:
         )
 
 
+def _check_representation(case: Case) -> Iterator[Fault]:
+    """Keys of representations that are not there, and what these ask of the space and of other keys."""
+    d, here = case.dynamics, "dynamics.representation"
+    keys = {
+        "dense": ("kernel",),
+        "separable": ("rank", "factors"),
+        "local": ("local_terms", "local_length", *LOCAL_TERMS),
+    }
+    for name, own in keys.items():
+        for key in own if name not in d.representation else ():
+            if getattr(d, key) is not None:
+                message = f"belongs to a {name} kernel, which {here} = {list(d.representation)} does not name"
+                yield Fault((f"dynamics.{key}", here), message)
+    if d.rank is not None and d.factors is not None:
+        message = f"dynamics.factors says it already, {len(d.factors)}: leave one of the two out"
+        yield Fault(("dynamics.rank", "dynamics.factors"), message)
+    if "local" in d.representation:
+        for term in LOCAL_TERMS:
+            if getattr(d, term) is not None and term not in d.terms:
+                yield Fault((f"dynamics.{term}", "dynamics.local_terms"), "dynamics.local_terms leaves this term out")
+        if case.space.family == "dg" and d.terms != ("multiplication",):
+            yield Fault(
+                ("dynamics.local_terms", "space.family", here, *(f"dynamics.{term}" for term in LOCAL_TERMS)),
+                "functions of space.family = 'dg' jump between cells and have no gradient: convection and diffusion "
+                "need 'lagrange'; or set it to ['multiplication']",
+            )
+        if d.convection is not None and len(d.convection) not in (1, case.domain.dimension):
+            message = f"has {len(d.convection)} formulas; one, or one for each of {case.domain.dimension} directions"
+            yield Fault(("dynamics.convection", "domain.shape"), message)
+    if len(d.representation) > 1 and case.objective.kernel_bounds is not None:
+        message = f"bounds of a sum are not known ({here} = {list(d.representation)}); use one representation"
+        yield Fault(("objective.kernel_bounds", here), message)
+
+
 def _check_formulas(case: Case) -> Iterator[Fault]:
     y, z = (coordinate_names(letter, case.domain.dimension) for letter in "yz")
     for name in case.parameters:
@@ -66,6 +101,13 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
         "data.initial": (case.data.initial, (*y, "s")),
         "data.target": (case.data.target, (*y, "s")),
     }
+    for term in ("multiplication", "diffusion"):
+        formulas[f"dynamics.{term}"] = (getattr(case.dynamics, term), ("t", *y))
+    for number, formula in enumerate(case.dynamics.convection or ()):
+        formulas[f"dynamics.convection[{number}]"] = (formula, ("t", *y))
+    for number, pair in enumerate(case.dynamics.factors or ()):
+        for side, names in enumerate((y, z)):
+            formulas[f"dynamics.factors[{number}][{side}]"] = (pair[side], ("t", *names))
     for key, (text, variables) in formulas.items():
         if text is not None:
             try:
@@ -127,6 +169,11 @@ def _check_pontryagin(case: Case) -> Iterator[Fault]:
         return
     if case.space.mode != "collocated":
         yield Fault(("optimizer.method", "space.mode"), f"{method!r} needs space.mode = 'collocated'")
+    if case.dynamics.representation != ("dense",):
+        yield Fault(
+            ("optimizer.method", "dynamics.representation"),
+            f"{method!r} needs dynamics.representation = 'dense': a kernel whose values are free at each pair of nodes",
+        )
     keys: tuple[str, ...]
     if case.dynamics.control_intervals != case.dynamics.layers:
         keys = ("optimizer.method", "dynamics.control_intervals", "dynamics.layers")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator
 
-__all__ = ["SETTINGS", "Bounds", "ListOrScalar", "Option", "TomlList", "name_or_formula", "one_of"]
+__all__ = ["SETTINGS", "Bounds", "Factors", "ListOrScalar", "Option", "TomlList", "name_or_formula", "one_of"]
 
 #: Settings of every table: no unknown keys, no conversions ("10" is no integer, true is no number), no inf or nan.
 SETTINGS = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -61,6 +61,13 @@ def _pair(value: Any) -> Any:
     return value
 
 
+def _formula_pair(value: Any) -> Any:
+    value = _as_tuple(value)
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"must be a list of two formulas, [u, v], got {value!r}")
+    return value
+
+
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] >= value[1]:
         raise ValueError(f"the lower bound {value[0]} must be below the upper bound {value[1]}")
@@ -76,4 +83,5 @@ def _option(value: Any) -> Any:
 TomlList = BeforeValidator(_as_tuple)
 ListOrScalar = BeforeValidator(_scalar_as_tuple)
 Bounds = Annotated[tuple[float, float], AfterValidator(_ordered), BeforeValidator(_pair)]
+Factors = Annotated[tuple[str, str], BeforeValidator(_formula_pair)]
 Option = Annotated[str | bool | int | float, PlainValidator(_option)]

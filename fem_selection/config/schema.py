@@ -13,17 +13,28 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from fem_selection.config.fields import SETTINGS, Bounds, ListOrScalar, Option, TomlList, name_or_formula, one_of
+from fem_selection.config.fields import (
+    SETTINGS,
+    Bounds,
+    Factors,
+    ListOrScalar,
+    Option,
+    TomlList,
+    name_or_formula,
+    one_of,
+)
 
 __all__ = [
     "ACTIVATIONS",
     "CELLS",
     "CONTROLS",
     "DIMENSIONS",
+    "LOCAL_TERMS",
     "LOSSES",
     "LOSS_ALIASES",
     "METHODS",
     "METHOD_ALIASES",
+    "REPRESENTATIONS",
     "SCHEMES",
     "SCHEME_ALIASES",
     "SHAPES",
@@ -82,6 +93,8 @@ SCHEME_ALIASES = {
     "backward_euler": "implicit_euler",
     "trapezoidal": "crank_nicolson",
 }
+REPRESENTATIONS = ("dense", "separable", "local")
+LOCAL_TERMS = ("multiplication", "convection", "diffusion")
 SOURCES = ("digits", "npz", "formula")
 LOSSES = ("softmax", "logistic", "least_squares", "tracking")
 LOSS_ALIASES = {"cross_entropy": "softmax", "softmax_cross_entropy": "softmax"}
@@ -181,9 +194,19 @@ class Dynamics:
             `implicit_euler`, `crank_nicolson`, `implicit_midpoint`.
         control_intervals: Intervals on which the controls are constant in depth; divides `layers`, and equals it if
             left out.
-        kernel: Formula of the starting kernel in t, y and z; a small random start if left out.
+        representation: Of the kernel: `dense`, `separable`, `local`, or a list of them, which stands for their sum.
+        kernel: Formula of the starting dense kernel in t, y and z; a small random start if left out.
+        rank: Number of pairs of factors of the separable kernel; 8 if left out, without `factors`.
+        factors: The starting separable kernel, Σ u ⊗ v, as a list of [u, v], u a formula in t and y, v in t and z;
+            small random factors if left out.
+        local_terms: Some of `multiplication`, `convection`, `diffusion`; if left out those that are given, or all.
+        local_length: Length ℓ of the inner product of the local kernel's coefficients; a tenth of the domain's longest
+            side if left out.
+        multiplication: Formula of the starting coefficient in t and y; zero if left out.
+        convection: The same, for all directions or as a list with one for each.
+        diffusion: The same.
         bias: Formula of the starting bias in t and y; zero if left out.
-        start_scale: Size of the random starting kernel.
+        start_scale: Size of a random starting kernel.
     """
 
     activation: Annotated[str, name_or_formula(ACTIVATIONS, "s")] = "tanh"
@@ -191,7 +214,15 @@ class Dynamics:
     horizon: float = Field(default=1.0, gt=0)
     scheme: Annotated[str, one_of(SCHEMES, SCHEME_ALIASES)] = "euler"
     control_intervals: Annotated[int, Field(ge=1)] = 0
+    representation: Annotated[tuple[Annotated[str, one_of(REPRESENTATIONS)], ...], ListOrScalar] = ("dense",)
     kernel: str | None = None
+    rank: int | None = Field(default=None, ge=1)
+    factors: Annotated[tuple[Factors, ...], Field(min_length=1), TomlList] | None = None
+    local_terms: Annotated[tuple[Annotated[str, one_of(LOCAL_TERMS)], ...], ListOrScalar] | None = None
+    local_length: float | None = Field(default=None, gt=0)
+    multiplication: str | None = None
+    convection: Annotated[tuple[str, ...], ListOrScalar] | None = None
+    diffusion: str | None = None
     bias: str | None = None
     start_scale: float = Field(default=0.1, ge=0)
 
@@ -201,6 +232,19 @@ class Dynamics:
         if (layers := info.data.get("layers")) and layers % value:
             raise ValueError(f"must divide dynamics.layers = {layers}, got {value}")
         return value
+
+    @field_validator("representation", "local_terms")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError(f"must name at least one, and none twice, got {list(value)}")
+        return value
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Return the terms of the local kernel."""
+        given = tuple(term for term in LOCAL_TERMS if getattr(self, term) is not None)
+        return self.local_terms or given or LOCAL_TERMS
 
     def __post_init__(self) -> None:
         if not self.control_intervals:
@@ -263,7 +307,7 @@ class Objective:
         loss: `softmax`, `logistic`, `least_squares` or `tracking`.
         weight: Factor μ of the data term.
         controls: Which of kernel, bias and readout are optimised; all if left out (tracking has no readout).
-        kernel_bounds: Lower and upper bound of the kernel, or None.
+        kernel_bounds: Lower and upper bound of the kernel, of its factors or of its coefficients, or None.
         bias_bounds: Lower and upper bound of the bias, or None.
         readout_bounds: Lower and upper bound of the readout, or None.
     """

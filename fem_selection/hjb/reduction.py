@@ -23,6 +23,7 @@ from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, minimize_rows
 from fem_selection.errors import InvalidInput
 from fem_selection.hjb.scalar import find_minimizer
 from fem_selection.hjb.starts import find_starts
+from fem_selection.kernels import DenseKernel
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import TrackingCost
 from fem_selection.typing import Block, Floats
@@ -222,6 +223,8 @@ def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Ite
         )
     if not isinstance(functional.cost, TrackingCost):
         yield "objective.loss must be 'tracking'"
+    if not isinstance(functional.stepper.kernel, DenseKernel):
+        yield "dynamics.representation must be 'dense': the kernel's values are free at each pair of cells"
     if bounds is not None:
         yield "objective.kernel_bounds and objective.bias_bounds must be left out"
     if controls.grid.intervals != controls.grid.layers:

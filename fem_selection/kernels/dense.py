@@ -81,6 +81,11 @@ class DenseKernel(Summable):
         """The matrices W, one (num_local, N) view per interval; change them by `assign`."""
         return [w.T for w in self._known_weights()]
 
+    def values(self, interval: int, nodes: Integers) -> Floats:
+        """w(y_i, z_k) at some nodes in the canonical order, shape (n, n), on every rank (collective)."""
+        columns = np.argsort(self.space.canonical_global)[nodes]
+        return self.space.gather(np.asfortranarray(self.weights[interval][:, columns]))[nodes]
+
     def matrix(self, interval: int) -> PETSc.Mat:
         """W of an interval as a PETSc `MATDENSE` on the same memory, rows over the space communicator.
 

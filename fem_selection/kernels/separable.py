@@ -124,6 +124,11 @@ class SeparableKernel(Summable, OperatorByParameters):
         """u and v of each interval, views of shape (num_local, rank); change them by `assign`."""
         return list(zip(self._left, (v.T for v in self._values[:, 1]), strict=True))
 
+    def values(self, interval: int, nodes: Integers) -> Floats:
+        """w(y_i, z_k) at some nodes in the canonical order, shape (n, n), on every rank (collective)."""
+        u, v = (self.space.gather(np.asfortranarray(factor))[nodes] for factor in self.factors[interval])
+        return np.asarray(u @ v.T)
+
     def squared_norm(self) -> Floats:
         """‖w‖² in L²(Y × Y) of each interval, Σ_rs (u_r, u_s)(v_r, v_s), shape (num_intervals,) (collective)."""
         grams = np.empty((2, self.num_intervals, self.rank, self.rank))

@@ -17,9 +17,13 @@ __all__ = ["plot_states"]
 
 @styled
 def plot_states(
-    coordinates: np.ndarray, states: np.ndarray, times: np.ndarray, titles: Sequence[str] | None = None
+    coordinates: np.ndarray,
+    states: np.ndarray,
+    times: np.ndarray,
+    titles: Sequence[str] | None = None,
+    label: str = "$f(t, y)$",
 ) -> Figure:
-    """Draw the states of some samples at some depths.
+    """Draw the states of some samples, or other functions, at some depths.
 
     In one dimension each sample has one axes with a line per depth; in two, a row of pictures, from the first depth
     to the last; in three, a row of pictures of the plane through the middle.  All share one colour bar.
@@ -29,6 +33,7 @@ def plot_states(
         states: Values at the nodes, shape (num_layers_shown, N, num_samples).
         times: Depths t of the layers shown, shape (num_layers_shown,).
         titles: One per sample.
+        label: What the values are.
 
     Returns:
         A figure whose axes run over samples, then layers (d > 1), with the colour bar's last.
@@ -47,16 +52,16 @@ def plot_states(
     if len(titles) != num_samples:
         raise InvalidInput(f"{len(titles)} titles for {num_samples} samples; expected one each")
     if points.shape[1] == 1:
-        return _plot_lines(points[:, 0], states, times, titles)
+        return _plot_lines(points[:, 0], states, times, titles, label)
     if points.shape[1] == 3:
         fields = np.moveaxis(states, 1, 0)
         plane, values, level = take_slice(points, fields.reshape(num_nodes, num_layers * num_samples))
         states = np.moveaxis(values.reshape(len(plane), num_layers, num_samples), 0, 1)
-        return _plot_pictures(plane, states, times, titles, rf"$f(t, y)$ at $y_3 = {level:.3g}$")
-    return _plot_pictures(points, states, times, titles, "$f(t, y)$")
+        return _plot_pictures(plane, states, times, titles, rf"{label} at $y_3 = {level:.3g}$")
+    return _plot_pictures(points, states, times, titles, label)
 
 
-def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: list[str]) -> Figure:
+def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: list[str], label: str) -> Figure:
     """One axes per sample, a line per layer, coloured by depth."""
     num_samples = states.shape[2]
     columns = max(num_samples, 1) if num_samples <= 4 else min((3, 4), key=lambda n: -num_samples % n)
@@ -82,7 +87,7 @@ def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: li
             axes.set_xlabel("$y$")
             axes.tick_params(labelbottom=True)
         if sample % columns == 0:
-            axes.set_ylabel("$f(t, y)$")
+            axes.set_ylabel(label)
         axes.margins(x=0.0)
     add_colour_bar(figure, np.array(figure.axes), scale, "depth $t$")
     return figure

@@ -458,7 +458,7 @@ def test_sum_is_the_sum(space):
 
 
 def test_sparse_operator_is_the_local_part(spaces):
-    """Fails if L, (K_local f, φ) = Lf, is divided by the mass, lacks a part of the sum, or is not renewed by `assign`."""
+    """Fails if L, (K_local f, φ) = L f, is divided by the mass, lacks a part of the sum, or is not renewed."""
     for mode in ("collocated", "galerkin"):
         space = spaces("interval", 4, 2, mode)
         first, second = (KERNELS["local"](space, 2, seed) for seed in (1, 2))

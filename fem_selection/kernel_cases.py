@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The kernel of a case: its representation, and what it starts from, by formulas or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fem_selection import config
+from fem_selection.coefficients import Source
+from fem_selection.depth import DepthGrid
+from fem_selection.formulas import Formula, coordinate_names, parse_formula
+from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
+from fem_selection.spaces import StateSpace
+
+__all__ = ["build_kernel", "case_formula", "kernel_depends_on_time"]
+
+_RANK = 8  # of a separable kernel without rank and factors
+
+
+def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
+    """A formula of a case in its parameters and some of t, y, z and s."""
+    names: list[str] = []
+    for letter in letters:
+        names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
+    return parse_formula(text, names, case.parameters)
+
+
+def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    """K as the case gives it; dense and separable parts without formulas small and random, local ones zero."""
+    builders = {"dense": _build_dense, "separable": _build_separable, "local": _build_local}
+    parts = [builders[name](case, space, grid) for name in case.dynamics.representation]
+    return parts[0] if len(parts) == 1 else SumKernel(parts)
+
+
+def kernel_depends_on_time(case: config.Case) -> bool:
+    """Whether a formula of the kernel contains t."""
+    return any("t" in formula.names for formula in _formulas(case))
+
+
+def _formulas(case: config.Case) -> Iterator[Formula]:
+    d = case.dynamics
+    texts = [d.kernel, d.multiplication, d.diffusion, *(d.convection or ())]
+    texts += [text for pair in d.factors or () for text in pair]
+    for text in texts:
+        if text is not None:
+            yield case_formula(case, text, "t", "y", "z")
+
+
+def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    if d.kernel is None:
+        return DenseKernel.random(space, grid.intervals, d.start_scale, case.seed)
+    return DenseKernel.interpolate(space, case_formula(case, d.kernel, "t", "y", "z"), grid)
+
+
+def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    if d.factors is None:
+        return SeparableKernel.random(space, grid.intervals, d.rank or _RANK, d.start_scale, case.seed + 1)
+    factors = [(case_formula(case, u, "t", "y"), case_formula(case, v, "t", "z")) for u, v in d.factors]
+    return SeparableKernel.interpolate(space, factors, grid)
+
+
+def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    coefficients: dict[str, Source | list[Source]] = {}
+    for term in d.terms:
+        given = getattr(d, term)
+        texts = ("0",) if given is None else (given,) if isinstance(given, str) else given
+        sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
+        coefficients[term] = sources if len(sources) > 1 else sources[0]
+    size = max(b - a for a, b in zip(case.domain.lower, case.domain.upper, strict=True))
+    return LocalKernel.interpolate(space, coefficients, grid, d.local_length or 0.1 * size)
