@@ -106,7 +106,7 @@ class _Controls:
         nodes: Numbers of the nodes at which kernels and biases are given, in the canonical order.
         kernels: The values of w that the dense and separable parts have, shape (k, n, n); None without such a part.
         biases: Shape (k, n).
-        names: Of the coefficients of the local parts, and the bias after them.
+        names: Of the coefficients of the local parts, over the powers of their length ℓ, and the bias after them.
         coefficients: Shape (k, N, number of names); None without a local part.
     """
 
@@ -128,12 +128,17 @@ def _controls_to_show(problem: Problem) -> _Controls:
     with_values = [part for part in parts if isinstance(part, DenseKernel | SeparableKernel)]
     kernels = [sum(part.values(c, nodes) for part in with_values) for c in chosen] if with_values else None
     local = [part for part in parts if isinstance(part, LocalKernel)]
-    fields = [[space.gather(np.asfortranarray(part.coefficients[c].T)) for part in local] for c in chosen]
+    fields = [
+        [space.gather(np.asfortranarray(part.coefficients[c].T / part.length**part.orders)) for part in local]
+        for c in chosen
+    ]
+    powers = ("", r" / $\ell$", r" / $\ell^2$")
     return _Controls(
         stepper.grid.sample_times[chosen],
         nodes,
         None if kernels is None else np.stack(kernels),
         biases[:, nodes, 0],
-        [name.replace("_", " ") for part in local for name in part.names] + ["bias"],
+        [n.replace("_", " ") + powers[k] for part in local for n, k in zip(part.names, part.orders, strict=True)]
+        + ["bias"],
         np.concatenate([np.stack([np.concatenate(f, axis=1) for f in fields]), biases], axis=2) if local else None,
     )

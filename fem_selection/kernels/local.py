@@ -131,6 +131,10 @@ class LocalKernel(Summable, OperatorByParameters):
         terms: Some of `TERMS`, or the forms of another kernel.
         length: ℓ of the inner product.
 
+    Attributes:
+        names: Of the coefficients, see `LocalForms`.
+        orders: Of the derivatives that they multiply, shape (len(names),).
+
     Raises:
         InvalidInput: if ℓ is not positive, or see `LocalForms`.
 
@@ -151,7 +155,8 @@ class LocalKernel(Summable, OperatorByParameters):
         self._forms = terms if isinstance(terms, LocalForms) else LocalForms(space, terms)
         self.names = self._forms.names
         self._shape = (num_intervals, len(self.names), space.num_local)
-        self._factors = np.array([length ** (-2 * TERMS.index(name.split("_")[0])) for name in self.names])[:, None]
+        self.orders = np.array([TERMS.index(name.split("_")[0]) for name in self.names])
+        self._factors = length ** (-2.0 * self.orders[:, None])
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = num_intervals * len(self.names) * space.num_nodes
         self._matrices = [self._forms.create_matrix() for _ in range(num_intervals)]
