@@ -309,7 +309,7 @@ def test_array_code_equals_the_forms(launched, ranks):
 
 @pytest.mark.parametrize("ranks", [at(ranks, ranks) for ranks in RANKS[1:3]])
 def test_same_compression(launched, ranks):
-    """Fails if rows of other ranks are missing in a decomposition, or random functions follow the partition."""
+    """Fails if rows of other ranks are missing in a decomposition, a norm or a residual."""
     np.testing.assert_allclose(launched(ranks)["compression"], launched(1)["compression"], rtol=1e-8, atol=1e-12)
 
 
