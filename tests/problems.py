@@ -15,7 +15,7 @@ from mpi4py import MPI
 from fem_selection import domains
 from fem_selection.activations import Activation, find_activation
 from fem_selection.depth import DepthGrid
-from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.dynamics import SCHEMES, Stepper, find_scheme
 from fem_selection.kernels import TERMS, DenseKernel, Kernel, LocalKernel, SeparableKernel
 from fem_selection.learning.controls import PARTS, ControlSpace
 from fem_selection.learning.functional import Functional
@@ -57,6 +57,13 @@ LINEAR_KERNELS = ("dense", "local")
 """Those that are linear in their parameters."""
 
 LOSSES_AND_TRACKING = ("softmax", "logistic", "least_squares", "tracking")
+SCHEMES_AND_LOSSES = [
+    *((name, loss) for name, s in SCHEMES.items() if not s.is_implicit for loss in LOSSES_AND_TRACKING),
+    ("implicit_euler", "softmax"),
+    ("crank_nicolson", "tracking"),
+    ("implicit_midpoint", "least_squares"),
+]
+"""Explicit schemes with every loss; implicit ones, which take longer, with one each: losses know nothing of stages."""
 
 
 @dataclass

@@ -37,6 +37,15 @@ CASES = {
         "kernel": "local + separable + dense",
         "scheme": "midpoint",
     },
+    "implicit": {"mesh": ("interval", 6), "degree": 2, "scheme": "crank_nicolson", "loss": "tracking"},
+    "implicit-local": {"mesh": ("triangle", 3), "degree": 1, "kernel": "local", "scheme": "implicit_euler"},
+    "implicit-sum-galerkin": {
+        "mesh": ("interval", 6),
+        "degree": 2,
+        "mode": "galerkin",
+        "kernel": "local + separable + dense",
+        "scheme": "implicit_midpoint",
+    },
     "few-samples": {"mesh": ("interval", 6), "degree": 2, "samples": 2, "loss": "least_squares"},
     "one-sample": {"mesh": ("interval", 6), "degree": 1, "samples": 1, "loss": "tracking"},
 }

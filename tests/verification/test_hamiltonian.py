@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import LOSSES_AND_TRACKING, make_problem, smooth_states
+from problems import SCHEMES_AND_LOSSES, make_problem, smooth_states
 
 from fem_selection.activations import find_activation
 from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
-from fem_selection.dynamics import SCHEMES
 from fem_selection.errors import InvalidInput
 from fem_selection.learning.extremals import Extremals, obstacles
 from fem_selection.objectives import Regularization
@@ -32,8 +31,7 @@ def brute(spaces, samples: int, activation: str = "tanh", seed: int = 0) -> Hami
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
+@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
 def test_derivative_is_the_integrand_of_the_reduced_gradient(spaces, scheme, loss):
     """Fails if states and costates of different layers are paired, if a stage is left out or its weight, if 1/J or μ is
     missing in the costates: Δt ∂H_n is the L² gradient's part of layer n, to round-off, for every scheme and loss."""

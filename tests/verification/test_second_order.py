@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 from petsc4py import PETSc
-from problems import LOSSES_AND_TRACKING, make_problem, observed_orders
+from problems import LOSSES_AND_TRACKING, SCHEMES_AND_LOSSES, make_problem, observed_orders
 
 from fem_selection.adjoint.second_order import SecondTape
-from fem_selection.dynamics import SCHEMES
 from fem_selection.learning.curvature import hessian_eigenpairs
 from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
@@ -54,8 +53,7 @@ def check_differences(problem, e=1e-4):
     np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
 def test_remainder_is_of_third_order(space, scheme, loss):
     """Fails if any term of the second derivative is missing or has a wrong factor: order 2 instead of 3."""
     problem = make_problem(space, scheme=scheme, loss=loss)
@@ -63,8 +61,7 @@ def test_remainder_is_of_third_order(space, scheme, loss):
     check_differences(problem)
 
 
-@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
 def test_symmetry(space, scheme, loss):
     """Fails if the mixed terms of two directions are not each other's transpose."""
     problem = make_problem(space, scheme=scheme, loss=loss)
@@ -106,8 +103,7 @@ def test_blocks_do_not_matter(space):
 
 
 @pytest.mark.parametrize("gauss_newton", [False, True])
-@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
 def test_memory_does_not_matter(space, scheme, loss, gauss_newton):
     """Fails if what is kept from one product to the next is not what a product alone computes, or is written to."""
     problem = make_problem(space, scheme=scheme, loss=loss)  # blocks of 1, 2 and 2 samples

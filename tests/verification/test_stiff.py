@@ -88,9 +88,10 @@ def test_iterations_do_not_grow_with_the_mesh(spaces):
     assert numbers[1] <= 1.5 * numbers[0] and max(numbers) < 10
 
 
-@pytest.mark.parametrize("parts", ["local", "sum"])
-@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
-@pytest.mark.parametrize("scheme", ["implicit_euler", "crank_nicolson"])
+@pytest.mark.parametrize(("scheme", "mode", "parts"), [
+    ("implicit_euler", "collocated", "local"), ("implicit_euler", "galerkin", "sum"),
+    ("crank_nicolson", "collocated", "sum"),
+])  # fmt: skip
 def test_derivatives_are_exact_there(spaces, scheme, mode, parts):
     """Fails if a preconditioner of the transposed equation is that of the plain one, or stops before round-off: Taylor
     order, adjoint identity and the Hessian at a Δt of 200 times the explicit limit, σ' not constant.  The direction of
@@ -103,10 +104,10 @@ def test_derivatives_are_exact_there(spaces, scheme, mode, parts):
     values = kernel.parameters()
     problem = make_problem(space, kernel=kernel, scheme=scheme, loss="tracking", regularization=Regularization())
     J, controls = problem.functional, problem.controls
-    J.initial *= 0.05
+    J.initial *= 0.02
     x = controls.pack({"kernel": values, "bias": problem.stepper.bias.ravel().copy()})
     h, k = 0.2 * controls.random_direction(2), 0.2 * controls.random_direction(3)
-    value, dual = J.evaluate(x)
+    dual = J.evaluate(x)[1]
     rates = taylor_orders(lambda x: J.evaluate(x)[0], x, h, controls.inner(dual, h))
     np.testing.assert_allclose(rates, 2.0, atol=0.05)
     assert adjoint_identity_error(J, x) <= (1e-12 if scheme == "implicit_euler" else 1e-11)

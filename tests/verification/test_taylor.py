@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import LOSSES_AND_TRACKING, make_problem, smooth_states, taylor_orders
+from problems import LOSSES_AND_TRACKING, SCHEMES_AND_LOSSES, make_problem, smooth_states, taylor_orders
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.dynamics import SCHEMES
@@ -36,8 +36,7 @@ def check_taylor(problem, seed=2):
     np.testing.assert_allclose(rates, 2.0, atol=0.05)
 
 
-@pytest.mark.parametrize("loss", LOSSES_AND_TRACKING)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
 def test_remainder_is_of_second_order(space, scheme, loss):
     """Fails if any part of the derivative misses a factor: order 1 instead of 2.  A factor of Δt, of a mass or of a
     stage in a single scheme, or a regularization that is differentiated wrongly, is enough."""
