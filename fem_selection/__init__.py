@@ -30,6 +30,7 @@ except PackageNotFoundError:
 
 _HOME = {
     "Activation": "activations",
+    "AdaptiveSettings": "dynamics",
     "Case": "config",
     "Control": "adjoint",
     "ControlSpace": "learning",
@@ -77,6 +78,7 @@ _HOME = {
     "from_mesh": "domains",
     "function_values": "coefficients",
     "hessian_eigenpairs": "learning",
+    "integrate": "dynamics",
     "interval": "domains",
     "kkt_residual": "learning",
     "load_case": "config",

@@ -71,9 +71,9 @@ class SelectionField:
         self.kernel.apply(0, f, g, keep=True)
         return g
 
-    def rate(self, f: Block, out: Block | None = None) -> Block:
-        """F(f) = Π σ(K f + b)."""
-        g = self.preactivation(f)
+    def rate(self, f: Block, out: Block | None = None, scratch: Block | None = None) -> Block:
+        """F(f) = Π σ(K f + b); `scratch` is left with g."""
+        g = self.preactivation(f, scratch)
         result = create_block(*f.shape) if out is None else out
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self.superposition.evaluate(g, result)

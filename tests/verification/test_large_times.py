@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""Adaptive integration against closed forms and an outside integrator; its events, tolerances and dense output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+from mpi4py import MPI
+from problems import smooth_states
+from scipy.integrate import solve_ivp
+
+from fem_selection import domains
+from fem_selection.activations import ACTIVATIONS, Activation, find_activation
+from fem_selection.depth import DepthGrid
+from fem_selection.dynamics import AdaptiveSettings, SelectionField, integrate
+from fem_selection.errors import InvalidInput, NonFinite, NotConverged
+from fem_selection.kernels import DenseKernel
+from fem_selection.spaces import StateSpace
+
+INSTANT = DepthGrid(1)
+
+
+@pytest.fixture(scope="module")
+def space(spaces):
+    return spaces("interval", 6, 2)
+
+
+def create_field(space, kernel, bias=0.0, activation="tanh"):
+    """A field from a function of (y, z), a function of y or a number, and the name of σ or σ itself."""
+    sigma = find_activation(activation) if isinstance(activation, str) else activation
+    y = space.coordinates[:, 0]
+    values = np.broadcast_to(bias(y) if callable(bias) else bias, y.shape).astype(float)
+    dense = DenseKernel.interpolate(space, lambda t, y, z: kernel(y[0], z[0]) + 0 * y[0] * z[0], INSTANT)
+    return SelectionField(space, dense, values, sigma)
+
+
+def random_kernel(seed):
+    """A smooth kernel with random coefficients."""
+    a = np.random.default_rng(seed).standard_normal((3, 3))
+    return lambda y, z: sum(
+        a[i, j] * np.cos(i * 2 * y + 0.3) * np.sin(j * 3 * z + 0.5) for i in range(3) for j in range(3)
+    )
+
+
+def solve_outside(field, initial, times):
+    """The states by scipy's DOP853 at tight tolerances, from a matrix that is assembled column by column."""
+    n = field.space.num_nodes
+    matrix = field.preactivation(np.asfortranarray(np.eye(n))) - field.bias[:, None]
+    value = field.activation.value
+
+    def rate(t, f):
+        s = matrix @ f.reshape(initial.shape) + field.bias[:, None]
+        out = np.empty_like(s)
+        value(s, out)
+        return out.ravel()
+
+    found = solve_ivp(rate, times[[0, -1]], initial.ravel(), "DOP853", times, rtol=1e-13, atol=1e-13, max_step=0.02)
+    return found.y.T.reshape(-1, *initial.shape)
+
+
+TIGHT = AdaptiveSettings(rtol=1e-12, atol=1e-13)
+
+
+def test_linear(space):
+    """σ = id: the matrix exponential. Fails if a stage, the kernel or the bias is wrong."""
+    field = create_field(space, random_kernel(1), 0.0, "identity")
+    initial, n = smooth_states(space, slice(0, 3)), space.num_nodes
+    matrix = field.rate(np.asfortranarray(np.eye(n)))
+    for method in ("explicit", "auto"):
+        settings = AdaptiveSettings(rtol=1e-12, atol=1e-13, method=method)
+        found = integrate(field, initial, np.array([0.0, 0.7, 2.0]), settings)
+        for time, state in zip(found.times, found.states, strict=True):
+            np.testing.assert_allclose(state, scipy.linalg.expm(time * matrix) @ initial, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("strength", [1.3, -2.0])
+def test_rank_one(space, strength):
+    """w = λ u ⊗ u, b = 0: with s = ⟨u, f⟩ the equation is s' = ⟨u, tanh(λ s u)⟩, f' = tanh(λ s u), solved beside it.
+    Fails at 1e-12 if tolerances are not kept."""
+    u = np.cos(space.coordinates[:, 0]) + 0.2
+    field = create_field(space, lambda y, z: strength * (np.cos(y) + 0.2) * (np.cos(z) + 0.2))
+    initial = smooth_states(space, slice(0, 2))
+
+    def rate(t, s):
+        return [space.weights @ (u * np.tanh(strength * s[0] * u))]
+
+    found = integrate(field, initial, np.array([0.0, 3.0]), AdaptiveSettings(rtol=1e-14, atol=1e-14))
+    for j in range(2):
+        start = [space.weights @ (u * initial[:, j])]
+        scalar = solve_ivp(rate, (0, 3), start, "DOP853", rtol=1e-13, atol=1e-15, max_step=0.05)
+        assert space.weights @ (u * found.final[:, j]) == pytest.approx(scalar.y[0, -1], rel=1e-12, abs=1e-12)
+
+
+def test_skew_kernel_conserves_the_norm(space):
+    """Fails if K f is not antisymmetric in L², as with nodal weights on the wrong side."""
+    field = create_field(space, lambda y, z: 4 * np.sin(3 * (y - z)), 0.0, "identity")
+    initial = smooth_states(space, slice(0, 3))
+    found = integrate(field, initial, np.linspace(0, 30, 4), TIGHT)
+    for state in found.states:
+        np.testing.assert_allclose(space.norm(state), space.norm(initial), rtol=1e-9)
+
+
+def test_relu_without_kernel(space):
+    """w = 0: f^I + t max(b, 0), up to t = 10⁶ in a few steps; the growth is linear, its rate the norm of max(b, 0)."""
+    field = create_field(space, lambda y, z: 0.0, lambda y: np.cos(4 * y), "relu")
+    initial = smooth_states(space, slice(0, 3))
+    found = integrate(field, initial, np.array([0.0, 1.0, 123.0, 1e6]))
+    positive = np.maximum(field.bias, 0.0)[:, None]
+    for time, state in zip(found.times, found.states, strict=True):
+        np.testing.assert_allclose(state, initial + time * positive, rtol=1e-12, atol=1e-11 * max(time, 1))
+    assert found.steps < 30 and found.outcome == "horizon"
+    assert found.growth.kind == "linear"
+    assert found.growth.rate == pytest.approx(float(space.norm(positive)[0]), rel=1e-4)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("method", ["explicit", "implicit"])
+def test_against_scipy(space, activation, method):
+    """Random smooth kernels, all activations, at asked times: fails if a method drifts from the equation."""
+    field = create_field(space, random_kernel(sum(map(ord, activation))), lambda y: 0.4 * np.sin(5 * y), activation)
+    initial, times = smooth_states(space, slice(0, 3)), np.array([0.0, 0.31, 1.0, 1.5])
+    tolerance = 1e-10 if method == "explicit" else 1e-7
+    found = integrate(field, initial, times, AdaptiveSettings(rtol=tolerance, atol=tolerance, method=method))
+    outside = solve_outside(field, initial, times)
+    scale = 1 + np.abs(outside).max()
+    np.testing.assert_array_equal(found.times, times)
+    np.testing.assert_allclose(found.states, outside, atol=300 * tolerance * scale)
+
+
+@pytest.mark.parametrize("method", ["explicit", "implicit"])
+def test_error_is_proportional_to_the_tolerance(space, method):
+    """Fails if the estimate is not that of the step, or the controller does not use its order: from tolerance to
+    tolerance the error falls by about the same factor."""
+    field = create_field(space, random_kernel(5), 0.3)
+    initial, times = smooth_states(space, slice(0, 3)), np.linspace(0, 4, 9)
+    outside = solve_outside(field, initial, times)
+    tolerances = np.array([1e-6, 1e-8, 1e-10] if method == "explicit" else [1e-4, 1e-6, 1e-8])
+    errors, steps = [], []
+    for tolerance in tolerances:
+        settings = AdaptiveSettings(rtol=float(tolerance), atol=float(tolerance), method=method)
+        found = integrate(field, initial, times, settings)
+        errors.append(max(space.norm(a - b).max() for a, b in zip(found.states, outside, strict=True)))
+        steps.append(found.steps)
+    slope = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
+    assert 0.8 < slope < 1.35, errors
+    assert all(0.001 < e / t < 50 for e, t in zip(errors, tolerances, strict=True)), errors
+    order = 8 if method == "explicit" else 4
+    assert np.log(steps[2] / steps[0]) / np.log(1e4) == pytest.approx(1 / order, abs=0.5 / order)
+
+
+def test_times_asked_for_do_not_change_the_steps(space):
+    """Dense output: fails if it costs steps or accuracy."""
+    field = create_field(space, random_kernel(2), 0.3)
+    initial = smooth_states(space, slice(0, 3))
+    settings = AdaptiveSettings(rtol=1e-9, atol=1e-9)
+    few = integrate(field, initial, np.array([0.0, 5.0]), settings)
+    many = integrate(field, initial, np.linspace(0.0, 5.0, 101), settings)
+    assert (few.steps, few.rejected) == (many.steps, many.rejected)
+    np.testing.assert_array_equal(few.final, many.final)
+    np.testing.assert_array_equal(many.times, np.linspace(0.0, 5.0, 101))
+    outside = solve_outside(field, initial, np.linspace(0.0, 5.0, 101))
+    errors = [space.norm(a - b).max() for a, b in zip(many.states, outside, strict=True)]
+    assert max(errors) < 5 * errors[-1] + 1e-8
+
+
+def test_steps_do_not_change_with_the_mesh():
+    """Norms, not entries, are compared: fails if a finer mesh takes other steps."""
+    counts = []
+    for cells in (10, 40):
+        space = StateSpace(domains.interval(MPI.COMM_SELF, cells), 2)
+        field = create_field(space, random_kernel(3), lambda y: np.sin(2 * y))
+        found = integrate(field, smooth_states(space, slice(0, 3)), np.array([0.0, 10.0]))
+        counts.append((found.steps, found.rejected))
+    assert counts[0] == counts[1]
+
+
+def test_steady_state(space):
+    """w = −1, σ = tanh: the mean decays, f' → 0. Fails if the event comes late or early, or on one sample alone."""
+    field = create_field(space, lambda y, z: -1.0)
+    initial = smooth_states(space, slice(0, 3))
+    settings = AdaptiveSettings(rtol=1e-10, atol=1e-12, steady_tolerance=1e-6)
+    found = integrate(field, initial, np.linspace(0, 1e6, 5), settings)
+    assert found.outcome == "steady" and "steady" in found.reason
+    rates = space.norm(field.rate(found.final))
+    assert rates.max() <= 1e-6 and found.steady_time == found.times[-1] < 40
+    slower = integrate(field, initial, np.array([0.0, 0.9 * found.steady_time]), settings)
+    assert space.norm(slower.rate).max() > 1e-6 and slower.outcome == "horizon"
+
+
+@pytest.mark.parametrize(("activation", "kind"), [("identity", "exponential"), ("tanh", "linear"), ("sine", None)])
+def test_growth(space, activation, kind):
+    """w = 2: exponential with the eigenvalue 2 for σ = id, linear with |Y|^{1/2} for tanh; sin leads to a steady state.
+    Fails if the law or its rate is another."""
+    field = create_field(space, lambda y, z: 2.0, 0.1, activation)
+    initial = np.ones((space.num_local, 1), order="F")
+    bound = 1e6 if kind == "exponential" else 1e4
+    settings = AdaptiveSettings(rtol=1e-9, atol=1e-9, growth_bound=bound)
+    found = integrate(field, initial, np.array([0.0, 1e5]), settings)
+    if kind is None:
+        assert found.outcome == "horizon" and found.growth is None
+        return
+    assert found.outcome == "unbounded" and found.times[-1] < 1.01e5
+    assert found.growth.kind == kind
+    assert found.growth.rate == pytest.approx({"exponential": 2.0, "linear": 1.0}[kind], rel=1e-3)
+
+
+def test_million(space):
+    """A stiff decay up to t = 10⁶ in few evaluations: explicit steps are left when stability limits them.
+    Fails if the switch does not come (10⁷ evaluations) or the implicit steps lose the solution."""
+    field = create_field(space, lambda y, z: -50.0 - np.cos(y) * np.cos(z), 0.2)
+    initial = smooth_states(space, slice(0, 2))
+    found = integrate(field, initial, np.array([0.0, 1e6]), AdaptiveSettings(rtol=1e-7, atol=1e-9))
+    assert [name for _, name in found.methods] == ["Dormand–Prince 8(5,3)", "Kennedy–Carpenter ESDIRK 4(3)"]
+    assert found.evaluations < 50_000
+    # b lies in the span of 1, cos y up to what K cannot reach: K f + b is as small there as it can be
+    g = field.preactivation(found.final)
+    assert np.abs(space.weights @ g).max() < 1e-5
+
+
+def test_time_dependent(space):
+    """b = cos t, w = 0, σ = id: f^I + sin t. Fails if a stage or a trial leaves the time elsewhere, or if a rate that
+    passes zero is taken for a steady state."""
+    bias = np.zeros(space.num_local)
+
+    def refresh(time):
+        bias[:] = np.cos(time)
+
+    field = SelectionField(space, DenseKernel(space, 1), bias, find_activation("identity"), refresh)
+    initial = smooth_states(space, slice(0, 2))
+    for method in ("explicit", "implicit"):
+        settings = AdaptiveSettings(rtol=1e-8, atol=1e-8, method=method, steady_tolerance=0.5)
+        found = integrate(field, initial, np.linspace(0, 9, 7), settings)
+        assert found.outcome == "horizon"
+        for time, state in zip(found.times, found.states, strict=True):
+            np.testing.assert_allclose(state, initial + np.sin(time), atol=1e-6)
+
+
+def test_blow_up(space):
+    """σ(s) = s²: f' = f² from f = 1 ends at t = 1. Fails if the integrator goes beyond or does not say where it
+    stopped; with a bound the run ends as unbounded."""
+    field = create_field(space, lambda y, z: 1.0, 0.0, Activation("square", lambda s: s**2))
+    initial = np.ones((space.num_local, 1), order="F")
+    with pytest.raises((NotConverged, NonFinite), match=r"t = (1|0\.99999)"):
+        integrate(field, initial, np.array([0.0, 2.0]))
+    found = integrate(field, initial, np.array([0.0, 2.0]), AdaptiveSettings(growth_bound=1e5))
+    assert found.outcome == "unbounded" and found.times[-1] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_stopping_and_faults(space):
+    """Fails if a stopped run loses what it has, or faulty input is not named."""
+    field = create_field(space, random_kernel(2), 0.3)
+    initial = smooth_states(space, slice(0, 2))
+    found = integrate(field, initial, np.linspace(0, 50, 11), progress=lambda t, n: n >= 3)
+    assert found.outcome == "stopped" and found.steps == 3 and 0 < found.times[-1] < 50
+    with pytest.raises(NotConverged, match="5 steps reached t = "):
+        integrate(field, initial, np.array([0.0, 50.0]), AdaptiveSettings(max_steps=5))
+    with pytest.raises(InvalidInput, match="increasing"):
+        integrate(field, initial, np.array([0.0, 0.0]))
+    with pytest.raises(InvalidInput, match="rtol"):
+        AdaptiveSettings(rtol=0.0)
+    with pytest.raises(InvalidInput, match="unknown method"):
+        AdaptiveSettings(method="sideways")
+    with pytest.raises(NonFinite):
+        integrate(field, np.full_like(initial, np.nan), np.array([0.0, 1.0]))
+    nothing = integrate(field, initial[:, :0], np.array([0.0, 1.0]))
+    assert nothing.outcome == "steady" and nothing.final.shape == (space.num_local, 0)
