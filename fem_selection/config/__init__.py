@@ -7,6 +7,7 @@ FEniCSx or PETSc, so that a command line may refuse a faulty case within a fract
 
 from __future__ import annotations
 
+from fem_selection.config.instruments import Forward
 from fem_selection.config.loader import load_case, parse_case
 from fem_selection.config.schema import (
     Case,
@@ -30,6 +31,7 @@ __all__ = [
     "Data",
     "Domain",
     "Dynamics",
+    "Forward",
     "Hjb",
     "Moved",
     "Objective",

@@ -23,6 +23,7 @@ from fem_selection.config.fields import (
     name_or_formula,
     one_of,
 )
+from fem_selection.config.instruments import Forward
 
 __all__ = [
     "ACTIVATIONS",
@@ -478,6 +479,7 @@ class Case:
         stochastic: The phase on batches.
         optimizer: The phase on all samples.
         hjb: The value function.
+        forward: The equation over large times.
         parallel: How the ranks share the work.
         output: What a run leaves behind.
     """
@@ -494,5 +496,6 @@ class Case:
     stochastic: Stochastic = field(default_factory=Stochastic)
     optimizer: Optimizer = field(default_factory=Optimizer)
     hjb: Hjb = field(default_factory=Hjb)
+    forward: Forward = field(default_factory=Forward)
     parallel: Parallel = field(default_factory=Parallel)
     output: Output = field(default_factory=Output)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""The tables of a case file for the instruments that solve and do not learn."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from fem_selection.config.fields import SETTINGS, one_of
+
+__all__ = ["Forward"]
+
+INTEGRATORS = ("auto", "explicit", "implicit")
+SPACINGS = ("linear", "logarithmic")
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class Forward:
+    """`[forward]`: the equation over large times, with adaptive steps.
+
+    Attributes:
+        until: The last time; `dynamics.horizon` if left out.
+        rtol: Local error allowed relative to ‖f_j‖.
+        atol: Local error allowed beside, in units of ‖f_j‖.
+        method: `explicit` or `implicit` steps, or `auto`, explicit ones until stability limits them.
+        times: Number of times, 0 and `until` among them, at which states are kept and estimates are looked at.
+        spacing: `linear` times, or `logarithmic` ones, which begin at `until`/10⁶ after 0.
+        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples; 0 for never.
+        growth_bound: The run ends where some ‖f_j‖ exceeds this.
+        max_steps: Steps after which the run is given up.
+        estimates: Whether bounds are computed and compared.
+        shown: Times and samples in the figure of states.
+    """
+
+    until: float | None = Field(default=None, gt=0)
+    rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
+    atol: float = Field(default=1e-10, gt=0)
+    method: Annotated[str, one_of(INTEGRATORS)] = "auto"
+    times: int = Field(default=101, ge=2)
+    spacing: Annotated[str, one_of(SPACINGS, {"log": "logarithmic"})] = "linear"
+    steady_tolerance: float = Field(default=1e-9, ge=0)
+    growth_bound: float = Field(default=1e8, gt=0)
+    max_steps: int = Field(default=10_000_000, ge=1)
+    estimates: bool = True
+    shown: int = Field(default=5, ge=1)
