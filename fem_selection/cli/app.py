@@ -76,6 +76,14 @@ def hjb(case: CaseFile, output: Output = None, settings: Settings = None) -> Non
 
 
 @app.command()
+def forward(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
+    """Solve a case over large times with adaptive steps, beside the estimates of the theory."""
+    from fem_selection.cli.forward import forward_command
+
+    raise typer.Exit(forward_command(case, output, settings or []))
+
+
+@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     data: Annotated[Path, typer.Option("--data", help="NPZ file with x, and y if it is known.")],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from mpi4py import MPI
 
 from fem_selection import config
 from fem_selection.errors import ConfigError, InvalidInput, SelectionError
+from fem_selection.io.runs import claim_folder, next_numbered_folder
 
-__all__ = ["counted", "end_on_sigterm", "load_case_everywhere", "on_root"]
+__all__ = ["claim_report_folder", "counted", "end_on_sigterm", "load_case_everywhere", "on_root"]
 
 T = TypeVar("T")
 
@@ -60,3 +62,27 @@ def load_case_everywhere(path: Path, settings: Sequence[str]) -> config.Case:
             [f"parallel.space: {case.parallel.space} does not divide the number of ranks, {MPI.COMM_WORLD.size}"]
         )
     return case
+
+
+def claim_report_folder(command: str, output: Path | None, directory: Path) -> Path:
+    """The folder of a command that writes a report: refused if it holds anything but an earlier one of that command.
+
+    Args:
+        command: Its name, as in the report's "command".
+        output: The folder, or None for the next number under `directory`.
+        directory: Where folders are made.
+    """
+    if output is None:
+        return next_numbered_folder(directory)
+    report = output / "report.json"
+    ours = False
+    if report.is_file():
+        try:
+            content = json.loads(report.read_text(encoding="utf-8"))
+            ours = isinstance(content, dict) and content.get("command") == command
+        except ValueError:
+            ours = False
+        if not ours:
+            raise InvalidInput(f"{output} already holds the report of another run: give another --output")
+    claim_folder(output, resume=False, overwrite=ours, is_run=False)
+    return output

@@ -9,7 +9,6 @@ DIR/value.bp             V(t, x) for ParaView (value.xdmf without ADIOS2)
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +20,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import counted, end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import claim_report_folder, counted, end_on_sigterm, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
-from fem_selection.io.runs import claim_folder, next_numbered_folder, write_json
+from fem_selection.io.runs import write_json
 from fem_selection.typing import Floats
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     problem = build_problem(case)
     reduced = ReducedProblem.from_functional(problem.functional, problem.bounds)
     grid = _grid(case.hjb, reduced)
-    folder = on_root(lambda: _claim(output, Path(case.output.directory)))
+    folder = on_root(lambda: claim_report_folder("hjb", output, Path(case.output.directory)))
     console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
     world = problem.ensemble.world
     found = refine(reduced, grid, case.hjb.levels, case.hjb.snapshots, world)
@@ -83,24 +82,6 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     _write(problem, reduced, folder, found, loop, report)
     _print(console, report, folder)
     return 0
-
-
-def _claim(output: Path | None, directory: Path) -> Path:
-    """The folder, refused if it holds anything but an earlier report of this command."""
-    if output is None:
-        return next_numbered_folder(directory)
-    report = output / "report.json"
-    ours = False
-    if report.is_file():
-        try:
-            content = json.loads(report.read_text(encoding="utf-8"))
-            ours = isinstance(content, dict) and content.get("command") == "hjb"
-        except ValueError:
-            ours = False
-        if not ours:
-            raise InvalidInput(f"{output} already holds the report of another run: give another --output")
-    claim_folder(output, resume=False, overwrite=ours, is_run=False)
-    return output
 
 
 def _grid(settings: config.Hjb, problem: ReducedProblem) -> Grid:

@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from fem_selection.dynamics.embedded import EmbeddedPair
 from fem_selection.errors import InvalidInput
 
-__all__ = ["AdaptiveSettings", "Method", "StepController", "first_step"]
+__all__ = ["AdaptiveSettings", "StepController", "first_step"]
 
-Method = Literal["auto", "explicit", "implicit"]
+METHODS = ("auto", "explicit", "implicit")
 
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
 
@@ -48,15 +47,15 @@ class AdaptiveSettings:
 
     rtol: float = 1e-6
     atol: float = 1e-9
-    method: Method = "auto"
+    method: str = "auto"
     steady_tolerance: float = 0.0
     growth_bound: float = math.inf
     first_step: float = 0.0
     max_steps: int = 10_000_000
 
     def __post_init__(self) -> None:
-        if self.method not in ("auto", "explicit", "implicit"):
-            raise InvalidInput(f"unknown method {self.method!r}; known are auto, explicit, implicit")
+        if self.method not in METHODS:
+            raise InvalidInput(f"unknown method {self.method!r}; known are {', '.join(METHODS)}")
         if not (1e-14 <= self.rtol < 1 and self.atol > 0):
             raise InvalidInput(f"rtol = {self.rtol} must be in [1e-14, 1), and atol = {self.atol} positive")
         if not (self.steady_tolerance >= 0 and self.growth_bound > 0 and self.first_step >= 0 and self.max_steps > 0):

@@ -45,6 +45,7 @@ _PRODUCTS = (
 _FIGURES = (
     *("convergence.png", "states.png", "controls.png", "confusion.png"),
     *("certificate.png", "value.png", "refinement.png"),
+    *("norms.png", "functionals.png"),
 )
 
 

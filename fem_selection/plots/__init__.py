@@ -9,6 +9,7 @@ from __future__ import annotations
 from fem_selection.plots.certificate import plot_certificate
 from fem_selection.plots.confusion import plot_confusion
 from fem_selection.plots.convergence import plot_convergence
+from fem_selection.plots.forward import plot_functionals, plot_norms
 from fem_selection.plots.kernels import plot_controls
 from fem_selection.plots.states import plot_states
 from fem_selection.plots.style import save
@@ -19,6 +20,8 @@ __all__ = [
     "plot_confusion",
     "plot_controls",
     "plot_convergence",
+    "plot_functionals",
+    "plot_norms",
     "plot_refinement",
     "plot_states",
     "plot_value",
