@@ -91,8 +91,9 @@ class Antiderivative:
         edges = np.unique(np.concatenate([-_edges(max(-lower, 0.0)), _edges(max(upper, 0.0))]))
         widths = np.diff(edges)
         values = _evaluate(activation, edges[:-1, None] + widths[:, None] * _POINTS)[0]
-        sums = np.concatenate([[0.0], np.cumsum(widths * (values @ _WEIGHTS))])
-        self._edges, self._sums = edges, sums - sums[np.searchsorted(edges, 0.0)]
+        pieces, zero = widths * (values @ _WEIGHTS), int(np.searchsorted(edges, 0.0))
+        left, right = -np.cumsum(pieces[:zero][::-1])[::-1], np.cumsum(pieces[zero:])
+        self._edges, self._sums = edges, np.concatenate([left, [0.0], right])
 
     def __call__(self, s: Block) -> Floats:
         """Σ, entry by entry."""

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""Integration over large times and its estimates are the same on 1, 2 and 3 ranks: equal steps, equal numbers.
+
+Run by mpiexec this file integrates on its ranks and prints the numbers as JSON; run by pytest it launches itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CASES = {
+    "smooth": {},
+    "galerkin": {"space": {"degree": 2, "mode": "galerkin"}},
+    "plane": {"domain": {"shape": "rectangle", "cells": 4}, "dynamics": {"kernel": "-cos(y0 - z1) + sin(y1 + z0)"}},
+    "stiff": {
+        "dynamics": {"kernel": "-40*exp(-(y - z)**2)", "bias": "0.3"},
+        "forward": {"until": 200.0, "rtol": 1e-6, "atol": 1e-8},
+    },
+    "growing": {"dynamics": {"activation": "identity", "kernel": "2*y*z"}, "forward": {"growth_bound": 100.0}},
+    "moving": {"dynamics": {"bias": "cos(3*t) + y"}},
+}
+
+
+def create_case(name):
+    from fem_selection.config import parse_case
+
+    tables = {
+        "domain": {"shape": "interval", "cells": 9},
+        "space": {"degree": 2},
+        "dynamics": {"kernel": "-cos(2*(y - z)) - 0.5*y*z", "bias": "0.2"},
+        "data": {"initial": "cos(3*y0 + s)" if name == "plane" else "cos(3*y + s)", "samples": 3},
+        "forward": {"until": 8.0, "times": 7},
+    }
+    for table, keys in CASES[name].items():
+        tables[table] = {**tables[table], **keys}
+    return parse_case(tables)
+
+
+def main() -> None:
+    from mpi4py import MPI
+
+    from fem_selection.dynamics import AdaptiveSettings, integrate
+    from fem_selection.dynamics.estimates import estimate_run
+    from fem_selection.field_problems import build_field
+
+    results = {}
+    for name in CASES:
+        problem = build_field(create_case(name))
+        f = problem.case.forward
+        asked = AdaptiveSettings(f.rtol, f.atol, f.method, f.steady_tolerance, f.growth_bound)
+        run = integrate(problem.field, problem.initial, np.linspace(0, f.until, f.times), asked)
+        found = estimate_run(problem.field, run.times, run.states)
+        results[name] = {
+            "counts": [run.steps, run.rejected],
+            "methods": [m for _, m in run.methods],
+            "times": run.times.tolist(),
+            "states": np.concatenate([problem.space.gather(s).ravel() for s in run.states]).tolist(),
+            "growth": None if run.growth is None else run.growth.rate,
+            "claimed": {n: e.claimed for n, e in found.items()},
+            "measured": np.concatenate([e.measured.ravel() for e in found.values()]).tolist(),
+            "bounds": np.concatenate([e.bound.ravel() for e in found.values() if e.claimed]).tolist(),
+            "defects": [min(h.defect, 1e300) for e in found.values() for h in e.hypotheses],
+        }
+    results["shared"] = integrate_with_samples_apart(MPI.COMM_WORLD)
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(results))
+
+
+def integrate_with_samples_apart(world):
+    """Six samples over the ranks, each with the whole mesh: all take the steps of the worst sample."""
+    from problems import make_domain, smooth_states
+
+    from fem_selection.activations import find_activation
+    from fem_selection.dynamics import AdaptiveSettings, SelectionField, integrate
+    from fem_selection.kernels import DenseKernel
+    from fem_selection.parallel import Ensemble
+    from fem_selection.spaces import StateSpace
+
+    ensemble = Ensemble(world)
+    space = StateSpace(make_domain("interval", 6, ensemble.space_comm), 2)
+    field = SelectionField(
+        space, DenseKernel.random(space, 1, 3.0, 4), np.ones(space.num_local), find_activation("tanh")
+    )
+    mine = ensemble.samples(6)
+    scale = 4.0 ** np.arange(6)[mine]
+    initial = np.asfortranarray(smooth_states(space, mine) * scale)
+    run = integrate(field, initial, np.array([0.0, 3.0]), AdaptiveSettings(), sample_comm=ensemble.sample_comm)
+    final = np.concatenate(ensemble.sample_comm.allgather(run.final.T.copy()))
+    return {"counts": [run.steps, run.rejected], "states": final.ravel().tolist()}
+
+
+@pytest.fixture(scope="module")
+def launched(run_mpi):
+    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
+
+
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*CASES, "shared"])
+def test_same_run(launched, name, ranks):
+    """Fails if a norm or a decision is a rank's own, if a sum or an extremum misses a rank, or if SLEPc starts
+    elsewhere."""
+    here, reference = launched(ranks)[name], launched(1)[name]
+    assert here["counts"] == reference["counts"]
+    np.testing.assert_allclose(here["states"], reference["states"], rtol=1e-7, atol=1e-8)
+    if name == "shared":
+        return
+    assert here["methods"] == reference["methods"] and here["claimed"] == reference["claimed"]
+    np.testing.assert_allclose(here["times"], reference["times"], rtol=1e-10)
+    if reference["growth"] is not None:
+        assert here["growth"] == pytest.approx(reference["growth"], rel=1e-6)
+    np.testing.assert_allclose(here["measured"], reference["measured"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(here["bounds"], reference["bounds"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(here["defects"], reference["defects"], rtol=1e-4, atol=1e-7)
+
+
+def test_command_on_two_ranks(run_mpi, tmp_path):
+    """Fails if root alone enters something collective."""
+    demo = Path(__file__).resolve().parents[2] / "demos" / "forward.toml"
+    program = [sys.executable, "-c", "from fem_selection.cli import main; main()", "forward", demo]
+    settings = ["forward.until=5.0", "domain.cells=10", "forward.times=11", "output.figures=false"]
+    run_mpi(2, *program[1:], "--output", tmp_path, *[word for s in settings for word in ("--set", s)])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["ranks"] == 2 and len(report["norms"]) == 11
+
+
+if __name__ == "__main__":
+    main()
