@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import claim_report_folder, load_case_everywhere, on_root
+from fem_selection.cli.common import claim_report_folder, counted, load_case_everywhere, on_root
 from fem_selection.io.runs import write_json
 from fem_selection.signals import catch_signals
 from fem_selection.typing import Floats
@@ -201,7 +201,7 @@ def _print(
         "methods": ", ".join(f"{name} from t = {since:.4g}" for since, name in run.methods),
         "largest norm": f"{report['norms'][0].max(initial=0.0):.4g} → {report['norms'][-1].max(initial=0.0):.4g}",
         "largest rate": f"{report['final_rates'].max(initial=0.0):.3g}",
-        "seconds": f"{report['seconds']:.1f} on {report['ranks']} rank{'s' if report['ranks'] > 1 else ''}",
+        "seconds": f"{report['seconds']:.1f} on {counted(report['ranks'], 'rank')}",
         "report": str(folder / "report.json"),
     }
     if run.growth is not None:
