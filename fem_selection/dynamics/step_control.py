@@ -107,5 +107,5 @@ def first_step(pair: EmbeddedPair, rate: float, curvature: float, horizon: float
     return min((0.1 * frequency / (_CONSTANTS[pair.order] * rate)) ** (1 / pair.error_order) / frequency, horizon)
 
 
-_CONSTANTS = {4: 1e-3, 5: 1e-3, 8: 1e-5}
+_CONSTANTS = {4: 1e-3, 5: 1e-3, 8: 1e-4}
 """C of the pairs, by order: of the size seen in smooth problems."""

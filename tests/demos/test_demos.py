@@ -82,6 +82,20 @@ def test_hjb(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "run" / "figures").iterdir()} == {"value.png", "refinement.png"}
 
 
+def test_energy(tmp_path: Path) -> None:
+    """Fails if a functional rises that is claimed to fall, or if the skew kernel's energy is claimed."""
+    show("energy.py", tmp_path, "energy.png")
+
+
+def test_forward(tmp_path: Path) -> None:
+    """Fails if a promised figure is missing, a claimed bound is violated, or a definite kernel is not found to be so."""
+    report = run("forward", "forward.toml", tmp_path / "run", "forward.until=20", "output.fields=false")
+    assert {p.name for p in (tmp_path / "run" / "figures").iterdir()} == {"norms.png", "functionals.png", "states.png"}
+    claimed = {name for name, bound in report["bounds"].items() if bound["claimed"]}
+    assert claimed == {"growth", "dependence", "energy", "potential", "preactivation"}
+    assert all(report["bounds"][name]["excess"] < 1e-6 for name in claimed)
+
+
 def test_digits(tmp_path: Path) -> None:
     """The main job, as the README gives it: the accuracy that the case was chosen for, and every figure."""
     report = run("train", "digits.toml", tmp_path / "run", "output.fields=false")
