@@ -111,7 +111,7 @@ def draw():
             lines[0].set_label(kind if found[name].claimed else f"{kind}: not claimed")
         panel.set_xscale("symlog", linthresh=times[1])
         panel.set(xlabel="t", ylabel=label, xlim=(0.0, times[-1]))
-        panel.legend()
+        panel.legend(loc="upper right")
     return figure
 
 
@@ -132,7 +132,7 @@ assert not turned["energy"].claimed and rise > 0.01
 # %% [markdown]
 # ## What to try next
 #
-# * `"relu"` instead of tanh: $\int \Sigma(g)$ still falls, but no longer bounds $g$; the estimate `preactivation` says so.
+# * `"relu"` instead of tanh: $\int \Sigma(g)$ still falls, but no longer bounds $g$ (`preactivation` says so).
 # * A positive definite kernel: states leave along its eigenfunctions, and $E \to -\infty$; `run.growth` is the rate.
 # * The same from a case file: `fem-selection forward demos/forward.toml`.
 #

@@ -27,7 +27,7 @@ class Forward:
         method: `explicit` or `implicit` steps, or `auto`, explicit ones until stability limits them.
         times: Number of times, 0 and `until` among them, at which states are kept and estimates are looked at.
         spacing: `linear` times, or `logarithmic` ones, which begin at `until`/10⁶ after 0.
-        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples; 0 for never.
+        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
         growth_bound: The run ends where some ‖f_j‖ exceeds this.
         max_steps: Steps after which the run is given up.
         estimates: Whether bounds are computed and compared.

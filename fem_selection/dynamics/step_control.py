@@ -39,7 +39,7 @@ class AdaptiveSettings:
         rtol: Local error allowed relative to ‖f_j‖.
         atol: Local error allowed beside, in units of the L² norm of a state.
         method: "explicit" or "implicit" steps, or "auto": explicit ones until stability, not accuracy, limits them.
-        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples; 0 for never.
+        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
         growth_bound: The run ends where some ‖f_j‖ exceeds this.
         first_step: The first h; chosen if it is 0.
         max_steps: Steps, rejected ones included, after which the run is given up.

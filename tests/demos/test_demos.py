@@ -88,8 +88,8 @@ def test_energy(tmp_path: Path) -> None:
 
 
 def test_forward(tmp_path: Path) -> None:
-    """Fails if a promised figure is missing, a claimed bound is violated, or a definite kernel is not found to be so."""
-    report = run("forward", "forward.toml", tmp_path / "run", "forward.until=20", "output.fields=false")
+    """Fails if a promised figure is missing, a claimed bound is violated, or a definite kernel is not found so."""
+    report = run("forward", "forward.toml", tmp_path / "run", "forward.until=5", "output.fields=false")
     assert {p.name for p in (tmp_path / "run" / "figures").iterdir()} == {"norms.png", "functionals.png", "states.png"}
     claimed = {name for name, bound in report["bounds"].items() if bound["claimed"]}
     assert claimed == {"growth", "dependence", "energy", "potential", "preactivation"}
