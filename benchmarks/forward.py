@@ -110,7 +110,7 @@ def draw(errors: dict[str, list[float]], seconds: dict[str, list[list[float]]]) 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9, metavar="N", help="rounds, 9 by default")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, 5 by default")
     arguments = parser.parse_args()
     if arguments.repeats < 1:
         parser.error("--repeats must be positive")

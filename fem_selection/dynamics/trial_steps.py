@@ -3,9 +3,9 @@
 
     R_i = F(f + h Σ_{j<i} a_ij R_j),   f₊ = f + h Σ_i b_i R_i,   ε = h Σ_i e_i R_i
 
-The stages of some samples at a time lie in one array whose rows are f, R_0, R_1, …; each linear combination of them is
-then one product of a vector and that array, read once while it is in cache.  A row is used again as soon as no later
-combination needs its rate.  Nothing of the size of a block is allocated after the construction.
+The stages lie in one array whose rows are f, R_0, R_1, …, so that each linear combination of them is one product of a
+vector and that array; of many samples some at a time.  A row is used again as soon as no later combination needs its
+rate.  Nothing of the size of a block is allocated after the construction.
 
 Norms are those of L² by the nodal weights m_k > 0: ‖ε_j‖² = Σ_k m_k ε_kj² (in Galerkin mode the lumped mass matrix's).
 """
@@ -25,8 +25,10 @@ from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["ExplicitSteps", "TrialSteps", "sums_of_squares"]
 
-_CACHED = 2**17
-"""Numbers that the stages of the samples of one group may have: a share of the second-level cache."""
+_LARGEST = 2**21
+"""Numbers that the stages of the samples of one group may have, 16 MiB: a share of the last cache.  Smaller groups
+would stay in faster caches, but products of few columns take longer than that saves.
+"""
 
 
 class TrialSteps(Protocol):
@@ -235,4 +237,4 @@ def _group_width(field: SelectionField, num_samples: int, rows: int) -> int:
     """Samples of a group: those whose stages fit the cache; all, where a group costs messages or renewed kernels."""
     if field.space.comm.size > 1 or not field.is_autonomous:
         return max(num_samples, 1)
-    return max(_CACHED // (rows * field.space.num_local), 8)
+    return max(_LARGEST // (rows * field.space.num_local), 8)
