@@ -142,6 +142,7 @@ def test_error_is_proportional_to_the_tolerance(space, method):
         found = integrate(field, initial, times, settings)
         errors.append(max(space.norm(a - b).max() for a, b in zip(found.states, outside, strict=True)))
         steps.append(found.steps)
+        assert found.rejected <= 1 + 0.1 * found.steps
     slope = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
     assert 0.7 < slope < 1.35, errors
     assert all(0.001 < e / t < 50 for e, t in zip(errors, tolerances, strict=True)), errors
