@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Steady states found from several starts, whether they are isolated, and how they depend on the bias.
+
+    σ(K f + b) = 0;      F'(f*) ∂f* = −Π σ'(g*) ∂b      where F'(f*) = Π σ'(g*) K is regular
+
+For a kernel in L² the operator K is compact: on a fine mesh F' always has a numerical null space.  Where σ'(g*) has no
+zero this is ker K, and f* is a point of the affine family f* + ker K of steady states.  Its derivative in b exists for
+an isolated state only, and is declined elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.errors import InvalidInput
+from fem_selection.steady.coordinates import IsometricCoordinates, jacobian_operator
+from fem_selection.steady.fredholm import SingularExpansion, expand
+from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
+
+_FLAT = 1e-8  # σ' below it counts as a zero, relative to 1 + max |σ'|
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """A steady state.
+
+    Attributes:
+        state: Nodal values of f*, shape (space.num_local,).
+        preactivation: Nodal values of g* = K f* + b.
+        newton: How it was found.
+        start: Number of the start it was found from.
+        jacobian: The singular values of F'(f*) and their functions.
+        regular: Whether σ'(g*) has no zero.
+    """
+
+    state: Floats
+    preactivation: Floats
+    newton: NewtonResult
+    start: int
+    jacobian: SingularExpansion
+    regular: bool
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether F'(f*) is regular at the expansion's tolerance."""
+        return self.jacobian.nullity == 0
+
+    @property
+    def kind(self) -> str:
+        """Isolated or not, in words."""
+        tolerance, nullity = self.jacobian.tolerance, self.jacobian.nullity
+        if nullity is None:
+            return (
+                f"undecided: {self.jacobian.rank} singular values of the linearization were asked for, and all are "
+                f"above {tolerance:g} of the largest"
+            )
+        if nullity == 0:
+            return "isolated"
+        if self.regular:
+            return f"in an affine family of dimension {nullity}, f* + ker K (at tolerance {tolerance:g})"
+        return f"degenerate: σ'(g*) has zeros; the linearization has a null space of dimension {nullity}"
+
+
+def find_equilibria(
+    field: SelectionField,
+    starts: Sequence[Floats],
+    settings: NewtonSettings | None = None,
+    limit: int = 8,
+    tolerance: float = 1e-10,
+    triplets: int = 200,
+    coordinates: IsometricCoordinates | None = None,
+) -> list[Equilibrium]:
+    """Steady states by Newton's method from each start, those already found being deflated (collective).
+
+    States whose g agree are the same; each start is used until Newton finds nothing new from it.  The search is not
+    exhaustive.
+
+    Args:
+        field: The right-hand side, not depending on time.
+        starts: Nodal values of first states.
+        settings: Newton's.
+        limit: States at most.
+        tolerance: Below which a singular value of the linearization counts as zero, relative to the largest.
+        triplets: Singular values of the linearization at most.
+        coordinates: Those of the space, if they are there already.
+
+    Raises:
+        InvalidInput: if the right-hand side depends on time.
+    """
+    if not field.is_autonomous:
+        raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    c = IsometricCoordinates(field.space) if coordinates is None else coordinates
+    found: list[Equilibrium] = []
+    for number, start in enumerate(starts):
+        while len(found) < limit:
+            result = _new_state(field, start, settings, [e.state for e in found], c)
+            if result is None:
+                break
+            found.append(_describe(field, result, number, tolerance, triplets, c))
+    return found
+
+
+def _new_state(
+    field: SelectionField,
+    start: Floats,
+    settings: NewtonSettings | None,
+    known: list[Floats],
+    c: IsometricCoordinates,
+) -> NewtonResult | None:
+    """A state from a start that is none of the known ones, or None."""
+    result = solve_newton(field, start, settings, (), c)
+    if known and (not result.converged or _is_known(field, result.state, known, c)):
+        deflated = solve_newton(field, start, settings, known, c)
+        if not np.isfinite(deflated.residual):
+            return None
+        last = solve_newton(field, deflated.state, settings, (), c)  # the residual without the factor
+        away = c.norm(c.to_euclidean(np.asfortranarray((last.state - start)[:, None])))
+        result = replace(last, residuals=deflated.residuals + last.residuals, distance=away)
+    if not result.converged or _is_known(field, result.state, known, c):
+        return None
+    return result
+
+
+def _is_known(field: SelectionField, state: Floats, known: list[Floats], c: IsometricCoordinates) -> bool:
+    """Whether g is that of a known state, up to a millionth of 1 + ‖g‖."""
+    here = c.to_euclidean(field.preactivation(state[:, None].copy(order="F")))
+    for other in known:
+        there = c.to_euclidean(field.preactivation(other[:, None].copy(order="F")))
+        if c.norm(here - there) <= 1e-6 * (1.0 + c.norm(here)):
+            return True
+    return False
+
+
+def _describe(
+    field: SelectionField, result: NewtonResult, start: int, tolerance: float, triplets: int, c: IsometricCoordinates
+) -> Equilibrium:
+    at = field.linearize(np.asfortranarray(result.state[:, None]))
+    comm, slope = field.space.comm, np.abs(at.slope)
+    smallest = comm.allreduce(float(np.min(slope, initial=np.inf)), op=MPI.MIN)
+    largest = comm.allreduce(float(np.max(slope, initial=0.0)), op=MPI.MAX)
+    return Equilibrium(
+        state=result.state,
+        preactivation=at.preactivation[:, 0],
+        newton=result,
+        start=start,
+        jacobian=expand(jacobian_operator(at, c), tolerance, triplets),
+        regular=bool(smallest > _FLAT * (1.0 + largest)),
+    )
+
+
+def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, directions: Block) -> Block:
+    """The derivatives of an isolated steady state in directions of the bias (collective).
+
+    Args:
+        field: The right-hand side.
+        equilibrium: f*, isolated.
+        directions: Nodal values of ∂b, shape (num_local, k).
+
+    Returns:
+        Nodal values of ∂f*, shape (num_local, k).
+
+    Raises:
+        InvalidInput: if the state is not isolated, with the reason.
+    """
+    if not equilibrium.is_isolated:
+        raise InvalidInput(f"the steady state has no derivative in the bias: it is {equilibrium.kind}")
+    at = field.linearize(np.asfortranarray(equilibrium.state[:, None]))
+    turned = create_block(*directions.shape)
+    slope = np.broadcast_to(at.slope, (len(at.slope), directions.shape[1]))
+    field.superposition.move(slope, None, np.asfortranarray(directions), turned, None)
+    c = equilibrium.jacobian.operator.coordinates
+    return c.to_function(equilibrium.jacobian.pseudo_solve(-c.to_euclidean(turned)))
