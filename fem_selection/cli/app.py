@@ -84,6 +84,14 @@ def forward(case: CaseFile, output: Output = None, settings: Settings = None) ->
 
 
 @app.command()
+def steady(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
+    """Steady states of a case, whether there are any, and which of them the dynamics select."""
+    from fem_selection.cli.steady import steady_command
+
+    raise typer.Exit(steady_command(case, output, settings or []))
+
+
+@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     data: Annotated[Path, typer.Option("--data", help="NPZ file with x, and y if it is known.")],

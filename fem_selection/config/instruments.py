@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from fem_selection.config.fields import SETTINGS, one_of
 
-__all__ = ["Forward"]
+__all__ = ["Forward", "Steady"]
 
 INTEGRATORS = ("auto", "explicit", "implicit")
 SPACINGS = ("linear", "logarithmic")
@@ -45,3 +45,30 @@ class Forward:
     max_steps: int = Field(default=10_000_000, ge=1)
     estimates: bool = True
     shown: int = Field(default=5, ge=1)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class Steady:
+    """`[steady]`: steady states, their Fredholm analysis, and the limits of the initial states.
+
+    Attributes:
+        within: Zeros of the activation are looked for in [−within, within].
+        starts: Random starts of Newton's method, beside the first five initial states.
+        states: Steady states at most.
+        residual: ‖σ(K f + b)‖ at which Newton's method stops.
+        tolerance: Below which a singular value counts as zero, relative to the largest.
+        triplets: Singular values at most.
+        horizon: The time at which the run to the limit ends at the latest.
+        steady_tolerance: ‖∂_t f‖ below which a state counts as steady.
+        growth: Factor over 1 + max ‖f^I‖ beyond which a state counts as unbounded.
+    """
+
+    within: float = Field(default=20.0, gt=0)
+    starts: int = Field(default=4, ge=0)
+    states: int = Field(default=8, ge=1)
+    residual: float = Field(default=1e-11, gt=0)
+    tolerance: float = Field(default=1e-10, gt=0, lt=1)
+    triplets: int = Field(default=200, ge=1)
+    horizon: float = Field(default=1e6, gt=1e-3)
+    steady_tolerance: float = Field(default=1e-8, gt=0)
+    growth: float = Field(default=1e6, gt=1)

@@ -23,7 +23,7 @@ from fem_selection.config.fields import (
     name_or_formula,
     one_of,
 )
-from fem_selection.config.instruments import Forward
+from fem_selection.config.instruments import Forward, Steady
 
 __all__ = [
     "ACTIVATIONS",
@@ -480,6 +480,7 @@ class Case:
         optimizer: The phase on all samples.
         hjb: The value function.
         forward: The equation over large times.
+        steady: Steady states.
         parallel: How the ranks share the work.
         output: What a run leaves behind.
     """
@@ -497,5 +498,6 @@ class Case:
     optimizer: Optimizer = field(default_factory=Optimizer)
     hjb: Hjb = field(default_factory=Hjb)
     forward: Forward = field(default_factory=Forward)
+    steady: Steady = field(default_factory=Steady)
     parallel: Parallel = field(default_factory=Parallel)
     output: Output = field(default_factory=Output)

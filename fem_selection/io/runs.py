@@ -41,11 +41,14 @@ _PRODUCTS = (
     "states.h5",
     "value.xdmf",
     "value.h5",
+    "steady.xdmf",
+    "steady.h5",
 )
 _FIGURES = (
     *("convergence.png", "states.png", "controls.png", "confusion.png"),
     *("certificate.png", "value.png", "refinement.png"),
     *("norms.png", "functionals.png"),
+    *("steady_states.png", "picard.png", "approach.png"),
 )
 
 
@@ -117,7 +120,7 @@ def remove_run(folder: Path) -> None:
         return
     for name in (*_PRODUCTS, *(f"figures/{figure}" for figure in _FIGURES)):
         (folder / name).unlink(missing_ok=True)
-    for name in ("states.bp", "value.bp"):
+    for name in ("states.bp", "value.bp", "steady.bp"):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

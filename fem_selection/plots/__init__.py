@@ -12,18 +12,22 @@ from fem_selection.plots.convergence import plot_convergence
 from fem_selection.plots.forward import plot_functionals, plot_norms
 from fem_selection.plots.kernels import plot_controls
 from fem_selection.plots.states import plot_states
+from fem_selection.plots.steady import plot_approach, plot_picard, plot_steady_states
 from fem_selection.plots.style import save
 from fem_selection.plots.value import plot_refinement, plot_value
 
 __all__ = [
+    "plot_approach",
     "plot_certificate",
     "plot_confusion",
     "plot_controls",
     "plot_convergence",
     "plot_functionals",
     "plot_norms",
+    "plot_picard",
     "plot_refinement",
     "plot_states",
+    "plot_steady_states",
     "plot_value",
     "save",
 ]
