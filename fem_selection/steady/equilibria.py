@@ -25,6 +25,7 @@ from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
 
+_PUSH = 0.1
 _FLAT = 1e-8  # σ' below it counts as a zero, relative to 1 + max |σ'|
 
 
@@ -118,7 +119,8 @@ def _new_state(
     """A state from a start that is none of the known ones, or None."""
     result = solve_newton(field, start, settings, (), c)
     if known and (not result.converged or _is_known(field, result.state, known, c)):
-        deflated = solve_newton(field, start, settings, known, c)
+        moved = start + _push(c, start) if _is_known(field, start, known, c) else start
+        deflated = solve_newton(field, moved, settings, known, c)
         if not np.isfinite(deflated.residual):
             return None
         last = solve_newton(field, deflated.state, settings, (), c)  # the residual without the factor
@@ -127,6 +129,13 @@ def _new_state(
     if not result.converged or _is_known(field, result.state, known, c):
         return None
     return result
+
+
+def _push(c: IsometricCoordinates, start: Floats) -> Floats:
+    """A tenth of 1 + ‖f₀‖ in a random direction, for a start at a known state, where m is infinite (collective)."""
+    x = c.random(0)
+    size = _PUSH * (1.0 + c.norm(c.to_euclidean(np.asfortranarray(start[:, None]))))
+    return c.to_function(x * (size / c.norm(x)))[:, 0]
 
 
 def _is_known(field: SelectionField, state: Floats, known: list[Floats], c: IsometricCoordinates) -> bool:

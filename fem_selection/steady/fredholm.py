@@ -32,6 +32,7 @@ __all__ = ["PicardReport", "SingularExpansion", "expand", "solve_first_kind"]
 _FIRST = 24  # triplets of the first attempt
 _ROUND_OFF = 1e-14
 _RESTARTS = 500
+_RESOLVED = 3  # nodes per singular function that a mesh resolves
 _SUMMABLE = -0.5  # k^p is square summable for p below
 _MARGIN = 0.1  # around it, within which nothing is claimed
 
@@ -188,7 +189,8 @@ class PicardReport:
         solution_norm: ‖f†‖.
         residual: ‖A f† − r‖.
         outside: Part of ‖r‖ outside of the span of the u_k.
-        decay: Fitted p in ratio_k ∝ k^p for the envelope of the ratios; NaN with fewer than 8 of them above round-off.
+        decay: Fitted p in ratio_k ∝ k^p for the envelope of the ratios, k up to a third of the nodes; NaN with fewer
+            than 8 of them above round-off.
         holds: Whether the condition seems to hold.
         verdict: In words.
     """
@@ -222,7 +224,8 @@ def solve_first_kind(expansion: SingularExpansion, right_hand_side: Floats) -> P
     x = expansion.pseudo_solve(r)
     coefficients = np.abs(signed[:, 0])
     ratios = coefficients / expansion.values
-    decay = _decay(ratios, np.flatnonzero(coefficients > _ROUND_OFF * norm))
+    resolved = np.arange(ratios.size) < max(c.space.num_nodes // _RESOLVED, 8)
+    decay = _decay(ratios, np.flatnonzero(resolved & (coefficients > _ROUND_OFF * norm)))
     holds, verdict = _judge(expansion, norm, outside, decay)
     return PicardReport(
         expansion=expansion,
@@ -240,7 +243,7 @@ def solve_first_kind(expansion: SingularExpansion, right_hand_side: Floats) -> P
 
 
 def _decay(ratios: Floats, above: Integers) -> float:
-    """The slope of log ratio over log k, for the ratios at the indices `above`, from their second quarter on.
+    """The slope of log ratio over log k, for the second half of the ratios at the indices `above`.
 
     Symmetries make some coefficients small: fitted is the envelope max_{j ≥ k} ratio_j, or where the ratios grow
     max_{j ≤ k} ratio_j.  The first terms are no asymptotics.
@@ -249,7 +252,7 @@ def _decay(ratios: Floats, above: Integers) -> float:
         return float("nan")
     falling = np.maximum.accumulate(ratios[above][::-1])[::-1]
     growing = np.maximum.accumulate(ratios[above])
-    tail = slice(above.size // 4, None)
+    tail = slice(above.size // 2, None)
     number = np.log(above[tail] + 1.0)
     slopes = [float(np.polyfit(number, np.log(envelope[tail]), 1)[0]) for envelope in (falling, growing)]
     return max(slopes, key=abs)

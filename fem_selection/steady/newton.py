@@ -35,6 +35,8 @@ from fem_selection.typing import Block, Floats
 
 __all__ = ["NewtonResult", "NewtonSettings", "solve_newton"]
 
+_NEAR = 1e-24  # squared distance of g below which m grows no more
+
 _REASONS = {
     2: "the residual fell below the tolerance",
     4: "the step fell below round-off",
@@ -187,7 +189,7 @@ class _Deflated:
         here = self._pattern(f) if self._known else np.zeros((c.num_local, 1))
         for pattern in self._known:
             away = here - pattern
-            squared = max(c.inner(away, away), 1e-300)
+            squared = max(c.inner(away, away), _NEAR)
             factors.append(1.0 / squared + 1.0)
             slopes.append(away * (-2.0 / squared**2))
         m = float(np.prod(factors)) if factors else 1.0

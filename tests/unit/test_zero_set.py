@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The zero set of an activation from its values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import ufl
+
+from fem_selection.activations import ACTIVATIONS, Activation, find_activation
+from fem_selection.dynamics.zero_set import find_zeros
+from fem_selection.errors import InvalidInput
+
+AT_ZERO = ("identity", "tanh", "leaky_relu", "elu", "gelu", "silu")
+NOWHERE = ("softplus", "sigmoid")
+
+
+@pytest.mark.parametrize("within", [20.0, 100.0])
+@pytest.mark.parametrize("name", AT_ZERO + NOWHERE)
+def test_built_in_activations(name, within):
+    """Fails if underflow or cancellation far from 0, as of gelu and softplus at s = -50, is taken for zeros."""
+    zeros = find_zeros(find_activation(name), within)
+    assert zeros.kind == ("point" if name in AT_ZERO else "none")
+    assert zeros.segments == () and zeros.points == ((0.0,) if name in AT_ZERO else ())
+
+
+def test_every_built_in_activation_is_covered():
+    """Fails if one is added without a word on its zeros here."""
+    assert set(ACTIVATIONS) == {*AT_ZERO, *NOWHERE, "relu", "sine"}
+
+
+def test_several_zeros_and_their_slopes():
+    """Fails if a root between samples is not refined, or roots near 0 are missed."""
+    sine = find_zeros(find_activation("sine"), 10.0)
+    np.testing.assert_allclose(sine.points, np.pi * np.arange(-3, 4), atol=1e-14)
+    np.testing.assert_allclose(sine.slopes, [-1, 1, -1, 1, -1, 1, -1], atol=1e-14)
+    for mu in (2.0, 1.000001):
+        zeros = find_zeros(Activation("pitchfork", lambda s, mu=mu: ufl.tanh(mu * s) - s))
+        assert zeros.kind == "points" and len(zeros.points) == 3
+        low, middle, high = zeros.points
+        assert middle == 0.0 and low == pytest.approx(-high, rel=1e-9)
+        assert np.tanh(mu * high) - high == pytest.approx(0.0, abs=1e-15)
+        assert high > 1e-3
+    touching = find_zeros(Activation("touching", lambda s: (s - 0.3) ** 2 * (s + 1.7)))
+    np.testing.assert_allclose(touching.points, [-1.7, 0.3], atol=1e-6)
+    jump = find_zeros(Activation("jump", lambda s: ufl.conditional(ufl.gt(s, 0.1), 1.0, -1.0)))
+    assert jump.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("expression", "segment"),
+    [
+        (lambda s: ufl.max_value(s, 0.0), (-np.inf, 0.0)),
+        (lambda s: ufl.max_value(s - 1, 0.0) ** 2, (-np.inf, 1.0)),
+        (lambda s: ufl.max_value(2 - s, 0.0), (2.0, np.inf)),
+        (lambda s: ufl.max_value(s - 1, 0.0) + ufl.min_value(s + 0.5, 0.0), (-0.5, 1.0)),
+    ],
+)
+def test_segments_by_their_values(expression, segment):
+    """Fails if a half line is known by the name of an activation only, or its end is that of a sample."""
+    zeros = find_zeros(Activation("mine", expression))
+    assert zeros.kind == "segment" and zeros.points == ()
+    np.testing.assert_allclose(zeros.segments[0], segment, atol=1e-15)
+
+
+def test_other_sets():
+    """Fails if sets that none of the instruments is made for pass as one of those."""
+    both = find_zeros(Activation("bump", lambda s: ufl.max_value(1 - s**2, 0.0)))
+    assert both.kind == "other" and both.segments == ((-np.inf, -1.0), (1.0, np.inf))
+    assert find_zeros(Activation("zero", lambda s: 0 * s)).kind == "other"
+    point_too = find_zeros(Activation("both", lambda s: ufl.max_value(s, 0.0) * (s - 3)))
+    assert point_too.kind == "other" and point_too.points == pytest.approx((3.0,))
+    assert "s ≤ 0" in str(point_too) and "s = 3" in str(point_too)
+    with pytest.raises(InvalidInput, match="R > 0"):
+        find_zeros(find_activation("tanh"), 0.0)
