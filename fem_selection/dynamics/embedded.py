@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -79,8 +80,9 @@ class EmbeddedPair:
 
     def weights(self, theta: float) -> Floats:
         """The weights β for which f(t + θh) = f + h Σ_i β_i R_i, shape (num_rates,)."""
-        return np.array([p(theta) for p in self._polynomials()])
+        return np.array([p(theta) for p in self._polynomials])
 
+    @cached_property
     def _polynomials(self) -> list[Polynomial]:
         """β_i as polynomials in θ, from the nested form."""
         theta, rest = Polynomial([0.0, 1.0]), Polynomial([1.0, -1.0])
