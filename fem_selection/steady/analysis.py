@@ -123,9 +123,8 @@ def analyse_steady_states(
         declined["states"] = declined["projection"] = str(zeros)
     else:
         starts = [*initial.T[:_STARTS], *_random_starts(c, settings.starts, seed)]
-        equilibria = find_equilibria(
-            field, starts, settings.newton, settings.states, settings.tolerance, settings.triplets, c
-        )
+        most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
+        equilibria = find_equilibria(field, starts, settings.newton, most, settings.tolerance, settings.triplets, c)
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"

@@ -155,7 +155,8 @@ def test_a_limit_of_singular_values_leaves_isolation_undecided(spaces):
 @pytest.mark.parametrize("mode", MODES)
 def test_singular_value_expansion_of_the_minimum(spaces, mode):
     """w = min(y, z): s_k = 1 / ((k − ½)² π²), u_k = v_k = √2 sin((k − ½) π y); the kink of w limits the order to 2;
-    on the nodes of the trapezoidal rule the functions are exact.  Fails if values or functions belong to another inner product: the order drops to 0."""
+    at the nodes of the trapezoidal rule the functions are exact.  Fails if values or functions belong to another inner
+    product: the order drops to 0."""
     k = np.arange(1, 6)
     exact = 1.0 / ((k - 0.5) * np.pi) ** 2
     errors = []

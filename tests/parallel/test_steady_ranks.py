@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""Steady states, singular values, projections and limits are the same on 1, 2 and 3 ranks.
+
+Run by mpiexec this file analyses its cases and prints the numbers as JSON; run by pytest it launches itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CASES = {
+    "pitchfork": {"dynamics": {"activation": "tanh(2*s) - s", "kernel": "1", "bias": "0"}},
+    "first kind": {"dynamics": {"activation": "tanh", "kernel": "-min(y, z)", "bias": "y - y**2/2"}},
+    "galerkin": {
+        "space": {"mode": "galerkin"},
+        "dynamics": {"activation": "tanh", "kernel": "-exp(-4*(y - z)**2)", "bias": "exp(-4*(y - 0.5)**2)"},
+    },
+    "relu": {"dynamics": {"activation": "relu", "kernel": "-exp(-9*(y - z)**2)", "bias": "cos(5*y)"}},
+    "relu galerkin": {
+        "space": {"mode": "galerkin"},
+        "dynamics": {"activation": "relu", "kernel": "-1", "bias": "y"},
+    },
+    "plane": {
+        "domain": {"shape": "rectangle", "cells": 3},
+        "dynamics": {"activation": "relu", "kernel": "-exp(-abs(y0 - z0) - (y1 - z1)**2)", "bias": "y0*y1"},
+        "data": {"initial": "s - y0"},
+    },
+    "explosion": {"dynamics": {"activation": "relu", "kernel": "1", "bias": "-1"}, "data": {"initial": "2*s"}},
+}
+
+
+def cases_on(ranks: int) -> dict:
+    """Mass solves of Galerkin mode are slow on more ranks than many machines have cores, and show nothing new there."""
+    return CASES if ranks < 3 else {name: case for name, case in CASES.items() if "galerkin" not in name}
+
+
+RUNS = [(name, 2) for name in CASES] + [pytest.param(name, 3, marks=pytest.mark.slow) for name in cases_on(3)]
+
+
+def main() -> None:
+    from mpi4py import MPI
+
+    from fem_selection.config import parse_case
+    from fem_selection.field_problems import build_field
+    from fem_selection.steady import LimitSettings, SteadySettings, analyse_steady_states, differentiate_in_bias
+
+    results = {}
+    for name, changes in cases_on(MPI.COMM_WORLD.size).items():
+        tables = {
+            "domain": {"shape": "interval", "cells": 8},
+            "space": {"degree": 2},
+            "data": {"initial": "y + s", "samples": 2},
+        }
+        for table, keys in changes.items():
+            tables[table] = {**tables.get(table, {}), **keys}
+        problem = build_field(parse_case(tables))
+        field, space = problem.field, problem.space
+        settings = SteadySettings(starts=1, states=3, limit=LimitSettings(horizon=100.0))
+        found = analyse_steady_states(field, problem.initial, settings)
+
+        def gather(values, space=space):
+            return space.gather(np.asfortranarray(values[:, None])).ravel().tolist()
+
+        results[name] = {
+            "singular_values": found.kernel.values.tolist(),
+            "picard": [] if found.picard is None else [found.picard.residual, found.picard.norm],
+            "rank": [found.kernel.rank, *(e.jacobian.rank for e in found.equilibria)],
+            "states": [gather(e.state) for e in found.equilibria],
+            "projections": [gather(p.state) for p in found.projections],
+            "distances": [p.distance for p in found.projections],
+            "limits": [gather(f) for f in found.limit.states.T],
+            "outcomes": list(found.limit.outcomes),
+            "kinds": [e.kind for e in found.equilibria],
+            "derivatives": [
+                gather(differentiate_in_bias(field, e, np.ones((space.num_local, 1), order="F"))[:, 0])
+                for e in found.equilibria
+                if e.is_isolated
+            ],
+        }
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def launched(run_mpi):
+    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
+
+
+@pytest.mark.parametrize(("name", "ranks"), RUNS)
+def test_same_analysis(launched, name, ranks):
+    """Fails if a sum, an extremum, a contact point or a singular vector misses what another rank has, or if random
+    starts depend on the partition."""
+    here, reference = launched(ranks)[name], launched(1)[name]
+    for key in ("outcomes", "kinds", "rank"):
+        assert here[key] == reference[key]
+    values = np.array(reference["singular_values"])
+    np.testing.assert_allclose(here["singular_values"], values, atol=1e-13 * values[0])
+    np.testing.assert_allclose(here["distances"], reference["distances"], rtol=1e-9)
+    for key, tolerance in (("picard", 1e-9), ("states", 1e-7), ("projections", 1e-8), ("limits", 1e-5)):
+        size = max(1.0, float(np.max(np.abs(reference[key]), initial=0.0)))
+        np.testing.assert_allclose(here[key], reference[key], atol=tolerance * size)
+    np.testing.assert_allclose(here["derivatives"], reference["derivatives"], rtol=1e-5, atol=1e-6)
+
+
+def test_command_on_two_ranks(run_mpi, tmp_path):
+    """Fails if root alone enters something collective."""
+    demo = Path(__file__).resolve().parents[2] / "demos" / "steady.toml"
+    program = [sys.executable, "-c", "from fem_selection.cli import main; main()", "steady", demo]
+    settings = ["domain.cells=10", "output.figures=false", "steady.horizon=100.0"]
+    run_mpi(2, *program[1:], "--output", tmp_path, *[word for s in settings for word in ("--set", s)])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["ranks"] == 2 and report["kernel"]["numerical_rank"] == 1
+
+
+if __name__ == "__main__":
+    main()
