@@ -96,6 +96,21 @@ def test_forward(tmp_path: Path) -> None:
     assert all(report["bounds"][name]["excess"] < 1e-6 for name in claimed)
 
 
+@pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_relu_selection(tmp_path: Path, ranks: int) -> None:
+    """Fails if the selected state leaves its closed form, or a projection its optimality conditions."""
+    show("relu_selection.py", tmp_path, "relu_selection.png", ranks=ranks)
+
+
+def test_steady(tmp_path: Path) -> None:
+    """The case of the ReLU selection: the nearest state at 1 − h/2, the dynamics further away, every figure."""
+    report = run("steady", "steady.toml", tmp_path / "run")
+    first = report["limits"][0]
+    assert first["projection"]["distance"] == pytest.approx(1 - 0.5 / 100)
+    assert first["outcome"] == "steady" and first["distance_from_initial"] == pytest.approx((10 / 3) ** 0.5, abs=0.05)
+    assert {p.stem for p in (tmp_path / "run" / "figures").iterdir()} == {"steady_states", "picard", "approach"}
+
+
 def test_digits(tmp_path: Path) -> None:
     """The main job, as the README gives it: the accuracy that the case was chosen for, and every figure."""
     report = run("train", "digits.toml", tmp_path / "run", "output.fields=false")
