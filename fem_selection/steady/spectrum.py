@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""The spectrum of the linearization A = Π σ'(g*) K at a state f*: eigenvalues, their error, the kernel of A.
+
+    ∂_t v = A v,   g* = K f* + b
+
+*Numerically finite rank* (smooth and separable kernels, and every kernel on few nodes): A = U S V* to round-off
+(`factors`).  The nonzero eigenvalues are those of the small matrix S V*U, all of them; those of largest real part are
+found by Krylov–Schur as well, and the difference is kept.  0 is semisimple if rank A² = rank A, that is, if no vector
+of range A lies in ker A: the cosines between the two spaces range A and (ker A)^⊥, the singular values of V*U, stay
+above a tolerance.  *Other operators* (local parts on many nodes): Krylov–Schur alone.
+
+An eigenvalue is only as certain as its condition κ allows: λ may be off by κ ε ‖A‖, ε being the tolerance of the
+factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from fem_selection.dynamics.field import Linearization, SelectionField
+from fem_selection.errors import NonFinite
+from fem_selection.spaces import StateSpace
+from fem_selection.steady.factors import Factors, factorize
+from fem_selection.steady.krylov import Complexes, leading_eigenpairs, normalize_modes, residual_norms
+from fem_selection.steady.operators import Operator, products
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
+
+COSINE = 1e-8
+"""Cosines between range A and (ker A)^⊥ below this count as zero."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What was found of the spectrum of A.
+
+    Attributes:
+        values: Eigenvalues that differ from zero, by decreasing real part: all of them if `is_complete`, else those of
+            largest real part (among which 0 may be).
+        modes: Their eigenfunctions of unit L² norm, complex, shape (num_local, k); of the first `number` only.
+        shown: Which of `values` the modes belong to.
+        residuals: ‖A v − λ v‖ of these.
+        uncertainties: κ ε ‖A‖ for each of `values`; zeros where κ is not known.
+        norm: ‖A‖ in L².
+        num_nodes: N.
+        rank: Number of singular values above `tolerance` ‖A‖; None if that is too many to find.
+        rank_of_square: The same of A².
+        tolerance: What is zero, relative to ‖A‖.
+        krylov_schur: Eigenvalues of largest real part by Krylov–Schur.
+        slope_range: Smallest and largest |σ'(g*)|.
+        factors: A = U S V*, if it has numerically finite rank.
+    """
+
+    values: Complexes
+    modes: Complexes
+    shown: tuple[int, ...]
+    residuals: Floats
+    uncertainties: Floats
+    norm: float
+    num_nodes: int
+    rank: int | None
+    rank_of_square: int | None
+    tolerance: float
+    krylov_schur: Complexes
+    slope_range: tuple[float, float]
+    factors: Factors | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all eigenvalues that differ from zero are known."""
+        return self.factors is not None
+
+    @property
+    def leading(self) -> Complexes:
+        """The eigenvalues that have modes: those of largest real part if that is positive, then of largest modulus."""
+        return self.values[list(self.shown)]
+
+    @property
+    def krylov_schur_difference(self) -> float:
+        """Distance of the two routes to the largest real part, 0 included where A has a kernel; relative to ‖A‖."""
+        if not self.is_complete or not self.krylov_schur.size:
+            return 0.0
+        known = float(self.values[0].real) if self.values.size else 0.0
+        if self.rank is None or self.rank < self.num_nodes:
+            known = max(known, 0.0)
+        return abs(known - float(self.krylov_schur[0].real)) / self.norm
+
+
+def analyze_spectrum(
+    field: SelectionField, f: Block, number: int = 6, tolerance: float = 1e-10, max_rank: int = 400
+) -> Spectrum:
+    """The spectrum of the linearization at one state (collective over space).
+
+    Args:
+        field: The right-hand side.
+        f: The state f*, shape (num_local, 1).
+        number: Eigenvalues with modes.
+        tolerance: What counts as zero, relative to ‖A‖.
+        max_rank: Largest rank that is factorized.
+
+    Raises:
+        NonFinite: if σ' is not finite there.
+    """
+    linearization: Linearization = field.linearize(f)
+    space, slope = field.space, np.abs(linearization.slope)
+    lowest = float(np.min(slope, initial=np.inf))
+    highest = float(np.max(slope, initial=0.0))
+    bounds = space.comm.allgather((lowest, highest if np.all(np.isfinite(slope)) else np.inf))
+    low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    if not np.isfinite(high):
+        raise NonFinite("the derivative of the activation at the state")
+    return spectrum_of_operator(space, linearization, (low, high), number, tolerance, max_rank)
+
+
+def spectrum_of_operator(
+    space: StateSpace,
+    operator: Operator,
+    slope_range: tuple[float, float],
+    number: int = 6,
+    tolerance: float = 1e-10,
+    max_rank: int = 400,
+) -> Spectrum:
+    """The same of any operator on V_h (collective over space)."""
+    factors = factorize(space, operator, max_rank=max_rank)
+    krylov = leading_eigenpairs(space, operator, number, factors.norm)
+    common = (factors.norm, space.num_nodes)
+    if not factors.is_complete:
+        shown = tuple(range(len(krylov.values)))
+        unknown = np.zeros(len(krylov.values))
+        return Spectrum(
+            *(krylov.values, krylov.modes, shown, krylov.residuals, unknown, *common, None, None, tolerance),
+            *(krylov.values, slope_range, None),
+        )
+    values, vectors, uncertainties = _small_eigenpairs(space, factors)
+    differs = np.abs(values) > np.maximum(tolerance * factors.norm, uncertainties)
+    values, vectors, uncertainties = values[differs], vectors[:, differs], uncertainties[differs]
+    order = np.lexsort((-values.imag, -values.real))
+    values, vectors, uncertainties = values[order], vectors[:, order], uncertainties[order]
+    shown = _choose(values, number, tolerance * factors.norm)
+    modes = normalize_modes(space, factors.left @ vectors[:, list(shown)])
+    residuals = residual_norms(space, operator, values[list(shown)], modes)
+    rank = factors.rank(tolerance)
+    return Spectrum(
+        *(values, modes, shown, residuals, uncertainties, *common, rank, _rank_of_square(space, factors, rank)),
+        *(tolerance, krylov.values, slope_range, factors),
+    )
+
+
+def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, Complexes, Floats]:
+    """Eigenvalues of S V*U, eigenvectors x (of A: U x), and κ ε ‖A‖.
+
+    With y the left eigenvector, that of A is V S y, and κ = ‖x‖ ‖S y‖ / (|λ| |y* x|).
+    """
+    if not factors.values.size:
+        return np.zeros(0, complex), np.zeros((0, 0), complex), np.zeros(0)
+    small = factors.values[:, None] * products(space, factors.right, factors.left)
+    values, left, right = scipy.linalg.eig(small, left=True, right=True)
+    sizes = np.linalg.norm(right, axis=0) * np.linalg.norm(factors.values[:, None] * left, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        condition = sizes / (np.abs(values) * np.abs(np.einsum("ik,ik->k", left.conj(), right)))
+    condition = np.where(np.isfinite(condition), condition, np.inf)
+    return values, right, condition * factors.tolerance * factors.norm
+
+
+def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
+    """rank A² = rank(V*U) for an A of that rank, by cosines."""
+    if rank == 0:
+        return 0
+    cosines = products(space, factors.right[:, :rank].copy(order="F"), factors.left[:, :rank].copy(order="F"))
+    return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > COSINE))
+
+
+def _choose(values: Complexes, number: int, zero: float) -> tuple[int, ...]:
+    """Those of largest real part if positive, then those of largest modulus; pairs stay together."""
+    growing = [k for k in range(len(values)) if values[k].real > zero]
+    others = sorted((k for k in range(len(values)) if values[k].real <= zero), key=lambda k: -float(abs(values[k])))
+    chosen = [*growing, *others][: max(number, 0)]
+    partners = {
+        j
+        for k in chosen
+        for j in range(len(values))
+        if values[k].imag != 0 and abs(values[j] - values[k].conjugate()) <= 1e-12 * abs(values[k])
+    }
+    return tuple(sorted({*chosen, *partners}))

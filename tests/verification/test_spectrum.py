@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Spectra of linearizations against closed forms and dense matrices, and the verdicts on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from fem_selection.config import parse_case
+from fem_selection.field_problems import build_field
+from fem_selection.kernels import DenseKernel
+from fem_selection.steady.factors import factorize
+from fem_selection.steady.krylov import leading_eigenpairs
+from fem_selection.steady.operators import (
+    KernelOperator,
+    SymmetricPart,
+    adjoint,
+    orthonormalize,
+    products,
+    random_block,
+)
+from fem_selection.steady.spectrum import analyze_spectrum
+from fem_selection.steady.verdict import judge
+
+HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
+SPACES = [("interval", 9, 2, "collocated"), ("interval", 9, 2, "galerkin"), ("triangle", 4, 1, "galerkin")]
+
+
+def make(kernel, activation="tanh", cells=12, parameters=None, bias="0", **space):
+    case = {
+        "parameters": parameters or {},
+        "domain": {"shape": "interval", "cells": cells},
+        "space": space,
+        "dynamics": {"activation": activation, "kernel": kernel, "bias": bias},
+        "data": {"initial": "0"},
+    }
+    return build_field(parse_case(case), MPI.COMM_SELF)
+
+
+def at_zero(kernel, activation="tanh", number=6, **options):
+    problem = make(kernel, activation, **options)
+    return analyze_spectrum(problem.field, problem.space.create_block(1), number)
+
+
+@pytest.mark.parametrize("key", SPACES, ids=lambda key: "-".join(map(str, key)))
+def test_orthonormal_blocks_and_adjoints(spaces, key):
+    """Fails if QR or the adjoint are those of another inner product than L², or if R is not the triangle of Y = Q R."""
+    space = spaces(*key)
+    y = random_block(space, 4, 1)
+    y[:, 3] = y[:, 0] + 1e-9 * y[:, 1]
+    q, r = orthonormalize(space, y)
+    np.testing.assert_allclose(products(space, q, q), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(q @ r, y, atol=1e-12)
+    assert np.all(np.diag(r) >= 0) and np.all(np.tril(r, -1) == 0)
+    stacked, triangles = orthonormalize(space, np.stack([y, 2.0 * y[:, ::-1]]))
+    np.testing.assert_allclose(stacked[0], q, atol=1e-12)
+    np.testing.assert_allclose(stacked[1] @ triangles[1], 2.0 * y[:, ::-1], atol=1e-12)
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
+    a, b = random_block(space, 2, 5), random_block(space, 2, 6)
+    np.testing.assert_allclose(
+        products(space, operator.apply(a), b), products(space, a, adjoint(space, operator, b)), rtol=1e-10, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("key", SPACES, ids=lambda key: "-".join(map(str, key)))
+def test_factors_are_the_singular_value_decomposition(spaces, key):
+    """Fails if the range that random blocks find is not all of it, or if the values are not those in L²."""
+    space = spaces(*key)
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
+    factors = factorize(space, operator)
+    identity = np.eye(space.num_nodes, order="F")
+    dense, mass = operator.apply(identity), space.apply_mass(identity)
+    root = np.linalg.cholesky(mass).T
+    wanted = np.linalg.svd(root @ dense @ np.linalg.inv(root), compute_uv=False)
+    np.testing.assert_allclose(factors.values, wanted, atol=1e-12 * wanted[0])
+    rebuilt = factors.left @ np.diag(factors.values) @ factors.right.T @ mass
+    np.testing.assert_allclose(rebuilt, dense, atol=1e-11)
+    assert factors.is_complete
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_separable_spectrum_is_that_of_the_small_matrix(mode):
+    """w = Σ u_r ⊗ v_r: the nonzero eigenvalues are those of (∫ v_r σ' u_s), by both routes, to 1e-10.
+
+    Fails if σ' is left out or taken at another state, or if Krylov–Schur leaves a factor of the inner product in.
+    """
+    kernel = "sin(3*y)*exp(z) - 2*cos(y)*z + y*y*cos(4*z)"
+    problem = make(kernel, degree=3, mode=mode)
+    space = problem.space
+    y = space.coordinates
+    f = np.asfortranarray(0.3 * np.cos(2 * y))
+    linearization = problem.field.linearize(f)
+    u = np.asfortranarray(np.hstack([np.sin(3 * y), -2 * np.cos(y), y**2]))
+    v = np.asfortranarray(np.hstack([np.exp(y), y, np.cos(4 * y)]))
+    moved = space.create_block(3)
+    slopes = np.broadcast_to(linearization.slope, (len(linearization.slope), 3))
+    problem.field.superposition.move(slopes, None, u, moved, None)
+    small = np.linalg.eigvals(products(space, v, moved))
+    small = small[np.lexsort((-small.imag, -small.real))]
+    found = analyze_spectrum(problem.field, f)
+    np.testing.assert_allclose(found.values, small, atol=1e-10)
+    np.testing.assert_allclose(found.residuals, 0.0, atol=1e-12)
+    assert (found.rank, found.rank_of_square) == (3, 3)
+    krylov = leading_eigenpairs(space, linearization, 3, found.norm)
+    for value in small[small.real > 1e-8]:
+        assert np.min(np.abs(krylov.values - value)) < 1e-10
+    assert np.all(krylov.residuals < 1e-10)
+    assert found.krylov_schur_difference < 1e-10
+
+
+def test_numerical_range_beyond_the_factors(spaces):
+    """An operator of too large a rank: Krylov–Schur alone, against LAPACK.
+
+    Fails if the shell's variable is not undone, or if a complex pair is cut.
+    """
+    space = spaces("interval", 30, 2)
+    kernel = DenseKernel.random(space, 1, 3.0, 2)
+    operator = KernelOperator(kernel)
+    dense = np.linalg.eigvals(operator.apply(np.eye(space.num_nodes, order="F")))
+    wanted = np.sort(dense.real)[::-1]
+    found = leading_eigenpairs(space, operator, 5, 5.0)
+    assert abs(found.values.imag.sum()) < 1e-12
+    np.testing.assert_allclose(found.values.real[:5], wanted[:5], atol=1e-9)
+    incomplete = factorize(space, operator, max_rank=20)
+    assert not incomplete.is_complete
+    symmetric = leading_eigenpairs(space, SymmetricPart(space, operator), 1, 5.0)
+    root = np.sqrt(space.weights)
+    scaled = root[:, None] * operator.apply(np.eye(space.num_nodes, order="F")) / root
+    assert symmetric.values[0].real == pytest.approx(np.linalg.eigvalsh(0.5 * (scaled + scaled.T))[-1], rel=1e-10)
+
+
+def test_verdict_unstable_with_frequency():
+    """The rank-two kernel with a Hopf point at a = 0.9, at a = 1: λ = 0.05 ± i √2.0975.
+
+    Fails if the halves are not normalised or if the sentence names another rate.
+    """
+    found = at_zero(HALVES, family="dg", degree=0, parameters={"a": 1.0})
+    np.testing.assert_allclose(found.values, 0.05 + 1j * np.sqrt(2.0975) * np.array([1, -1]), atol=1e-12)
+    verdict = judge(found, True)
+    assert (verdict.kind, verdict.rate) == ("unstable", pytest.approx(0.05))
+    assert "rate 0.05" in verdict.sentence and "frequency 1.448" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind", "words"),
+    [
+        ("1", "unstable", "rate 1:"),
+        ("-1", "stable modulo kernel", "kernel of dimension 12 of 13: numerical rank 1"),
+        ("-exp(-(y - z)**2)", "stable modulo kernel", "no exponential rate is uniform"),
+        ("sin(2*pi*(y - z))", "neutral", "±0.5 i on the imaginary axis"),
+        ("sin(pi*y)*cos(pi*z)", "linear growth", "rank A² = 0 < rank A = 1"),
+        ("where(z < y, 1, 0)", "linear growth", "0 is not semisimple"),
+        ("0", "neutral", "the linearization is zero"),
+    ],
+)
+def test_verdicts(kernel, kind, words):
+    """Fails if noise about a zero eigenvalue passes for growth (Volterra's kernel: its computed eigenvalues are of
+    modulus 0.02 and mean nothing), if a kernel passes for a rate, or if a nilpotent part is overlooked."""
+    verdict = judge(at_zero(kernel), True)
+    assert verdict.kind == kind
+    assert words in verdict.sentence
+
+
+def test_verdict_where_the_slope_vanishes():
+    """ReLU at a state where K f + b < 0 on half of Y: the linearization is silent there.
+
+    Fails if the kernel of A that comes from σ' = 0 is taken for ker K.
+    """
+    problem = make("-1", "relu", bias="where(y < 0.5, -1, 1)")
+    found = analyze_spectrum(problem.field, problem.space.create_block(1))
+    assert judge(found, True).kind == "undecided"
+
+
+def test_verdict_with_one_node():
+    """One cell: K has no kernel on this mesh; fails if one is claimed."""
+    verdict = judge(at_zero("-2", cells=1, family="dg", degree=0), True)
+    assert verdict.kind == "stable" and verdict.rate == pytest.approx(-2.0)
+    assert "0 belongs to its spectrum" in verdict.sentence
+
+
+def test_eigenvalues_converge_with_the_mesh():
+    """The eigenvalue of a rank-one kernel, an integral: order 2p in h in collocated mode.
+
+    Fails if the quadrature weights are not those of the mesh.
+    """
+    errors = []
+    for cells in (4, 8, 16):
+        found = at_zero("exp(-y)*cos(2*z)", cells=cells, degree=2)
+        exact = (np.exp(-1) * (2 * np.sin(2) - np.cos(2)) + 1) / 5
+        errors.append(abs(found.values[0].real - exact))
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert np.all((orders > 3.9) & (orders < 4.4))
