@@ -21,7 +21,7 @@ import numpy as np
 import scipy.linalg
 
 from fem_selection.dynamics.field import Linearization, SelectionField
-from fem_selection.errors import NonFinite
+from fem_selection.errors import NonFinite, NotConverged
 from fem_selection.spaces import StateSpace
 from fem_selection.steady.factors import Factors, factorize
 from fem_selection.steady.krylov import Complexes, leading_eigenpairs, normalize_modes, residual_norms
@@ -29,6 +29,8 @@ from fem_selection.steady.operators import Operator, products
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
+
+_WITNESS_RESTARTS = 60
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -50,7 +52,7 @@ class Spectrum:
         rank: Number of singular values above `tolerance` ‖A‖; None if that is too many to find.
         rank_of_square: The same of A².
         tolerance: What is zero, relative to ‖A‖.
-        krylov_schur: Eigenvalues of largest real part by Krylov–Schur.
+        krylov_schur: Eigenvalues of largest real part by Krylov–Schur; empty if it does not converge.
         slope_range: Smallest and largest |σ'(g*)|.
         factors: A = U S V*, if it has numerically finite rank.
     """
@@ -81,7 +83,10 @@ class Spectrum:
 
     @property
     def krylov_schur_difference(self) -> float:
-        """Distance of the two routes to the largest real part, 0 included where A has a kernel; relative to ‖A‖."""
+        """Distance of the two routes to the largest real part, 0 included where A has a kernel; relative to ‖A‖.
+
+        0 where there is but one route.
+        """
         if not self.is_complete or not self.krylov_schur.size:
             return 0.0
         known = float(self.values[0].real) if self.values.size else 0.0
@@ -126,9 +131,9 @@ def spectrum_of_operator(
 ) -> Spectrum:
     """The same of any operator on V_h (collective over space)."""
     factors = factorize(space, operator, max_rank=max_rank)
-    krylov = leading_eigenpairs(space, operator, number, factors.norm)
     common = (factors.norm, space.num_nodes)
     if not factors.is_complete:
+        krylov = leading_eigenpairs(space, operator, number, factors.norm)
         shown = tuple(range(len(krylov.values)))
         unknown = np.zeros(len(krylov.values))
         return Spectrum(
@@ -146,8 +151,16 @@ def spectrum_of_operator(
     rank = factors.rank(tolerance)
     return Spectrum(
         *(values, modes, shown, residuals, uncertainties, *common, rank, _rank_of_square(space, factors, rank)),
-        *(tolerance, krylov.values, slope_range, factors),
+        *(tolerance, _witness(space, operator, factors.norm), slope_range, factors),
     )
+
+
+def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:
+    """The eigenvalues of largest real part by Krylov–Schur; none where it does not converge, as about Volterra's 0."""
+    try:
+        return leading_eigenpairs(space, operator, 2, norm, max_restarts=_WITNESS_RESTARTS).values
+    except NotConverged:
+        return np.zeros(0, complex)
 
 
 def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, Complexes, Floats]:

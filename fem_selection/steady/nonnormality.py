@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What eigenvalues do not say of a non-normal A: the growth at once, and the largest growth on the way.
+
+    numerical abscissa   ω(A) = max Re (A v, v)/‖v‖² = d/dt ‖e^{tA}‖ at t = 0,   the largest eigenvalue of (A + A*)/2
+    transient growth     max_t ‖e^{tA}‖ in L²
+
+For A = U S V* both live on W = span(U, V): e^{tA} is the identity on W^⊥.
+
+References:
+    L. N. Trefethen, M. Embree, Spectra and Pseudospectra, Princeton 2005, chapters 14 and 17.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from fem_selection.spaces import StateSpace
+from fem_selection.steady.factors import Factors, orthonormal_basis
+from fem_selection.steady.krylov import leading_eigenpairs
+from fem_selection.steady.operators import Operator, SymmetricPart, products
+from fem_selection.typing import Floats
+
+__all__ = ["TransientGrowth", "numerical_abscissa", "transient_growth"]
+
+_PER_OCTAVE = 6  # times sampled between t and 2t
+_OCTAVES = 16
+
+
+@dataclass(frozen=True)
+class TransientGrowth:
+    """‖e^{tA}‖ over t.
+
+    Attributes:
+        times: t, from 0.
+        norms: ‖e^{tA}‖ at these.
+        largest: The largest of them.
+        time: Where that is.
+        is_bounded: Whether the largest lies before the last of the times.
+    """
+
+    times: Floats
+    norms: Floats
+    largest: float
+    time: float
+    is_bounded: bool
+
+
+def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, factors: Factors | None) -> float:
+    """ω(A) (collective); by Krylov–Schur where A has no factors."""
+    if norm == 0.0:
+        return 0.0
+    if factors is None:
+        return float(leading_eigenpairs(space, SymmetricPart(space, operator), 1, norm).values[0].real)
+    small, has_rest = _compress(space, factors)
+    largest = float(np.linalg.eigvalsh(0.5 * (small + small.T))[-1])
+    return max(largest, 0.0) if has_rest else largest
+
+
+def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
+    """max ‖e^{tA}‖ for t from 1/64 ‖A‖⁻¹ to 1000 ‖A‖⁻¹ (collective).
+
+    e^{2tA} is the square of e^{tA}: few exponentials serve for all times.
+    """
+    if factors.norm == 0.0:
+        return TransientGrowth(np.zeros(1), np.ones(1), 1.0, 0.0, True)
+    small, has_rest = _compress(space, factors)
+    times, norms = [0.0], [1.0]
+    for k in range(_PER_OCTAVE):
+        t = 2.0 ** (k / _PER_OCTAVE - 6.0) / factors.norm
+        power = scipy.linalg.expm(t * small)
+        for _ in range(_OCTAVES):
+            size = float(np.linalg.norm(power, 2)) if np.all(np.isfinite(power)) else np.inf
+            times.append(t)
+            norms.append(max(size, 1.0) if has_rest else size)
+            if not np.isfinite(size) or size > 1e100:
+                break
+            power, t = power @ power, 2.0 * t
+    order = np.argsort(times)
+    at, sizes = np.array(times)[order], np.array(norms)[order]
+    largest = int(np.argmax(sizes))
+    settled = sizes[-1] < (1.0 - 1e-9) * sizes[largest] or sizes[largest] <= 1.0 + 1e-9
+    return TransientGrowth(at, sizes, float(sizes[largest]), float(at[largest]), bool(settled))
+
+
+def _compress(space: StateSpace, factors: Factors) -> tuple[Floats, bool]:
+    """A on an orthonormal basis of span(U, V), and whether there is anything besides."""
+    basis = orthonormal_basis(space, [factors.left, factors.right], 1e-12)
+    left, right = products(space, basis, factors.left), products(space, basis, factors.right)
+    return (left * factors.values) @ right.T, basis.shape[1] < space.num_nodes
