@@ -11,9 +11,10 @@ rewritten to 1 − tanh² s, an identity, before anything uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import basix.ufl
 import numpy as np
@@ -29,7 +30,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.programs import BlockProgram
 from fem_selection.typing import UflExpression
 
-__all__ = ["ACTIVATIONS", "Activation", "find_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "ActivationFamily", "find_activation"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ class Activation:
     Args:
         name: Its name in case files and reports.
         expression: Function from a UFL scalar to the UFL expression σ(s).
+        symbols: Constants in it whose values the programs take behind their variables.
     """
 
     name: str
     expression: Callable[[UflExpression], UflExpression] = field(compare=False)
+    symbols: tuple[UflExpression, ...] = ()
 
     def __call__(self, s: UflExpression) -> UflExpression:
         """σ(s) in UFL."""
@@ -66,12 +69,12 @@ class Activation:
     @cached_property
     def value(self) -> BlockProgram:
         """Program for σ on a block."""
-        return BlockProgram((self._derivatives[0],), _placeholder)
+        return BlockProgram((self._derivatives[0],), _placeholder, *self.symbols)
 
     @cached_property
     def value_and_derivative(self) -> BlockProgram:
         """Program for σ and σ' on a block, common subexpressions evaluated once."""
-        return BlockProgram(self._derivatives[:2], _placeholder)
+        return BlockProgram(self._derivatives[:2], _placeholder, *self.symbols)
 
     @cached_property
     def pullback_from_value(self) -> BlockProgram | None:
@@ -80,12 +83,12 @@ class Activation:
         derivative = _exchange(derivative, value, _value)
         if any(e == _placeholder for e in unique_pre_traversal(derivative)):
             return None
-        return BlockProgram((derivative * _dual,), _value, _dual)
+        return BlockProgram((derivative * _dual,), _value, _dual, *self.symbols)
 
     @cached_property
     def value_and_two_derivatives(self) -> BlockProgram:
         """Program for σ, σ' and σ'' on a block."""
-        return BlockProgram(self._derivatives, _placeholder)
+        return BlockProgram(self._derivatives, _placeholder, *self.symbols)
 
     @cached_property
     def has_kink(self) -> bool:
@@ -98,7 +101,42 @@ class Activation:
     @cached_property
     def second_derivative(self) -> BlockProgram:
         """Program for σ'' on a block."""
-        return BlockProgram((self._derivatives[2],), _placeholder)
+        return BlockProgram((self._derivatives[2],), _placeholder, *self.symbols)
+
+
+class ActivationFamily:
+    """Activations that differ in the values of parameters; derivatives and programs are made once for all of them.
+
+    Args:
+        expression: Function from a UFL scalar s and the UFL scalars of the parameters to σ(s).
+        names: The parameters, in the order in which `expression` takes them.
+    """
+
+    def __init__(self, expression: Callable[..., UflExpression], names: Sequence[str]) -> None:
+        self._expression, self._names = expression, tuple(names)
+        symbols = tuple(ufl.Constant(_placeholder.ufl_domain()) for _ in names)
+        self._template = Activation("family", lambda s: expression(s, *symbols), symbols)
+
+    def at(self, name: str, values: Mapping[str, float]) -> Activation:
+        """The activation of that name with these values of the parameters."""
+        numbers = [float(values[parameter]) for parameter in self._names]
+        result = Activation(name, lambda s: self._expression(s, *(ufl.as_ufl(n) for n in numbers)))
+        for attribute, inputs in _PROGRAMS.items():
+            program = getattr(self._template, attribute)
+            result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
+        return result
+
+
+def _bind(program: BlockProgram, inputs: int, numbers: Sequence[Any]) -> Callable[..., None]:
+    """A program with the values of its last variables filled in."""
+    return lambda *arrays: program(*arrays[:inputs], *numbers, *arrays[inputs:])
+
+
+_PROGRAMS = {
+    **dict.fromkeys(("value", "value_and_derivative", "value_and_two_derivatives", "second_derivative"), 1),
+    "pullback_from_value": 2,
+}
+"""The programs of an activation with their numbers of variables."""
 
 
 def find_activation(name: str) -> Activation:

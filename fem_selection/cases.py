@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection import config, data, domains
-from fem_selection.activations import ACTIVATIONS, Activation, find_activation
+from fem_selection.activations import ACTIVATIONS, Activation, ActivationFamily, find_activation
 from fem_selection.coefficients import function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
@@ -204,8 +205,15 @@ def build_activation(case: config.Case) -> Activation:
     text = case.dynamics.activation
     if text in ACTIVATIONS:
         return find_activation(text)
-    formula = parse_formula(text, ("s",), case.parameters)
-    return Activation(text, lambda s: formula.ufl(s=s))
+    return _activation_family(text, tuple(sorted(case.parameters))).at(text, case.parameters)
+
+
+@cache
+def _activation_family(text: str, parameters: tuple[str, ...]) -> ActivationFamily:
+    """The activations of a formula for all values of its parameters."""
+    formula = parse_formula(text, ("s", *parameters))
+    names = tuple(name for name in parameters if name in formula.names)
+    return ActivationFamily(lambda s, *values: formula.ufl(s=s, **dict(zip(names, values, strict=True))), names)
 
 
 def _bounds(case: config.Case, scaled: ScaledFunctional) -> tuple[Floats, Floats] | None:

@@ -1,35 +1,66 @@
 # SPDX-License-Identifier: MIT
-"""Steady states of the selection equation, σ(K f + b) = 0, and what becomes of states near them."""
+"""Steady states of the selection equation, σ(K f + b) = 0, what becomes of states near them, and their branches."""
 
 from fem_selection.steady.analysis import SteadyAnalysis, SteadySettings, analyse_steady_states
+from fem_selection.steady.bifurcations import Bifurcation
 from fem_selection.steady.complementarity import Projection, project
+from fem_selection.steady.continuation import Diagram, continue_branches, solve_steady, steady_state_near
 from fem_selection.steady.coordinates import IsometricCoordinates, Operator, jacobian_operator, kernel_operator
+from fem_selection.steady.cycles import Cycles, measure_cycles
 from fem_selection.steady.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
+from fem_selection.steady.growth import GrowthRun, measure_growth
+from fem_selection.steady.krylov import Eigenpairs, leading_eigenpairs
 from fem_selection.steady.limit import LimitSettings, LongTimeLimit, find_limit
+from fem_selection.steady.lyapunov import LyapunovExponents, finite_time_exponents
 from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.steady.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
+from fem_selection.steady.reduction import ReducedFamily
+from fem_selection.steady.spectrum import Spectrum, analyze_spectrum
+from fem_selection.steady.verdict import Verdict, judge
 
 __all__ = [
+    "Bifurcation",
+    "Cycles",
+    "Diagram",
+    "Eigenpairs",
     "Equilibrium",
+    "GrowthRun",
     "IsometricCoordinates",
     "LimitSettings",
     "LongTimeLimit",
+    "LyapunovExponents",
     "NewtonResult",
     "NewtonSettings",
     "Operator",
     "PicardReport",
     "Projection",
+    "ReducedFamily",
     "SingularExpansion",
+    "Spectrum",
     "SteadyAnalysis",
     "SteadySettings",
+    "TransientGrowth",
+    "Verdict",
     "analyse_steady_states",
+    "analyze_spectrum",
+    "continue_branches",
     "differentiate_in_bias",
     "expand",
     "find_equilibria",
     "find_limit",
+    "finite_time_exponents",
     "jacobian_operator",
+    "judge",
     "kernel_operator",
+    "leading_eigenpairs",
+    "measure_cycles",
+    "measure_growth",
+    "numerical_abscissa",
     "project",
     "solve_first_kind",
     "solve_newton",
+    "solve_steady",
+    "steady_state_near",
+    "transient_growth",
 ]

@@ -10,7 +10,7 @@ Between two points whose signatures differ (the number of unstable eigenvalues, 
 | transcritical | another curve crosses with μ − μ₀ ~ δ |
 | exchange of stability | a whole line of steady states at μ₀ itself: a direction enters ker K |
 | hopf | a complex pair ±iω passes the imaginary axis |
-| multiple | several real eigenvalues pass zero at once |
+| multiple | several real eigenvalues pass zero at once; the crossing curves are not followed |
 """
 
 from __future__ import annotations
@@ -106,16 +106,16 @@ def _move(corrector: Corrector, point: Point, length: float) -> Point | None:
     return None if x is None else corrector.point(x, point.tangent)
 
 
-def _classify(
-    corrector: Corrector, left: Point, right: Point, sides: tuple[Point, Point], scale: float
-) -> Bifurcation:
+def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Point, Point], scale: float) -> Bifurcation:
     """Tell what a change of signature is, from the points beside it."""
     before, after = sides
     counts = before.unstable, after.unstable
     accuracy = float(np.linalg.norm(right.x - left.x))
     kind, frequency, criticality = "fold", 0.0, ""
     departures: tuple[Point, ...] = ()
-    if before.orientation != after.orientation:
+    if before.orientation != after.orientation and abs(counts[0] - counts[1]) > 1:
+        kind = "multiple"
+    elif before.orientation != after.orientation:
         departures = _depart(corrector, left, corrector.crossing_direction(left), scale)
         kind, criticality = _classify_crossing(left, sides, departures)
     elif abs(counts[0] - counts[1]) != 1:

@@ -10,6 +10,7 @@ branch points the crossing curve is followed to both sides, so that the diagram 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -176,7 +177,7 @@ class _Follower:
         """All bifurcations between consecutive points of a branch; its root is one already."""
         points = branch.points[1:] if begins_at_root else branch.points
         found: list[Bifurcation] = []
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             found += find_bifurcations(self.corrector, a, b, self.scale)
         return found
 

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""Branches of steady states against closed forms: folds, pitchforks, Hopf points, and what is no bifurcation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from fem_selection.config import parse_case
+from fem_selection.errors import InvalidInput
+from fem_selection.field_problems import build_field
+from fem_selection.steady import ReducedFamily, continue_branches, measure_cycles
+
+HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
+CELLWISE = {"family": "dg", "degree": 0}
+
+
+def follow(kernel, activation, parameter, lower, upper, start="0", bias="0", cells=10, space=None, **options):
+    case = {
+        "parameters": {parameter: lower},
+        "domain": {"shape": "interval", "cells": cells},
+        "space": space or {},
+        "dynamics": {"activation": activation, "kernel": kernel, "bias": bias},
+        "data": {"initial": start},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    family = ReducedFamily(problem.space, lambda value: problem.field_at({parameter: value}), lower, upper)
+    return family, continue_branches(family, family.coordinates(problem.initial), lower, upper, **options)
+
+
+@pytest.mark.parametrize("space", [{}, {"mode": "galerkin"}], ids=["collocated", "galerkin"])
+def test_pitchfork(space):
+    """w = 1, σ = tanh(μ s) − s: g = ∫f obeys g' = tanh(μ g) − g, with a pitchfork at μ = 1.
+
+    Fails if the neutral space of f (all f with ∫f = 0) is taken for a bifurcation, if the parameter does not reach σ,
+    or if the crossing branch is not followed to both sides.
+    """
+    family, diagram = follow("1", "tanh(mu*s) - s", "mu", 0.5, 2.0, cells=4, space=space, step=0.1)
+    assert family.dimension == 1
+    (found,) = diagram.bifurcations
+    assert (found.kind, found.criticality, found.unstable) == ("pitchfork", "supercritical", (0, 1))
+    assert found.parameter == pytest.approx(1.0, abs=1e-9)
+    assert len(diagram.branches) == 3
+    ends = sorted(branch.points[-1].coordinates[0] for branch in diagram.branches)  # |Y| = 1: c = ±∫f
+    np.testing.assert_allclose(ends, [-0.95750402407, 0.0, 0.95750402407], atol=1e-9)  # tanh(2 g) = g
+    assert [branch.points[-1].unstable for branch in diagram.branches] == [1, 0, 0]
+    assert max(point.drift for branch in diagram.branches for point in branch.points) < 1e-12
+
+
+def test_pitchfork_met_along_the_parabola():
+    """Started on the upper branch, the continuation passes the same point where the branch turns round.
+
+    No eigenvalue changes sign there; fails without the sign of the bordered determinant.
+    """
+    _, diagram = follow("1", "tanh((2.5 - mu)*s) - s", "mu", 0.5, 2.0, start="0.95", step=0.1)
+    (found,) = diagram.bifurcations
+    assert (found.kind, found.criticality) == ("pitchfork", "supercritical")
+    assert found.parameter == pytest.approx(1.5, abs=1e-8)
+    assert sorted(branch.points[-1].parameter for branch in diagram.branches) == pytest.approx([0.5, 0.5, 2.0])
+
+
+def test_hopf_point():
+    """A = [[a, −3], [1, −0.9]] on the normalised halves of Y: a pair ±i √2.19 at a = 0.9.
+
+    Fails if pairs are not told from two real eigenvalues, or if bisection stops early.
+    """
+    family, diagram = follow(HALVES, "tanh", "a", 0.5, 1.5, space=CELLWISE, cells=8, step=0.1)
+    (found,) = diagram.bifurcations
+    assert (found.kind, found.unstable) == ("hopf", (0, 2))
+    assert found.parameter == pytest.approx(0.9, abs=1e-9)
+    assert found.frequency == pytest.approx(np.sqrt(2.19), abs=1e-8)
+    cycles = measure_cycles(family, found, (0.04, 0.02, 0.01))
+    assert cycles.exponent == pytest.approx(0.5, abs=0.02)
+    assert np.all(np.diff(cycles.amplitudes) < 0)
+
+
+def test_folds():
+    """σ(s) = μ + s − s³ has two zeros that merge at s = ∓1/√3, μ = ±2/(3√3): a branch in the form of an S.
+
+    Fails if the corrector cannot turn round, or if a fold is taken for a branch point.
+    """
+    _, diagram = follow("1", "mu + s - s**3", "mu", -1.0, 1.0, start="-1.3", step=0.1)
+    assert [found.kind for found in diagram.bifurcations] == ["fold", "fold"]
+    values = [found.parameter for found in diagram.bifurcations]
+    np.testing.assert_allclose(values, [2 / 27**0.5, -2 / 27**0.5], atol=1e-9)
+    assert [found.unstable for found in diagram.bifurcations] == [(0, 1), (1, 0)]
+    assert len(diagram.branches) == 1
+    assert diagram.branches[0].points[-1].parameter == pytest.approx(1.0)
+
+
+def test_transcritical():
+    """σ(s) = μ s − s²: the zeros 0 and μ exchange stability at μ = 0; fails if it passes for a pitchfork."""
+    _, diagram = follow("1", "mu*s - s**2", "mu", -1.0, 1.0, step=0.1)
+    (found,) = diagram.bifurcations
+    assert found.kind == "transcritical" and found.parameter == pytest.approx(0.0, abs=1e-9)
+
+
+def test_affine_families_are_no_bifurcations():
+    """σ = tanh, b = β: the steady states are the affine set ∫f = −β for every β, and nothing bifurcates.
+
+    Fails if the equation is solved in f, whose Jacobian is singular everywhere.
+    """
+    family, diagram = follow("1", "tanh", "beta", -1.0, 1.0, bias="beta", start="1")
+    assert diagram.bifurcations == []
+    last = diagram.branches[0].points[-1]
+    np.testing.assert_allclose(family.at(1.0).lift(last.coordinates), -1.0, atol=1e-10)
+
+
+def test_exchange_of_stability():
+    """w = λ u ⊗ u − c δ, σ = tanh: at λ ‖u‖² = c the line of multiples of u becomes steady, at that λ alone.
+
+    Fails if the line is taken for a pitchfork, or if the gauge of ker K holds the direction fixed that enters it.
+    """
+    cells = 12
+    family, diagram = follow(
+        f"lam*exp(y + z) - where(y == z, {cells}, 0)", "tanh", "lam", 0.0, 1.0, space=CELLWISE, cells=cells, step=0.1
+    )
+    u = np.exp((np.arange(cells) + 0.5) / cells)
+    (found,) = diagram.bifurcations
+    assert found.kind == "exchange of stability" and found.unstable == (0, 1)
+    assert found.parameter == pytest.approx(cells / (u @ u), abs=1e-9)
+    assert family.dimension == cells and len(diagram.branches) == 1
+
+
+def test_a_kernel_that_turns_with_the_parameter():
+    """w = sin(μ y) sin(μ z): the space that K sees changes with μ, the rank, one, does not.
+
+    Fails without the gauge: the directions that K no longer sees would be eigenvalues zero at every μ.
+    """
+    family, diagram = follow("sin(mu*y)*sin(mu*z)", "tanh", "mu", 1.0, 2.0)
+    assert family.dimension > 2
+    assert diagram.bifurcations == []
+    assert all(point.eigenvalues.size == 1 for point in diagram.branches[0].points)
+    exact = 0.5 - np.sin(4.0) / 8.0
+    assert diagram.branches[0].points[-1].eigenvalues[0].real == pytest.approx(exact, rel=1e-2)
+
+
+def test_several_eigenvalues_at_once():
+    """A kernel of rank two and σ = tanh(μ s) − s at f = 0: both eigenvalues are zero at μ = 1.
+
+    Fails if two real eigenvalues pass for a Hopf point.
+    """
+    _, diagram = follow("1 + cos(pi*y)*cos(pi*z)", "tanh(mu*s) - s", "mu", 0.55, 2.0, step=0.1)
+    assert [found.kind for found in diagram.bifurcations] == ["multiple"]
+
+
+def test_zero_kernel_is_refused():
+    """Fails if an empty reduced equation is continued."""
+    with pytest.raises(InvalidInput, match="kernel is zero"):
+        follow("0", "tanh", "mu", 0.0, 1.0)

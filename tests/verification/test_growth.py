@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Growth measured from runs beside eigenvalues, non-normality, and finite-time Lyapunov exponents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+from mpi4py import MPI
+from problems import make_problem, smooth_states
+
+from fem_selection.adjoint import sweep_back, sweep_tangent
+from fem_selection.config import parse_case
+from fem_selection.errors import InvalidInput
+from fem_selection.field_problems import build_field
+from fem_selection.kernels import DenseKernel
+from fem_selection.steady import (
+    analyze_spectrum,
+    finite_time_exponents,
+    measure_growth,
+    numerical_abscissa,
+    transient_growth,
+)
+
+HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
+CELLWISE = {"family": "dg", "degree": 0}
+
+
+def at_zero(kernel, activation="tanh", parameters=None, cells=8, **space):
+    case = {
+        "parameters": parameters or {},
+        "domain": {"shape": "interval", "cells": cells},
+        "space": space,
+        "dynamics": {"activation": activation, "kernel": kernel},
+        "data": {"initial": "0"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    zero = problem.space.create_block(1)
+    return problem, zero, analyze_spectrum(problem.field, zero)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "activation", "space", "a"),
+    [
+        ("1 + y*z", "tanh", {}, 0.0),
+        ("1 + y*z", "tanh", {"mode": "galerkin"}, 0.0),
+        ("-1 - y*z", "tanh(2*s) - s", {"degree": 2}, 0.0),
+        (HALVES, "tanh", CELLWISE, 1.2),
+        (HALVES, "tanh", CELLWISE, 0.7),
+        ("sin(2*pi*(y - z))", "sine", {}, 0.0),
+    ],
+)
+def test_growth_of_a_perturbation(kernel, activation, space, a):
+    """The rates of runs of the nonlinear equation are the eigenvalues, growth and decay, real and in pairs.
+
+    Required is 1 %, reached is 1e-5. Fails if σ' is left out of the linearization, if the coordinate in the mode mixes
+    real and imaginary parts, or if the run leaves the neighbourhood of the steady state.
+    """
+    problem, zero, spectrum = at_zero(kernel, activation, {"a": a}, **space)
+    run = measure_growth(problem.field, zero, spectrum.leading, spectrum.modes, spectrum.norm)
+    assert len(run.predicted) >= 1
+    np.testing.assert_allclose(run.measured.real, run.predicted.real, atol=1e-5 * spectrum.norm)
+    np.testing.assert_allclose(run.measured.imag, run.predicted.imag, atol=1e-5 * spectrum.norm)
+    assert np.all(run.relative_errors < 1e-2)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_non_normality(mode):
+    """Numerical abscissa by both routes, and max ‖e^{tA}‖ against the matrix exponential in L².
+
+    Fails if the symmetric part is taken in the Euclidean product, or if the identity beside the range is forgotten.
+    """
+    problem, zero, spectrum = at_zero("-3*exp(-2*y - z) + 20*sin(3*y)*cos(pi*z)", mode=mode)
+    space, linearization = problem.space, problem.field.linearize(zero)
+    identity = np.eye(space.num_nodes, order="F")
+    root = np.linalg.cholesky(space.apply_mass(identity)).T
+    dense = root @ linearization.apply(np.asfortranarray(identity)) @ np.linalg.inv(root)
+    exact = np.linalg.eigvalsh(0.5 * (dense + dense.T))[-1]
+    by_factors = numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors)
+    by_krylov = numerical_abscissa(space, linearization, spectrum.norm, None)
+    assert by_factors == pytest.approx(exact, rel=1e-9) and by_krylov == pytest.approx(exact, rel=1e-8)
+    growth = transient_growth(space, spectrum.factors)
+    for k in (10, 30, 45):
+        assert growth.norms[k] == pytest.approx(np.linalg.norm(scipy.linalg.expm(growth.times[k] * dense), 2), rel=1e-8)
+    assert growth.largest > 2.5 and growth.is_bounded
+
+
+def test_transient_growth_without_bound():
+    """A nilpotent kernel: ‖e^{tA}‖ grows linearly; fails if a largest value is claimed."""
+    problem, _, spectrum = at_zero("sin(pi*y)*cos(pi*z)")
+    growth = transient_growth(problem.space, spectrum.factors)
+    assert not growth.is_bounded
+    assert growth.norms[-1] / growth.times[-1] == pytest.approx(spectrum.norm, rel=1e-3)
+
+
+SPACES = [("interval", 4, 2, "collocated"), ("interval", 4, 2, "galerkin")]
+
+
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+@pytest.mark.parametrize("key", SPACES, ids=lambda key: key[-1])
+def test_exponents_are_the_singular_values(spaces, key, scheme):
+    """log s_i / T of the whole product, each sample at its own trajectory; the adjoint's are those of the transpose.
+
+    Fails if a layer's tangent or its adjoint is not that of the scheme, if the inner product is Euclidean, or if the
+    samples' slopes are mixed up.
+    """
+    space = spaces(*key)
+    stepper = make_problem(space, scheme=scheme, layers=6, intervals=2, horizon=1.5).stepper
+    initial, n = smooth_states(space, slice(0, 2)), space.num_nodes
+    found = finite_time_exponents(stepper, initial, n)
+    identity = np.eye(n, order="F")
+    root = np.linalg.cholesky(space.apply_mass(np.asfortranarray(identity))).T
+    for j in range(2):
+        same = np.asfortranarray(np.repeat(initial[:, j : j + 1], n, axis=1))
+        tape = stepper.tape(n)
+        stepper.advance(same, tape)
+        product = sweep_tangent(stepper, tape, initial=np.asfortranarray(identity))
+        values = np.linalg.svd(root @ product @ np.linalg.inv(root), compute_uv=False)
+        np.testing.assert_allclose(found.state[j], np.log(values) / 1.5, atol=1e-10)
+        back = np.asfortranarray(identity.copy())
+        sweep_back(stepper, tape, back, None, None, to_initial=True)
+        inverse = np.linalg.inv(root)
+        dual_values = np.linalg.svd(inverse.T @ back @ root.T, compute_uv=False)
+        np.testing.assert_allclose(found.adjoint[j], np.log(dual_values) / 1.5, atol=1e-10)
+    assert found.amplification.shape == (2, n)
+
+
+def test_leading_exponents_converge(spaces):
+    """Three of all exponents by sweeps to and fro; fails if the frame is not carried on from sweep to sweep."""
+    space = spaces("interval", 4, 2)
+    stepper = make_problem(space, layers=6, intervals=2, horizon=1.5).stepper
+    initial = smooth_states(space, slice(0, 1))
+    whole = finite_time_exponents(stepper, initial, space.num_nodes)
+    few = finite_time_exponents(stepper, initial, 3, max_sweeps=60)
+    np.testing.assert_allclose(few.state, whole.state[:, :3], atol=1e-6)
+    np.testing.assert_allclose(few.adjoint, few.state, atol=1e-6)
+    with pytest.raises(InvalidInput, match="10 exponents are wanted"):
+        finite_time_exponents(stepper, initial, 10)
+
+
+def test_exponents_of_widely_spread_growth(spaces):
+    """σ = id, T = 30: exponents of a matrix exponential that spread over 26 decades.
+
+    Fails if the small ones are taken from the product of the triangles, where they drown.
+    """
+    space = spaces("interval", 3, 1)
+    y = space.coordinates
+    modes = np.linalg.qr(np.sqrt(space.weights)[:, None] * y ** np.arange(4))[0] / np.sqrt(space.weights)[:, None]
+    kernel = DenseKernel(space, 1)
+    kernel.assign(((modes * [1.0, 0.2, -0.4, -1.0]) @ modes.T).T.ravel().copy())
+    stepper = make_problem(
+        space, scheme="rk4", layers=300, intervals=1, horizon=30.0, activation="identity", kernel=kernel
+    ).stepper
+    found = finite_time_exponents(stepper, smooth_states(space, slice(0, 1)), 4)
+    np.testing.assert_allclose(found.state[0], [1.0, 0.2, -0.4, -1.0], atol=1e-5)
+    np.testing.assert_allclose(found.adjoint[0], [1.0, 0.2, -0.4, -1.0], atol=1e-5)
