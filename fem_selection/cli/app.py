@@ -92,6 +92,18 @@ def steady(case: CaseFile, output: Output = None, settings: Settings = None) -> 
 
 
 @app.command()
+def stability(
+    case: Annotated[Path, typer.Argument(metavar="CASE.toml|DIR", help="A case file, or the folder of a run.")],
+    output: Output = None,
+    settings: Settings = None,
+) -> None:
+    """Spectrum, growth and bifurcations at a steady state; of a trained network, layers and Lyapunov exponents."""
+    from fem_selection.cli.stability import stability_command
+
+    raise typer.Exit(stability_command(case, output, settings or []))
+
+
+@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     data: Annotated[Path, typer.Option("--data", help="NPZ file with x, and y if it is known.")],

@@ -7,7 +7,7 @@ FEniCSx or PETSc, so that a command line may refuse a faulty case within a fract
 
 from __future__ import annotations
 
-from fem_selection.config.instruments import Forward, Steady
+from fem_selection.config.instruments import Forward, Stability, Steady
 from fem_selection.config.loader import load_case, parse_case
 from fem_selection.config.schema import (
     Case,
@@ -40,6 +40,7 @@ __all__ = [
     "Parallel",
     "Regularization",
     "Space",
+    "Stability",
     "Steady",
     "Stochastic",
     "dump_case",

@@ -39,6 +39,7 @@ def check_case(case: Case) -> Iterator[Fault]:
     yield from _check_bounds(case)
     yield from _check_pontryagin(case)
     yield from _check_hjb(case)
+    yield from _check_stability(case)
 
 
 def _check_space(case: Case) -> Iterator[Fault]:
@@ -100,6 +101,7 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
         "dynamics.bias": (case.dynamics.bias, ("t", *y)),
         "data.initial": (case.data.initial, (*y, "s")),
         "data.target": (case.data.target, (*y, "s")),
+        "stability.state": (case.stability.state, y),
     }
     for term in ("multiplication", "diffusion"):
         formulas[f"dynamics.{term}"] = (getattr(case.dynamics, term), ("t", *y))
@@ -210,3 +212,14 @@ def _check_hjb(case: Case) -> Iterator[Fault]:
             yield Fault(("hjb.upper", "hjb.lower"), message)
         elif any(a >= b for a, b in zip(lower, upper, strict=True)):
             yield Fault(("hjb.upper", "hjb.lower"), f"{list(upper)} must be above hjb.lower = {list(lower)}")
+
+
+def _check_stability(case: Case) -> Iterator[Fault]:
+    name, values = case.stability.parameter, case.stability.range
+    if (name is None) != (values is None):
+        given, missing = ("range", "parameter") if name is None else ("parameter", "range")
+        keys = (f"stability.{missing}", f"stability.{given}")
+        yield Fault(keys, f"stability.{given} alone continues nothing; give both or neither")
+    elif name is not None and name not in case.parameters:
+        keys = ("stability.parameter", "parameters")
+        yield Fault(keys, f"{name!r} is not in [parameters] ({', '.join(case.parameters) or 'there are none'})")

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from fem_selection.config.fields import SETTINGS, one_of
+from fem_selection.config.fields import SETTINGS, Bounds, one_of
 
-__all__ = ["Forward", "Steady"]
+__all__ = ["Forward", "Stability", "Steady"]
 
 INTEGRATORS = ("auto", "explicit", "implicit")
 SPACINGS = ("linear", "logarithmic")
@@ -72,3 +72,36 @@ class Steady:
     horizon: float = Field(default=1e6, gt=1e-3)
     steady_tolerance: float = Field(default=1e-8, gt=0)
     growth: float = Field(default=1e6, gt=1)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class Stability:
+    """`[stability]`: spectrum and growth at a steady state, and the branch of steady states in a parameter.
+
+    Attributes:
+        state: Formula in y of the steady state, or of a start from which Newton's method reaches it.
+        number: Eigenvalues with eigenfunctions: those that grow, then those of largest modulus.
+        tolerance: What counts as zero, relative to the norm of the linearization.
+        perturbation: L² norm of the perturbations whose growth is measured.
+        refine: Whether eigenvalues are computed on a mesh of twice the cells too, for error bars.
+        exponents: Finite-time Lyapunov exponents of each sample; 0 leaves them out.
+        samples: Samples whose exponents are computed, the first ones.
+        parameter: Name of the parameter in which the steady state is continued; none if left out.
+        range: Values of the parameter between which it is continued, from the first on.
+        step: Largest step along a branch; a fiftieth of the range if left out.
+        points: Points on a branch at most.
+        cycles: Whether limit cycles beside Hopf points are run to.
+    """
+
+    state: str = "0"
+    number: int = Field(default=6, ge=1)
+    tolerance: float = Field(default=1e-10, gt=0, lt=1)
+    perturbation: float = Field(default=1e-6, gt=0)
+    refine: bool = True
+    exponents: int = Field(default=4, ge=0)
+    samples: int = Field(default=4, ge=1)
+    parameter: str | None = None
+    range: Bounds | None = None
+    step: float | None = Field(default=None, gt=0)
+    points: int = Field(default=400, ge=2)
+    cycles: bool = True

@@ -23,7 +23,7 @@ from fem_selection.config.fields import (
     name_or_formula,
     one_of,
 )
-from fem_selection.config.instruments import Forward, Steady
+from fem_selection.config.instruments import Forward, Stability, Steady
 
 __all__ = [
     "ACTIVATIONS",
@@ -481,6 +481,7 @@ class Case:
         hjb: The value function.
         forward: The equation over large times.
         steady: Steady states.
+        stability: Spectra and branches of steady states.
         parallel: How the ranks share the work.
         output: What a run leaves behind.
     """
@@ -499,5 +500,6 @@ class Case:
     hjb: Hjb = field(default_factory=Hjb)
     forward: Forward = field(default_factory=Forward)
     steady: Steady = field(default_factory=Steady)
+    stability: Stability = field(default_factory=Stability)
     parallel: Parallel = field(default_factory=Parallel)
     output: Output = field(default_factory=Output)

@@ -28,10 +28,11 @@ class SelectionField:
 
     Args:
         space: The state space.
-        kernel: K, with one interval.
+        kernel: K, with one interval, unless `interval` says which.
         bias: Nodal values of b, shape (num_local,); kept by reference.
         activation: σ.
         refresh: Sets kernel and bias to those at a time t (collective); None if they do not depend on time.
+        interval: The interval of a kernel that has several: the layer whose equation, frozen, this is.
 
     Note:
         All methods on blocks are collective over the space communicator.
@@ -44,8 +45,11 @@ class SelectionField:
         bias: Floats,
         activation: Activation,
         refresh: Callable[[float], None] | None = None,
+        interval: int | None = None,
     ) -> None:
-        if kernel.num_intervals != 1 or bias.shape != (space.num_local,):
+        self.interval = 0 if interval is None else interval
+        is_one = kernel.num_intervals == 1 if interval is None else 0 <= interval < kernel.num_intervals
+        if not is_one or bias.shape != (space.num_local,):
             raise InvalidInput(
                 f"a field has one kernel and one bias of shape ({space.num_local},); "
                 f"given are {kernel.num_intervals} kernels and a bias of shape {bias.shape}"
@@ -68,7 +72,7 @@ class SelectionField:
         """g = K f + b."""
         g = create_block(*f.shape) if out is None else out
         np.copyto(g, self.bias[:, None])
-        self.kernel.apply(0, f, g, keep=True)
+        self.kernel.apply(self.interval, f, g, keep=True)
         return g
 
     def rate(self, f: Block, out: Block | None = None, scratch: Block | None = None) -> Block:
@@ -108,7 +112,7 @@ class Linearization:
     def apply(self, v: Block) -> Block:
         """F'(f) v."""
         moved, result = create_block(*v.shape), create_block(*v.shape)
-        self.field.kernel.apply(0, v, moved)
+        self.field.kernel.apply(self.field.interval, v, moved)
         self.field.superposition.move(self._slope_for(v), None, moved, result, None)
         return result
 
@@ -116,7 +120,7 @@ class Linearization:
         """F'(f)ᵀ d, the transpose in the Euclidean product of nodal values."""
         turned, result = create_block(*dual.shape), create_block(*dual.shape)
         self.field.superposition.move_transpose(self._slope_for(dual), None, dual, turned)
-        self.field.kernel.add_transpose(0, turned, 1.0, result)
+        self.field.kernel.add_transpose(self.field.interval, turned, 1.0, result)
         return result
 
     def _slope_for(self, block: Block) -> Block:

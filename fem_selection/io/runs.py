@@ -49,6 +49,7 @@ _FIGURES = (
     *("certificate.png", "value.png", "refinement.png"),
     *("norms.png", "functionals.png"),
     *("steady_states.png", "picard.png", "approach.png"),
+    *("spectrum.png", "eigenfunctions.png", "growth.png", "bifurcations.png", "exponents.png"),
 )
 
 

@@ -6,11 +6,19 @@
 
 from __future__ import annotations
 
+from fem_selection.plots.bifurcation import plot_bifurcations
 from fem_selection.plots.certificate import plot_certificate
 from fem_selection.plots.confusion import plot_confusion
 from fem_selection.plots.convergence import plot_convergence
 from fem_selection.plots.forward import plot_functionals, plot_norms
 from fem_selection.plots.kernels import plot_controls
+from fem_selection.plots.stability import (
+    plot_eigenfunctions,
+    plot_exponents,
+    plot_growth,
+    plot_layer_spectra,
+    plot_spectrum,
+)
 from fem_selection.plots.states import plot_states
 from fem_selection.plots.steady import plot_approach, plot_picard, plot_steady_states
 from fem_selection.plots.style import save
@@ -18,6 +26,7 @@ from fem_selection.plots.value import plot_refinement, plot_value
 
 __all__ = [
     "plot_approach",
+    "plot_bifurcations",
     "plot_certificate",
     "plot_confusion",
     "plot_controls",
@@ -25,7 +34,12 @@ __all__ = [
     "plot_functionals",
     "plot_norms",
     "plot_picard",
+    "plot_eigenfunctions",
+    "plot_exponents",
+    "plot_growth",
+    "plot_layer_spectra",
     "plot_refinement",
+    "plot_spectrum",
     "plot_states",
     "plot_steady_states",
     "plot_value",

@@ -14,13 +14,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.bifurcations import Bifurcation, find_bifurcations
 from fem_selection.steady.corrector import Corrector, Point
 from fem_selection.steady.reduction import ReducedFamily
-from fem_selection.typing import Floats
+from fem_selection.typing import Block, Floats
 
-__all__ = ["Branch", "Diagram", "continue_branches", "solve_steady"]
+__all__ = ["Branch", "Diagram", "continue_branches", "solve_steady", "steady_state_near"]
 
 _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch is left
 _SMALLEST_STEP = 1e-4  # of the largest
@@ -87,6 +88,32 @@ def solve_steady(family: ReducedFamily, start: Floats, parameter: float, max_ite
     if not size <= 1e-9 * max(1.0, float(np.linalg.norm(c))):
         raise NotConverged(f"no steady state near the start: Newton's method stopped with a residual of {size:.2e}")
     return c
+
+
+def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: float = 1e-12) -> tuple[Block, float]:
+    """A steady state that Newton's method reaches from a state, whose part in ker K is left as it is.
+
+    Args:
+        right_hand_side: F.
+        start: A state, shape (num_local, 1).
+        tolerance: ‖F(f)‖ below which the start itself is steady.
+
+    Returns:
+        f and ‖F(f)‖ = ‖σ(K f + b)‖ in L². If that is not small, K σ(K f + b) = 0 alone: f drifts within ker K.
+
+    Raises:
+        NotConverged: if Newton's method reaches nothing.
+        InvalidInput: if the kernel's rank is too large for it.
+    """
+    space = right_hand_side.space
+    residual = float(space.norm(right_hand_side.rate(start))[0])
+    if residual <= tolerance:
+        return start, residual
+    family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
+    before = family.coordinates(start)
+    after = solve_steady(family, before, 0.0)
+    f = np.asfortranarray(start + family.at(0.0).lift(after - before))
+    return f, float(space.norm(right_hand_side.rate(f))[0])
 
 
 def continue_branches(

@@ -53,7 +53,7 @@ class ReducedEquation:
 
     def __init__(self, field: SelectionField, basis: Block, massed: Block, rank: int) -> None:
         self.field, self.basis, self._massed = field, basis, massed
-        self._moved = KernelOperator(field.kernel).apply(basis)
+        self._moved = KernelOperator(field.kernel, field.interval).apply(basis)
         self._own = np.eye(basis.shape[1])  # (ker K)^⊥ within the basis
         if rank < basis.shape[1]:
             _, triangle = orthonormalize(field.space, self._moved)
@@ -162,7 +162,7 @@ class ReducedFamily:
         while count <= _SAMPLES:
             grew = False
             for value in np.linspace(lower, upper, count if upper > lower else 1).tolist():
-                operator = KernelOperator(self._family(value).kernel)
+                operator = self._operator(value)
                 if value in known or not self._misses(operator, basis, norm):
                     continue
                 known.add(value)
@@ -180,9 +180,13 @@ class ReducedFamily:
             count = 2 * count - 1
         return basis, norm
 
+    def _operator(self, parameter: float) -> KernelOperator:
+        field = self._family(parameter)
+        return KernelOperator(field.kernel, field.interval)
+
     def _rank_at(self, parameter: float, norm: float) -> int:
         """The rank of K within the basis."""
-        moved = KernelOperator(self._family(parameter).kernel).apply(self.basis)
+        moved = self._operator(parameter).apply(self.basis)
         _, triangle = orthonormalize(self.space, moved)
         return int(np.sum(np.linalg.svd(triangle, compute_uv=False) > _ZERO * norm))
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""A bifurcation diagram: branches of steady states over a parameter, their stability, and where it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fem_selection.errors import InvalidInput
+from fem_selection.plots.style import COLOURS, create_axes, styled
+
+__all__ = ["plot_bifurcations"]
+
+_MARKERS = {"fold": "s", "pitchfork": "o", "transcritical": "D", "hopf": "^", "exchange of stability": "X"}
+
+
+@styled
+def plot_bifurcations(
+    name: str,
+    parameters: Sequence[np.ndarray],
+    levels: Sequence[np.ndarray],
+    unstable: Sequence[np.ndarray],
+    marks: Sequence[tuple[str, float, float]],
+    cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),
+) -> Figure:
+    """Draw branches, solid where stable and dashed where unstable, with marks at the bifurcations.
+
+    Args:
+        name: Of the parameter.
+        parameters: Of the points of each branch.
+        levels: A number for each of their states.
+        unstable: How many eigenvalues of theirs are unstable.
+        marks: Kind, parameter and level of each bifurcation.
+        cycles: Parameters and amplitudes of limit cycles, and the level about which they are.
+
+    Raises:
+        InvalidInput: The shapes do not fit together.
+    """
+    for mu, level, count in zip(parameters, levels, unstable, strict=True):
+        if not mu.shape == level.shape == count.shape:
+            raise InvalidInput(f"a branch of shapes {mu.shape}, {level.shape} and {count.shape}; expected equal ones")
+    figure, grid = create_axes(1, 1, 5.0, 3.4)
+    axes = grid[0, 0]
+    for mu, level, count in zip(parameters, levels, unstable, strict=True):
+        for start, end, is_stable in _runs(count == 0):
+            # joined to the next stretch, so that no gap shows
+            piece = slice(start, min(end + 1, len(mu)))
+            style = "-" if is_stable else (0, (4, 2))
+            axes.plot(mu[piece], level[piece], linestyle=style, color=COLOURS["blue" if is_stable else "vermilion"])
+    for mu, amplitude, middle in cycles:
+        for sign in (1.0, -1.0):
+            axes.plot(mu, middle + sign * amplitude, "o", color=COLOURS["green"], markersize=3.5)
+    known: set[str] = set()
+    for kind, place, height in marks:
+        label = None if kind in known else kind
+        known.add(kind)
+        axes.plot(
+            place, height, _MARKERS.get(kind, "P"), color=COLOURS["ink"], markersize=6.0, linestyle="", label=label
+        )
+    axes.plot([], [], "-", color=COLOURS["blue"], label="stable")
+    axes.plot([], [], linestyle=(0, (4, 2)), color=COLOURS["vermilion"], label="unstable")
+    if cycles:
+        axes.plot([], [], "o", color=COLOURS["green"], markersize=3.5, label="limit cycle, ± amplitude")
+    axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the largest variation")
+    axes.legend()
+    return figure
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int, bool]]:
+    """Stretches of equal flags as (start, end, flag)."""
+    edges = [0, *(np.flatnonzero(np.diff(flags.astype(int))) + 1).tolist(), len(flags)]
+    return [(a, b, bool(flags[a])) for a, b in pairwise(edges) if b > a]

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""Stability in figures: spectra in the complex plane, eigenfunctions, growth of perturbations, exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fem_selection.errors import InvalidInput
+from fem_selection.plots.fields import check_coordinates, draw_field, sort_nodes, take_slice
+from fem_selection.plots.style import (
+    COLOURS,
+    WIDTH,
+    add_colour_bar,
+    colour_scale,
+    create_axes,
+    depth_scale,
+    hide_frame,
+    styled,
+)
+
+__all__ = ["plot_eigenfunctions", "plot_exponents", "plot_growth", "plot_layer_spectra", "plot_spectrum"]
+
+_LINES = ("blue", "vermilion", "green", "ink", "muted")
+
+
+@styled
+def plot_spectrum(
+    values: np.ndarray, leading: np.ndarray, errors: np.ndarray | None, abscissa: float, has_kernel: bool
+) -> Figure:
+    """Draw eigenvalues in the complex plane, the imaginary axis and the numerical abscissa.
+
+    Args:
+        values: All that are known, complex, shape (n,).
+        leading: Those that are reported, shape (k,).
+        errors: Their error bars, shape (k,), or None.
+        abscissa: Numerical abscissa.
+        has_kernel: Whether 0 belongs to the spectrum too.
+    """
+    figure, grid = create_axes(1, 1, 4.6, 3.2)
+    axes = grid[0, 0]
+    axes.axvline(0.0, color=COLOURS["ink"], linewidth=0.6)
+    axes.axvline(abscissa, color=COLOURS["muted"], linestyle=":", label=rf"numerical abscissa {abscissa:.3g}")
+    axes.plot(values.real, values.imag, "o", color=COLOURS["muted"], markersize=3.0)
+    if errors is not None and leading.size:
+        known = np.where(np.isfinite(errors), errors, 0.0)
+        axes.errorbar(leading.real, leading.imag, known, known, fmt="none", ecolor=COLOURS["muted"], elinewidth=0.8)
+    axes.plot(leading.real, leading.imag, "o", color=COLOURS["blue"], markersize=5.0, label="leading eigenvalues")
+    if has_kernel:
+        axes.plot(0.0, 0.0, "x", color=COLOURS["vermilion"], markersize=7.0, label="kernel")
+    _frame_plane(axes, np.concatenate([values, leading, [0.0, abscissa]]))
+    axes.legend(loc="best")
+    return figure
+
+
+@styled
+def plot_layer_spectra(times: np.ndarray, spectra: Sequence[np.ndarray], is_steady: Sequence[bool]) -> Figure:
+    """Draw the eigenvalues of each layer's frozen linearization, coloured by depth.
+
+    Args:
+        times: Depths, shape (n,).
+        spectra: Eigenvalues of each layer, complex.
+        is_steady: Whether they are those at a frozen steady state (filled), or at the mean state (open).
+    """
+    figure, grid = create_axes(1, 1, 4.8, 3.4)
+    axes = grid[0, 0]
+    colours, norm = scale = depth_scale(np.asarray(times))
+    axes.axvline(0.0, color=COLOURS["ink"], linewidth=0.6)
+    for time, values, steady in zip(times, spectra, is_steady, strict=True):
+        colour = colours(norm(time))
+        fill = colour if steady else "none"
+        axes.plot(np.real(values), np.imag(values), "o", color=colour, markerfacecolor=fill, markersize=4.5)
+    for steady, label in ((True, "at a frozen steady state"), (False, "at the mean state")):
+        if steady in set(is_steady):
+            fill = COLOURS["ink"] if steady else "none"
+            axes.plot([], [], "o", color=COLOURS["ink"], markerfacecolor=fill, markersize=4.5, label=label)
+    _frame_plane(axes, np.concatenate([*spectra, [0.0]]))
+    axes.legend(loc="best")
+    add_colour_bar(figure, np.array([axes]), scale, "depth $t$")
+    return figure
+
+
+def _frame_plane(axes: Axes, values: np.ndarray) -> None:
+    axes.axhline(0.0, color=COLOURS["rule"], linewidth=0.6, zorder=0)
+    size = max(float(np.ptp(values.real)), float(np.ptp(values.imag)), 1e-12)
+    axes.set(xlabel=r"Re $\lambda$", ylabel=r"Im $\lambda$")
+    middle = 0.5 * (values.real.min() + values.real.max())
+    axes.set_xlim(middle - 0.6 * size, middle + 0.6 * size)
+    axes.set_ylim(-max(0.6 * size, 1.1 * np.abs(values.imag).max()), max(0.6 * size, 1.1 * np.abs(values.imag).max()))
+
+
+@styled
+def plot_eigenfunctions(coordinates: np.ndarray, modes: np.ndarray, values: np.ndarray) -> Figure:
+    """Draw eigenfunctions; of a complex pair real and imaginary part.
+
+    Args:
+        coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
+        modes: Complex, shape (N, k), k ≥ 1; at most six are drawn.
+        values: Eigenvalues, shape (k,).
+
+    Raises:
+        InvalidInput: The shapes do not fit together.
+    """
+    if modes.ndim != 2 or values.shape != modes.shape[1:] or not values.size:
+        raise InvalidInput(
+            f"modes of shape {modes.shape} for eigenvalues of shape {values.shape}; expected (N, k), (k,)"
+        )
+    points = check_coordinates(coordinates, len(modes))
+    parts, names = [], []
+    for mode, value in zip(modes.T, values, strict=True):
+        if value.imag < 0:
+            continue
+        label = rf"$\lambda = {value.real:.3g}" + (rf" \pm {value.imag:.3g}\,i$" if value.imag > 0 else "$")
+        parts.append(mode.real)
+        names.append(label)
+        if value.imag > 0:
+            parts.append(mode.imag)
+            names.append(label + ", imaginary part")
+    fields = np.column_stack(parts[:6])
+    if points.shape[1] == 1:
+        return _plot_lines(points, fields, names)
+    if points.shape[1] == 3:
+        points, fields, _ = take_slice(points, fields)
+    figure, grid = create_axes(1, fields.shape[1], WIDTH, WIDTH / fields.shape[1] + 0.3, compressed=True)
+    scale = colour_scale(fields, symmetric=True)
+    for axes, values_shown, name in zip(grid[0], fields.T, names, strict=False):
+        hide_frame(axes)
+        draw_field(axes, points, values_shown, scale)
+        axes.set_title(name, fontsize=7)
+    add_colour_bar(figure, grid, scale, "$v(y)$")
+    return figure
+
+
+def _plot_lines(points: np.ndarray, fields: np.ndarray, names: Sequence[str]) -> Figure:
+    figure, grid = create_axes(1, 1, 4.8, 3.0)
+    axes, order = grid[0, 0], sort_nodes(points)
+    for k, values in enumerate(fields.T):
+        colour = COLOURS[_LINES[k % len(_LINES)]]
+        axes.plot(points[order, 0], values[order], color=colour, label=names[k], marker="o" if len(order) < 3 else "")
+    axes.set(xlabel="$y$", ylabel="$v(y)$")
+    axes.margins(x=0.0)
+    axes.legend()
+    return figure
+
+
+@styled
+def plot_growth(
+    times: np.ndarray,
+    amplitudes: np.ndarray,
+    predicted: np.ndarray,
+    transient_times: np.ndarray | None = None,
+    transient: np.ndarray | None = None,
+) -> Figure:
+    """Draw the amplitudes of perturbed runs beside the predicted exponentials, and the transient growth.
+
+    Args:
+        times: Shape (k, samples).
+        amplitudes: Relative to their start, shape (k, samples).
+        predicted: Eigenvalues, shape (k,).
+        transient_times: Shape (m,), or None.
+        transient: ‖e^{tA}‖ at these.
+    """
+    columns = 1 if transient is None or transient_times is None else 2
+    figure, grid = create_axes(1, columns, WIDTH if columns == 2 else 4.6, 2.8)
+    axes = grid[0, 0]
+    for k, (t, a, value) in enumerate(zip(times, amplitudes, predicted, strict=True)):
+        colour = COLOURS[_LINES[k % len(_LINES)]]
+        axes.semilogy(t, a, "o", color=colour, markersize=2.5)
+        axes.semilogy(t, np.exp(value.real * t), color=colour, linewidth=1.0, label=f"Re λ = {value.real:.4g}")
+    axes.set(xlabel="$t$", ylabel="amplitude, relative (dots: runs)")
+    if len(predicted):
+        axes.legend()
+    if transient is not None and transient_times is not None:
+        right = grid[0, 1]
+        shown = np.isfinite(transient) & (transient < 1e6 * transient[0])
+        right.loglog(transient_times[shown], transient[shown], color=COLOURS["blue"])
+        right.set(xlabel="$t$", ylabel=r"$\|e^{tA}\|$")
+    return figure
+
+
+@styled
+def plot_exponents(state: np.ndarray, adjoint: np.ndarray, horizon: float) -> Figure:
+    """Draw finite-time Lyapunov exponents by number, a line per sample, and the amplification they mean.
+
+    Args:
+        state: Shape (samples, count).
+        adjoint: The same of the adjoint.
+        horizon: T, for the axis of e^{λT}.
+    """
+    figure, grid = create_axes(1, 1, 4.8, 3.0)
+    axes = grid[0, 0]
+    numbers = np.arange(1, state.shape[1] + 1)
+    for j, (forward, back) in enumerate(zip(state, adjoint, strict=True)):
+        names = ("state", "adjoint") if j == 0 else (None, None)
+        axes.plot(numbers, forward, "-", color=COLOURS["blue"], linewidth=0.9, label=names[0])
+        axes.plot(
+            numbers, back, "o", color=COLOURS["vermilion"], markersize=2.5, markerfacecolor="none", label=names[1]
+        )
+    axes.axhline(0.0, color=COLOURS["ink"], linewidth=0.6)
+    axes.set(xlabel="number", ylabel=r"exponent $\lambda_i$")
+    second = axes.secondary_yaxis("right", functions=(lambda x: horizon * x, lambda x: x / horizon))
+    second.set_ylabel(r"$\lambda_i T$, log of the amplification")
+    second.spines["right"].set_visible(True)
+    axes.legend()
+    return figure

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""The stability of a case's steady state, and the branch of steady states that it lies on.
+
+state → spectrum of σ'(g*) K → error bars from a finer mesh → verdict → growth in runs → exponents → branch
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection import config
+from fem_selection.depth import DepthGrid
+from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.field_problems import FieldProblem, build_field
+from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
+from fem_selection.steady import (
+    Cycles,
+    Diagram,
+    GrowthRun,
+    LyapunovExponents,
+    ReducedFamily,
+    Spectrum,
+    TransientGrowth,
+    Verdict,
+    analyze_spectrum,
+    continue_branches,
+    finite_time_exponents,
+    judge,
+    measure_cycles,
+    measure_growth,
+    numerical_abscissa,
+    steady_state_near,
+    transient_growth,
+)
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "is_compact"]
+
+_STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
+_MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
+_LARGEST_MATRIX = 4e9  # bytes of the finer mesh's dense kernel
+_DISTANCES = (0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
+
+
+@dataclass(frozen=True)
+class StateStability:
+    """What was found at one steady state.
+
+    Attributes:
+        problem: The case.
+        state: f*, shape (num_local, 1).
+        residual: ‖σ(K f* + b)‖.
+        spectrum: Of the linearization at f*.
+        error_bars: |λ_h − λ_{h/2}| of the leading eigenvalues; None without a finer mesh.
+        unstable_on_finer_mesh: Eigenvalues with positive real part there.
+        verdict: In words.
+        growth: Perturbed runs of those leading eigenvalues that differ from zero by enough.
+        abscissa: Numerical abscissa.
+        transient: ‖e^{tA}‖; None for an operator without factors.
+        exponents: Finite-time Lyapunov exponents along the trajectories of the first samples, or None.
+    """
+
+    problem: FieldProblem
+    state: Block
+    residual: float
+    spectrum: Spectrum
+    error_bars: Floats | None
+    unstable_on_finer_mesh: int | None
+    verdict: Verdict
+    growth: GrowthRun
+    abscissa: float
+    transient: TransientGrowth | None
+    exponents: LyapunovExponents | None
+
+    @property
+    def growth_rate_measured(self) -> float | None:
+        """The measured rate of the mode of largest real part; None if no run was made."""
+        return float(self.growth.measured[0].real) if self.growth.predicted.size else None
+
+    @property
+    def growth_rate_predicted(self) -> float | None:
+        """The eigenvalue's real part beside it."""
+        return float(self.growth.predicted[0].real) if self.growth.predicted.size else None
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Branches in a parameter.
+
+    Attributes:
+        parameter: Its name.
+        family: The reduced equation over it.
+        diagram: Branches and bifurcations.
+        cycles: Limit cycles beside each Hopf point, by its number among the bifurcations.
+    """
+
+    parameter: str
+    family: ReducedFamily
+    diagram: Diagram
+    cycles: dict[int, Cycles]
+
+
+def is_compact(kernel: Kernel) -> bool:
+    """Whether the continuum's operator is compact: a kernel in L², without local parts."""
+    return isinstance(kernel, DenseKernel | SeparableKernel)
+
+
+def assess_state(case: config.Case, comm: MPI.Intracomm | None = None) -> StateStability:
+    """The stability of the steady state that `stability.state` leads to (collective).
+
+    Raises:
+        InvalidInput: if the equation depends on t, or there is no steady state near the start.
+    """
+    settings = case.stability
+    problem = build_field(case, comm)
+    field, space = problem.field, problem.space
+    state, residual = _steady_state(problem)
+    spectrum = analyze_spectrum(field, state, settings.number, settings.tolerance)
+    is_dense = isinstance(field.kernel, DenseKernel)
+    bars, unstable = _error_bars(case, spectrum, is_dense, comm) if settings.refine else (None, None)
+    chosen = _to_measure(spectrum)
+    growth = measure_growth(
+        field, state, spectrum.leading[chosen], spectrum.modes[:, chosen], spectrum.norm or 1.0, settings.perturbation
+    )
+    linearization = field.linearize(state)
+    return StateStability(
+        problem=problem,
+        state=state,
+        residual=residual,
+        spectrum=spectrum,
+        error_bars=bars,
+        unstable_on_finer_mesh=unstable,
+        verdict=judge(spectrum, is_compact(field.kernel)),
+        growth=growth,
+        abscissa=numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors),
+        transient=None if spectrum.factors is None else transient_growth(space, spectrum.factors),
+        exponents=_exponents(problem),
+    )
+
+
+def continue_case(problem: FieldProblem) -> Continuation | None:
+    """The branch through the steady state in `stability.parameter`; None if the case names none (collective)."""
+    settings, space = problem.case.stability, problem.space
+    if settings.parameter is None or settings.range is None:
+        return None
+    name, (lower, upper) = settings.parameter, settings.range
+    family = ReducedFamily(space, lambda value: problem.field_at({name: value}), lower, upper)
+    start = family.coordinates(problem.values("stability.state", settings.state)[:, None])
+    try:
+        diagram = continue_branches(family, start, lower, upper, settings.step, settings.points)
+    except NotConverged as error:
+        raise InvalidInput(f"stability.state: at {name} = {lower:g}: {error}") from error
+    cycles = {}
+    if settings.cycles:
+        distances = tuple(d * (upper - lower) for d in _DISTANCES)
+        cycles = {
+            k: measure_cycles(family, found, distances)
+            for k, found in enumerate(diagram.bifurcations)
+            if found.kind == "hopf"
+        }
+    return Continuation(name, family, diagram, cycles)
+
+
+def _steady_state(problem: FieldProblem) -> tuple[Block, float]:
+    """f* and its residual, from the formula in the case."""
+    text = problem.case.stability.state
+    if not problem.field.is_autonomous:
+        raise InvalidInput("dynamics.kernel, dynamics.bias: steady states need an equation that does not depend on t")
+    start = np.asfortranarray(problem.values("stability.state", text)[:, None])
+    try:
+        state, residual = steady_state_near(problem.field, start)
+    except NotConverged as error:
+        raise InvalidInput(f"stability.state: {text!r}: {error}; give a formula nearer to one") from error
+    if residual > _STEADY:
+        raise InvalidInput(
+            f"stability.state: from {text!r} Newton's method reaches a state at which K f + b stands still, but not f: "
+            f"‖σ(K f + b)‖ = {residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
+        )
+    return state, residual
+
+
+def _to_measure(spectrum: Spectrum) -> list[int]:
+    """Those leading eigenvalues whose growth a run can show, one of each pair."""
+    values = spectrum.leading
+    large = np.abs(values) >= _MEASURED * spectrum.norm
+    growing = values.real > spectrum.tolerance * spectrum.norm
+    return np.flatnonzero((large | growing) & (values.imag >= 0) & (values != 0)).tolist()
+
+
+def _error_bars(
+    case: config.Case, spectrum: Spectrum, is_dense: bool, comm: MPI.Intracomm | None
+) -> tuple[Floats | None, int | None]:
+    """Distances of the leading eigenvalues to those on a mesh of twice the cells, and the number that grow there."""
+    finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
+    nodes = spectrum.num_nodes * 2**case.domain.dimension
+    is_too_large = is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX
+    if is_too_large or case.dynamics.kernel is None:  # a random kernel is another one on another mesh
+        return None, None
+    problem = build_field(finer, comm)
+    try:
+        state, _ = _steady_state(problem)
+        other = analyze_spectrum(problem.field, state, case.stability.number, case.stability.tolerance)
+    except (InvalidInput, NotConverged):
+        return None, None
+    distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])
+    growing = other.values.real > np.maximum(other.tolerance * other.norm, other.uncertainties)
+    return distances, int(np.sum(growing))
+
+
+def _exponents(problem: FieldProblem) -> LyapunovExponents | None:
+    """Those of the first samples over the layers that the case gives."""
+    case, space = problem.case, problem.space
+    if not case.stability.exponents:
+        return None
+    d = case.dynamics
+    grid = DepthGrid(d.layers, d.horizon, 1)
+    field = problem.field
+    stepper = Stepper(space, field.kernel, field.bias[None, :], field.activation, find_scheme(d.scheme), grid)
+    first = np.asfortranarray(problem.initial[:, : case.stability.samples])
+    return finite_time_exponents(stepper, first, min(case.stability.exponents, space.num_nodes))
