@@ -43,7 +43,7 @@ __all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "i
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _LARGEST_MATRIX = 4e9  # bytes of the finer mesh's dense kernel
-_DISTANCES = (0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
+_DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,11 @@ def continue_case(problem: FieldProblem) -> Continuation | None:
         raise InvalidInput(f"stability.state: at {name} = {lower:g}: {error}") from error
     cycles = {}
     if settings.cycles:
-        distances = tuple(d * (upper - lower) for d in _DISTANCES)
-        cycles = {
-            k: measure_cycles(family, found, distances)
-            for k, found in enumerate(diagram.bifurcations)
-            if found.kind == "hopf"
-        }
+        for k, found in enumerate(diagram.bifurcations):
+            room = upper - found.parameter if found.side > 0 else found.parameter - lower
+            distances = tuple(d for d in (upper - lower) * np.array(_DISTANCES) if d <= room)
+            if found.kind == "hopf" and distances:
+                cycles[k] = measure_cycles(family, found, distances)
     return Continuation(name, family, diagram, cycles)
 
 

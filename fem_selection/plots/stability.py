@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fem_selection.errors import InvalidInput
 from fem_selection.plots.fields import check_coordinates, draw_field, sort_nodes, take_slice
@@ -201,6 +202,7 @@ def plot_exponents(state: np.ndarray, adjoint: np.ndarray, horizon: float) -> Fi
         )
     axes.axhline(0.0, color=COLOURS["ink"], linewidth=0.6)
     axes.set(xlabel="number", ylabel=r"exponent $\lambda_i$")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     second = axes.secondary_yaxis("right", functions=(lambda x: horizon * x, lambda x: x / horizon))
     second.set_ylabel(r"$\lambda_i T$, log of the amplification")
     second.spines["right"].set_visible(True)

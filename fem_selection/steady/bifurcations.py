@@ -59,6 +59,11 @@ class Bifurcation:
         """μ₀."""
         return self.point.parameter
 
+    @property
+    def side(self) -> float:
+        """1 if more eigenvalues are unstable above μ₀, −1 if below."""
+        return 1.0 if self.unstable[1] > self.unstable[0] else -1.0
+
 
 def find_bifurcations(corrector: Corrector, first: Point, last: Point, scale: float) -> Iterator[Bifurcation]:
     """Yield the bifurcations between two points of a curve that are one step apart.

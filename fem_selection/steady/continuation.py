@@ -26,6 +26,7 @@ __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady", "steady_sta
 _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch is left
 _SMALLEST_STEP = 1e-4  # of the largest
 _TURN = 0.95  # cosine of the largest angle between tangents
+_STEADY = 1e-9  # ‖F‖ with which Newton's method need not try again
 _SAME = 1e-3  # of the range: distance at which two branch points are one
 
 
@@ -91,7 +92,7 @@ def solve_steady(family: ReducedFamily, start: Floats, parameter: float, max_ite
 
 
 def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: float = 1e-12) -> tuple[Block, float]:
-    """A steady state that Newton's method reaches from a state, whose part in ker K is left as it is.
+    """A steady state that Newton's method reaches from a state, or else from K f + b ≈ 0; the part in ker K stays.
 
     Args:
         right_hand_side: F.
@@ -110,10 +111,24 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
     if residual <= tolerance:
         return start, residual
     family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
-    before = family.coordinates(start)
-    after = solve_steady(family, before, 0.0)
-    f = np.asfortranarray(start + family.at(0.0).lift(after - before))
-    return f, float(space.norm(right_hand_side.rate(f))[0])
+    equation, before = family.at(0.0), family.coordinates(start)
+    best: tuple[Block, float] | None = None
+    for begin in (before, equation.without_preactivation()):
+        try:
+            after = solve_steady(family, begin, 0.0)
+        except NotConverged:
+            continue
+        f = np.asfortranarray(start + equation.lift(after - before))
+        left = float(space.norm(right_hand_side.rate(f))[0])
+        if best is None or left < best[1]:
+            best = f, left
+        if left <= _STEADY * max(1.0, residual):
+            break
+    if best is None:
+        raise NotConverged(
+            f"no steady state near the start: Newton's method does not converge from ‖F‖ = {residual:.3g}"
+        )
+    return best
 
 
 def continue_branches(

@@ -55,8 +55,7 @@ def measure_cycles(
     Note:
         Collective over space. Each run begins where the root law puts the cycle that was found before it.
     """
-    side = 1.0 if hopf.unstable[1] > hopf.unstable[0] else -1.0
-    parameters = hopf.parameter + side * np.asarray(distances)
+    parameters = hopf.parameter + hopf.side * np.asarray(distances)
     amplitudes = np.full(len(parameters), np.nan)
     guess = 0.1
     for k, mu in enumerate(parameters.tolist()):

@@ -81,6 +81,13 @@ class ReducedEquation:
         """‖σ(g)‖ in L²."""
         return float(self.field.space.norm(self._values(c))[0])
 
+    def without_preactivation(self) -> Floats:
+        """The c of least norm for which K V c + b is smallest in L²: a zero of σ(g) if σ(0) = 0 and b is in range K."""
+        space = self.field.space
+        q, triangle = orthonormalize(space, self._moved)
+        right = sum_over_space(space, q.T @ space.apply_mass(self.field.bias[:, None])[:, 0])
+        return np.asarray(np.linalg.lstsq(triangle, -right, rcond=_ZERO)[0])
+
     def lift(self, c: Floats) -> Block:
         """The state V c, shape (num_local, 1)."""
         return np.asfortranarray((self.basis @ c)[:, None])
