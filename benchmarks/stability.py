@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import time
+from itertools import pairwise
 
 from common import chosen_cpus, machine, mpi_command, print_table, save_results, versions
 
@@ -58,7 +59,7 @@ def work(nodes: int, rank: int) -> dict[str, object]:
     marks.append(("non-normality", time.perf_counter()))
     run = measure_growth(field, state, spectrum.leading[:1], spectrum.modes[:, :1], spectrum.norm)
     marks.append(("perturbed run", time.perf_counter()))
-    seconds = {name: t - before for (_, before), (name, t) in zip(marks, marks[1:], strict=False)}
+    seconds = {name: t - before for (_, before), (name, t) in pairwise(marks)}
     return {
         "nodes": space.num_nodes,
         "ranks": space.comm.size,

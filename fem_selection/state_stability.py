@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from mpi4py import MPI
 
-from fem_selection import config
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NotConverged
@@ -38,7 +36,7 @@ from fem_selection.steady import (
 )
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "is_compact"]
+__all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "find_state", "is_compact"]
 
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
@@ -109,19 +107,39 @@ def is_compact(kernel: Kernel) -> bool:
     return isinstance(kernel, DenseKernel | SeparableKernel)
 
 
-def assess_state(case: config.Case, comm: MPI.Intracomm | None = None) -> StateStability:
-    """The stability of the steady state that `stability.state` leads to (collective).
+def find_state(problem: FieldProblem) -> tuple[Block, float]:
+    """The steady state that `stability.state` leads to, and its residual (collective).
 
     Raises:
         InvalidInput: if the equation depends on t, or there is no steady state near the start.
     """
-    settings = case.stability
-    problem = build_field(case, comm)
-    field, space = problem.field, problem.space
-    state, residual = _steady_state(problem)
+    text = problem.case.stability.state
+    if not problem.field.is_autonomous:
+        raise InvalidInput("dynamics.kernel, dynamics.bias: steady states need an equation that does not depend on t")
+    start = np.asfortranarray(problem.values("stability.state", text)[:, None])
+    try:
+        state, residual = steady_state_near(problem.field, start)
+    except NotConverged as error:
+        raise InvalidInput(f"stability.state: {text!r}: {error}; give a formula nearer to one") from error
+    if residual > _STEADY:
+        raise InvalidInput(
+            f"stability.state: from {text!r} Newton's method reaches a state at which K f + b stands still, but not f: "
+            f"‖σ(K f + b)‖ = {residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
+        )
+    return state, residual
+
+
+def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateStability:
+    """The stability of a steady state (collective).
+
+    Args:
+        problem: The case.
+        state: f*, shape (num_local, 1), as `find_state` returns it.
+        residual: ‖σ(K f* + b)‖.
+    """
+    settings, field, space = problem.case.stability, problem.field, problem.space
     spectrum = analyze_spectrum(field, state, settings.number, settings.tolerance)
-    is_dense = isinstance(field.kernel, DenseKernel)
-    bars, unstable = _error_bars(case, spectrum, is_dense, comm) if settings.refine else (None, None)
+    bars, unstable = _error_bars(problem, spectrum) if settings.refine else (None, None)
     chosen = _to_measure(spectrum)
     growth = measure_growth(
         field, state, spectrum.leading[chosen], spectrum.modes[:, chosen], spectrum.norm or 1.0, settings.perturbation
@@ -164,24 +182,6 @@ def continue_case(problem: FieldProblem) -> Continuation | None:
     return Continuation(name, family, diagram, cycles)
 
 
-def _steady_state(problem: FieldProblem) -> tuple[Block, float]:
-    """f* and its residual, from the formula in the case."""
-    text = problem.case.stability.state
-    if not problem.field.is_autonomous:
-        raise InvalidInput("dynamics.kernel, dynamics.bias: steady states need an equation that does not depend on t")
-    start = np.asfortranarray(problem.values("stability.state", text)[:, None])
-    try:
-        state, residual = steady_state_near(problem.field, start)
-    except NotConverged as error:
-        raise InvalidInput(f"stability.state: {text!r}: {error}; give a formula nearer to one") from error
-    if residual > _STEADY:
-        raise InvalidInput(
-            f"stability.state: from {text!r} Newton's method reaches a state at which K f + b stands still, but not f: "
-            f"‖σ(K f + b)‖ = {residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
-        )
-    return state, residual
-
-
 def _to_measure(spectrum: Spectrum) -> list[int]:
     """Those leading eigenvalues whose growth a run can show, one of each pair."""
     values = spectrum.leading
@@ -190,19 +190,18 @@ def _to_measure(spectrum: Spectrum) -> list[int]:
     return np.flatnonzero((large | growing) & (values.imag >= 0) & (values != 0)).tolist()
 
 
-def _error_bars(
-    case: config.Case, spectrum: Spectrum, is_dense: bool, comm: MPI.Intracomm | None
-) -> tuple[Floats | None, int | None]:
+def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | None, int | None]:
     """Distances of the leading eigenvalues to those on a mesh of twice the cells, and the number that grow there."""
+    case, is_dense = problem.case, isinstance(problem.field.kernel, DenseKernel)
     finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
     nodes = spectrum.num_nodes * 2**case.domain.dimension
     is_too_large = is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX
     if is_too_large or case.dynamics.kernel is None:  # a random kernel is another one on another mesh
         return None, None
-    problem = build_field(finer, comm)
+    other_problem = build_field(finer, problem.space.comm)
     try:
-        state, _ = _steady_state(problem)
-        other = analyze_spectrum(problem.field, state, case.stability.number, case.stability.tolerance)
+        state, _ = find_state(other_problem)
+        other = analyze_spectrum(other_problem.field, state, case.stability.number, case.stability.tolerance)
     except (InvalidInput, NotConverged):
         return None, None
     distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])

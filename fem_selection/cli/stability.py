@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import claim_report_folder, load_case_everywhere, on_root
+from fem_selection.cli.common import claim_report_folder, end_on_sigterm, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
 
@@ -47,13 +47,17 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
     console, began = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False), time.monotonic()
     case = load_case_everywhere(case_file, settings)
     from fem_selection.cli.stability_figures import draw_state
-    from fem_selection.state_stability import assess_state, continue_case
+    from fem_selection.field_problems import build_field
+    from fem_selection.state_stability import assess_state, continue_case, find_state
     from fem_selection.training import versions
 
+    end_on_sigterm()
+    problem = build_field(case)
+    state, residual = find_state(problem)
     folder = on_root(lambda: claim_report_folder("stability", output, Path(case.output.directory)))
     console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
-    found = assess_state(case)
-    branch = continue_case(found.problem)
+    found = assess_state(problem, state, residual)
+    branch = continue_case(problem)
     report = {
         "command": "stability",
         "title": case.title,
@@ -64,7 +68,7 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
         "versions": versions(),
         "case": dataclasses.asdict(case),
     }
-    space = found.problem.space
+    space = problem.space
     coordinates = space.gather(space.coordinates)
     modes = space.gather(np.asfortranarray(np.hstack([found.spectrum.modes.real, found.spectrum.modes.imag])))
 
@@ -88,9 +92,11 @@ def _assess_run(run: Path, output: Path | None, settings: Sequence[str]) -> int:
     from fem_selection.network_stability import assess_network
     from fem_selection.training import load_controls, versions
 
-    folder = on_root(lambda: claim_report_folder("stability", output or run / "stability", run))
+    end_on_sigterm()
     problem = build_problem(case)
-    found = assess_network(problem, load_controls(problem, run))
+    controls = load_controls(problem, run)
+    folder = on_root(lambda: claim_report_folder("stability", output or run / "stability", run))
+    found = assess_network(problem, controls)
     report = {
         "command": "stability",
         "title": case.title,
@@ -239,9 +245,9 @@ def _network_report(found: NetworkStability) -> dict[str, Any]:
 # ── what is printed ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _complex(value: Sequence[float]) -> str:
+def _complex(value: Sequence[float], digits: int = 6) -> str:
     re, im = value
-    return f"{re:.6g}" + (f" {'+' if im > 0 else '−'} {abs(im):.6g} i" if im else "")
+    return f"{re:.{digits}g}" + (f" {'+' if im > 0 else '−'} {abs(im):.{digits}g} i" if im else "")
 
 
 def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> None:
@@ -274,14 +280,15 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
 
 
 def _print_network(console: Console, report: Mapping[str, Any], folder: Path) -> None:
-    table = Table("interval", "t", "linearized", "leading eigenvalue", "frozen equation")
+    table = Table("interval", "t", "linearized", "distance", "leading eigenvalue", "frozen equation")
     for layer in report["layers"]:
         leading = layer["eigenvalues"][:1]
         table.add_row(
             str(layer["interval"]),
             f"{layer['time']:.3g}",
-            layer["label"],
-            _complex(leading[0]) if leading else "0",
+            layer["at"],
+            f"{layer['distance_from_mean']:.3g}",
+            _complex(leading[0], 4) if leading else "0",
             layer["kind"],
         )
     console.print(table)

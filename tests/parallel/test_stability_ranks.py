@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Spectra, growth, exponents and branches are the same on 1, 2 and 3 ranks.
+
+Run by mpiexec this file computes on its ranks and prints the numbers as JSON; run by pytest it launches itself.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+HALVES = "2*where(y < 0.5, where(z < 0.5, mu, -3), where(z < 0.5, 1, -0.9))"
+CASES = {
+    "collocated": ({"degree": 2}, "tanh", "exp(-(y - 0.5*z)**2) - mu*y", "0.2*cos(3*y)"),
+    "galerkin": ({"mode": "galerkin"}, "tanh", "exp(-(y - 0.5*z)**2) - mu*y", "0.2*cos(3*y)"),
+    "pitchfork": ({}, "tanh(mu*s) - s", "1", "0"),
+    "hopf": ({"family": "dg", "degree": 0}, "tanh", HALVES, "0"),
+}
+
+
+def main() -> None:
+    from mpi4py import MPI
+
+    from fem_selection.config import parse_case
+    from fem_selection.field_problems import build_field
+    from fem_selection.state_stability import assess_state, continue_case, find_state
+    from fem_selection.steady import leading_eigenpairs
+
+    results = {}
+    for name, (space, activation, kernel, bias) in CASES.items():
+        case = parse_case(
+            {
+                "parameters": {"mu": 1.2},
+                "domain": {"shape": "interval", "cells": 8},
+                "space": space,
+                "dynamics": {"activation": activation, "kernel": kernel, "bias": bias, "layers": 4, "scheme": "heun"},
+                "data": {"initial": "sin(2*y) + s", "samples": 2},
+                "stability": {"parameter": "mu", "range": [0.5, 1.5], "step": 0.2, "refine": False, "cycles": False}
+                if name in ("pitchfork", "hopf")
+                else {"state": "0"},
+            }
+        )
+        problem = build_field(case)
+        state, residual = _state(problem, name, find_state)
+        found = assess_state(problem, state, residual)
+        s = found.spectrum
+        krylov = leading_eigenpairs(problem.space, problem.field.linearize(state), 2, s.norm)
+        modes = problem.space.gather(np.asfortranarray(np.hstack([s.modes.real, s.modes.imag])))
+        branch = continue_case(problem)
+        values = [] if branch is None else [[b.parameter, b.frequency] for b in branch.diagram.bifurcations]
+        results[name] = {
+            "eigenvalues": [*s.leading.real, *s.leading.imag, *np.abs(krylov.values[:1])],
+            "modes": modes.ravel().tolist(),
+            "rank": [s.rank, s.rank_of_square],
+            "growth": [*found.growth.measured.real, *found.growth.measured.imag, found.abscissa],
+            "exponents": [*found.exponents.state.ravel(), *found.exponents.adjoint.ravel()],
+            "bifurcations": np.ravel(values).tolist(),
+            "kinds": [] if branch is None else [b.kind for b in branch.diagram.bifurcations],
+        }
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(results))
+
+
+def _state(problem, name, find_state):
+    """A state that need not be steady where the kernel's range does not hold the bias."""
+    if name in ("pitchfork", "hopf"):
+        return find_state(problem)
+    return np.asfortranarray(problem.values("stability.state", "0")[:, None]), 0.0
+
+
+@pytest.fixture(scope="module")
+def launched(run_mpi):
+    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
+
+
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", CASES)
+def test_same_stability(launched, name, ranks):
+    """Fails if a product lacks its sum over the ranks, if random blocks depend on the partition, or if two ranks take
+    different decisions along a branch (then the run hangs)."""
+    here, reference = launched(ranks)[name], launched(1)[name]
+    assert here["rank"] == reference["rank"] and here["kinds"] == reference["kinds"]
+    for key in ("eigenvalues", "growth", "exponents", "bifurcations"):
+        np.testing.assert_allclose(here[key], reference[key], atol=1e-8)
+    np.testing.assert_allclose(here["modes"], reference["modes"], atol=1e-6)
+
+
+if __name__ == "__main__":
+    main()

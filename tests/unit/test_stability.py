@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""The command `stability` on cases and runs, its report, its figures, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fem_selection.cases import build_problem
+from fem_selection.cli.stability import stability_command
+from fem_selection.config import parse_case
+from fem_selection.errors import ConfigError, InvalidInput
+from fem_selection.network_stability import assess_network
+
+CASE = """
+[domain]
+shape = "interval"
+cells = 6
+[dynamics]
+activation = "{activation}"
+kernel = "{kernel}"
+bias = "{bias}"
+layers = 6
+horizon = 1.5
+scheme = "rk4"
+[data]
+initial = "0.3*cos(3*y) + s"
+samples = 3
+[parameters]
+mu = 0.5
+[stability]
+{stability}
+"""
+DEFAULTS = {"activation": "tanh", "kernel": "-1 - y*z", "bias": "0", "stability": ""}
+
+
+def write_case(folder, **changes):
+    path = folder / "case.toml"
+    path.write_text(CASE.format(**DEFAULTS | changes))
+    return path
+
+
+def assess(folder, *settings, **changes):
+    assert stability_command(write_case(folder, **changes), folder / "out", list(settings)) == 0
+    return json.loads((folder / "out" / "report.json").read_text())
+
+
+def test_a_stable_state(tmp_path):
+    """Eigenvalues with error bars, decay beside them, exponents, figures; fails if a key or figure is missing."""
+    report = assess(tmp_path)
+    assert report["kind"] == "stable modulo kernel" and "rank 2" in report["verdict"]
+    values = np.array(report["eigenvalues"])
+    assert values.shape == (2, 2) and np.all(values[:, 0] < 0)
+    assert np.all(np.array(report["error_bars"]) < 2e-2) and np.all(np.array(report["error_bars"]) > 1e-5)
+    assert report["growth_rate_measured"] == pytest.approx(values[0, 0], rel=1e-3)
+    assert report["unstable"] == report["unstable_on_finer_mesh"] == 0
+    assert report["transient_growth"]["largest"] == pytest.approx(1.0, abs=1e-9)
+    assert np.array(report["exponents"]["state"]).shape == (3, 4)
+    assert "bifurcations" not in report
+    figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert figures == {"spectrum.png", "eigenfunctions.png", "growth.png", "exponents.png"}
+    assert stability_command(tmp_path / "case.toml", tmp_path / "out", []) == 0  # an earlier report is replaced
+
+
+def test_the_state_is_corrected_by_newton(tmp_path):
+    """b = 0.4 (1 + y/2), in the range of K: the state is found from 0, its part in ker K untouched.
+
+    Fails if the linearization is taken at the start.
+    """
+    report = assess(tmp_path, "output.figures=false", bias="0.4*(1 + y/2)")
+    assert report["state_residual"] < 1e-11
+    still = assess(tmp_path, "output.figures=false")
+    np.testing.assert_allclose(report["eigenvalues"], still["eigenvalues"], atol=1e-9)  # tanh'(0) = 1 at both
+
+
+def test_bifurcations_in_the_report(tmp_path):
+    """Fails if the parameter of the case does not reach the branch."""
+    stability = 'parameter = "mu"\nrange = [0.5, 1.5]\nstep = 0.2\nrefine = false\nexponents = 0'
+    report = assess(tmp_path, activation="tanh(mu*s) - s", kernel="1", stability=stability)
+    (found,) = report["bifurcations"]
+    assert (found["kind"], found["parameter"]) == ("pitchfork", "mu")
+    assert found["value"] == pytest.approx(1.0, abs=1e-6)
+    assert report["error_bars"] is None and report["exponents"] is None
+    assert (tmp_path / "out" / "figures" / "bifurcations.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stability": 'parameter = "nu"\nrange = [0, 1]'}, r"stability\.parameter: 'nu' is not in"),
+        ({"stability": 'parameter = "mu"'}, r"stability\.range: .* give both or neither"),
+        ({"stability": 'state = "x"'}, r"stability\.state: unknown name 'x'"),
+        ({"stability": "number = 0"}, r"stability\.number: must be at least 1"),
+        ({"bias": "t"}, "does not depend on t"),
+        ({"activation": "1 + s**2"}, r"stability\.state: '0'"),
+        ({"bias": "sin(20*y)"}, "stands still, but not f"),
+        ({"stability": 'state = "1/y"'}, r"stability\.state: the formula .* is not finite"),
+    ],
+)
+def test_faults_are_named(tmp_path, changes, words):
+    """Fails if a fault is found only after the folder was made, or comes without its key."""
+    with pytest.raises(InvalidInput, match=words) as caught:
+        stability_command(write_case(tmp_path, **changes), tmp_path / "out", [])
+    assert isinstance(caught.value, ConfigError | InvalidInput)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(InvalidInput, match="holds no run"):
+        stability_command(tmp_path, None, [])
+
+
+def network(scale, layers=3):
+    case = parse_case(
+        {
+            "domain": {"shape": "interval", "cells": 5},
+            "dynamics": {"layers": layers, "kernel": f"{scale}*(1 + t)*exp(-abs(y - z))", "bias": "0.1 - 0.1*y"},
+            "data": {"initial": "cos(3*y) + s", "target": "0", "samples": 5},
+            "objective": {"loss": "tracking"},
+            "stability": {"exponents": 6},
+        }
+    )
+    problem = build_problem(case)
+    return problem, problem.scaled.to_physical(problem.start)
+
+
+def test_layers_of_a_network():
+    """Each layer's frozen equation has its own spectrum; fails if all are those of the first, or if the mean is one
+    sample's, or if a layer is not linearized at its steady state."""
+    problem, controls = network(1.0)
+    found = assess_network(problem, controls)
+    assert [layer.at for layer in found.layers] == ["steady"] * 3
+    first, last = found.layers[0], found.layers[-1]
+    assert last.spectrum.norm == pytest.approx(first.spectrum.norm * (1 + 5 / 6) / (1 + 1 / 6), rel=1e-9)
+    assert all(layer.residual < 1e-10 and layer.verdict.kind == "unstable" for layer in found.layers)
+    assert found.exponents.state.shape == (4, 6)
+    assert "3 of 3 layers, frozen, have a steady state, unstable in 3" in found.sentence
+    damped = assess_network(*network(-1.0))
+    assert np.all(damped.exponents.state <= 1e-9)
+    assert "unstable in 0" in damped.sentence
+
+
+def test_layers_without_a_steady_state(monkeypatch):
+    """The mean over all samples, and its label; fails if another state stands in for it."""
+    import fem_selection.network_stability as module
+    from fem_selection.errors import NotConverged
+
+    def fail(*arguments):
+        raise NotConverged("none")
+
+    monkeypatch.setattr(module, "steady_state_near", fail)
+    problem, controls = network(1.0)
+    found = assess_network(problem, controls)
+    assert {layer.at for layer in found.layers} == {"mean"}
+    field_mean = problem.functional.initial.mean(axis=1)
+    slope = 1 - np.tanh(problem.functional.stepper.bias[0] + _apply(problem, field_mean)) ** 2
+    dense = slope[:, None] * np.column_stack([_apply(problem, e) for e in np.eye(len(slope))])
+    assert found.layers[0].spectrum.values[0].real == pytest.approx(np.linalg.eigvals(dense).real.max(), rel=1e-9)
+    assert "3 are linearized at the mean state" in found.sentence
+
+
+def _apply(problem, values):
+    out = problem.space.create_block(1)
+    problem.functional.stepper.kernel.apply(0, np.asfortranarray(values[:, None]), out)
+    return out[:, 0]
