@@ -110,8 +110,8 @@ if ensemble.is_root:
 # %% [markdown]
 # ## A state that does not find its way
 #
-# With $w = 1$ and $b = -1$ the steady states are $\int f \le 1$, and the nearest to $f^I = 2$ is again 1. But $f$ cannot
-# decrease: $g = \int f - 1$ obeys $g' = g$, and the state explodes.
+# With $w = 1$ and $b = -1$ the steady states are $\int f \le 1$, and the nearest to $f^I = 2$ is again 1. But $f$
+# cannot decrease: $g = \int f - 1$ obeys $g' = g$, and the state explodes.
 
 # %%
 growing = make_field(lambda y, z: 1.0 + 0.0 * y * z, lambda y: -1.0 + 0.0 * y)

@@ -16,7 +16,7 @@ from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 
-__all__ = ["sweep_tangent"]
+__all__ = ["step_tangent", "sweep_tangent"]
 
 
 def sweep_tangent(
@@ -38,28 +38,41 @@ def sweep_tangent(
     Returns:
         δF_L, a new block.
     """
-    scheme, grid, dt = stepper.scheme, stepper.grid, stepper.grid.step
     like = tape.states[-1]
     state = np.zeros_like(like, order="F") if initial is None else initial.copy(order="F")
-    s = np.empty_like(state, order="F")
-    for n in range(grid.layers):
-        rates: list[Block] = []
-        for i in range(scheme.num_stages):
-            lower = zip(scheme.lower[i], rates, strict=True)
-            stage = np.asfortranarray(state + dt * sum((a * r for a, r in lower), 0.0))
-            c = grid.interval(n, i)
-            s.fill(0.0)
-            if kernel is not None:
-                kernel.apply(c, tape.stages[n][i], s, keep=True)
-            if bias is not None:
-                s += bias[c][:, None]
-            derivative, rate = stepper.derivative(tape.slopes[n][i]), np.empty_like(s, order="F")
-            if scheme.diagonal[i]:
-                derivative.apply(s, rate)
-                stage += dt * scheme.diagonal[i] * rate
-                stepper.solve_tangent(n, i, derivative, stage, stage)
-            stepper.kernel.apply(c, stage, s, keep=True)
-            derivative.apply(s, rate)
-            rates.append(rate)
-        state += dt * sum((b * r for b, r in zip(scheme.b, rates, strict=True)), 0.0)
+    for n in range(stepper.grid.layers):
+        step_tangent(stepper, n, tape.stages[n], tape.slopes[n], state, kernel, bias)
     return state
+
+
+def step_tangent(
+    stepper: Stepper,
+    n: int,
+    stages: list[Block],
+    slopes: list[Block],
+    state: Block,
+    kernel: KernelDirection | None = None,
+    bias: Floats | None = None,
+) -> None:
+    """The same through one layer: `state` becomes δF_{n+1}; the stages are of use to `kernel` alone."""
+    scheme, dt = stepper.scheme, stepper.grid.step
+    rates: list[Block] = []
+    s = stepper.work("tangent", state, 1)[0]
+    for i in range(scheme.num_stages):
+        lower = zip(scheme.lower[i], rates, strict=True)
+        stage = np.asfortranarray(state + dt * sum((a * r for a, r in lower), 0.0))
+        c = stepper.intervals[n][i]
+        s.fill(0.0)
+        if kernel is not None:
+            kernel.apply(c, stages[i], s, keep=True)
+        if bias is not None:
+            s += bias[c][:, None]
+        derivative, rate = stepper.derivative(slopes[i]), np.empty_like(s, order="F")
+        if scheme.diagonal[i]:
+            derivative.apply(s, rate)
+            stage += dt * scheme.diagonal[i] * rate
+            stepper.solve_tangent(n, i, derivative, stage, stage)
+        stepper.kernel.apply(c, stage, s, keep=True)
+        derivative.apply(s, rate)
+        rates.append(rate)
+    state += dt * sum((b * r for b, r in zip(scheme.b, rates, strict=True)), 0.0)

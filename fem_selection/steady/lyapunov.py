@@ -23,10 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.dynamics.stepper import Stepper, Tape, combine
+from fem_selection.adjoint.backward import step_back
+from fem_selection.adjoint.tangent import step_tangent
+from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.steady.operators import orthonormalize, random_block
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats
 
 __all__ = ["LyapunovExponents", "finite_time_exponents", "layer_adjoint", "layer_tangent"]
 
@@ -64,7 +66,7 @@ def finite_time_exponents(
     """The leading exponents along the trajectories of some samples.
 
     Args:
-        stepper: The discrete dynamics; any explicit scheme. Of an autonomous equation: one interval.
+        stepper: The discrete dynamics, any scheme. Of an autonomous equation: one interval.
         initial: Nodal values of the initial states, shape (num_local, samples).
         count: Exponents of each sample, at most N.
         tolerance: Change of the exponents times T at which to stop.
@@ -81,8 +83,7 @@ def finite_time_exponents(
     space, samples = stepper.space, initial.shape[1]
     if not 1 <= count <= space.num_nodes:
         raise InvalidInput(f"{count} exponents are wanted; between 1 and {space.num_nodes} exist")
-    layers, stages = stepper.grid.layers, stepper.scheme.num_stages
-    tape = Tape(initial.shape[0], stepper.superposition.tape_rows, samples, layers, stages)
+    tape = stepper.tape(samples)
     final = stepper.advance(np.asfortranarray(initial), tape)
     if not all(space.comm.allgather(bool(np.all(np.isfinite(final))))):
         raise NonFinite("the state", layer=stepper.grid.layers)
@@ -105,7 +106,7 @@ def finite_time_exponents(
 
 
 def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], block: Block) -> Block:
-    """D_n applied to a block: δF + Δt Σ b_i δR_i with δR_i = Π σ'(S_i) K (δF + Δt Σ_{j<i} a_ij δR_j).
+    """D_n applied to a block.
 
     Args:
         stepper: The dynamics.
@@ -113,31 +114,16 @@ def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], block: Block) -
         slopes: The tape of σ' of its stages, with as many columns as the block.
         block: δF_n, shape (num_local, columns).
     """
-    scheme, dt = stepper.scheme, stepper.grid.step
-    rates: list[Block] = []
-    for i in range(scheme.num_stages):
-        stage, moved, rate = create_block(*block.shape), create_block(*block.shape), create_block(*block.shape)
-        combine(block, dt, scheme.a[i], rates, stage)
-        stepper.kernel.apply(stepper.intervals[n][i], stage, moved)
-        stepper.superposition.apply_derivative(slopes[i], moved, rate)
-        rates.append(rate)
-    result = create_block(*block.shape)
-    combine(block, dt, scheme.b, rates, result)
+    result = block.copy(order="F")
+    step_tangent(stepper, n, [], slopes, result)
     return result
 
 
 def layer_adjoint(stepper: Stepper, n: int, slopes: list[Block], block: Block) -> Block:
     """D_n* = M⁻¹ D_nᵀ M applied to a block."""
-    scheme, dt, space = stepper.scheme, stepper.grid.step, stepper.space
-    dual = space.apply_mass(block)
-    pulled: dict[int, Block] = {}
-    for i in reversed(range(scheme.num_stages)):
-        met = scheme.b[i] * dual + sum((scheme.a[j][i] * g for j, g in pulled.items()), 0.0)
-        q, back = create_block(*block.shape), create_block(*block.shape)
-        stepper.superposition.apply_transpose(slopes[i], np.asfortranarray(met), q)
-        stepper.kernel.add_transpose(stepper.intervals[n][i], q, dt, back)
-        pulled[i] = back
-    return space.riesz(np.asfortranarray(dual + sum(pulled.values())))
+    dual = stepper.space.apply_mass(block)
+    step_back(stepper, n, [], slopes, dual, None, None)
+    return stepper.space.riesz(dual)
 
 
 def _sweep(stepper: Stepper, tape: Tape, frames: Floats, reverse: bool) -> tuple[Floats, Floats]:
