@@ -5,7 +5,7 @@ from fem_selection.steady.analysis import SteadyAnalysis, SteadySettings, analys
 from fem_selection.steady.bifurcations import Bifurcation
 from fem_selection.steady.complementarity import Projection, project
 from fem_selection.steady.continuation import Diagram, continue_branches, solve_steady, steady_state_near
-from fem_selection.steady.coordinates import IsometricCoordinates, Operator, jacobian_operator, kernel_operator
+from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.steady.cycles import Cycles, measure_cycles
 from fem_selection.steady.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
@@ -15,6 +15,7 @@ from fem_selection.steady.limit import LimitSettings, LongTimeLimit, find_limit
 from fem_selection.steady.lyapunov import LyapunovExponents, finite_time_exponents
 from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
 from fem_selection.steady.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
+from fem_selection.steady.operators import KernelOperator
 from fem_selection.steady.reduction import ReducedFamily
 from fem_selection.steady.spectrum import Spectrum, analyze_spectrum
 from fem_selection.steady.verdict import Verdict, judge
@@ -27,12 +28,13 @@ __all__ = [
     "Equilibrium",
     "GrowthRun",
     "IsometricCoordinates",
+    "IsometricOperator",
+    "KernelOperator",
     "LimitSettings",
     "LongTimeLimit",
     "LyapunovExponents",
     "NewtonResult",
     "NewtonSettings",
-    "Operator",
     "PicardReport",
     "Projection",
     "ReducedFamily",
@@ -50,9 +52,7 @@ __all__ = [
     "find_equilibria",
     "find_limit",
     "finite_time_exponents",
-    "jacobian_operator",
     "judge",
-    "kernel_operator",
     "leading_eigenpairs",
     "measure_cycles",
     "measure_growth",

@@ -23,11 +23,12 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.zero_set import ZeroSet, find_zeros
 from fem_selection.errors import InvalidInput
 from fem_selection.steady.complementarity import Projection, project
-from fem_selection.steady.coordinates import IsometricCoordinates, kernel_operator
+from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.steady.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
 from fem_selection.steady.limit import LimitSettings, LongTimeLimit, find_limit
 from fem_selection.steady.newton import NewtonSettings
+from fem_selection.steady.operators import KernelOperator
 from fem_selection.typing import Block, Floats
 
 __all__ = ["SteadyAnalysis", "SteadySettings", "analyse_steady_states"]
@@ -109,7 +110,7 @@ def analyse_steady_states(
     settings = SteadySettings() if settings is None else settings
     c = IsometricCoordinates(field.space)
     zeros = find_zeros(field.activation, settings.within)
-    kernel = expand(kernel_operator(field, c), settings.tolerance, settings.triplets)
+    kernel = expand(IsometricOperator(c, KernelOperator(field.kernel)), settings.tolerance, settings.triplets)
     declined: dict[str, str] = {}
     level = _level(zeros, declined)
     picard = None if level is None else solve_first_kind(kernel, level - field.bias)

@@ -26,12 +26,8 @@ from scipy.optimize import nnls
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
-from fem_selection.steady.coordinates import (
-    IsometricCoordinates,
-    Operator,
-    kernel_operator,
-    orthonormalize,
-)
+from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator, orthonormalize
+from fem_selection.steady.operators import KernelOperator
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["Projection", "project"]
@@ -93,7 +89,8 @@ def project(
     if not lower < upper or (np.isinf(lower) and np.isinf(upper)):
         raise InvalidInput(f"[{lower}, {upper}] is no interval with an end: nothing to project onto")
     c = IsometricCoordinates(field.space) if coordinates is None else coordinates
-    search = _ContactSearch(kernel_operator(field, c), field.bias, state, (lower, upper), tolerance)
+    operator = IsometricOperator(c, KernelOperator(field.kernel))
+    search = _ContactSearch(operator, field.bias, state, (lower, upper), tolerance)
     for number in range(_ROUNDS):
         if search.violation() <= search.allowed:
             return search.result(number)
@@ -109,7 +106,7 @@ class _ContactSearch:
     """
 
     def __init__(
-        self, operator: Operator, bias: Floats, state: Floats, bounds: tuple[float, float], tolerance: float
+        self, operator: IsometricOperator, bias: Floats, state: Floats, bounds: tuple[float, float], tolerance: float
     ) -> None:
         self.operator, self.c = operator, operator.coordinates
         self._bounds = bounds

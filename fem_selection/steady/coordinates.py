@@ -14,7 +14,6 @@ minimal Euclidean norm has minimal L² norm.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,15 +21,13 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.numbering import hashed_normal
 from fem_selection.quadrature import QuadraturePoints
 from fem_selection.spaces import StateSpace
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.steady.operators import Operator
+from fem_selection.typing import Block, Floats
 
-__all__ = ["BlockMap", "IsometricCoordinates", "Operator", "jacobian_operator", "kernel_operator", "orthonormalize"]
-
-BlockMap = Callable[[Block], Block]
+__all__ = ["IsometricCoordinates", "IsometricOperator", "orthonormalize"]
 
 
 class ShellContext(Protocol):
@@ -121,28 +118,26 @@ class IsometricCoordinates:
 
 
 @dataclass(frozen=True)
-class Operator:
+class IsometricOperator:
     """A linear operator on V_h in isometric coordinates, which also serves as the context of a PETSc shell matrix.
 
     Attributes:
         coordinates: x = Q f.
-        on_nodes: A on blocks of nodal values.
-        on_duals: Aᵀ, its transpose in the Euclidean product of nodal values: ⟨A f, d⟩ = ⟨f, Aᵀ d⟩.
+        operator: A on nodal values.
     """
 
     coordinates: IsometricCoordinates
-    on_nodes: BlockMap
-    on_duals: BlockMap
+    operator: Operator
 
     def apply(self, x: Block) -> Block:
         """Â x."""
         c = self.coordinates
-        return c.to_euclidean(self.on_nodes(c.to_function(x)))
+        return c.to_euclidean(self.operator.apply(c.to_function(x)))
 
     def apply_adjoint(self, x: Block) -> Block:
         """Âᵀ x: the coordinates of the L² adjoint's action."""
         c = self.coordinates
-        return c.to_euclidean(c.space.riesz(self.on_duals(c.to_dual(x))))
+        return c.to_euclidean(c.space.riesz(self.operator.apply_transpose(c.to_dual(x))))
 
     def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """For PETSc: y = Â x."""
@@ -151,27 +146,6 @@ class Operator:
     def multTranspose(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """For PETSc: y = Âᵀ x."""
         y.array[:] = self.apply_adjoint(x.array_r[:, None])[:, 0]
-
-
-def kernel_operator(field: SelectionField, coordinates: IsometricCoordinates) -> Operator:
-    """K of a right-hand side."""
-
-    def apply(f: Block) -> Block:
-        result = create_block(*f.shape)
-        field.kernel.apply(0, np.asfortranarray(f), result)
-        return result
-
-    def apply_transpose(dual: Block) -> Block:
-        result = create_block(*dual.shape)
-        field.kernel.add_transpose(0, np.asfortranarray(dual), 1.0, result)
-        return result
-
-    return Operator(coordinates, apply, apply_transpose)
-
-
-def jacobian_operator(at: Linearization, coordinates: IsometricCoordinates) -> Operator:
-    """F'(f) = Π σ'(K f + b) K at one state."""
-    return Operator(coordinates, at.apply, at.apply_transpose)
 
 
 def orthonormalize(coordinates: IsometricCoordinates, x: Block) -> tuple[Block, Floats]:

@@ -18,7 +18,7 @@ from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.steady.coordinates import IsometricCoordinates, jacobian_operator
+from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.steady.fredholm import SingularExpansion, expand
 from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
 from fem_selection.typing import Block, Floats, create_block
@@ -160,7 +160,7 @@ def _describe(
         preactivation=at.preactivation[:, 0],
         newton=result,
         start=start,
-        jacobian=expand(jacobian_operator(at, c), tolerance, triplets),
+        jacobian=expand(IsometricOperator(c, at), tolerance, triplets),
         regular=bool(smallest > _FLAT * (1.0 + largest)),
     )
 

@@ -24,7 +24,7 @@ from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from fem_selection.errors import InvalidInput, NotConverged
-from fem_selection.steady.coordinates import Operator, orthonormalize
+from fem_selection.steady.coordinates import IsometricOperator, orthonormalize
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["PicardReport", "SingularExpansion", "expand", "solve_first_kind"]
@@ -50,7 +50,7 @@ class SingularExpansion:
         is_complete: Whether all singular values above the tolerance are there, so that k is the numerical rank.
     """
 
-    operator: Operator
+    operator: IsometricOperator
     values: Floats
     left: Block
     right: Block
@@ -81,7 +81,7 @@ class SingularExpansion:
         return c.to_function(self.left[:, :count]), c.to_function(self.right[:, :count])
 
 
-def expand(operator: Operator, tolerance: float = 1e-10, limit: int = 200) -> SingularExpansion:
+def expand(operator: IsometricOperator, tolerance: float = 1e-10, limit: int = 200) -> SingularExpansion:
     """The singular triplets of an operator down to `tolerance` · s_1, at most `limit` of them (collective).
 
     Raises:
@@ -117,7 +117,7 @@ def expand(operator: Operator, tolerance: float = 1e-10, limit: int = 200) -> Si
 class _Cyclic:
     """[[0, Â], [Âᵀ, 0]] on pairs (u, v), each rank's part of u before that of v."""
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: IsometricOperator) -> None:
         self._operator, self._rows = operator, operator.coordinates.num_local
 
     def mult(self, _: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
@@ -126,7 +126,9 @@ class _Cyclic:
         y.array[self._rows :] = self._operator.apply_adjoint(u)[:, 0]
 
 
-def _leading_left(operator: Operator, count: int, tolerance: float, scale: float | None) -> tuple[Floats, Block]:
+def _leading_left(
+    operator: IsometricOperator, count: int, tolerance: float, scale: float | None
+) -> tuple[Floats, Block]:
     """The leading singular values and left vectors by Krylov–Schur, those that are not positive left out.
 
     `tolerance` is that of the residuals, relative to `scale`, or to each value if that is None.
@@ -161,13 +163,13 @@ def _leading_left(operator: Operator, count: int, tolerance: float, scale: float
     return values[positive], np.asfortranarray(left[:, positive])
 
 
-def _is_zero(operator: Operator, values: Floats) -> bool:
+def _is_zero(operator: IsometricOperator, values: Floats) -> bool:
     """Whether the operator vanishes, for which SLEPc finds nothing (collective)."""
     c = operator.coordinates
     return values.size == 0 and c.norm(operator.apply(c.random(1))) == 0.0
 
 
-def _rayleigh_ritz(operator: Operator, left: Block) -> tuple[Floats, Block, Block]:
+def _rayleigh_ritz(operator: IsometricOperator, left: Block) -> tuple[Floats, Block, Block]:
     """The singular triplets of A restricted to the span of approximate left vectors (collective)."""
     c = operator.coordinates
     left, _ = orthonormalize(c, left)

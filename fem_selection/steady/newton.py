@@ -30,7 +30,8 @@ from petsc4py import PETSc
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.petsc import options, unique_prefix
-from fem_selection.steady.coordinates import IsometricCoordinates, Operator, jacobian_operator, kernel_operator
+from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.steady.operators import KernelOperator
 from fem_selection.typing import Block, Floats
 
 __all__ = ["NewtonResult", "NewtonSettings", "solve_newton"]
@@ -157,14 +158,14 @@ class _Deflated:
 
     def __init__(self, field: SelectionField, coordinates: IsometricCoordinates, known: Sequence[Floats]) -> None:
         self.coordinates, self._field = coordinates, field
-        self._kernel = kernel_operator(field, coordinates)
+        self._kernel = IsometricOperator(coordinates, KernelOperator(field.kernel))
         self._known = [self._pattern(np.asfortranarray(f[:, None])) for f in known]
-        self._jacobian: Operator | None = None
+        self._jacobian: IsometricOperator | None = None
         self._factor, self._rate, self._turn = 1.0, np.empty((0, 1)), np.empty((0, 1))
 
     def _pattern(self, f: Block) -> Block:
         """K f, which g is up to b."""
-        return self.coordinates.to_euclidean(self._kernel.on_nodes(f))
+        return self.coordinates.to_euclidean(self._kernel.operator.apply(f))
 
     def function(self, _: PETSc.SNES, x: PETSc.Vec, out: PETSc.Vec) -> None:
         """m F."""
@@ -176,7 +177,7 @@ class _Deflated:
         """Linearize at x."""
         f = self.coordinates.to_function(x.array_r[:, None])
         at: Linearization = self._field.linearize(f)
-        self._jacobian = jacobian_operator(at, self.coordinates)
+        self._jacobian = IsometricOperator(self.coordinates, at)
         self._rate = self.coordinates.to_euclidean(at.rate)
         self._factor, turn = self._deflation(f)
         self._turn = self._kernel.apply_adjoint(turn) if self._known else turn

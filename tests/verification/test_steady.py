@@ -15,6 +15,8 @@ from fem_selection.errors import InvalidInput
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady import (
     IsometricCoordinates,
+    IsometricOperator,
+    KernelOperator,
     LimitSettings,
     SteadySettings,
     analyse_steady_states,
@@ -22,8 +24,6 @@ from fem_selection.steady import (
     expand,
     find_equilibria,
     find_limit,
-    jacobian_operator,
-    kernel_operator,
     project,
     solve_first_kind,
     solve_newton,
@@ -58,6 +58,11 @@ def make_field(space, kernel, bias=0.0, activation="tanh"):
     return SelectionField(space, DenseKernel.interpolate(space, kernel, DepthGrid(1)), values, sigma), y
 
 
+def kernel_of(field):
+    """K in isometric coordinates."""
+    return IsometricOperator(IsometricCoordinates(field.space), KernelOperator(field.kernel))
+
+
 def column(values):
     return np.asfortranarray(np.asarray(values, dtype=float)[:, None])
 
@@ -76,7 +81,7 @@ def test_coordinates_are_isometric_and_the_transpose_is_the_adjoint(spaces, mode
     x, z = c.to_euclidean(f), c.to_euclidean(g)
     assert c.inner(x, z) == pytest.approx(space.inner(f, g)[0], rel=1e-12)
     np.testing.assert_allclose(c.to_function(x), f, atol=1e-12)
-    for operator in (kernel_operator(field, c), jacobian_operator(field.linearize(f), c)):
+    for operator in (kernel_of(field), IsometricOperator(c, field.linearize(f))):
         assert c.inner(operator.apply(x), z) == pytest.approx(c.inner(x, operator.apply_adjoint(z)), rel=1e-11)
 
 
@@ -163,7 +168,7 @@ def test_singular_value_expansion_of_the_minimum(spaces, mode):
     for cells in (16, 32, 64):
         space = spaces("interval", cells, 1, mode)
         field, y = make_field(space, minimum)
-        expansion = expand(kernel_operator(field, IsometricCoordinates(space)), 1e-10, 5)
+        expansion = expand(kernel_of(field), 1e-10, 5)
         assert not expansion.is_complete and expansion.rank == 5
         left, right = expansion.functions(5)
         functions = np.sqrt(2) * np.sin(np.outer(y, k - 0.5) * np.pi)
@@ -194,7 +199,7 @@ def test_separable_kernels_are_exact(spaces, mode):
             return 3 + 0 * y[0] * z[0] + 12 * (y[0] - 0.5) * (z[0] - 0.5)
 
     field, _ = make_field(space, kernel)
-    expansion = expand(kernel_operator(field, IsometricCoordinates(space)))
+    expansion = expand(kernel_of(field))
     np.testing.assert_allclose(expansion.values, [3.0, 1.0], rtol=1e-12)
     assert expansion.is_complete and expansion.nullity == space.num_nodes - 2
     c = expansion.operator.coordinates
@@ -205,7 +210,7 @@ def test_separable_kernels_are_exact(spaces, mode):
 def test_the_zero_kernel_has_rank_zero(spaces):
     """Fails where SLEPc finds nothing."""
     field, _ = make_field(spaces("interval", 6, 1), constant(0.0), 0.5)
-    expansion = expand(kernel_operator(field, IsometricCoordinates(field.space)))
+    expansion = expand(kernel_of(field))
     assert expansion.rank == 0 and expansion.is_complete
     report = solve_first_kind(expansion, -field.bias)
     assert not report.holds and report.residual == pytest.approx(0.5)
@@ -218,7 +223,7 @@ def test_picard_ratios_of_the_minimum(spaces, right_hand_side, power):
     """K 1 = y − y²/2 is in the range, y (whose derivative does not vanish at 1) and 1 are not; the ratios are
     √2 ((k − ½) π)^power.  Fails if ratios or the judgement of their decay are wrong."""
     field, y = make_field(spaces("interval", 120, 1), minimum)
-    expansion = expand(kernel_operator(field, IsometricCoordinates(field.space)), 1e-10, 30)
+    expansion = expand(kernel_of(field), 1e-10, 30)
     report = solve_first_kind(expansion, right_hand_side(y))
     k = np.arange(1, 9)
     np.testing.assert_allclose(report.ratios[:8], np.sqrt(2) * ((k - 0.5) * np.pi) ** power, rtol=0.02)
@@ -230,12 +235,11 @@ def test_picard_ratios_of_the_minimum(spaces, right_hand_side, power):
 def test_minimal_norm_solution_of_a_smooth_kernel(spaces):
     """b = K f for f in the range of K*: fails if the truncation or a norm is wrong."""
     field, y = make_field(spaces("interval", 20, 2), gaussian)
-    c = IsometricCoordinates(field.space)
-    operator = kernel_operator(field, c)
-    f = operator.on_nodes(column(np.cos(2 * y)))
+    operator = kernel_of(field)
+    f = operator.operator.apply(column(np.cos(2 * y)))
     expansion = expand(operator, 1e-10)
     assert expansion.is_complete and 10 < expansion.rank < 41
-    report = solve_first_kind(expansion, operator.on_nodes(f)[:, 0])
+    report = solve_first_kind(expansion, operator.operator.apply(f)[:, 0])
     np.testing.assert_allclose(report.solution, f[:, 0], atol=1e-6)  # round-off over the least singular value
     assert report.holds and report.residual < 1e-12
     assert report.solution_norm == pytest.approx(field.space.norm(f)[0], rel=1e-8)
