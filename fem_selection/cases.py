@@ -119,7 +119,9 @@ def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
     """The domain and state space of a case (collective)."""
     d, s = case.domain, case.space
     comm = ensemble.space_comm
-    if d.shape == "interval":
+    if d.file is not None:
+        domain = domains.Domain.from_file(comm, d.file, d.group)
+    elif d.shape == "interval":
         domain = domains.interval(comm, d.cells[0], d.lower[0], d.upper[0], d.grading)
     else:
         create = domains.rectangle if d.shape == "rectangle" else domains.box

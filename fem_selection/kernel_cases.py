@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from fem_selection import config
 from fem_selection.coefficients import Source
 from fem_selection.depth import DepthGrid
@@ -69,5 +71,5 @@ def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
         texts = ("0",) if given is None else (given,) if isinstance(given, str) else given
         sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
         coefficients[term] = sources if len(sources) > 1 else sources[0]
-    size = max(b - a for a, b in zip(case.domain.lower, case.domain.upper, strict=True))
+    size = float(np.max(np.subtract(*space.domain.bounds[::-1])))
     return LocalKernel.interpolate(space, coefficients, grid, d.local_length or 0.1 * size)

@@ -12,6 +12,7 @@ from fem_selection.cases import Problem
 from fem_selection.dynamics import solve_forward
 from fem_selection.io.fields import write_states
 from fem_selection.io.runs import read_columns, write_json
+from fem_selection.io.triangles import gather_triangles
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.learning import SampleStates
 from fem_selection.training import TrainingResult
@@ -41,17 +42,19 @@ def write_outputs(result: TrainingResult, folder: Path) -> None:
         write_states(folder / "states", problem.space, trajectory.times, trajectory.states, names)
     if case.figures:
         states = np.stack([problem.space.gather(trajectory.states[n]) for n in layers])
-        coordinates = problem.space.gather(problem.space.coordinates)
+        coordinates, triangles = problem.space.gather(problem.space.coordinates), gather_triangles(problem.space)
         controls = _controls_to_show(problem)
         if problem.ensemble.is_root:
-            _draw(folder, confusion, problem, coordinates, states, trajectory.times[layers], names, controls)
+            _draw(
+                folder, confusion, problem, (coordinates, triangles), states, trajectory.times[layers], names, controls
+            )
 
 
 def _draw(
     folder: Path,
     confusion: Integers | None,
     problem: Problem,
-    coordinates: Floats,
+    mesh: tuple[Floats, Integers | None],
     states: Floats,
     state_times: Floats,
     names: list[str],
@@ -59,17 +62,21 @@ def _draw(
 ) -> None:
     from fem_selection import plots
 
-    figures = folder / "figures"
+    figures, (coordinates, triangles) = folder / "figures", mesh
     figures.mkdir(exist_ok=True)
     history, stochastic = read_columns(folder / "history.csv"), read_columns(folder / "stochastic.csv")
     plots.save(plots.plot_convergence(history, stochastic or None), figures / "convergence.png")
     titles = [name.replace("_", " ") for name in names]
-    plots.save(plots.plot_states(coordinates, states, state_times, titles), figures / "states.png")
+    figure = plots.plot_states(coordinates, states, state_times, titles, triangles=triangles)
+    plots.save(figure, figures / "states.png")
     if controls.kernels is not None:
-        figure = plots.plot_controls(controls.kernels, controls.biases, controls.times, coordinates[controls.nodes])
+        places, whole = coordinates[controls.nodes], triangles if len(controls.nodes) == len(coordinates) else None
+        figure = plots.plot_controls(controls.kernels, controls.biases, controls.times, places, whole)
         plots.save(figure, figures / "controls.png")
     if controls.coefficients is not None:
-        figure = plots.plot_states(coordinates, controls.coefficients, controls.times, controls.names, "coefficient")
+        figure = plots.plot_states(
+            coordinates, controls.coefficients, controls.times, controls.names, "coefficient", triangles
+        )
         plots.save(figure, figures / "coefficients.png")
     if confusion is not None:
         accuracy = float(np.trace(confusion) / confusion.sum())

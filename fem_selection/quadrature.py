@@ -52,8 +52,8 @@ class QuadraturePoints:
         self._transpose = self._basis.transpose(PETSc.Mat())
         self._gradients: list[PETSc.Mat] = []
         if gradients:
-            d = space.domain.dimension
-            inverse = self._geometry(ufl.JacobianInverse(mesh), (d, d))  # ∂X_m/∂x_k as [cell, point, m, k]
+            shape = (mesh.topology.dim, mesh.geometry.dim)  # on a surface the pseudo-inverse
+            inverse = self._geometry(ufl.JacobianInverse(mesh), shape)  # ∂X_m/∂x_k as [cell, point, m, k]
             physical = np.einsum("mqi,cqmk->kcqi", tables[1:], inverse)
             self._gradients = [self._matrix(table) for table in physical]
 

@@ -196,7 +196,8 @@ def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | Non
     finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
     nodes = spectrum.num_nodes * 2**case.domain.dimension
     is_too_large = is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX
-    if is_too_large or case.dynamics.kernel is None:  # a random kernel is another one on another mesh
+    is_other = case.dynamics.kernel is None or case.domain.file is not None
+    if is_too_large or is_other:  # a random kernel is another one on another mesh; a mesh file has one mesh
         return None, None
     other_problem = build_field(finer, problem.space.comm)
     try:

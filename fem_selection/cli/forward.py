@@ -25,7 +25,7 @@ from rich.table import Table
 from fem_selection.cli.common import claim_report_folder, counted, load_case_everywhere, on_root
 from fem_selection.io.runs import write_json
 from fem_selection.signals import catch_signals
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, Integers
 
 if TYPE_CHECKING:
     from fem_selection import config
@@ -140,6 +140,8 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """Report, figures and fields, as the case asks (collective)."""
+    from fem_selection.io.triangles import gather_triangles
+
     settings = problem.case.output
     samples = min(problem.case.forward.shown, problem.initial.shape[1])
     if settings.fields:
@@ -150,12 +152,12 @@ def _write(
         write_states(folder / "states", problem.space, run.times, shown, names)
     chosen = np.unique(np.linspace(0, len(run.times) - 1, problem.case.forward.shown).round().astype(int))
     states = np.stack([problem.space.gather(np.asfortranarray(run.states[k][:, :samples])) for k in chosen])
-    coordinates = problem.space.gather(np.asfortranarray(problem.space.coordinates))
+    mesh = problem.space.gather(np.asfortranarray(problem.space.coordinates)), gather_triangles(problem.space)
 
     def files() -> None:
         write_json(folder / "report.json", report)
         if settings.figures:
-            _draw(folder / "figures", problem.case, run, found, report["norms"], coordinates, states, chosen)
+            _draw(folder / "figures", problem.case, run, found, report["norms"], mesh, states, chosen)
 
     on_root(files)
 
@@ -166,7 +168,7 @@ def _draw(
     run: Integration,
     found: Mapping[str, Estimate],
     norms: Floats,
-    coordinates: Floats,
+    mesh: tuple[Floats, Integers | None],
     states: Floats,
     chosen: Floats,
 ) -> None:
@@ -180,7 +182,9 @@ def _draw(
     if falling:
         plots.save(plots.plot_functionals(run.times, falling, logarithmic), folder / "functionals.png")
     titles = [f"sample {j + 1}" for j in range(states.shape[2])]
-    plots.save(plots.plot_states(coordinates, states, run.times[chosen], titles), folder / "states.png")
+    coordinates, triangles = mesh
+    figure = plots.plot_states(coordinates, states, run.times[chosen], titles, triangles=triangles)
+    plots.save(figure, folder / "states.png")
 
 
 def _print(

@@ -48,6 +48,7 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
     case = load_case_everywhere(case_file, settings)
     from fem_selection.cli.stability_figures import draw_state
     from fem_selection.field_problems import build_field
+    from fem_selection.io.triangles import gather_triangles
     from fem_selection.state_stability import assess_state, continue_case, find_state
     from fem_selection.training import versions
 
@@ -69,13 +70,13 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
         "case": dataclasses.asdict(case),
     }
     space = problem.space
-    coordinates = space.gather(space.coordinates)
+    mesh = space.gather(space.coordinates), gather_triangles(space)
     modes = space.gather(np.asfortranarray(np.hstack([found.spectrum.modes.real, found.spectrum.modes.imag])))
 
     def write() -> None:
         write_json(folder / "report.json", report)
         if case.output.figures:
-            draw_state(folder / "figures", found, branch, coordinates, modes)
+            draw_state(folder / "figures", found, branch, mesh, modes)
 
     on_root(write)
     _print_state(console, report, folder)

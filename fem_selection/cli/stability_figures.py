@@ -12,13 +12,17 @@ from fem_selection import plots
 from fem_selection.network_stability import NetworkStability
 from fem_selection.state_stability import Continuation, StateStability
 from fem_selection.steady import LyapunovExponents
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, Integers
 
 __all__ = ["diagram_figure", "draw_network", "draw_state"]
 
 
 def draw_state(
-    folder: Path, found: StateStability, branch: Continuation | None, coordinates: Floats, modes: Floats
+    folder: Path,
+    found: StateStability,
+    branch: Continuation | None,
+    mesh: tuple[Floats, Integers | None],
+    modes: Floats,
 ) -> None:
     """Spectrum, eigenfunctions, growth, exponents and the bifurcation diagram.
 
@@ -26,7 +30,7 @@ def draw_state(
         folder: Of the figures.
         found: What was found at the steady state.
         branch: The branch through it, or None.
-        coordinates: All nodes, shape (N, d).
+        mesh: All nodes, shape (N, d), and the triangles between them, if there are any.
         modes: Real and imaginary parts of the eigenfunctions at all nodes, shape (N, 2k).
     """
     folder.mkdir(exist_ok=True)
@@ -36,7 +40,7 @@ def draw_state(
     plots.save(figure, folder / "spectrum.png")
     k = s.leading.size
     if k:
-        figure = plots.plot_eigenfunctions(coordinates, modes[:, :k] + 1j * modes[:, k:], s.leading)
+        figure = plots.plot_eigenfunctions(mesh[0], modes[:, :k] + 1j * modes[:, k:], s.leading, mesh[1])
         plots.save(figure, folder / "eigenfunctions.png")
     g = found.growth
     if g.predicted.size:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from fem_selection.cli.common import claim_report_folder, counted, end_on_sigterm, load_case_everywhere, on_root
 from fem_selection.io.runs import write_json
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, Integers
 
 if TYPE_CHECKING:
     from fem_selection import config
@@ -195,28 +195,32 @@ def _shown(problem: FieldProblem, found: SteadyAnalysis) -> tuple[Block, list[st
 
 def _write(problem: FieldProblem, folder: Path, found: SteadyAnalysis, report: dict[str, Any]) -> None:
     """Report, figures and fields, as the case asks (collective)."""
+    from fem_selection.io.triangles import gather_triangles
+
     output, space = problem.case.output, problem.space
     states, names = _shown(problem, found)
     if output.fields and names:
         from fem_selection.io.fields import write_states
 
         write_states(folder / "steady", space, np.zeros(1), [states], [name.replace(" ", "_") for name in names])
-    coordinates, values = space.gather(space.coordinates), space.gather(states)
+    mesh, values = (space.gather(space.coordinates), gather_triangles(space)), space.gather(states)
 
     def files() -> None:
         write_json(folder / "report.json", report)
         if output.figures:
-            _draw(folder / "figures", coordinates, values.T, names, found)
+            _draw(folder / "figures", mesh, values.T, names, found)
 
     on_root(files)
 
 
-def _draw(folder: Path, coordinates: Floats, states: Floats, names: list[str], found: SteadyAnalysis) -> None:
+def _draw(
+    folder: Path, mesh: tuple[Floats, Integers | None], states: Floats, names: list[str], found: SteadyAnalysis
+) -> None:
     from fem_selection import plots
 
     folder.mkdir(exist_ok=True)
     if names:
-        plots.save(plots.plot_steady_states(coordinates, states, names), folder / "steady_states.png")
+        plots.save(plots.plot_steady_states(mesh[0], states, names, mesh[1]), folder / "steady_states.png")
     picard, limit = found.picard, found.limit
     if picard is not None:
         figure = plots.plot_picard(found.kernel.values, picard.coefficients, picard.ratios, picard.verdict)

@@ -30,6 +30,9 @@ class Fault:
         return f"{self.keys[0]}: {self.message}"
 
 
+_TENSOR_CELLS = {"triangle": "quadrilateral", "tetrahedron": "hexahedron"}
+
+
 def check_case(case: Case) -> Iterator[Fault]:
     """Yield the faults between the keys of a case whose tables are valid one by one."""
     yield from _check_space(case)
@@ -44,12 +47,14 @@ def check_case(case: Case) -> Iterator[Fault]:
 
 def _check_space(case: Case) -> Iterator[Fault]:
     cell, degree = case.domain.cell, case.space.degree
-    if case.space.mode == "collocated" and cell in ("triangle", "tetrahedron") and degree >= 2:
+    if case.domain.group is not None and case.domain.file is None:
+        yield Fault(("domain.group", "domain.file"), "names cells of a mesh file: give domain.file too")
+    if case.space.mode == "collocated" and cell in _TENSOR_CELLS and degree >= 2:
         yield Fault(
             ("space.mode", "space.degree", "domain.cell", "domain.shape"),
             f"'collocated' with space.degree = {degree} is not possible on {cell} cells: no quadrature rule at the "
-            f"nodes has positive weights there; set space.mode = 'galerkin', or domain.cell = "
-            f"'{'quadrilateral' if cell == 'triangle' else 'hexahedron'}'",
+            "nodes has positive weights there; set space.mode = 'galerkin', or "
+            + ("space.degree = 1" if case.domain.file else f"domain.cell = '{_TENSOR_CELLS[cell]}'"),
         )
 
 
@@ -137,14 +142,14 @@ def _check_data(case: Case) -> Iterator[Fault]:
             ("data.shape", "domain.shape"),
             f"{list(data.shape)} has {len(data.shape)} entries and the domain {case.domain.dimension} dimensions",
         )
-    if data.moved is not None and data.moved.rotation > 0 and case.domain.shape == "interval":
+    if data.moved is not None and data.moved.rotation > 0 and case.domain.dimension == 1:
         yield Fault(("data.moved.rotation", "domain.shape"), "signals on an interval cannot be rotated; set it to 0")
     if data.source == "digits":
-        if case.domain.shape != "rectangle":
+        if case.domain.dimension != 2:
             yield Fault(
                 ("data.source", "domain.shape", "data.file"),
-                f"'digits' are images and need domain.shape = 'rectangle', got {case.domain.shape!r}; "
-                "or set data.source to 'npz' or 'formula'",
+                f"'digits' are images and need domain.shape = 'rectangle' or a plane mesh, got "
+                f"{case.domain.shape!r} of dimension {case.domain.dimension}; or set data.source to 'npz' or 'formula'",
             )
         if loss == "tracking":
             yield Fault(

@@ -30,7 +30,7 @@ def load_case(path: Path, overrides: Sequence[str] = ()) -> Case:
     """Return the case in a TOML file.
 
     Args:
-        path: The case file; `data.file` in it is relative to its folder.
+        path: The case file; `data.file` and `domain.file` in it are relative to its folder.
         overrides: Settings `KEY=VALUE` that replace the file's, KEY a dotted path, VALUE in TOML (see `parse_case`).
 
     Raises:
@@ -53,7 +53,7 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
 
     Args:
         mapping: What a TOML file holds; it is not changed.
-        base: Folder that `data.file` is relative to; the current one if left out.
+        base: Folder that `data.file` and `domain.file` are relative to; the current one if left out.
         overrides: Settings `KEY=VALUE`.  VALUE is read as TOML if that succeeds, else as a string; for a key that
             holds a string, a number is taken as it is written.
 
@@ -64,10 +64,12 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
     settings = copy.deepcopy(dict(mapping))
     for override in overrides:
         faults += _override(settings, override)
-    if isinstance(data := settings.get("data"), dict) and isinstance(file := data.get("file"), str) and file:
-        data["file"] = os.path.abspath((base or Path()) / file)
+    for name in ("data", "domain"):
+        if isinstance(table := settings.get(name), dict) and isinstance(file := table.get("file"), str) and file:
+            table["file"] = os.path.abspath((base or Path()) / file)
 
     invalid: set[str] = set()
+    faults += _drop_contradictions(settings.get("domain"))
     tables: dict[str, Any] = {}
     for name, cls in _TABLES.items():
         given = settings.pop(name, {})
@@ -76,11 +78,26 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
         else:
             faults.append(f"{name}: must be a table, [{name}], got {_shown(given)}")
             invalid |= {key for key in _KEYS if key.startswith(f"{name}.")}
+    if "domain.file" in invalid:
+        invalid |= {key for key in _KEYS if key.startswith("domain.")}
     case = _build(Case, settings, "", faults, invalid, tables)
     faults += [str(fault) for fault in check_case(case) if invalid.isdisjoint(fault.keys)]
     if faults:
         raise ConfigError(faults)
     return case
+
+
+def _drop_contradictions(domain: Any) -> list[str]:
+    """Remove what describes a shape from a domain that is a mesh file, and say so."""
+    if not isinstance(domain, dict) or domain.get("file") is None:
+        return []
+    both = [key for key in domain if key in _BESIDE_SHAPES]
+    for key in both:
+        del domain[key]
+    return [f"domain.{key}: the mesh is that of domain.file; leave out one of the two" for key in both]
+
+
+_BESIDE_SHAPES = ("shape", "cells", "lower", "upper", "cell", "grading")
 
 
 # --- the keys there are -------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from fem_selection.config.fields import (
     one_of,
 )
 from fem_selection.config.instruments import Forward, Stability, Steady
+from fem_selection.errors import InvalidInput
+from fem_selection.mesh_files import describe
 
 __all__ = [
     "ACTIVATIONS",
@@ -117,6 +119,9 @@ class Domain:
         upper: Upper corner, above `lower` in every direction.
         cell: Cell type that fits the shape; the tensor cell (interval, quadrilateral, hexahedron) if left out.
         grading: Size of the last cell over the size of the first, in every direction.
+        group: With a gmsh file: the named group of cells that make the domain; all cells if left out.
+        file: A gmsh (.msh) or XDMF (.xdmf) file with the mesh, relative to the case file's folder; instead of all other
+            keys but `group`.
     """
 
     shape: Annotated[str, one_of(SHAPES)] = "rectangle"
@@ -125,11 +130,13 @@ class Domain:
     upper: Annotated[tuple[float, ...], ListOrScalar] = Field(default=(1.0,), validate_default=True)
     cell: Annotated[str, one_of(tuple(cell for cells in CELLS.values() for cell in cells))] = ""
     grading: float = Field(default=1.0, gt=0)
+    group: str | None = None
+    file: str | None = None
 
     @property
     def dimension(self) -> int:
         """Return the number of space coordinates."""
-        return DIMENSIONS[self.shape]
+        return DIMENSIONS[self.shape] if self.file is None else describe(self.file, self.group).dimension
 
     @field_validator("cells", "lower", "upper")
     @classmethod
@@ -154,8 +161,21 @@ class Domain:
             raise ValueError(f"{value!r} does not fit domain.shape = {shape!r} (allowed: {', '.join(CELLS[shape])})")
         return value
 
+    @field_validator("file")
+    @classmethod
+    def _can_be_used(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            try:
+                describe(value, info.data.get("group"))
+            except InvalidInput as error:
+                raise ValueError(str(error)) from error
+        return value
+
     def __post_init__(self) -> None:
-        if not self.cell:
+        if self.file is not None:
+            object.__setattr__(self, "shape", "mesh")
+            object.__setattr__(self, "cell", describe(self.file, self.group).cell)
+        elif not self.cell:
             object.__setattr__(self, "cell", CELLS[self.shape][0])
 
 

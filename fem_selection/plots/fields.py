@@ -2,22 +2,79 @@
 """One function of y in a two-dimensional picture, from its values at the nodes.
 
 Nodes that form a tensor grid (also a graded one, as Gauss-Lobatto-Legendre nodes do) are shaded bilinearly on that
-grid, others linearly on their Delaunay triangles, which fill holes and bays of a domain.  In three dimensions the
+grid, others linearly on the mesh's triangles or, where these are not given, on Delaunay's, which fill holes and bays of
+a domain.  In three dimensions a surface, whose triangles are given, is seen obliquely from above; of anything else the
 picture is of the plane through the middle.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
+from matplotlib.collections import Collection, PolyCollection
 from matplotlib.colors import Colormap, Normalize
+from matplotlib.tri import Triangulation
 
 from fem_selection.errors import InvalidInput
 
-__all__ = ["aspect_ratio", "check_coordinates", "draw_field", "sort_nodes", "take_slice", "tensor_grid"]
+__all__ = [
+    "Layout",
+    "aspect_ratio",
+    "check_coordinates",
+    "draw_field",
+    "lay_out",
+    "sort_nodes",
+    "take_slice",
+    "tensor_grid",
+]
+
+_FACES = 4000  # of a surface at least, so that their flat shades are not seen
+_AZIMUTH, _ELEVATION = np.deg2rad(-50.0), np.deg2rad(35.0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the nodes lie in a picture.
+
+    Attributes:
+        points: Shape (K, 2).
+        triangles: Between them, shape (num_triangles, 3), the furthest first; None if they are not known.
+        is_surface: Whether nearer triangles hide further ones.
+        where: What to say of it beside the values, such as " at y₃ = 0".
+    """
+
+    points: np.ndarray
+    triangles: np.ndarray | None = None
+    is_surface: bool = False
+    where: str = ""
+
+
+def lay_out(
+    coordinates: np.ndarray, values: np.ndarray, triangles: np.ndarray | None = None
+) -> tuple[Layout, np.ndarray]:
+    """Bring functions of two or three coordinates into a plane.
+
+    Args:
+        coordinates: Nodes, shape (N, d), d = 2 or 3.
+        values: Functions at the nodes, shape (N, M).
+        triangles: Of the mesh, shape (num_triangles, 3), if it is a surface.
+
+    Returns:
+        Where the points are, and the functions there, shape (K, M).
+    """
+    if coordinates.shape[1] == 2:
+        return Layout(coordinates, triangles), values
+    if triangles is None:
+        points, values, level = take_slice(coordinates, values)
+        return Layout(points, where=rf" at $y_3 = {level:.3g}$"), values
+    ca, sa, ce, se = np.cos(_AZIMUTH), np.sin(_AZIMUTH), np.cos(_ELEVATION), np.sin(_ELEVATION)
+    across, up = np.array([-sa, ca, 0.0]), np.array([-se * ca, -se * sa, ce])
+    nearness = coordinates @ np.array([ce * ca, ce * sa, se])
+    order = np.argsort(nearness[triangles].mean(axis=1))
+    return Layout(coordinates @ np.column_stack([across, up]), triangles[order], is_surface=True), values
 
 
 def check_coordinates(coordinates: np.ndarray, num_nodes: int) -> np.ndarray:
@@ -109,14 +166,12 @@ def aspect_ratio(coordinates: np.ndarray) -> float:
     return float(np.clip(height / width, 1 / 3, 3)) if width > 0 and height > 0 else 1.0
 
 
-def draw_field(
-    axes: Axes, coordinates: np.ndarray, values: np.ndarray, scale: tuple[Colormap, Normalize]
-) -> Collection:
-    """Draw nodal values over a plane domain.
+def draw_field(axes: Axes, layout: Layout, values: np.ndarray, scale: tuple[Colormap, Normalize]) -> Collection:
+    """Draw nodal values over a plane domain, or a surface as it is seen.
 
     Args:
         axes: Where.
-        coordinates: Nodes, shape (N, 2).
+        layout: Of the nodes (`lay_out`).
         values: Values at the nodes, shape (N,).
         scale: Colour map and norm (`colour_scale`).
 
@@ -127,6 +182,17 @@ def draw_field(
     colormap, norm = scale
     axes.set_aspect("equal")
     axes.margins(0.01)
+    coordinates, triangles = layout.points, layout.triangles
+    if layout.is_surface and triangles is not None and np.isfinite(values).all():
+        corners, shades = coordinates[triangles], values[triangles]
+        while len(corners) < _FACES:
+            corners, shades = _quarter(corners), _quarter(shades)
+        faces = PolyCollection(corners, cmap=colormap, norm=norm, edgecolors="face", linewidths=0.2)
+        faces.set_array(shades.mean(axis=1))
+        faces.set_rasterized(True)
+        axes.add_collection(faces)
+        axes.autoscale_view()
+        return faces
     grid = tensor_grid(coordinates)
     x, y = coordinates.T
     if grid is not None:
@@ -139,10 +205,19 @@ def draw_field(
         return axes.pcolormesh(*pictures, cmap=colormap, norm=norm, shading=shading, rasterized=True)
     if coordinates.shape[0] >= 3 and np.isfinite(values).all():
         try:
-            return axes.tripcolor(x, y, values, cmap=colormap, norm=norm, shading="gouraud", rasterized=True)
+            mesh = Triangulation(x, y, triangles)
+            return axes.tripcolor(mesh, values, cmap=colormap, norm=norm, shading="gouraud", rasterized=True)
         except (RuntimeError, ValueError):  # all nodes on one line: no triangles
             pass
     return axes.scatter(x, y, c=values, cmap=colormap, norm=norm, s=9.0, linewidths=0, plotnonfinite=True)
+
+
+def _quarter(corners: np.ndarray) -> np.ndarray:
+    """Cut triangles, shape (num_triangles, 3, …), into four at the middles of their edges; the four stay together."""
+    a, b, c = np.moveaxis(corners, 1, 0)
+    ab, bc, ca = 0.5 * (a + b), 0.5 * (b + c), 0.5 * (c + a)
+    parts = [np.stack(part, axis=1) for part in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
+    return np.stack(parts, axis=1).reshape(-1, *corners.shape[1:])
 
 
 def _refine(array: np.ndarray) -> np.ndarray:

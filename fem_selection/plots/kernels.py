@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
-from fem_selection.plots.fields import aspect_ratio, check_coordinates, draw_field, sort_nodes, take_slice
+from fem_selection.plots.fields import aspect_ratio, check_coordinates, draw_field, lay_out, sort_nodes
 from fem_selection.plots.style import COLOURS, WIDTH, add_side_bar, colour_scale, create_axes, hide_frame, styled
 
 __all__ = ["plot_controls"]
@@ -17,7 +17,13 @@ _MOST_NODES = 512
 
 
 @styled
-def plot_controls(kernels: np.ndarray, biases: np.ndarray, times: np.ndarray, coordinates: np.ndarray) -> Figure:
+def plot_controls(
+    kernels: np.ndarray,
+    biases: np.ndarray,
+    times: np.ndarray,
+    coordinates: np.ndarray,
+    triangles: np.ndarray | None = None,
+) -> Figure:
     """Draw kernels as matrices and, beneath each, the bias of the same depth.
 
     Of more than four depths the first, the last and two between are shown, of more than 512 nodes every n-th in the
@@ -31,6 +37,7 @@ def plot_controls(kernels: np.ndarray, biases: np.ndarray, times: np.ndarray, co
         biases: b(t, yᵢ), shape (k, N).
         times: Depths t, shape (k,).
         coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
+        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
 
     Returns:
         A figure: axes of the kernels, of the biases, and the colour bars (one for d = 1, else two).
@@ -85,16 +92,13 @@ def plot_controls(kernels: np.ndarray, biases: np.ndarray, times: np.ndarray, co
         lower[0].set_ylabel("$b(t, y)$")
         return figure
 
-    fields, label = biases[shown].T, "$b(t, y)$"
-    if points.shape[1] == 3:
-        points, fields, level = take_slice(points, fields)
-        label = rf"$b(t, y)$ at $y_3 = {level:.3g}$"
+    layout, fields = lay_out(points, biases[shown].T, triangles)
     bias_scale = colour_scale(fields, symmetric=True)
     for axes in lower:
         hide_frame(axes)
     for axes, bias in zip(lower, fields.T, strict=False):
-        draw_field(axes, points, bias, bias_scale)
-    add_side_bar(lower[-1], bias_scale, label)
+        draw_field(axes, layout, bias, bias_scale)
+    add_side_bar(lower[-1], bias_scale, "$b(t, y)$" + layout.where)
     return figure
 
 

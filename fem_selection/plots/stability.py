@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fem_selection.errors import InvalidInput
-from fem_selection.plots.fields import check_coordinates, draw_field, sort_nodes, take_slice
+from fem_selection.plots.fields import check_coordinates, draw_field, lay_out, sort_nodes
 from fem_selection.plots.style import (
     COLOURS,
     WIDTH,
@@ -94,13 +94,16 @@ def _frame_plane(axes: Axes, values: np.ndarray) -> None:
 
 
 @styled
-def plot_eigenfunctions(coordinates: np.ndarray, modes: np.ndarray, values: np.ndarray) -> Figure:
+def plot_eigenfunctions(
+    coordinates: np.ndarray, modes: np.ndarray, values: np.ndarray, triangles: np.ndarray | None = None
+) -> Figure:
     """Draw eigenfunctions; of a complex pair real and imaginary part.
 
     Args:
         coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
         modes: Complex, shape (N, k), k ≥ 1; at most six are drawn.
         values: Eigenvalues, shape (k,).
+        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
 
     Raises:
         InvalidInput: The shapes do not fit together.
@@ -123,13 +126,12 @@ def plot_eigenfunctions(coordinates: np.ndarray, modes: np.ndarray, values: np.n
     fields = np.column_stack(parts[:6])
     if points.shape[1] == 1:
         return _plot_lines(points, fields, names)
-    if points.shape[1] == 3:
-        points, fields, _ = take_slice(points, fields)
+    layout, fields = lay_out(points, fields, triangles)
     figure, grid = create_axes(1, fields.shape[1], WIDTH, WIDTH / fields.shape[1] + 0.3, compressed=True)
     scale = colour_scale(fields, symmetric=True)
     for axes, values_shown, name in zip(grid[0], fields.T, names, strict=False):
         hide_frame(axes)
-        draw_field(axes, points, values_shown, scale)
+        draw_field(axes, layout, values_shown, scale)
         axes.set_title(name, fontsize=7)
     add_colour_bar(figure, grid, scale, "$v(y)$")
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
-from fem_selection.plots.fields import aspect_ratio, check_coordinates, draw_field, sort_nodes, take_slice
+from fem_selection.plots.fields import Layout, aspect_ratio, check_coordinates, draw_field, lay_out, sort_nodes
 from fem_selection.plots.style import WIDTH, add_colour_bar, colour_scale, create_axes, depth_scale, hide_frame, styled
 
 __all__ = ["plot_states"]
@@ -22,11 +22,13 @@ def plot_states(
     times: np.ndarray,
     titles: Sequence[str] | None = None,
     label: str = "$f(t, y)$",
+    triangles: np.ndarray | None = None,
 ) -> Figure:
     """Draw the states of some samples, or other functions, at some depths.
 
     In one dimension each sample has one axes with a line per depth; in two, a row of pictures, from the first depth
-    to the last; in three, a row of pictures of the plane through the middle.  All share one colour bar.
+    to the last; in three, a row of pictures of the plane through the middle, or of a surface whose triangles are
+    given.  All share one colour bar.
 
     Args:
         coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
@@ -34,6 +36,7 @@ def plot_states(
         times: Depths t of the layers shown, shape (num_layers_shown,).
         titles: One per sample.
         label: What the values are.
+        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
 
     Returns:
         A figure whose axes run over samples, then layers (d > 1), with the colour bar's last.
@@ -53,12 +56,10 @@ def plot_states(
         raise InvalidInput(f"{len(titles)} titles for {num_samples} samples; expected one each")
     if points.shape[1] == 1:
         return _plot_lines(points[:, 0], states, times, titles, label)
-    if points.shape[1] == 3:
-        fields = np.moveaxis(states, 1, 0)
-        plane, values, level = take_slice(points, fields.reshape(num_nodes, num_layers * num_samples))
-        states = np.moveaxis(values.reshape(len(plane), num_layers, num_samples), 0, 1)
-        return _plot_pictures(plane, states, times, titles, rf"{label} at $y_3 = {level:.3g}$")
-    return _plot_pictures(points, states, times, titles, label)
+    fields = np.moveaxis(states, 1, 0).reshape(num_nodes, num_layers * num_samples)
+    layout, fields = lay_out(points, fields, triangles)
+    states = np.moveaxis(fields.reshape(len(layout.points), num_layers, num_samples), 0, 1)
+    return _plot_pictures(layout, states, times, titles, label + layout.where)
 
 
 def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: list[str], label: str) -> Figure:
@@ -93,12 +94,12 @@ def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: li
     return figure
 
 
-def _plot_pictures(points: np.ndarray, states: np.ndarray, times: np.ndarray, titles: list[str], label: str) -> Figure:
+def _plot_pictures(layout: Layout, states: np.ndarray, times: np.ndarray, titles: list[str], label: str) -> Figure:
     """One row per sample, one picture per layer."""
     num_layers, _, num_samples = states.shape
     rows, columns = max(num_samples, 1), max(num_layers, 1)
     cell = float(np.clip((WIDTH - 1.0) / columns, 0.6, 1.6))
-    height = rows * cell * aspect_ratio(points) + 0.35
+    height = rows * cell * aspect_ratio(layout.points) + 0.35
     figure, grid = create_axes(rows, columns, columns * cell + 1.0, height, compressed=True)
     scale = colour_scale(states)
     for axes in grid.flat:
@@ -106,7 +107,7 @@ def _plot_pictures(points: np.ndarray, states: np.ndarray, times: np.ndarray, ti
     for sample in range(num_samples):
         grid[sample, 0].set_ylabel(titles[sample])
         for layer in range(num_layers):
-            draw_field(grid[sample, layer], points, states[layer, :, sample], scale)
+            draw_field(grid[sample, layer], layout, states[layer, :, sample], scale)
     for layer in range(num_layers):
         grid[0, layer].set_title(f"$t = {times[layer]:.3g}$")
     add_colour_bar(figure, grid, scale, label)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
-from fem_selection.plots.fields import aspect_ratio, check_coordinates, draw_field, sort_nodes, take_slice
+from fem_selection.plots.fields import aspect_ratio, check_coordinates, draw_field, lay_out, sort_nodes
 from fem_selection.plots.style import COLOURS, WIDTH, add_colour_bar, colour_scale, create_axes, hide_frame, styled
 
 __all__ = ["plot_approach", "plot_picard", "plot_steady_states"]
@@ -20,13 +20,16 @@ _ROUND_OFF = 1e-18
 
 
 @styled
-def plot_steady_states(coordinates: np.ndarray, states: np.ndarray, names: Sequence[str]) -> Figure:
+def plot_steady_states(
+    coordinates: np.ndarray, states: np.ndarray, names: Sequence[str], triangles: np.ndarray | None = None
+) -> Figure:
     """Draw some functions of y: lines in one dimension, else pictures, in three of the plane through the middle.
 
     Args:
         coordinates: Nodes in any order, shape (N, d).
         states: Values at the nodes, shape (num_states, N).
         names: One for each.
+        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
 
     Raises:
         InvalidInput: The shapes do not fit together.
@@ -37,20 +40,18 @@ def plot_steady_states(coordinates: np.ndarray, states: np.ndarray, names: Seque
     points = check_coordinates(coordinates, states.shape[1])
     if points.shape[1] == 1:
         return _plot_lines(points[:, 0], states, names)
-    if points.shape[1] == 3:
-        points, values, _ = take_slice(points, states.T)
-        states = values.T
+    layout, fields = lay_out(points, states.T, triangles)
     columns = min(len(states), 4)
     rows = -(-len(states) // columns)
     cell = (WIDTH - 1.0) / columns if columns > 1 else 3.0
-    figure, grid = create_axes(rows, columns, columns * cell + 1.0, rows * (cell * aspect_ratio(points) + 0.3),
+    figure, grid = create_axes(rows, columns, columns * cell + 1.0, rows * (cell * aspect_ratio(layout.points) + 0.3),
                                compressed=True)  # fmt: skip
-    scale = colour_scale(states)
+    scale = colour_scale(fields)
     for axes in grid.flat:
         hide_frame(axes)
-    for axes, values, name in zip(grid.flat, states, names, strict=False):
+    for axes, values, name in zip(grid.flat, fields.T, names, strict=False):
         axes.set_title(name)
-        draw_field(axes, points, values, scale)
+        draw_field(axes, layout, values, scale)
     add_colour_bar(figure, grid, scale, "$f(y)$")
     return figure
 
