@@ -111,6 +111,21 @@ def test_steady(tmp_path: Path) -> None:
     assert {p.stem for p in (tmp_path / "run" / "figures").iterdir()} == {"steady_states", "picard", "approach"}
 
 
+@pytest.mark.slow
+def test_disk(tmp_path: Path) -> None:
+    """Digits on a mesh from a file; fails if the cells of curved edges are not what the images are laid on."""
+    report = run("train", "disk.toml", tmp_path / "run", "stochastic.epochs=20", "output.fields=false")
+    assert report["test_accuracy"] > 0.97 and report["domain"] == "disk.msh, 191 triangle cells"
+
+
+@pytest.mark.slow
+def test_surface(tmp_path: Path) -> None:
+    """A manifold of neurons; fails if spots do not travel, or there is no picture of the surface."""
+    report = run("train", "surface.toml", tmp_path / "run", "optimizer.max_iterations=15", "output.fields=false")
+    assert report["objective"] < 1.0  # 7.2 at the start
+    assert (tmp_path / "run" / "figures" / "states.png").exists()
+
+
 def test_digits(tmp_path: Path) -> None:
     """The main job, as the README gives it: the accuracy that the case was chosen for, and every figure."""
     report = run("train", "digits.toml", tmp_path / "run", "output.fields=false")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Meshes from files are the same on 1, 2 and 3 ranks: nodes, groups, gradients, pictures.
+
+Run by mpiexec this file prints numbers of each mesh as JSON; run by pytest it launches itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+MESHES = Path(__file__).parents[2] / "meshes"
+NAMES = ("disk.msh", "annulus.msh", "ball.msh", "torus.msh", "graded_interval.msh", "width.xdmf")
+RUNS = [2, pytest.param(3, marks=pytest.mark.slow)]
+
+
+def main(folder: Path) -> None:
+    from mpi4py import MPI
+    from problems import make_problem
+
+    from fem_selection.domains import Domain
+    from fem_selection.errors import InvalidInput
+    from fem_selection.io.triangles import gather_triangles
+    from fem_selection.parallel import Ensemble
+    from fem_selection.spaces import StateSpace
+
+    comm, results = MPI.COMM_WORLD, {}
+    for name in NAMES:
+        domain = Domain.from_file(comm, (folder if name.endswith("xdmf") else MESHES) / name)
+        space = StateSpace(domain, 1)
+        problem = make_problem(space, Ensemble(comm, space=comm.size), samples=3, layers=2)
+        value, dual = problem.functional.evaluate(problem.moved())
+        triangles = gather_triangles(space)
+        results[name] = {
+            "nodes": space.gather(space.coordinates).tolist(),
+            "groups": {group: comm.allreduce(len(cells)) for group, cells in domain.groups.items()},
+            "triangles": None if triangles is None else sorted(map(sorted, triangles.tolist())),
+            "value": value,
+            "slope": problem.controls.inner(dual, problem.controls.random_direction(3)),
+        }
+    try:
+        Domain.from_file(comm, MESHES / "disk.msh", "rim")
+    except InvalidInput as error:
+        results["error"] = str(error)
+    if comm.rank == 0:
+        print(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def numbers(run_mpi, tmp_path_factory):
+    """A function from a number of ranks to what `main` prints there."""
+    import dolfinx.io
+    from mpi4py import MPI
+
+    from fem_selection.domains import rectangle
+
+    folder = tmp_path_factory.mktemp("meshes")
+    mesh = rectangle(MPI.COMM_SELF, (4, 3), cell="triangle").mesh
+    with dolfinx.io.XDMFFile(mesh.comm, folder / "width.xdmf", "w") as file:
+        file.write_mesh(mesh)
+
+    @cache
+    def on(ranks: int) -> dict:
+        return json.loads(run_mpi(ranks, __file__, folder).splitlines()[-1])
+
+    return on
+
+
+@pytest.mark.parametrize("ranks", RUNS)
+def test_same_meshes(numbers, ranks):
+    """Fails if cells are numbered by the partition, a group loses or doubles cells, or an error hangs a rank."""
+    one, several = numbers(1), numbers(ranks)
+    assert several["error"] == one["error"]
+    for name in NAMES:
+        a, b = one[name], several[name]
+        np.testing.assert_allclose(a["nodes"], b["nodes"], atol=1e-13)
+        assert (a["groups"], a["triangles"]) == (b["groups"], b["triangles"])
+        assert b["value"] == pytest.approx(a["value"], rel=1e-12)
+        assert b["slope"] == pytest.approx(a["slope"], rel=1e-10)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
