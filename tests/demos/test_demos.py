@@ -122,7 +122,7 @@ def test_disk(tmp_path: Path) -> None:
 def test_surface(tmp_path: Path) -> None:
     """A manifold of neurons; fails if spots do not travel, or there is no picture of the surface."""
     report = run("train", "surface.toml", tmp_path / "run", "optimizer.max_iterations=15", "output.fields=false")
-    assert report["objective"] < 1.0  # 7.2 at the start
+    assert report["objective"] < 2.5  # 7.2 at the start
     assert (tmp_path / "run" / "figures" / "states.png").exists()
 
 
