@@ -11,7 +11,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator
 
-__all__ = ["SETTINGS", "Bounds", "Factors", "ListOrScalar", "Option", "TomlList", "name_or_formula", "one_of"]
+__all__ = [
+    "SETTINGS",
+    "Bounds",
+    "Factors",
+    "ListOrScalar",
+    "Option",
+    "SumOrList",
+    "TomlList",
+    "name_or_formula",
+    "one_of",
+]
 
 #: Settings of every table: no unknown keys, no conversions ("10" is no integer, true is no number), no inf or nan.
 SETTINGS = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -54,6 +64,10 @@ def _scalar_as_tuple(value: Any) -> Any:
     return _as_tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _sum_as_tuple(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split("+")) if isinstance(value, str) else _as_tuple(value)
+
+
 def _pair(value: Any) -> Any:
     value = _as_tuple(value)
     if not isinstance(value, tuple) or len(value) != 2:
@@ -82,6 +96,7 @@ def _option(value: Any) -> Any:
 
 TomlList = BeforeValidator(_as_tuple)
 ListOrScalar = BeforeValidator(_scalar_as_tuple)
+SumOrList = BeforeValidator(_sum_as_tuple)
 Bounds = Annotated[tuple[float, float], AfterValidator(_ordered), BeforeValidator(_pair)]
 Factors = Annotated[tuple[str, str], BeforeValidator(_formula_pair)]
 Option = Annotated[str | bool | int | float, PlainValidator(_option)]

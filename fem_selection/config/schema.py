@@ -19,6 +19,7 @@ from fem_selection.config.fields import (
     Factors,
     ListOrScalar,
     Option,
+    SumOrList,
     TomlList,
     name_or_formula,
     one_of,
@@ -215,7 +216,7 @@ class Dynamics:
             `implicit_euler`, `crank_nicolson`, `implicit_midpoint`.
         control_intervals: Intervals on which the controls are constant in depth; divides `layers`, and equals it if
             left out.
-        representation: Of the kernel: `dense`, `separable`, `local`, or a list of them, which stands for their sum.
+        representation: Of the kernel: `dense`, `separable`, `local`, or a sum of them, `local + separable`.
         kernel: Formula of the starting dense kernel in t, y and z; a small random start if left out.
         rank: Number of pairs of factors of the separable kernel; 8 if left out, without `factors`.
         factors: The starting separable kernel, Σ u ⊗ v, as a list of [u, v], u a formula in t and y, v in t and z;
@@ -235,7 +236,7 @@ class Dynamics:
     horizon: float = Field(default=1.0, gt=0)
     scheme: Annotated[str, one_of(SCHEMES, SCHEME_ALIASES)] = "euler"
     control_intervals: Annotated[int, Field(ge=1)] = 0
-    representation: Annotated[tuple[Annotated[str, one_of(REPRESENTATIONS)], ...], ListOrScalar] = ("dense",)
+    representation: Annotated[tuple[Annotated[str, one_of(REPRESENTATIONS)], ...], SumOrList] = ("dense",)
     kernel: str | None = None
     rank: int | None = Field(default=None, ge=1)
     factors: Annotated[tuple[Factors, ...], Field(min_length=1), TomlList] | None = None

@@ -61,6 +61,8 @@ def test_the_kernel_is_dense_if_nothing_is_said():
     for dynamics in ({"representation": ["local", "separable"], "factors": [["y", "z"]]}, {"representation": "local"}):
         case = parse(dynamics)
         assert parse_case(tomllib.loads(dump_case(case))) == case
+    text, names = "local + separable", ["local", "separable"]
+    assert parse({"representation": text}).dynamics == parse({"representation": names}).dynamics
 
 
 def test_kernels_by_formulas():
