@@ -7,10 +7,15 @@ point of it that is nearest to f⁰ solves
     f = f⁰ − K* λ,    λ ≥ 0 where K f + b = c,   λ ≤ 0 where K f + b = a,   λ = 0 elsewhere.
 
 For a smooth kernel the multiplier λ is a measure that sits on the contact set, often on a few points; as a function it
-has no bound, and the dual problem's Hessian K K* is compact: gradient and interior-point methods on it stagnate far
-above round-off.  Here contact points are added where the constraint is violated most, each with its representer
-K* δ_y, and the problem on those at hand, a least-distance problem, is solved exactly as a non-negative least-squares
-problem.  The distance grows with every round, so that the method ends; kernel actions are all it needs of K.
+has no bound.  Here contact points are added where the constraint is violated most, each with its representer K* δ_y,
+and the problem on those at hand, a least-distance problem, is solved exactly as a non-negative least-squares problem.
+The distance grows with every round, so that the method ends; kernel actions are all it needs of K, and the number of
+rounds hardly depends on the mesh.  TAO's bound-constrained Newton and quasi-Newton methods on the dual problem,
+
+    min ½ ‖K* λ‖² − (K f⁰ + b, λ),   λ ≥ 0,
+
+whose Hessian K K* is compact, reach the same point (a test compares), with iterations that grow with the mesh; PETSc's
+SNESVI solvers do not: without a bound below on K K* their active-set steps are singular and their line searches stop.
 
 References:
     C. Lawson, R. Hanson, Solving Least Squares Problems, SIAM 1995, ch. 23, doi:10.1137/1.9781611971217 (NNLS, LDP).

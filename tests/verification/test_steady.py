@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import ufl
+from petsc4py import PETSc
 from scipy.optimize import brentq
 
 from fem_selection.activations import Activation, find_activation
@@ -284,6 +285,46 @@ def test_projections_satisfy_their_optimality_conditions(spaces, kernel, mode):
     for other in (5 + 0 * y, 4 + y):  # other steady states are further away
         assert np.all(field.preactivation(column(other)) <= 0)
         assert field.space.norm(column(other - state))[0] > found.distance
+
+
+def solve_dual_by_tao(field, state):
+    """min ½ ‖K* λ‖² − (K f⁰ + b, λ) over λ ≥ 0 in isometric coordinates, by a bound-constrained Newton method."""
+    operator = kernel_of(field)
+    c, unit = operator.coordinates, np.eye(state.size, order="F")
+    adjoint = operator.apply_adjoint(unit)
+    hessian, linear = operator.apply(adjoint), c.to_euclidean(field.preactivation(column(state)))[:, 0]
+    matrix = PETSc.Mat().createDense(hessian.shape, array=hessian.ravel(order="F"), comm=PETSc.COMM_SELF)
+    matrix.assemble()
+    x, low, high = (matrix.createVecLeft() for _ in range(3))
+    high.set(1e20)
+
+    def evaluate(tao, x, g):
+        g.array[:] = hessian @ x.array_r - linear
+        return 0.5 * float(x.array_r @ (g.array_r - linear))
+
+    tao = PETSc.TAO().create(PETSc.COMM_SELF)
+    tao.setType("bnls")
+    tao.setObjectiveGradient(evaluate, None)
+    tao.setHessian(lambda *_: None, matrix, matrix)
+    tao.setVariableBounds((low, high))
+    tao.setTolerances(gatol=1e-12, grtol=0.0, gttol=0.0)
+    tao.setMaximumIterations(500)
+    tao.setSolution(x)
+    tao.solve()
+    result = state - c.to_function(np.asfortranarray((adjoint @ x.array_r)[:, None]))[:, 0]
+    for thing in (tao, x, low, high, matrix):
+        thing.destroy()
+    return result
+
+
+@pytest.mark.parametrize("kernel", [gaussian, decaying, minimum])
+def test_projections_are_those_of_tao(spaces, kernel):
+    """The dual problem by another method and another library; fails if the two differ by more than round-off."""
+    field, y = make_field(spaces("interval", 24, 2), lambda *a: -kernel(*a), lambda y: 0.3 - np.cos(25 * y), "relu")
+    state = np.sin(4 * y) - 1
+    found = project(field, state)
+    assert found.contacts >= 2
+    np.testing.assert_allclose(solve_dual_by_tao(field, state), found.state, atol=1e-8)
 
 
 def test_empty_sets_are_reported(spaces):
