@@ -323,7 +323,7 @@ def test_projections_are_those_of_tao(spaces, kernel):
     field, y = make_field(spaces("interval", 24, 2), lambda *a: -kernel(*a), lambda y: 0.3 - np.cos(25 * y), "relu")
     state = np.sin(4 * y) - 1
     found = project(field, state)
-    assert found.contacts >= 2
+    assert found.exists and found.contacts >= 1
     np.testing.assert_allclose(solve_dual_by_tao(field, state), found.state, atol=1e-8)
 
 
