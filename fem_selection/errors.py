@@ -39,6 +39,10 @@ class ConfigError(InvalidInput):
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[Sequence[str]]]:
+        """Travel between ranks with the faults, not with the message made of them."""
+        return ConfigError, (self.faults,)
+
 
 class MissingDependency(SelectionError):
     """A library that this task needs is not installed; the message says how to install it."""
@@ -75,6 +79,10 @@ class NonFinite(SelectionError):
         place = f" at layer {layer}" if layer is not None else ""
         time = f" in iteration {iteration}" if iteration is not None else ""
         super().__init__(f"{what} is not finite{place}{time}" + (f": {reason}" if reason else ""))
+
+    def __reduce__(self) -> tuple[type[NonFinite], tuple[str, int | None, int | None, str | None]]:
+        """Travel between ranks with the parts of the message."""
+        return NonFinite, (self.what, self.layer, self.iteration, self.reason)
 
     def at_iteration(self, iteration: int) -> NonFinite:
         """The same in an iteration of an optimizer."""
