@@ -8,6 +8,7 @@ space × sample split sees the same problem.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from mpi4py import MPI
@@ -64,6 +65,8 @@ SCHEMES_AND_LOSSES = [
     ("implicit_midpoint", "least_squares"),
 ]
 """Explicit schemes with every loss; implicit ones, which take longer, with one each: losses know nothing of stages."""
+OTHER_SCHEMES_AND_LOSSES = [pair for pair in product(SCHEMES, LOSSES_AND_TRACKING) if pair not in SCHEMES_AND_LOSSES]
+"""The rest of all pairs, for tests that are marked slow."""
 
 
 @dataclass

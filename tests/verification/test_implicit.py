@@ -7,7 +7,7 @@ import gc
 
 import numpy as np
 import pytest
-from problems import make_problem, observed_orders, smooth_states, taylor_orders
+from problems import KERNELS, make_problem, observed_orders, smooth_states, taylor_orders
 from test_counts import CountingKernel, next_communicator
 
 from fem_selection.activations import Activation, find_activation
@@ -96,12 +96,17 @@ def test_crank_nicolson_and_midpoint_conserve_the_norm(spaces):
         assert np.abs(final - f0).max() > 0.1
 
 
-@pytest.mark.parametrize(("scheme", "mode"), [(SDIRK, "collocated"), (MIXED, "collocated"), (MIXED, "galerkin")])
-def test_any_diagonally_implicit_tableau(monkeypatch, spaces, scheme, mode):
+@pytest.mark.parametrize(
+    ("scheme", "mode", "kernel"),
+    [(SDIRK, "collocated", "dense"), *((MIXED, mode, kernel) for mode in MODES for kernel in ("dense", "separable"))],
+)
+def test_any_diagonally_implicit_tableau(monkeypatch, spaces, scheme, mode, kernel):
     """Fails if only the built-in tableaux are differentiated rightly: implicit stages that depend on earlier ones, in
-    the gradient (Taylor, adjoint identity) and in the Hessian (differences of the gradient, symmetry)."""
+    the gradient (Taylor, adjoint identity) and in the Hessian (differences of the gradient, symmetry); also for a
+    kernel that is not linear in its parameters."""
     monkeypatch.setitem(SCHEMES, scheme.name, scheme)
-    problem = make_problem(spaces("interval", 4, 2, mode), scheme=scheme.name, loss="tracking")
+    space = spaces("interval", 4, 2, mode)
+    problem = make_problem(space, scheme=scheme.name, loss="tracking", kernel=KERNELS[kernel](space, 2))
     J, x = problem.functional, problem.moved()
     hessian, h, k = Hessian(J), problem.controls.random_direction(3), problem.controls.random_direction(4)
     dual = J.evaluate(x)[1]

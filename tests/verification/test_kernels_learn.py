@@ -11,9 +11,13 @@ import pytest
 from problems import KERNELS, make_problem, observed_orders, smooth_states, taylor_orders
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
+from fem_selection.dynamics import SCHEMES
 from fem_selection.learning import ScaledFunctional, verify_gradient
 from fem_selection.learning.hessian import Hessian
 from fem_selection.optimize import TaoSettings, minimize
+
+EVERY_SCHEME = ["heun", *(pytest.param(name, marks=pytest.mark.slow) for name in SCHEMES if name != "heun")]
+"""One scheme; the others on demand.  `test_implicit` has a quick test of an implicit one with a separable kernel."""
 
 
 @pytest.fixture(scope="module", params=["collocated", "galerkin"])
@@ -44,10 +48,12 @@ def test_adjoint_is_the_transpose_of_the_tangent(make, space, scheme):
     assert left == pytest.approx(h @ kernel.parameter_dual(pullback), rel=1e-12)
 
 
-def test_remainders(make):
+@pytest.mark.parametrize("scheme", EVERY_SCHEME)
+def test_remainders(make, scheme):
     """Fails if a term of the first or the second derivative is missing or has a wrong factor: for a kernel that is not
-    linear in its parameters, leaving out ∂²_θθ⟨K F, Q⟩ gives order 2 instead of 3."""
-    problem = make(scheme="heun", loss="tracking")
+    linear in its parameters, leaving out ∂²_θθ⟨K F, Q⟩ gives order 2 instead of 3, and so does an
+    implicit stage whose linear solve leaves out the kernel's direction."""
+    problem = make(scheme=scheme, loss="tracking")
     J, controls = problem.functional, problem.controls
     x, steps = problem.moved(size=1.0), [0.01, 0.005, 0.0025]
     value, dual = J.evaluate(x)
@@ -62,9 +68,10 @@ def test_remainders(make):
     np.testing.assert_allclose(observed_orders(remainders, steps)[-1], 3.0, atol=0.1)
 
 
-def test_hessian_is_symmetric(make):
+@pytest.mark.parametrize("scheme", EVERY_SCHEME)
+def test_hessian_is_symmetric(make, scheme):
     """Fails if the mixed terms of two directions are not each other's transpose, or Gauss–Newton has a costate's."""
-    problem = make(scheme="heun")
+    problem = make(scheme=scheme)
     h, k = (problem.controls.random_direction(seed) for seed in (4, 5))
     for gauss_newton in (False, True):
         hessian = Hessian(problem.functional, gauss_newton)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from petsc4py import PETSc
-from problems import LOSSES_AND_TRACKING, SCHEMES_AND_LOSSES, make_problem, observed_orders
+from problems import LOSSES_AND_TRACKING, OTHER_SCHEMES_AND_LOSSES, SCHEMES_AND_LOSSES, make_problem, observed_orders
 
 from fem_selection.adjoint.second_order import SecondTape
 from fem_selection.learning.curvature import hessian_eigenpairs
@@ -18,6 +18,7 @@ from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization
 
 MODES = ["collocated", "galerkin"]
+ALL_PAIRS = [*SCHEMES_AND_LOSSES, *(pytest.param(*p, marks=pytest.mark.slow) for p in OTHER_SCHEMES_AND_LOSSES)]
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
 
 
@@ -53,7 +54,7 @@ def check_differences(problem, e=1e-4):
     np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
+@pytest.mark.parametrize(("scheme", "loss"), ALL_PAIRS)
 def test_remainder_is_of_third_order(space, scheme, loss):
     """Fails if any term of the second derivative is missing or has a wrong factor: order 2 instead of 3."""
     problem = make_problem(space, scheme=scheme, loss=loss)
@@ -61,7 +62,7 @@ def test_remainder_is_of_third_order(space, scheme, loss):
     check_differences(problem)
 
 
-@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
+@pytest.mark.parametrize(("scheme", "loss"), ALL_PAIRS)
 def test_symmetry(space, scheme, loss):
     """Fails if the mixed terms of two directions are not each other's transpose."""
     problem = make_problem(space, scheme=scheme, loss=loss)
