@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from problems import observed_orders
+from scipy.optimize import minimize_scalar
 
 from fem_selection.activations import find_activation
 from fem_selection.cases import build_problem
 from fem_selection.config import load_case
+from fem_selection.depth import DepthGrid
+from fem_selection.domains import interval
+from fem_selection.dynamics import SCHEMES, Stepper
 from fem_selection.hjb import (
     Grid,
     ReducedProblem,
@@ -28,7 +32,12 @@ from fem_selection.hjb import (
     solve_by_dynamic_programming,
     solve_value,
 )
+from fem_selection.kernels import DenseKernel
+from fem_selection.learning import ControlSpace, Functional, ScaledFunctional, solve_triple
+from fem_selection.objectives import Regularization, TrackingCost
 from fem_selection.optimize import TaoSettings, minimize
+from fem_selection.parallel import Ensemble
+from fem_selection.spaces import StateSpace
 
 DEMO = Path(__file__).resolve().parents[2] / "demos" / "hjb.toml"
 ONE_CELL_TWO_SAMPLES = (
@@ -91,6 +100,42 @@ def test_viscosity_that_is_not_limited_is_of_order_one():
         errors.append(np.max(np.abs(found.value(0.0, points) - fine)))
     orders = observed_orders(errors, [1 / 40, 1 / 80, 1 / 160])
     assert min(orders) >= 0.7 and orders[-1] >= 0.85 and max(orders) <= 1.4
+
+
+@pytest.mark.parametrize("area", [0.25, pytest.param(1.0, marks=pytest.mark.slow)])
+def test_costates_of_the_closed_form(area):
+    """Fails if ∇_x V is a p only up to an area or a weight, or if the costates are those of another layer: along the
+    trajectory p = −(α c/a) / √(1 + x̂²) · √a with asinh x̂ = asinh x̂₀ + c t, and both the adjoint's p, of Euler layers,
+    and ∇V approach it and each other."""
+    space, scale = StateSpace(interval(COMM, 1, upper=area), 0, "dg"), area**-0.5
+    r = minimize_scalar(
+        lambda r: ALPHA * (np.arcsinh(r) - np.arcsinh(1)) ** 2 / (2 * HORIZON) + MU / 2 * (r - RHO) ** 2,
+        bounds=(0, 5), method="bounded", options={"xatol": 1e-12},
+    ).x  # fmt: skip
+    speed = (np.arcsinh(r) - np.arcsinh(1)) / HORIZON
+    misses = {"adjoint": [], "value": [], "each other": []}
+    for layers, cells in ((10, 40), (20, 80), (40, 160)):
+        one, kernel, grid = np.full((1, 1), scale), DenseKernel(space, layers), DepthGrid(layers, HORIZON)
+        stepper = Stepper(space, kernel, np.zeros((layers, 1)), find_activation("identity"), SCHEMES["euler"], grid)
+        controls = ControlSpace(Ensemble(COMM), space, kernel, grid, 0, ("kernel", "bias"))
+        functional = Functional(
+            controls, stepper, TrackingCost(space), one, RHO * one, 1, Regularization(ALPHA, ALPHA), weight=MU
+        )
+        scaled = ScaledFunctional(functional)
+        report = minimize(scaled, np.zeros(controls.local_size), TaoSettings("lmvm", 500, 1e-9))
+        triple = solve_triple(functional, scaled.to_physical(report.solution))
+        states, duals = (np.array([block[0, 0] for block in blocks]) for blocks in (triple.states, triple.costates))
+        value = solve_value(
+            ReducedProblem.from_functional(functional), Grid.uniform([-1.5 * scale], [4.0 * scale], cells), comm=COMM
+        )
+        slopes = np.array([value.gradient(t, x[None, None])[0, 0] for t, x in zip(grid.times, states, strict=True)])
+        exact = -ALPHA * speed / np.cosh(np.arcsinh(1) + speed * grid.times) * area**0.5  # ∂V/∂x, x̂ = √a x
+        assert duals == pytest.approx(exact, rel=0.2)
+        for name, difference in (("adjoint", duals - exact), ("value", slopes - exact), ("each other", slopes - duals)):
+            misses[name].append(np.max(np.abs(difference)))
+    for errors in misses.values():
+        assert min(observed_orders(errors, [1 / 10, 1 / 20, 1 / 40])) >= 0.8
+    assert misses["each other"][-1] < 0.03 * np.abs(exact).max()
 
 
 def test_extrapolation_gains_an_order():
