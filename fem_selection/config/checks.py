@@ -163,9 +163,11 @@ def _check_bounds(case: Case) -> Iterator[Fault]:
     given = [name for name in CONTROLS if getattr(case.objective, f"{name}_bounds") is not None]
     if given and case.optimizer.method in ("lmvm", "cg", "nls", "ntr"):
         keys = tuple(f"objective.{name}_bounds" for name in given)
+        others = () if "readout" in given else ("msa", "damped_msa", "sqh")
+        able = ", ".join(map(repr, ("blmvm", "bqnls", "bnls", "bntr", *others)))
         yield Fault(
             ("optimizer.method", *keys),
-            f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; 'blmvm', 'bqnls', 'bnls', 'bntr' handle bounds",
+            f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; {able} handle bounds",
         )
 
 

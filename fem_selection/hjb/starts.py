@@ -3,9 +3,9 @@
 
     h(c) = Σ_j p_j σ(s_j) + ½|c|²,   s = c R,   |c_k| ≤ Lip σ Σ_j |p_j| |R_kj|  at a minimum
 
-h is sampled on a grid of that box, finer towards its centre; the lowest of the samples that no neighbour undercuts are
-the starts.  With the sets of samples that act alone, c = −(p ∘ χ) Rᵀ, they find what is there unless its basin is
-narrower than the grid.
+h is sampled on a grid of that box for Lip σ = 1, finer towards its centre; the lowest of the samples that no neighbour
+undercuts are the starts.  With the sets of samples that act alone, c = −(p ∘ χ) Rᵀ, they find what is there unless its
+basin is narrower than the grid: for tanh and sine nothing is missed at 400 random points, for tanh(2 s) one minimum.
 """
 
 from __future__ import annotations

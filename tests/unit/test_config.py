@@ -152,6 +152,7 @@ def test_one_fault(text, start):
         ("data.source='formula'\ndata.initial='s'\ndata.moved={}", "data.moved: ", "digits and npz"),
         ("objective.loss='tracking'", "objective.loss: 'tracking'", "'least_squares'"),
         ("objective.kernel_bounds=[-1, 1]", "optimizer.method: 'lmvm' cannot keep objective.kernel_bounds", "'bqnls'"),
+        ("objective.bias_bounds=[-1, 1]", "optimizer.method: 'lmvm' cannot keep objective.bias_bounds", "'sqh'"),
         ("optimizer.method='cg'\nobjective.bias_bounds=[-1, 1]", "optimizer.method: 'cg'", "'blmvm'"),
     ],
 )
