@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = ["certify_command"]
 
 LARGE_GAP = 1e-3
 """Gap, relative to the objective, from which a control is called no minimiser of its Hamiltonian."""
+NOTABLE_DRIFT = 1e-2
+"""Drift of the Hamiltonian, relative to its largest value, from which the place of its largest step is named."""
 
 
 def certify_command(folder: Path, starts: int) -> int:
@@ -114,9 +117,17 @@ def _verdict(found: Any, has_kink: bool) -> list[str]:
     if drift is not None:
         scale = max(abs(h) for h in found.hamiltonian)
         share = drift / scale if scale > 0 else 0.0
+        jumps = [abs(after - before) for before, after in pairwise(found.hamiltonian)]
+        steepest = jumps.index(max(jumps)) if jumps else 0
+        where = f", most between layers {steepest} and {steepest + 1}," if share > NOTABLE_DRIFT else ""
         said.append(
-            f"Pontryagin: the Hamiltonian varies over depth by {share:.2%} of its largest value "
+            f"Pontryagin: the Hamiltonian varies over depth by {share:.2%} of its largest value{where} "
             "(an extremal's is constant up to O(Δt))"
+        )
+    if found.kernel_rank_bound is not None and max(found.kernel_rank) > found.kernel_rank_bound:
+        said.append(
+            f"representer form: a kernel of rank {max(found.kernel_rank)} is above the bound of stationary ones, "
+            f"{found.kernel_rank_bound}: the gradient is not small enough for the rank's tolerance of 1e-6"
         )
     return said
 
