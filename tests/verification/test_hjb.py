@@ -89,6 +89,26 @@ def test_closed_form(solve, area, cells):
         assert errors[-1] < (0.005 if solve is solve_value else 0.07)
 
 
+@pytest.mark.slow
+def test_three_cells_approach_the_closed_form():
+    """Fails if tetrahedra, their areas or γ of three cells are wrong: for σ = id and a target along x(0) the value at
+    x(0) is the closed form in the norm of x(0).  On so coarse meshes the order is between one and two, from above."""
+    areas, x = np.array([0.2, 0.3, 0.5]), np.array([[1.0], [0.8], [0.6]])
+    r0, rho = float(np.sqrt(areas @ x[:, 0] ** 2)), 2.0
+    exact = minimize_scalar(
+        lambda r: ALPHA * (np.arcsinh(r) - np.arcsinh(r0)) ** 2 / (2 * HORIZON) + MU / 2 * (r - rho) ** 2,
+        bounds=(0, 5), method="bounded",
+    ).fun  # fmt: skip
+    identity, target = find_activation("identity"), rho / r0 * x
+    problem = ReducedProblem(identity, areas, x, target, ALPHA, ALPHA, HORIZON, MU)
+    box = default_box(problem.start, target.ravel())
+    errors = [
+        solve_value(problem, Grid.uniform(*box, n), 5, COMM).value(0.0, problem.start[None])[0] - exact for n in (6, 12)
+    ]
+    assert min(errors) > 0
+    assert 1.2 <= observed_orders(errors, [1 / 6, 1 / 12])[0] <= 2.4
+
+
 def test_viscosity_that_is_not_limited_is_of_order_one():
     """Fails if the viscosity vanishes or does not fall with h: with fixed bounds of the velocity (tanh: one), where the
     scheme is monotone, the distance from a fine solution with limited viscosity falls with order one."""
