@@ -7,9 +7,10 @@ With Φ = D_L ⋯ D_1 the derivative of the final state in the initial one, D_n 
 
 for the state, and the same numbers for the adjoint Φ* = D_1* ⋯ D_L*, which carries gradients: λ > 0 explodes, λ < 0
 vanishes.  An orthonormal block is carried through the layers and orthonormalised after each; then what it has become
-is carried back by the adjoints.  Sweeps to and fro converge to the leading singular vectors.  The triangles R_n of a
-sweep hold the exponents: their product has the singular values s_i; where these differ by so much that the small ones
-would drown in it, Σ_n log (R_n)_ii is taken, which tends to log s_i with the sweeps.
+is carried back by the adjoints.  Sweeps to and fro converge to the leading singular vectors, the i-th like
+(s_{m+1}/s_i)^{2 · sweeps} with m vectors in the block: more than are wanted, since neighbouring s_i differ by little.
+The triangles R_n of a sweep hold the exponents: their product has the singular values s_i; of those so small that they
+would drown in it Σ_n log (R_n)_ii is taken, which tends to log s_i with the sweeps.
 
 References:
     G. Benettin et al., Meccanica 15 (1980) 9, doi:10.1007/BF02128236.
@@ -34,6 +35,7 @@ __all__ = ["LyapunovExponents", "finite_time_exponents", "layer_adjoint", "layer
 
 _LARGEST_LOG = 500.0
 _LARGEST_SPREAD = 18.0  # e^18 = 7e7
+_MORE = 8  # vectors carried beside twice as many as are wanted
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,10 @@ def finite_time_exponents(
     final = stepper.advance(np.asfortranarray(initial), tape)
     if not all(space.comm.allgather(bool(np.all(np.isfinite(final))))):
         raise NonFinite("the state", layer=stepper.grid.layers)
-    start = random_block(space, count, seed)
+    carried = min(space.num_nodes, 2 * count + _MORE)
+    start = random_block(space, carried, seed)
     frames, _ = orthonormalize(space, np.stack([start] * samples))
-    forward = back = np.full((samples, count), np.nan)
+    forward = back = np.full((samples, carried), np.nan)
     change, sweep = np.inf, 0
     while sweep < max_sweeps and not change <= tolerance:
         sweep += 1
@@ -97,11 +100,11 @@ def finite_time_exponents(
         frames, forward = _sweep(stepper, tape, frames, reverse=False)
         frames, back = _sweep(stepper, tape, frames, reverse=True)
         with np.errstate(invalid="ignore"):
-            difference = np.abs(forward - before)
-        known = np.where(forward == before, 0.0, difference)
+            difference = np.abs(forward - before)[:, :count]
+        known = np.where((forward == before)[:, :count], 0.0, difference)
         change = float(np.max(known)) if not np.any(np.isnan(known)) else np.inf
     horizon = stepper.grid.horizon
-    sort = [np.sort(logs, axis=1)[:, ::-1] / horizon for logs in (forward, back)]
+    sort = [np.sort(logs, axis=1)[:, ::-1][:, :count] / horizon for logs in (forward, back)]
     return LyapunovExponents(sort[0], sort[1], change / horizon, sweep, horizon)
 
 
@@ -142,7 +145,16 @@ def _sweep(stepper: Stepper, tape: Tape, frames: Floats, reverse: bool) -> tuple
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             logs += np.log(np.diagonal(triangles, axis1=1, axis2=2))
             product = triangles @ product
-    if np.all(np.abs(logs) < _LARGEST_LOG) and np.all(np.ptp(logs, axis=1) < _LARGEST_SPREAD):
-        rotation, values, _ = np.linalg.svd(product)
-        return frames @ rotation, np.log(values)
+    k = _separable(logs)
+    if k:
+        rotation, values, _ = np.linalg.svd(product[:, :k, :k])
+        frames[:, :, :k], logs[:, :k] = frames[:, :, :k] @ rotation, np.log(values)
     return frames, logs
+
+
+def _separable(logs: Floats) -> int:
+    """How many leading columns of the triangles have a product whose singular values stand above its round-off."""
+    with np.errstate(invalid="ignore"):
+        spread = np.maximum.accumulate(logs, axis=1) - np.minimum.accumulate(logs, axis=1)
+    fits = (np.maximum.accumulate(np.abs(logs), axis=1) < _LARGEST_LOG) & (spread < _LARGEST_SPREAD)
+    return int(np.min(np.sum(np.logical_and.accumulate(fits, axis=1), axis=1), initial=logs.shape[1]))
