@@ -104,9 +104,10 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
         if is_compact
         else ""
     )
+    count = len(spectrum.values)
+    others = f"the {count} other eigenvalues have real parts from {float(spectrum.values[-1].real):.6g} to {rate:.6g}"
+    if count == 1:
+        others = f"the other eigenvalue is {rate:.6g}"
     return Verdict(
-        "stable modulo kernel",
-        rate,
-        f"stable modulo {kernel}, semisimple (rank A² = rank A); the {len(spectrum.values)} other eigenvalues have "
-        f"real parts from {float(spectrum.values[-1].real):.6g} to {rate:.6g}{tail}",
+        "stable modulo kernel", rate, f"stable modulo {kernel}, semisimple (rank A² = rank A); {others}{tail}"
     )
