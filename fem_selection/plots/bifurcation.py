@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
 from fem_selection.plots.style import COLOURS, create_axes, styled
 
-__all__ = ["plot_bifurcations"]
+__all__ = ["draw_bifurcations", "plot_bifurcations"]
 
+_NAMES = {"hopf": "Hopf point", "multiple": "several eigenvalues at once"}
 _MARKERS = {"fold": "s", "pitchfork": "o", "transcritical": "D", "hopf": "^", "exchange of stability": "X"}
 
 
@@ -39,23 +41,43 @@ def plot_bifurcations(
     Raises:
         InvalidInput: The shapes do not fit together.
     """
+    figure, grid = create_axes(1, 1, 5.0, 3.4)
+    axes = grid[0, 0]
+    draw_bifurcations(axes, parameters, levels, unstable, marks, cycles)
+    axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the largest variation")
+    axes.legend()
+    return figure
+
+
+def draw_bifurcations(
+    axes: Axes,
+    parameters: Sequence[np.ndarray],
+    levels: Sequence[np.ndarray],
+    unstable: Sequence[np.ndarray],
+    marks: Sequence[tuple[str, float, float]],
+    cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),
+) -> None:
+    """The same into axes that are there, without their labels and legend.
+
+    Raises:
+        InvalidInput: The shapes do not fit together.
+    """
     for mu, level, count in zip(parameters, levels, unstable, strict=True):
         if not mu.shape == level.shape == count.shape:
             raise InvalidInput(f"a branch of shapes {mu.shape}, {level.shape} and {count.shape}; expected equal ones")
-    figure, grid = create_axes(1, 1, 5.0, 3.4)
-    axes = grid[0, 0]
-    for mu, level, count in zip(parameters, levels, unstable, strict=True):
         for start, end, is_stable in _runs(count == 0):
             # joined to the next stretch, so that no gap shows
             piece = slice(start, min(end + 1, len(mu)))
             style = "-" if is_stable else (0, (4, 2))
             axes.plot(mu[piece], level[piece], linestyle=style, color=COLOURS["blue" if is_stable else "vermilion"])
     for mu, amplitude, middle in cycles:
+        order = np.argsort(mu)
         for sign in (1.0, -1.0):
-            axes.plot(mu, middle + sign * amplitude, "o", color=COLOURS["green"], markersize=3.5)
+            size = middle + sign * amplitude[order]
+            axes.plot(mu[order], size, "o-", color=COLOURS["green"], markersize=3.5, linewidth=0.6)
     known: set[str] = set()
     for kind, place, height in marks:
-        label = None if kind in known else kind
+        label = None if kind in known else _NAMES.get(kind, kind)
         known.add(kind)
         axes.plot(
             place, height, _MARKERS.get(kind, "P"), color=COLOURS["ink"], markersize=6.0, linestyle="", label=label
@@ -64,9 +86,6 @@ def plot_bifurcations(
     axes.plot([], [], linestyle=(0, (4, 2)), color=COLOURS["vermilion"], label="unstable")
     if cycles:
         axes.plot([], [], "o", color=COLOURS["green"], markersize=3.5, label="limit cycle, ± amplitude")
-    axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the largest variation")
-    axes.legend()
-    return figure
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int, bool]]:

@@ -16,6 +16,7 @@ from fem_selection.plots.style import (
     COLOURS,
     WIDTH,
     add_colour_bar,
+    add_legend_above,
     colour_scale,
     create_axes,
     depth_scale,
@@ -26,6 +27,8 @@ from fem_selection.plots.style import (
 __all__ = ["plot_eigenfunctions", "plot_exponents", "plot_growth", "plot_layer_spectra", "plot_spectrum"]
 
 _LINES = ("blue", "vermilion", "green", "ink", "muted")
+_SHOWN_NODES = 64  # of a line up to which its nodes are marked
+_SMALLEST_LOG = 0.05  # half of the range of λT that is drawn at least
 
 
 @styled
@@ -51,9 +54,9 @@ def plot_spectrum(
         axes.errorbar(leading.real, leading.imag, known, known, fmt="none", ecolor=COLOURS["muted"], elinewidth=0.8)
     axes.plot(leading.real, leading.imag, "o", color=COLOURS["blue"], markersize=5.0, label="leading eigenvalues")
     if has_kernel:
-        axes.plot(0.0, 0.0, "x", color=COLOURS["vermilion"], markersize=7.0, label="kernel")
+        axes.plot(0.0, 0.0, "x", color=COLOURS["vermilion"], markersize=7.0, label="0, of ker $A$")
     _frame_plane(axes, np.concatenate([values, leading, [0.0, abscissa]]))
-    axes.legend(loc="best")
+    add_legend_above(axes, 2)
     return figure
 
 
@@ -79,7 +82,7 @@ def plot_layer_spectra(times: np.ndarray, spectra: Sequence[np.ndarray], is_stea
             fill = COLOURS["ink"] if steady else "none"
             axes.plot([], [], "o", color=COLOURS["ink"], markerfacecolor=fill, markersize=4.5, label=label)
     _frame_plane(axes, np.concatenate([*spectra, [0.0]]))
-    axes.legend(loc="best")
+    add_legend_above(axes, 2)
     add_colour_bar(figure, np.array([axes]), scale, "depth $t$")
     return figure
 
@@ -140,12 +143,14 @@ def plot_eigenfunctions(
 def _plot_lines(points: np.ndarray, fields: np.ndarray, names: Sequence[str]) -> Figure:
     figure, grid = create_axes(1, 1, 4.8, 3.0)
     axes, order = grid[0, 0], sort_nodes(points)
+    axes.axhline(0.0, color=COLOURS["rule"], linewidth=0.6, zorder=0)
+    marker = "o" if len(order) <= _SHOWN_NODES else ""
     for k, values in enumerate(fields.T):
         colour = COLOURS[_LINES[k % len(_LINES)]]
-        axes.plot(points[order, 0], values[order], color=colour, label=names[k], marker="o" if len(order) < 3 else "")
+        axes.plot(points[order, 0], values[order], marker, linestyle="-", color=colour, linewidth=1.0, label=names[k])
     axes.set(xlabel="$y$", ylabel="$v(y)$")
-    axes.margins(x=0.0)
-    axes.legend()
+    axes.margins(x=0.02)
+    add_legend_above(axes, 2)
     return figure
 
 
@@ -179,7 +184,7 @@ def plot_growth(
     if transient is not None and transient_times is not None:
         right = grid[0, 1]
         shown = np.isfinite(transient) & (transient < 1e6 * transient[0])
-        right.loglog(transient_times[shown], transient[shown], color=COLOURS["blue"])
+        right.loglog(transient_times[shown], transient[shown], "o", color=COLOURS["blue"], markersize=2.0)
         right.set(xlabel="$t$", ylabel=r"$\|e^{tA}\|$")
     return figure
 
@@ -204,6 +209,8 @@ def plot_exponents(state: np.ndarray, adjoint: np.ndarray, horizon: float) -> Fi
         )
     axes.axhline(0.0, color=COLOURS["ink"], linewidth=0.6)
     axes.set(xlabel="number", ylabel=r"exponent $\lambda_i$")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -_SMALLEST_LOG / horizon), max(high, _SMALLEST_LOG / horizon))  # round-off is no structure
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     second = axes.secondary_yaxis("right", functions=(lambda x: horizon * x, lambda x: x / horizon))
     second.set_ylabel(r"$\lambda_i T$, log of the amplification")

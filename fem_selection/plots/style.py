@@ -31,6 +31,7 @@ __all__ = [
     "COLOURS",
     "WIDTH",
     "add_colour_bar",
+    "add_legend_above",
     "add_side_bar",
     "colour_scale",
     "create_axes",
@@ -173,6 +174,18 @@ def add_side_bar(axes: Axes, scale: tuple[Colormap, Normalize], label: str) -> C
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2.0)
     return bar
+
+
+def add_legend_above(axes: Axes, columns: int) -> None:
+    """Put a legend above one axes, where no data are; the layout makes room for it."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        handlelength=1.6,
+    )
 
 
 def hide_frame(axes: Axes) -> None:
