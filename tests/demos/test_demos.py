@@ -112,6 +112,48 @@ def test_steady(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_bifurcations(tmp_path: Path, ranks: int) -> None:
+    """Fails if a branch, a bifurcation, a cycle's amplitude or a growth rate leaves its closed form."""
+    show("bifurcations.py", tmp_path, "bifurcations.png", ranks=ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_stability_demo(tmp_path: Path, ranks: int) -> None:
+    """Fails if exponents of state and adjoint part, leave the dense product, or do not bound the gradients."""
+    figures = ("stability_spectrum.png", "stability_exponents.png", "stability_gradients.png")
+    show("stability.py", tmp_path, *figures, ranks=ranks)
+
+
+def test_pitchfork(tmp_path: Path) -> None:
+    """The case of the pitchfork: fails if it is elsewhere, if a branch is lost, or if a promised figure is missing."""
+    report = run("stability", "pitchfork.toml", tmp_path / "run")
+    (found,) = report["bifurcations"]
+    assert (found["kind"], found["parameter"], found["criticality"]) == ("pitchfork", "mu", "supercritical")
+    assert found["value"] == pytest.approx(1.0, abs=1e-6)
+    assert [branch["parent"] for branch in report["branches"]] == [None, 0, 0]
+    assert report["eigenvalues"] == [[pytest.approx(0.5, abs=1e-9), 0.0]]
+    assert report["growth_rate_measured"] == pytest.approx(0.5, rel=0.01)
+    figures = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
+
+
+def test_hopf(tmp_path: Path) -> None:
+    """The case of the Hopf point: fails if it is elsewhere, if the cycle's amplitude is no root of the distance, or if
+    a promised figure is missing."""
+    report = run("stability", "hopf.toml", tmp_path / "run")
+    (found,) = report["bifurcations"]
+    assert (found["kind"], found["parameter"]) == ("hopf", "a")
+    assert found["value"] == pytest.approx(0.9, abs=1e-6)
+    assert found["frequency"] == pytest.approx(2.19**0.5, abs=1e-6)
+    assert found["cycles"]["exponent"] == pytest.approx(0.5, abs=0.01)
+    assert report["growth_rate_measured"] == pytest.approx(0.05, rel=0.01)  # (a − 0.9)/2 at a = 1
+    figures = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
+
+
+@pytest.mark.slow
 def test_disk(tmp_path: Path) -> None:
     """Digits on a mesh from a file; fails if the cells of curved edges are not what the images are laid on."""
     report = run("train", "disk.toml", tmp_path / "run", "stochastic.epochs=20", "output.fields=false")
