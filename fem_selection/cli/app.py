@@ -5,7 +5,7 @@
 |---|---|
 | 0 | done: a tolerance, the iteration limit or round-off was reached; the reason says which |
 | 1 | `verify`: a Taylor order below 1.9 or an adjoint identity above 1e-10; or an error that nobody foresaw |
-| 2 | a faulty case file, folder, checkpoint or data file; every fault is listed |
+| 2 | a faulty case file, folder, checkpoint or data file, every fault listed; a launcher whose ranks MPI does not see |
 | 3 | a state, objective or gradient that is not finite |
 | 130, 143 | Ctrl-C, SIGTERM; `train` leaves a checkpoint |
 
@@ -20,6 +20,7 @@ from typing import Annotated
 
 import typer
 
+from fem_selection.cli.launch import check_launch
 from fem_selection.errors import (
     ConfigError,
     InvalidInput,
@@ -138,6 +139,7 @@ def run() -> None:
     """Run the application; errors become a message on stderr, on root alone, and an exit status on every rank."""
     status = 0
     try:
+        check_launch()
         status = app(standalone_mode=False) or 0
     except SelectionError as error:
         status = 3 if isinstance(error, NonFinite) else 2 if isinstance(error, InvalidInput) else 1
