@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ __all__ = ["train_command"]
 def train_command(case_file: Path, output: Path | None, resume: bool, overwrite: bool, settings: Sequence[str]) -> int:
     """Train, report and return the exit status."""
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
-    with catch_signals() as request:
+    with catch_signals() as request, ExitStack() as held:
         case = load_case_everywhere(case_file, settings)
-        folder = on_root(lambda: _folder(output, Path(case.output.directory), resume, overwrite))
+        folder = on_root(lambda: _folder(output, Path(case.output.directory), resume, overwrite, held))
         from petsc4py import PETSc  # noqa: F401  (it takes SIGTERM when it is loaded)
 
         request.listen()
@@ -46,7 +46,7 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
     return 0
 
 
-def _folder(output: Path | None, directory: Path, resume: bool, overwrite: bool) -> Path:
+def _folder(output: Path | None, directory: Path, resume: bool, overwrite: bool, held: ExitStack) -> Path:
     from fem_selection.errors import InvalidInput
 
     if resume and overwrite:
@@ -55,7 +55,7 @@ def _folder(output: Path | None, directory: Path, resume: bool, overwrite: bool)
         if resume:
             raise InvalidInput("--resume needs --output DIR, the folder of the run to continue")
         output = next_numbered_folder(directory)
-    claim_folder(output, resume, overwrite)
+    claim_folder(output, resume, overwrite, held=held)
     return output
 
 

@@ -7,6 +7,7 @@
     DIR/stochastic.csv   a line for each epoch of the stochastic phase
     DIR/checkpoint       see `fem_selection.io.checkpoints`
     DIR/figures/*.png    DIR/states.bp for ParaView
+    DIR/.lock            see `fem_selection.io.locks`
 
 Everything here is done by root; the other ranks do not touch the folder.
 """
@@ -19,12 +20,14 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fem_selection.errors import InvalidInput
+from fem_selection.io.locks import LOCK, FolderLock
 from fem_selection.typing import Floats
 
 __all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "remove_run", "write_json", "write_text"]
@@ -74,12 +77,21 @@ def next_numbered_folder(directory: Path) -> Path:
         raise InvalidInput(f"no folder for the run can be created under {directory}: {error}") from error
 
 
-def claim_folder(folder: Path, resume: bool, overwrite: bool, is_run: bool = True) -> None:
+def claim_folder(
+    folder: Path, resume: bool, overwrite: bool, is_run: bool = True, held: ExitStack | None = None
+) -> None:
     """Make the folder ready for a run, or for the report of a command that cannot be resumed.
 
+    Args:
+        folder: The folder.
+        resume: Whether the run in it is to be continued.
+        overwrite: Whether the run in it may be replaced.
+        is_run: Whether the command has these two switches.
+        held: Whatever is to hold the folder's lock until the run ends; None for no lock.
+
     Raises:
-        InvalidInput: if it holds a run and neither `resume` nor `overwrite` is set, if there is nothing to resume, or
-            if it cannot be written.
+        InvalidInput: if another run is going on in it, if it holds a run and neither `resume` nor `overwrite` is set,
+            if there is nothing to resume, or if it cannot be written.
 
     Note:
         Nothing is removed yet: with `overwrite` that is left to `remove_run`, once the new case is known to work.
@@ -87,6 +99,11 @@ def claim_folder(folder: Path, resume: bool, overwrite: bool, is_run: bool = Tru
     try:
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is a file, not a folder")
+        if held is not None:  # before anything is looked at that another run may change
+            if not resume:
+                folder.mkdir(parents=True, exist_ok=True)
+            if folder.is_dir():
+                held.enter_context(FolderLock(folder))
         holds = [name for name in _MARKS if (folder / name).exists()]
     except (OSError, ValueError) as error:  # a name too long, or with a null byte
         raise InvalidInput(f"the folder {folder} cannot be used: {error}") from error
@@ -111,7 +128,7 @@ def _was_only_begun(folder: Path) -> bool:
     """Whether a folder is that of a run that was killed before its first checkpoint."""
     if not folder.is_dir():
         return False
-    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv"}
+    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv", LOCK}
     return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= begun
 
 

@@ -311,14 +311,14 @@ def checkpoint(data: Path) -> bytes:
 
 
 def refused(data: Path, folder: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> str:
-    """The message with which a checkpoint of this content is refused; nothing in the folder may change."""
+    """The message with which a checkpoint of this content is refused; nothing in the folder may change but the lock."""
     folder.mkdir(exist_ok=True)
     (folder / "checkpoint").write_bytes(content)
     capfd.readouterr()
     assert train(data / "case.toml", folder, "--resume") == 2
     message = capfd.readouterr().err
     assert str(folder / "checkpoint") in message and "Traceback" not in message
-    assert [p.name for p in folder.iterdir()] == ["checkpoint"]
+    assert {p.name for p in folder.iterdir()} == {"checkpoint", ".lock"}
     assert (folder / "checkpoint").read_bytes() == content
     return message
 
