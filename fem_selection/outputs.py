@@ -10,11 +10,13 @@ import numpy as np
 
 from fem_selection.cases import Problem
 from fem_selection.dynamics import solve_forward
+from fem_selection.errors import InvalidInput
 from fem_selection.io.fields import write_states
 from fem_selection.io.runs import read_columns, write_json
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.learning import SampleStates
+from fem_selection.parallel import act_on_root
 from fem_selection.training import TrainingResult
 from fem_selection.typing import Floats, Integers
 
@@ -25,14 +27,27 @@ _NODES_SHOWN = 512
 
 
 def write_outputs(result: TrainingResult, folder: Path) -> None:
-    """Write `report.json`, `figures/*.png` and the states, as the case asks (collective)."""
+    """Write `report.json`, `figures/*.png` and the states, as the case asks (collective).
+
+    Raises:
+        InvalidInput: on all ranks, if a file cannot be written.
+    """
     problem = result.problem
     problem.functional.set_controls(result.solution)
     confusion = _confusion(problem, result.solution)
-    if problem.ensemble.is_root:
-        write_json(folder / "report.json", result.report)
-    if problem.ensemble.member > 0:
-        return  # the first member has the whole mesh
+    act_on_root(problem.ensemble.world, lambda: write_json(folder / "report.json", result.report))
+    fault = None
+    if problem.ensemble.member == 0:  # it has the whole mesh
+        try:
+            _show(problem, folder, confusion)
+        except InvalidInput as error:
+            fault = error
+    if (fault := problem.ensemble.world.bcast(fault)) is not None:
+        raise fault
+
+
+def _show(problem: Problem, folder: Path, confusion: Integers | None) -> None:
+    """Fields and figures (collective over space)."""
     case = problem.case.output
     shown, names = _samples_to_show(problem)
     numbers = np.arange(shown.num_samples)
@@ -44,10 +59,8 @@ def write_outputs(result: TrainingResult, folder: Path) -> None:
         states = np.stack([problem.space.gather(trajectory.states[n]) for n in layers])
         coordinates, triangles = problem.space.gather(problem.space.coordinates), gather_triangles(problem.space)
         controls = _controls_to_show(problem)
-        if problem.ensemble.is_root:
-            _draw(
-                folder, confusion, problem, (coordinates, triangles), states, trajectory.times[layers], names, controls
-            )
+        mesh, times = (coordinates, triangles), trajectory.times[layers]
+        act_on_root(problem.space.comm, lambda: _draw(folder, confusion, problem, mesh, states, times, names, controls))
 
 
 def _draw(

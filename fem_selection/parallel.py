@@ -11,6 +11,7 @@ With `space = 1`, the default and the best for small meshes, every rank has the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import cast
 
@@ -18,10 +19,31 @@ import numpy as np
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, SelectionError
 from fem_selection.typing import Floats
 
-__all__ = ["Ensemble", "share"]
+__all__ = ["Ensemble", "act_on_root", "share"]
+
+
+def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
+    """The result of an action that rank 0 takes, or the error that it raises, on every rank (collective).
+
+    Raises:
+        InvalidInput: if the action raises OSError, as where a disk is full or a folder is read-only.
+        SelectionError: what the action raises.
+    """
+    outcome: tuple[T | None, SelectionError | None] = (None, None)
+    if world.rank == 0:
+        try:
+            outcome = (action(), None)
+        except SelectionError as error:
+            outcome = (None, error)
+        except OSError as error:
+            outcome = (None, InvalidInput(f"{error.filename or 'a file'}: {error.strerror or error}"))
+    result, fault = world.bcast(outcome)
+    if fault is not None:
+        raise fault
+    return cast(T, result)
 
 
 def share(total: int, parts: int, part: int) -> slice:

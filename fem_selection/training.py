@@ -37,6 +37,7 @@ from fem_selection.optimize import (
     descend,
     minimize,
 )
+from fem_selection.parallel import act_on_root
 from fem_selection.signals import StopRequest
 from fem_selection.typing import Floats
 
@@ -83,7 +84,7 @@ def train(
         request: Asked between iterations whether to stop.
 
     Raises:
-        InvalidInput: for a checkpoint that is missing, damaged or of another problem.
+        InvalidInput: for a checkpoint that is missing, damaged or of another problem, or a file that cannot be written.
         NonFinite: with layer and iteration; the last good iterate is in the checkpoint.
     """
     return _Training(case, folder, progress, request or StopRequest()).run(resume)
@@ -97,6 +98,7 @@ class _Training:
         self.ensemble, self.controls = self.problem.ensemble, self.problem.functional.controls
         self.root = self.ensemble.is_root
         self.progress = progress if self.root else None
+        self.fault: InvalidInput | None = None
         self.seconds_before = 0.0
         self.resumed_from: dict[str, int | None] = {"iteration": None, "epoch": None}
         self.stochastic: dict[str, Any] | None = None
@@ -106,10 +108,7 @@ class _Training:
     def run(self, resume: bool) -> TrainingResult:
         saved = self._read() if resume else None
         phase = saved[0]["phase"] if saved is not None else None
-        if self.root:
-            if saved is None:
-                remove_run(self.folder)
-            write_text(self.folder / "case.toml", config.dump_case(self.case))
+        self._on_root(lambda: self._prepare(saved is not None))
         if saved is None:
             self.certificate = self._certify()
         start, stopped = self.problem.start, False
@@ -125,6 +124,11 @@ class _Training:
         x = self.problem.scaled.to_physical(start)
         report = {} if stopped else self._report(result, x)
         return TrainingResult(self.problem, x, report, stopped)
+
+    def _prepare(self, resumed: bool) -> None:
+        if not resumed:
+            remove_run(self.folder)
+        write_text(self.folder / "case.toml", config.dump_case(self.case))
 
     def _certify(self) -> dict[str, Any]:
         """The gradient certificate at a control moved from the start; what went wrong, if its states overflow."""
@@ -151,8 +155,7 @@ class _Training:
         history = self._history("stochastic.csv", columns, None if resume is None else int(resume[0]["epoch"]))
 
         def observe(row: EpochRow) -> None:
-            if history is not None:
-                history.append(row.epoch, row.objective, row.rate, row.validation_accuracy)
+            self._append(history, row.epoch, row.objective, row.rate, row.validation_accuracy)
             if self.progress is not None:
                 self.progress("stochastic phase", row.epoch, s.epochs, {"objective": row.objective})
 
@@ -167,7 +170,7 @@ class _Training:
                 resume,
                 lambda state, vectors: self._save("stochastic", state, vectors),
                 observe,
-                lambda: self.request.agreed(self.ensemble),
+                self._stop,
             )
         finally:
             if history is not None:
@@ -192,11 +195,9 @@ class _Training:
         history = self._history("history.csv", columns, None if resume is None else int(resume[0]["iteration"]))
 
         def observe(row: IterationRow) -> None:
-            if history is not None:
-                more = (row.maximum_principle_gap, row.hamiltonian_drift) if by_pontryagin else ()
-                history.append(
-                    row.iteration, row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds(), *more
-                )
+            more = (row.maximum_principle_gap, row.hamiltonian_drift) if by_pontryagin else ()
+            values = (row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds())
+            self._append(history, row.iteration, *values, *more)
             if self.progress is not None:
                 shown = {"objective": row.objective, "gradient": row.gradient_norm}
                 self.progress(o.method.upper(), row.iteration, o.max_iterations, shown)
@@ -204,16 +205,13 @@ class _Training:
         def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
             self._save("deterministic", state, vectors)
 
-        def stop() -> bool:
-            return self.request.agreed(self.ensemble)
-
         scaled, bounds = self.problem.scaled, self.problem.bounds
         try:
             if by_pontryagin:
                 return approximate_successively(
-                    scaled, start, self._pontryagin_settings(), bounds, resume, save, observe, stop
+                    scaled, start, self._pontryagin_settings(), bounds, resume, save, observe, self._stop
                 )
-            return minimize(scaled, start, self._tao_settings(), bounds, resume, save, observe, stop)
+            return minimize(scaled, start, self._tao_settings(), bounds, resume, save, observe, self._stop)
         finally:
             if history is not None:
                 history.close()
@@ -233,11 +231,35 @@ class _Training:
         )  # fmt: skip
 
     def _history(self, name: str, columns: tuple[str, ...], keep_up_to: int | None) -> History | None:
-        return History(self.folder / name, columns, keep_up_to) if self.root else None
+        opened: list[History] = []
+        self._on_root(lambda: opened.append(History(self.folder / name, columns, keep_up_to)))
+        return opened[0] if opened else None
+
+    def _append(self, history: History | None, *values: float) -> None:
+        """Add a line on root; a fault is kept until all ranks can raise it."""
+        if history is not None and self.fault is None:
+            try:
+                history.append(*values)
+            except InvalidInput as error:
+                self.fault = error
+
+    def _raise_fault(self) -> None:
+        """Raise what went wrong on root with a history, on all ranks (collective)."""
+        if self.ensemble.any(self.fault is not None):
+            raise self.ensemble.world.bcast(self.fault)
+
+    def _stop(self) -> bool:
+        """Whether all ranks are to stop between two iterations (collective)."""
+        self._raise_fault()
+        return self.request.agreed(self.ensemble)
+
+    def _on_root(self, action: Callable[[], None]) -> None:
+        act_on_root(self.ensemble.world, action)
 
     # ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _save(self, phase: str, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
+        self._raise_fault()  # a checkpoint follows the line that it belongs to
         everything = {
             "phase": phase,
             "optimizer": dict(state),

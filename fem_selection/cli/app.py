@@ -5,7 +5,8 @@
 |---|---|
 | 0 | done: a tolerance, the iteration limit or round-off was reached; the reason says which |
 | 1 | `verify`: a Taylor order below 1.9 or an adjoint identity above 1e-10; or an error that nobody foresaw |
-| 2 | a faulty case file, folder, checkpoint or data file, every fault listed; a launcher whose ranks MPI does not see |
+| 2 | a faulty case file, folder, checkpoint or data file, every fault listed; a file that cannot be written, as where |
+|   | the disk is full; a case that does not fit into memory; a launcher whose ranks MPI does not see |
 | 3 | a state, objective or gradient that is not finite |
 | 130, 143 | Ctrl-C, SIGTERM; `train` leaves a checkpoint |
 
@@ -14,6 +15,7 @@ FEniCSx is imported inside the commands, after the case file was found good.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -138,6 +140,9 @@ def info() -> None:
 def run() -> None:
     """Run the application; errors become a message on stderr, on root alone, and an exit status on every rank."""
     status = 0
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         check_launch()
         status = app(standalone_mode=False) or 0
@@ -153,9 +158,19 @@ def run() -> None:
         status = 1 if missing is not None else _usage_or_crash(error)
         if missing is not None:
             _complain(missing)
+    except (OSError, MemoryError) as error:
+        status = _end_all_ranks(_cause(error), 2)
     except Exception as error:
         status = _usage_or_crash(error)
     sys.exit(status)
+
+
+def _cause(error: OSError | MemoryError) -> str:
+    """What the machine could not do."""
+    if isinstance(error, MemoryError):
+        needs = "fewer cells, layers or samples, or more ranks with parallel.space, need less"
+        return f"the case does not fit into memory ({str(error) or 'out of memory'}): {needs}"
+    return f"{error.filename or 'a file or the standard output'}: {error.strerror or error}"
 
 
 def _complain(error: SelectionError) -> None:
@@ -181,12 +196,19 @@ def _usage_or_crash(error: Exception) -> int:
         return int(getattr(error, "exit_code", 2))
     import traceback
 
+    traceback.print_exc()
+    return _end_all_ranks(None, 1)
+
+
+def _end_all_ranks(message: str | None, status: int) -> int:
+    """End on an error of this rank alone: others may wait for it."""
     from mpi4py import MPI
 
-    traceback.print_exc()
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr, flush=True)
     if MPI.COMM_WORLD.size > 1:
-        MPI.COMM_WORLD.Abort(1)
-    return 1
+        MPI.COMM_WORLD.Abort(status)
+    return status
 
 
 def _is_root() -> bool:

@@ -8,34 +8,20 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar, cast
 
 from mpi4py import MPI
 
 from fem_selection import config
-from fem_selection.errors import ConfigError, InvalidInput, SelectionError
+from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
+from fem_selection.parallel import act_on_root
 
 __all__ = ["claim_report_folder", "counted", "end_on_sigterm", "load_case_everywhere", "on_root"]
-
-T = TypeVar("T")
 
 
 def on_root[T](action: Callable[[], T]) -> T:
     """The result of an action that root takes, or the error it raises, on every rank (collective)."""
-    world = MPI.COMM_WORLD
-    outcome: tuple[T | None, SelectionError | None] = (None, None)
-    if world.rank == 0:
-        try:
-            outcome = (action(), None)
-        except SelectionError as error:
-            outcome = (None, error)
-        except OSError as error:
-            outcome = (None, InvalidInput(f"{error.filename or 'a file'}: {error.strerror or error}"))
-    result, fault = world.bcast(outcome)
-    if fault is not None:
-        raise fault
-    return cast(T, result)
+    return act_on_root(MPI.COMM_WORLD, action)
 
 
 def counted(number: int, what: str) -> str:

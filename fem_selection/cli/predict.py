@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fem_selection.cli.common import load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
+from fem_selection.io.runs import replacing
 
 __all__ = ["predict_command"]
 
@@ -47,7 +48,8 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
         if problem.classes:
             labels = predict_labels(everything)
             arrays["labels"] = np.array(problem.classes)[labels]
-        np.savez(target, allow_pickle=False, **arrays)
+        with replacing(target) as partial, open(partial, "wb") as handle:
+            np.savez(handle, allow_pickle=False, **arrays)
         if truth is not None:
             right = float(np.mean(truth == arrays["labels"]))
             console.print(f"accuracy {right:.4f} on {len(truth)} samples")

@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -53,45 +54,75 @@ def write_checkpoint(
         InvalidInput: on all ranks, if root cannot write the file; a previous checkpoint is then intact.
     """
     world, fault = ensemble.world, None
-    partial = path.with_name(path.name + ".partial")
-    sums: dict[str, int] = {}
     places = world.gather(indices)
-    header_size = 0
-    try:
-        if ensemble.is_root:
-            # checksums have a fixed width, so that the header's length is known before they are
-            header_size = len(_header(state, dict.fromkeys(vectors, 0), global_size))
-            handle = open(partial, "wb")  # noqa: SIM115 - it stays open over collective calls
-            handle.seek(16 + header_size)
-    except OSError as error:
-        fault = str(error)
-    fault = world.bcast(fault)
+    file = _Writer(path, state, list(vectors), global_size) if ensemble.is_root else None
+    fault = world.bcast(file.open() if file is not None else None)
     for name, shard in vectors.items() if fault is None else ():
         pieces = world.gather(np.ascontiguousarray(shard))
-        if ensemble.is_root and fault is None:
+        if file is not None:
             whole = np.empty(global_size)
             for where, piece in zip(places or [], pieces or [], strict=True):
                 whole[where] = piece
-            sums[name] = zlib.crc32(whole.astype("<f8").tobytes())
-            try:
-                handle.write(whole.astype("<f8").tobytes())
-            except OSError as error:
-                fault = str(error)
-    if ensemble.is_root and fault is None:
-        try:
-            handle.seek(0)
-            handle.write(_MAGIC + header_size.to_bytes(8, "little") + _header(state, sums, global_size))
-            handle.flush()
-            os.fsync(handle.fileno())
-            handle.close()
-            os.replace(partial, path)
-        except OSError as error:
-            fault = str(error)
-    fault = world.bcast(fault)
+            file.write(name, whole)
+    fault = world.bcast(file.finish() if file is not None else None)
     if fault is not None:
-        if ensemble.is_root:
-            partial.unlink(missing_ok=True)
-        raise InvalidInput(f"the checkpoint {path} could not be written: {fault}")
+        raise InvalidInput(
+            f"the checkpoint {path} could not be written: {fault}; one written before is intact, and --resume goes on "
+            "from it"
+        )
+
+
+class _Writer:
+    """The file that root writes: after the first fault, which is kept, nothing more is done."""
+
+    def __init__(self, path: Path, state: Mapping[str, Any], names: Sequence[str], global_size: int) -> None:
+        self.path, self.partial = path, path.with_name(path.name + ".partial")
+        self.state, self.global_size = state, global_size
+        self.sums: dict[str, int] = {}
+        # checksums have a fixed width, so that the header's length is known before they are
+        self.header_size = len(_header(state, dict.fromkeys(names, 0), global_size))
+        self.handle: BinaryIO | None = None
+        self.fault: str | None = None
+
+    def open(self) -> str | None:
+        """Begin beside the old file; return what went wrong, if anything did."""
+        with self._watched():
+            self.handle = open(self.partial, "wb")  # noqa: SIM115 - it stays open over collective calls
+            self.handle.seek(16 + self.header_size)
+        return self.fault
+
+    def write(self, name: str, whole: Floats) -> None:
+        """Add a vector."""
+        content = whole.astype("<f8").tobytes()
+        self.sums[name] = zlib.crc32(content)
+        if self.fault is None and self.handle is not None:
+            with self._watched():
+                self.handle.write(content)
+
+    def finish(self) -> str | None:
+        """Write the header, close and rename; return what went wrong since the beginning, if anything did."""
+        if self.fault is None and self.handle is not None:
+            with self._watched():
+                self.handle.seek(0)
+                header = _header(self.state, self.sums, self.global_size)
+                self.handle.write(_MAGIC + self.header_size.to_bytes(8, "little") + header)
+                self.handle.flush()
+                os.fsync(self.handle.fileno())
+                self.handle.close()
+                os.replace(self.partial, self.path)
+        return self.fault
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+            with suppress(OSError):  # closing tries once more to write what is left
+                if self.handle is not None:
+                    self.handle.close()
+            with suppress(OSError):
+                self.partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(

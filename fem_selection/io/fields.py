@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import basix.ufl
@@ -13,7 +15,21 @@ from dolfinx import io as dio
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
-__all__ = ["write_states"]
+__all__ = ["naming", "write_states"]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Around a writer of dolfinx: what it cannot write becomes an OSError that names the file.
+
+    The writers are collective, and where one rank's fails the others may wait for it: this is no error that all ranks
+    raise together, and the command line ends all of them.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+        raise OSError(errno.EIO, f"could not be written: {reason}", str(path)) from error
 
 
 def write_states(path: Path, space: StateSpace, times: Floats, states: Sequence[Block], names: Sequence[str]) -> Path:
@@ -47,13 +63,13 @@ def write_states(path: Path, space: StateSpace, times: Floats, states: Sequence[
 
     if vtx is not None:
         written = path.with_suffix(".bp")
-        with vtx(space.comm, written, outputs, engine="BP4") as writer:
+        with naming(written), vtx(space.comm, written, outputs, engine="BP4") as writer:
             for time, block in zip(times, states, strict=True):
                 refresh(block)
                 writer.write(float(time))
         return written
     written = path.with_suffix(".xdmf")
-    with dio.XDMFFile(space.comm, written, "w") as file:
+    with naming(written), dio.XDMFFile(space.comm, written, "w") as file:
         file.write_mesh(space.domain.mesh)
         for time, block in zip(times, states, strict=True):
             refresh(block)

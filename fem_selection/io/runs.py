@@ -14,13 +14,13 @@ Everything here is done by root; the other ranks do not touch the folder.
 
 from __future__ import annotations
 
-import csv
+import errno
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,16 @@ from fem_selection.errors import InvalidInput
 from fem_selection.io.locks import LOCK, FolderLock
 from fem_selection.typing import Floats
 
-__all__ = ["History", "claim_folder", "next_numbered_folder", "read_columns", "remove_run", "write_json", "write_text"]
+__all__ = [
+    "History",
+    "claim_folder",
+    "next_numbered_folder",
+    "read_columns",
+    "remove_run",
+    "replacing",
+    "write_json",
+    "write_text",
+]
 
 CHECKPOINT = "checkpoint"
 _MARKS = ("case.toml", CHECKPOINT, "report.json", "history.csv")
@@ -142,11 +151,31 @@ def remove_run(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside and rename it."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a file beside `path` to write, which is renamed to `path` in the end.
+
+    Raises:
+        InvalidInput: if the file cannot be written, as where the disk is full; what was at `path` is then as it was.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(f"{path} could not be written: {error.strerror or error}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside and rename it (see `replacing`)."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -165,43 +194,68 @@ def _plain(value: Any) -> Any:
 
 
 class History:
-    """A CSV file that grows by a flushed line at a time and continues without gaps or repeats.
+    """A CSV file that grows by a whole line at a time and continues without gaps or repeats.
 
     Args:
         path: The file.
         columns: Names; the first is a counter.
         keep_up_to: When resuming, lines whose counter is larger are dropped; None to begin anew.
+
+    Raises:
+        InvalidInput: if the file cannot be written.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], keep_up_to: int | None = None) -> None:
-        kept: list[list[str]] = []
+        kept = []
         if keep_up_to is not None and path.exists():
-            with open(path, newline="", encoding="utf-8") as handle:
-                rows = list(csv.reader(handle))[1:]
-            kept = [r for r in rows if len(r) == len(columns) and r[0].isdigit() and int(r[0]) <= keep_up_to]
-        lines = [",".join(columns), *(",".join(r) for r in kept)]
-        write_text(path, "\n".join(lines) + "\n")
-        self._handle = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+            kept = [row for row in _rows(path)[1:] if _is_whole(row, columns) and int(row[0]) <= keep_up_to]
+        write_text(path, "".join(",".join(row) + "\n" for row in (columns, *kept)))
+        self._path = path
+        try:
+            self._handle = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
     def append(self, *values: float | int) -> None:
-        """Add a line and flush it."""
+        """Add a line, the whole of it or nothing.
+
+        Raises:
+            InvalidInput: if it cannot be written, as where the disk is full.
+        """
         fields = (v if isinstance(v, int) else float(v) for v in values)  # NumPy's numbers have a repr of their own
-        self._handle.write(",".join("" if math.isnan(v) else repr(v) for v in fields) + "\n")
-        self._handle.flush()
+        line = (",".join("" if math.isnan(v) else repr(v) for v in fields) + "\n").encode()
+        before = os.fstat(self._handle.fileno()).st_size
+        try:
+            if self._handle.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            with suppress(OSError):
+                self._handle.truncate(before)
+            raise _unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
 
 
+def _rows(path: Path) -> list[list[str]]:
+    """The fields of a history's lines."""
+    return [line.split(",") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+
+
+def _is_whole(row: list[str], columns: tuple[str, ...]) -> bool:
+    """Whether a line is one that `History.append` writes: a counter and, for each other column, a number or nothing."""
+    try:
+        [float(field or "nan") for field in row]
+    except ValueError:
+        return False
+    return len(row) == len(columns) and row[0].isascii() and row[0].isdecimal()
+
+
 def read_columns(path: Path) -> dict[str, Floats]:
-    """The columns of a history by name; empty fields are NaN."""
+    """The columns of a history by name; empty fields are NaN, lines that are not whole are left out."""
     if not path.exists():
         return {}
-    with open(path, newline="", encoding="utf-8") as handle:
-        rows = list(csv.reader(handle))
-    columns = list(zip(*rows[1:], strict=True)) if len(rows) > 1 else [()] * len(rows[0])
-    return {
-        name: np.array([float(v) if v else np.nan for v in column])
-        for name, column in zip(rows[0], columns, strict=True)
-    }
+    head, *rows = _rows(path)
+    kept = [[float(field or "nan") for field in row] for row in rows if _is_whole(row, tuple(head))]
+    return dict(zip(head, np.array(kept, dtype=np.float64).reshape(-1, len(head)).T, strict=True))

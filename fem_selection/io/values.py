@@ -13,6 +13,7 @@ from mpi4py import MPI
 
 from fem_selection import domains
 from fem_selection.errors import InvalidInput
+from fem_selection.io.fields import naming
 from fem_selection.typing import Floats
 
 __all__ = ["write_value"]
@@ -56,13 +57,13 @@ def write_value(
     vtx = getattr(dio, "VTXWriter", None)
     if vtx is not None:
         written = path.with_suffix(".bp")
-        with vtx(comm, written, [field], engine="BP4") as writer:
+        with naming(written), vtx(comm, written, [field], engine="BP4") as writer:
             for time, value in zip(times, values, strict=True):
                 field.x.array[:] = value[places]
                 writer.write(float(time))
         return written
     written = path.with_suffix(".xdmf")
-    with dio.XDMFFile(comm, written, "w") as xdmf:
+    with naming(written), dio.XDMFFile(comm, written, "w") as xdmf:
         xdmf.write_mesh(mesh)
         for time, value in zip(times, values, strict=True):
             field.x.array[:] = value[places]

@@ -219,6 +219,8 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> Path
         with rc_context(_STYLE):
             figure.savefig(partial, format=kind, dpi=dpi)
         os.replace(partial, path)
+    except OSError as error:  # that of a full disk does not name the file
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
     return path

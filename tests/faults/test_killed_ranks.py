@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""`kill -9` of a single rank, and at random moments: nothing hangs, the checkpoint is intact, `--resume` works.
+
+`soak.py` does the same for as long as it is told.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from killed_runs import (
+    ITERATIONS,
+    differences,
+    launcher,
+    saved_state,
+    send,
+    start,
+    wait_for_lines,
+    write_case,
+)
+
+needs_mpiexec = pytest.mark.skipif(launcher() is None, reason="no mpiexec beside this Python and none on the path")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a case and, in `run`, what it gives if nothing interrupts it."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = start(write_case(folder), folder / "run", pause=0.0)
+    assert run.end() == 0, run.output
+    return folder
+
+
+def finish(whole: Path, output: Path, ranks: int, rtol: float) -> None:
+    """Resume on a number of ranks and compare."""
+    more = ["--resume"] if output.exists() else []
+    run = start(whole / "case.toml", output, *more, ranks=ranks, pause=0.0)
+    assert run.end() == 0, run.output
+    assert not differences(whole / "run", output, rtol)
+
+
+@needs_mpiexec
+@pytest.mark.parametrize(
+    ("ranks", "victim"),
+    [
+        (2, 1),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, 0), (3, 0), (3, 1), (3, 2))),
+    ],
+)
+def test_one_rank_is_killed(whole: Path, tmp_path: Path, ranks: int, victim: int) -> None:
+    """Fails if the others go on or wait, or if what they do at the end harms the checkpoint."""
+    output = tmp_path / "r"
+    run = start(whole / "case.toml", output, ranks=ranks)
+    wait_for_lines(output / "history.csv", 8, run)
+    found = run.ranks()
+    assert sorted(found) == list(range(ranks))
+    assert send(found[victim], signal.SIGKILL)
+    began = time.monotonic()
+    status = run.end()
+    assert status is not None, f"a rank goes on {time.monotonic() - began:.0f} s after another was killed"
+    assert status != 0
+    state = saved_state(output)
+    assert state["phase"] == "deterministic" and 3 <= state["optimizer"]["iteration"] < ITERATIONS
+    assert not (output / "report.json").exists()
+    finish(whole, output, (ranks + victim) % 3, 1e-6)
+
+
+@needs_mpiexec
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 1), (signal.SIGTERM, 3), (signal.SIGINT, 2)])
+def test_one_rank_is_asked_to_stop(whole: Path, tmp_path: Path, number: int, times: int) -> None:
+    """A signal to one rank, however often it comes, stops all of them, each with a checkpoint behind it."""
+    output = tmp_path / "r"
+    run = start(whole / "case.toml", output, ranks=2)
+    wait_for_lines(output / "history.csv", 8, run)
+    for _ in range(times):
+        send(run.ranks()[1], number)
+    assert run.end() == 128 + number, run.output
+    assert "Traceback" not in run.output and run.output.count("--resume") == 1
+    assert saved_state(output)["optimizer"]["iteration"] >= 7
+    finish(whole, output, 0, 1e-6)
+
+
+def kill_at_random(whole: Path, output: Path, seed: int, kills: int, ranks: tuple[int, ...]) -> None:
+    """Kill a run several times, each time resumed, and let it finish."""
+    chosen, killed = random.Random(seed), 0
+    while killed < kills:
+        before = (output / "checkpoint").stat().st_mtime_ns if (output / "checkpoint").exists() else 0
+        run = start(
+            whole / "case.toml",
+            output,
+            *(["--resume"] if output.exists() else []),
+            "--set",
+            f"output.checkpoint_every={chosen.choice((1, 3))}",
+            ranks=chosen.choice(ranks),
+            pause=0.02,
+        )
+        # some moments are counted from the start, some from the first checkpoint
+        patient = chosen.random() < 0.8
+        while patient and run.process.poll() is None:
+            if (output / "checkpoint").exists() and (output / "checkpoint").stat().st_mtime_ns > before:
+                break
+            time.sleep(0.002)
+        until = time.monotonic() + chosen.uniform(0.0, 0.4)
+        while run.process.poll() is None and time.monotonic() < until:
+            time.sleep(0.001)
+        killed += send(chosen.choice(sorted(run.ranks().values())), signal.SIGKILL)
+        assert run.end() is not None, "a rank goes on"
+    finish(whole, output, 0, 1e-6 if ranks != (0,) else 1e-8)
+
+
+def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
+    kill_at_random(whole, tmp_path / "r", seed=6, kills=6, ranks=(0,))
+
+
+@needs_mpiexec
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments_on_several_ranks(whole: Path, tmp_path: Path, seed: int) -> None:
+    kill_at_random(whole, tmp_path / "r", seed, kills=5, ranks=(0, 1, 2, 3))
