@@ -22,7 +22,7 @@ from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.elements import Family, Mode
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import coordinate_names, parse_formula
-from fem_selection.kernel_cases import build_kernel, case_formula
+from fem_selection.kernel_cases import at_key, build_kernel, case_formula, require_finite
 from fem_selection.learning import ControlSpace, Functional, Movement, SampleBatches, SampleStates, ScaledFunctional
 from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
@@ -181,6 +181,7 @@ def _build_functional(
     if y.bias is not None:
         formula = case_formula(case, y.bias, "t", "y")
         bias[...] = [function_values(space, formula, float(t)) for t in grid.sample_times]
+        require_finite(space, bias, "dynamics.bias", y.bias)
     stepper = Stepper(space, kernel, bias, build_activation(case), find_scheme(y.scheme), grid)
     cost: TerminalCost
     if o.loss == "tracking":
@@ -207,7 +208,8 @@ def build_activation(case: config.Case) -> Activation:
     text = case.dynamics.activation
     if text in ACTIVATIONS:
         return find_activation(text)
-    return _activation_family(text, tuple(sorted(case.parameters))).at(text, case.parameters)
+    with at_key("dynamics.activation"):
+        return _activation_family(text, tuple(sorted(case.parameters))).at(text, case.parameters)
 
 
 @cache
@@ -292,7 +294,7 @@ def initial_states(case: config.Case, space: StateSpace) -> Block:
     dataset = _load_data(case)
     if dataset is None:
         assert case.data.initial is not None
-        return _formula_block(case, space, case.data.initial)
+        return _formula_block(case, space, "data.initial", case.data.initial)
     outside = 0.0 if dataset.standardization is None else float(dataset.standardization.apply(np.zeros(1))[0])
     return states_of_inputs(space, dataset.samples.inputs, None, outside)
 
@@ -301,15 +303,15 @@ def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
     """Initial states and targets from formulas."""
     d = case.data
     assert d.initial is not None
-    initial = _formula_block(case, space, d.initial)
+    initial = _formula_block(case, space, "data.initial", d.initial)
     if d.target is None:
         raise InvalidInput("data.target: a formula for the targets is needed to learn from data.initial")
-    targets = _formula_block(case, space, d.target)
+    targets = _formula_block(case, space, "data.target", d.target)
     return SampleStates(d.samples, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), targets, None)
 
 
-def _formula_block(case: config.Case, space: StateSpace, text: str) -> Block:
-    """States from a formula in y and the sample's parameter s ∈ [0, 1], shape (num_local, data.samples)."""
+def _formula_block(case: config.Case, space: StateSpace, key: str, text: str) -> Block:
+    """States from a key's formula in y and the sample's parameter s ∈ [0, 1], shape (num_local, data.samples)."""
     count = case.data.samples
     parameter = np.linspace(0.0, 1.0, count)[None, :] if count > 1 else np.zeros((1, 1))
     y = space.coordinates.T[:, :, None]
@@ -317,8 +319,7 @@ def _formula_block(case: config.Case, space: StateSpace, text: str) -> Block:
     values = {name: y[0 if name == "y" else int(name[1:])] for name in names}
     result = case_formula(case, text, "y", "s").evaluate(**values, s=parameter)
     block = np.asfortranarray(np.broadcast_to(result, (space.num_local, count)))
-    if not space.comm.allreduce(bool(np.all(np.isfinite(block))), op=MPI.LAND):
-        raise InvalidInput(f"the formula {text!r} is not finite at some node")
+    require_finite(space, block, key, text)
     return block
 
 

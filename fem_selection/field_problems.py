@@ -19,7 +19,7 @@ from fem_selection.coefficients import function_values
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.kernel_cases import build_kernel, case_formula, kernel_depends_on_time
+from fem_selection.kernel_cases import build_kernel, case_formula, kernel_depends_on_time, require_finite
 from fem_selection.parallel import Ensemble
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
@@ -56,8 +56,7 @@ class FieldProblem:
     def values(self, key: str, text: str) -> Floats:
         """Nodal values of a formula in y, shape (num_local,), for the key that holds it (collective)."""
         values = function_values(self.space, case_formula(self.case, text, "y"))
-        if not self.space.comm.allreduce(bool(np.all(np.isfinite(values))), op=MPI.LAND):
-            raise InvalidInput(f"{key}: the formula {text!r} is not finite at some node")
+        require_finite(self.space, values, key, text)
         return values
 
 
@@ -81,6 +80,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionFie
     bias_formula = None if d.bias is None else case_formula(case, d.bias, "t", "y")
     if bias_formula is not None:
         bias[:] = function_values(space, bias_formula, 0.0)
+        require_finite(space, bias, "dynamics.bias", bias_formula.text)
     moving_bias = bias_formula is not None and "t" in bias_formula.names
     moving_kernel = kernel_depends_on_time(case)
 

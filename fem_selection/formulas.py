@@ -15,6 +15,7 @@ import ast
 import keyword
 import math
 import operator
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -121,7 +122,9 @@ def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str
         raise InvalidInput(f"'#' at column {place + 1} is not allowed in a formula")
     indent = len(source) - len(source.lstrip())
     try:
-        tree = ast.parse(source.lstrip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's reader has opinions on 1if 1else 2, which is refused below
+            tree = ast.parse(source.lstrip(), mode="eval").body
     except SyntaxError as error:
         place = indent + (error.offset or 1)
         raise InvalidInput(f"not a formula, at column {place} of {_short(text)}: {error.msg}") from error

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection import config
-from fem_selection.coefficients import Source
+from fem_selection.coefficients import Source, function_values
 from fem_selection.depth import DepthGrid
+from fem_selection.errors import InvalidInput
 from fem_selection.formulas import Formula, coordinate_names, parse_formula
 from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.spaces import StateSpace
+from fem_selection.typing import Floats
 
-__all__ = ["build_kernel", "case_formula", "kernel_depends_on_time"]
+__all__ = ["at_key", "build_kernel", "case_formula", "kernel_depends_on_time", "require_finite"]
 
 _RANK = 8  # of a separable kernel without rank and factors
 
@@ -25,6 +29,26 @@ def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
     for letter in letters:
         names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
     return parse_formula(text, names, case.parameters)
+
+
+@contextmanager
+def at_key(key: str) -> Iterator[None]:
+    """Let what is wrong with a value begin with the key that holds it."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(str(error) if key in str(error) else f"{key}: {error}") from error
+
+
+def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> None:
+    """Refuse values at nodes of which one, on any rank, is no finite number (collective).
+
+    Raises:
+        InvalidInput: on all ranks, naming the key and the formulas that gave the values.
+    """
+    if not space.comm.allreduce(bool(np.all(np.isfinite(values))), op=MPI.LAND):
+        given = f"the formula{'s' * (len(texts) > 1)} {', '.join(map(repr, texts))}" if texts else "the value"
+        raise InvalidInput(f"{key}: {given} is not finite at some node")
 
 
 def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
@@ -52,7 +76,9 @@ def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
     d = case.dynamics
     if d.kernel is None:
         return DenseKernel.random(space, grid.intervals, d.start_scale, case.seed)
-    return DenseKernel.interpolate(space, case_formula(case, d.kernel, "t", "y", "z"), grid)
+    kernel = DenseKernel.interpolate(space, case_formula(case, d.kernel, "t", "y", "z"), grid)
+    require_finite(space, kernel.parameters(), "dynamics.kernel", d.kernel)
+    return kernel
 
 
 def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
@@ -60,7 +86,9 @@ def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> K
     if d.factors is None:
         return SeparableKernel.random(space, grid.intervals, d.rank or _RANK, d.start_scale, case.seed + 1)
     factors = [(case_formula(case, u, "t", "y"), case_formula(case, v, "t", "z")) for u, v in d.factors]
-    return SeparableKernel.interpolate(space, factors, grid)
+    kernel = SeparableKernel.interpolate(space, factors, grid)
+    require_finite(space, kernel.parameters(), "dynamics.factors", *(text for pair in d.factors for text in pair))
+    return kernel
 
 
 def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
@@ -69,6 +97,10 @@ def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
     for term in d.terms:
         given = getattr(d, term)
         texts = ("0",) if given is None else (given,) if isinstance(given, str) else given
+        for text in texts:
+            for time in grid.sample_times:
+                values = function_values(space, case_formula(case, text, "t", "y"), float(time))
+                require_finite(space, values, f"dynamics.{term}", text)
         sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
         coefficients[term] = sources if len(sources) > 1 else sources[0]
     size = float(np.max(np.subtract(*space.domain.bounds[::-1])))

@@ -120,7 +120,22 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
             try:
                 parse_formula(text, variables, case.parameters)
             except InvalidInput as error:
-                yield Fault((key, "domain.shape", "parameters"), str(error))
+                yield Fault((key, "domain.shape", "parameters"), f"{error}{_of_another_dimension(case, text)}")
+
+
+def _of_another_dimension(case: Case, text: str) -> str:
+    """What to add to the fault of a formula that names the coordinates of another domain's points."""
+    every = {"t", "s", *(name for d in (1, 3) for letter in "yz" for name in coordinate_names(letter, d))}
+    try:
+        used = parse_formula(text, every, case.parameters).names
+    except InvalidInput:
+        return ""
+    d = case.domain.dimension
+    there = {name for letter in "yz" for name in coordinate_names(letter, d)}
+    if used <= {"t", "s", *there}:
+        return ""
+    source = "domain.file" if case.domain.file else f"domain.shape = {case.domain.shape!r}"
+    return f"; points of {source} have {d} coordinate{'s' * (d > 1)}"
 
 
 def _check_data(case: Case) -> Iterator[Fault]:

@@ -137,6 +137,11 @@ def _unknown(path: str) -> str:
 
 def _override(settings: dict[str, Any], override: str) -> list[str]:
     """Put one `KEY=VALUE` into the settings and return the faults of doing so."""
+    try:
+        override.encode()
+    except UnicodeEncodeError:  # bytes that the shell handed over
+        shown = override.encode(errors="backslashreplace").decode()
+        return [f"{shown.partition('=')[0].strip()}: the setting {shown!r} is not text in UTF-8"]
     path, equals, text = (part.strip() for part in override.partition("="))
     names = [name.strip() for name in path.split(".")]
     if not equals or not all(names):
