@@ -17,6 +17,7 @@ from mpi4py import MPI
 from fem_selection import config, data, domains
 from fem_selection.activations import ACTIVATIONS, Activation, ActivationFamily, find_activation
 from fem_selection.coefficients import function_values
+from fem_selection.config.checks import LARGEST
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.elements import Family, Mode
@@ -117,16 +118,22 @@ def predict_labels(outputs: Block) -> Integers:
 
 def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
     """The domain and state space of a case (collective)."""
-    d, s = case.domain, case.space
-    comm = ensemble.space_comm
+    s, keys = case.space, "domain.cells, domain.lower, domain.upper, domain.grading"
+    with at_key("domain.file" if case.domain.file is not None else keys):
+        try:
+            domain = _build_domain(case.domain, ensemble.space_comm)
+            return StateSpace(domain, s.degree, cast(Family, s.family), cast(Mode, s.mode), s.quadrature_degree)
+        except (RuntimeError, ArithmeticError) as error:  # as where the domain's measure underflows
+            raise InvalidInput(f"no mesh can be made: {next(iter(str(error).splitlines()), '')}") from error
+
+
+def _build_domain(d: config.Domain, comm: MPI.Intracomm) -> domains.Domain:
     if d.file is not None:
-        domain = domains.Domain.from_file(comm, d.file, d.group)
-    elif d.shape == "interval":
-        domain = domains.interval(comm, d.cells[0], d.lower[0], d.upper[0], d.grading)
-    else:
-        create = domains.rectangle if d.shape == "rectangle" else domains.box
-        domain = create(comm, d.cells, d.lower, d.upper, d.cell, d.grading)
-    return StateSpace(domain, s.degree, cast(Family, s.family), cast(Mode, s.mode), s.quadrature_degree)
+        return domains.Domain.from_file(comm, d.file, d.group)
+    if d.shape == "interval":
+        return domains.interval(comm, d.cells[0], d.lower[0], d.upper[0], d.grading)
+    create = domains.rectangle if d.shape == "rectangle" else domains.box
+    return create(comm, d.cells, d.lower, d.upper, d.cell, d.grading)
 
 
 def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Problem:
@@ -176,6 +183,12 @@ def _build_functional(
     """J and the shard of the control that the case starts from."""
     y, o = case.dynamics, case.objective
     grid = DepthGrid(y.layers, y.horizon, y.control_intervals)
+    values = space.num_nodes * (space.num_nodes if "dense" in y.representation else 1)
+    if (count := grid.intervals * values) > LARGEST:
+        raise InvalidInput(
+            f"domain.cells, dynamics.layers: {space.num_nodes} nodes and {grid.intervals} intervals make {count:.3g} "
+            f"controls, more than PETSc's indices can number, {LARGEST}: use fewer, by dynamics.control_intervals too"
+        )
     kernel = build_kernel(case, space, grid)
     bias = np.zeros((grid.intervals, space.num_local))
     if y.bias is not None:
@@ -249,7 +262,8 @@ def _load_data(case: config.Case) -> data.DataSet | None:
         assert d.file is not None
         dataset = data.load_npz(Path(d.file), d.shape, case.domain.dimension)
     if dataset.test is None and d.test_fraction > 0:
-        dataset = data.split_samples(dataset.samples, d.test_fraction, case.seed)
+        with at_key("data.test_fraction"):
+            dataset = data.split_samples(dataset.samples, d.test_fraction, case.seed)
     return dataset.standardized() if d.standardize else dataset
 
 

@@ -168,8 +168,9 @@ def run() -> None:
 def _cause(error: OSError | MemoryError) -> str:
     """What the machine could not do."""
     if isinstance(error, MemoryError):
-        needs = "fewer cells, layers or samples, or more ranks with parallel.space, need less"
-        return f"the case does not fit into memory ({str(error) or 'out of memory'}): {needs}"
+        needs = "domain.cells, dynamics.layers, dynamics.rank or data.samples, or with ranks that share the mesh"
+        why = str(error) or "out of memory"
+        return f"the case does not fit into memory ({why}); less is needed with fewer {needs} (parallel.space)"
     return f"{error.filename or 'a file or the standard output'}: {error.strerror or error}"
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from fem_selection.config.schema import ACTIVATIONS, CONTROLS, LOCAL_TERMS, Case
 from fem_selection.errors import InvalidInput
 from fem_selection.formulas import coordinate_names, is_free_name, parse_formula
 
-__all__ = ["Fault", "check_case"]
+__all__ = ["LARGEST", "Fault", "check_case"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ _TENSOR_CELLS = {"triangle": "quadrilateral", "tetrahedron": "hexahedron"}
 
 def check_case(case: Case) -> Iterator[Fault]:
     """Yield the faults between the keys of a case whose tables are valid one by one."""
+    yield from _check_sizes(case)
     yield from _check_space(case)
     yield from _check_representation(case)
     yield from _check_formulas(case)
@@ -43,6 +46,33 @@ def check_case(case: Case) -> Iterator[Fault]:
     yield from _check_pontryagin(case)
     yield from _check_hjb(case)
     yield from _check_stability(case)
+
+
+LARGEST = 2**31 - 1
+"""What the indices of PETSc count to."""
+_VALUES = 2**40  # of an array: eight terabytes
+
+
+def _check_sizes(case: Case) -> Iterator[Fault]:
+    """Whole numbers that are no count of anything, and arrays that fit on no machine."""
+    for table in dataclasses.fields(case):
+        values = getattr(case, table.name)
+        for key in dataclasses.fields(values) if dataclasses.is_dataclass(values) else ():
+            value = getattr(values, key.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int) and number > LARGEST:
+                    message = f"must be at most {LARGEST}, the largest index of PETSc, got {number:.4g}"
+                    yield Fault((f"{table.name}.{key.name}",), message)
+    if case.domain.file is not None:
+        return
+    nodes = math.prod(n * max(case.space.degree, 1) for n in case.domain.cells)
+    if nodes > LARGEST or ("dense" in case.dynamics.representation and nodes**2 > _VALUES):
+        message = f"{list(case.domain.cells)} with space.degree = {case.space.degree} make {nodes:.3g} nodes, "
+        message += "and a dense kernel has a value for each pair of them" if nodes <= LARGEST else "too many to count"
+        yield Fault(("domain.cells", "space.degree", "domain.shape", "dynamics.representation"), message)
+    if case.data.source == "formula" and nodes * case.data.samples > _VALUES:
+        message = f"{case.data.samples} states of {nodes} nodes fit on no machine"
+        yield Fault(("data.samples", "domain.cells", "space.degree"), message)
 
 
 def _check_space(case: Case) -> Iterator[Fault]:
@@ -81,8 +111,8 @@ def _check_representation(case: Case) -> Iterator[Fault]:
         if case.space.family == "dg" and d.terms != ("multiplication",):
             yield Fault(
                 ("dynamics.local_terms", "space.family", here, *(f"dynamics.{term}" for term in LOCAL_TERMS)),
-                "functions of space.family = 'dg' jump between cells and have no gradient: convection and diffusion "
-                "need 'lagrange'; or set it to ['multiplication']",
+                "functions of space.family = 'dg' jump between cells and have no gradient: dynamics.convection and "
+                "dynamics.diffusion need 'lagrange'; or set it to ['multiplication'], and leave them out",
             )
         if d.convection is not None and len(d.convection) not in (1, case.domain.dimension):
             message = f"has {len(d.convection)} formulas; one, or one for each of {case.domain.dimension} directions"
@@ -120,16 +150,16 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
             try:
                 parse_formula(text, variables, case.parameters)
             except InvalidInput as error:
-                yield Fault((key, "domain.shape", "parameters"), f"{error}{_of_another_dimension(case, text)}")
+                yield Fault((key, "domain.shape", "parameters"), f"{error}{_hint(case, text)}")
 
 
-def _of_another_dimension(case: Case, text: str) -> str:
-    """What to add to the fault of a formula that names the coordinates of another domain's points."""
+def _hint(case: Case, text: str) -> str:
+    """What to add to the fault of a formula with the coordinates of another domain's points, or an unknown name."""
     every = {"t", "s", *(name for d in (1, 3) for letter in "yz" for name in coordinate_names(letter, d))}
     try:
         used = parse_formula(text, every, case.parameters).names
-    except InvalidInput:
-        return ""
+    except InvalidInput as error:
+        return "; names of one's own belong into [parameters]" if "unknown name" in str(error) else ""
     d = case.domain.dimension
     there = {name for letter in "yz" for name in coordinate_names(letter, d)}
     if used <= {"t", "s", *there}:

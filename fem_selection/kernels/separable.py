@@ -83,7 +83,7 @@ class SeparableKernel(Summable, OperatorByParameters):
         """
         kernel = cls(space, num_intervals, rank)
         volume = space.comm.allreduce(float(space.weights.sum()))
-        balance = (space.num_nodes * rank / scale**2) ** 0.25 if scale else 1.0
+        balance = (space.num_nodes * rank) ** 0.25 / scale**0.5 if scale else 1.0  # scale² may underflow
         values = hashed_normal(seed, kernel.canonical_indices()).reshape(kernel._shape)
         values[:, 0] *= balance * scale / np.sqrt(rank * volume)
         values[:, 1] /= balance * np.sqrt(space.weights)
