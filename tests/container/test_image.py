@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The image that the Dockerfile describes, built and run: `uv run pytest -m container`.
+
+Fails if the image misses something at run time, if a run has to compile a form of the demos, if the volume of runs
+cannot be written or a killed run not be resumed upon it, if MPI does not start inside, or if it runs as root.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engines import Buildah, Docker, NoEngine, checked, find_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+TAG = "fem-selection:test"
+NO_COMPILER = {"CC": "/bin/false"}
+SHORT = ("--set", "output.fields=false")
+
+pytestmark = pytest.mark.container
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Docker | Buildah]:
+    """The engine with the image built."""
+    try:
+        found = find_engine()
+        began = time.monotonic()
+        found.build(ROOT, TAG)
+    except NoEngine as reason:
+        pytest.skip(f"no container can be built here: {reason}")
+    print(f"\nbuilt by {type(found).__name__} in {time.monotonic() - began:.0f} s: {found.size(TAG) / 1e6:.0f} MB")
+    try:
+        yield found
+    finally:
+        found.clean(TAG)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder that the image's user may write to, as one on a host has to be."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    folder.chmod(0o777)
+    tmp_path.chmod(0o755)
+    return folder
+
+
+def test_main_job(engine: Docker | Buildah, runs: Path) -> None:
+    """As the README gives it, without a compiler: every form comes from the image's cache."""
+    words = ("train", "demos/digits.toml", "--output", "runs/digits")
+    text = checked(engine.run(TAG, words, runs, NO_COMPILER))
+    assert float(text.split()[-1]) >= 0.98 and "test accuracy" in text
+    report = json.loads((runs / "digits" / "report.json").read_text())
+    assert report["test_accuracy"] >= 0.98 and report["ranks"] == 1
+    assert len(list((runs / "digits" / "figures").iterdir())) == 4
+    assert (runs / "digits" / "report.json").stat().st_uid == 1000
+
+
+def test_ranks(engine: Docker | Buildah, runs: Path) -> None:
+    """MPI inside; the same numbers as on one rank."""
+    words = ["demos/digits_optimal.toml", "--set", "optimizer.max_iterations=5", *SHORT, "--output"]
+    checked(engine.run(TAG, ["train", *words, "runs/one"], runs, NO_COMPILER))
+    checked(engine.run(TAG, ["-n", "2", "fem-selection", "train", *words, "runs/two"], runs, NO_COMPILER, "mpiexec"))
+    one, two = (json.loads((runs / n / "report.json").read_text()) for n in ("one", "two"))
+    assert two["ranks"] == 2 and sum(two["samples_per_rank"]) == 1437
+    assert two["objective"] == pytest.approx(one["objective"], rel=1e-8)
+
+
+def test_resume_after_a_kill(engine: Docker | Buildah, runs: Path) -> None:
+    """Killed in one container, resumed in another, upon the same volume."""
+    words = f"demos/digits_optimal.toml --set optimizer.max_iterations=60 {' '.join(SHORT)} --output runs"
+    checked(engine.run(TAG, ["train", *words.split()[:-1], "runs/whole"], runs, {}))
+    # a shell in the container starts the run and kills it once its history has twenty lines
+    script = f"""
+        fem-selection train {words}/killed & run=$!
+        until [ "$(wc -l < runs/killed/history.csv)" -gt 20 ]; do sleep 0.05; kill -0 $run || exit 3; done 2>/dev/null
+        kill -KILL $run; wait $run; test $? -eq 137
+    """
+    checked(engine.run(TAG, ["-c", script], runs, {}, "sh"))
+    assert not (runs / "killed" / "report.json").exists()
+    checked(engine.run(TAG, ["train", *words.split()[:-1], "runs/killed", "--resume"], runs, NO_COMPILER))
+    whole, killed = (json.loads((runs / n / "report.json").read_text()) for n in ("whole", "killed"))
+    assert killed["resumed_from_iteration"] > 0 and killed["iterations"] == whole["iterations"] == 60
+    assert killed["objective"] == pytest.approx(whole["objective"], rel=1e-8)
+
+
+def test_a_form_that_is_not_in_the_cache(engine: Docker | Buildah, runs: Path) -> None:
+    """The compiler of the image works for its user: elements of degree 3 in Galerkin mode are in no demo."""
+    words = ["verify", "demos/digits.toml", "--set", "space.mode=galerkin", "--set", "space.degree=3"]
+    checked(engine.run(TAG, [*words, "--set", "domain.cells=[3,3]", "--output", "runs/verify"], runs, {}))
+    assert json.loads((runs / "verify" / "verify.json").read_text())["taylor_order"] == pytest.approx(2, abs=0.05)
+
+
+def test_user_and_folder(engine: Docker | Buildah, runs: Path) -> None:
+    """No root inside; the demos are in the working directory, programs on the path."""
+    script = "id -u; pwd; ls demos/digits.toml meshes/disk.msh; command -v fem-selection mpiexec"
+    lines = checked(engine.run(TAG, ["-c", script], runs, {}, "sh")).split()
+    assert lines[0] != "0" and lines[1] == "/selection"
+    assert lines[-2:] == ["/opt/selection/bin/fem-selection", "/opt/selection/bin/mpiexec"]
