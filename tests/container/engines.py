@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The program that builds and runs containers here: docker, podman or buildah, whichever answers.
 
-A client whose daemon is not there does not answer.  On Debian, as root, where none does, buildah is installed.  It needs
+A client whose daemon is not there does not answer.  On Debian, as root, buildah is installed where none does.  It needs
 no daemon; chroot isolation lets it run inside a container or a virtual machine too.
 """
 
