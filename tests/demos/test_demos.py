@@ -153,6 +153,12 @@ def test_hopf(tmp_path: Path) -> None:
     assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
 
 
+def test_continuum_limit(tmp_path: Path, ranks: int) -> None:
+    """Fails if Euler layers are no longer the residual network, if networks sampled from a kernel lose their orders in
+    width or depth, or if those with independent weights come closer than they may."""
+    show("continuum_limit.py", tmp_path, "continuum_limit.png", ranks=ranks)
+
+
 @pytest.mark.slow
 def test_disk(tmp_path: Path) -> None:
     """Digits on a mesh from a file; fails if the cells of curved edges are not what the images are laid on."""
