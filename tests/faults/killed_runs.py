@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from fem_selection.cli.app import run as run_application
 from fem_selection.io.runs import read_columns
 
 EPOCHS, ITERATIONS = 6, 24
@@ -149,6 +150,18 @@ def send(pid: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def train_here(case: Path, output: Path, *more: str) -> int:
+    """`fem-selection train` in this process; returns the exit status."""
+    before, sys.argv = sys.argv, ["fem-selection", "train", str(case), "--output", str(output), *more]
+    try:
+        run_application()
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        sys.argv = before
+    raise AssertionError("the application did not end")
 
 
 def start(case: Path, output: Path, *more: str, ranks: int = 0, pause: float = 0.03) -> Run:

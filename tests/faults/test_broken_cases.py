@@ -249,7 +249,7 @@ def _changed(draw: st.DrawFn) -> tuple[str, dict[str, Any], list[str]]:
     return command, case, [key]
 
 
-@examples(60)
+@examples(50)
 @given(changed=_changed())
 def test_a_key_with_any_value(folder: Path, changed: tuple[str, dict[str, Any], list[str]]) -> None:
     command, case, words = changed
@@ -385,7 +385,7 @@ _EXTREME_KEYS = {
 }
 
 
-@examples(25)
+@examples(15)
 @given(
     command=st.sampled_from(_LEARNING + _FIELD),
     name=st.sampled_from(sorted(_SMALL)),
@@ -432,7 +432,7 @@ def test_files_that_cannot_be_read(folder: Path, command: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("EXAMPLES" in os.environ, reason="this is the run with more examples")
 def test_many_more() -> None:
-    """The same with six times as many examples, others in every run."""
+    """The same with three times as many examples, others in every run."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    done = subprocess.run(command, env={**os.environ, "EXAMPLES": "6"}, capture_output=True, text=True)
+    done = subprocess.run(command, env={**os.environ, "EXAMPLES": "3"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

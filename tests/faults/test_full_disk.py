@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_runs import PATIENCE, differences, launcher, write_case
+from killed_runs import PATIENCE, differences, launcher, train_here, write_case
 
 from fem_selection import outputs
 from fem_selection.cli.app import run
@@ -127,9 +127,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a case and, in `run`, what it gives where there is room."""
     folder = tmp_path_factory.mktemp("whole")
     case = write_case(folder)
-    command = [sys.executable, "-c", "from fem_selection.cli import main; main()", "train", str(case)]
-    done = subprocess.run([*command, "--output", str(folder / "run")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert train_here(case, folder / "run") == 0
     return folder
 
 
