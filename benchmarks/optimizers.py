@@ -89,7 +89,7 @@ def run(method: str, limit: float) -> Run:
 
 def draw(runs: list[Run]) -> Figure:
     """Distance of the objective from the lowest, against sweeps and seconds; the gradients of Newton's methods."""
-    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     axes = figure.subplots(1, 3)
     lowest = min(min(r.objectives) for r in runs)
     for r, colour in zip(runs, COLOURS, strict=True):
@@ -98,12 +98,12 @@ def draw(runs: list[Run]) -> Figure:
         axes[1].loglog(r.seconds, above, color=colour, linewidth=1.2)
         if r.method in ("nls", "ntr", "lmvm"):
             axes[2].semilogy(r.sweeps, r.gradients, color=colour, linewidth=1.2)
-    axes[0].set(xlabel="sweeps", ylabel="objective above the lowest found")
+    axes[0].set(xlabel="sweeps", ylabel="objective − lowest found")
     axes[1].set(xlabel="seconds")
     axes[2].set(xlabel="sweeps", ylabel="gradient norm")
     for a in axes[:2]:
         a.set_ylim(bottom=3e-4)  # below lie other local minima
-    axes[0].legend(frameon=False, fontsize=6)
+    figure.legend(loc="outside lower center", ncols=len(runs), frameon=False, fontsize=7)
     for a in axes:
         a.spines[["top", "right"]].set_visible(False)
     return figure
