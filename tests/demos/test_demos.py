@@ -153,6 +153,8 @@ def test_hopf(tmp_path: Path) -> None:
     assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 3])
 def test_continuum_limit(tmp_path: Path, ranks: int) -> None:
     """Fails if Euler layers are no longer the residual network, if networks sampled from a kernel lose their orders in
     width or depth, or if those with independent weights come closer than they may."""
