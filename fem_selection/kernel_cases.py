@@ -18,7 +18,7 @@ from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKer
 from fem_selection.spaces import StateSpace
 from fem_selection.typing import Floats
 
-__all__ = ["at_key", "build_kernel", "case_formula", "kernel_depends_on_time", "require_finite"]
+__all__ = ["at_key", "build_kernel", "case_formula", "is_random", "kernel_depends_on_time", "require_finite"]
 
 _RANK = 8  # of a separable kernel without rank and factors
 
@@ -61,6 +61,13 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
 def kernel_depends_on_time(case: config.Case) -> bool:
     """Whether a formula of the kernel contains t."""
     return any("t" in formula.names for formula in _formulas(case))
+
+
+def is_random(case: config.Case) -> bool:
+    """Whether a part of the kernel starts from random numbers rather than from formulas."""
+    d = case.dynamics
+    missing = {"dense": d.kernel is None, "separable": d.factors is None}
+    return any(missing.get(name, False) for name in d.representation)
 
 
 def _formulas(case: config.Case) -> Iterator[Formula]:

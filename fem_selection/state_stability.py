@@ -14,6 +14,7 @@ from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.field_problems import FieldProblem, build_field
+from fem_selection.kernel_cases import is_random
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
 from fem_selection.steady import (
     Cycles,
@@ -27,6 +28,7 @@ from fem_selection.steady import (
     analyze_spectrum,
     continue_branches,
     finite_time_exponents,
+    has_local_part,
     judge,
     measure_cycles,
     measure_growth,
@@ -40,6 +42,7 @@ __all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "f
 
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
+_STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
 _LARGEST_MATRIX = 4e9  # bytes of the finer mesh's dense kernel
 _DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
 
@@ -55,6 +58,7 @@ class StateStability:
         spectrum: Of the linearization at f*.
         error_bars: |λ_h − λ_{h/2}| of the leading eigenvalues; None without a finer mesh.
         unstable_on_finer_mesh: Eigenvalues with positive real part there.
+        error_bars_declined: Why there are none.
         verdict: In words.
         growth: Perturbed runs of those leading eigenvalues that differ from zero by enough.
         abscissa: Numerical abscissa.
@@ -68,6 +72,7 @@ class StateStability:
     spectrum: Spectrum
     error_bars: Floats | None
     unstable_on_finer_mesh: int | None
+    error_bars_declined: str | None
     verdict: Verdict
     growth: GrowthRun
     abscissa: float
@@ -139,12 +144,13 @@ def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateS
     """
     settings, field, space = problem.case.stability, problem.field, problem.space
     spectrum = analyze_spectrum(field, state, settings.number, settings.tolerance)
-    bars, unstable = _error_bars(problem, spectrum) if settings.refine else (None, None)
-    chosen = _to_measure(spectrum)
-    growth = measure_growth(
-        field, state, spectrum.leading[chosen], spectrum.modes[:, chosen], spectrum.norm or 1.0, settings.perturbation
-    )
+    bars, unstable, declined = _error_bars(problem, spectrum)
     linearization = field.linearize(state)
+    is_local = has_local_part(linearization)
+    chosen = _to_measure(spectrum, is_local)
+    values, modes = spectrum.leading[chosen], spectrum.modes[:, chosen]
+    limit = {"max_steps": _STIFF_STEPS} if is_local else {}
+    growth = measure_growth(field, state, values, modes, spectrum.norm or 1.0, settings.perturbation, **limit)
     return StateStability(
         problem=problem,
         state=state,
@@ -152,6 +158,7 @@ def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateS
         spectrum=spectrum,
         error_bars=bars,
         unstable_on_finer_mesh=unstable,
+        error_bars_declined=declined,
         verdict=judge(spectrum, is_compact(field.kernel)),
         growth=growth,
         abscissa=numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors),
@@ -182,32 +189,40 @@ def continue_case(problem: FieldProblem) -> Continuation | None:
     return Continuation(name, family, diagram, cycles)
 
 
-def _to_measure(spectrum: Spectrum) -> list[int]:
-    """Those leading eigenvalues whose growth a run can show, one of each pair."""
+def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:
+    """Those leading eigenvalues whose growth a run can show, one of each pair; with a local part ‖A‖ is no scale."""
     values = spectrum.leading
     large = np.abs(values) >= _MEASURED * spectrum.norm
     growing = values.real > spectrum.tolerance * spectrum.norm
-    return np.flatnonzero((large | growing) & (values.imag >= 0) & (values != 0)).tolist()
+    first = is_local & (np.arange(len(values)) == 0) & (np.abs(values) > spectrum.tolerance * spectrum.norm)
+    return np.flatnonzero((large | growing | first) & (values.imag >= 0) & (values != 0)).tolist()
 
 
-def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | None, int | None]:
-    """Distances of the leading eigenvalues to those on a mesh of twice the cells, and the number that grow there."""
+def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | None, int | None, str | None]:
+    """Distances of the leading eigenvalues to those on a mesh of twice the cells, and the number that grow there.
+
+    Or why there are none.
+    """
     case, is_dense = problem.case, isinstance(problem.field.kernel, DenseKernel)
-    finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
     nodes = spectrum.num_nodes * 2**case.domain.dimension
-    is_too_large = is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX
-    is_other = case.dynamics.kernel is None or case.domain.file is not None
-    if is_too_large or is_other:  # a random kernel is another one on another mesh; a mesh file has one mesh
-        return None, None
+    if not case.stability.refine:
+        return None, None, "stability.refine is false"
+    if case.domain.file is not None:
+        return None, None, "a mesh file holds one mesh"
+    if is_random(case):
+        return None, None, "a random kernel is another one on another mesh"
+    if is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX:
+        return None, None, f"the dense kernel of a finer mesh, {nodes} nodes, would be too large"
+    finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
     other_problem = build_field(finer, problem.space.comm)
     try:
         state, _ = find_state(other_problem)
         other = analyze_spectrum(other_problem.field, state, case.stability.number, case.stability.tolerance)
-    except (InvalidInput, NotConverged):
-        return None, None
+    except (InvalidInput, NotConverged) as error:
+        return None, None, f"on the finer mesh: {error}"
     distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])
     growing = other.values.real > np.maximum(other.tolerance * other.norm, other.uncertainties)
-    return distances, int(np.sum(growing))
+    return distances, int(np.sum(growing)), None
 
 
 def _exponents(problem: FieldProblem) -> LyapunovExponents | None:

@@ -134,6 +134,7 @@ def _state_report(found: StateStability) -> dict[str, Any]:
         "kind": found.verdict.kind,
         "eigenvalues": _pairs(s.leading),
         "error_bars": found.error_bars,
+        "error_bars_declined": found.error_bars_declined,
         "residuals": s.residuals,
         "uncertainties": s.uncertainties[list(s.shown)],
         "unstable": int(np.sum(s.values.real > np.maximum(s.tolerance * s.norm, s.uncertainties))),
@@ -266,8 +267,11 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
         "numerical abscissa": f"{report['numerical_abscissa']:.6g}",
         "transient growth": f"{transient['largest']:.4g} at t = {transient['time']:.4g}" if bounded else "unbounded",
         "Krylov–Schur": f"differs by {report['krylov_schur_difference']:.1e}",
+        "error bars": f"declined: {report['error_bars_declined']}",
         "report": str(folder / "report.json"),
     }
+    if report["error_bars_declined"] is None:
+        del rows["error bars"]
     if transient is None:
         del rows["transient growth"]
     if not report["krylov_schur"]:

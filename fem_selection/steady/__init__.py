@@ -17,6 +17,7 @@ from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newt
 from fem_selection.steady.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
 from fem_selection.steady.operators import KernelOperator
 from fem_selection.steady.reduction import ReducedFamily
+from fem_selection.steady.resolvent import has_local_part
 from fem_selection.steady.spectrum import Spectrum, analyze_spectrum
 from fem_selection.steady.verdict import Verdict, judge
 
@@ -52,6 +53,7 @@ __all__ = [
     "find_equilibria",
     "find_limit",
     "finite_time_exponents",
+    "has_local_part",
     "judge",
     "leading_eigenpairs",
     "measure_cycles",

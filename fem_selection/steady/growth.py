@@ -27,7 +27,6 @@ from fem_selection.typing import Block, Floats, Integers
 __all__ = ["GrowthRun", "measure_growth", "runge_kutta_step"]
 
 _STEP = 0.1  # times ‖A‖
-_MAX_STEPS = 20_000
 _LEAD = 5.0  # e-foldings that a faster mode may gain
 _SAMPLES = 80
 
@@ -65,6 +64,7 @@ def measure_growth(
     perturbation: float = 1e-6,
     foldings: float = 3.0,
     turns: float = 4.0,
+    max_steps: int = 20_000,
 ) -> GrowthRun:
     """Run the equation from f* + ε v for each mode (collective over space).
 
@@ -77,6 +77,7 @@ def measure_growth(
         perturbation: ε.
         foldings: e-foldings of the amplitude to run for.
         turns: Periods 2π/|λ| after which a run ends anyway.
+        max_steps: Steps after which a run ends anyway, as it does early where ‖A‖ is large beside λ.
 
     Raises:
         NonFinite: if a run blows up.
@@ -86,7 +87,7 @@ def measure_growth(
         spans = np.minimum(foldings / np.abs(values.real), 2 * np.pi * turns / np.abs(values))
         spans = np.minimum(spans, _LEAD / (values.real.max(initial=-np.inf) - values.real))
     dt = _STEP / norm
-    steps = np.minimum(np.maximum(np.ceil(spans / dt), 20), _MAX_STEPS).astype(np.int64)
+    steps = np.minimum(np.maximum(np.ceil(spans / dt), 20), max_steps).astype(np.int64)
     reader = _Reader(space, modes)
     state = np.asfortranarray(np.concatenate([f + perturbation * modes.real, f], axis=1))
     series = {0: reader.coordinates(state[:, :k] - state[:, k:])}

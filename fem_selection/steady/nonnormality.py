@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from fem_selection.dynamics.field import Linearization
 from fem_selection.spaces import StateSpace
 from fem_selection.steady.factors import Factors, orthonormal_basis
 from fem_selection.steady.krylov import leading_eigenpairs
@@ -53,7 +54,8 @@ def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, facto
     if norm == 0.0:
         return 0.0
     if factors is None:
-        return float(leading_eigenpairs(space, SymmetricPart(space, operator), 1, norm).values[0].real)
+        local = operator if isinstance(operator, Linearization) else None
+        return float(leading_eigenpairs(space, SymmetricPart(space, operator), 1, norm, local=local).values[0].real)
     small, has_rest = _compress(space, factors)
     largest = float(np.linalg.eigvalsh(0.5 * (small + small.T))[-1])
     return max(largest, 0.0) if has_rest else largest

@@ -7,7 +7,10 @@
 (`factors`).  The nonzero eigenvalues are those of the small matrix S V*U, all of them; those of largest real part are
 found by Krylov–Schur as well, and the difference is kept.  0 is semisimple if rank A² = rank A, that is, if no vector
 of range A lies in ker A: the cosines between the two spaces range A and (ker A)^⊥, the singular values of V*U, stay
-above a tolerance.  *Other operators* (local parts on many nodes): Krylov–Schur alone.
+above a tolerance.  *Other operators* (local parts on many nodes): Krylov–Schur alone, of the resolvent if need be.
+
+Of a compact K the eigenvalues accumulate at 0, so that those that do not grow are shown by their modulus; with a local
+part the largest real parts are those that matter.
 
 An eigenvalue is only as certain as its condition κ allows: λ may be off by κ ε ‖A‖, ε being the tolerance of the
 factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as zero.
@@ -26,6 +29,7 @@ from fem_selection.spaces import StateSpace
 from fem_selection.steady.factors import Factors, factorize
 from fem_selection.steady.krylov import Complexes, leading_eigenpairs, normalize_modes, residual_norms
 from fem_selection.steady.operators import Operator, products
+from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
@@ -78,7 +82,7 @@ class Spectrum:
 
     @property
     def leading(self) -> Complexes:
-        """The eigenvalues that have modes: those of largest real part if that is positive, then of largest modulus."""
+        """The eigenvalues that have modes: those that grow, then by modulus, or by real part with a local kernel."""
         return self.values[list(self.shown)]
 
     @property
@@ -133,7 +137,8 @@ def spectrum_of_operator(
     factors = factorize(space, operator, max_rank=max_rank)
     common = (factors.norm, space.num_nodes)
     if not factors.is_complete:
-        krylov = leading_eigenpairs(space, operator, number, factors.norm)
+        local = operator if isinstance(operator, Linearization) else None
+        krylov = leading_eigenpairs(space, operator, number, factors.norm, local=local)
         shown = tuple(range(len(krylov.values)))
         unknown = np.zeros(len(krylov.values))
         return Spectrum(
@@ -145,7 +150,8 @@ def spectrum_of_operator(
     values, vectors, uncertainties = values[differs], vectors[:, differs], uncertainties[differs]
     order = np.lexsort((-values.imag, -values.real))
     values, vectors, uncertainties = values[order], vectors[:, order], uncertainties[order]
-    shown = _choose(values, number, tolerance * factors.norm)
+    by_modulus = not (isinstance(operator, Linearization) and has_local_part(operator))
+    shown = _choose(values, number, tolerance * factors.norm, by_modulus)
     modes = normalize_modes(space, factors.left @ vectors[:, list(shown)])
     residuals = residual_norms(space, operator, values[list(shown)], modes)
     rank = factors.rank(tolerance)
@@ -187,10 +193,12 @@ def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
     return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > COSINE))
 
 
-def _choose(values: Complexes, number: int, zero: float) -> tuple[int, ...]:
-    """Those of largest real part if positive, then those of largest modulus; pairs stay together."""
+def _choose(values: Complexes, number: int, zero: float, by_modulus: bool) -> tuple[int, ...]:
+    """Those of largest real part if positive, then the next, or those of largest modulus; pairs stay together."""
     growing = [k for k in range(len(values)) if values[k].real > zero]
-    others = sorted((k for k in range(len(values)) if values[k].real <= zero), key=lambda k: -float(abs(values[k])))
+    others = [k for k in range(len(values)) if values[k].real <= zero]
+    if by_modulus:
+        others.sort(key=lambda k: -float(abs(values[k])))
     chosen = [*growing, *others][: max(number, 0)]
     partners = {
         j

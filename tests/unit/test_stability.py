@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,36 @@ def test_the_state_is_corrected_by_newton(tmp_path):
     assert report["state_residual"] < 1e-11
     still = assess(tmp_path, "output.figures=false")
     np.testing.assert_allclose(report["eigenvalues"], still["eigenvalues"], atol=1e-9)  # tanh'(0) = 1 at both
+
+
+def test_a_mesh_from_a_file(tmp_path):
+    """Fails if error bars ask a file, which holds one mesh, for a finer one, or do not say why there are none."""
+    disk = Path(__file__).resolve().parents[2] / "meshes" / "disk.msh"
+    path = tmp_path / "case.toml"
+    path.write_text(f'[domain]\nfile = "{disk}"\n[dynamics]\nkernel = "1 + y0*z0"\n[data]\ninitial = "y1"\n')
+    assert stability_command(path, tmp_path / "out", ["output.figures=false"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["error_bars"] is None and report["error_bars_declined"] == "a mesh file holds one mesh"
+    assert report["kind"] == "unstable" and report["unstable"] == 2
+    assert report["growth_rate_measured"] == pytest.approx(report["eigenvalues"][0][0], rel=1e-4)
+
+
+def test_a_kernel_with_a_local_part(tmp_path):
+    """Convection turns the leading pair: the run measures it, the finer mesh has it.
+
+    Fails if the eigenvalues shown or measured are those of largest modulus, or if factors given by formulas pass for
+    random ones, for which there is no finer mesh.
+    """
+    settings = ["dynamics.representation=local + separable", "dynamics.multiplication=-1", "dynamics.diffusion=0.05"]
+    settings += ['dynamics.factors=[["cos(3*y)", "2*cos(3*z)"], ["sin(3*y)", "sin(2*z)"]]', "domain.cells=40"]
+    text = CASE.format(**DEFAULTS | {"bias": "0"}).replace('kernel = "-1 - y*z"\n', "")
+    (tmp_path / "case.toml").write_text(text)
+    assert stability_command(tmp_path / "case.toml", tmp_path / "out", [*settings, "output.figures=false"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    real, imaginary = report["eigenvalues"][0]
+    assert report["kind"] == "stable" and real == pytest.approx(-0.5257, abs=1e-3) and abs(imaginary) > 0.05
+    assert report["growth_rate_measured"] == pytest.approx(real, rel=1e-2)
+    assert report["error_bars"][0] < 1e-4
 
 
 def test_bifurcations_in_the_report(tmp_path):

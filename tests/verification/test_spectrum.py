@@ -12,6 +12,7 @@ from fem_selection.field_problems import build_field
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady.factors import factorize
 from fem_selection.steady.krylov import leading_eigenpairs
+from fem_selection.steady.nonnormality import numerical_abscissa
 from fem_selection.steady.operators import (
     KernelOperator,
     SymmetricPart,
@@ -128,6 +129,31 @@ def test_numerical_range_beyond_the_factors(spaces):
     root = np.sqrt(space.weights)
     scaled = root[:, None] * operator.apply(np.eye(space.num_nodes, order="F")) / root
     assert symmetric.values[0].real == pytest.approx(np.linalg.eigvalsh(0.5 * (scaled + scaled.T))[-1], rel=1e-10)
+
+
+@pytest.mark.parametrize("cells", [60, 1500])
+def test_diffusion_shows_its_largest_real_parts(cells):
+    """K = D Δ + 1/2 with nodal quadrature: λ_k = 1/2 − 2 D (1 − cos kπh)/h², the cosines its eigenvectors, ‖K‖ ~ h⁻².
+
+    Fails if eigenvalues are chosen by their modulus, as those of a compact operator are, if Krylov–Schur is left alone
+    with a spectrum of which the wanted part is 10⁻⁷ of ‖K‖, or if the resolvent is turned back wrongly.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": cells},
+        "dynamics": {"representation": "local", "multiplication": "0.5", "diffusion": "0.3"},
+        "data": {"initial": "0"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    zero = problem.space.create_block(1)
+    found = analyze_spectrum(problem.field, zero, 5)
+    wanted = 0.5 - 0.6 * cells**2 * (1 - np.cos(np.pi * np.arange(5) / cells))
+    np.testing.assert_allclose(found.leading.real, wanted, atol=1e-11 * found.norm)
+    np.testing.assert_allclose(found.leading.imag, 0.0, atol=1e-11 * found.norm)
+    assert np.all(found.residuals < 1e-10 * found.norm)
+    linearization = problem.field.linearize(zero)
+    abscissa = numerical_abscissa(problem.space, linearization, found.norm, found.factors)
+    assert abscissa == pytest.approx(0.5, abs=1e-11 * found.norm)
+    assert judge(found, False).kind == "unstable"
 
 
 def test_verdict_unstable_with_frequency():
