@@ -146,7 +146,7 @@ def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateS
     spectrum = analyze_spectrum(field, state, settings.number, settings.tolerance)
     bars, unstable, declined = _error_bars(problem, spectrum)
     linearization = field.linearize(state)
-    is_local = has_local_part(linearization)
+    is_local = has_local_part(field.kernel)
     chosen = _to_measure(spectrum, is_local)
     values, modes = spectrum.leading[chosen], spectrum.modes[:, chosen]
     limit = {"max_steps": _STIFF_STEPS} if is_local else {}

@@ -29,6 +29,7 @@ from fem_selection.steady.fredholm import PicardReport, SingularExpansion, expan
 from fem_selection.steady.limit import LimitSettings, LongTimeLimit, find_limit
 from fem_selection.steady.newton import NewtonSettings
 from fem_selection.steady.operators import KernelOperator
+from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
 __all__ = ["SteadyAnalysis", "SteadySettings", "analyse_steady_states"]
@@ -113,7 +114,12 @@ def analyse_steady_states(
     kernel = expand(IsometricOperator(c, KernelOperator(field.kernel)), settings.tolerance, settings.triplets)
     declined: dict[str, str] = {}
     level = _level(zeros, declined)
+    is_local = has_local_part(field.kernel)
+    if is_local and not kernel.is_complete:
+        declined.setdefault("picard_ratios", "K has a local part: K f = s - b is not of the first kind")
+        level = None
     picard = None if level is None else solve_first_kind(kernel, level - field.bias)
+    limit = find_limit(field, initial, settings.limit)
     equilibria: list[Equilibrium] = []
     projections: list[Projection] = []
     if zeros.kind == "segment":
@@ -124,13 +130,15 @@ def analyse_steady_states(
         declined["states"] = declined["projection"] = str(zeros)
     else:
         starts = [*initial.T[:_STARTS], *_random_starts(c, settings.starts, seed)]
+        if is_local:  # whose stiffness leaves Newton's method a small neighbourhood
+            steady = [j for j, outcome in enumerate(limit.outcomes) if outcome == "steady"][:_STARTS]
+            starts = [*limit.states.T[steady], *starts]
         most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
         equilibria = find_equilibria(field, starts, settings.newton, most, settings.tolerance, settings.triplets, c)
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"
     sensitivities = tuple(_sensitivity(field, e, declined) for e in equilibria)
-    limit = find_limit(field, initial, settings.limit)
     moved = field.space.norm(np.asfortranarray(limit.states[:, :1] - initial[:, :1]))
     away = float(moved[0]) if limit.outcomes[:1] == ("steady",) else None
     found = [e.state for e in equilibria] or [p.state for p in projections if p.exists]
@@ -198,6 +206,10 @@ def _verdict(
         family = "" if picard.expansion.nullity == 0 else ", unique modulo ker K"
         return f"the steady states solve K f = {zeros.points[0]:.10g} - b{family}: {picard.verdict}"
     isolated = sum(e.is_isolated for e in equilibria)
-    kinds = f"{isolated} isolated, {len(equilibria) - isolated} not" if equilibria else "Newton's method found none"
+    unknown = sum(e.jacobian.nullity is None for e in equilibria)
+    kinds = f"{isolated} isolated, {len(equilibria) - isolated - unknown} not" + (
+        f", {unknown} undecided" * (unknown > 0)
+    )
+    kinds = kinds if equilibria else "Newton's method found none"
     plural = "" if len(equilibria) == 1 else "s"
     return f"{len(equilibria)} steady state{plural} found ({kinds}); the search is not exhaustive"

@@ -18,7 +18,9 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.bifurcations import Bifurcation, find_bifurcations
 from fem_selection.steady.corrector import Corrector, Point
+from fem_selection.steady.local_newton import local_newton
 from fem_selection.steady.reduction import ReducedFamily
+from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady", "steady_state_near"]
@@ -110,6 +112,10 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
     residual = float(space.norm(right_hand_side.rate(start))[0])
     if residual <= tolerance:
         return start, residual
+    if has_local_part(right_hand_side.kernel, right_hand_side.interval):
+        found = local_newton(right_hand_side, start, tolerance)
+        if found is not None:
+            return found[0], found[1]
     family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
     equation, before = family.at(0.0), family.coordinates(start)
     best: tuple[Block, float] | None = None

@@ -83,7 +83,7 @@ def leading_eigenpairs(
     if norm == 0.0:
         return Eigenpairs(np.zeros(0, complex), np.zeros((space.num_local, 0), complex), np.zeros(0))
     sizes = (count, basis, tolerance * norm)
-    if local is None or not has_local_part(local):
+    if local is None or not has_local_part(local.field.kernel, local.field.interval):
         return _solve(space, operator, operator, *sizes, max_restarts)
     try:
         return _solve(space, operator, operator, *sizes, min(max_restarts, _RESTARTS_BEFORE))

@@ -12,7 +12,8 @@ Known solutions g_i = K f_i + b are *deflated*: Newton is applied to m(f) F(f),
 
     m(f) = Π_i ( 1 / ‖g − g_i‖² + 1 ),
 
-which does not vanish there.  Distances are those of g, in which all members of a family coincide.
+which does not vanish there.  Distances are those of g, in which all members of a family coincide.  A kernel with a
+local part first has `local_newton`, which solves for d by its sparse factorization.
 
 References:
     P. Farrell, Á. Birkisson, S. Funke, SIAM J. Sci. Comput. 37 (2015) A2026, doi:10.1137/140984798 (deflation).
@@ -31,7 +32,9 @@ from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.petsc import options, unique_prefix
 from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.steady.local_newton import local_newton
 from fem_selection.steady.operators import KernelOperator
+from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
 __all__ = ["NewtonResult", "NewtonSettings", "solve_newton"]
@@ -110,8 +113,16 @@ def solve_newton(
     """
     settings = NewtonSettings() if settings is None else settings
     c = IsometricCoordinates(field.space) if coordinates is None else coordinates
-    problem = _Deflated(field, c, known)
     first = c.to_euclidean(np.asfortranarray(start[:, None]))
+    block = np.asfortranarray(start[:, None])
+    if (
+        not known
+        and has_local_part(field.kernel, field.interval)
+        and (f := local_newton(field, block, settings.tolerance))
+    ):
+        away = c.norm(c.to_euclidean(f[0]) - first)
+        return NewtonResult(f[0][:, 0], f[1], tuple(f[2]), True, _REASONS[2 if f[1] <= settings.tolerance else 4], away)
+    problem = _Deflated(field, c, known)
     residuals: list[float] = []
     x, code = _run_snes(problem, first, settings, residuals)
     state = c.to_function(x)

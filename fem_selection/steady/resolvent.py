@@ -17,7 +17,7 @@ from fem_selection.dynamics.field import Linearization
 from fem_selection.dynamics.preconditioner import LocalPreconditioner
 from fem_selection.dynamics.superposition import derivative_from_slope
 from fem_selection.errors import NotConverged
-from fem_selection.kernels.base import HasLocalPart
+from fem_selection.kernels.base import HasLocalPart, Kernel
 from fem_selection.petsc import options, unique_prefix
 from fem_selection.steady.operators import Operator
 from fem_selection.typing import Block
@@ -28,9 +28,8 @@ _TOLERANCE = 1e-13
 _MAX_ITERATIONS = 300
 
 
-def has_local_part(linearization: Linearization) -> bool:
-    """Whether the kernel has a local part that is not zero."""
-    kernel, interval = linearization.field.kernel, linearization.field.interval
+def has_local_part(kernel: Kernel, interval: int = 0) -> bool:
+    """Whether a kernel has a local part that is not zero."""
     return isinstance(kernel, HasLocalPart) and kernel.sparse_operator(interval) is not None
 
 

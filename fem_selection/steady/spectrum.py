@@ -18,10 +18,11 @@ factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
+from mpi4py import MPI
 
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.errors import NonFinite, NotConverged
@@ -35,6 +36,9 @@ from fem_selection.typing import Block, Floats
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
 _WITNESS_RESTARTS = 60
+
+_NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
+_JUMP = 1e-3
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -59,6 +63,7 @@ class Spectrum:
         krylov_schur: Eigenvalues of largest real part by Krylov–Schur; empty if it does not converge.
         slope_range: Smallest and largest |σ'(g*)|.
         factors: A = U S V*, if it has numerically finite rank.
+        kinks: Points at which σ' jumps at the value that g* has there, up to a part 10⁻⁸ of 1 + max |g*|.
     """
 
     values: Complexes
@@ -74,6 +79,7 @@ class Spectrum:
     krylov_schur: Complexes
     slope_range: tuple[float, float]
     factors: Factors | None
+    kinks: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -122,7 +128,23 @@ def analyze_spectrum(
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     if not np.isfinite(high):
         raise NonFinite("the derivative of the activation at the state")
-    return spectrum_of_operator(space, linearization, (low, high), number, tolerance, max_rank)
+    found = spectrum_of_operator(space, linearization, (low, high), number, tolerance, max_rank)
+    return replace(found, kinks=_count_kinks(linearization, high))
+
+
+def _count_kinks(linearization: Linearization, largest: float) -> int:
+    """Points at which σ' differs just below and just above g*, as at the contact set of ReLU (collective)."""
+    field, g = linearization.field, linearization.preactivation
+    size = field.space.comm.allreduce(float(np.max(np.abs(g), initial=0.0)), op=MPI.MAX)
+    slopes = []
+    for side in (-1.0, 1.0):
+        value, slope = np.zeros_like(g, order="F"), np.zeros_like(linearization.slope, order="F")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            moved = np.asfortranarray(g + side * _NEAR * (1.0 + size))
+            field.superposition.evaluate_to_second(moved, value, slope, None)
+        slopes.append(slope)
+    jumps = np.abs(slopes[1] - slopes[0]) > _JUMP * max(largest, 1.0)
+    return int(field.space.comm.allreduce(int(np.sum(jumps))))
 
 
 def spectrum_of_operator(
@@ -135,9 +157,9 @@ def spectrum_of_operator(
 ) -> Spectrum:
     """The same of any operator on V_h (collective over space)."""
     factors = factorize(space, operator, max_rank=max_rank)
+    local = operator if isinstance(operator, Linearization) else None
     common = (factors.norm, space.num_nodes)
     if not factors.is_complete:
-        local = operator if isinstance(operator, Linearization) else None
         krylov = leading_eigenpairs(space, operator, number, factors.norm, local=local)
         shown = tuple(range(len(krylov.values)))
         unknown = np.zeros(len(krylov.values))
@@ -150,7 +172,7 @@ def spectrum_of_operator(
     values, vectors, uncertainties = values[differs], vectors[:, differs], uncertainties[differs]
     order = np.lexsort((-values.imag, -values.real))
     values, vectors, uncertainties = values[order], vectors[:, order], uncertainties[order]
-    by_modulus = not (isinstance(operator, Linearization) and has_local_part(operator))
+    by_modulus = local is None or not has_local_part(local.field.kernel, local.field.interval)
     shown = _choose(values, number, tolerance * factors.norm, by_modulus)
     modes = normalize_modes(space, factors.left @ vectors[:, list(shown)])
     residuals = residual_norms(space, operator, values[list(shown)], modes)

@@ -4,7 +4,8 @@
 The linearization A of a compact K has 0 in its spectrum, so that stability is modulo its kernel, and no uniform
 exponential rate exists; on a mesh the kernel's dimension N − rank A grows with N.  Perturbations within ker K move f*
 to another steady state; where σ' vanishes, ker A is larger and the linearization does not decide.  Where 0 is not
-semisimple (rank A² < rank A) perturbations grow at least linearly in t although all eigenvalues may be zero.
+semisimple (rank A² < rank A) perturbations grow at least linearly in t although all eigenvalues may be zero.  Where σ'
+jumps at g*, as ReLU's does on the contact set of a projection, there is no linearization, and no verdict.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
     zero = spectrum.tolerance * spectrum.norm
     if spectrum.norm == 0.0:
         return Verdict("neutral", 0.0, "neutral: the linearization is zero, which decides nothing")
+    if spectrum.kinks:
+        rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
+        return Verdict(
+            "undecided",
+            rate,
+            f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
+            f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}",
+        )
     if spectrum.values.size:
         first = spectrum.values[0]
         if first.real > max(zero, float(spectrum.uncertainties[0])):

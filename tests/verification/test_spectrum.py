@@ -198,6 +198,20 @@ def test_verdict_where_the_slope_vanishes():
     assert judge(found, True).kind == "undecided"
 
 
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_verdict_at_a_kink(mode):
+    """ReLU where K f + b = 0 on half of Y: σ' is 0 on one side and 1 on the other, and nothing is linear.
+
+    Fails if round-off in g decides between stable and unstable.
+    """
+    problem = make("1", "relu", bias="where(y < 0.5, -1, 1e-14*sin(50*y))", mode=mode)
+    found = analyze_spectrum(problem.field, problem.space.create_block(1))
+    assert found.kinks >= 6 and judge(found, True).kind == "undecided"
+    assert "there is no linearization" in judge(found, True).sentence
+    problem = make("1", "tanh", bias="where(y < 0.5, -1, 0)", mode=mode)
+    assert analyze_spectrum(problem.field, problem.space.create_block(1)).kinks == 0
+
+
 def test_verdict_with_one_node():
     """One cell: K has no kernel on this mesh; fails if one is claimed."""
     verdict = judge(at_zero("-2", cells=1, family="dg", degree=0), True)

@@ -6,13 +6,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import ufl
+from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.optimize import brentq
 
 from fem_selection.activations import Activation, find_activation
+from fem_selection.config import parse_case
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput
+from fem_selection.field_problems import build_field
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady import (
     IsometricCoordinates,
@@ -28,6 +31,7 @@ from fem_selection.steady import (
     project,
     solve_first_kind,
     solve_newton,
+    steady_state_near,
 )
 
 MODES = ("collocated", "galerkin")
@@ -419,3 +423,58 @@ def test_analysis_refuses_what_depends_on_time(spaces):
             look(moving, column(y))
     with pytest.raises(InvalidInput, match="depends on time"):
         find_equilibria(moving, [y])
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_a_local_kernel_on_a_fine_mesh(mode):
+    """K f = D f'' − f + ∫ u v f with σ = tanh(2 s) − s: f* by the sparse factorization.
+
+    b is chosen so that f* = cos(πy), up to the mesh, for the zero g = 0.  Fails if Newton's steps are left to products
+    with F' and its adjoint, which round-off of ‖F'‖ ~ h⁻² defeats, or if that round-off passes for no convergence.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": 1500},
+        "space": {"mode": mode},
+        "dynamics": {
+            "activation": "tanh(2*s) - s",
+            "representation": "local + separable",
+            "multiplication": "-1",
+            "diffusion": "0.05",
+            "factors": [["y", "cos(pi*z)"]],
+            "bias": "(1 + 0.05*pi**2)*cos(pi*y) - y/2",
+        },
+        "data": {"initial": "cos(pi*y) + 0.05*cos(2*pi*y)"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    start = problem.initial[:, 0].copy()
+    found = solve_newton(problem.field, start)
+    near, residual = steady_state_near(problem.field, problem.initial)
+    exact = np.cos(np.pi * problem.space.coordinates[:, 0])
+    assert found.converged and max(found.residual, residual) < 1e-9 and len(found.residuals) < 12
+    assert np.abs(found.state - exact).max() < 1e-5
+    np.testing.assert_allclose(near[:, 0], found.state, atol=1e-9)
+
+
+def test_analysis_of_a_local_kernel():
+    """K = D Δ − 1 with more singular values than are asked for: the state is found from the limit of the dynamics.
+
+    Fails if a part of an unbounded operator's singular values passes for its Picard condition, or if the long-time
+    limit is no start: from the initial states themselves, where tanh is saturated, Newton's method finds no way.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": 30},
+        "dynamics": {"representation": "local", "multiplication": "-1", "diffusion": "0.05", "bias": "y"},
+        "data": {"initial": "2*sin(2*pi*y)"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    found = analyse_steady_states(
+        problem.field, problem.initial, SteadySettings(starts=0, triplets=10, limit=LimitSettings(horizon=200.0))
+    )
+    assert found.limit.outcomes == ("steady",) and found.picard is None
+    assert "local part" in found.declined["picard_ratios"]
+    (only,) = found.equilibria
+    assert only.newton.residual < 1e-10 and "1 steady state found" in found.verdict
+    k = np.sqrt(1 / 0.05)  # D f'' − f + y = 0 with f' = 0 at both ends
+    y = problem.space.coordinates[:, 0]
+    exact = y + (-np.sinh(k * y) + (np.cosh(k) - 1) / np.sinh(k) * np.cosh(k * y)) / k
+    np.testing.assert_allclose(only.state, exact, atol=2e-3)
