@@ -267,7 +267,7 @@ def draw(width: Sequence[Study], depth: Sequence[Study], independent: Sequence[S
     for panel, studies, label, quantity, ticks in panels:
         for k, study in enumerate(studies):
             sizes, end = np.array(study.sizes), study.limit or study.errors[-1]
-            found = f"→ {study.limit:.3f}" if study.limit else f"{study.observed:.2f}"
+            found = f"→ {study.limit:.3f}" if study.limit else f"{round(study.observed, 2) + 0.0:.2f}"
             look = {"color": colours[k % 5], "markersize": 4, "markerfacecolor": "none" if k > 4 else colours[k]}
             panel.loglog(sizes, study.errors, "osD^vo"[k], label=f"{study.name}: {found}", **look)
             line = end * (sizes / sizes[-1]) ** -study.declared
