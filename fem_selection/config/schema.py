@@ -169,7 +169,9 @@ class Domain:
             try:
                 describe(value, info.data.get("group"))
             except InvalidInput as error:
-                raise ValueError(str(error)) from error
+                group = info.data.get("group")
+                where = "" if group is None else f" (domain.group = {group!r})"
+                raise ValueError(f"{error}{where}") from error
         return value
 
     def __post_init__(self) -> None:

@@ -340,6 +340,8 @@ def test_a_file_with_a_piece_replaced(folder: Path, demo, place: float, length: 
 @example(demo=("train", "digits", CASES["digits"]), key="title", value="\udcff")
 @example(demo=("train", "digits", CASES["digits"]), key="\udcff.\udcfe", value="1")
 @example(demo=("train", "digits", CASES["digits"]), key="seed", value="1" * 5000)
+@example(demo=("train", "digits", CASES["digits"]), key="forward.times", value="1" * 400)
+@example(demo=("train", "digits", CASES["digits"]), key="domain.cells", value="1" * 400)
 def test_a_setting(folder: Path, demo, key: str, value: str) -> None:
     """The same on the command line, also with bytes that are no text, as the shell may hand over."""
     command, _, case = demo
@@ -370,7 +372,7 @@ _POLES = st.sampled_from(
         *("max(s, 1/0)", "s + sqrt(-1)", "1/0*s", "t/0", "log(-1 - y0*z0)", "0**-1", "0**-1*s", "9**9**9**9"),
     ]
 )
-_SIZES = st.sampled_from([0, 1, 2, 3, 2**31 - 1, 2**31, 2**40, 2**63, 10**30])
+_SIZES = st.sampled_from([0, 1, 2, 3, 2**31, 2**40, 2**63, 10**30])
 _EXTREMES = st.sampled_from([1e-320, 5e-324, 1e-300, 1e-12, 1.0, 1e12, 1e150, 1e300, 1.7e308, -1.7e308])
 _EXTREME_KEYS = {
     **dict.fromkeys(("dynamics.activation", "dynamics.kernel", "dynamics.bias", "data.initial"), _POLES),
@@ -432,7 +434,7 @@ def test_files_that_cannot_be_read(folder: Path, command: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("EXAMPLES" in os.environ, reason="this is the run with more examples")
 def test_many_more() -> None:
-    """The same with three times as many examples, others in every run."""
+    """The same with twice as many examples, others in every run."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    done = subprocess.run(command, env={**os.environ, "EXAMPLES": "3"}, capture_output=True, text=True)
+    done = subprocess.run(command, env={**os.environ, "EXAMPLES": "2"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
