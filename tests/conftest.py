@@ -17,6 +17,19 @@ import pytest
 import fem_selection  # noqa: F401  (loads MPI, which dolfinx and PETSc from wheels look for)
 
 TESTS = Path(__file__).parent
+_WITH_RANKS = ("parallel", "cluster", "container", "faults/test_killed_ranks.py", "faults/test_checkpoint_files.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, for what they share is made once, and all jobs of several ranks in one.
+
+    Ranks that wait for each other do so busily: two jobs at once on few cores take longer than one after the other.
+    """
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        with_ranks = place.startswith(_WITH_RANKS) or "run_mpi" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ranks" if with_ranks else place))
 
 
 @pytest.fixture
