@@ -76,7 +76,7 @@ def test_damage_at_every_tenth(folder: Path, tmp_path: Path, capfd, damage: Call
         return
     assert status == 2 and str(tmp_path / "checkpoint") in error and "Traceback" not in error
     assert any(word in error for word in ("damaged", "truncated", "foreign")), error
-        assert {p.name for p in tmp_path.iterdir()} == {"checkpoint", ".lock"}
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint", ".lock"}
     assert (tmp_path / "checkpoint").read_bytes() == damaged
 
 
