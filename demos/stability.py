@@ -50,10 +50,11 @@ from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 # %% [markdown]
 # ## The network
 #
-# 64 neurons, ten layers. Forty epochs of Adam instead of the 250 of the case file; all 64 exponents of twelve images.
+# 64 neurons, ten layers. Twenty-five epochs of Adam instead of the 250 of the case file; all 64 exponents of twelve
+# images.
 
 # %%
-short = ["stochastic.epochs=40", "stability.exponents=64", "stability.samples=12", "parallel.space=1"]
+short = ["stochastic.epochs=25", "stability.exponents=64", "stability.samples=12", "parallel.space=1"]
 case = fs.load_case(Path(__file__).parent / "digits.toml", short)
 problem = fs.build_problem(case)
 adam = fs.StochasticSettings(epochs=case.stochastic.epochs, rate=case.stochastic.rate, seed=case.seed)
@@ -162,7 +163,8 @@ if is_root:
 # %% [markdown]
 # So they do neither: at most they grow by a factor of a few. How far is it to where they would? All controls are
 # multiplied by $\theta$: at $\theta = 0$ each layer is the identity and all exponents vanish, the advantage of
-# residual networks; beyond the trained network, $\theta = 1$, the range widens to both sides.
+# residual networks; beyond the trained network, $\theta = 1$, the range widens to both sides. Up to there the largest
+# singular value need not grow with $\theta$: larger controls also saturate $\tanh$.
 
 # %%
 SCALES = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0])
@@ -227,7 +229,7 @@ assert all(layer.at == "steady" and layer.verdict.kind == "unstable" for layer i
 assert duality < 1e-10 and witness < 1e-10
 assert np.all(measured <= largest * (1 + 1e-10)) and np.all(measured >= smallest * (1 - 1e-10))
 assert np.max(np.abs(spread[0])) < 1e-12
-assert highest[-1] > highest[3] > highest[1] > 0 > lowest[1] > lowest[3] > lowest[-1]
+assert highest[-1] > highest[3] > 0 > lowest[3] > lowest[-1]
 
 # %% [markdown]
 # ## What to try next

@@ -126,6 +126,7 @@ def test_stability_demo(tmp_path: Path, ranks: int) -> None:
     show("stability.py", tmp_path, *figures, ranks=ranks)
 
 
+@pytest.mark.slow
 def test_pitchfork(tmp_path: Path) -> None:
     """The case of the pitchfork: fails if it is elsewhere, if a branch is lost, or if a promised figure is missing."""
     report = run("stability", "pitchfork.toml", tmp_path / "run")
@@ -139,6 +140,7 @@ def test_pitchfork(tmp_path: Path) -> None:
     assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
 
 
+@pytest.mark.slow
 def test_hopf(tmp_path: Path) -> None:
     """The case of the Hopf point: fails if it is elsewhere, if the cycle's amplitude is no root of the distance, or if
     a promised figure is missing."""
