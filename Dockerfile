@@ -41,7 +41,8 @@ WORKDIR /selection
 COPY meshes meshes
 COPY demos demos
 USER selection
-# compile the forms of the demos' cases once, so that no run has to at its start; the fonts of figures are found too
+# compile the forms of the demos' cases once, so that no run has to at its start; the fonts of figures are found too.
+# Any user may add to the cache (docker run --user)
 RUN set -e; out=$(mktemp -d); \
     run() { name=$1; shift; fem-selection "$@" --output "$out/$name" --set output.fields=false >"$out/log" 2>&1 \
             || { cat "$out/log"; exit 1; }; }; \
@@ -54,7 +55,7 @@ RUN set -e; out=$(mktemp -d); \
     run forward forward demos/forward.toml --set forward.until=1; \
     run steady steady demos/steady.toml; \
     run hopf stability demos/hopf.toml; \
-    rm -rf "$out"
+    rm -rf "$out"; chmod -R a+rwX /opt/cache
 VOLUME /selection/runs
 ENTRYPOINT ["fem-selection"]
 CMD ["--help"]

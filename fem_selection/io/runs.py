@@ -109,8 +109,11 @@ def claim_folder(
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is a file, not a folder")
         if held is not None:  # before anything is looked at that another run may change
-            if not resume:
-                folder.mkdir(parents=True, exist_ok=True)
+            if not resume and not folder.is_dir():
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise InvalidInput(f"the folder {folder} cannot be written: {error}") from error
             if folder.is_dir():
                 held.enter_context(FolderLock(folder))
         holds = [name for name in _MARKS if (folder / name).exists()]

@@ -87,6 +87,7 @@ def test_energy(tmp_path: Path) -> None:
     show("energy.py", tmp_path, "energy.png")
 
 
+@pytest.mark.slow
 def test_forward(tmp_path: Path) -> None:
     """Fails if a promised figure is missing, a claimed bound is violated, or a definite kernel is not found so."""
     report = run("forward", "forward.toml", tmp_path / "run", "forward.until=5", "output.fields=false")

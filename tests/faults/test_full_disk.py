@@ -259,6 +259,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_on_two_ranks(disk, whole, call) -> None:
     """Fails if rank 1 waits for rank 0, which alone meets the full disk, or if the error is told twice."""
     if launcher() is None:

@@ -198,6 +198,7 @@ def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: in
     check_resumed(data, output)
 
 
+@pytest.mark.slow
 def test_signals_under_mpi(data: Path, tmp_path: Path) -> None:
     """SIGTERM to the launcher: the ranks stop together, and the run goes on upon one rank and upon two."""
     output = tmp_path / "r"

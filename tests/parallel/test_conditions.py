@@ -15,7 +15,7 @@ import pytest
 CASES = {"softmax": {"samples": 9}, "one sample": {"samples": 1, "loss": "tracking"}, "few": {"samples": 3}}
 # more ranks than many machines have cores are slow: only what is seen there alone (no layer for a member, 2 × 2)
 RUNS = [(name, n, space) for n in (1, 2) for name in CASES for space in range(1, n + 1)]
-RUNS += [("softmax", 3, 1), ("few", 4, 2)]
+RUNS += [pytest.param(*run, marks=pytest.mark.slow) for run in (("softmax", 3, 1), ("few", 4, 2))]
 
 
 def compute(case: dict, space_ranks: int) -> dict:

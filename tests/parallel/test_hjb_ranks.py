@@ -67,6 +67,7 @@ def test_same_value_function(launched, name, ranks):
         np.testing.assert_allclose(here[key], reference[key], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_command_on_two_ranks(run_mpi, tmp_path):
     """Fails if root alone enters something collective, or if one sample on two ranks leaves one of them without."""
     settings = [

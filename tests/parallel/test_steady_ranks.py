@@ -102,7 +102,9 @@ def test_same_analysis(launched, name, ranks):
     values = np.array(reference["singular_values"])
     np.testing.assert_allclose(here["singular_values"], values, atol=1e-13 * values[0])
     np.testing.assert_allclose(here["distances"], reference["distances"], rtol=1e-9)
-    kept = values[values > 1e-10 * values[0]]  # the tolerance of the numerical rank; round-off in K f is divided by these
+    kept = values[
+        values > 1e-10 * values[0]
+    ]  # the tolerance of the numerical rank; round-off in K f is divided by these
     amplified = max(1e-7, 1e2 * np.finfo(float).eps * values[0] / kept[-1])
     for key, tolerance in (("picard", 1e-9), ("states", amplified), ("projections", 1e-8), ("limits", 1e-5)):
         size = max(1.0, float(np.max(np.abs(reference[key]), initial=0.0)))
@@ -110,6 +112,7 @@ def test_same_analysis(launched, name, ranks):
     np.testing.assert_allclose(here["derivatives"], reference["derivatives"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_command_on_two_ranks(run_mpi, tmp_path):
     """Fails if root alone enters something collective."""
     demo = Path(__file__).resolve().parents[2] / "demos" / "steady.toml"

@@ -195,9 +195,8 @@ def refined(cells: int, *settings: str):
     return grid, refine(reduced, grid, comm=COMM)
 
 
-@pytest.mark.parametrize(
-    ("settings", "cells"), [pytest.param((), 64, marks=pytest.mark.slow), (ONE_CELL_TWO_SAMPLES, 32)]
-)
+@pytest.mark.parametrize(("settings", "cells"), [((), 64), (ONE_CELL_TWO_SAMPLES, 32)])
+@pytest.mark.slow
 def test_value_is_the_global_optimum(settings, cells):
     """Fails if the Hamiltonian's minimum is a local one, if Γ couples the samples wrongly, or if the mean over the
     samples is counted twice: value function, dynamic programming and the best of several optimizations meet."""
@@ -214,6 +213,7 @@ def test_value_is_the_global_optimum(settings, cells):
     assert abs(2 * values[1] - values[0] - best) < 0.02 * best
 
 
+@pytest.mark.slow
 def test_a_worse_local_optimum_exists():
     """Fails if the demo no longer shows what it was chosen for: two ways round the origin, one of which is a stationary
     point 16 % above the optimum, where the value function is not."""

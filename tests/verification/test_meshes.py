@@ -234,9 +234,8 @@ refine = false
 """
 
 
-@pytest.mark.parametrize(
-    "name", ["annulus", *(pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name != "annulus")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
 def test_commands(name, tmp_path, monkeypatch, capfd):
     """Every command on each mesh, with figures and fields; fails if one of them takes a mesh for an interval,
     a rectangle or a box."""

@@ -54,7 +54,7 @@ def solve(scaled: ScaledFunctional, method: str, start=None, bounds=None, **sett
     return approximate_successively(scaled, start, chosen, bounds, observe=rows.append), rows
 
 
-@pytest.mark.parametrize("method", MONOTONE)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=pytest.mark.slow) if m == "sqh" else m for m in MONOTONE])
 def test_closed_form_value_is_reached(spaces, method):
     """Fails if minimisers, costates or layers do not belong together: first order in Δt against the closed form, and
     the same discrete optimum as LMVM's."""

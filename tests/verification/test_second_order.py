@@ -103,7 +103,7 @@ def test_blocks_do_not_matter(space):
         np.testing.assert_allclose(found, results[0], rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("gauss_newton", [False, True])
+@pytest.mark.parametrize("gauss_newton", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
 def test_memory_does_not_matter(space, scheme, loss, gauss_newton):
     """Fails if what is kept from one product to the next is not what a product alone computes, or is written to."""
