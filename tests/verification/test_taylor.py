@@ -229,3 +229,22 @@ def test_explosion_is_reported(space):
     problem = make_problem(space, loss="tracking", activation="identity")
     with pytest.raises(NonFinite, match=r"the objective is not finite"):
         problem.functional.evaluate(1e200 * problem.moved())
+
+
+def test_certificate_stays_where_there_are_states(space, monkeypatch):
+    """Fails if a random control without states, as implicit stages may with a negative diffusion, ends
+    the measurement instead of being taken nearer to the start, or if a start without states is passed over."""
+    problem = make_problem(space)
+    J, start = problem.functional, problem.moved()
+    original, limit = type(J).evaluate, 0.2
+
+    def evaluate(functional, x, *arguments):
+        if np.abs(x - start).max() > limit:
+            raise NonFinite("the objective")
+        return original(functional, x, *arguments)
+
+    monkeypatch.setattr(type(J), "evaluate", evaluate)
+    assert verify_gradient(J, start).taylor_order == pytest.approx(2.0, abs=0.05)
+    limit = -1.0
+    with pytest.raises(NonFinite):
+        verify_gradient(J, start)
