@@ -103,6 +103,7 @@ def test_relu_selection(tmp_path: Path, ranks: int) -> None:
     show("relu_selection.py", tmp_path, "relu_selection.png", ranks=ranks)
 
 
+@pytest.mark.slow
 def test_steady(tmp_path: Path) -> None:
     """The case of the ReLU selection: the nearest state at 1 − h/2, the dynamics further away, every figure."""
     report = run("steady", "steady.toml", tmp_path / "run")

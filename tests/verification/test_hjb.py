@@ -245,6 +245,7 @@ def costates(problem, reduced, report) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return grid.times, np.array(states), np.array(duals[::-1])
 
 
+@pytest.mark.slow
 def test_costates_are_gradients_of_the_value():
     """Fails if ∇_x V is a ∘ p only up to an area or a weight, or if gradients are interpolated at wrong places: the
     difference along the optimal trajectory falls with h."""
