@@ -21,10 +21,13 @@ class StopRequest:
 
     Attributes:
         signal: The signal that all ranks agreed to obey; 0 for none.
+        is_leaving: Set by a program that ends because of it: further SIGTERMs are ignored even after the block of
+            `catch_signals`, else a late one would turn its exit status into that of a crash.
     """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.is_leaving = False
         self._received = 0
 
     def listen(self) -> None:
@@ -56,4 +59,5 @@ def catch_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            ignored = request.is_leaving and number == signal.SIGTERM
+            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL if handler is None else handler)

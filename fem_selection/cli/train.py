@@ -39,6 +39,7 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
             warnings.simplefilter("ignore", RuntimeWarning)
             result = train(case, folder, resume, progress, request)
         if result.stopped:
+            request.is_leaving = True
             console.print(f"stopped by signal {request.signal}; continue with --resume --output {folder}", markup=False)
             return request.exit_status
         write_outputs(result, folder)
