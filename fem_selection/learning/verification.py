@@ -7,8 +7,8 @@
 Both at a control moved away from the start in a random direction, since a wrong term may vanish at zero.  The steps ε
 go down to where round-off begins: there a derivative that is wrong by a ten-thousandth shows, and an activation with
 a kink is smooth, since no step is long enough to cross it.  Where one does, a direction misleads; of several the
-median counts.  Where the equation has no states at the moved control, as implicit stages with a diffusion coefficient
-far below zero, it is moved less far.
+median counts.  Where the equation has no states at the moved control or at one of the steps from it, as implicit stages
+with a diffusion coefficient far below zero, everything is measured nearer to the start.
 """
 
 from __future__ import annotations
@@ -64,14 +64,27 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
         start: Shard of a control, moved before use.
         seed: Of the random directions.
         max_samples: Largest number of samples of each member.
+
+    Raises:
+        NonFinite: where there are no states however near to the start.
     """
     part = _on_first_samples(functional, max_samples)
     controls = part.controls
     size = max(0.1, float(np.sqrt(controls.ensemble.sum(float((start**2) @ controls.lumped[controls.shard])))))
-    size, x = _move(part, start, size, seed + 1)
+    for _ in range(_SHORTER):
+        try:
+            return _measure(part, start, size, seed)
+        except NonFinite:
+            size *= 0.25
+    return _measure(part, start, size, seed)
+
+
+def _measure(part: Functional, start: Floats, size: float, seed: int) -> GradientCertificate:
+    """Both, at a distance from the start."""
+    x = start + size * part.controls.random_direction(seed + 1)
     found = []
     for number in range(_DIRECTIONS):
-        direction = size * controls.random_direction(seed + 2 + number)
+        direction = size * part.controls.random_direction(seed + 2 + number)
         value, remainders = taylor_remainders(part, x, direction, _STEPS)
         floor = _ROUND_OFF * max(abs(value), 1e-300)
         orders = _orders(remainders, floor)
@@ -88,18 +101,6 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
         samples=part.num_samples,
         is_linear=is_linear,
     )
-
-
-def _move(functional: Functional, start: Floats, size: float, seed: int) -> tuple[float, Floats]:
-    """A control at a distance from the start, or at a smaller one, down to a thousandth, where J is finite."""
-    direction = functional.controls.random_direction(seed)
-    for _ in range(_SHORTER):
-        try:
-            functional.evaluate(start + size * direction)
-            break
-        except NonFinite:
-            size *= 0.25
-    return size, start + size * direction
 
 
 def _orders(remainders: list[float], floor: float) -> list[float]:

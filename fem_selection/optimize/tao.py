@@ -21,6 +21,10 @@ stored objective and gradient as answers, feeds it the same updates as the first
 if the initial scaling of L-BFGS depends on those pairs only, hence `mat_lmvm_scale_type scalar` (TAO's default,
 a diagonal, depends on all history).  A memory of 20 pairs brings back its speed.
 
+A trial point of a line search may have no states: they overflow, or an implicit stage has no solution.  It is answered
+by a parabola that has objective and slope of the last iterate there and its minimum at a tenth of the way, so that the
+next trial is nearer.  Only where no such trial helps, and at the start, is it an error.
+
 References:
     PETSc/TAO Users Manual, TAO solvers `TAOLMVM`, `TAOBLMVM`, `TAOBQNLS`, `TAOBNCG`.
 """
@@ -35,7 +39,7 @@ from typing import Any
 import numpy as np
 from petsc4py import PETSc
 
-from fem_selection.errors import InvalidInput, NonFinite, SelectionError
+from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
@@ -50,6 +54,8 @@ METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg", **{
 _BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
 
 _SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
+_NO_DESCENT = -6  # TAO's reason: the line search failed
+_NEARER = 0.1  # part of a step without states at which the next trial is to be
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ def minimize(
         stop: Asked after each iteration.
 
     Raises:
-        NonFinite: with the iteration; `save` has been called with the last good iterate.
+        NonFinite: with the iteration, at the start or where no step, however short, has states; `save` has been called
+            with the last good iterate.
     """
     if settings.method not in METHODS:
         raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(METHODS)}")
@@ -136,7 +143,8 @@ class _Minimizer:
         self.stopped = False
         self.resumed = self.tested = False
         self.last = (np.nan, np.nan)
-        self.fault: SelectionError | None = None
+        self.fault: NonFinite | None = None
+        self.shortened = 0
         self._latest: _Iterate | None = None
         self._hessian = ScaledHessian(functional) if settings.method in NEWTON else None
 
@@ -156,6 +164,9 @@ class _Minimizer:
             x.array[:] = start
             tao.setConvergenceTest(self._test)
             self._solve(tao)
+            if self.fault is not None and tao.getConvergedReason() == _NO_DESCENT:
+                self._save_now()
+                raise self.fault
             return self._report(tao)
         finally:
             for thing in (tao, x, g, *limits, *matrices):
@@ -195,6 +206,7 @@ class _Minimizer:
         if self._hessian is not None:
             self._hessian.use_as_preconditioner(tao.getKSP().getPC())
         tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
+        tao.setMaximumIterations(2**30)  # ours counts those before a resume, too
         tao.setMaximumFunctionEvaluations(2**30)
 
     def _use_hessian(self, tao: PETSc.TAO, hessian: ScaledHessian, matrix: PETSc.Mat) -> None:
@@ -213,8 +225,7 @@ class _Minimizer:
         try:
             tao.solve()
         except PETSc.Error as error:
-            # what a callback raised is the cause of PETSc's error
-            fault = self.fault or error.__cause__ or error
+            fault = error.__cause__ or error  # what a callback raised is the cause of PETSc's error
             if isinstance(fault, NonFinite):
                 self._save_now()
             raise fault from None
@@ -228,14 +239,32 @@ class _Minimizer:
             g.array[:] = self._latest.gradient
             return self._latest.objective
         try:
+            self._latest = self._sweep(x)
+        except NonFinite as error:
+            if self.best is None:
+                raise
+            self.fault = error
+            return self._refuse(x, g, self.memory[-1])
+        self.fault = None
+        g.array[:] = self._latest.gradient
+        return self._latest.objective
+
+    def _sweep(self, x: PETSc.Vec) -> _Iterate:
+        """Objective and gradient, counted."""
+        self.evaluations += 1
+        try:
             value, gradient = self.functional.evaluate(x.array_r)
         except NonFinite as error:
-            self.fault = error.at_iteration(self.iteration + 1 if self.best is not None else 0)
-            raise self.fault from error
-        self.evaluations += 1
-        g.array[:] = gradient
-        self._latest = _Iterate(value, x.array_r.copy(), gradient.copy())
-        return value
+            raise error.at_iteration(self.iteration + 1 if self.best is not None else 0) from error
+        return _Iterate(value, x.array_r.copy(), gradient.copy())
+
+    def _refuse(self, x: PETSc.Vec, g: PETSc.Vec, base: _Iterate) -> float:
+        """The parabola at the end of a step without states: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s the slope there."""
+        self.shortened += 1
+        slope = self.functional.controls.ensemble.sum(float(base.gradient @ (x.array_r - base.solution)))
+        g.array[:] = (1.0 - 1.0 / _NEARER) * base.gradient
+        # far above round-off of Ĵ₀, with which it would pass for no worse
+        return base.objective + max((0.5 / _NEARER - 1.0) * abs(slope), 1e-8 * abs(base.objective))
 
     def _test(self, tao: PETSc.TAO) -> None:
         """TAO's convergence test, called once per iterate: history, checkpoint, and whether to go on."""
@@ -253,7 +282,7 @@ class _Minimizer:
             if self.observe is not None:
                 self.observe(IterationRow(self.iteration, objective, norm, step, self.evaluations))
         s = self.settings
-        reason = PETSc.TAO.ConvergedReason.CONTINUE_ITERATING
+        reason = tao.getConvergedReason()  # a failed line search, or none yet
         if norm <= max(s.absolute_tolerance, s.gradient_tolerance * self.first_norm):
             reason = PETSc.TAO.ConvergedReason.CONVERGED_GATOL
         elif self.iteration >= s.max_iterations:
@@ -270,9 +299,7 @@ class _Minimizer:
         x, latest = tao.getSolution(), self._latest
         if latest is None or not self._is_at(x, latest):
             # the line search ended on another point than the one it evaluated last
-            value, gradient = self.functional.evaluate(x.array_r)
-            self.evaluations += 1
-            latest = _Iterate(value, x.array_r.copy(), gradient.copy())
+            latest = self._sweep(x)
         self.memory.append(latest)
         if self.best is None or objective <= self.best.objective:
             self.best = latest
@@ -356,13 +383,15 @@ class _Minimizer:
         converged = reason > 0 and not self.stopped
         if converged and norm <= s.gradient_tolerance * self.first_norm:
             sentence = f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
-        elif reason == -6 and norm > 1e-3 * self.first_norm:
+        elif reason == _NO_DESCENT and norm > 1e-3 * self.first_norm:
             sentence = (
                 "the line search found no lower objective, although the gradient norm is still "
                 f"{norm / self.first_norm:.1e} of its first value: is the activation kinked, or a bound reached?"
             )
         else:
             sentence = tao_reason(reason)
+        if self.shortened:
+            sentence += f"; {self.shortened} trial steps were shortened, for no finite states exist at their ends"
         return OptimizationReport(
             solution=self.best.solution,
             objective=self.best.objective,
