@@ -161,8 +161,19 @@ def run() -> None:
     except (OSError, MemoryError) as error:
         status = _end_all_ranks(_cause(error), 2)
     except Exception as error:
-        status = _usage_or_crash(error)
+        status = _asked_to_leave(error) or _usage_or_crash(error)
     sys.exit(status)
+
+
+def _asked_to_leave(error: BaseException | None) -> int:
+    """The status of a signal that came while a library called back, which makes an error of it; 0 if none did."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return 130
+        if isinstance(error, SystemExit) and isinstance(error.code, int):
+            return error.code
+        error = error.__cause__ or error.__context__
+    return 0
 
 
 def _cause(error: OSError | MemoryError) -> str:

@@ -22,7 +22,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
@@ -147,10 +147,15 @@ def colour_scale(values: np.ndarray, *, symmetric: bool = False) -> tuple[Colorm
 
 
 def depth_scale(times: np.ndarray) -> tuple[Colormap, Normalize]:
-    """Choose the colours for lines at several depths; the pale end, invisible on white, is cut off."""
+    """Choose the colours for lines at several depths; the pale end, invisible on white, is cut off.
+
+    By the logarithm, from the first positive depth on, where the middle of them lies within a tenth of the range.
+    """
     colours = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.88, 256)), name="depth")
-    finite = times[np.isfinite(times)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    finite = np.sort(times[np.isfinite(times)])
+    low, high = (float(finite[0]), float(finite[-1])) if finite.size else (0.0, 1.0)
+    if low >= 0.0 and finite.size > 2 and np.median(finite) < low + 0.1 * (high - low):
+        return colours, SymLogNorm(float(finite[finite > 0.0][0]), vmin=low, vmax=high)
     return colours, Normalize(low, high if high > low else low + 1.0)
 
 
