@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The stability of a case's steady state, and the branch of steady states that it lies on.
 
-state → spectrum of σ'(g*) K → error bars from a finer mesh → verdict → growth in runs → exponents → branch
+state → spectrum of σ'(g*) K → error bars from a finer space → verdict → growth in runs → exponents → branch
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "f
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
-_LARGEST_MATRIX = 4e9  # bytes of the finer mesh's dense kernel
+_LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
 _DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
 
 
@@ -56,8 +56,9 @@ class StateStability:
         state: f*, shape (num_local, 1).
         residual: ‖σ(K f* + b)‖.
         spectrum: Of the linearization at f*.
-        error_bars: |λ_h − λ_{h/2}| of the leading eigenvalues; None without a finer mesh.
-        unstable_on_finer_mesh: Eigenvalues with positive real part there.
+        error_bars: Distances of the leading eigenvalues to those on a mesh of twice the cells or, on a mesh file, of
+            functions of one degree more; None without a finer space.
+        unstable_on_finer_space: Eigenvalues with positive real part there.
         error_bars_declined: Why there are none.
         verdict: In words.
         growth: Perturbed runs of those leading eigenvalues that differ from zero by enough.
@@ -71,7 +72,7 @@ class StateStability:
     residual: float
     spectrum: Spectrum
     error_bars: Floats | None
-    unstable_on_finer_mesh: int | None
+    unstable_on_finer_space: int | None
     error_bars_declined: str | None
     verdict: Verdict
     growth: GrowthRun
@@ -157,7 +158,7 @@ def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateS
         residual=residual,
         spectrum=spectrum,
         error_bars=bars,
-        unstable_on_finer_mesh=unstable,
+        unstable_on_finer_space=unstable,
         error_bars_declined=declined,
         verdict=judge(spectrum, is_compact(field.kernel)),
         growth=growth,
@@ -199,27 +200,29 @@ def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:
 
 
 def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | None, int | None, str | None]:
-    """Distances of the leading eigenvalues to those on a mesh of twice the cells, and the number that grow there.
+    """Distances of the leading eigenvalues to those of a finer discretization, and the number that grow there.
 
-    Or why there are none.
+    Or why there are none.  A shape gets twice the cells; on a mesh file, which holds one mesh, functions get one degree
+    more, with full quadrature; what its cells leave out of a curved domain is not seen.
     """
     case, is_dense = problem.case, isinstance(problem.field.kernel, DenseKernel)
     nodes = spectrum.num_nodes * 2**case.domain.dimension
     if not case.stability.refine:
         return None, None, "stability.refine is false"
-    if case.domain.file is not None:
-        return None, None, "a mesh file holds one mesh"
     if is_random(case):
         return None, None, "a random kernel is another one on another mesh"
     if is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX:
-        return None, None, f"the dense kernel of a finer mesh, {nodes} nodes, would be too large"
-    finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
+        return None, None, f"the dense kernel of a finer space, {nodes} nodes, would be too large"
+    if case.domain.file is None:
+        finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
+    else:
+        finer = replace(case, space=replace(case.space, degree=case.space.degree + 1, mode="galerkin"))
     other_problem = build_field(finer, problem.space.comm)
     try:
         state, _ = find_state(other_problem)
         other = analyze_spectrum(other_problem.field, state, case.stability.number, case.stability.tolerance)
     except (InvalidInput, NotConverged) as error:
-        return None, None, f"on the finer mesh: {error}"
+        return None, None, f"on the finer space: {error}"
     distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])
     growing = other.values.real > np.maximum(other.tolerance * other.norm, other.uncertainties)
     return distances, int(np.sum(growing)), None

@@ -18,7 +18,7 @@ import pytest
 os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
 os.environ.setdefault("UCX_NET_DEVICES", "lo")  # all ranks of a test are on this machine
 
-import fem_selection  # noqa: E402, F401  (loads MPI, which dolfinx and PETSc from wheels look for)
+import fem_selection  # noqa: F401  (loads MPI, which dolfinx and PETSc from wheels look for)
 
 TESTS = Path(__file__).parent
 _WITH_RANKS = ("parallel", "cluster", "container", "faults/test_killed_ranks.py", "faults/test_checkpoint_files.py")

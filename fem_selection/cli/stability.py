@@ -138,7 +138,7 @@ def _state_report(found: StateStability) -> dict[str, Any]:
         "residuals": s.residuals,
         "uncertainties": s.uncertainties[list(s.shown)],
         "unstable": int(np.sum(s.values.real > np.maximum(s.tolerance * s.norm, s.uncertainties))),
-        "unstable_on_finer_mesh": found.unstable_on_finer_mesh,
+        "unstable_on_finer_space": found.unstable_on_finer_space,
         "growth_rate_measured": found.growth_rate_measured,
         "growth_rate_predicted": found.growth_rate_predicted,
         "growth": [

@@ -21,7 +21,7 @@ import numpy as np
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.zero_set import ZeroSet, find_zeros
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.complementarity import Projection, project
 from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.steady.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
@@ -181,7 +181,7 @@ def _sensitivity(field: SelectionField, equilibrium: Equilibrium, declined: dict
     one = np.ones((field.space.num_local, 1), order="F")
     try:
         return float(field.space.norm(differentiate_in_bias(field, equilibrium, one))[0])
-    except InvalidInput as error:
+    except (InvalidInput, NotConverged) as error:
         declined.setdefault("sensitivity", str(error))
         return None
 
@@ -206,7 +206,7 @@ def _verdict(
         family = "" if picard.expansion.nullity == 0 else ", unique modulo ker K"
         return f"the steady states solve K f = {zeros.points[0]:.10g} - b{family}: {picard.verdict}"
     isolated = sum(e.is_isolated for e in equilibria)
-    unknown = sum(e.jacobian.nullity is None for e in equilibria)
+    unknown = sum(not e.is_decided for e in equilibria)
     kinds = f"{isolated} isolated, {len(equilibria) - isolated - unknown} not" + (
         f", {unknown} undecided" * (unknown > 0)
     )

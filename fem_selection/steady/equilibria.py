@@ -6,6 +6,9 @@
 For a kernel in L² the operator K is compact: on a fine mesh F' always has a numerical null space.  Where σ'(g*) has no
 zero this is ker K, and f* is a point of the affine family f* + ker K of steady states.  Its derivative in b exists for
 an isolated state only, and is declined elsewhere.
+
+A local part has as many singular values as there are nodes, and its smallest ones are not found by products with F'.
+There the eigenvalue nearest to zero decides, and the derivative is that of `steady.local_newton.solve_linearized`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.steady.fredholm import SingularExpansion, expand
+from fem_selection.steady.local_newton import nearest_to_zero, solve_linearized
 from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
@@ -40,6 +45,8 @@ class Equilibrium:
         start: Number of the start it was found from.
         jacobian: The singular values of F'(f*) and their functions.
         regular: Whether σ'(g*) has no zero.
+        nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, where K has a local part with more singular values than
+            were asked for; else None.
     """
 
     state: Floats
@@ -48,23 +55,33 @@ class Equilibrium:
     start: int
     jacobian: SingularExpansion
     regular: bool
+    nearest: float | None = None
 
     @property
     def is_isolated(self) -> bool:
         """Whether F'(f*) is regular at the expansion's tolerance."""
-        return self.jacobian.nullity == 0
+        if self.nearest is None:
+            return self.jacobian.nullity == 0
+        return self.nearest > self.jacobian.tolerance * float(self.jacobian.values[0])
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether that is known."""
+        return self.jacobian.nullity is not None or self.nearest is not None
 
     @property
     def kind(self) -> str:
         """Isolated or not, in words."""
         tolerance, nullity = self.jacobian.tolerance, self.jacobian.nullity
+        if self.is_isolated:
+            return "isolated"
+        if self.nearest is not None:
+            return f"degenerate: the linearization has an eigenvalue of modulus {self.nearest:.1e}, which counts as zero"
         if nullity is None:
             return (
                 f"undecided: {self.jacobian.rank} singular values of the linearization were asked for, and all are "
-                f"above {tolerance:g} of the largest"
+                f"above {tolerance:g} of the largest; with more of them (steady.triplets) it may be decided"
             )
-        if nullity == 0:
-            return "isolated"
         if self.regular:
             return f"in an affine family of dimension {nullity}, f* + ker K (at tolerance {tolerance:g})"
         return f"degenerate: σ'(g*) has zeros; the linearization has a null space of dimension {nullity}"
@@ -155,13 +172,16 @@ def _describe(
     comm, slope = field.space.comm, np.abs(at.slope)
     smallest = comm.allreduce(float(np.min(slope, initial=np.inf)), op=MPI.MIN)
     largest = comm.allreduce(float(np.max(slope, initial=0.0)), op=MPI.MAX)
+    jacobian = expand(IsometricOperator(c, at), tolerance, triplets)
+    sparse = not jacobian.is_complete and has_local_part(field.kernel)
     return Equilibrium(
         state=result.state,
         preactivation=at.preactivation[:, 0],
         newton=result,
         start=start,
-        jacobian=expand(IsometricOperator(c, at), tolerance, triplets),
+        jacobian=jacobian,
         regular=bool(smallest > _FLAT * (1.0 + largest)),
+        nearest=nearest_to_zero(at) if sparse else None,
     )
 
 
@@ -178,6 +198,7 @@ def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, direc
 
     Raises:
         InvalidInput: if the state is not isolated, with the reason.
+        NotConverged: where K has a local part, if a linear system is not solved.
     """
     if not equilibrium.is_isolated:
         raise InvalidInput(f"the steady state has no derivative in the bias: it is {equilibrium.kind}")
@@ -185,5 +206,7 @@ def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, direc
     turned = create_block(*directions.shape)
     slope = np.broadcast_to(at.slope, (len(at.slope), directions.shape[1]))
     field.superposition.move(slope, None, np.asfortranarray(directions), turned, None)
+    if equilibrium.nearest is not None:
+        return solve_linearized(at, np.asfortranarray(-turned))
     c = equilibrium.jacobian.operator.coordinates
     return c.to_function(equilibrium.jacobian.pseudo_solve(-c.to_euclidean(turned)))

@@ -5,24 +5,29 @@
 
 Diffusion makes F' so ill-conditioned, ~ h⁻², that methods which take products with F' and its adjoint alone do not find
 d.  A large implicit step of the equation f' = F(f) is nearly Newton's, and its systems have a preconditioner.
+
+The same steps solve linear equations, F' x = y by x ← x − a (I − a F')⁻¹ (y − F' x), whose error falls by 1/(1 + a |λ|)
+each time, and find the eigenvalue nearest to zero by inverse iteration.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fem_selection.dynamics.field import SelectionField
+from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.errors import NotConverged
 from fem_selection.numbering import hashed_normal
 from fem_selection.steady.resolvent import Resolvent
 from fem_selection.typing import Block
 
-__all__ = ["local_newton", "round_off"]
+__all__ = ["local_newton", "nearest_to_zero", "round_off", "solve_linearized"]
 
 _STEP = 1e6  # a
 _ITERATIONS = 40
 _DAMPINGS = 0.5 ** np.arange(10)
 _SLOW = 0.5  # a residual that falls by less than this has reached round-off
+_SOLVED = 1e-6  # of the right-hand side: with a residual above it a system counts as singular
+_ROUNDS = 30  # of inverse iteration, the last third of which is measured
 
 
 def local_newton(field: SelectionField, start: Block, tolerance: float) -> tuple[Block, float, list[float]] | None:
@@ -66,3 +71,45 @@ def round_off(field: SelectionField, f: Block) -> float:
     return 10.0 * float(
         field.space.norm(np.asfortranarray(field.rate(np.asfortranarray(f * noise)) - field.rate(f)))[0]
     )
+
+
+def solve_linearized(at: Linearization, right: Block) -> Block:
+    """x with F' x = y, a column at a time, to round-off (collective).
+
+    Raises:
+        NotConverged: if y is not in the range of F', or nearly so.
+    """
+    space, out = at.field.space, np.zeros_like(right)
+    resolvent = Resolvent(at, at, _STEP)
+    try:
+        for k in range(right.shape[1]):
+            x, y = out[:, k : k + 1], np.asfortranarray(right[:, k : k + 1])
+            size, last, defect = float(space.norm(y)[0]), np.inf, y
+            while (now := float(space.norm(defect)[0])) < _SLOW * last:
+                x -= _STEP * resolvent.apply(defect)
+                last, defect = now, np.asfortranarray(y - at.apply(np.asfortranarray(x)))
+            if min(now, last) > _SOLVED * size:
+                raise NotConverged(
+                    f"a system with the linearization was not solved: its residual stays at {now / size:.1e} of the "
+                    "right-hand side"
+                )
+    finally:
+        resolvent.destroy()
+    return out
+
+
+def nearest_to_zero(at: Linearization) -> float:
+    """|λ| of the eigenvalue of F' nearest to zero, from the growth of (I − a F')⁻ᵏ v, a mean for a complex pair."""
+    space = at.field.space
+    v = np.asfortranarray(hashed_normal(5, space.canonical)[:, None])
+    growth = []
+    resolvent = Resolvent(at, at, _STEP)
+    try:
+        for _ in range(_ROUNDS):
+            v = np.asfortranarray(v / space.norm(v))
+            v = resolvent.apply(v)
+            growth.append(float(space.norm(v)[0]))
+    finally:
+        resolvent.destroy()
+    mean = float(np.exp(np.mean(np.log(growth[-_ROUNDS // 3 :]))))
+    return max(1.0 / mean - 1.0, 0.0) / _STEP

@@ -56,7 +56,7 @@ def test_a_stable_state(tmp_path):
     assert values.shape == (2, 2) and np.all(values[:, 0] < 0)
     assert np.all(np.array(report["error_bars"]) < 2e-2) and np.all(np.array(report["error_bars"]) > 1e-5)
     assert report["growth_rate_measured"] == pytest.approx(values[0, 0], rel=1e-3)
-    assert report["unstable"] == report["unstable_on_finer_mesh"] == 0
+    assert report["unstable"] == report["unstable_on_finer_space"] == 0
     assert report["transient_growth"]["largest"] == pytest.approx(1.0, abs=1e-9)
     assert np.array(report["exponents"]["state"]).shape == (3, 4)
     assert "bifurcations" not in report
@@ -77,14 +77,19 @@ def test_the_state_is_corrected_by_newton(tmp_path):
 
 
 def test_a_mesh_from_a_file(tmp_path):
-    """Fails if error bars ask a file, which holds one mesh, for a finer one, or do not say why there are none."""
+    """K = 1 + y_0 z_0 on the unit disk has the eigenvalues π and π/4; the error bar of the second is its error.
+
+    Fails if a file, which holds one mesh, is asked for a finer one, or if the finer space is the same.
+    """
     disk = Path(__file__).resolve().parents[2] / "meshes" / "disk.msh"
     path = tmp_path / "case.toml"
     path.write_text(f'[domain]\nfile = "{disk}"\n[dynamics]\nkernel = "1 + y0*z0"\n[data]\ninitial = "y1"\n')
     assert stability_command(path, tmp_path / "out", ["output.figures=false"]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["error_bars"] is None and report["error_bars_declined"] == "a mesh file holds one mesh"
-    assert report["kind"] == "unstable" and report["unstable"] == 2
+    assert report["kind"] == "unstable" and report["unstable"] == report["unstable_on_finer_space"] == 2
+    error = abs(report["eigenvalues"][1][0] - np.pi / 4)
+    assert report["error_bars"][1] == pytest.approx(error, rel=1e-2) and 1e-3 < error < 0.03
+    assert report["error_bars"][0] < 1e-6  # constants are in the space
     assert report["growth_rate_measured"] == pytest.approx(report["eigenvalues"][0][0], rel=1e-4)
 
 

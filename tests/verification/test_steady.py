@@ -478,3 +478,28 @@ def test_analysis_of_a_local_kernel():
     y = problem.space.coordinates[:, 0]
     exact = y + (-np.sinh(k * y) + (np.cosh(k) - 1) / np.sinh(k) * np.cosh(k * y)) / k
     np.testing.assert_allclose(only.state, exact, atol=2e-3)
+    # K 1 = −1: f* rises with b; the singular values asked for do not reach −1, the eigenvalue nearest to zero
+    assert only.jacobian.nullity is None and only.is_isolated and only.kind == "isolated"
+    assert only.nearest == pytest.approx(1.0, rel=1e-6)
+    assert found.sensitivities == (pytest.approx(1.0, abs=1e-9),)
+    direction = np.asfortranarray(np.cos(np.pi * y)[:, None])
+    derivative, h = differentiate_in_bias(problem.field, only, direction), 1e-3
+    problem.field.bias[:] += h * direction[:, 0]
+    (moved,) = find_equilibria(problem.field, [only.state], limit=1, triplets=10)
+    np.testing.assert_allclose((moved.state - only.state) / h, derivative[:, 0], atol=1e-7)
+
+
+def test_a_local_kernel_with_a_null_space():
+    """K = D Δ with no flux: constants are in ker K. Fails if the state passes for isolated, or gets a derivative."""
+    case = {
+        "domain": {"shape": "interval", "cells": 30},
+        "dynamics": {"representation": "local", "diffusion": "1", "bias": "y - 0.5"},
+        "data": {"initial": "0"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    found = analyse_steady_states(
+        problem.field, problem.initial, SteadySettings(starts=0, triplets=10, limit=LimitSettings(horizon=200.0))
+    )
+    (only,) = found.equilibria
+    assert not only.is_isolated and only.is_decided and only.nearest < 1e-10 and "degenerate" in only.kind
+    assert found.sensitivities == (None,) and "degenerate" in found.declined["sensitivity"]
