@@ -16,6 +16,7 @@ FEniCSx is imported inside the commands, after the case file was found good.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -140,6 +141,9 @@ def info() -> None:
 def run() -> None:
     """Run the application; errors become a message on stderr, on root alone, and an exit status on every rank."""
     status = 0
+    if "-no_signal_handler" not in (given := os.environ.get("PETSC_OPTIONS", "")):
+        # PETSc would call SIGTERM an error as soon as it is loaded, before a command can say what it means
+        os.environ["PETSC_OPTIONS"] = f"{given} -no_signal_handler".strip()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -83,8 +83,8 @@ class Stability:
         number: Eigenvalues with eigenfunctions: those that grow, then those of largest modulus.
         tolerance: What counts as zero, relative to the norm of the linearization.
         perturbation: L² norm of the perturbations whose growth is measured.
-        refine: Whether eigenvalues are computed on a finer space too, for error bars: twice the cells or, on a mesh file,
-            one degree more.
+        refine: Whether eigenvalues are computed on a finer space too, for error bars: twice the cells or,
+            on a mesh file, one degree more.
         exponents: Finite-time Lyapunov exponents of each sample; 0 leaves them out.
         samples: Samples whose exponents are computed, the first ones.
         parameter: Name of the parameter in which the steady state is continued; none if left out.

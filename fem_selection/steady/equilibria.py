@@ -45,8 +45,8 @@ class Equilibrium:
         start: Number of the start it was found from.
         jacobian: The singular values of F'(f*) and their functions.
         regular: Whether σ'(g*) has no zero.
-        nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, where K has a local part with more singular values than
-            were asked for; else None.
+        nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, where K has a local part with more singular values
+            than were asked for; else None.
     """
 
     state: Floats
@@ -76,7 +76,9 @@ class Equilibrium:
         if self.is_isolated:
             return "isolated"
         if self.nearest is not None:
-            return f"degenerate: the linearization has an eigenvalue of modulus {self.nearest:.1e}, which counts as zero"
+            return (
+                f"degenerate: the linearization has an eigenvalue of modulus {self.nearest:.1e}, which counts as zero"
+            )
         if nullity is None:
             return (
                 f"undecided: {self.jacobian.rank} singular values of the linearization were asked for, and all are "
