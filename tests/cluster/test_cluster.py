@@ -24,53 +24,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from local_slurm import SlurmUnavailable, local_slurm
+from two_phases import EPOCHS, ITERATIONS, SLOW, write_case
 
 from fem_selection.io.runs import read_columns
 
 pytestmark = pytest.mark.cluster
 
 SCRIPTS = Path(__file__).parents[2] / "demos" / "cluster"
-EPOCHS, ITERATIONS, RANKS = 6, 24, 2
-CASE = f"""
-[domain]
-shape = "interval"
-cells = 8
-[dynamics]
-layers = 4
-[data]
-file = "data.npz"
-moved = {{ shift = 0.05 }}
-[stochastic]
-epochs = {EPOCHS}
-batch = 5
-validation = 0.2
-[optimizer]
-max_iterations = {ITERATIONS}
-gradient_tolerance = 0.0
-[regularization]
-kernel = 1e-3
-bias = 1e-3
-readout = 1e-3
-[output]
-figures = false
-fields = false
-checkpoint_every = 3
-"""
-# the program, with a pause at each line of a history as long as the job has not been requeued
-PROGRAM = f"""#!{sys.executable}
-import os, time
-from fem_selection.io import runs
-
-PAUSE = 0.0 if int(os.environ.get("SLURM_RESTART_COUNT", 0)) else float(os.environ.get("PAUSE", 0))
-
-def append(self, *values, original=runs.History.append):
-    time.sleep(PAUSE)
-    original(self, *values)
-
-runs.History.append = append
-from fem_selection.cli import main
-main()
-"""
+RANKS = 2
+PROGRAM = f"#!{sys.executable}\n{SLOW}"
 # stands in for Apptainer, as far as its command line goes: exec --bind A --pwd B IMAGE COMMAND…
 APPTAINER = """#!/bin/bash
 set -eu
@@ -160,11 +122,7 @@ def cluster() -> Iterator[Cluster]:
         try:
             with local_slurm(Path(short)) as environment:
                 made = Cluster(environment, Path(runs))
-                rng = np.random.default_rng(0)
-                y, s = np.arange(40) % 3, np.linspace(0, 1, 9)
-                x = np.sin(np.pi * (1 + y[:, None]) * s) + 1.0 * rng.normal(size=(40, 9))
-                np.savez(made.folder / "data.npz", x=x, y=y)
-                (made.folder / "case.toml").write_text(CASE)
+                write_case(made.folder)
                 yield made
         except SlurmUnavailable as reason:
             pytest.skip(f"no Slurm: {reason}")

@@ -60,14 +60,19 @@ class Docker:
         return int(checked(call(self.program, "image", "inspect", "--format", "{{.Size}}", tag)))
 
     def run(
-        self, tag: str, words: Sequence[str], runs: Path, variables: Mapping[str, str], program: str = ""
+        self,
+        tag: str,
+        words: Sequence[str],
+        runs: Path,
+        variables: Mapping[str, str],
+        program: str = "",
+        timeout: float = 900.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run the image's entry point, or another program of it, with a folder for its runs."""
         environment = [w for name, value in variables.items() for w in ("--env", f"{name}={value}")]
         entry = ["--entrypoint", program] if program else []
-        return call(
-            self.program, "run", "--rm", "-v", f"{runs}:/selection/runs", *environment, *entry, tag, *words, timeout=900
-        )
+        volume = ["-v", f"{runs}:/selection/runs"]
+        return call(self.program, "run", "--rm", *volume, *environment, *entry, tag, *words, timeout=timeout)
 
     def clean(self, tag: str) -> None:
         """Remove nothing: an image that was built is worth keeping in the engine's cache."""
@@ -99,14 +104,19 @@ class Buildah:
         return size
 
     def run(
-        self, tag: str, words: Sequence[str], runs: Path, variables: Mapping[str, str], program: str = ""
+        self,
+        tag: str,
+        words: Sequence[str],
+        runs: Path,
+        variables: Mapping[str, str],
+        program: str = "",
+        timeout: float = 900.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run the image's entry point, or another program of it, with a folder for its runs."""
         environment = [w for name, value in variables.items() for w in ("--env", f"{name}={value}")]
         entry = [program] if program else self.entry_point(tag)
-        return self._buildah(
-            "run", "--volume", f"{runs}:/selection/runs", *environment, self.container, "--", *entry, *words
-        )
+        volume = ["--volume", f"{runs}:/selection/runs"]
+        return self._buildah("run", *volume, *environment, self.container, "--", *entry, *words, timeout=timeout)
 
     def entry_point(self, tag: str) -> list[str]:
         """The words before the user's."""

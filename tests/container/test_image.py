@@ -8,12 +8,15 @@ cannot be written or a killed run not be resumed upon it, if MPI does not start 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import Buildah, Docker, NoEngine, checked, find_engine
+from engines import Buildah, Docker, NoEngine, call, checked, find_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "fem-selection:test"
@@ -60,6 +63,38 @@ def test_main_job(engine: Docker | Buildah, runs: Path) -> None:
     assert (runs / "digits" / "report.json").stat().st_uid == 1000
 
 
+def test_the_tests(engine: Docker | Buildah, runs: Path) -> None:
+    """The plain tests, beside the image's own package: it holds neither them nor pytest, and its Python is another.
+
+    Fails if the package in the image lacks a file or a library, or knows another version of Python than it runs on.
+    """
+    python = checked(engine.run(TAG, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], runs, {}, "python3"))
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["test"]
+    site, clone = runs / "site", runs / "clone"
+    install = [
+        os.environ.get("UV", "uv"),
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        site,
+        "--python-version",
+        python.strip(),
+    ]
+    checked(call(*install, "--only-binary", ":all:", *wanted, timeout=600))
+    clone.mkdir()
+    for name in ("tests", "demos", "meshes"):
+        shutil.copytree(ROOT / name, clone / name)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, clone)
+    for path in (clone, *clone.rglob("*")):
+        path.chmod(0o777)
+    script = "cd runs/clone && python3 -m pytest -p no:cacheprovider --tb=short"
+    text = checked(engine.run(TAG, ["-c", script], runs, {"PYTHONPATH": "/selection/runs/site"}, "sh", timeout=3000))
+    print(text.splitlines()[-1])
+    assert " passed" in text.splitlines()[-1]
+
+
 def test_ranks(engine: Docker | Buildah, runs: Path) -> None:
     """MPI inside; the same numbers as on one rank."""
     words = ["demos/digits_optimal.toml", "--set", "optimizer.max_iterations=5", *SHORT, "--output"]
@@ -97,7 +132,7 @@ def test_a_form_that_is_not_in_the_cache(engine: Docker | Buildah, runs: Path) -
 
 def test_user_and_folder(engine: Docker | Buildah, runs: Path) -> None:
     """No root inside; the demos are in the working directory, programs on the path."""
-    script = "id -u; pwd; ls demos/digits.toml meshes/disk.msh; command -v fem-selection mpiexec"
+    script = "id -u; pwd; ls demos/digits.toml meshes/disk.msh; command -v fem-selection; command -v mpiexec"
     lines = checked(engine.run(TAG, ["-c", script], runs, {}, "sh")).split()
     assert lines[0] != "0" and lines[1] == "/selection"
     assert lines[-2:] == ["/opt/selection/bin/fem-selection", "/opt/selection/bin/mpiexec"]

@@ -19,60 +19,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from two_phases import EPOCHS, ITERATIONS, SLOW
 
 from fem_selection.cli.app import run as run_application
 from fem_selection.io.runs import read_columns
 
-EPOCHS, ITERATIONS = 6, 24
-CASE = f"""
-[domain]
-shape = "interval"
-cells = 8
-[dynamics]
-layers = 4
-[data]
-file = "data.npz"
-moved = {{ shift = 0.05 }}
-[stochastic]
-epochs = {EPOCHS}
-batch = 5
-validation = 0.2
-[optimizer]
-max_iterations = {ITERATIONS}
-gradient_tolerance = 0.0
-[regularization]
-kernel = 1e-3
-bias = 1e-3
-readout = 1e-3
-[output]
-figures = false
-fields = false
-checkpoint_every = 3
-"""
-# the program with a pause at each line of a history
-SLOW = """
-import os, time
-from fem_selection.io import runs
-
-def append(self, *values, original=runs.History.append):
-    time.sleep(float(os.environ["PAUSE"]))
-    original(self, *values)
-
-runs.History.append = append
-from fem_selection.cli import main
-main()
-"""
 PATIENCE = 120.0  # seconds after which a process counts as hanging
-
-
-def write_case(folder: Path) -> Path:
-    """The case and its data; returns the case file."""
-    rng = np.random.default_rng(0)
-    y, s = np.arange(40) % 3, np.linspace(0, 1, 9)
-    x = np.sin(np.pi * (1 + y[:, None]) * s) + 1.0 * rng.normal(size=(40, 9))
-    np.savez(folder / "data.npz", x=x, y=y)
-    (folder / "case.toml").write_text(CASE)
-    return folder / "case.toml"
 
 
 def launcher() -> str | None:

@@ -22,7 +22,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from killed_runs import PATIENCE, Run, differences, launcher, send, start, write_case
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from killed_runs import PATIENCE, Run, differences, launcher, send, start
+from two_phases import write_case
 
 RTOL = 1e-6  # sums over other numbers of ranks round in another order
 WAYS = (

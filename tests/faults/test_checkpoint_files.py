@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_runs import train_here, write_case
+from killed_runs import train_here
 from mpi4py import MPI
+from two_phases import write_case
 
 from fem_selection.config import load_case
 

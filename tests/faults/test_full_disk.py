@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_runs import PATIENCE, differences, launcher, train_here, write_case
+from killed_runs import PATIENCE, differences, launcher, train_here
+from two_phases import write_case
 
 from fem_selection import outputs
 from fem_selection.cli.app import run

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from killed_runs import (
-    ITERATIONS,
     differences,
     launcher,
     saved_state,
@@ -22,8 +21,8 @@ from killed_runs import (
     start,
     train_here,
     wait_for_lines,
-    write_case,
 )
+from two_phases import ITERATIONS, write_case
 
 from fem_selection.io.runs import History
 

@@ -22,50 +22,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
+from two_phases import EPOCHS, EVERY, ITERATIONS, SLOW, write_case
 
 from fem_selection.cli.app import run
 from fem_selection.config import load_case
 from fem_selection.io.runs import History, read_columns
-
-EPOCHS, ITERATIONS, EVERY = 6, 24, 3
-CASE = f"""
-[domain]
-shape = "interval"
-cells = 8
-[dynamics]
-layers = 4
-[data]
-file = "data.npz"
-moved = {{ shift = 0.05 }}
-[stochastic]
-epochs = {EPOCHS}
-batch = 5
-validation = 0.2
-[optimizer]
-max_iterations = {ITERATIONS}
-gradient_tolerance = 0.0
-[regularization]
-kernel = 1e-3
-bias = 1e-3
-readout = 1e-3
-[output]
-figures = false
-fields = false
-checkpoint_every = {EVERY}
-"""
-# the program with a pause at each line of a history
-SLOW = """
-import os, time
-from fem_selection.io import runs
-
-def append(self, *values, original=runs.History.append):
-    time.sleep(float(os.environ.get("PAUSE", "0.03")))
-    original(self, *values)
-
-runs.History.append = append
-from fem_selection.cli import main
-main()
-"""
 
 
 class Killed(BaseException):
@@ -76,11 +37,7 @@ class Killed(BaseException):
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the case and its data, and in `whole` the run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("nothing_lost")
-    rng = np.random.default_rng(0)
-    y, s = np.arange(40) % 3, np.linspace(0, 1, 9)
-    x = np.sin(np.pi * (1 + y[:, None]) * s) + 1.0 * rng.normal(size=(40, 9))
-    np.savez(folder / "data.npz", x=x, y=y)
-    (folder / "case.toml").write_text(CASE)
+    write_case(folder)
     assert train(folder / "case.toml", folder / "whole") == 0
     return folder
 
@@ -105,7 +62,7 @@ def start(data: Path, output: Path, *more: str, ranks: int = 0, **environment: s
             pytest.skip("no mpiexec beside this Python")
         launcher = [str(path), "-n", str(ranks)]
     command = [*launcher, sys.executable, "-c", SLOW, "train", str(data / "case.toml"), "--output", str(output), *more]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PAUSE": "0.03", **environment}
     variables.setdefault("UCX_NET_DEVICES", "lo")
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, start_new_session=True
