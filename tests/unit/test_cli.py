@@ -458,12 +458,14 @@ def test_a_signal_inside_a_library(call, here: Path, monkeypatch: pytest.MonkeyP
         except BaseException as error:
             raise SystemError("a callback returned a result with an exception set") from error
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     monkeypatch.setattr(learning, "verify_gradient", verify_gradient)
     try:
         outcome = call("verify", "small.toml")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
     assert outcome.status == status and outcome.err == ""
 
 

@@ -7,7 +7,7 @@ The resume tests fail if a moment, the step's number, the place in the epoch or 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_a_run_resumed_in_an_epoch_equals_the_uninterrupted_one(
     assert (state["epoch"], state["batch"]) == divmod(steps, 4)
     found = rest.run(settings, start=np.full_like(rest.start, np.nan), resume=(state, vectors))
     np.testing.assert_array_equal(found.solution, full.solution)
-    assert cut.rows + rest.rows == whole.rows
+    np.testing.assert_array_equal([astuple(row) for row in cut.rows + rest.rows], [astuple(row) for row in whole.rows])
     # the test can fail: another stream, or no moments, ends elsewhere
     for name in ("first_moment", "second_moment")[: 2 if method == "adam" else 1]:
         wrong = Setting().run(settings, resume=(state, {**vectors, name: np.zeros_like(vectors[name])}))
