@@ -9,6 +9,7 @@ Every phase saves its whole state; `resume` continues from the last checkpoint a
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,7 @@ class _Training:
         self.case, self.folder, self.request = case, folder, request
         self.began = time.monotonic()
         self.problem = build_problem(case)
+        self.key = act_on_root(self.problem.ensemble.world, lambda: problem_key(case))
         self.ensemble, self.controls = self.problem.ensemble, self.problem.functional.controls
         self.root = self.ensemble.is_root
         self.progress = progress if self.root else None
@@ -265,7 +267,7 @@ class _Training:
             "optimizer": dict(state),
             "stochastic": self.stochastic,
             "certificate": self.certificate,
-            "problem": problem_key(self.case),
+            "problem": self.key,
             "seconds": self._seconds(),
             **self._work(),
         }
@@ -276,7 +278,7 @@ class _Training:
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Floats]] | None:
         """The checkpoint; None if the run was killed before the first one."""
-        path, controls, given = self.folder / CHECKPOINT, self.controls, problem_key(self.case)
+        path, controls, given = self.folder / CHECKPOINT, self.controls, self.key
         if not self.ensemble.world.bcast(path.exists() if self.root else None):
             return None
         state, vectors = read_checkpoint(
@@ -346,8 +348,12 @@ def _stochastic_report(found: StochasticReport) -> dict[str, Any]:
 
 
 def problem_key(case: config.Case) -> dict[str, Any]:
-    """What a checkpoint's problem is known by."""
+    """What a checkpoint's problem is known by; a file by what is in it, for it may have been moved or changed."""
     tables: dict[str, Any] = {name: dataclasses.asdict(getattr(case, name)) for name in _PROBLEM_TABLES}
+    for table in ("domain", "data"):
+        if (path := tables[table]["file"]) is not None:
+            with open(path, "rb") as file:
+                tables[table]["file"] = f"a file of sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}…"
     stochastic = dataclasses.asdict(case.stochastic)
     tables["stochastic"] = stochastic
     tables["optimizer"] = {"method": case.optimizer.method, "memory": case.optimizer.memory}
@@ -391,7 +397,8 @@ def load_controls(problem: Problem, folder: Path, also: Sequence[str] = ()) -> F
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.
     """
-    controls, key = problem.functional.controls, problem_key(problem.case)
+    controls = problem.functional.controls
+    key = act_on_root(problem.ensemble.world, lambda: problem_key(problem.case))
     given = {table: key[table] for table in ("domain", "space", "dynamics", "objective", *also)}
     _, vectors = read_checkpoint(
         folder / CHECKPOINT,

@@ -339,6 +339,21 @@ def test_checkpoints_of_another_problem(data: Path, switch: str, words: str, cap
     assert words in capfd.readouterr().err
 
 
+def test_data_may_move_but_not_change(data: Path, tmp_path: Path, capfd) -> None:
+    """Fails if a run, as one in a container, cannot go on where its data file has another path, or goes on with others
+    of the same path."""
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(data, moved, ignore=shutil.ignore_patterns("whole"))
+    run, more = tmp_path / "run", "optimizer.max_iterations="
+    assert train(data / "case.toml", run, "--set", f"{more}4") == 0
+    assert train(moved / "case.toml", run, "--resume", "--set", f"{more}6") == 0
+    held = np.load(moved / "data.npz")
+    np.savez(moved / "data.npz", x=1.01 * held["x"], y=held["y"])
+    capfd.readouterr()
+    assert train(moved / "case.toml", run, "--resume", "--set", f"{more}8") == 2
+    assert "data.file was 'a file of sha256" in capfd.readouterr().err
+
+
 # ── partitions ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
