@@ -159,7 +159,8 @@ def test_resumed(cluster: Cluster, whole: dict, capsys: pytest.CaptureFixture[st
     """TERM to the batch shell, as --signal=B:TERM@… sends it; a second one while the ranks are writing."""
     output = f"{launch} in {phase.removesuffix('.csv')}"
     submitted = time.monotonic()
-    job = cluster.submit(output, LAUNCH=launch, PAUSE="0.3")
+    pause = "1.5" if phase == "stochastic.csv" else "0.3"  # six epochs have to outlast scancel's two calls
+    job = cluster.submit(output, LAUNCH=launch, PAUSE=pause)
     started = cluster.until(lambda: "start 1" in cluster.text(job), job)
     first = cluster.until(lambda: cluster.lines(output, "stochastic.csv") > 0, job)
     cluster.until(lambda: cluster.lines(output, phase) >= 3, job)
