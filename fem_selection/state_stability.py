@@ -12,6 +12,7 @@ import numpy as np
 
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.elements import MAX_DEGREE
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.field_problems import FieldProblem, build_field
 from fem_selection.kernel_cases import is_random
@@ -206,17 +207,22 @@ def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | Non
     more, with full quadrature; what its cells leave out of a curved domain is not seen.
     """
     case, is_dense = problem.case, isinstance(problem.field.kernel, DenseKernel)
-    nodes = spectrum.num_nodes * 2**case.domain.dimension
+    degree = case.space.degree
+    factor = 2.0 if case.domain.file is None else (degree + 1) / max(degree, 1)
+    nodes = int(spectrum.num_nodes * factor**problem.space.domain.mesh.topology.dim)
     if not case.stability.refine:
         return None, None, "stability.refine is false"
     if is_random(case):
         return None, None, "a random kernel is another one on another mesh"
     if is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX:
         return None, None, f"the dense kernel of a finer space, {nodes} nodes, would be too large"
+    if case.domain.file is not None and degree >= MAX_DEGREE:
+        return None, None, f"there is no degree above {MAX_DEGREE}, and a mesh file holds one mesh"
     if case.domain.file is None:
         finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
     else:
-        finer = replace(case, space=replace(case.space, degree=case.space.degree + 1, mode="galerkin"))
+        more = replace(case.space, degree=degree + 1, mode="galerkin", quadrature_degree=None)
+        finer = replace(case, space=more)
     other_problem = build_field(finer, problem.space.comm)
     try:
         state, _ = find_state(other_problem)

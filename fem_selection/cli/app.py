@@ -156,7 +156,7 @@ def run() -> None:
     except typer.Exit as leave:
         status = leave.exit_code
     except typer.Abort:
-        status = 130
+        status = _end_all_ranks(None, 130)
     except ModuleNotFoundError as error:
         missing = missing_fenicsx(error)
         status = 1 if missing is not None else _usage_or_crash(error)
@@ -165,7 +165,8 @@ def run() -> None:
     except (OSError, MemoryError) as error:
         status = _end_all_ranks(_cause(error), 2)
     except Exception as error:
-        status = _asked_to_leave(error) or _usage_or_crash(error)
+        asked = _asked_to_leave(error)
+        status = _end_all_ranks(None, asked) if asked else _usage_or_crash(error)
     sys.exit(status)
 
 
@@ -176,7 +177,7 @@ def _asked_to_leave(error: BaseException | None) -> int:
             return 130
         if isinstance(error, SystemExit) and isinstance(error.code, int):
             return error.code
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return 0
 
 

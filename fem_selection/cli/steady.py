@@ -136,6 +136,7 @@ def _states(problem: FieldProblem, found: SteadyAnalysis) -> list[dict[str, Any]
                 "kind": equilibrium.kind,
                 "isolated": equilibrium.is_isolated,
                 "null_space_dimension": equilibrium.jacobian.nullity,
+                "nearest_eigenvalue": equilibrium.nearest,
                 "singular_values": equilibrium.jacobian.values[:_VALUES_SHOWN],
                 "sensitivity_to_constant_bias": sensitivity,
             }

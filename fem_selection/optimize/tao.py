@@ -23,7 +23,8 @@ a diagonal, depends on all history).  A memory of 20 pairs brings back its speed
 
 A trial point of a line search may have no states: they overflow, or an implicit stage has no solution.  It is answered
 by a parabola that has objective and slope of the last iterate there and its minimum at a tenth of the way, so that the
-next trial is nearer.  Only where no such trial helps, and at the start, is it an error.
+next trial is nearer; to `ntr`, which takes tiny differences of the objective for success, by infinity.  Only where no
+such trial helps, and at the start, is it an error.
 
 References:
     PETSc/TAO Users Manual, TAO solvers `TAOLMVM`, `TAOBLMVM`, `TAOBQNLS`, `TAOBNCG`.
@@ -55,6 +56,8 @@ _BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
 
 _SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
 _NO_DESCENT = -6  # TAO's reason: the line search failed
+_NO_RADIUS = -7  # the trust region shrank to nothing
+_OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # options with keys of their own
 _NEARER = 0.1  # part of a step without states at which the next trial is to be
 
 
@@ -104,8 +107,8 @@ def minimize(
         stop: Asked after each iteration.
 
     Raises:
-        NonFinite: with the iteration, at the start or where no step, however short, has states; `save` has been called
-            with the last good iterate.
+        NonFinite: with the iteration, at the start or where a line search or a trust region ends without a step that has
+            states; `save` has been called with the last good iterate.
     """
     if settings.method not in METHODS:
         raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(METHODS)}")
@@ -164,7 +167,7 @@ class _Minimizer:
             x.array[:] = start
             tao.setConvergenceTest(self._test)
             self._solve(tao)
-            if self.fault is not None and tao.getConvergedReason() == _NO_DESCENT:
+            if self.fault is not None and tao.getConvergedReason() in (_NO_DESCENT, _NO_RADIUS):
                 self._save_now()
                 raise self.fault
             return self._report(tao)
@@ -186,6 +189,11 @@ class _Minimizer:
         if kind == "bqnls":
             values["tao_bnk_as_type"] = "none"  # the other estimate carries a tolerance from step to step
         asked = {name.lstrip("-"): value for name, value in self.settings.options.items()}
+        if taken := [name for name in asked if name in _OURS]:
+            raise InvalidInput(
+                f"optimizer.options: {', '.join(taken)} cannot be set: gradient_tolerance, absolute_tolerance and "
+                "max_iterations of the optimizer say when it stops"
+            )
         for name, value in asked.items():
             (shared if kind == "lmvm" and name.startswith("tao_lmvm_mat_") else values)[name] = value
         tao.setType(kind)
@@ -259,15 +267,17 @@ class _Minimizer:
         return _Iterate(value, x.array_r.copy(), gradient.copy())
 
     def _refuse(self, x: PETSc.Vec, g: PETSc.Vec, base: _Iterate) -> float:
-        """The parabola at the end of a step without states: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s the slope there."""
+        """What a trial without states is answered by: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s < 0 the slope at τ = 0."""
         self.shortened += 1
+        if self.settings.method == "ntr":
+            return np.inf
         slope = self.functional.controls.ensemble.sum(float(base.gradient @ (x.array_r - base.solution)))
         g.array[:] = (1.0 - 1.0 / _NEARER) * base.gradient
         # far above round-off of Ĵ₀, with which it would pass for no worse
         return base.objective + max((0.5 / _NEARER - 1.0) * abs(slope), 1e-8 * abs(base.objective))
 
     def _test(self, tao: PETSc.TAO) -> None:
-        """TAO's convergence test, called once per iterate: history, checkpoint, and whether to go on."""
+        """TAO's convergence test, called once per iterate or refused radius: history, checkpoint, whether to go on."""
         its, objective, norm, _, step, _ = tao.getSolutionStatus()
         first_call = its == 0
         if not first_call:
@@ -355,6 +365,7 @@ class _Minimizer:
             "iteration": self.iteration,
             "evaluations": self.evaluations,
             "first_norm": self.first_norm,
+            "shortened": self.shortened,
             "best_objective": self.best.objective,
             "objectives": [m.objective for m in self.memory],
             "gradient_norm": self.last[1],
@@ -367,7 +378,7 @@ class _Minimizer:
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> Floats:
         self.resumed = True
         self.iteration, self.evaluations = int(state["iteration"]), int(state["evaluations"])
-        self.first_norm = float(state["first_norm"])
+        self.first_norm, self.shortened = float(state["first_norm"]), int(state.get("shortened", 0))
         for number, objective in enumerate(state["objectives"]):
             self.memory.append(_Iterate(objective, vectors[f"x{number}"], vectors[f"g{number}"]))
         self.best = _Iterate(float(state["best_objective"]), vectors["best"], vectors["best_gradient"])
@@ -391,7 +402,9 @@ class _Minimizer:
         else:
             sentence = tao_reason(reason)
         if self.shortened:
-            sentence += f"; {self.shortened} trial steps were shortened, for no finite states exist at their ends"
+            one = self.shortened == 1
+            trials = "1 trial step was" if one else f"{self.shortened} trial steps were"
+            sentence += f"; {trials} shortened, for no finite states exist at {'its end' if one else 'their ends'}"
         return OptimizationReport(
             solution=self.best.solution,
             objective=self.best.objective,

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.dynamics.field import SelectionField
-from fem_selection.errors import InvalidInput
+from fem_selection.dynamics.field import Linearization, SelectionField
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.steady.fredholm import SingularExpansion, expand
 from fem_selection.steady.local_newton import nearest_to_zero, solve_linearized
@@ -46,7 +46,7 @@ class Equilibrium:
         jacobian: The singular values of F'(f*) and their functions.
         regular: Whether σ'(g*) has no zero.
         nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, where K has a local part with more singular values
-            than were asked for; else None.
+            than were asked for; else None, or where the systems that find it are not solved.
     """
 
     state: Floats
@@ -183,8 +183,16 @@ def _describe(
         start=start,
         jacobian=jacobian,
         regular=bool(smallest > _FLAT * (1.0 + largest)),
-        nearest=nearest_to_zero(at) if sparse else None,
+        nearest=_nearest(at) if sparse else None,
     )
+
+
+def _nearest(at: Linearization) -> float | None:
+    """|λ| of the eigenvalue nearest to zero; None where the systems that find it are not solved."""
+    try:
+        return nearest_to_zero(at)
+    except NotConverged:
+        return None
 
 
 def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, directions: Block) -> Block:

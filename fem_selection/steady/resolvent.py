@@ -72,7 +72,10 @@ class Resolvent:
         """
         self._b.array[:] = v[:, 0]
         self._x.set(0.0)
-        self._solver.solve(self._b, self._x)
+        try:
+            self._solver.solve(self._b, self._x)
+        except PETSc.Error as error:  # as where I − a A is singular
+            raise NotConverged("a system with the linearization has no solution") from error
         if self._solver.getConvergedReason() < 0 and not self._is_near():
             raise NotConverged("GMRES did not solve a system with the linearization")
         return self._x.array_r[:, None].copy(order="F")

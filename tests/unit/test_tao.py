@@ -245,6 +245,35 @@ def test_a_non_finite_objective_names_the_iteration_after_saving(monkeypatch: py
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if a trial without states is accepted, however small its step, or if the search has no end."""
+    functional, recorder = tracking(), Recorder()
+    evaluate, start = functional.functional.evaluate, zero(functional)
+
+    def at_start(shard: np.ndarray) -> tuple[float, np.ndarray]:
+        if np.any(shard != start):
+            raise NonFinite("the objective")
+        return evaluate(shard)
+
+    monkeypatch.setattr(functional.functional, "evaluate", at_start)
+    settings = TaoSettings(method, 60, 1e-5)
+    if method == "ntr":  # whose radius shrinks on, an iteration each time
+        found = recorder.run(functional, settings)
+        assert not found.converged and "shortened" in found.reason
+        np.testing.assert_array_equal(found.solution, start)
+    else:
+        with pytest.raises(NonFinite, match=r"in iteration \d+$"):
+            recorder.run(functional, settings)
+    assert len(set(recorder.objectives)) == 1
+
+
+@pytest.mark.parametrize("name", ["tao_max_it", "-tao_gatol"])
+def test_options_with_keys_of_their_own(name: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"{name.lstrip('-')} cannot be set"):
+        Recorder().run(tracking(), TaoSettings("lmvm", 3, options={name: 1}))
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_steps_without_states_are_shortened(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial further than a tenth of the way from every point known has no states: fails if that ends the run, if the
     optimum is another, or if a resumed run takes other steps."""
@@ -268,7 +297,7 @@ def test_steps_without_states_are_shortened(method: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(functional.functional, "evaluate", limited)
     found = minimize(functional, zero(functional), settings, save=recorder.save, observe=observe)
-    assert found.converged and "trial steps were shortened" in found.reason
+    assert found.converged and "shortened, for no finite states" in found.reason
     np.testing.assert_allclose(found.objective, optimum.objective, rtol=1e-7)
     if method in ("lmvm", "blmvm", "bqnls"):
         again, middle = Recorder(), found.iterations // 2

@@ -503,3 +503,37 @@ def test_a_local_kernel_with_a_null_space():
     (only,) = found.equilibria
     assert not only.is_isolated and only.is_decided and only.nearest < 1e-10 and "degenerate" in only.kind
     assert found.sensitivities == (None,) and "degenerate" in found.declined["sensitivity"]
+
+
+@pytest.mark.parametrize("a", [0.1, 5e-7, -5e-7])
+def test_eigenvalues_near_zero_of_a_local_kernel(a):
+    """K = D Δ + a with no flux: a is the eigenvalue nearest to zero, and K 1 = a gives ∂f*/∂b 1 = −1/a.
+
+    Fails if positive eigenvalues count for less, or if a state passes for isolated whose derivative is not found.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": 40},
+        "dynamics": {"representation": "local", "multiplication": str(a), "diffusion": "0.05", "bias": "0"},
+        "data": {"initial": "0"},
+    }
+    field = build_field(parse_case(case), MPI.COMM_SELF).field
+    (only,) = find_equilibria(field, [np.zeros(field.space.num_local)], limit=1, triplets=10)
+    assert only.nearest == pytest.approx(abs(a), rel=1e-4) and only.is_isolated
+    one = np.ones((field.space.num_local, 1), order="F")
+    np.testing.assert_allclose(a * differentiate_in_bias(field, only, one), -one, rtol=1e-4)
+
+
+@pytest.mark.parametrize("table", [{"convection": "1"}, {"multiplication": "1e-6"}])
+def test_systems_that_are_not_solved_leave_it_undecided(table):
+    """Convection without diffusion, and a step of Newton's that is singular. Fails if either ends in an error."""
+    case = {
+        "domain": {"shape": "interval", "cells": 300},
+        "dynamics": {"representation": "local", "bias": "0", **table},
+        "data": {"initial": "0"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    settings = SteadySettings(starts=0, triplets=10, limit=LimitSettings(horizon=10.0))
+    found = analyse_steady_states(problem.field, problem.initial, settings)
+    for state in found.equilibria:
+        assert state.is_isolated or state.kind.startswith(("undecided", "degenerate"))
+    assert len(found.equilibria) == 1
