@@ -1,7 +1,7 @@
 # fem_selection in a container: Debian, its Python, the FEniCSx wheel, MPI.
 #
-#   docker build -t fem-selection .
-#   docker run --rm -v "$PWD/runs:/selection/runs" fem-selection train demos/digits.toml
+#   docker build -t fem-selection . && mkdir -p runs
+#   docker run --rm -v "$PWD/runs:/selection/runs" --user "$(id -u)" fem-selection train demos/digits.toml
 #
 # Debian's own Python (3.13 in trixie) is used: the wheels run on 3.12 and later.  `.python-version` names the oldest of
 # these for work on the code and is not copied.

@@ -31,7 +31,10 @@ class StopRequest:
         self._received = 0
 
     def listen(self) -> None:
-        """Let SIGINT and SIGTERM set this request; again after PETSc was loaded, which takes SIGTERM for itself."""
+        """Let SIGINT and SIGTERM set this request; again after PETSc was loaded.
+
+        PETSc takes SIGTERM for itself, unless it was told not to, as the program `fem-selection` tells it.
+        """
         for number in _SIGNALS:
             signal.signal(number, self._remember)
 

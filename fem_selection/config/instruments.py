@@ -80,7 +80,8 @@ class Stability:
 
     Attributes:
         state: Formula in y of the steady state, or of a start from which Newton's method reaches it.
-        number: Eigenvalues with eigenfunctions: those that grow, then those of largest modulus.
+        number: Eigenvalues with eigenfunctions: those that grow, then those of largest modulus, or of largest real part
+            where the kernel has a local part.
         tolerance: What counts as zero, relative to the norm of the linearization.
         perturbation: L² norm of the perturbations whose growth is measured.
         refine: Whether eigenvalues are computed on a finer space too, for error bars: twice the cells or,

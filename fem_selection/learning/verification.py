@@ -66,7 +66,7 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
         max_samples: Largest number of samples of each member.
 
     Raises:
-        NonFinite: where there are no states however near to the start.
+        NonFinite: where there are no states at a thousandth of that distance either.
     """
     part = _on_first_samples(functional, max_samples)
     controls = part.controls

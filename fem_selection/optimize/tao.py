@@ -107,8 +107,8 @@ def minimize(
         stop: Asked after each iteration.
 
     Raises:
-        NonFinite: with the iteration, at the start or where a line search or a trust region ends without a step that has
-            states; `save` has been called with the last good iterate.
+        NonFinite: with the iteration, at the start or where a line search or a trust region ends without a step that
+            has states; `save` has been called with the last good iterate.
     """
     if settings.method not in METHODS:
         raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(METHODS)}")

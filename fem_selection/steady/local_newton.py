@@ -26,7 +26,7 @@ _STEP = 1e6  # a
 _ITERATIONS = 40
 _DAMPINGS = 0.5 ** np.arange(10)
 _SLOW = 0.5  # a residual that falls by less than this has reached round-off
-_SOLVED = 1e-5  # of the right-hand side: with a larger residual a system counts as singular; round-off leaves eps s₁ / |λ|
+_SOLVED = 1e-5  # of the right-hand side: with more left a system counts as singular (round-off: eps s₁ / |λ|)
 _ROUNDS = 30  # of inverse iteration
 
 
@@ -87,7 +87,8 @@ def solve_linearized(at: Linearization, right: Block) -> Block:
     resolvent = Resolvent(at, at, _STEP)
     matrix = PETSc.Mat().createPython((size, size), _Product(at), comm=space.comm)
     matrix.setUp()
-    solver, x, y = PETSc.KSP().create(space.comm), *matrix.createVecs()
+    x, y = matrix.createVecs()
+    solver = PETSc.KSP().create(space.comm)
     try:
         solver.setOperators(matrix)
         solver.setType(PETSc.KSP.Type.FGMRES)

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 __all__ = ["BASE", "Buildah", "Docker", "NoEngine", "find_engine"]
 
@@ -71,8 +72,13 @@ class Docker:
         """Run the image's entry point, or another program of it, with a folder for its runs."""
         environment = [w for name, value in variables.items() for w in ("--env", f"{name}={value}")]
         entry = ["--entrypoint", program] if program else []
-        volume = ["-v", f"{runs}:/selection/runs"]
-        return call(self.program, "run", "--rm", *volume, *environment, *entry, tag, *words, timeout=timeout)
+        name = f"selection-{uuid4().hex}"
+        options = ["--rm", "--name", name, "-v", f"{runs}:/selection/runs", *environment, *entry]
+        try:
+            return call(self.program, "run", *options, tag, *words, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            call(self.program, "kill", name)  # else the container outlives its client
+            raise
 
     def clean(self, tag: str) -> None:
         """Remove nothing: an image that was built is worth keeping in the engine's cache."""
@@ -143,7 +149,8 @@ def find_engine() -> Docker | Buildah:
         answer = call(program, "info")
         if answer.returncode == 0:
             return Docker(program)
-        said.append(f"{program} does not answer ({(answer.stderr or answer.stdout).strip().splitlines()[-1]})")
+        words = (answer.stderr or answer.stdout).strip().splitlines() or ["it says nothing"]
+        said.append(f"{program} does not answer ({words[-1]})")
     if os.geteuid() == 0:
         if shutil.which("buildah") is None and shutil.which("apt-get") is not None:
             call("apt-get", "update", timeout=300)

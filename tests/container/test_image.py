@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import tomllib
@@ -60,7 +61,7 @@ def test_main_job(engine: Docker | Buildah, runs: Path) -> None:
     report = json.loads((runs / "digits" / "report.json").read_text())
     assert report["test_accuracy"] >= 0.98 and report["ranks"] == 1
     assert len(list((runs / "digits" / "figures").iterdir())) == 4
-    assert (runs / "digits" / "report.json").stat().st_uid == 1000
+    assert (runs / "digits" / "report.json").stat().st_uid != 0
 
 
 def test_the_tests(engine: Docker | Buildah, runs: Path) -> None:
@@ -68,20 +69,14 @@ def test_the_tests(engine: Docker | Buildah, runs: Path) -> None:
 
     Fails if the package in the image lacks a file or a library, or knows another version of Python than it runs on.
     """
+    installer = shutil.which(os.environ.get("UV", "uv"))
+    if installer is None:
+        pytest.skip("pytest is brought into the container by uv, which is not here")
     python = checked(engine.run(TAG, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], runs, {}, "python3"))
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["test"]
     site, clone = runs / "site", runs / "clone"
-    install = [
-        os.environ.get("UV", "uv"),
-        "pip",
-        "install",
-        "--quiet",
-        "--target",
-        site,
-        "--python-version",
-        python.strip(),
-    ]
-    checked(call(*install, "--only-binary", ":all:", *wanted, timeout=600))
+    install = [installer, "pip", "install", "--quiet", "--python-version", python.strip()]
+    checked(call(*install, "--only-binary", ":all:", "--target", site, *wanted, timeout=600))
     clone.mkdir()
     for name in ("tests", "demos", "meshes"):
         shutil.copytree(ROOT / name, clone / name)
@@ -91,8 +86,10 @@ def test_the_tests(engine: Docker | Buildah, runs: Path) -> None:
         path.chmod(0o777)
     script = "cd runs/clone && python3 -m pytest -p no:cacheprovider --tb=short"
     text = checked(engine.run(TAG, ["-c", script], runs, {"PYTHONPATH": "/selection/runs/site"}, "sh", timeout=3000))
-    print(text.splitlines()[-1])
-    assert " passed" in text.splitlines()[-1]
+    last = text.splitlines()[-1]
+    print(last)
+    passed = re.search(r"(\d+) passed", last)
+    assert passed is not None and int(passed[1]) > 2000, last
 
 
 def test_ranks(engine: Docker | Buildah, runs: Path) -> None:

@@ -122,7 +122,8 @@ def start(case: Path, output: Path, *more: str, ranks: int = 0, pause: float = 0
     if ranks:
         command = [launcher() or "mpiexec", "-n", str(ranks), *command]
     token = uuid4().hex
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PAUSE": str(pause), "RUN_TOKEN": token}
+    variables = {name: value for name, value in os.environ.items() if name != "SLURM_RESTART_COUNT"}
+    variables |= {"OMP_NUM_THREADS": "1", "PAUSE": str(pause), "RUN_TOKEN": token}
     variables.setdefault("UCX_NET_DEVICES", "lo")
     log = output.with_name(f"{output.name}.{token[:8]}.log")
     with open(log, "wb") as handle:

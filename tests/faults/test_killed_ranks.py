@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -147,6 +149,17 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     finish(whole, output, 0, 1e-8)
+
+
+@needs_mpiexec
+@pytest.mark.slow
+def test_soak() -> None:
+    """One minute of the soak, which compares what it resumes; longer ones are `soak.py --minutes N`."""
+    command = [sys.executable, str(Path(__file__).parent / "soak.py"), "--minutes", "1", "--seed", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    last = done.stdout.splitlines()[-1].split()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert last[:3] == ["lost", "0", "of"] and int(last[3]) > 0
 
 
 @needs_mpiexec

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killed_runs import saved_state
+from killed_runs import train_here as train
 from mpi4py import MPI
 from two_phases import EPOCHS, EVERY, ITERATIONS, SLOW, write_case
 
@@ -42,17 +44,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(case: Path, output: Path, *more: str) -> int:
-    """`fem-selection train` in this process; returns the exit status."""
-    before, sys.argv = sys.argv, ["fem-selection", "train", str(case), "--output", str(output), *more]
-    try:
-        with pytest.raises(SystemExit) as leave:
-            run()
-    finally:
-        sys.argv = before
-    return int(leave.value.code or 0)
-
-
 def start(data: Path, output: Path, *more: str, ranks: int = 0, **environment: str) -> subprocess.Popen[str]:
     """The same, slowed, as a process, or under mpiexec."""
     launcher = []
@@ -62,7 +53,8 @@ def start(data: Path, output: Path, *more: str, ranks: int = 0, **environment: s
             pytest.skip("no mpiexec beside this Python")
         launcher = [str(path), "-n", str(ranks)]
     command = [*launcher, sys.executable, "-c", SLOW, "train", str(data / "case.toml"), "--output", str(output), *more]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PAUSE": "0.03", **environment}
+    variables = {name: value for name, value in os.environ.items() if name != "SLURM_RESTART_COUNT"}
+    variables |= {"OMP_NUM_THREADS": "1", "PAUSE": "0.03", **environment}
     variables.setdefault("UCX_NET_DEVICES", "lo")
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, start_new_session=True
@@ -90,12 +82,6 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
         process.kill()
         raise
     return process.returncode, output
-
-
-def saved_state(folder: Path) -> dict:
-    """The state in a checkpoint's header."""
-    content = (folder / "checkpoint").read_bytes()
-    return json.loads(content[16 : 16 + int.from_bytes(content[8:16], "little") - 8])["state"]
 
 
 def check_resumed(data: Path, output: Path, rtol: float = 1e-8, ranks: int = 1) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,15 @@ CASES = {
     "galerkin": ({"mode": "galerkin"}, "tanh", "exp(-(y - 0.5*z)**2) - mu*y", "0.2*cos(3*y)"),
     "pitchfork": ({}, "tanh(mu*s) - s", "1", "0"),
     "hopf": ({"family": "dg", "degree": 0}, "tanh", HALVES, "0"),
+    "local": ({}, "tanh", None, "0"),
+    "disk": ({}, "tanh", "1 + y0*z0 - 0.5*y1*z1", "0"),
+}
+DISK = Path(__file__).resolve().parents[2] / "meshes" / "disk.msh"
+LOCAL = {
+    "representation": "local + separable",
+    "multiplication": "-1",
+    "diffusion": "0.05",
+    "factors": [["cos(3*y)", "2*cos(3*z)"], ["sin(3*y)", "sin(2*z)"]],
 }
 
 
@@ -34,10 +44,13 @@ def main() -> None:
         case = parse_case(
             {
                 "parameters": {"mu": 1.2},
-                "domain": {"shape": "interval", "cells": 8},
+                "domain": {"file": str(DISK)} if name == "disk" else {"shape": "interval", "cells": 8},
                 "space": space,
-                "dynamics": {"activation": activation, "kernel": kernel, "bias": bias, "layers": 4, "scheme": "heun"},
-                "data": {"initial": "sin(2*y) + s", "samples": 2},
+                "dynamics": {
+                    **{"activation": activation, "bias": bias, "layers": 4, "scheme": "heun"},
+                    **(LOCAL if kernel is None else {"kernel": kernel}),
+                },
+                "data": {"initial": "sin(2*y0) + s" if name == "disk" else "sin(2*y) + s", "samples": 2},
                 "stability": {"parameter": "mu", "range": [0.5, 1.5], "step": 0.2, "refine": False, "cycles": False}
                 if name in ("pitchfork", "hopf")
                 else {"state": "0"},
@@ -55,6 +68,7 @@ def main() -> None:
             "eigenvalues": [*s.leading.real, *s.leading.imag, *np.abs(krylov.values[:1])],
             "modes": modes.ravel().tolist(),
             "rank": [s.rank, s.rank_of_square],
+            "error_bars": [] if found.error_bars is None else found.error_bars.tolist(),
             "growth": [*found.growth.measured.real, *found.growth.measured.imag, found.abscissa],
             "exponents": [*found.exponents.state.ravel(), *found.exponents.adjoint.ravel()],
             "bifurcations": np.ravel(values).tolist(),
@@ -83,7 +97,8 @@ def test_same_stability(launched, name, ranks):
     different decisions along a branch (then the run hangs)."""
     here, reference = launched(ranks)[name], launched(1)[name]
     assert here["rank"] == reference["rank"] and here["kinds"] == reference["kinds"]
-    for key in ("eigenvalues", "growth", "exponents", "bifurcations"):
+    assert bool(reference["error_bars"]) == (name not in ("pitchfork", "hopf"))
+    for key in ("eigenvalues", "error_bars", "growth", "exponents", "bifurcations"):
         np.testing.assert_allclose(here[key], reference[key], atol=1e-8)
     np.testing.assert_allclose(here["modes"], reference["modes"], atol=1e-6)
 

@@ -31,6 +31,12 @@ CASES = {
         "dynamics": {"activation": "relu", "kernel": "-exp(-abs(y0 - z0) - (y1 - z1)**2)", "bias": "y0*y1"},
         "data": {"initial": "s - y0"},
     },
+    "local": {
+        "dynamics": {
+            **{"representation": "local + separable", "activation": "tanh", "multiplication": "-1", "bias": "y"},
+            **{"diffusion": "0.05", "factors": [["cos(3*y)", "sin(2*z)"]]},
+        },
+    },
     "explosion": {"dynamics": {"activation": "relu", "kernel": "1", "bias": "-1"}, "data": {"initial": "2*s"}},
 }
 
@@ -61,7 +67,8 @@ def main() -> None:
             tables[table] = {**tables.get(table, {}), **keys}
         problem = build_field(parse_case(tables))
         field, space = problem.field, problem.space
-        settings = SteadySettings(starts=1, states=3, limit=LimitSettings(horizon=100.0))
+        triplets = 6 if name == "local" else 200  # fewer than nodes: the eigenvalue nearest to zero decides
+        settings = SteadySettings(starts=1, states=3, triplets=triplets, limit=LimitSettings(horizon=100.0))
         found = analyse_steady_states(field, problem.initial, settings)
 
         def gather(values, space=space):
@@ -77,6 +84,7 @@ def main() -> None:
             "limits": [gather(f) for f in found.limit.states.T],
             "outcomes": list(found.limit.outcomes),
             "kinds": [e.kind for e in found.equilibria],
+            "nearest": [e.nearest for e in found.equilibria if e.nearest is not None],
             "derivatives": [
                 gather(differentiate_in_bias(field, e, np.ones((space.num_local, 1), order="F"))[:, 0])
                 for e in found.equilibria
@@ -109,6 +117,8 @@ def test_same_analysis(launched, name, ranks):
     for key, tolerance in (("picard", 1e-9), ("states", amplified), ("projections", 1e-8), ("limits", 1e-5)):
         size = max(1.0, float(np.max(np.abs(reference[key]), initial=0.0)))
         np.testing.assert_allclose(here[key], reference[key], atol=tolerance * size)
+    assert len(reference["nearest"]) == (name == "local")
+    np.testing.assert_allclose(here["nearest"], reference["nearest"], rtol=1e-8)
     np.testing.assert_allclose(here["derivatives"], reference["derivatives"], rtol=1e-5, atol=1e-6)
 
 

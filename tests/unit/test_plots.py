@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from fem_selection.errors import InvalidInput
 from fem_selection.plots import plot_confusion, plot_controls, plot_convergence, plot_states, save
 from fem_selection.plots.fields import take_slice, tensor_grid
-from fem_selection.plots.style import colour_scale
+from fem_selection.plots.style import colour_scale, depth_scale
 
 RNG = np.random.default_rng(7)
 
@@ -280,6 +280,15 @@ def test_biases_over_the_plane_are_pictures() -> None:
 def test_controls_refuse_shapes_that_do_not_fit() -> None:
     with pytest.raises(InvalidInput, match="kernels"):
         plot_controls(np.zeros((2, 3, 4)), np.zeros((2, 3)), np.arange(2), np.zeros((3, 1)))
+
+
+def test_depths_that_grow_by_factors_are_coloured_by_their_logarithm() -> None:
+    """Fails if early lines of a long run all have the first colour, or if even depths are no longer coloured evenly."""
+    times = np.array([0.0, 1e-2, 1.0, 1e2, 1e4])
+    _, norm = depth_scale(times)
+    assert np.all(np.diff([float(norm(t)) for t in times]) > 0.1) and float(norm(1e4)) == 1.0
+    _, even = depth_scale(np.linspace(0.0, 2.0, 5))
+    np.testing.assert_allclose([float(even(t)) for t in np.linspace(0.0, 2.0, 5)], np.linspace(0, 1, 5))
 
 
 # --- style and files --------------------------------------------------------------------------------------------------
