@@ -106,7 +106,7 @@ def descend(
         resume: State and vectors that `save` was given earlier.
         save: Called at the start, every few epochs, when stopped and at the end.
         observe: Called with each epoch's line.
-        stop: Asked every 20 mini-batches; the answer takes a message.
+        stop: Asked every 20 mini-batches and after each epoch; the answer takes a message.
 
     Raises:
         NonFinite: after `save` was called with the last good state.
@@ -177,11 +177,14 @@ class _Descent:
             self._last_batch = initial, targets
             if self.step % _STEPS_BETWEEN_MESSAGES == 0:
                 self._check()
-            if self.stop is not None and self.step % _STEPS_BETWEEN_MESSAGES == 0 and self.stop():
-                self.stopped = True
-                if self.batch < epoch.num_batches:
+                if self.batch < epoch.num_batches and self._is_asked_to_stop():
                     return
         self._finish_epoch(epoch.num_batches, total)
+        self._is_asked_to_stop()
+
+    def _is_asked_to_stop(self) -> bool:
+        self.stopped = self.stop is not None and self.stop()
+        return self.stopped
 
     def _update(self, gradient: Floats, rate: float) -> None:
         """One step on the shard, in place; m and v are kept without their factors 1 − β, which go into the rate."""
