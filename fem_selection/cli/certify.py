@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import counted, end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import counted, end_on_signals, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
 
@@ -36,7 +36,7 @@ def certify_command(folder: Path, starts: int) -> int:
     from fem_selection.learning import certify
     from fem_selection.training import load_controls, versions
 
-    end_on_sigterm()
+    end_on_signals()
     began = time.monotonic()
     problem = build_problem(case)
     x = load_controls(problem, folder, ("data", "regularization"))

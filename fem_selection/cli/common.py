@@ -16,7 +16,7 @@ from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
 from fem_selection.parallel import act_on_root
 
-__all__ = ["claim_report_folder", "counted", "end_on_sigterm", "load_case_everywhere", "on_root"]
+__all__ = ["claim_report_folder", "counted", "end_on_signals", "load_case_everywhere", "on_root"]
 
 
 def on_root[T](action: Callable[[], T]) -> T:
@@ -29,15 +29,21 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end a command that keeps nothing, with status 143; PETSc, once loaded, would call it an error."""
+def end_on_signals() -> None:
+    """Let SIGTERM, and with several ranks Ctrl-C, end a command that keeps nothing, with status 143 or 130.
+
+    With several ranks at once, without what follows an exception: the others wait for this one, and it would for them
+    as soon as it gives back what they share.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
-        if MPI.COMM_WORLD.size > 1:  # other ranks may be waiting for this one
+        if MPI.COMM_WORLD.size > 1:
             MPI.COMM_WORLD.Abort(128 + number)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+    if MPI.COMM_WORLD.size > 1 and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)
 
 
 def load_case_everywhere(path: Path, settings: Sequence[str]) -> config.Case:

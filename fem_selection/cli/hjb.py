@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import claim_report_folder, counted, end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import claim_report_folder, counted, end_on_signals, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
 from fem_selection.typing import Floats
@@ -47,7 +47,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     from fem_selection.hjb import ReducedProblem, box_influence, refine, simulate, solve_by_dynamic_programming
     from fem_selection.training import versions
 
-    end_on_sigterm()
+    end_on_signals()
     problem = build_problem(case)
     reduced = ReducedProblem.from_functional(problem.functional, problem.bounds)
     grid = _grid(case.hjb, reduced)

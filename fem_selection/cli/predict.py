@@ -9,7 +9,7 @@ import numpy as np
 from mpi4py import MPI
 from rich.console import Console
 
-from fem_selection.cli.common import end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import end_on_signals, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import replacing
 
@@ -26,7 +26,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
     from fem_selection.cases import build_problem, predict_labels, states_of_inputs
     from fem_selection.training import load_controls
 
-    end_on_sigterm()
+    end_on_signals()
     problem = build_problem(case)
     grid = case.data.shape if case.data.source == "npz" else (8, 8) if case.data.source == "digits" else None
     inputs = on_root(lambda: data.load_npz_inputs(data_file, grid, case.domain.dimension))

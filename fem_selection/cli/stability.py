@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import claim_report_folder, end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import claim_report_folder, end_on_signals, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
 
@@ -52,7 +52,7 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
     from fem_selection.state_stability import assess_state, continue_case, find_state
     from fem_selection.training import versions
 
-    end_on_sigterm()
+    end_on_signals()
     problem = build_field(case)
     state, residual = find_state(problem)
     folder = on_root(lambda: claim_report_folder("stability", output, Path(case.output.directory)))
@@ -93,7 +93,7 @@ def _assess_run(run: Path, output: Path | None, settings: Sequence[str]) -> int:
     from fem_selection.network_stability import assess_network
     from fem_selection.training import load_controls, versions
 
-    end_on_sigterm()
+    end_on_signals()
     problem = build_problem(case)
     controls = load_controls(problem, run)
     folder = on_root(lambda: claim_report_folder("stability", output or run / "stability", run))

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import claim_report_folder, counted, end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import claim_report_folder, counted, end_on_signals, load_case_everywhere, on_root
 from fem_selection.io.runs import write_json
 from fem_selection.typing import Block, Floats, Integers
 
@@ -44,7 +44,7 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     from fem_selection.steady import analyse_steady_states
     from fem_selection.training import versions
 
-    end_on_sigterm()
+    end_on_signals()
     problem = build_field(case)
     folder = on_root(lambda: claim_report_folder("steady", output, Path(case.output.directory)))
     console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")

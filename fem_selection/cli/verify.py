@@ -12,7 +12,7 @@ from mpi4py import MPI
 from rich.console import Console
 from rich.table import Table
 
-from fem_selection.cli.common import end_on_sigterm, load_case_everywhere, on_root
+from fem_selection.cli.common import end_on_signals, load_case_everywhere, on_root
 from fem_selection.io.runs import next_numbered_folder, write_json
 
 __all__ = ["LOWEST_ORDER", "WORST_IDENTITY", "verify_command"]
@@ -29,7 +29,7 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
     from fem_selection.learning import verify_gradient
     from fem_selection.training import versions
 
-    end_on_sigterm()
+    end_on_signals()
     problem = build_problem(case)
     start = problem.scaled.to_physical(problem.start)
     found = verify_gradient(problem.functional, start, case.seed)

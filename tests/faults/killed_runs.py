@@ -116,9 +116,11 @@ def train_here(case: Path, output: Path, *more: str) -> int:
     raise AssertionError("the application did not end")
 
 
-def start(case: Path, output: Path, *more: str, ranks: int = 0, pause: float = 0.03) -> Run:
-    """`fem-selection train`, slowed, as one process or under mpiexec on some ranks."""
-    command = [sys.executable, "-c", SLOW, "train", str(case), "--output", str(output), *more]
+def start(
+    case: Path, output: Path, *more: str, ranks: int = 0, pause: float = 0.03, command_name: str = "train"
+) -> Run:
+    """`fem-selection train`, slowed, or another command, as one process or under mpiexec on some ranks."""
+    command = [sys.executable, "-c", SLOW, command_name, str(case), "--output", str(output), *more]
     if ranks:
         command = [launcher() or "mpiexec", "-n", str(ranks), *command]
     token = uuid4().hex
@@ -128,7 +130,12 @@ def start(case: Path, output: Path, *more: str, ranks: int = 0, pause: float = 0
     log = output.with_name(f"{output.name}.{token[:8]}.log")
     with open(log, "wb") as handle:
         process = subprocess.Popen(
-            command, stdout=handle, stderr=subprocess.STDOUT, env=variables, start_new_session=True
+            command,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
         )
     return Run(process, f"RUN_TOKEN={token}".encode(), log)
 

@@ -152,6 +152,28 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
 
 
 @needs_mpiexec
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_rank_of_a_command_that_keeps_nothing(tmp_path: Path, number: int, status: int) -> None:
+    """Fails if it leaves by an exception, on whose way it waits for the other rank, which waits for it."""
+    case = tmp_path / "case.toml"
+    case.write_text(
+        '[domain]\nshape = "interval"\ncells = 60\n'
+        '[dynamics]\nactivation = "relu"\nkernel = "-exp(-9*(y - z)**2)"\nbias = "cos(5*y)"\n'
+        '[data]\ninitial = "s - y"\nsamples = 40\n[steady]\nhorizon = 1e6\nsteady_tolerance = 1e-14\n'
+    )
+    run = start(case, tmp_path / "r", ranks=2, command_name="steady")
+    while "→" not in run.output:
+        assert run.process.poll() is None, run.output
+        time.sleep(0.05)
+    time.sleep(1.0)
+    assert send(run.ranks()[1], number)
+    began = time.monotonic()
+    assert run.end(30.0) == status, run.output
+    assert time.monotonic() - began < 10.0 and "Traceback" not in run.output
+    assert not (tmp_path / "r" / "report.json").exists()
+
+
+@needs_mpiexec
 @pytest.mark.slow
 def test_soak() -> None:
     """One minute of the soak, which compares what it resumes; longer ones are `soak.py --minutes N`."""
