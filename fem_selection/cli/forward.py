@@ -44,7 +44,7 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
     began = time.monotonic()
     with catch_signals() as request:
         case = load_case_everywhere(case_file, settings)
-        from petsc4py import PETSc  # noqa: F401  (it takes SIGTERM when it is loaded)
+        from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
         from fem_selection.dynamics import AdaptiveSettings, integrate

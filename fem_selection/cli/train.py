@@ -28,7 +28,7 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
     with catch_signals() as request, ExitStack() as held:
         case = load_case_everywhere(case_file, settings)
         folder = on_root(lambda: _folder(output, Path(case.output.directory), resume, overwrite, held))
-        from petsc4py import PETSc  # noqa: F401  (it takes SIGTERM when it is loaded)
+        from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
         from fem_selection.outputs import write_outputs
