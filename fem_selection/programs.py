@@ -20,6 +20,7 @@ from ufl.algorithms import expand_indices
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 
 from fem_selection.errors import InvalidInput
+from fem_selection.hyperbolic import tanh
 from fem_selection.typing import Block, UflExpression
 
 __all__ = ["BlockProgram"]
@@ -37,7 +38,7 @@ _UNARY: dict[type, Callable[..., Any]] = {
     c.Atan: np.arctan,
     c.Sinh: np.sinh,
     c.Cosh: np.cosh,
-    c.Tanh: np.tanh,
+    c.Tanh: tanh,
     c.Erf: erf,
 }
 _BINARY: dict[type, Callable[..., Any]] = {
