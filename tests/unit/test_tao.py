@@ -356,7 +356,8 @@ MESHES = {
 }
 
 
-@pytest.mark.parametrize("meshes", MESHES)
+# uniform meshes are the easier ones
+@pytest.mark.parametrize("meshes", [pytest.param("uniform", marks=pytest.mark.slow), "graded", "layers"])
 @pytest.mark.parametrize(
     ("method", "limit", "weight"),
     # shares of active bounds: 5 % with (1, 3e-2), 25 % with (1, 1e-2), 75 % with (0.5, 3e-2), where blmvm's counts grow

@@ -169,8 +169,13 @@ def test_faults_of_files(tmp_path):
 # ── every part on each ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
-@pytest.mark.parametrize("representation", KERNELS)
+@pytest.mark.parametrize(
+    ("representation", "mode"),
+    [
+        *((r, "collocated") for r in KERNELS),
+        *(pytest.param(r, "galerkin", marks=[] if r == "dense" else pytest.mark.slow) for r in KERNELS),
+    ],
+)
 @pytest.mark.parametrize("name", SIZES)
 def test_derivatives(name, representation, mode):
     """Fails if an integral on curved cells or a surface is differentiated as something else than what is computed."""
