@@ -152,7 +152,9 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
 
 
 @needs_mpiexec
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_one_rank_of_a_command_that_keeps_nothing(tmp_path: Path, number: int, status: int) -> None:
     """Fails if it leaves by an exception, on whose way it waits for the other rank, which waits for it."""
     case = tmp_path / "case.toml"
