@@ -77,7 +77,7 @@ def assess_network(problem: Problem, controls: Floats) -> NetworkStability:
 
     Args:
         problem: The learning problem.
-        controls: A shard of x, as `training.load_controls` returns it.
+        controls: A shard of x, as `saved_problem.load_controls` returns it.
     """
     functional, settings = problem.functional, problem.case.stability
     functional.set_controls(controls)

@@ -9,15 +9,11 @@ Every phase saves its whole state; `resume` continues from the last checkpoint a
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from fem_selection import config
 from fem_selection.cases import Problem, build_problem
@@ -39,16 +35,15 @@ from fem_selection.optimize import (
     minimize,
 )
 from fem_selection.parallel import act_on_root
+from fem_selection.saved_problem import problem_key, refuse_another
 from fem_selection.signals import StopRequest
 from fem_selection.typing import Floats
+from fem_selection.versions import versions
 
-__all__ = ["Progress", "TrainingResult", "load_controls", "train", "versions"]
+__all__ = ["Progress", "TrainingResult", "train"]
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Called on root with the phase, the number done, the number in all, and what to show beside the bar."""
-
-# tables whose change would make a checkpoint belong to another problem
-_PROBLEM_TABLES = ("domain", "space", "dynamics", "data", "objective", "regularization")
 
 
 @dataclass(frozen=True)
@@ -282,7 +277,7 @@ class _Training:
         if not self.ensemble.world.bcast(path.exists() if self.root else None):
             return None
         state, vectors = read_checkpoint(
-            path, self.ensemble, controls.indices, controls.global_size, lambda found: _refuse_another(found, given)
+            path, self.ensemble, controls.indices, controls.global_size, lambda found: refuse_another(found, given)
         )
         self.stochastic, self.certificate = state["stochastic"], state["certificate"]
         self.seconds_before = float(state["seconds"])
@@ -345,87 +340,3 @@ def _stochastic_report(found: StochasticReport) -> dict[str, Any]:
         "best_epoch": found.best_epoch,
         "reason": found.reason,
     }
-
-
-def problem_key(case: config.Case) -> dict[str, Any]:
-    """What a checkpoint's problem is known by; a file by what is in it, for it may have been moved or changed."""
-    tables: dict[str, Any] = {name: dataclasses.asdict(getattr(case, name)) for name in _PROBLEM_TABLES}
-    for table in ("domain", "data"):
-        if (path := tables[table]["file"]) is not None:
-            with open(path, "rb") as file:
-                tables[table]["file"] = f"a file of sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}…"
-    stochastic = dataclasses.asdict(case.stochastic)
-    tables["stochastic"] = stochastic
-    tables["optimizer"] = {"method": case.optimizer.method, "memory": case.optimizer.memory}
-    tables["seed"] = {"seed": case.seed}
-    result: dict[str, Any] = _jsonable(tables)
-    return result
-
-
-def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Sentences on the keys in which two problems differ."""
-    differences = []
-    for table, values in given.items():
-        for key, value in values.items():
-            old = saved.get(table, {}).get(key)
-            if old != value:
-                name = key if table == key else f"{table}.{key}"
-                differences.append(f"{name} was {old!r} and is {value!r}")
-    return differences
-
-
-def _refuse_another(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise InvalidInput if a checkpoint's state is of another problem."""
-    if differing := differing_keys(state.get("problem", {}), given):
-        raise InvalidInput(f"it belongs to another problem: {'; '.join(differing)}")
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _jsonable(v) for k, v in value.items()}
-    return [_jsonable(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def load_controls(problem: Problem, folder: Path, also: Sequence[str] = ()) -> Floats:
-    """Shard of the best controls x of a run's checkpoint (collective).
-
-    Args:
-        problem: The problem they belong to.
-        folder: Of the run.
-        also: Tables of the case that must be the run's, beside those of domain, space, dynamics and objective.
-
-    Raises:
-        InvalidInput: for a checkpoint that is missing, damaged or of another problem.
-    """
-    controls = problem.functional.controls
-    key = act_on_root(problem.ensemble.world, lambda: problem_key(problem.case))
-    given = {table: key[table] for table in ("domain", "space", "dynamics", "objective", *also)}
-    _, vectors = read_checkpoint(
-        folder / CHECKPOINT,
-        problem.ensemble,
-        controls.indices,
-        controls.global_size,
-        lambda found: _refuse_another(found, given),
-    )
-    return problem.scaled.to_physical(vectors["best"])
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that a number in a report may depend on."""
-    import basix
-    import dolfinx
-    import mpi4py
-    import petsc4py
-    import scipy
-    import sklearn
-    import ufl
-    from petsc4py import PETSc
-
-    from fem_selection import __version__
-
-    found = {
-        module.__name__: str(module.__version__)
-        for module in (dolfinx, basix, ufl, petsc4py, mpi4py, np, scipy, sklearn)
-    }
-    petsc = ".".join(str(n) for n in PETSc.Sys.getVersion())
-    return {"fem_selection": __version__, "python": platform.python_version(), "petsc": petsc, **found}

@@ -34,7 +34,8 @@ def certify_command(folder: Path, starts: int) -> int:
     case = load_case_everywhere(folder / "case.toml", [])
     from fem_selection.cases import build_problem
     from fem_selection.learning import certify
-    from fem_selection.training import load_controls, versions
+    from fem_selection.saved_problem import load_controls
+    from fem_selection.versions import versions
 
     end_on_signals()
     began = time.monotonic()

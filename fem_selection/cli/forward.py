@@ -88,7 +88,7 @@ def _times(settings: config.Forward, horizon: float) -> Floats:
 
 
 def _report(problem: FieldProblem, run: Integration, found: Mapping[str, Estimate], seconds: float) -> dict[str, Any]:
-    from fem_selection.training import versions
+    from fem_selection.versions import versions
 
     norms = np.array([problem.space.norm(f) for f in run.states])
     return {

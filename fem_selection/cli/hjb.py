@@ -45,7 +45,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     case = load_case_everywhere(case_file, settings)
     from fem_selection.cases import build_problem
     from fem_selection.hjb import ReducedProblem, box_influence, refine, simulate, solve_by_dynamic_programming
-    from fem_selection.training import versions
+    from fem_selection.versions import versions
 
     end_on_signals()
     problem = build_problem(case)

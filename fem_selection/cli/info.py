@@ -20,7 +20,7 @@ def info_command() -> int:
     from fem_selection.dynamics import SCHEMES
     from fem_selection.objectives import LOSSES
     from fem_selection.optimize.tao import METHODS
-    from fem_selection.training import versions
+    from fem_selection.versions import versions
 
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
     table = Table(show_header=False, box=None, pad_edge=False)

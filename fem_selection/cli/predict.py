@@ -24,7 +24,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
     case = load_case_everywhere(folder / "case.toml", [])
     from fem_selection import data
     from fem_selection.cases import build_problem, predict_labels, states_of_inputs
-    from fem_selection.training import load_controls
+    from fem_selection.saved_problem import load_controls
 
     end_on_signals()
     problem = build_problem(case)

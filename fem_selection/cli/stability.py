@@ -50,7 +50,7 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
     from fem_selection.field_problems import build_field
     from fem_selection.io.triangles import gather_triangles
     from fem_selection.state_stability import assess_state, continue_case, find_state
-    from fem_selection.training import versions
+    from fem_selection.versions import versions
 
     end_on_signals()
     problem = build_field(case)
@@ -91,7 +91,8 @@ def _assess_run(run: Path, output: Path | None, settings: Sequence[str]) -> int:
     from fem_selection.cases import build_problem
     from fem_selection.cli.stability_figures import draw_network
     from fem_selection.network_stability import assess_network
-    from fem_selection.training import load_controls, versions
+    from fem_selection.saved_problem import load_controls
+    from fem_selection.versions import versions
 
     end_on_signals()
     problem = build_problem(case)

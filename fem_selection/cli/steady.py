@@ -42,7 +42,7 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     case = load_case_everywhere(case_file, settings)
     from fem_selection.field_problems import build_field
     from fem_selection.steady import analyse_steady_states
-    from fem_selection.training import versions
+    from fem_selection.versions import versions
 
     end_on_signals()
     problem = build_field(case)

@@ -27,7 +27,7 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
     case = load_case_everywhere(case_file, settings)
     from fem_selection.cases import build_problem
     from fem_selection.learning import verify_gradient
-    from fem_selection.training import versions
+    from fem_selection.versions import versions
 
     end_on_signals()
     problem = build_problem(case)
