@@ -19,7 +19,7 @@ def info_command() -> int:
     from fem_selection.activations import ACTIVATIONS
     from fem_selection.dynamics import SCHEMES
     from fem_selection.objectives import LOSSES
-    from fem_selection.optimize.tao import METHODS
+    from fem_selection.optimize.tao_options import METHODS
     from fem_selection.versions import versions
 
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)

@@ -4,7 +4,8 @@
 from fem_selection.optimize.pontryagin import PONTRYAGIN, PontryaginSettings, approximate_successively
 from fem_selection.optimize.report import EpochRow, IterationRow, OptimizationReport, StochasticReport
 from fem_selection.optimize.stochastic import StochasticSettings, descend
-from fem_selection.optimize.tao import TaoSettings, minimize
+from fem_selection.optimize.tao import minimize
+from fem_selection.optimize.tao_options import TaoSettings
 
 __all__ = [
     "PONTRYAGIN",

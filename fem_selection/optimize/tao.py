@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,44 +44,17 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
-from fem_selection.petsc import is_used, options, tao_reason, unique_prefix
+from fem_selection.optimize.tao_options import METHODS, NEWTON, TaoSettings, set_options
+from fem_selection.petsc import tao_reason
 from fem_selection.typing import Floats
 
-__all__ = ["METHODS", "TaoSettings", "minimize"]
+__all__ = ["minimize"]
 
-NEWTON = ("nls", "ntr", "bnls", "bntr")
-METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg", **{name: name for name in NEWTON}}
-"""Names of methods and the TAO types behind them."""
 _BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
-
 _SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
 _NO_DESCENT = -6  # TAO's reason: the line search failed
 _NO_RADIUS = -7  # the trust region shrank to nothing
-_OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # options with keys of their own
 _NEARER = 0.1  # part of a step without states at which the next trial is to be
-
-
-@dataclass(frozen=True)
-class TaoSettings:
-    """Settings of the deterministic phase.
-
-    Attributes:
-        method: One of `METHODS`.
-        max_iterations: Limit, counted from the run's beginning.
-        gradient_tolerance: Gradient norm at which to stop, relative to the first of the run.
-        absolute_tolerance: Gradient norm at which to stop.
-        memory: Pairs of a quasi-Newton method.
-        checkpoint_every: Iterations between calls of `save`.
-        options: PETSc options of the TAO object, without the prefix (`{"tao_ls_type": "armijo"}`).
-    """
-
-    method: str = "lmvm"
-    max_iterations: int = 100
-    gradient_tolerance: float = 1e-5
-    absolute_tolerance: float = 1e-10
-    memory: int = 20
-    checkpoint_every: int = 10
-    options: Mapping[str, str | float | bool] = field(default_factory=dict)
 
 
 def minimize(
@@ -162,7 +135,13 @@ class _Minimizer:
         try:
             if self._hessian is not None:
                 self._use_hessian(tao, self._hessian, *matrices)
-            self._configure(tao, x, g, limits)
+            tao.setObjectiveGradient(self._evaluate, g)
+            tao.setSolution(x)
+            if limits:
+                tao.setVariableBounds(*limits)
+            set_options(tao, self.settings)
+            if self._hessian is not None:
+                self._hessian.use_as_preconditioner(tao.getKSP().getPC())
             self._replay(tao, x)
             x.array[:] = start
             tao.setConvergenceTest(self._test)
@@ -174,48 +153,6 @@ class _Minimizer:
         finally:
             for thing in (tao, x, g, *limits, *matrices):
                 thing.destroy()
-
-    def _configure(self, tao: PETSc.TAO, x: PETSc.Vec, g: PETSc.Vec, limits: list[PETSc.Vec]) -> None:
-        kind, prefix = METHODS[self.settings.method], unique_prefix("tao")
-        values: dict[str, str | float | bool | None] = {}
-        # TAO gives the matrix of `lmvm` a prefix of its own, without that of the solver
-        matrix = "tao_lmvm_" if kind == "lmvm" else f"{prefix}tao_{kind}_"
-        shared: dict[str, str | float | bool | None] = {}
-        if kind not in ("bncg", *NEWTON):
-            shared[f"{matrix}mat_lmvm_scale_type"] = "scalar"
-            shared[f"{matrix}mat_lmvm_hist_size"] = self.settings.memory
-        if kind in ("lmvm", "blmvm"):
-            values[f"tao_{kind}_recycle"] = True
-        if kind == "bqnls":
-            values["tao_bnk_as_type"] = "none"  # the other estimate carries a tolerance from step to step
-        asked = {name.lstrip("-"): value for name, value in self.settings.options.items()}
-        if taken := [name for name in asked if name in _OURS]:
-            raise InvalidInput(
-                f"optimizer.options: {', '.join(taken)} cannot be set: gradient_tolerance, absolute_tolerance and "
-                "max_iterations of the optimizer say when it stops"
-            )
-        for name, value in asked.items():
-            (shared if kind == "lmvm" and name.startswith("tao_lmvm_mat_") else values)[name] = value
-        tao.setType(kind)
-        tao.setOptionsPrefix(prefix)
-        with options("", shared), options(prefix, values):
-            tao.setObjectiveGradient(self._evaluate, g)
-            tao.setSolution(x)
-            if limits:
-                tao.setVariableBounds(*limits)
-            try:
-                tao.setFromOptions()
-                tao.setUp()
-            except PETSc.Error as error:
-                raise InvalidInput(f"optimizer.options: PETSc refuses them: {str(error).splitlines()[-1]}") from error
-            unused = [name for name in asked if not (is_used(name) or is_used(f"{prefix}{name}"))]
-        if unused:
-            raise InvalidInput(f"optimizer.options: {self.settings.method} knows no option {', '.join(unused)}")
-        if self._hessian is not None:
-            self._hessian.use_as_preconditioner(tao.getKSP().getPC())
-        tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
-        tao.setMaximumIterations(2**30)  # ours counts those before a resume, too
-        tao.setMaximumFunctionEvaluations(2**30)
 
     def _use_hessian(self, tao: PETSc.TAO, hessian: ScaledHessian, matrix: PETSc.Mat) -> None:
         """Give TAO the second derivative; a new one sets how well Newton's equation is to be solved."""

@@ -19,7 +19,8 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization
 from fem_selection.optimize.report import IterationRow, OptimizationReport
-from fem_selection.optimize.tao import METHODS, NEWTON, TaoSettings, minimize
+from fem_selection.optimize.tao import minimize
+from fem_selection.optimize.tao_options import METHODS, NEWTON, TaoSettings
 from fem_selection.spaces import StateSpace
 
 

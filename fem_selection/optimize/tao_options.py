@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Settings of TAO: the methods, what a user asks for, and the PETSc options that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from petsc4py import PETSc
+
+from fem_selection.errors import InvalidInput
+from fem_selection.petsc import is_used, options, unique_prefix
+
+__all__ = ["METHODS", "NEWTON", "TaoSettings", "set_options"]
+
+NEWTON = ("nls", "ntr", "bnls", "bntr")
+METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg", **{name: name for name in NEWTON}}
+"""Names of methods and the TAO types behind them."""
+
+_OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # options with keys of their own
+_Options = dict[str, str | float | bool | None]
+
+
+@dataclass(frozen=True)
+class TaoSettings:
+    """Settings of the deterministic phase.
+
+    Attributes:
+        method: One of `METHODS`.
+        max_iterations: Limit, counted from the run's beginning.
+        gradient_tolerance: Gradient norm at which to stop, relative to the first of the run.
+        absolute_tolerance: Gradient norm at which to stop.
+        memory: Pairs of a quasi-Newton method.
+        checkpoint_every: Iterations between calls of `save`.
+        options: PETSc options of the TAO object, without the prefix (`{"tao_ls_type": "armijo"}`).
+    """
+
+    method: str = "lmvm"
+    max_iterations: int = 100
+    gradient_tolerance: float = 1e-5
+    absolute_tolerance: float = 1e-10
+    memory: int = 20
+    checkpoint_every: int = 10
+    options: Mapping[str, str | float | bool] = field(default_factory=dict)
+
+
+def set_options(tao: PETSc.TAO, settings: TaoSettings) -> None:
+    """Type and options of a TAO object that has its functions and vectors, and set it up (collective).
+
+    Raises:
+        InvalidInput: for options that PETSc refuses, that the method does not know, or that have keys of their own.
+    """
+    kind, prefix = METHODS[settings.method], unique_prefix("tao")
+    asked = _asked(settings)
+    values, shared = _defaults(kind, prefix, settings.memory)
+    for name, value in asked.items():
+        (shared if kind == "lmvm" and name.startswith("tao_lmvm_mat_") else values)[name] = value
+    tao.setType(kind)
+    tao.setOptionsPrefix(prefix)
+    with options("", shared), options(prefix, values):
+        try:
+            tao.setFromOptions()
+            tao.setUp()
+        except PETSc.Error as error:
+            raise InvalidInput(f"optimizer.options: PETSc refuses them: {str(error).splitlines()[-1]}") from error
+        unused = [name for name in asked if not (is_used(name) or is_used(f"{prefix}{name}"))]
+    if unused:
+        raise InvalidInput(f"optimizer.options: {settings.method} knows no option {', '.join(unused)}")
+    tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
+    tao.setMaximumIterations(2**30)  # ours counts those before a resume, too
+    tao.setMaximumFunctionEvaluations(2**30)
+
+
+def _asked(settings: TaoSettings) -> _Options:
+    """The options of the user, without their leading hyphens."""
+    asked: _Options = {name.lstrip("-"): value for name, value in settings.options.items()}
+    if taken := [name for name in asked if name in _OURS]:
+        raise InvalidInput(
+            f"optimizer.options: {', '.join(taken)} cannot be set: gradient_tolerance, absolute_tolerance and "
+            "max_iterations of the optimizer say when it stops"
+        )
+    return asked
+
+
+def _defaults(kind: str, prefix: str, memory: int) -> tuple[_Options, _Options]:
+    """Options of the solver, under its prefix, and those that are set without it."""
+    values: _Options = {}
+    shared: _Options = {}
+    # TAO gives the matrix of `lmvm` a prefix of its own, without that of the solver
+    matrix = "tao_lmvm_" if kind == "lmvm" else f"{prefix}tao_{kind}_"
+    if kind not in ("bncg", *NEWTON):
+        shared[f"{matrix}mat_lmvm_scale_type"] = "scalar"
+        shared[f"{matrix}mat_lmvm_hist_size"] = memory
+    if kind in ("lmvm", "blmvm"):
+        values[f"tao_{kind}_recycle"] = True
+    if kind == "bqnls":
+        values["tao_bnk_as_type"] = "none"  # the other estimate carries a tolerance from step to step
+    return values, shared
