@@ -93,7 +93,7 @@ def _namespace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         return
     if "UNSHARED" in os.environ or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip(f"no file system can be mounted, and none in a namespace: {reason}")
-    command = ["unshare", "-rm", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    command = ["unshare", "-rm", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env={**os.environ, "UNSHARED": "1"}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     if " passed" not in done.stdout:
