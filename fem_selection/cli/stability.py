@@ -149,6 +149,7 @@ def _state_report(found: StateStability) -> dict[str, Any]:
             )
         ],
         "state_residual": found.residual,
+        "method": s.method,
         "norm": s.norm,
         "nodes": s.num_nodes,
         "rank": s.rank,
@@ -263,10 +264,12 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
     console.print(table)
     console.print(escape(report["verdict"]))
     transient = report["transient_growth"]
-    bounded = transient is not None and transient["is_bounded"]
+    largest = "" if transient is None else f"{transient['largest']:.4g} at t = {transient['time']:.4g}"
+    if transient is not None and not transient["is_bounded"]:
+        largest += ", and still growing"
     rows = {
         "numerical abscissa": f"{report['numerical_abscissa']:.6g}",
-        "transient growth": f"{transient['largest']:.4g} at t = {transient['time']:.4g}" if bounded else "unbounded",
+        "transient growth": largest,
         "Krylov–Schur": f"differs by {report['krylov_schur_difference']:.1e}",
         "error bars": f"declined: {report['error_bars_declined']}",
         "report": str(folder / "report.json"),
@@ -275,7 +278,9 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
         del rows["error bars"]
     if transient is None:
         del rows["transient growth"]
-    if not report["krylov_schur"]:
+    if report["method"] != "factors":
+        del rows["Krylov–Schur"]
+    elif not report["krylov_schur"]:
         rows["Krylov–Schur"] = "does not converge"
     _print_rows(console, rows)
     for found in report.get("bifurcations", []):

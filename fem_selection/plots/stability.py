@@ -147,7 +147,9 @@ def _plot_lines(points: np.ndarray, fields: np.ndarray, names: Sequence[str]) ->
     marker = "o" if len(order) <= _SHOWN_NODES else ""
     for k, values in enumerate(fields.T):
         colour = COLOURS[_LINES[k % len(_LINES)]]
-        axes.plot(points[order, 0], values[order], marker, linestyle="-", color=colour, linewidth=1.0, label=names[k])
+        axes.plot(
+            points[order, 0], values[order], marker=marker, linestyle="-", color=colour, linewidth=1.0, label=names[k]
+        )
     axes.set(xlabel="$y$", ylabel="$v(y)$")
     axes.margins(x=0.02)
     add_legend_above(axes, 2)

@@ -28,6 +28,7 @@ __all__ = ["TransientGrowth", "numerical_abscissa", "transient_growth"]
 
 _PER_OCTAVE = 6  # times sampled between t and 2t
 _OCTAVES = 16
+_MORE = 20  # octaves, while ‖e^{tA}‖ has not settled: where ‖A‖ is large, t ‖A‖ = 1000 is a short time
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, facto
 
 
 def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
-    """max ‖e^{tA}‖ for t from 1/64 ‖A‖⁻¹ to 1000 ‖A‖⁻¹ (collective).
+    """max ‖e^{tA}‖ for t from 1/64 ‖A‖⁻¹ to 1000 ‖A‖⁻¹, or longer if it has not settled there (collective).
 
     e^{2tA} is the square of e^{tA}: few exponentials serve for all times.
     """
@@ -70,21 +71,28 @@ def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
         return TransientGrowth(np.zeros(1), np.ones(1), 1.0, 0.0, True)
     small, has_rest = _compress(space, factors)
     times, norms = [0.0], [1.0]
-    for k in range(_PER_OCTAVE):
-        t = 2.0 ** (k / _PER_OCTAVE - 6.0) / factors.norm
-        power = scipy.linalg.expm(t * small)
-        for _ in range(_OCTAVES):
+    powers = [scipy.linalg.expm(_time(k) / factors.norm * small) for k in range(_PER_OCTAVE)]
+    for octave in range(_OCTAVES + _MORE):
+        for k, power in enumerate(powers):
             size = float(np.linalg.norm(power, 2)) if np.all(np.isfinite(power)) else np.inf
-            times.append(t)
+            times.append(2.0**octave * _time(k) / factors.norm)
             norms.append(max(size, 1.0) if has_rest else size)
-            if not np.isfinite(size) or size > 1e100:
-                break
-            power, t = power @ power, 2.0 * t
-    order = np.argsort(times)
-    at, sizes = np.array(times)[order], np.array(norms)[order]
-    largest = int(np.argmax(sizes))
-    settled = sizes[-1] < (1.0 - 1e-9) * sizes[largest] or sizes[largest] <= 1.0 + 1e-9
-    return TransientGrowth(at, sizes, float(sizes[largest]), float(at[largest]), bool(settled))
+        if max(norms[-_PER_OCTAVE:]) > 1e100 or (octave + 1 >= _OCTAVES and _is_settled(norms)):
+            break
+        powers = [power @ power for power in powers]
+    largest = int(np.argmax(norms))
+    return TransientGrowth(np.array(times), np.array(norms), norms[largest], times[largest], _is_settled(norms))
+
+
+def _time(k: int) -> float:
+    """Times ‖A‖, the first octave's."""
+    return float(2.0 ** (k / _PER_OCTAVE - 6.0))
+
+
+def _is_settled(norms: list[float]) -> bool:
+    """Whether the largest norm lies before the end, or there is no growth."""
+    largest = max(norms)
+    return bool(norms[-1] < (1.0 - 1e-9) * largest or largest <= 1.0 + 1e-9)
 
 
 def _compress(space: StateSpace, factors: Factors) -> tuple[Floats, bool]:

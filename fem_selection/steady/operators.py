@@ -17,6 +17,7 @@ from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = [
+    "Disturbed",
     "KernelOperator",
     "Operator",
     "SymmetricPart",
@@ -70,6 +71,25 @@ class SymmetricPart:
     def apply_transpose(self, dual: Block) -> Block:
         """The operator is self-adjoint: its transpose is M (A + A*)/2 M⁻¹."""
         return self._space.apply_mass(self.apply(self._space.riesz(dual)))
+
+
+class Disturbed:
+    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: what round-off may make of A."""
+
+    def __init__(self, space: StateSpace, operator: Operator, size: float) -> None:
+        self._space, self._operator, self._size = space, operator, size
+        pair = random_block(space, 2, 11)
+        self._e, self._d = (np.asfortranarray(c[:, None] / space.norm(c[:, None])) for c in pair.T)
+
+    def apply(self, v: Block) -> Block:
+        """A v + δ (v, e) d."""
+        return np.asfortranarray(self._operator.apply(v) + self._size * self._d @ products(self._space, self._e, v))
+
+    def apply_transpose(self, dual: Block) -> Block:
+        """Aᵀ q + δ M e (d · q)."""
+        parts = sum_over_space(self._space, self._d.T @ dual)
+        massed = self._space.apply_mass(self._e)
+        return np.asfortranarray(self._operator.apply_transpose(dual) + self._size * massed @ parts)
 
 
 def adjoint(space: StateSpace, operator: Operator, v: Block) -> Block:

@@ -7,13 +7,15 @@
 (`factors`).  The nonzero eigenvalues are those of the small matrix S V*U, all of them; those of largest real part are
 found by Krylov–Schur as well, and the difference is kept.  0 is semisimple if rank A² = rank A, that is, if no vector
 of range A lies in ker A: the cosines between the two spaces range A and (ker A)^⊥, the singular values of V*U, stay
-above a tolerance.  *Other operators* (local parts on many nodes): Krylov–Schur alone, of the resolvent if need be.
+above a tolerance.  *Local parts*: all eigenvalues of the balanced nodal matrix (`balanced`); on many nodes,
+Krylov–Schur alone, of the resolvent if need be.
 
 Of a compact K the eigenvalues accumulate at 0, so that those that do not grow are shown by their modulus; with a local
 part the largest real parts are those that matter.
 
 An eigenvalue is only as certain as its condition κ allows: λ may be off by κ ε ‖A‖, ε being the tolerance of the
-factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as zero.
+factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as zero.  Krylov–Schur's are found once
+more of A + E, E of rank one and ‖E‖ = N ε ‖A‖, which moves a λ by about κ ε ‖A‖.
 """
 
 from __future__ import annotations
@@ -27,15 +29,17 @@ from mpi4py import MPI
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.errors import NonFinite, NotConverged
 from fem_selection.spaces import StateSpace
+from fem_selection.steady.balanced import balanced_spectrum, count_above
 from fem_selection.steady.factors import Factors, factorize
 from fem_selection.steady.krylov import Complexes, leading_eigenpairs, normalize_modes, residual_norms
-from fem_selection.steady.operators import Operator, products
+from fem_selection.steady.operators import Disturbed, Operator, products
 from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
 _WITNESS_RESTARTS = 60
+_LARGEST_MATRIX = 800  # nodes: a second or two
 
 _NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
 _JUMP = 1e-3
@@ -54,7 +58,7 @@ class Spectrum:
         modes: Their eigenfunctions of unit L² norm, complex, shape (num_local, k); of the first `number` only.
         shown: Which of `values` the modes belong to.
         residuals: ‖A v − λ v‖ of these.
-        uncertainties: κ ε ‖A‖ for each of `values`; zeros where κ is not known.
+        uncertainties: By how much round-off may move each of `values`: κ ε ‖A‖, or what was seen at a disturbed A.
         norm: ‖A‖ in L².
         num_nodes: N.
         rank: Number of singular values above `tolerance` ‖A‖; None if that is too many to find.
@@ -63,6 +67,7 @@ class Spectrum:
         krylov_schur: Eigenvalues of largest real part by Krylov–Schur; empty if it does not converge.
         slope_range: Smallest and largest |σ'(g*)|.
         factors: A = U S V*, if it has numerically finite rank.
+        method: "factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues alone.
         kinks: Points at which σ' jumps at the value that g* has there, up to a part 10⁻⁸ of 1 + max |g*|.
     """
 
@@ -79,12 +84,13 @@ class Spectrum:
     krylov_schur: Complexes
     slope_range: tuple[float, float]
     factors: Factors | None
+    method: str
     kinks: int = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether all eigenvalues that differ from zero are known."""
-        return self.factors is not None
+        return self.method != "Krylov–Schur"
 
     @property
     def leading(self) -> Complexes:
@@ -158,28 +164,58 @@ def spectrum_of_operator(
     """The same of any operator on V_h (collective over space)."""
     factors = factorize(space, operator, max_rank=max_rank)
     local = operator if isinstance(operator, Linearization) else None
-    common = (factors.norm, space.num_nodes)
-    if not factors.is_complete:
-        krylov = leading_eigenpairs(space, operator, number, factors.norm, local=local)
-        shown = tuple(range(len(krylov.values)))
-        unknown = np.zeros(len(krylov.values))
-        return Spectrum(
-            *(krylov.values, krylov.modes, shown, krylov.residuals, unknown, *common, None, None, tolerance),
-            *(krylov.values, slope_range, None),
-        )
-    values, vectors, uncertainties = _small_eigenpairs(space, factors)
-    differs = np.abs(values) > np.maximum(tolerance * factors.norm, uncertainties)
-    values, vectors, uncertainties = values[differs], vectors[:, differs], uncertainties[differs]
-    order = np.lexsort((-values.imag, -values.real))
-    values, vectors, uncertainties = values[order], vectors[:, order], uncertainties[order]
-    by_modulus = local is None or not has_local_part(local.field.kernel, local.field.interval)
-    shown = _choose(values, number, tolerance * factors.norm, by_modulus)
-    modes = normalize_modes(space, factors.left @ vectors[:, list(shown)])
-    residuals = residual_norms(space, operator, values[list(shown)], modes)
-    rank = factors.rank(tolerance)
+    is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
+    norm, krylov = factors.norm, np.zeros(0, complex)
+    vectors: Complexes | None = None
+    if is_local and space.num_nodes <= max(max_rank, _LARGEST_MATRIX):
+        balanced = balanced_spectrum(space, operator, tolerance, COSINE)
+        values, uncertainties = balanced.values, balanced.uncertainties
+        ranks = (balanced.rank, balanced.rank_of_square)
+    elif factors.is_complete:
+        values, vectors, uncertainties = _small_eigenpairs(space, factors)
+        rank = factors.rank(tolerance)
+        ranks = (rank, _rank_of_square(space, factors, rank))
+        krylov = _witness(space, operator, norm)
+    else:
+        return _leading(space, operator, slope_range, number, tolerance, norm, local)
+    differs = np.flatnonzero(np.abs(values) > np.maximum(tolerance * norm, uncertainties))
+    values, uncertainties = values[differs], uncertainties[differs]
+    shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
+    chosen = values[list(shown)]
+    modes = balanced.modes(space, chosen) if vectors is None else factors.left @ vectors[:, differs[list(shown)]]
+    modes = normalize_modes(space, modes)
+    residuals = residual_norms(space, operator, chosen, modes)
     return Spectrum(
-        *(values, modes, shown, residuals, uncertainties, *common, rank, _rank_of_square(space, factors, rank)),
-        *(tolerance, _witness(space, operator, factors.norm), slope_range, factors),
+        *(values, modes, shown, residuals, uncertainties, norm, space.num_nodes, *ranks, tolerance, krylov),
+        *(
+            slope_range,
+            factors if factors.is_complete else None,
+            "factors" if vectors is not None else "balanced matrix",
+        ),
+    )
+
+
+def _leading(
+    space: StateSpace,
+    operator: Operator,
+    slope_range: tuple[float, float],
+    number: int,
+    tolerance: float,
+    norm: float,
+    local: Linearization | None,
+) -> Spectrum:
+    """The eigenvalues of largest real part alone, and how far a perturbation as large as round-off moves them."""
+    found = leading_eigenpairs(space, operator, number, norm, local=local)
+    disturbed = Disturbed(space, operator, np.finfo(float).eps * space.num_nodes * norm)
+    try:
+        other = leading_eigenpairs(space, disturbed, number, norm, local=local).values
+        moved = np.array([np.min(np.abs(other - value)) for value in found.values])
+    except NotConverged:
+        moved = np.full(len(found.values), np.inf)
+    shown = tuple(range(len(found.values)))
+    return Spectrum(
+        *(found.values, found.modes, shown, found.residuals, moved, norm, space.num_nodes, None, None, tolerance),
+        *(found.values, slope_range, None, "Krylov–Schur"),
     )
 
 
@@ -204,7 +240,8 @@ def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, C
     with np.errstate(divide="ignore", invalid="ignore"):
         condition = sizes / (np.abs(values) * np.abs(np.einsum("ik,ik->k", left.conj(), right)))
     condition = np.where(np.isfinite(condition), condition, np.inf)
-    return values, right, condition * factors.tolerance * factors.norm
+    order = np.lexsort((-values.imag, -values.real))
+    return values[order], right[:, order], (condition * factors.tolerance * factors.norm)[order]
 
 
 def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
@@ -212,7 +249,7 @@ def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
     if rank == 0:
         return 0
     cosines = products(space, factors.right[:, :rank].copy(order="F"), factors.left[:, :rank].copy(order="F"))
-    return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > COSINE))
+    return count_above(cosines, COSINE)
 
 
 def _choose(values: Complexes, number: int, zero: float, by_modulus: bool) -> tuple[int, ...]:

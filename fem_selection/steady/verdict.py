@@ -69,7 +69,14 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
 
 def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
     """Where only the eigenvalues of largest real part are known."""
-    rate = float(spectrum.values[0].real)
+    rate, doubt = float(spectrum.values[0].real), float(spectrum.uncertainties[0])
+    if doubt > max(zero, abs(rate)):
+        return Verdict(
+            "undecided",
+            rate,
+            f"undecided: the largest real part found is {rate:.6g}, and round-off may move it by {doubt:.2g}: the "
+            "linearization is far from normal, as with strong convection; fewer nodes allow a better method",
+        )
     if rate < -zero:
         return Verdict(
             "stable", rate, f"stable: the largest real part of the spectrum on this mesh is {rate:.6g}, with no kernel"
