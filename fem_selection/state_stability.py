@@ -6,6 +6,7 @@ state → spectrum of σ'(g*) K → error bars from a finer space → verdict �
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from fem_selection.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.elements import MAX_DEGREE
-from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.field_problems import FieldProblem, build_field
 from fem_selection.kernel_cases import is_random
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
@@ -42,7 +43,9 @@ from fem_selection.typing import Block, Floats
 __all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "find_state", "is_compact"]
 
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
+_CERTAIN = 0.1  # part of an eigenvalue that may be uncertain where a run is to show it
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
+_STEPS = 20_000  # of a run, at most
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
 _LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
 _DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
@@ -62,10 +65,12 @@ class StateStability:
         unstable_on_finer_space: Eigenvalues with positive real part there.
         error_bars_declined: Why there are none.
         verdict: In words.
-        growth: Perturbed runs of those leading eigenvalues that differ from zero by enough.
+        growth: Perturbed runs of those leading eigenvalues that differ from zero by enough; of none if one blew up.
+        growth_declined: Then, what happened.
         abscissa: Numerical abscissa.
         transient: ‖e^{tA}‖; None for an operator without factors.
         exponents: Finite-time Lyapunov exponents along the trajectories of the first samples, or None.
+        exponents_declined: Why there are none although the case asks for them: a trajectory may blow up.
     """
 
     problem: FieldProblem
@@ -77,9 +82,11 @@ class StateStability:
     error_bars_declined: str | None
     verdict: Verdict
     growth: GrowthRun
+    growth_declined: str | None
     abscissa: float
     transient: TransientGrowth | None
     exponents: LyapunovExponents | None
+    exponents_declined: str | None
 
     @property
     def growth_rate_measured(self) -> float | None:
@@ -150,9 +157,14 @@ def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateS
     linearization = field.linearize(state)
     is_local = has_local_part(field.kernel)
     chosen = _to_measure(spectrum, is_local)
-    values, modes = spectrum.leading[chosen], spectrum.modes[:, chosen]
-    limit = {"max_steps": _STIFF_STEPS} if is_local else {}
-    growth = measure_growth(field, state, values, modes, spectrum.norm or 1.0, settings.perturbation, **limit)
+    steps = _STIFF_STEPS if is_local else _STEPS
+
+    def measure(which: list[int]) -> GrowthRun:
+        pairs = spectrum.leading[which], spectrum.modes[:, which]
+        return measure_growth(field, state, *pairs, spectrum.norm or 1.0, settings.perturbation, max_steps=steps)
+
+    growth, growth_declined = _if_finite(lambda: measure(chosen))
+    exponents, exponents_declined = _if_finite(lambda: _exponents(problem))
     return StateStability(
         problem=problem,
         state=state,
@@ -162,10 +174,12 @@ def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateS
         unstable_on_finer_space=unstable,
         error_bars_declined=declined,
         verdict=judge(spectrum, is_compact(field.kernel)),
-        growth=growth,
+        growth=measure([]) if growth is None else growth,
+        growth_declined=growth_declined,
         abscissa=numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors),
         transient=None if spectrum.factors is None else transient_growth(space, spectrum.factors),
-        exponents=_exponents(problem),
+        exponents=exponents,
+        exponents_declined=exponents_declined,
     )
 
 
@@ -191,13 +205,24 @@ def continue_case(problem: FieldProblem) -> Continuation | None:
     return Continuation(name, family, diagram, cycles)
 
 
+def _if_finite[T](action: Callable[[], T]) -> tuple[T | None, str | None]:
+    """What an action returns, or why it returns nothing: a run that blows up says nothing against the rest."""
+    try:
+        return action(), None
+    except NonFinite as error:
+        return None, str(error)
+
+
 def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:
     """Those leading eigenvalues whose growth a run can show, one of each pair; with a local part ‖A‖ is no scale."""
     values = spectrum.leading
+    if spectrum.flat == 1.0:
+        return []
     large = np.abs(values) >= _MEASURED * spectrum.norm
     growing = values.real > spectrum.tolerance * spectrum.norm
     first = is_local & (np.arange(len(values)) == 0) & (np.abs(values) > spectrum.tolerance * spectrum.norm)
-    return np.flatnonzero((large | growing | first) & (values.imag >= 0) & (values != 0)).tolist()
+    certain = spectrum.uncertainties[list(spectrum.shown)] <= _CERTAIN * np.abs(values)
+    return np.flatnonzero((large | growing | first) & certain & (values.imag >= 0) & (values != 0)).tolist()
 
 
 def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | None, int | None, str | None]:

@@ -142,6 +142,7 @@ def _state_report(found: StateStability) -> dict[str, Any]:
         "unstable_on_finer_space": found.unstable_on_finer_space,
         "growth_rate_measured": found.growth_rate_measured,
         "growth_rate_predicted": found.growth_rate_predicted,
+        "growth_declined": found.growth_declined,
         "growth": [
             {"eigenvalue": value, "measured": measured, "relative_error": error}
             for value, measured, error in zip(
@@ -160,6 +161,7 @@ def _state_report(found: StateStability) -> dict[str, Any]:
         "numerical_abscissa": found.abscissa,
         "transient_growth": None if found.transient is None else _transient(found),
         "exponents": _exponents_report(found.exponents),
+        "exponents_declined": found.exponents_declined,
     }
 
 
@@ -266,16 +268,18 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
     transient = report["transient_growth"]
     largest = "" if transient is None else f"{transient['largest']:.4g} at t = {transient['time']:.4g}"
     if transient is not None and not transient["is_bounded"]:
-        largest += ", and still growing"
+        largest = "without bound" if report["kind"] == "unstable" else f"{largest}, and still growing"
     rows = {
         "numerical abscissa": f"{report['numerical_abscissa']:.6g}",
         "transient growth": largest,
         "Krylov–Schur": f"differs by {report['krylov_schur_difference']:.1e}",
-        "error bars": f"declined: {report['error_bars_declined']}",
+        **{
+            name.replace("_", " "): f"declined: {report[f'{name}_declined']}"
+            for name in ("error_bars", "growth", "exponents")
+            if report[f"{name}_declined"] is not None
+        },
         "report": str(folder / "report.json"),
     }
-    if report["error_bars_declined"] is None:
-        del rows["error bars"]
     if transient is None:
         del rows["transient growth"]
     if report["method"] != "factors":
@@ -286,7 +290,9 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
     for found in report.get("bifurcations", []):
         more = [found[key] for key in ("criticality",) if key in found]
         if "cycles" in found:
-            more.append(f"frequency {found['frequency']:.6g}, amplitude exponent {found['cycles']['exponent']:.3f}")
+            exponent = found["cycles"]["exponent"]
+            shown = f"amplitude exponent {exponent:.3f}" if np.isfinite(exponent) else "no cycles found beside it"
+            more.append(f"frequency {found['frequency']:.6g}, {shown}")
         console.print(escape(f"{found['kind']} at {found['parameter']} = {found['value']:.9g}  {' '.join(more)}"))
 
 

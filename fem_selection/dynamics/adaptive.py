@@ -8,7 +8,8 @@ and not accuracy limits them, h ρ(F') near the end of the stability interval, i
 (`method = "auto"`).  States at the times asked for come from the polynomial of each method, so that they do not change
 the steps.  A run ends early
 
-* where ‖∂_t f_j‖ is below a tolerance for all samples (a steady state; not where kernel or bias depend on time);
+* where ‖∂_t f_j‖ falls below a tolerance for all samples (a steady state; not where kernel or bias depend on time),
+  which the last step is shortened to meet;
 * where some ‖f_j‖ exceeds a bound (unbounded growth, whose law and rate are fitted).
 
 PETSc's TS offers pairs of the same orders; it holds one norm of all entries to a tolerance, so that one sample's error
@@ -40,6 +41,7 @@ __all__ = ["Integration", "integrate"]
 _LOOSE = 1e-5
 """Relative tolerance from which on pairs of order 5 take fewer evaluations than those of order 8."""
 _PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two looks at stability, and how many have to agree
+_CLOSE, _SOON = 1e-2, 1e-3  # of the tolerance, and of t: how exactly the time of a steady state is found
 _SHORT = 5  # implicit steps in turn that explicit ones could have taken, after which these return
 
 
@@ -180,10 +182,13 @@ class _Run:
             factor = self._controller.factor(ratio)
             self.step = h * factor
             if ratio <= 1.0:
-                break
+                self._method.finish(end)
+                shorter = self._step_to_steady(h)
+                if shorter is None:
+                    break
+                self.step = shorter
             self.rejected += 1
             self._check(ratio)
-        self._method.finish(end)
         for time, block in zip(inside, self._method.outputs(), strict=True):
             self._keep(float(time), block)
         self.state, self.rate = self._method.exchange(self.state, self.rate)
@@ -200,6 +205,29 @@ class _Run:
         if self.step * 1.01 >= left:
             return left, True
         return min(self.step, max(0.5 * left, 0.25 * self.step)), False
+
+    def _step_to_steady(self, h: float) -> float | None:
+        """Where within a step that was tried ‖∂_t f‖ falls to the tolerance for all samples; None to take it whole.
+
+        By interpolation of its logarithm, aimed at just below the tolerance.
+        """
+        tolerance = self.settings.steady_tolerance
+        if not self.field.is_autonomous or self.largest_rate <= tolerance or h <= _SOON * self.time:
+            return None
+        end = self._largest_of(self._method.new_rate)
+        if not end < (1.0 - _CLOSE) * tolerance:
+            return None
+        aim = (1.0 - 0.5 * _CLOSE) * tolerance
+        part = np.log(self.largest_rate / aim) / np.log(self.largest_rate / max(end, 1e-300))
+        return h * float(np.clip(part, 0.02, 0.98))
+
+    def _largest_of(self, rate: Block) -> float:
+        """The largest norm of the samples' rates (collective)."""
+        sums = np.zeros(rate.shape[1])
+        sums_of_squares(self.field.space.weights, rate, self._scratch, sums)
+        if self.field.space.comm.size > 1:
+            self.field.space.comm.Allreduce(MPI.IN_PLACE, sums)
+        return self._worst(np.sqrt(sums))
 
     def _check(self, ratio: float) -> None:
         """Give up where a shorter step makes no difference."""

@@ -116,11 +116,16 @@ def plot_approach(times: np.ndarray, distances: np.ndarray, names: Sequence[str]
     figure, grid = create_axes(1, 1, WIDTH, 2.8)
     axes = grid[0, 0]
     later = times > 0
+    shown_at_all = np.where(distances[later] > _ROUND_OFF, distances[later], np.nan)
     for j, name in enumerate(names):
-        shown = np.where(distances[later, j] > _ROUND_OFF, distances[later, j], np.nan)
+        shown = shown_at_all[:, j]
         style = {"color": _COLOURS[j % len(_COLOURS)], "linestyle": _STYLES[j // len(_COLOURS) % len(_STYLES)]}
         axes.plot(times[later], shown, label=name, **style)
-    axes.set(xlabel="$t$", ylabel=r"$\|f(t) - f(\mathrm{end})\|$", xscale="log", yscale="log")
+    axes.set(xlabel="$t$", ylabel=r"$\|f(t) - f(\mathrm{end})\|$", xscale="log")
+    if np.any(np.isfinite(shown_at_all)):
+        axes.set_yscale("log")
+    else:  # all samples are where they end from the start
+        axes.set_ylim(0.0, 1.0)
     if len(names) <= 8:
         axes.legend()
     return figure

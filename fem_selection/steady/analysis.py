@@ -115,7 +115,7 @@ def analyse_steady_states(
     declined: dict[str, str] = {}
     level = _level(zeros, declined)
     is_local = has_local_part(field.kernel)
-    if is_local and not kernel.is_complete:
+    if is_local:
         declined.setdefault("picard_ratios", "K has a local part: K f = s - b is not of the first kind")
         level = None
     picard = None if level is None else solve_first_kind(kernel, level - field.bias)

@@ -112,11 +112,14 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
     residual = float(space.norm(right_hand_side.rate(start))[0])
     if residual <= tolerance:
         return start, residual
-    if has_local_part(right_hand_side.kernel, right_hand_side.interval):
-        found = local_newton(right_hand_side, start, tolerance)
-        if found is not None:
-            return found[0], found[1]
-    family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
+    nothing = f"no steady state near the start: Newton's method does not converge from ‖F‖ = {residual:.3g}"
+    is_local = has_local_part(right_hand_side.kernel, right_hand_side.interval)
+    if is_local and (found := local_newton(right_hand_side, start, tolerance)) is not None:
+        return found[0], found[1]
+    try:
+        family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
+    except InvalidInput as error:
+        raise (NotConverged(nothing) if is_local else error) from error
     equation, before = family.at(0.0), family.coordinates(start)
     best: tuple[Block, float] | None = None
     for begin in (before, equation.without_preactivation()):
@@ -131,9 +134,7 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
         if left <= _STEADY * max(1.0, residual):
             break
     if best is None:
-        raise NotConverged(
-            f"no steady state near the start: Newton's method does not converge from ‖F‖ = {residual:.3g}"
-        )
+        raise NotConverged(nothing)
     return best
 
 

@@ -92,10 +92,11 @@ def measure_growth(
     state = np.asfortranarray(np.concatenate([f + perturbation * modes.real, f], axis=1))
     series = {0: reader.coordinates(state[:, :k] - state[:, k:])}
     wanted = {int(n) for s in steps for n in _numbers(s)}
-    for n in range(1, int(steps.max(initial=0)) + 1):
-        state = runge_kutta_step(field.rate, state, dt)
-        if n in wanted:
-            series[n] = reader.coordinates(state[:, :k] - state[:, k:])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for n in range(1, int(steps.max(initial=0)) + 1):
+            state = runge_kutta_step(field.rate, state, dt)
+            if n in wanted:
+                series[n] = reader.coordinates(state[:, :k] - state[:, k:])
     return _evaluate(values, series, steps, dt, perturbation)
 
 

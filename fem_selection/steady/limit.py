@@ -20,6 +20,7 @@ from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["LimitSettings", "LongTimeLimit", "find_limit"]
 
+_ADVERBS = {"exponential": " exponentially", "linear": " linearly", "other": ""}
 _GROWING = 0.5  # exponent p from which on ‖f‖ ∝ t^p at the horizon is called growth
 
 
@@ -150,7 +151,9 @@ class _Runs:
             j = active[column]
             self.times[j], self.rates[j] = time, rates[column]
             if unbounded[column]:
-                law = "" if run.growth is None else f", growing {run.growth.kind}ly at rate {run.growth.rate:.6g}"
+                law = ""
+                if run.growth is not None:
+                    law = f", growing{_ADVERBS[run.growth.kind]} at rate {run.growth.rate:.6g}"
                 self.outcomes[j] = "unbounded"
                 self.reasons[j] = f"‖f‖ exceeded {self.bound:g} at t = {time:.6g}{law}"
                 if run.growth is not None and run.growth.kind == "exponential":

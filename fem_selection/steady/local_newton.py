@@ -25,7 +25,7 @@ __all__ = ["local_newton", "nearest_to_zero", "round_off", "solve_linearized"]
 _STEP = 1e6  # a
 _ITERATIONS = 40
 _DAMPINGS = 0.5 ** np.arange(10)
-_SLOW = 0.5  # a residual that falls by less than this has reached round-off
+_SLOW = 0.5  # a residual that falls by less than this, and is of the size of round-off, falls no further
 _SOLVED = 1e-5  # of the right-hand side: with more left a system counts as singular (round-off: eps s₁ / |λ|)
 _ROUNDS = 30  # of inverse iteration
 
@@ -55,10 +55,10 @@ def local_newton(field: SelectionField, start: Block, tolerance: float) -> tuple
                 break
         else:
             break
-        is_slow = damping == 1.0 and size > _SLOW * residuals[-1]
+        has_stalled = damping == 1.0 and size > _SLOW * residuals[-1] and size <= round_off(field, moved)
         f, rate = moved, new
         residuals.append(size)
-        if is_slow:
+        if has_stalled:
             break
     if not residuals[-1] <= max(tolerance, round_off(field, f)):
         return None

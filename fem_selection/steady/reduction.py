@@ -62,7 +62,8 @@ class ReducedEquation:
 
     def rate(self, c: Floats) -> Floats:
         """V* σ(K V c + b), shape (r,)."""
-        return sum_over_space(self.field.space, self._massed.T @ self._values(c)[:, 0])
+        with np.errstate(invalid="ignore", over="ignore"):
+            return sum_over_space(self.field.space, self._massed.T @ self._values(c)[:, 0])
 
     def residual(self, c: Floats) -> Floats:
         """G(c)."""

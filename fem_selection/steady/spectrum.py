@@ -15,7 +15,8 @@ part the largest real parts are those that matter.
 
 An eigenvalue is only as certain as its condition κ allows: λ may be off by κ ε ‖A‖, ε being the tolerance of the
 factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as zero.  Krylov–Schur's are found once
-more of A + E, E of rank one and ‖E‖ = N ε ‖A‖, which moves a λ by about κ ε ‖A‖.
+more of A + E, E of rank one and 3·10⁻¹⁰ ‖A‖, which moves a λ by about κ ‖E‖ / N, and one that is no eigenvalue at all,
+but a number for which ‖(A − λ)⁻¹‖ is beyond 1/‖E‖, to anywhere.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ from fem_selection.typing import Block, Floats
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
 _WITNESS_RESTARTS = 60
-_LARGEST_MATRIX = 800  # nodes: a second or two
+_DISTURBANCE = 3e-10  # of ‖A‖: some thirty times what Krylov–Schur's residuals may be
+_LARGEST_MATRIX = 1024  # nodes: a few seconds
 
 _NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
 _JUMP = 1e-3
+_ZERO = 1e-6  # |σ(g*)| at most, for g* to be near a zero
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -68,6 +71,7 @@ class Spectrum:
         slope_range: Smallest and largest |σ'(g*)|.
         factors: A = U S V*, if it has numerically finite rank.
         method: "factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues alone.
+        flat: Share of the nodes at which g* is a multiple zero of σ: σ' would vanish there, were f* exact.
         kinks: Points at which σ' jumps at the value that g* has there, up to a part 10⁻⁸ of 1 + max |g*|.
     """
 
@@ -86,6 +90,7 @@ class Spectrum:
     factors: Factors | None
     method: str
     kinks: int = 0
+    flat: float = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -135,7 +140,24 @@ def analyze_spectrum(
     if not np.isfinite(high):
         raise NonFinite("the derivative of the activation at the state")
     found = spectrum_of_operator(space, linearization, (low, high), number, tolerance, max_rank)
-    return replace(found, kinks=_count_kinks(linearization, high))
+    flat = _flat_share(linearization)
+    return replace(
+        found, kinks=_count_kinks(linearization, high), flat=flat, slope_range=(0.0 if flat > 0 else low, high)
+    )
+
+
+def _flat_share(linearization: Linearization) -> float:
+    """Share of the nodes at which g* is a multiple zero of σ, as far as Newton's method can tell (collective).
+
+    Near a simple zero |σ σ''| is much smaller than σ'²; at a double one it is half of that, at a triple one two thirds.
+    """
+    field, g = linearization.field, linearization.preactivation
+    value, slope, curvature = (np.zeros_like(g, order="F") for _ in range(3))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        field.activation.value_and_two_derivatives(np.asfortranarray(g), value, slope, curvature)
+        flat = (np.abs(value) <= _ZERO) & (np.abs(value * curvature) > 0.1 * slope**2)
+    total, number = (field.space.comm.allreduce(int(n)) for n in (np.size(flat), np.sum(flat)))
+    return number / total
 
 
 def _count_kinks(linearization: Linearization, largest: float) -> int:
@@ -204,9 +226,9 @@ def _leading(
     norm: float,
     local: Linearization | None,
 ) -> Spectrum:
-    """The eigenvalues of largest real part alone, and how far a perturbation as large as round-off moves them."""
+    """The eigenvalues of largest real part alone, and how far a small disturbance of A moves them."""
     found = leading_eigenpairs(space, operator, number, norm, local=local)
-    disturbed = Disturbed(space, operator, np.finfo(float).eps * space.num_nodes * norm)
+    disturbed = Disturbed(space, operator, _DISTURBANCE * norm)
     try:
         other = leading_eigenpairs(space, disturbed, number, norm, local=local).values
         moved = np.array([np.min(np.abs(other - value)) for value in found.values])

@@ -16,6 +16,8 @@ from fem_selection.steady.spectrum import COSINE, Spectrum
 
 __all__ = ["Verdict", "judge"]
 
+_CERTAIN = 1e-2  # of an eigenvalue: by how much a disturbance may move what a verdict rests on
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -40,8 +42,6 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
         is_compact: Whether K is compact (an L² kernel, without local parts).
     """
     zero = spectrum.tolerance * spectrum.norm
-    if spectrum.norm == 0.0:
-        return Verdict("neutral", 0.0, "neutral: the linearization is zero, which decides nothing")
     if spectrum.kinks:
         rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
         return Verdict(
@@ -49,6 +49,17 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
             rate,
             f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
             f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}",
+        )
+    if spectrum.norm == 0.0 or spectrum.flat == 1.0:
+        return Verdict("neutral", 0.0, "neutral: the linearization is zero, which decides nothing")
+    if not spectrum.is_complete and spectrum.uncertainties[0] > max(zero, _CERTAIN * abs(spectrum.values[0])):
+        rate, doubt = float(spectrum.values[0].real), float(spectrum.uncertainties[0])
+        return Verdict(
+            "undecided",
+            rate,
+            f"undecided: the largest real part found is {rate:.6g}, and a disturbance as small as the method's own "
+            f"error moves it by {doubt:.2g}: the linearization is far from normal, as with strong convection; fewer "
+            "nodes allow a better method",
         )
     if spectrum.values.size:
         first = spectrum.values[0]
@@ -69,14 +80,7 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
 
 def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
     """Where only the eigenvalues of largest real part are known."""
-    rate, doubt = float(spectrum.values[0].real), float(spectrum.uncertainties[0])
-    if doubt > max(zero, abs(rate)):
-        return Verdict(
-            "undecided",
-            rate,
-            f"undecided: the largest real part found is {rate:.6g}, and round-off may move it by {doubt:.2g}: the "
-            "linearization is far from normal, as with strong convection; fewer nodes allow a better method",
-        )
+    rate = float(spectrum.values[0].real)
     if rate < -zero:
         return Verdict(
             "stable", rate, f"stable: the largest real part of the spectrum on this mesh is {rate:.6g}, with no kernel"
