@@ -41,7 +41,7 @@ def tanh(x: Block | float, out: Block) -> Block:
     """Write tanh x, entry by entry, into `out`.
 
     Args:
-        x: A number, or an array that broadcasts to the shape of `out`; it may be `out` itself.
+        x: A number, or an array that broadcasts to the shape of `out`; the two may overlap.
         out: An array of float64.
 
     Returns:
@@ -50,10 +50,10 @@ def tanh(x: Block | float, out: Block) -> Block:
     loop = _loop()
     if loop is None:
         return np.tanh(x, out=out)
-    if not out.flags.forc:
-        out[...] = tanh(x, np.empty_like(out))
+    if not (out.flags.forc and out.flags.writeable):
+        out[...] = tanh(x, np.empty(out.shape))
         return out
-    if not (isinstance(x, np.ndarray) and x.dtype == out.dtype and x.shape == out.shape and x.strides == out.strides):
+    if not isinstance(x, np.ndarray) or (x is not out and not _is_alike(x, out)):
         np.copyto(out, x)
         x = out
     if out.flags.c_contiguous:
@@ -61,6 +61,12 @@ def tanh(x: Block | float, out: Block) -> Block:
     else:
         loop(_numbers(x.T), _numbers(out.T), out.size)
     return out
+
+
+def _is_alike(x: Block, out: Block) -> bool:
+    """Whether two arrays have one layout and lie apart."""
+    same = x.dtype == out.dtype and x.shape == out.shape and x.strides == out.strides
+    return same and not np.may_share_memory(x, out)
 
 
 def _numbers(array: Block) -> Any:
@@ -76,16 +82,16 @@ def _loop() -> Callable[[Any, Any, int], None] | None:
     """
     contents = _SOURCE.read_bytes() + repr((_OPTIONS, platform.machine())).encode()
     kept = jit.get_options()["cache_dir"] / f"libfem_selection_tanh_{hashlib.sha256(contents).hexdigest()[:16]}.so"
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):
         return _load(kept)
-    with tempfile.TemporaryDirectory() as folder:
+    with suppress(OSError), tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / kept.name
         if not _compile(made):
             return None
         with suppress(OSError):
             _keep(made, kept)
         for library in (kept, made):  # the one is missing where the cache cannot be written
-            with suppress(OSError):
+            with suppress(OSError, AttributeError):
                 return _load(library)
     return None
 
@@ -97,13 +103,20 @@ def _load(library: Path) -> Callable[[Any, Any, int], None]:
 def _compile(library: Path) -> bool:
     """Whether the machine's C compiler made the library."""
     named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
-    compiler = next((shlex.split(c) for c in named if c and shutil.which(shlex.split(c)[0])), None)
-    if compiler is None:
-        return False
-    command = [*compiler, *_OPTIONS, "-o", str(library), str(_SOURCE)]
-    with suppress(OSError, subprocess.TimeoutExpired):
-        return subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    for words in filter(None, map(_words, named)):
+        if shutil.which(words[0]):
+            command = [*words, *_OPTIONS, "-o", str(library), str(_SOURCE)]
+            with suppress(OSError, subprocess.TimeoutExpired):
+                return subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+            return False
     return False
+
+
+def _words(command: str | None) -> list[str]:
+    """A command as a shell would split it; nothing if it could not."""
+    with suppress(ValueError):
+        return shlex.split(command or "")
+    return []
 
 
 def _keep(made: Path, kept: Path) -> None:

@@ -82,6 +82,32 @@ def test_layouts_and_broadcasting(layout, rng):
         np.testing.assert_array_equal(result.base[1::2], 9.0)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1)])
+def test_three_axes_in_any_order(rng, order):
+    """Fails if the axes of an array that is in neither order are taken for those of its copy."""
+    x = rng.standard_normal((2, 3, 4)).transpose(order)
+    np.testing.assert_allclose(tanh(x, np.empty_like(x)), np.tanh(x), rtol=1e-15)
+    np.testing.assert_allclose(tanh(x, np.empty(x.shape)), np.tanh(x), rtol=1e-15)
+
+
+def test_overlapping_arrays(rng):
+    """Fails if a value is read after its place was written."""
+    for source, target in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
+        numbers = rng.standard_normal(100)
+        wanted = np.tanh(numbers[source])
+        tanh(numbers[source], numbers[target])
+        np.testing.assert_allclose(numbers[target], wanted, rtol=1e-15)
+
+
+def test_read_only_result(rng):
+    """Fails if the loop writes where NumPy would refuse to."""
+    numbers = rng.standard_normal(5)
+    frozen = numbers.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        tanh(numbers, frozen)
+
+
 def test_library_is_kept(fresh, monkeypatch):
     """Fails if a second process compiles again, or if the first leaves other files in the cache."""
     assert hyperbolic._loop() is not None
@@ -116,9 +142,35 @@ def test_compiler_that_fails(fresh, monkeypatch):
     """Fails if a compiler's error ends the run."""
     monkeypatch.setenv("CC", f"{sys.executable} -c 'raise SystemExit(1)'")
     assert hyperbolic._loop() is None
-    monkeypatch.setenv("CC", "/no/such/compiler")
+    for number, name in enumerate(["/no/such/compiler", " ", "gcc '", ""]):
+        monkeypatch.setenv("CC", name)
+        monkeypatch.setattr(hyperbolic.jit, "get_options", lambda n=number: {"cache_dir": fresh.with_name(f"cache{n}")})
+        hyperbolic._loop.cache_clear()
+        assert hyperbolic._loop() is not None
+
+
+def test_library_without_the_function(fresh, monkeypatch):
+    """Fails if another library of the name ends the run."""
+    assert hyperbolic._loop() is not None
+    (library,) = fresh.iterdir()
+    other = fresh.with_name("other") / library.name
+    other.parent.mkdir()
+    source = fresh.with_name("other.c")
+    source.write_text("int other(void) { return 1; }")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", other, source], check=True)
+    monkeypatch.setattr(hyperbolic.jit, "get_options", lambda: {"cache_dir": other.parent})
     hyperbolic._loop.cache_clear()
     assert hyperbolic._loop() is not None
+
+
+def test_no_place_for_temporary_files(fresh, monkeypatch):
+    """Without one NumPy's function answers."""
+
+    def refuse(*arguments, **options):
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(hyperbolic.tempfile, "TemporaryDirectory", refuse)
+    assert hyperbolic._loop() is None
 
 
 def test_compiler_that_hangs(fresh, monkeypatch):
