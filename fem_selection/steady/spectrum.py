@@ -200,7 +200,8 @@ def spectrum_of_operator(
         krylov = _witness(space, operator, norm)
     else:
         return _leading(space, operator, slope_range, number, tolerance, norm, local)
-    differs = np.flatnonzero(np.abs(values) > np.maximum(tolerance * norm, uncertainties))
+    noise = 0.0 if vectors is None else uncertainties  # with a local part, a verdict is withheld instead
+    differs = np.flatnonzero(np.abs(values) > np.maximum(tolerance * norm, noise))
     values, uncertainties = values[differs], uncertainties[differs]
     shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
     chosen = values[list(shown)]

@@ -52,14 +52,14 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
         )
     if spectrum.norm == 0.0 or spectrum.flat == 1.0:
         return Verdict("neutral", 0.0, "neutral: the linearization is zero, which decides nothing")
-    if not spectrum.is_complete and spectrum.uncertainties[0] > max(zero, _CERTAIN * abs(spectrum.values[0])):
+    if _is_noise(spectrum, zero):
         rate, doubt = float(spectrum.values[0].real), float(spectrum.uncertainties[0])
         return Verdict(
             "undecided",
             rate,
             f"undecided: the largest real part found is {rate:.6g}, and a disturbance as small as the method's own "
-            f"error moves it by {doubt:.2g}: the linearization is far from normal, as with strong convection; fewer "
-            "nodes allow a better method",
+            f"error moves it by {doubt:.2g}: the linearization is far from normal, as with strong convection"
+            f"{'' if spectrum.is_complete else '; fewer nodes allow a better method'}",
         )
     if spectrum.values.size:
         first = spectrum.values[0]
@@ -76,6 +76,13 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
     if not spectrum.is_complete:
         return _judge_leading(spectrum, zero)
     return _judge_all(spectrum, zero, is_compact)
+
+
+def _is_noise(spectrum: Spectrum, zero: float) -> bool:
+    """Whether the eigenvalue that a verdict would rest on is not certain; factors have their noise taken out."""
+    if spectrum.method == "factors" or not spectrum.values.size:
+        return False
+    return bool(spectrum.uncertainties[0] > max(zero, _CERTAIN * abs(spectrum.values[0])))
 
 
 def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
