@@ -21,6 +21,7 @@ References:
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +123,9 @@ def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:
     modes = np.zeros((len(matrix), len(values)), complex)
     starts = hashed_normal(3, np.arange(len(matrix))[:, None], np.arange(len(values))[None, :])
     for k, value in enumerate(values):
-        lu, pivots = scipy.linalg.lu_factor(matrix - value * np.eye(len(matrix)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # singular is what it should be
+            lu, pivots = scipy.linalg.lu_factor(matrix - value * np.eye(len(matrix)))
         ends = np.flatnonzero(np.diagonal(lu) == 0.0)
         lu[ends, ends] = _EPSILON * np.linalg.norm(matrix, 1)
         v = starts[:, k].astype(complex)

@@ -57,6 +57,16 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return invoke
 
 
+@pytest.mark.parametrize(
+    "settings", [("dynamics.activation=relu", "dynamics.bias=-2"), ("dynamics.bias=0", "data.initial=0")]
+)
+def test_all_start_where_they_end(call, settings):
+    """Fails if a figure of distances that are all zero has a logarithmic axis."""
+    status, out, err, report = call(*settings, "output.figures=true")
+    assert status == 0 and "Traceback" not in err and "steady" in out
+    assert report["time"] == 0.0 and report["residual"] < 1e-14
+
+
 def test_report_of_a_linear_equation(call):
     """b = K 1 with K f = ∫ min(y, z) f dz: fails if a promised key is missing or a number is of something else."""
     status, out, _, report = call("domain.cells=40", "steady.triplets=30")

@@ -115,6 +115,38 @@ def test_a_kernel_with_a_local_part(tmp_path):
     assert report["error_bars"][0] < 1e-4
 
 
+def test_runs_that_blow_up(tmp_path):
+    """σ = (μ − 1) s + s³: the trajectories of the samples blow up, which says nothing of the steady state.
+
+    Fails if verdict and bifurcations are lost with the exponents.
+    """
+    path = write_case(
+        tmp_path, activation="(mu-1)*s + s**3", kernel="1", stability='parameter = "mu"\nrange = [0.5, 1.5]\nstep = 0.2'
+    )
+    settings = ["output.figures=false", "data.initial=5", "dynamics.horizon=40"]
+    assert stability_command(path, tmp_path / "out", settings) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["exponents"] is None and "not finite" in report["exponents_declined"]
+    assert report["growth_rate_measured"] == pytest.approx(-0.5, rel=1e-3) and report["growth_declined"] is None
+    assert [b["kind"] for b in report["bifurcations"]] == ["pitchfork"]
+
+
+def test_a_local_kernel_on_many_nodes(tmp_path):
+    """K = D Δ − 1, tanh, 501 nodes, from where Newton's first step helps little.
+
+    Fails if such a step passes for round-off, or if the state is asked for in the coordinates of branches.
+    """
+    settings = ["dynamics.representation=local", "dynamics.multiplication=-1", "dynamics.diffusion=0.01"]
+    settings += ["domain.cells=500", "stability.exponents=0", "stability.refine=false", "output.figures=false"]
+    text = CASE.format(**DEFAULTS | {"bias": "y", "stability": 'state = "1"'}).replace('kernel = "-1 - y*z"\n', "")
+    (tmp_path / "case.toml").write_text(text)
+    assert stability_command(tmp_path / "case.toml", tmp_path / "out", settings) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["kind"] == "stable" and report["state_residual"] < 1e-10
+    wanted = [-1.0 - 0.01 * (np.pi * k) ** 2 for k in range(4)]
+    np.testing.assert_allclose([re for re, _ in report["eigenvalues"][:4]], wanted, rtol=1e-4)
+
+
 def test_bifurcations_in_the_report(tmp_path):
     """Fails if the parameter of the case does not reach the branch."""
     stability = 'parameter = "mu"\nrange = [0.5, 1.5]\nstep = 0.2\nrefine = false\nexponents = 0'

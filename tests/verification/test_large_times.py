@@ -177,6 +177,27 @@ def test_steps_do_not_change_with_the_mesh():
     assert counts[0] == counts[1]
 
 
+@pytest.mark.parametrize("method", ["explicit", "implicit"])
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-8])
+def test_time_of_a_steady_state(spaces, method, tolerance):
+    """f' = −f, f(0) = 1, 2: ‖∂_t f‖ = 2 e^{−t} falls to the tolerance at t = log(2 / tolerance).
+
+    Fails if that time is the end of a step that went far beyond.
+    """
+    space = spaces("interval", 8, 1)
+    kernel = DenseKernel.interpolate(space, lambda t, y, z: -1.0 + 0.0 * y[0] * z[0], DepthGrid(1))
+    field = SelectionField(space, kernel, np.zeros(space.num_local), find_activation("identity"))
+    initial = np.asfortranarray(np.ones((space.num_local, 2)) * [1.0, 2.0])
+    settings = AdaptiveSettings(rtol=1e-9, atol=1e-12, method=method, steady_tolerance=tolerance)
+    found = integrate(field, initial, np.array([0.0, 1.0, 1e4]), settings)
+    wanted = np.log(2.0 / tolerance)
+    assert found.outcome == "steady" and found.steady_time == found.times[-1]
+    assert wanted <= found.steady_time <= wanted + 0.02
+    assert np.max(space.norm(found.rate)) <= tolerance
+    np.testing.assert_allclose(found.final, initial * np.exp(-found.steady_time), rtol=1e-3)
+    np.testing.assert_allclose(found.states[1], initial * np.exp(-1.0), rtol=1e-6)
+
+
 def test_steady_state(space):
     """w = −1, σ = tanh: the mean decays, f' → 0. Fails if the event comes late or early, or on one sample alone."""
     field = create_field(space, lambda y, z: -1.0)

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 from mpi4py import MPI
 
 from fem_selection.config import parse_case
 from fem_selection.field_problems import build_field
 from fem_selection.kernels import DenseKernel
+from fem_selection.steady import spectrum as spectrum_module
+from fem_selection.steady.balanced import balancing_exponents
 from fem_selection.steady.factors import factorize
+from fem_selection.steady.growth import measure_growth
 from fem_selection.steady.krylov import leading_eigenpairs
 from fem_selection.steady.nonnormality import numerical_abscissa
 from fem_selection.steady.operators import (
@@ -162,6 +166,89 @@ def test_diffusion_shows_its_largest_real_parts(cells):
     assert judge(found, False).kind == "unstable"
 
 
+def advected(cells, diffusion, multiplication="-1", **space):
+    case = {
+        "domain": {"shape": "interval", "cells": cells},
+        "space": space,
+        "dynamics": {
+            "representation": "local",
+            "multiplication": multiplication,
+            "diffusion": str(diffusion),
+            "convection": "1",
+        },
+        "data": {"initial": "0"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    return problem, problem.space.create_block(1)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_strong_convection(mode):
+    """K = D Δ ± ∂_y − 1 without flux: λ_0 = −1, λ_k = −1 − 1/4D − D k²π², of condition e^{1/2D} = 10^21 in L².
+
+    Fails if round-off of ‖K‖ in an L² basis, which that condition turns into anything, passes for eigenvalues or sets
+    them to zero, or if modes are scaled back from balanced coordinates, where round-off has what e^{−1/2D} leaves.
+    """
+    d = 0.01
+    problem, zero = advected(100, d, degree=2, mode=mode)
+    found = analyze_spectrum(problem.field, zero, 5)
+    wanted = -1.0 - np.array([0.0, *(1 / (4 * d) + d * (np.pi * k) ** 2 for k in range(1, 5))])
+    np.testing.assert_allclose(found.leading.real, wanted, rtol=3e-3)
+    np.testing.assert_allclose(found.leading.imag, 0.0, atol=1e-6)
+    assert found.method == "balanced matrix" and (found.rank, found.rank_of_square) == (201, 201)
+    assert np.all(found.residuals < 1e-8 * found.norm) and np.all(found.uncertainties[:5] < 0.1)
+    verdict = judge(found, False)
+    assert verdict.kind == "stable" and verdict.rate == pytest.approx(-1.0, abs=1e-9)
+    growth = measure_growth(problem.field, zero, found.leading[:3], found.modes[:, :3], found.norm, max_steps=500)
+    np.testing.assert_allclose(growth.measured.real, wanted[:3], rtol=3e-3)
+
+
+def test_growth_that_convection_carries_away():
+    """A bump of growth in a stream: K = D Δ ± ∂_y + m is similar to D Δ + m − 1/4D, a symmetric operator.
+
+    Fails if eigenvalues are lost among those of round-off.
+    """
+    d, m = 0.01, "60*exp(-((y - 0.5)/0.3)**2)"
+    problem, zero = advected(80, d, m, degree=2)
+    found = analyze_spectrum(problem.field, zero, 3)
+    n = 2000
+    y = (np.arange(n) + 0.5) / n
+    main = 60 * np.exp(-(((y - 0.5) / 0.3) ** 2)) - 1 / (4 * d) - 2 * d * n**2
+    main[[0, -1]] += d * n**2  # the walls are far from the bump
+    wanted = scipy.linalg.eigvalsh_tridiagonal(main, np.full(n - 1, d * n**2), select="i", select_range=(n - 6, n - 1))
+    np.testing.assert_allclose(found.values.real[:6], wanted[::-1], rtol=1e-2)
+    assert np.all(found.residuals < 1e-10 * found.norm)
+
+
+def test_krylov_schur_of_strong_convection(monkeypatch):
+    """Many nodes: what Krylov–Schur finds are numbers for which (A − λ)⁻¹ is large, and no eigenvalues.
+
+    Fails if a verdict rests on them.
+    """
+    monkeypatch.setattr(spectrum_module, "_LARGEST_MATRIX", 10)
+    problem, zero = advected(190, 0.003, "100*exp(-((y - 0.5)/0.2)**2) - 1", degree=2)
+    found = analyze_spectrum(problem.field, zero, 3, max_rank=40)
+    assert not found.is_complete and found.uncertainties[0] > 0.1 * abs(found.values[0])
+    verdict = judge(found, False)
+    assert verdict.kind == "undecided" and "far from normal" in verdict.sentence
+    calm, zero = advected(190, 1.0, degree=2)
+    found = analyze_spectrum(calm.field, zero, 3, max_rank=40)
+    assert found.uncertainties.max() < 1e-3 and judge(found, False).kind == "stable"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_balancing_makes_the_frobenius_norm_least(seed):
+    """Fails if Newton's method stops at another diagonal than the least, or overflows on the way."""
+    rng = np.random.default_rng(seed)
+    symmetric = rng.standard_normal((30, 30))
+    symmetric += symmetric.T
+    exponents = np.cumsum(rng.uniform(0.0, 8.0, 30))  # e^120 between the ends
+    band = np.abs(np.subtract.outer(np.arange(30), np.arange(30))) <= 2
+    matrix = np.where(band, symmetric * np.exp(np.subtract.outer(exponents, exponents)), 0.0)
+    found = balancing_exponents(matrix)
+    np.testing.assert_allclose(found, exponents - exponents.mean(), atol=1e-2)
+
+
 def test_verdict_unstable_with_frequency():
     """The rank-two kernel with a Hopf point at a = 0.9, at a = 1: λ = 0.05 ± i √2.0975.
 
@@ -216,6 +303,27 @@ def test_verdict_at_a_kink(mode):
     assert "there is no linearization" in judge(found, True).sentence
     problem = make("1", "tanh", bias="where(y < 0.5, -1, 0)", mode=mode)
     assert analyze_spectrum(problem.field, problem.space.create_block(1)).kinks == 0
+
+
+def test_verdict_at_a_kink_everywhere():
+    """ReLU at K f + b = 0: σ' as it is evaluated there is zero. Fails if that passes for a linearization."""
+    found = at_zero("1", "relu")
+    assert judge(found, True).kind == "undecided"
+
+
+@pytest.mark.parametrize(("power", "size"), [(2, 1e-6), (3, 1e-3)])
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_verdict_at_a_multiple_zero(power, size, mode):
+    """σ = s², s³ near s = 0, where Newton's method ends: σ' is small there, and its sign that of the error.
+
+    Fails if stability or growth is read off it. At a simple zero nothing of this is claimed.
+    """
+    problem = make("-1", f"s**{power}", bias=str(size), mode=mode)
+    found = analyze_spectrum(problem.field, problem.space.create_block(1))
+    assert found.flat == 1.0 and judge(found, True).kind == "neutral"
+    simple = make("-1", f"s + s**{power}", bias=str(size * 1e-4), mode=mode)
+    found = analyze_spectrum(simple.field, simple.space.create_block(1))
+    assert found.flat == 0.0 and judge(found, True).kind == "stable modulo kernel"
 
 
 def test_verdict_with_one_node():
