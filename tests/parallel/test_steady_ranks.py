@@ -83,6 +83,7 @@ def main() -> None:
             "distances": [p.distance for p in found.projections],
             "limits": [gather(f) for f in found.limit.states.T],
             "outcomes": list(found.limit.outcomes),
+            "times": found.limit.times.tolist(),
             "kinds": [e.kind for e in found.equilibria],
             "nearest": [e.nearest for e in found.equilibria if e.nearest is not None],
             "derivatives": [
@@ -124,6 +125,7 @@ def test_same_analysis(launched, name, ranks):
     for key, tolerance in (("picard", 1e-9), ("states", amplified), ("projections", 1e-8), ("limits", 1e-5)):
         size = max(1.0, float(np.max(np.abs(reference[key]), initial=0.0)))
         np.testing.assert_allclose(here[key], reference[key], atol=tolerance * size)
+    np.testing.assert_allclose(here["times"], reference["times"], rtol=1e-2)
     assert len(reference["nearest"]) == (name == "local")
     np.testing.assert_allclose(here["nearest"], reference["nearest"], rtol=1e-8)
     np.testing.assert_allclose(here["derivatives"], reference["derivatives"], rtol=1e-5, atol=1e-6)
