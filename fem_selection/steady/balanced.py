@@ -39,6 +39,7 @@ __all__ = ["BalancedSpectrum", "balanced_spectrum", "count_above", "nodal_matrix
 _COLUMNS = 64
 _EPSILON = float(np.finfo(float).eps)
 _NEWTON_STEPS = 200
+_ONE_SIDED = 1e-4
 _RIDGE = 1e-10  # constants, also on parts of Y that A does not join, change nothing
 _BALANCED = 1e-2  # of the mean: how unlike a row and its column may remain
 
@@ -50,7 +51,7 @@ class BalancedSpectrum:
     Attributes:
         matrix: A in nodal values, in canonical order.
         values: λ, shape (N,), by decreasing real part.
-        uncertainties: κ ε ‖B‖ of each.
+        uncertainties: κ ε ‖B‖ of each, ‖B‖ at most.
         rank: Number of singular values of B above the tolerance times the largest.
         rank_of_square: The same of B², by cosines.
     """
@@ -114,7 +115,7 @@ def _solve(matrix: Floats, tolerance: float, cosine: float) -> tuple[Complexes, 
         condition = 1.0 / np.abs(np.einsum("ik,ik->k", v.conj(), u))
     order = np.lexsort((-values.imag, -values.real))
     rank = int(np.sum(sizes > tolerance * sizes[0]))
-    uncertainties = condition[order] * _EPSILON * sizes[0]
+    uncertainties = np.minimum(condition[order] * _EPSILON, 1.0) * sizes[0]
     return values[order], uncertainties, rank, count_above(right[:rank] @ left[:, :rank], cosine)
 
 
@@ -137,9 +138,13 @@ def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:
 
 
 def balancing_exponents(matrix: Floats) -> Floats:
-    """The x with mean zero that make Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} least, by Newton's method."""
+    """The x with mean zero that make Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} least, by Newton's method.
+
+    An a_ij counts as a small part of a_ji at least: of triangular matrices there would be no least sum, and a diagonal
+    that lets entries vanish beside others takes their rank away.
+    """
     n = len(matrix)
-    squares = matrix**2
+    squares = np.maximum(matrix**2, (_ONE_SIDED * matrix.T) ** 2)
     np.fill_diagonal(squares, 0.0)
     with np.errstate(divide="ignore"):
         logarithms = np.log(squares)

@@ -12,7 +12,7 @@ from fem_selection.config import parse_case
 from fem_selection.field_problems import build_field
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady import spectrum as spectrum_module
-from fem_selection.steady.balanced import balancing_exponents
+from fem_selection.steady.balanced import balanced_spectrum, balancing_exponents
 from fem_selection.steady.factors import factorize
 from fem_selection.steady.growth import measure_growth
 from fem_selection.steady.krylov import leading_eigenpairs
@@ -247,6 +247,31 @@ def test_balancing_makes_the_frobenius_norm_least(seed):
     matrix = np.where(band, symmetric * np.exp(np.subtract.outer(exponents, exponents)), 0.0)
     found = balancing_exponents(matrix)
     np.testing.assert_allclose(found, exponents - exponents.mean(), atol=1e-2)
+
+
+class Shift:
+    """f ↦ (0, f_0, f_1, …) on the nodes from left to right: nilpotent, of rank N − 1."""
+
+    def __init__(self, space):
+        self.order = np.argsort(space.coordinates[:, 0])
+
+    def apply(self, v):
+        result = np.zeros_like(v, order="F")
+        result[self.order[1:]] = v[self.order[:-1]]
+        return result
+
+    def apply_transpose(self, dual):
+        result = np.zeros_like(dual, order="F")
+        result[self.order[:-1]] = dual[self.order[1:]]
+        return result
+
+
+def test_balancing_keeps_the_rank(spaces):
+    """Fails if entries without a counterpart are scaled away, as the least sum of squares would have it."""
+    space = spaces("interval", 20, 1)
+    found = balanced_spectrum(space, Shift(space), 1e-10, 1e-8)
+    assert (found.rank, found.rank_of_square) == (20, 19)
+    np.testing.assert_allclose(found.values, 0.0, atol=1e-14)
 
 
 def test_verdict_unstable_with_frequency():
