@@ -48,7 +48,7 @@ def tanh(x: Block | float, out: Block) -> Block:
         `out`
     """
     loop = _loop()
-    if loop is None:
+    if loop is None or out.dtype != np.float64:
         return np.tanh(x, out=out)
     if not (out.flags.forc and out.flags.writeable):
         out[...] = tanh(x, np.empty(out.shape))

@@ -262,7 +262,10 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
     for k, value in enumerate(report["eigenvalues"][:_SHOWN]):
         bar = "" if report["error_bars"] is None else f"{report['error_bars'][k]:.1e}"
         measured = runs.get(tuple(value))
-        table.add_row(_complex(value), bar, "" if measured is None else f"{measured:.6g}")
+        doubt = report["uncertainties"][k]
+        sure = doubt <= 1e-3 * abs(complex(*value))
+        name = _complex(value) if sure else f"{_complex(value)} (uncertain by {doubt:.1g})"
+        table.add_row(name, bar, "" if measured is None else f"{measured:.6g}")
     console.print(table)
     console.print(escape(report["verdict"]))
     transient = report["transient_growth"]

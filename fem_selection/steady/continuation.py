@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fem_selection.activations import find_activation
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.bifurcations import Bifurcation, find_bifurcations
@@ -25,6 +26,7 @@ from fem_selection.typing import Block, Floats
 
 __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady", "steady_state_near"]
 
+_IDENTITY = find_activation("identity")
 _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch is left
 _SMALLEST_STEP = 1e-4  # of the largest
 _TURN = 0.95  # cosine of the largest angle between tangents
@@ -114,8 +116,8 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
         return start, residual
     nothing = f"no steady state near the start: Newton's method does not converge from ‖F‖ = {residual:.3g}"
     is_local = has_local_part(right_hand_side.kernel, right_hand_side.interval)
-    if is_local and (found := local_newton(right_hand_side, start, tolerance)) is not None:
-        return found[0], found[1]
+    if is_local and (found := _local_state_near(right_hand_side, start, tolerance)) is not None:
+        return found
     try:
         family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
     except InvalidInput as error:
@@ -136,6 +138,16 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
     if best is None:
         raise NotConverged(nothing)
     return best
+
+
+def _local_state_near(field: SelectionField, start: Block, tolerance: float) -> tuple[Block, float] | None:
+    """By Newton's method with a sparse factorization: from the start, or else from K f + b = 0 (collective)."""
+    found = local_newton(field, start, tolerance)
+    if found is None:  # as where σ is saturated
+        linear = SelectionField(field.space, field.kernel, field.bias, _IDENTITY, interval=field.interval)
+        solved = local_newton(linear, start, tolerance)
+        found = None if solved is None else local_newton(field, solved[0], tolerance)
+    return None if found is None else found[:2]
 
 
 def continue_branches(

@@ -77,11 +77,13 @@ def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
             size = float(np.linalg.norm(power, 2)) if np.all(np.isfinite(power)) else np.inf
             times.append(2.0**octave * _time(k) / factors.norm)
             norms.append(max(size, 1.0) if has_rest else size)
-        if max(norms[-_PER_OCTAVE:]) > 1e100 or (octave + 1 >= _OCTAVES and _is_settled(norms)):
+        if max(norms[-_PER_OCTAVE:]) > 1e100 or (octave + 1 >= _OCTAVES and _has_fallen(norms)):
             break
         powers = [power @ power for power in powers]
-    largest = int(np.argmax(norms))
-    return TransientGrowth(np.array(times), np.array(norms), norms[largest], times[largest], _is_settled(norms))
+    largest = max(norms)
+    first = next(k for k, size in enumerate(norms) if size >= (1.0 - 1e-6) * largest)
+    stands = norms[-1] <= (1.0 + 1e-6) * norms[-1 - _PER_OCTAVE]  # as where e^{tA} tends to a projection
+    return TransientGrowth(np.array(times), np.array(norms), largest, times[first], stands or _has_fallen(norms))
 
 
 def _time(k: int) -> float:
@@ -89,10 +91,10 @@ def _time(k: int) -> float:
     return float(2.0 ** (k / _PER_OCTAVE - 6.0))
 
 
-def _is_settled(norms: list[float]) -> bool:
+def _has_fallen(norms: list[float]) -> bool:
     """Whether the largest norm lies before the end, or there is no growth."""
     largest = max(norms)
-    return bool(norms[-1] < (1.0 - 1e-9) * largest or largest <= 1.0 + 1e-9)
+    return bool(norms[-1] < (1.0 - 1e-6) * largest or largest <= 1.0 + 1e-9)
 
 
 def _compress(space: StateSpace, factors: Factors) -> tuple[Floats, bool]:

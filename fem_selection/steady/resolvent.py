@@ -29,8 +29,11 @@ _MAX_ITERATIONS = 300
 
 
 def has_local_part(kernel: Kernel, interval: int = 0) -> bool:
-    """Whether a kernel has a local part that is not zero."""
-    return isinstance(kernel, HasLocalPart) and kernel.sparse_operator(interval) is not None
+    """Whether a kernel has a local part that is not zero (collective over space)."""
+    if not isinstance(kernel, HasLocalPart):
+        return False
+    matrix = kernel.sparse_operator(interval)
+    return matrix is not None and matrix.norm() > 0.0
 
 
 class Resolvent:

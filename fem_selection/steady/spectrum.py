@@ -41,6 +41,7 @@ __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
 _WITNESS_RESTARTS = 60
 _DISTURBANCE = 3e-10  # of ‖A‖: some thirty times what Krylov–Schur's residuals may be
+_NOISE = 1e-6  # of ‖A‖: where eigenvalues of a balanced matrix are less certain, none of them counts as zero
 _LARGEST_MATRIX = 1024  # nodes: a few seconds
 
 _NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
@@ -200,7 +201,8 @@ def spectrum_of_operator(
         krylov = _witness(space, operator, norm)
     else:
         return _leading(space, operator, slope_range, number, tolerance, norm, local)
-    noise = 0.0 if vectors is None else uncertainties  # with a local part, a verdict is withheld instead
+    # where strong convection makes all uncertain, nothing is called zero for that, and a verdict is withheld
+    noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0) if vectors is None else uncertainties
     differs = np.flatnonzero(np.abs(values) > np.maximum(tolerance * norm, noise))
     values, uncertainties = values[differs], uncertainties[differs]
     shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)

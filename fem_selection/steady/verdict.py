@@ -16,8 +16,6 @@ from fem_selection.steady.spectrum import COSINE, Spectrum
 
 __all__ = ["Verdict", "judge"]
 
-_CERTAIN = 1e-2  # of an eigenvalue: by how much a disturbance may move what a verdict rests on
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -52,18 +50,9 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
         )
     if spectrum.norm == 0.0 or spectrum.flat == 1.0:
         return Verdict("neutral", 0.0, "neutral: the linearization is zero, which decides nothing")
-    if _is_noise(spectrum, zero):
-        rate, doubt = float(spectrum.values[0].real), float(spectrum.uncertainties[0])
-        return Verdict(
-            "undecided",
-            rate,
-            f"undecided: the largest real part found is {rate:.6g}, and a disturbance as small as the method's own "
-            f"error moves it by {doubt:.2g}: the linearization is far from normal, as with strong convection"
-            f"{'' if spectrum.is_complete else '; fewer nodes allow a better method'}",
-        )
     if spectrum.values.size:
         first = spectrum.values[0]
-        if first.real > max(zero, float(spectrum.uncertainties[0])):
+        if first.real > max(zero, _doubt(spectrum, 0)):
             count = int((spectrum.values.real > zero).sum())
             how = f", oscillating with frequency {abs(first.imag):.6g}" if abs(first.imag) > zero else ""
             more = "" if spectrum.is_complete else " at least"
@@ -73,16 +62,37 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
                 f"unstable with rate {first.real:.6g}{how}: "
                 f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part",
             )
+    if spectrum.is_complete and (spectrum.rank_of_square or 0) < (spectrum.rank or 0):
+        return _judge_all(spectrum, zero, is_compact)
+    if spectrum.method != "factors":  # these have their noise taken out
+        for k in spectrum.shown:
+            rate, doubt = float(spectrum.values[k].real), _doubt(spectrum, k)
+            if rate + doubt > zero and doubt > zero:
+                return _undecided(spectrum, rate, doubt)
     if not spectrum.is_complete:
         return _judge_leading(spectrum, zero)
     return _judge_all(spectrum, zero, is_compact)
 
 
-def _is_noise(spectrum: Spectrum, zero: float) -> bool:
-    """Whether the eigenvalue that a verdict would rest on is not certain; factors have their noise taken out."""
-    if spectrum.method == "factors" or not spectrum.values.size:
-        return False
-    return bool(spectrum.uncertainties[0] > max(zero, _CERTAIN * abs(spectrum.values[0])))
+def _doubt(spectrum: Spectrum, number: int) -> float:
+    """How much of an eigenvalue is doubtful.
+
+    Of Krylov–Schur's there is but an estimate: taken thrice, and ten times of the leading one, whose rate is quoted.
+    """
+    if spectrum.is_complete:
+        return float(spectrum.uncertainties[number])
+    return float(spectrum.uncertainties[number]) * (3.0 if number else 10.0)
+
+
+def _undecided(spectrum: Spectrum, rate: float, doubt: float) -> Verdict:
+    """Where an eigenvalue may lie on either side."""
+    more = "" if spectrum.is_complete else "; fewer nodes allow a better method"
+    return Verdict(
+        "undecided",
+        rate,
+        f"undecided: of an eigenvalue found to have the real part {rate:.6g}, the method's own error may be "
+        f"{doubt:.2g}, for the linearization is far from normal, as with strong convection{more}",
+    )
 
 
 def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:

@@ -85,6 +85,22 @@ def test_non_normality(mode):
     assert growth.largest > 2.5 and growth.is_bounded
 
 
+def test_transient_growth_to_a_projection():
+    """K = −1 − y: e^{tA} tends to the projection along its range, which is not orthogonal: of norm √(7/3)/1.5.
+
+    Fails if a norm that stands still passes for one that grows.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": 200},
+        "dynamics": {"kernel": "-1 - y"},
+        "data": {"initial": "0"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    spectrum = analyze_spectrum(problem.field, problem.space.create_block(1))
+    growth = transient_growth(problem.space, spectrum.factors)
+    assert growth.is_bounded and growth.largest == pytest.approx(np.sqrt(7 / 3) / 1.5, rel=1e-4)
+
+
 def test_transient_growth_without_bound():
     """A nilpotent kernel: ‖e^{tA}‖ grows linearly; fails if a largest value is claimed."""
     problem, _, spectrum = at_zero("sin(pi*y)*cos(pi*z)")

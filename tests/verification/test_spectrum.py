@@ -274,6 +274,32 @@ def test_balancing_keeps_the_rank(spaces):
     np.testing.assert_allclose(found.values, 0.0, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "multiplication"),
+    [
+        ("where(y < 0.5, where(z > 0.5, 1, 0), 0)", "where(y < 0.25, -1, 0)"),
+        ("where(z < y, 1, 0)", "where(y < 0.5, 0, -1)"),
+        ("cos(2*pi*y)*cos(4*pi*z)", "0"),
+    ],
+)
+def test_one_way_couplings_beside_a_local_part(kernel, multiplication):
+    """What one part of Y does to another that does nothing back: growth like t, with real parts of at most zero.
+
+    Fails if the ranks of A and A² are those of a matrix whose couplings were scaled away, or if a local part of zero
+    leads away from the factors, which know a nilpotent kernel.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": 20},
+        "space": {"family": "dg", "degree": 0},
+        "dynamics": {"representation": "local + dense", "kernel": kernel, "multiplication": multiplication},
+        "data": {"initial": "0"},
+    }
+    case["dynamics"]["local_terms"] = ["multiplication"]
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    verdict = judge(analyze_spectrum(problem.field, problem.space.create_block(1)), False)
+    assert verdict.kind == "linear growth"
+
+
 def test_verdict_unstable_with_frequency():
     """The rank-two kernel with a Hopf point at a = 0.9, at a = 1: λ = 0.05 ± i √2.0975.
 
