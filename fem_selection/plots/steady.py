@@ -124,8 +124,9 @@ def plot_approach(times: np.ndarray, distances: np.ndarray, names: Sequence[str]
     axes.set(xlabel="$t$", ylabel=r"$\|f(t) - f(\mathrm{end})\|$", xscale="log")
     if np.any(np.isfinite(shown_at_all)):
         axes.set_yscale("log")
-    else:  # all samples are where they end from the start
+    else:
         axes.set_ylim(0.0, 1.0)
+        axes.text(0.5, 0.5, "all states begin where they end", transform=axes.transAxes, ha="center")
     if len(names) <= 8:
         axes.legend()
     return figure
