@@ -123,7 +123,7 @@ def test_command_on_two_ranks(run_mpi, tmp_path):
     """Fails if root alone enters something collective."""
     demo = Path(__file__).resolve().parents[2] / "demos" / "forward.toml"
     program = [sys.executable, "-c", "from fem_selection.cli import main; main()", "forward", demo]
-    settings = ["forward.until=5.0", "domain.cells=10", "forward.times=11", "output.figures=false"]
+    settings = ["forward.until=1.0", "domain.cells=10", "forward.times=11", "output.figures=false"]
     run_mpi(2, *program[1:], "--output", tmp_path, *[word for s in settings for word in ("--set", s)])
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["ranks"] == 2 and len(report["norms"]) == 11

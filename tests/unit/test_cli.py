@@ -424,7 +424,10 @@ def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("switches", "status", "words"),
-    [(("parallel.space=2", *UNSEEN), 3, "in iteration 2"), (("seed=x", "a=1"), 2, "2 faults")],
+    [
+        pytest.param(("parallel.space=2", *UNSEEN), 3, "in iteration 2", marks=pytest.mark.slow),
+        (("seed=x", "a=1"), 2, "2 faults"),
+    ],
 )
 def test_exit_status_under_mpi(here: Path, switches: tuple[str, ...], status: int, words: str) -> None:
     """The launcher passes the status on, one rank speaks, and no rank waits for another."""

@@ -210,8 +210,13 @@ def test_slices() -> None:
     np.testing.assert_allclose(values, np.c_[plane, np.full(len(plane), level)], atol=1e-12)
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3])
-@pytest.mark.parametrize("num_nodes", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("num_nodes", "dimension"),
+    [
+        *((0, 1), (1, 2), (7, 1), (7, 3)),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in ((0, 2), (0, 3), (1, 1), (1, 3), (7, 2))),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_degenerate_states_and_controls(dimension: int, num_nodes: int) -> None:
     scattered, aligned = (

@@ -170,7 +170,13 @@ def test_table_is_written_back():
 
 
 @pytest.mark.parametrize(
-    "extra", [(), ("domain.cells=1",), ("domain.cells=3", "hjb.cells=4"), ("hjb.witness=false", "hjb.levels=1")]
+    "extra",
+    [
+        (),
+        pytest.param(("domain.cells=1",), marks=pytest.mark.slow),
+        ("domain.cells=3", "hjb.cells=4"),
+        pytest.param(("hjb.witness=false", "hjb.levels=1"), marks=pytest.mark.slow),
+    ],
 )
 def test_command(call, tmp_path, extra):
     """Fails if the report lacks a number, or if a dimension of the state breaks the command."""
