@@ -50,6 +50,7 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
     from fem_selection.field_problems import build_field
     from fem_selection.io.triangles import gather_triangles
     from fem_selection.state_stability import assess_state, continue_case, find_state
+    from fem_selection.steady import TooManyCoordinates
     from fem_selection.versions import versions
 
     end_on_signals()
@@ -58,12 +59,17 @@ def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) 
     folder = on_root(lambda: claim_report_folder("stability", output, Path(case.output.directory)))
     console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
     found = assess_state(problem, state, residual)
-    branch = continue_case(problem)
+    branch, branch_declined = None, None
+    try:
+        branch = continue_case(problem)
+    except TooManyCoordinates as error:
+        branch_declined = str(error)
     report = {
         "command": "stability",
         "title": case.title,
         **_state_report(found),
         **_continuation_report(branch),
+        "bifurcations_declined": branch_declined,
         "seconds": time.monotonic() - began,
         "ranks": MPI.COMM_WORLD.size,
         "versions": versions(),
@@ -278,7 +284,7 @@ def _print_state(console: Console, report: Mapping[str, Any], folder: Path) -> N
         "Krylov–Schur": f"differs by {report['krylov_schur_difference']:.1e}",
         **{
             name.replace("_", " "): f"declined: {report[f'{name}_declined']}"
-            for name in ("error_bars", "growth", "exponents")
+            for name in ("error_bars", "growth", "exponents", "bifurcations")
             if report[f"{name}_declined"] is not None
         },
         "report": str(folder / "report.json"),

@@ -16,7 +16,7 @@ from fem_selection.steady.lyapunov import LyapunovExponents, finite_time_exponen
 from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
 from fem_selection.steady.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
 from fem_selection.steady.operators import KernelOperator
-from fem_selection.steady.reduction import ReducedFamily
+from fem_selection.steady.reduction import ReducedFamily, TooManyCoordinates
 from fem_selection.steady.resolvent import has_local_part
 from fem_selection.steady.spectrum import Spectrum, analyze_spectrum
 from fem_selection.steady.verdict import Verdict, judge
@@ -43,6 +43,7 @@ __all__ = [
     "Spectrum",
     "SteadyAnalysis",
     "SteadySettings",
+    "TooManyCoordinates",
     "TransientGrowth",
     "Verdict",
     "analyse_steady_states",

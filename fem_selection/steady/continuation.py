@@ -20,7 +20,7 @@ from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.bifurcations import Bifurcation, find_bifurcations
 from fem_selection.steady.corrector import Corrector, Point
 from fem_selection.steady.local_newton import local_newton
-from fem_selection.steady.reduction import ReducedFamily
+from fem_selection.steady.reduction import ReducedFamily, TooManyCoordinates
 from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
@@ -120,7 +120,7 @@ def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: 
         return found
     try:
         family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
-    except InvalidInput as error:
+    except TooManyCoordinates as error:
         raise (NotConverged(nothing) if is_local else error) from error
     equation, before = family.at(0.0), family.coordinates(start)
     best: tuple[Block, float] | None = None

@@ -30,12 +30,16 @@ from fem_selection.steady.krylov import Complexes
 from fem_selection.steady.operators import KernelOperator, orthonormalize, random_block, sum_over_space
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["ReducedEquation", "ReducedFamily"]
+__all__ = ["ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
 
 _TOLERANCE = 1e-8
 _SAMPLES = 33
 _ZERO = 1e-12
 _PLACES = (0.137, 0.491, 0.873)  # of the range, at which the rank is taken
+
+
+class TooManyCoordinates(InvalidInput):
+    """The range of K is too large to follow branches of steady states in."""
 
 
 class ReducedEquation:
@@ -127,7 +131,7 @@ class ReducedFamily:
         max_rank: Limit of r.
 
     Raises:
-        InvalidInput: if the rank of the kernels is larger, as with local parts on many nodes.
+        TooManyCoordinates: if the rank of the kernels is larger, as with local parts on many nodes.
     """
 
     def __init__(
@@ -176,7 +180,7 @@ class ReducedFamily:
                 known.add(value)
                 factors = factorize(self.space, operator, _TOLERANCE / 10, max_rank)
                 if not factors.is_complete:
-                    raise InvalidInput(
+                    raise TooManyCoordinates(
                         f"the kernel has a numerical rank above {max_rank}: branches of steady states are followed in "
                         "as many coordinates; use a smooth or separable kernel, or fewer nodes"
                     )

@@ -138,11 +138,13 @@ def test_a_local_kernel_on_many_nodes(tmp_path):
     """
     settings = ["dynamics.representation=local", "dynamics.multiplication=-1", "dynamics.diffusion=0.01"]
     settings += ["domain.cells=500", "stability.exponents=0", "stability.refine=false", "output.figures=false"]
-    text = CASE.format(**DEFAULTS | {"bias": "y", "stability": 'state = "1"'}).replace('kernel = "-1 - y*z"\n', "")
+    stability = 'state = "1"\nparameter = "mu"\nrange = [0.5, 1.0]'
+    text = CASE.format(**DEFAULTS | {"bias": "2*mu*y", "stability": stability}).replace('kernel = "-1 - y*z"\n', "")
     (tmp_path / "case.toml").write_text(text)
     assert stability_command(tmp_path / "case.toml", tmp_path / "out", settings) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["kind"] == "stable" and report["state_residual"] < 1e-10
+    assert "rank above 400" in report["bifurcations_declined"]
     wanted = [-1.0 - 0.01 * (np.pi * k) ** 2 for k in range(4)]
     np.testing.assert_allclose([re for re, _ in report["eigenvalues"][:4]], wanted, rtol=1e-4)
 
