@@ -455,6 +455,22 @@ def test_a_local_kernel_on_a_fine_mesh(mode):
     np.testing.assert_allclose(near[:, 0], found.state, atol=1e-9)
 
 
+def test_a_local_kernel_where_the_activation_is_saturated():
+    """K = D Δ − 1, b up to 10, tanh, on more nodes than branches have coordinates: Newton's first steps lead nowhere.
+
+    Fails if it does not begin again from K f + b = 0.
+    """
+    case = {
+        "domain": {"shape": "interval", "cells": 450},
+        "dynamics": {"representation": "local", "multiplication": "-1", "diffusion": "0.01", "bias": "10*sin(9*y)"},
+        "data": {"initial": "1"},
+    }
+    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    state, residual = steady_state_near(problem.field, problem.initial)
+    assert residual < 1e-9
+    assert np.abs(problem.field.preactivation(state)).max() < 1e-8
+
+
 def test_analysis_of_a_local_kernel():
     """K = D Δ − 1 with more singular values than are asked for: the state is found from the limit of the dynamics.
 
