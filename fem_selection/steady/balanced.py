@@ -13,7 +13,8 @@ nodes between the ends of Y.  With B u = λ u, v* B = λ v*,
 
     A (D u) = λ (D u),     |error of λ| ≲ κ ε ‖B‖,   κ = ‖u‖ ‖v‖ / |v* u|
 
-and the ranks of A and A² are those of B and B².
+and the ranks of A and A² are those of B and B²: an a_ij counts as 10⁻⁴ |a_ji| at least, for of a triangular matrix
+there would be no least sum, and a D that lets entries vanish beside others takes their rank away.
 
 References:
     E. E. Osborne, On pre-conditioning of matrices, J. ACM 7 (1960) 338, doi:10.1145/321043.321048.
@@ -30,7 +31,7 @@ import scipy.linalg
 from fem_selection.errors import NonFinite
 from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
-from fem_selection.steady.krylov import Complexes
+from fem_selection.steady.krylov import Complexes, by_real_part
 from fem_selection.steady.operators import Operator
 from fem_selection.typing import Block, Floats, create_block
 
@@ -39,7 +40,7 @@ __all__ = ["BalancedSpectrum", "balanced_spectrum", "count_above", "nodal_matrix
 _COLUMNS = 64
 _EPSILON = float(np.finfo(float).eps)
 _NEWTON_STEPS = 200
-_ONE_SIDED = 1e-4
+_ONE_SIDED = 1e-4  # of |a_ji|, what a_ij counts at least
 _RIDGE = 1e-10  # constants, also on parts of Y that A does not join, change nothing
 _BALANCED = 1e-2  # of the mean: how unlike a row and its column may remain
 
@@ -113,7 +114,7 @@ def _solve(matrix: Floats, tolerance: float, cosine: float) -> tuple[Complexes, 
     left, sizes, right = np.linalg.svd(balanced)
     with np.errstate(divide="ignore"):  # LAPACK's vectors have unit length
         condition = 1.0 / np.abs(np.einsum("ik,ik->k", v.conj(), u))
-    order = np.lexsort((-values.imag, -values.real))
+    order = by_real_part(values)
     rank = int(np.sum(sizes > tolerance * sizes[0]))
     uncertainties = np.minimum(condition[order] * _EPSILON, 1.0) * sizes[0]
     return values[order], uncertainties, rank, count_above(right[:rank] @ left[:, :rank], cosine)
@@ -138,11 +139,7 @@ def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:
 
 
 def balancing_exponents(matrix: Floats) -> Floats:
-    """The x with mean zero that make Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} least, by Newton's method.
-
-    An a_ij counts as a small part of a_ji at least: of triangular matrices there would be no least sum, and a diagonal
-    that lets entries vanish beside others takes their rank away.
-    """
+    """The x with mean zero that make Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} least, by Newton's method."""
     n = len(matrix)
     squares = np.maximum(matrix**2, (_ONE_SIDED * matrix.T) ** 2)
     np.fill_diagonal(squares, 0.0)

@@ -28,9 +28,9 @@ from fem_selection.numbering import hashed_normal
 from fem_selection.spaces import StateSpace
 from fem_selection.steady.operators import Operator
 from fem_selection.steady.resolvent import Resolvent, has_local_part
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, Integers
 
-__all__ = ["Complexes", "Eigenpairs", "leading_eigenpairs", "normalize_modes", "residual_norms"]
+__all__ = ["Complexes", "Eigenpairs", "by_real_part", "leading_eigenpairs", "normalize_modes", "residual_norms"]
 
 Complexes = npt.NDArray[np.complex128]
 
@@ -150,6 +150,11 @@ def _solve(
         matrix.destroy()
 
 
+def by_real_part(values: Complexes) -> Integers:
+    """The order of decreasing real part, of a pair that of decreasing imaginary part."""
+    return np.lexsort((-values.imag, -values.real))
+
+
 def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
     """The modes with unit L² norm and a phase that no partition changes (collective)."""
     parts = np.asfortranarray(np.concatenate([modes.real, modes.imag], axis=1))
@@ -187,10 +192,11 @@ def _collect(
         columns.append((real.array_r + 1j * imaginary.array_r) / shell.root)
     real.destroy()
     imaginary.destroy()
-    values, modes = np.array(found), normalize_modes(shell.space, np.column_stack(columns))
+    values: Complexes = np.array(found, complex)
+    modes = normalize_modes(shell.space, np.column_stack(columns))
     if a > 0:
         values = (1 - 1 / values) / a
-        order = np.lexsort((-values.imag, -values.real))
+        order = by_real_part(values)
         values, modes = values[order], modes[:, order]
     return Eigenpairs(values, modes, residual_norms(shell.space, operator, values, modes))
 

@@ -4,7 +4,8 @@
     numerical abscissa   ω(A) = max Re (A v, v)/‖v‖² = d/dt ‖e^{tA}‖ at t = 0,   the largest eigenvalue of (A + A*)/2
     transient growth     max_t ‖e^{tA}‖ in L²
 
-For A = U S V* both live on W = span(U, V): e^{tA} is the identity on W^⊥.
+For A = U S V* both live on W = span(U, V): e^{tA} is the identity on W^⊥.  Where it tends to a projection that is not
+orthogonal, ‖e^{tA}‖ ends on a level and does not fall: that is bounded growth too.
 
 References:
     L. N. Trefethen, M. Embree, Spectra and Pseudospectra, Princeton 2005, chapters 14 and 17.

@@ -74,7 +74,7 @@ class SymmetricPart:
 
 
 class Disturbed:
-    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: what round-off may make of A."""
+    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: what errors may make of A."""
 
     def __init__(self, space: StateSpace, operator: Operator, size: float) -> None:
         self._space, self._operator, self._size = space, operator, size

@@ -3,7 +3,7 @@
 
     ∂_t v = A v,   g* = K f* + b
 
-*Numerically finite rank* (smooth and separable kernels, and every kernel on few nodes): A = U S V* to round-off
+*Numerically finite rank* (smooth and separable kernels, and dense ones on few nodes): A = U S V* to round-off
 (`factors`).  The nonzero eigenvalues are those of the small matrix S V*U, all of them; those of largest real part are
 found by Krylov–Schur as well, and the difference is kept.  0 is semisimple if rank A² = rank A, that is, if no vector
 of range A lies in ker A: the cosines between the two spaces range A and (ker A)^⊥, the singular values of V*U, stay
@@ -25,15 +25,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
-from mpi4py import MPI
 
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.errors import NonFinite, NotConverged
 from fem_selection.spaces import StateSpace
 from fem_selection.steady.balanced import balanced_spectrum, count_above
 from fem_selection.steady.factors import Factors, factorize
-from fem_selection.steady.krylov import Complexes, leading_eigenpairs, normalize_modes, residual_norms
+from fem_selection.steady.krylov import Complexes, by_real_part, leading_eigenpairs, normalize_modes, residual_norms
 from fem_selection.steady.operators import Disturbed, Operator, products
+from fem_selection.steady.regularity import count_kinks, flat_share
 from fem_selection.steady.resolvent import has_local_part
 from fem_selection.typing import Block, Floats
 
@@ -43,10 +43,6 @@ _WITNESS_RESTARTS = 60
 _DISTURBANCE = 3e-10  # of ‖A‖: some thirty times what Krylov–Schur's residuals may be
 _NOISE = 1e-6  # of ‖A‖: where eigenvalues of a balanced matrix are less certain, none of them counts as zero
 _LARGEST_MATRIX = 1024  # nodes: a few seconds
-
-_NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
-_JUMP = 1e-3
-_ZERO = 1e-6  # |σ(g*)| at most, for g* to be near a zero
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -141,39 +137,9 @@ def analyze_spectrum(
     if not np.isfinite(high):
         raise NonFinite("the derivative of the activation at the state")
     found = spectrum_of_operator(space, linearization, (low, high), number, tolerance, max_rank)
-    flat = _flat_share(linearization)
-    return replace(
-        found, kinks=_count_kinks(linearization, high), flat=flat, slope_range=(0.0 if flat > 0 else low, high)
-    )
-
-
-def _flat_share(linearization: Linearization) -> float:
-    """Share of the nodes at which g* is a multiple zero of σ, as far as Newton's method can tell (collective).
-
-    Near a simple zero |σ σ''| is much smaller than σ'²; at a double one it is half of that, at a triple one two thirds.
-    """
-    field, g = linearization.field, linearization.preactivation
-    value, slope, curvature = (np.zeros_like(g, order="F") for _ in range(3))
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        field.activation.value_and_two_derivatives(np.asfortranarray(g), value, slope, curvature)
-        flat = (np.abs(value) <= _ZERO) & (np.abs(value * curvature) > 0.1 * slope**2)
-    total, number = (field.space.comm.allreduce(int(n)) for n in (np.size(flat), np.sum(flat)))
-    return number / total
-
-
-def _count_kinks(linearization: Linearization, largest: float) -> int:
-    """Points at which σ' differs just below and just above g*, as at the contact set of ReLU (collective)."""
-    field, g = linearization.field, linearization.preactivation
-    size = field.space.comm.allreduce(float(np.max(np.abs(g), initial=0.0)), op=MPI.MAX)
-    slopes = []
-    for side in (-1.0, 1.0):
-        value, slope = np.zeros_like(g, order="F"), np.zeros_like(linearization.slope, order="F")
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            moved = np.asfortranarray(g + side * _NEAR * (1.0 + size))
-            field.superposition.evaluate_to_second(moved, value, slope, None)
-        slopes.append(slope)
-    jumps = np.abs(slopes[1] - slopes[0]) > _JUMP * max(largest, 1.0)
-    return int(field.space.comm.allreduce(int(np.sum(jumps))))
+    flat = flat_share(linearization)
+    slope_range = (0.0 if flat > 0 else low, high)
+    return replace(found, kinks=count_kinks(linearization, high), flat=flat, slope_range=slope_range)
 
 
 def spectrum_of_operator(
@@ -189,34 +155,29 @@ def spectrum_of_operator(
     local = operator if isinstance(operator, Linearization) else None
     is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
     norm, krylov = factors.norm, np.zeros(0, complex)
-    vectors: Complexes | None = None
     if is_local and space.num_nodes <= max(max_rank, _LARGEST_MATRIX):
-        balanced = balanced_spectrum(space, operator, tolerance, COSINE)
+        method, balanced = "balanced matrix", balanced_spectrum(space, operator, tolerance, COSINE)
         values, uncertainties = balanced.values, balanced.uncertainties
         ranks = (balanced.rank, balanced.rank_of_square)
+        # where strong convection makes all uncertain, nothing is called zero for that, and a verdict is withheld
+        noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0)
     elif factors.is_complete:
-        values, vectors, uncertainties = _small_eigenpairs(space, factors)
+        method, (values, vectors, uncertainties) = "factors", _small_eigenpairs(space, factors)
         rank = factors.rank(tolerance)
         ranks = (rank, _rank_of_square(space, factors, rank))
-        krylov = _witness(space, operator, norm)
+        krylov, noise = _witness(space, operator, norm), uncertainties
     else:
         return _leading(space, operator, slope_range, number, tolerance, norm, local)
-    # where strong convection makes all uncertain, nothing is called zero for that, and a verdict is withheld
-    noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0) if vectors is None else uncertainties
     differs = np.flatnonzero(np.abs(values) > np.maximum(tolerance * norm, noise))
     values, uncertainties = values[differs], uncertainties[differs]
     shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
     chosen = values[list(shown)]
-    modes = balanced.modes(space, chosen) if vectors is None else factors.left @ vectors[:, differs[list(shown)]]
+    modes = factors.left @ vectors[:, differs[list(shown)]] if method == "factors" else balanced.modes(space, chosen)
     modes = normalize_modes(space, modes)
     residuals = residual_norms(space, operator, chosen, modes)
     return Spectrum(
         *(values, modes, shown, residuals, uncertainties, norm, space.num_nodes, *ranks, tolerance, krylov),
-        *(
-            slope_range,
-            factors if factors.is_complete else None,
-            "factors" if vectors is not None else "balanced matrix",
-        ),
+        *(slope_range, factors if factors.is_complete else None, method),
     )
 
 
@@ -265,7 +226,7 @@ def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, C
     with np.errstate(divide="ignore", invalid="ignore"):
         condition = sizes / (np.abs(values) * np.abs(np.einsum("ik,ik->k", left.conj(), right)))
     condition = np.where(np.isfinite(condition), condition, np.inf)
-    order = np.lexsort((-values.imag, -values.real))
+    order = by_real_part(values)
     return values[order], right[:, order], (condition * factors.tolerance * factors.norm)[order]
 
 

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""Whether the linearization at a state says anything: jumps of σ', and multiple zeros of σ, at g* = K f* + b.
+
+    kink            σ'(g* − δ) ≠ σ'(g* + δ)
+    multiple zero   |σ σ''| / σ'² → (m − 1)/m > 0 at a zero of order m, where σ' vanishes; → 0 at a simple one
+
+Newton's method ends near a multiple zero, not at it: σ' is then small, and its sign is that of the error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.dynamics.field import Linearization
+
+__all__ = ["count_kinks", "flat_share"]
+
+_NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
+_JUMP = 1e-3
+_ZERO = 1e-6  # |σ(g*)| at most, for g* to be near a zero
+_MULTIPLE = 0.1  # |σ σ''| / σ'² beyond which a zero is a multiple one
+
+
+def flat_share(linearization: Linearization) -> float:
+    """Share of the nodes at which g* is a multiple zero of σ, as far as Newton's method can tell (collective)."""
+    field, g = linearization.field, linearization.preactivation
+    value, slope, curvature = (np.zeros_like(g, order="F") for _ in range(3))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        field.activation.value_and_two_derivatives(np.asfortranarray(g), value, slope, curvature)
+        flat = (np.abs(value) <= _ZERO) & (np.abs(value * curvature) > _MULTIPLE * slope**2)
+    total, number = (field.space.comm.allreduce(int(n)) for n in (np.size(flat), np.sum(flat)))
+    return number / total
+
+
+def count_kinks(linearization: Linearization, largest: float) -> int:
+    """Points at which σ' differs just below and just above g*, as at the contact set of ReLU (collective)."""
+    field, g = linearization.field, linearization.preactivation
+    size = field.space.comm.allreduce(float(np.max(np.abs(g), initial=0.0)), op=MPI.MAX)
+    slopes = []
+    for side in (-1.0, 1.0):
+        value, slope = np.zeros_like(g, order="F"), np.zeros_like(linearization.slope, order="F")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            moved = np.asfortranarray(g + side * _NEAR * (1.0 + size))
+            field.superposition.evaluate_to_second(moved, value, slope, None)
+        slopes.append(slope)
+    jumps = np.abs(slopes[1] - slopes[0]) > _JUMP * max(largest, 1.0)
+    return int(field.space.comm.allreduce(int(np.sum(jumps))))
