@@ -37,7 +37,7 @@ import numpy as np
 
 import fem_selection as fs
 from fem_selection import plots
-from fem_selection.coefficients import function_values
+from fem_selection.discretization.coefficients import function_values
 from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 
 ensemble = fs.Ensemble()

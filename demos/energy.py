@@ -38,7 +38,7 @@ from mpi4py import MPI
 
 import fem_selection as fs
 from fem_selection import plots
-from fem_selection.dynamics.estimates import estimate_run
+from fem_selection.evolution.estimates import estimate_run
 from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 
 space = fs.StateSpace(fs.interval(MPI.COMM_WORLD, cells=40), degree=2)

@@ -34,7 +34,7 @@ import numpy as np
 
 import fem_selection as fs
 from fem_selection import steady
-from fem_selection.dynamics.zero_set import find_zeros
+from fem_selection.steady.equilibria.zero_set import find_zeros
 
 ensemble = fs.Ensemble()
 ensemble = fs.Ensemble(space=ensemble.world.size)  # one initial state: all ranks share the mesh

@@ -49,7 +49,7 @@ def spaces() -> Callable:
     """A function (shape, cells, degree, mode, family) to a state space on this process; equal ones are made once."""
     from problems import make_domain
 
-    from fem_selection.spaces import StateSpace
+    from fem_selection.discretization.spaces import StateSpace
 
     @cache
     def make(shape: str, cells: int, degree: int, mode: str = "collocated", family: str = "lagrange") -> StateSpace:

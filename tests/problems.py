@@ -13,14 +13,15 @@ from itertools import product
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection import domains
-from fem_selection.activations import Activation, find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization import domains
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, Stepper, find_scheme
+from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.kernels import TERMS, DenseKernel, Kernel, LocalKernel, SeparableKernel
 from fem_selection.learning.controls import PARTS, ControlSpace
 from fem_selection.learning.functional import Functional
-from fem_selection.numbering import hashed_normal
 from fem_selection.objectives import (
     ReadoutCost,
     Regularization,
@@ -29,7 +30,6 @@ from fem_selection.objectives import (
     find_loss,
 )
 from fem_selection.parallel import Ensemble
-from fem_selection.spaces import StateSpace
 
 REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
 """Every term present, all weights different."""

@@ -11,17 +11,17 @@ import numpy as np
 from mpi4py import MPI
 from serving import serve, time_calls
 
-from fem_selection import domains
-from fem_selection.activations import find_activation
 from fem_selection.data import image_states, load_digits_samples, split_samples
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization import domains
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import ReadoutCost, Regularization, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Floats
 
 TEST_FRACTION = 360 / 1797  # 80/20, as scikit-learn rounds it: 1437 samples to train on

@@ -9,7 +9,7 @@ import numpy as np
 import residual_network as peer
 
 import fem_selection as fs
-from fem_selection.coefficients import function_values
+from fem_selection.discretization.coefficients import function_values
 
 CELLS, DEGREE = 64, 6
 

@@ -12,13 +12,14 @@ import numpy as np
 from mpi4py import MPI
 from serving import serve
 
-from fem_selection import domains
-from fem_selection.activations import find_activation
-from fem_selection.depth import DepthGrid
-from fem_selection.dynamics import AdaptiveSettings, SelectionField, integrate
+from fem_selection.discretization import domains
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import SelectionField
+from fem_selection.evolution import AdaptiveSettings, integrate
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.parallel import Ensemble
-from fem_selection.spaces import StateSpace
 
 _OF_TOLERANCE = 0.1
 """Relative error of the compressed kernel over the tolerance of the integrator."""

@@ -13,7 +13,7 @@ from mpi4py import MPI
 from serving import serve
 
 import fem_selection as fs
-from fem_selection.cases import Problem
+from fem_selection.cases.learning import Problem
 from fem_selection.learning import SampleBatches, SampleStates
 from fem_selection.typing import Floats, Integers
 

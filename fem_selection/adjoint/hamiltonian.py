@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.activations import Activation
 from fem_selection.adjoint.pointwise import RowProblem, SharedMap, minimize_one_sample, minimize_rows
-from fem_selection.numbering import hashed_normal
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Control", "Hamiltonian", "Search"]

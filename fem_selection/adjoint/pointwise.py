@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fem_selection.activations import Activation
+from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample", "minimize_rows"]

@@ -32,9 +32,9 @@ def certify_command(folder: Path, starts: int) -> int:
     if not (folder / "case.toml").exists():
         raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
     case = load_case_everywhere(folder / "case.toml", [])
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
+    from fem_selection.cases.saved import load_controls
     from fem_selection.learning import certify
-    from fem_selection.saved_problem import load_controls
     from fem_selection.versions import versions
 
     end_on_signals()

@@ -29,9 +29,9 @@ from fem_selection.typing import Floats, Integers
 
 if TYPE_CHECKING:
     from fem_selection import config
-    from fem_selection.dynamics import Integration
-    from fem_selection.dynamics.estimates import Estimate
-    from fem_selection.field_problems import FieldProblem
+    from fem_selection.cases.field import FieldProblem
+    from fem_selection.evolution import Integration
+    from fem_selection.evolution.estimates import Estimate
 
 __all__ = ["forward_command"]
 
@@ -47,9 +47,9 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
         from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
-        from fem_selection.dynamics import AdaptiveSettings, integrate
-        from fem_selection.dynamics.estimates import estimate_run
-        from fem_selection.field_problems import build_field
+        from fem_selection.cases.field import build_field
+        from fem_selection.evolution import AdaptiveSettings, integrate
+        from fem_selection.evolution.estimates import estimate_run
 
         problem = build_field(case)
         folder = on_root(lambda: claim_report_folder("forward", output, Path(case.output.directory)))

@@ -27,7 +27,7 @@ from fem_selection.typing import Floats
 
 if TYPE_CHECKING:
     from fem_selection import config
-    from fem_selection.cases import Problem
+    from fem_selection.cases.learning import Problem
     from fem_selection.hjb import ClosedLoop, Grid, ReducedProblem, Refinement
 
 __all__ = ["hjb_command"]
@@ -43,7 +43,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
     began = time.monotonic()
     case = load_case_everywhere(case_file, settings)
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
     from fem_selection.hjb import ReducedProblem, box_influence, refine, simulate, solve_by_dynamic_programming
     from fem_selection.versions import versions
 

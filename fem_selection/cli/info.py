@@ -16,8 +16,8 @@ def info_command() -> int:
     import dolfinx
     from petsc4py import PETSc
 
-    from fem_selection.activations import ACTIVATIONS
     from fem_selection.dynamics import SCHEMES
+    from fem_selection.functions.activations import ACTIVATIONS
     from fem_selection.objectives import LOSSES
     from fem_selection.optimize.tao_options import METHODS
     from fem_selection.versions import versions

@@ -23,8 +23,8 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
         raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
     case = load_case_everywhere(folder / "case.toml", [])
     from fem_selection import data
-    from fem_selection.cases import build_problem, predict_labels, states_of_inputs
-    from fem_selection.saved_problem import load_controls
+    from fem_selection.cases.learning import build_problem, predict_labels, states_of_inputs
+    from fem_selection.cases.saved import load_controls
 
     end_on_signals()
     problem = build_problem(case)

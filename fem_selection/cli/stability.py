@@ -27,9 +27,9 @@ from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
 
 if TYPE_CHECKING:
-    from fem_selection.network_stability import NetworkStability
-    from fem_selection.state_stability import Continuation, StateStability
     from fem_selection.steady import LyapunovExponents
+    from fem_selection.studies.network_stability import NetworkStability
+    from fem_selection.studies.state_stability import Continuation, StateStability
 
 __all__ = ["stability_command"]
 
@@ -46,11 +46,11 @@ def stability_command(path: Path, output: Path | None, settings: Sequence[str]) 
 def _assess_case(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
     console, began = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False), time.monotonic()
     case = load_case_everywhere(case_file, settings)
+    from fem_selection.cases.field import build_field
     from fem_selection.cli.stability_figures import draw_state
-    from fem_selection.field_problems import build_field
     from fem_selection.io.triangles import gather_triangles
-    from fem_selection.state_stability import assess_state, continue_case, find_state
     from fem_selection.steady import TooManyCoordinates
+    from fem_selection.studies.state_stability import assess_state, continue_case, find_state
     from fem_selection.versions import versions
 
     end_on_signals()
@@ -94,10 +94,10 @@ def _assess_run(run: Path, output: Path | None, settings: Sequence[str]) -> int:
     if not (run / "case.toml").exists():
         raise InvalidInput(f"{run} holds no run: there is no case.toml in it")
     case = load_case_everywhere(run / "case.toml", settings)
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
+    from fem_selection.cases.saved import load_controls
     from fem_selection.cli.stability_figures import draw_network
-    from fem_selection.network_stability import assess_network
-    from fem_selection.saved_problem import load_controls
+    from fem_selection.studies.network_stability import assess_network
     from fem_selection.versions import versions
 
     end_on_signals()

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fem_selection import plots
-from fem_selection.network_stability import NetworkStability
-from fem_selection.state_stability import Continuation, StateStability
 from fem_selection.steady import LyapunovExponents
+from fem_selection.studies.network_stability import NetworkStability
+from fem_selection.studies.state_stability import Continuation, StateStability
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["diagram_figure", "draw_network", "draw_state"]

@@ -26,7 +26,7 @@ from fem_selection.typing import Block, Floats, Integers
 
 if TYPE_CHECKING:
     from fem_selection import config
-    from fem_selection.field_problems import FieldProblem
+    from fem_selection.cases.field import FieldProblem
     from fem_selection.steady import SteadyAnalysis, SteadySettings
 
 __all__ = ["steady_command"]
@@ -40,7 +40,7 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
     began = time.monotonic()
     case = load_case_everywhere(case_file, settings)
-    from fem_selection.field_problems import build_field
+    from fem_selection.cases.field import build_field
     from fem_selection.steady import analyse_steady_states
     from fem_selection.versions import versions
 

@@ -31,8 +31,8 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
         from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
-        from fem_selection.outputs import write_outputs
-        from fem_selection.training import train
+        from fem_selection.studies.outputs import write_outputs
+        from fem_selection.studies.train import train
 
         console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
         with _bars(console) as progress, warnings.catch_warnings():

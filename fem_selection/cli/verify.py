@@ -25,7 +25,7 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
     """Verify, print a table, write `verify.json` and return the exit status."""
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
     case = load_case_everywhere(case_file, settings)
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
     from fem_selection.learning import verify_gradient
     from fem_selection.versions import versions
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fem_selection.config.schema import ACTIVATIONS, CONTROLS, LOCAL_TERMS, Case
 from fem_selection.errors import InvalidInput
-from fem_selection.formulas import coordinate_names, is_free_name, parse_formula
+from fem_selection.functions.formulas import coordinate_names, is_free_name, parse_formula
 
 __all__ = ["LARGEST", "Fault", "check_case"]
 

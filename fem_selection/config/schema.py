@@ -25,8 +25,8 @@ from fem_selection.config.fields import (
     one_of,
 )
 from fem_selection.config.instruments import Forward, Stability, Steady
+from fem_selection.discretization.mesh_files import describe
 from fem_selection.errors import InvalidInput
-from fem_selection.mesh_files import describe
 
 __all__ = [
     "ACTIVATIONS",

@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The forward problem: the weak form in UFL, its schemes, and sweeps of sample blocks through the layers."""
 
-from fem_selection.dynamics.adaptive import Integration, integrate
 from fem_selection.dynamics.equation import SelectionEquation
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.forward import solve_forward
-from fem_selection.dynamics.growth import Growth
 from fem_selection.dynamics.schemes import SCHEMES, Scheme, find_scheme
-from fem_selection.dynamics.step_control import AdaptiveSettings
 from fem_selection.dynamics.stepper import Stepper, Tape
 
 __all__ = [
     "SCHEMES",
-    "AdaptiveSettings",
-    "Growth",
-    "Integration",
     "Linearization",
     "Scheme",
     "SelectionEquation",
@@ -22,6 +16,5 @@ __all__ = [
     "Stepper",
     "Tape",
     "find_scheme",
-    "integrate",
     "solve_forward",
 ]

@@ -24,8 +24,8 @@ import ufl
 from dolfinx import fem, la
 from dolfinx.fem import petsc as fem_petsc
 
-from fem_selection.activations import Activation
-from fem_selection.spaces import StateSpace
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats
 
 __all__ = ["SelectionEquation"]

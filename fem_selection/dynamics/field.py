@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fem_selection.activations import Activation
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import Activation
 from fem_selection.kernels.base import Kernel
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Linearization", "SelectionField"]

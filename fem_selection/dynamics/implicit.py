@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.preconditioner import LocalPreconditioner
 from fem_selection.dynamics.stage_system import KSP_NOT_FINITE, SNES_NOT_FINITE, StageSystem
 from fem_selection.dynamics.superposition import Derivative, Superposition
 from fem_selection.kernels.base import Kernel
 from fem_selection.petsc import ksp_reason, snes_reason
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
 __all__ = ["SolverCounts", "StageSolver"]

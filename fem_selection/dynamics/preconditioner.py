@@ -19,10 +19,10 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.superposition import Derivative
 from fem_selection.kernels.base import HasLocalPart, Kernel
 from fem_selection.petsc import options, unique_prefix
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["LocalPreconditioner"]

@@ -22,11 +22,11 @@ from collections.abc import Sequence
 import numpy as np
 from petsc4py import PETSc
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.preconditioner import LocalPreconditioner
 from fem_selection.dynamics.superposition import Derivative, Superposition, derivative_from_tape
 from fem_selection.kernels.base import Kernel
 from fem_selection.petsc import options, unique_prefix
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["KSP_NOT_FINITE", "SNES_NOT_FINITE", "StageEquation", "StageSystem"]

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from fem_selection.activations import Activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.implicit import StageSolver
 from fem_selection.dynamics.schemes import Scheme
 from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import Activation
 from fem_selection.kernels.base import Kernel
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Stepper", "Tape", "combine"]

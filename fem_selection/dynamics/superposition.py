@@ -20,9 +20,9 @@ from typing import Protocol
 
 import numpy as np
 
-from fem_selection.activations import Activation
-from fem_selection.quadrature import QuadraturePoints
-from fem_selection.spaces import StateSpace
+from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.functions.activations import Activation
 from fem_selection.typing import Block
 
 __all__ = [

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.activations import Activation
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, minimize_rows
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import Activation
 from fem_selection.hjb.scalar import find_minimizer
 from fem_selection.hjb.starts import find_starts
 from fem_selection.kernels import DenseKernel

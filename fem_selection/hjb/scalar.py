@@ -14,8 +14,8 @@ from functools import cache
 
 import numpy as np
 
-from fem_selection.activations import Activation
 from fem_selection.adjoint.pointwise import minimize_one_sample
+from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats
 
 __all__ = ["ScalarMinimizer", "find_minimizer"]

@@ -12,7 +12,7 @@ import basix.ufl
 from dolfinx import fem
 from dolfinx import io as dio
 
-from fem_selection.spaces import StateSpace
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
 __all__ = ["naming", "write_states"]

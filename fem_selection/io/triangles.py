@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import Delaunay
 
-from fem_selection.spaces import StateSpace
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Integers
 
 __all__ = ["gather_triangles"]

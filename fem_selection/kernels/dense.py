@@ -17,15 +17,15 @@ import numpy as np
 import scipy.sparse as sparse
 from petsc4py import PETSc
 
-from fem_selection.blas import add_product
-from fem_selection.coefficients import KernelSource, kernel_values
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.coefficients import KernelSource, kernel_values
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.kernels.base import map_functions
-from fem_selection.kernels.compression import Factorization, Orthonormalizer, Truncation, find_range, truncate
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
-from fem_selection.numbering import hashed_normal
-from fem_selection.spaces import StateSpace
+from fem_selection.linalg.blas import add_product
+from fem_selection.linalg.compression import Factorization, Orthonormalizer, Truncation, find_range, truncate
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["DenseKernel"]
@@ -61,7 +61,7 @@ class DenseKernel(Summable):
 
     @classmethod
     def interpolate(cls, space: StateSpace, source: KernelSource, grid: DepthGrid) -> DenseKernel:
-        """The kernel with the nodal values of a source (see `fem_selection.coefficients`) at the sample times."""
+        """The kernel with the nodal values of a source (see `discretization.coefficients`) at the sample times."""
         kernel = cls(space, grid.intervals)
         values = [kernel_values(space, source, float(t)).T for t in grid.sample_times]
         kernel.assign(np.stack(values).ravel())

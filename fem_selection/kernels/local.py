@@ -34,13 +34,13 @@ from dolfinx import fem
 from dolfinx.fem import petsc as fem_petsc
 from petsc4py import PETSc
 
-from fem_selection.coefficients import Source, function_values
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.coefficients import Source, function_values
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, map_functions
 from fem_selection.kernels.sums import Summable
-from fem_selection.quadrature import QuadraturePoints
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["TERMS", "LocalForms", "LocalKernel"]
@@ -171,7 +171,7 @@ class LocalKernel(Summable, OperatorByParameters):
         grid: DepthGrid,
         length: float = 1.0,
     ) -> LocalKernel:
-        """The kernel of the terms that have coefficients (see `fem_selection.coefficients`) at the sample times.
+        """The kernel of the terms that have coefficients (see `discretization.coefficients`) at the sample times.
 
         Args:
             space: The state space.

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.blas import add_product
-from fem_selection.coefficients import Source, function_values
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.coefficients import Source, function_values
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, map_functions
-from fem_selection.kernels.compression import Orthonormalizer, Truncation, truncate
 from fem_selection.kernels.sums import Summable
-from fem_selection.numbering import hashed_normal
-from fem_selection.spaces import StateSpace
+from fem_selection.linalg.blas import add_product
+from fem_selection.linalg.compression import Orthonormalizer, Truncation, truncate
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["SeparableDirection", "SeparableKernel"]
@@ -64,7 +64,7 @@ class SeparableKernel(Summable, OperatorByParameters):
     def interpolate(
         cls, space: StateSpace, factors: Sequence[tuple[Source, Source]], grid: DepthGrid
     ) -> SeparableKernel:
-        """The kernel Σ_r u_r ⊗ v_r of pairs of sources (see `fem_selection.coefficients`) at the sample times."""
+        """The kernel Σ_r u_r ⊗ v_r of pairs of sources (see `discretization.coefficients`) at the sample times."""
         kernel = cls(space, grid.intervals, len(factors))
         values = np.empty(kernel._shape)
         for c, t in enumerate(grid.sample_times):

@@ -17,13 +17,13 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel
-from fem_selection.numbering import hashed_normal
 from fem_selection.objectives.regularizers import Regularization, depth_laplacian
 from fem_selection.parallel import Ensemble
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["PARTS", "ControlSpace"]

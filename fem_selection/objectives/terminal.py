@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.blas import add_product
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.linalg.blas import add_product
 from fem_selection.objectives.losses import Loss
-from fem_selection.spaces import StateSpace
 from fem_selection.typing import Block, Floats
 
 __all__ = ["LinearizedCost", "ReadoutCost", "TerminalCost", "TrackingCost"]

@@ -23,9 +23,9 @@ from typing import Any, Protocol
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.blas import add_scaled
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.linalg.blas import add_scaled
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
 from fem_selection.typing import Block, Floats
 

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: MIT
 """Steady states of the selection equation, σ(K f + b) = 0, what becomes of states near them, and their branches."""
 
-from fem_selection.steady.analysis import SteadyAnalysis, SteadySettings, analyse_steady_states
-from fem_selection.steady.bifurcations import Bifurcation
-from fem_selection.steady.complementarity import Projection, project
-from fem_selection.steady.continuation import Diagram, continue_branches, solve_steady, steady_state_near
-from fem_selection.steady.coordinates import IsometricCoordinates, IsometricOperator
-from fem_selection.steady.cycles import Cycles, measure_cycles
-from fem_selection.steady.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
-from fem_selection.steady.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
-from fem_selection.steady.growth import GrowthRun, measure_growth
-from fem_selection.steady.krylov import Eigenpairs, leading_eigenpairs
-from fem_selection.steady.limit import LimitSettings, LongTimeLimit, find_limit
-from fem_selection.steady.lyapunov import LyapunovExponents, finite_time_exponents
-from fem_selection.steady.newton import NewtonResult, NewtonSettings, solve_newton
-from fem_selection.steady.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
-from fem_selection.steady.operators import KernelOperator
-from fem_selection.steady.reduction import ReducedFamily, TooManyCoordinates
-from fem_selection.steady.resolvent import has_local_part
-from fem_selection.steady.spectrum import Spectrum, analyze_spectrum
-from fem_selection.steady.verdict import Verdict, judge
+from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.linalg.krylov import Eigenpairs, leading_eigenpairs
+from fem_selection.linalg.operators import KernelOperator
+from fem_selection.steady.branches.bifurcations import Bifurcation
+from fem_selection.steady.branches.continuation import Diagram, continue_branches, solve_steady, steady_state_near
+from fem_selection.steady.branches.cycles import Cycles, measure_cycles
+from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordinates
+from fem_selection.steady.equilibria.analysis import SteadyAnalysis, SteadySettings, analyse_steady_states
+from fem_selection.steady.equilibria.complementarity import Projection, project
+from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
+from fem_selection.steady.equilibria.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
+from fem_selection.steady.equilibria.limit import LimitSettings, LongTimeLimit, find_limit
+from fem_selection.steady.equilibria.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.steady.stability.growth import GrowthRun, measure_growth
+from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
+from fem_selection.steady.stability.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
+from fem_selection.steady.stability.spectrum import Spectrum, analyze_spectrum
+from fem_selection.steady.stability.verdict import Verdict, judge
 
 __all__ = [
     "Bifurcation",

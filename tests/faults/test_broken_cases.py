@@ -25,9 +25,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-import fem_selection.cases
-import fem_selection.field_problems
-import fem_selection.training
+import fem_selection.cases.field
+import fem_selection.cases.learning
+import fem_selection.studies.train
 from fem_selection.cli.app import run
 from fem_selection.config.writer import _toml
 
@@ -64,10 +64,10 @@ def call(command: str, case: Path, *settings: str, build: bool = False) -> tuple
 
         return begin
 
-    problem, field = fem_selection.cases.build_problem, fem_selection.field_problems.build_field
-    for_problem = patch.object(fem_selection.cases, "build_problem", before(problem))
-    for_training = patch.object(fem_selection.training, "build_problem", before(problem))
-    for_field = patch.object(fem_selection.field_problems, "build_field", before(field))
+    problem, field = fem_selection.cases.learning.build_problem, fem_selection.cases.field.build_field
+    for_problem = patch.object(fem_selection.cases.learning, "build_problem", before(problem))
+    for_training = patch.object(fem_selection.studies.train, "build_problem", before(problem))
+    for_field = patch.object(fem_selection.cases.field, "build_field", before(field))
     with (
         for_problem,
         for_training,

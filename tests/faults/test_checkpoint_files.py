@@ -85,7 +85,7 @@ def test_damage_at_every_tenth(folder: Path, tmp_path: Path, capfd, damage: Call
 
 
 def _parts(case: Path, space: int) -> tuple:
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
 
     problem = build_problem(load_case(case, [f"parallel.space={space}"]))
     controls = problem.functional.controls

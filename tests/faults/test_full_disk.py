@@ -23,9 +23,9 @@ import pytest
 from killed_runs import PATIENCE, differences, launcher, train_here
 from two_phases import write_case
 
-from fem_selection import outputs
 from fem_selection.cli.app import run
 from fem_selection.io.runs import History
+from fem_selection.studies import outputs
 
 _SIZE = 512  # KiB of the disk
 

@@ -345,7 +345,7 @@ def test_data_may_move_but_not_change(data: Path, tmp_path: Path, capfd) -> None
 
 def exchange(data: Path, task: str) -> None:
     """Write, or read and check, controls that every partition knows, by every split of the ranks (collective)."""
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
     from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
 
     size = MPI.COMM_WORLD.size

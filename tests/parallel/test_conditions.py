@@ -23,11 +23,11 @@ def compute(case: dict, space_ranks: int) -> dict:
 
     from problems import make_domain, make_problem
 
+    from fem_selection.discretization.spaces import StateSpace
     from fem_selection.learning import ScaledFunctional, certify
     from fem_selection.objectives import Regularization
     from fem_selection.optimize import PontryaginSettings, approximate_successively
     from fem_selection.parallel import Ensemble
-    from fem_selection.spaces import StateSpace
 
     ensemble = Ensemble(space=space_ranks)
     space = StateSpace(make_domain("interval", 7, comm=ensemble.space_comm), 1)

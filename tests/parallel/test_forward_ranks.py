@@ -45,9 +45,9 @@ def create_case(name):
 def main() -> None:
     from mpi4py import MPI
 
-    from fem_selection.dynamics import AdaptiveSettings, integrate
-    from fem_selection.dynamics.estimates import estimate_run
-    from fem_selection.field_problems import build_field
+    from fem_selection.cases.field import build_field
+    from fem_selection.evolution import AdaptiveSettings, integrate
+    from fem_selection.evolution.estimates import estimate_run
 
     results = {}
     for name in CASES:
@@ -76,11 +76,12 @@ def integrate_with_samples_apart(world):
     """Six samples over the ranks, each with the whole mesh: all take the steps of the worst sample."""
     from problems import make_domain, smooth_states
 
-    from fem_selection.activations import find_activation
-    from fem_selection.dynamics import AdaptiveSettings, SelectionField, integrate
+    from fem_selection.discretization.spaces import StateSpace
+    from fem_selection.dynamics import SelectionField
+    from fem_selection.evolution import AdaptiveSettings, integrate
+    from fem_selection.functions.activations import find_activation
     from fem_selection.kernels import DenseKernel
     from fem_selection.parallel import Ensemble
-    from fem_selection.spaces import StateSpace
 
     ensemble = Ensemble(world)
     space = StateSpace(make_domain("interval", 6, ensemble.space_comm), 2)

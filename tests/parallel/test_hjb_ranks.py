@@ -27,7 +27,7 @@ CELLS = {"plane": 10, "interval": 30, "samples": 6, "space": 4}
 def main() -> None:
     from mpi4py import MPI
 
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
     from fem_selection.config import load_case
     from fem_selection.hjb import Grid, ReducedProblem, default_box, solve_by_dynamic_programming, solve_value
 

@@ -23,11 +23,11 @@ def main(folder: Path) -> None:
     from mpi4py import MPI
     from problems import make_problem
 
-    from fem_selection.domains import Domain
+    from fem_selection.discretization.domains import Domain
+    from fem_selection.discretization.spaces import StateSpace
     from fem_selection.errors import InvalidInput
     from fem_selection.io.triangles import gather_triangles
     from fem_selection.parallel import Ensemble
-    from fem_selection.spaces import StateSpace
 
     comm, results = MPI.COMM_WORLD, {}
     for name in NAMES:
@@ -57,7 +57,7 @@ def numbers(run_mpi, tmp_path_factory):
     import dolfinx.io
     from mpi4py import MPI
 
-    from fem_selection.domains import rectangle
+    from fem_selection.discretization.domains import rectangle
 
     folder = tmp_path_factory.mktemp("meshes")
     mesh = rectangle(MPI.COMM_SELF, (4, 3), cell="triangle").mesh

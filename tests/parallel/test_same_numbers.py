@@ -78,11 +78,11 @@ RUNS = [at(ranks, name, ranks, space) for ranks in RANKS for name in CASES for s
 def compute(case: dict, space_ranks: int) -> dict:
     from problems import KERNELS, make_domain, make_problem
 
+    from fem_selection.discretization.numbering import hashed_normal
+    from fem_selection.discretization.spaces import StateSpace
     from fem_selection.errors import NonFinite
     from fem_selection.learning.hessian import Hessian
-    from fem_selection.numbering import hashed_normal
     from fem_selection.parallel import Ensemble
-    from fem_selection.spaces import StateSpace
 
     options = dict(case)
     samples = options.setdefault("samples", SAMPLES)
@@ -153,8 +153,8 @@ def communicators_left(evaluations: int) -> bool:
     from mpi4py import MPI
     from problems import KERNELS, make_domain, make_problem
 
+    from fem_selection.discretization.spaces import StateSpace
     from fem_selection.parallel import Ensemble
-    from fem_selection.spaces import StateSpace
 
     def next_handle():
         comm = MPI.COMM_WORLD.Dup()
@@ -181,10 +181,10 @@ def contract_defect() -> float:
     from mpi4py import MPI
     from problems import make_domain, smooth_states
 
-    from fem_selection.activations import ACTIVATIONS
+    from fem_selection.discretization.spaces import StateSpace
     from fem_selection.dynamics import SelectionEquation
     from fem_selection.dynamics.superposition import create_superposition
-    from fem_selection.spaces import StateSpace
+    from fem_selection.functions.activations import ACTIVATIONS
 
     worst = 0.0
     for mode in ("collocated", "galerkin"):
@@ -215,9 +215,9 @@ def compression() -> list[float]:
     from mpi4py import MPI
     from problems import KERNELS, make_domain
 
-    from fem_selection.depth import DepthGrid
+    from fem_selection.discretization.depth import DepthGrid
+    from fem_selection.discretization.spaces import StateSpace
     from fem_selection.kernels import DenseKernel
-    from fem_selection.spaces import StateSpace
 
     found = []
     for mode in ("collocated", "galerkin"):

@@ -35,10 +35,10 @@ LOCAL = {
 def main() -> None:
     from mpi4py import MPI
 
+    from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
-    from fem_selection.field_problems import build_field
-    from fem_selection.state_stability import assess_state, continue_case, find_state
     from fem_selection.steady import leading_eigenpairs
+    from fem_selection.studies.state_stability import assess_state, continue_case, find_state
 
     results = {}
     for name, (space, activation, kernel, bias) in CASES.items():

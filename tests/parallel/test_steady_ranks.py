@@ -50,8 +50,8 @@ RUNS += [pytest.param(name, 3, marks=pytest.mark.slow) for name in CASES if name
 def main() -> None:
     from mpi4py import MPI
 
+    from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
-    from fem_selection.field_problems import build_field
     from fem_selection.steady import LimitSettings, SteadySettings, analyse_steady_states, differentiate_in_bias
 
     results = {}

@@ -11,9 +11,9 @@ import pytest
 import ufl
 from problems import make_domain
 
-from fem_selection import programs
-from fem_selection.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.errors import InvalidInput
+from fem_selection.functions import programs
+from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 
 # symmetric about 0, where some activations have a kink, without containing it
 POINTS = np.asfortranarray(np.linspace(-3.0, 3.0, 24).reshape(4, 6))

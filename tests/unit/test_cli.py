@@ -383,7 +383,7 @@ def test_a_start_that_overflows(call, here: Path) -> None:
 
 
 def test_a_diverging_stochastic_phase(call, here: Path) -> None:
-    from fem_selection.cases import build_problem
+    from fem_selection.cases.learning import build_problem
 
     switches = [word for s in ABSURD for word in ("--set", s)]
     outcome = call("train", "small.toml", "--output", "r", *switches)

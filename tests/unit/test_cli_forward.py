@@ -124,7 +124,7 @@ def test_faults(call):
 
 def test_stopping(call, monkeypatch):
     """Ctrl-C: a partial report and status 130. Fails if the signal kills the run or loses what was found."""
-    from fem_selection.dynamics import adaptive
+    from fem_selection.evolution import adaptive
 
     advance = adaptive._Run._advance
 

@@ -8,7 +8,7 @@ import pytest
 from mpi4py import MPI
 from problems import REGULARIZATION, make_problem
 
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import PARTS, ControlSpace

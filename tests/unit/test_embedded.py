@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from problems import observed_orders, smooth_states
 
-from fem_selection.activations import find_activation
 from fem_selection.dynamics import SelectionField
-from fem_selection.dynamics.embedded import DOP853, DOPRI5, ESDIRK4
-from fem_selection.dynamics.implicit_steps import ImplicitSteps
-from fem_selection.dynamics.trial_steps import ExplicitSteps
+from fem_selection.evolution.embedded import DOP853, DOPRI5, ESDIRK4
+from fem_selection.evolution.implicit_steps import ImplicitSteps
+from fem_selection.evolution.trial_steps import ExplicitSteps
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.typing import create_block
 

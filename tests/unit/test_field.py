@@ -8,10 +8,10 @@ import pytest
 from mpi4py import MPI
 from problems import make_problem, smooth_states
 
+from fem_selection.cases.field import build_field
 from fem_selection.config import parse_case
 from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.field_problems import build_field
 
 SPACES = [("interval", 5, 2, "collocated"), ("interval", 5, 2, "galerkin")]
 

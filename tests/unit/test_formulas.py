@@ -14,7 +14,7 @@ import ufl
 from ufl.algorithms import estimate_total_polynomial_degree
 
 from fem_selection.errors import InvalidInput
-from fem_selection.formulas import FUNCTIONS, coordinate_names, parse_formula
+from fem_selection.functions.formulas import FUNCTIONS, coordinate_names, parse_formula
 
 y = np.linspace(0.1, 0.9, 5)
 z = np.linspace(-0.5, 0.5, 3)

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from fem_selection import hyperbolic
-from fem_selection.hyperbolic import tanh
+from fem_selection.functions import hyperbolic
+from fem_selection.functions.hyperbolic import tanh
 
 POINTS = np.random.default_rng(3)
 X = np.concatenate(

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from problems import make_domain, smooth_states
 
-from fem_selection.cases import build_problem
+from fem_selection.cases.kernel import build_kernel, kernel_depends_on_time
+from fem_selection.cases.learning import build_problem
 from fem_selection.cli.app import run
 from fem_selection.config import dump_case, parse_case
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.hjb.reduction import ReducedProblem
-from fem_selection.kernel_cases import build_kernel, kernel_depends_on_time
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.learning import certify
-from fem_selection.spaces import StateSpace
 
 INTERVAL = {"domain": {"shape": "interval", "cells": 6, "upper": 2.0}, "data": {"source": "formula", "initial": "y"}}
 REPRESENTATIONS = ["separable", "local", ["local", "separable", "dense"]]

@@ -8,10 +8,10 @@ import pytest
 from dolfinx import mesh
 from mpi4py import MPI
 
-from fem_selection import domains
-from fem_selection.elements import create_element
-from fem_selection.numbering import canonical_numbering, hashed_normal
-from fem_selection.spaces import StateSpace
+from fem_selection.discretization import domains
+from fem_selection.discretization.elements import create_element
+from fem_selection.discretization.numbering import canonical_numbering, hashed_normal
+from fem_selection.discretization.spaces import StateSpace
 
 
 @pytest.mark.parametrize("key", [("interval", 4, 3), ("quadrilateral", 3, 2), ("triangle", 2, 3)])

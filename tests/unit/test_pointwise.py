@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fem_selection.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_one_sample, minimize_rows
+from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 
 SMOOTH = ("identity", "tanh", "softplus", "sigmoid", "gelu", "silu", "sine")
 

@@ -10,9 +10,9 @@ import pytest
 import ufl
 from problems import make_domain
 
-from fem_selection import programs
 from fem_selection.errors import InvalidInput
-from fem_selection.programs import BlockProgram
+from fem_selection.functions import programs
+from fem_selection.functions.programs import BlockProgram
 
 x = ufl.SpatialCoordinate(make_domain("quadrilateral", 1).mesh)
 s, r = x[0], x[1]

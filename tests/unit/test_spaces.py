@@ -10,11 +10,11 @@ from dolfinx import fem, mesh
 from mpi4py import MPI
 from problems import make_domain, smooth_states
 
-from fem_selection import domains
-from fem_selection.coefficients import function_values
-from fem_selection.elements import create_element, create_measure
+from fem_selection.discretization import domains
+from fem_selection.discretization.coefficients import function_values
+from fem_selection.discretization.elements import create_element, create_measure
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
-from fem_selection.spaces import StateSpace
 
 TENSOR = ("interval", "quadrilateral", "hexahedron")
 SIMPLICES = ("triangle", "tetrahedron")
@@ -204,7 +204,7 @@ def test_sources_of_functions_agree(spaces, key):
     """Fails if a number, array, callable, UFL expression, function or formula does not give its nodal values."""
     import ufl
 
-    from fem_selection.formulas import parse_formula
+    from fem_selection.functions.formulas import parse_formula
 
     space = spaces(*key)
     y = ufl.SpatialCoordinate(space.domain.mesh)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fem_selection.cases import build_problem
+from fem_selection.cases.learning import build_problem
 from fem_selection.cli.stability import stability_command
 from fem_selection.config import parse_case
 from fem_selection.errors import ConfigError, InvalidInput
-from fem_selection.network_stability import assess_network
+from fem_selection.studies.network_stability import assess_network
 
 CASE = """
 [domain]
@@ -218,7 +218,7 @@ def test_layers_of_a_network():
 
 def test_layers_without_a_steady_state(monkeypatch):
     """The mean over all samples, and its label; fails if another state stands in for it."""
-    import fem_selection.network_stability as module
+    import fem_selection.studies.network_stability as module
     from fem_selection.errors import NotConverged
 
     def fail(*arguments):

@@ -15,12 +15,12 @@ from mpi4py import MPI
 from problems import make_domain, make_problem, make_targets, smooth_states
 
 from fem_selection.data import AffineMaps
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning import Movement, SampleBatches, SampleStates, ScaledFunctional
 from fem_selection.optimize import EpochRow, StochasticReport, StochasticSettings, descend
 from fem_selection.optimize import stochastic as module
 from fem_selection.parallel import Ensemble
-from fem_selection.spaces import StateSpace
 
 SAMPLES = 23
 

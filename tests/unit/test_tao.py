@@ -15,13 +15,13 @@ import pytest
 from petsc4py import PETSc
 from problems import make_domain, make_problem
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives import Regularization
 from fem_selection.optimize.report import IterationRow, OptimizationReport
 from fem_selection.optimize.tao import minimize
 from fem_selection.optimize.tao_options import METHODS, NEWTON, TaoSettings
-from fem_selection.spaces import StateSpace
 
 
 def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: float = 1.0) -> ScaledFunctional:

@@ -12,11 +12,11 @@ import pytest
 from mpi4py import MPI
 from scipy.interpolate import RegularGridInterpolator
 
-from fem_selection.activations import find_activation
-from fem_selection.cases import build_problem
+from fem_selection.cases.learning import build_problem
 from fem_selection.cli.app import run
 from fem_selection.config import dump_case, load_case, parse_case
 from fem_selection.errors import ConfigError, InvalidInput
+from fem_selection.functions.activations import find_activation
 from fem_selection.hjb import Grid, ReducedProblem, default_box, refine, solve_by_dynamic_programming
 from fem_selection.hjb.scalar import find_minimizer
 from fem_selection.io.values import write_value

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import ufl
 
-from fem_selection.activations import ACTIVATIONS, Activation, find_activation
-from fem_selection.dynamics.zero_set import find_zeros
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
+from fem_selection.steady.equilibria.zero_set import find_zeros
 
 AT_ZERO = ("identity", "tanh", "leaky_relu", "elu", "gelu", "silu")
 NOWHERE = ("softplus", "sigmoid")

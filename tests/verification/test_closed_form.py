@@ -15,9 +15,9 @@ from mpi4py import MPI
 from problems import observed_orders
 from scipy.optimize import minimize, minimize_scalar
 
-from fem_selection.activations import find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Stepper
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from fem_selection.cases.field import build_field
 from fem_selection.config import parse_case
 from fem_selection.errors import InvalidInput
-from fem_selection.field_problems import build_field
 from fem_selection.steady import ReducedFamily, continue_branches, measure_cycles
 
 HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"

@@ -13,12 +13,12 @@ from dolfinx import mesh
 from mpi4py import MPI
 from problems import smooth_states
 
-from fem_selection import domains
-from fem_selection.activations import ACTIVATIONS, Activation
+from fem_selection.discretization import domains
+from fem_selection.discretization.elements import create_element
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SelectionEquation
 from fem_selection.dynamics.superposition import create_superposition
-from fem_selection.elements import create_element
-from fem_selection.spaces import StateSpace
+from fem_selection.functions.activations import ACTIVATIONS, Activation
 
 MODES = ["collocated", "galerkin"]
 SHAPES = [

@@ -13,10 +13,10 @@ from dolfinx import fem
 from mpi4py import MPI
 from problems import make_domain, make_problem
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.hessian import Hessian
-from fem_selection.spaces import StateSpace
 
 EXPLICIT = [name for name, scheme in SCHEMES.items() if not scheme.is_implicit]
 

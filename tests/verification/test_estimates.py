@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import smooth_states
 
-from fem_selection.activations import ACTIVATIONS, Activation, find_activation
-from fem_selection.depth import DepthGrid
-from fem_selection.dynamics import AdaptiveSettings, SelectionField, integrate
-from fem_selection.dynamics.estimates import (
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.dynamics import SelectionField
+from fem_selection.evolution import AdaptiveSettings, integrate
+from fem_selection.evolution.estimates import (
     Antiderivative,
     estimate_run,
     examine,
@@ -21,6 +21,7 @@ from fem_selection.dynamics.estimates import (
     skew_part_norm,
     symmetric_part_maximum,
 )
+from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.kernels import DenseKernel
 
 INSTANT = DepthGrid(1)

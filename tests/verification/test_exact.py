@@ -9,10 +9,10 @@ from problems import observed_orders, smooth_states
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from fem_selection.activations import find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Stepper, solve_forward
 from fem_selection.errors import NonFinite
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 
 MODES = ["collocated", "galerkin"]

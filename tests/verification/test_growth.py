@@ -10,9 +10,9 @@ from mpi4py import MPI
 from problems import make_problem, smooth_states
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
+from fem_selection.cases.field import build_field
 from fem_selection.config import parse_case
 from fem_selection.errors import InvalidInput
-from fem_selection.field_problems import build_field
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady import (
     analyze_spectrum,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from problems import SCHEMES_AND_LOSSES, make_problem, smooth_states
 
-from fem_selection.activations import find_activation
 from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import find_activation
 from fem_selection.learning.extremals import Extremals, obstacles
 from fem_selection.objectives import Regularization
 

@@ -16,12 +16,13 @@ from mpi4py import MPI
 from problems import observed_orders
 from scipy.optimize import minimize_scalar
 
-from fem_selection.activations import find_activation
-from fem_selection.cases import build_problem
+from fem_selection.cases.learning import build_problem
 from fem_selection.config import load_case
-from fem_selection.depth import DepthGrid
-from fem_selection.domains import interval
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.domains import interval
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, Stepper
+from fem_selection.functions.activations import find_activation
 from fem_selection.hjb import (
     Grid,
     ReducedProblem,
@@ -37,7 +38,6 @@ from fem_selection.learning import ControlSpace, Functional, ScaledFunctional, s
 from fem_selection.objectives import Regularization, TrackingCost
 from fem_selection.optimize import TaoSettings, minimize
 from fem_selection.parallel import Ensemble
-from fem_selection.spaces import StateSpace
 
 DEMO = Path(__file__).resolve().parents[2] / "demos" / "hjb.toml"
 ONE_CELL_TWO_SAMPLES = (

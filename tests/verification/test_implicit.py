@@ -10,10 +10,10 @@ import pytest
 from problems import KERNELS, make_problem, observed_orders, smooth_states, taylor_orders
 from test_counts import CountingKernel, next_communicator
 
-from fem_selection.activations import Activation, find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Scheme, SelectionEquation, Stepper, solve_forward
 from fem_selection.errors import NonFinite, NotConverged
+from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.hessian import Hessian
 from fem_selection.learning.verification import adjoint_identity_error

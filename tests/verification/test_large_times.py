@@ -10,14 +10,15 @@ from mpi4py import MPI
 from problems import smooth_states
 from scipy.integrate import solve_ivp
 
-from fem_selection import domains
-from fem_selection.activations import ACTIVATIONS, Activation, find_activation
-from fem_selection.depth import DepthGrid
-from fem_selection.dynamics import AdaptiveSettings, SelectionField, integrate
-from fem_selection.dynamics.estimates import estimate_run
+from fem_selection.discretization import domains
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged
+from fem_selection.evolution import AdaptiveSettings, integrate
+from fem_selection.evolution.estimates import estimate_run
+from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel
-from fem_selection.spaces import StateSpace
 
 INSTANT = DepthGrid(1)
 

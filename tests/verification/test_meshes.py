@@ -18,13 +18,13 @@ from problems import KERNELS, make_problem
 
 from fem_selection.cli.app import run
 from fem_selection.config import dump_case, parse_case
-from fem_selection.domains import Domain, rectangle
+from fem_selection.discretization.domains import Domain, rectangle
+from fem_selection.discretization.mesh_files import describe
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.learning import verify_gradient
 from fem_selection.learning.hessian import Hessian
-from fem_selection.mesh_files import describe
-from fem_selection.spaces import StateSpace
 
 MESHES = Path(__file__).parents[2] / "meshes"
 SIZES = {  # of each group in closed form, and the relative error allowed: that of curved or of straight cells

@@ -16,11 +16,11 @@ import ufl
 from dolfinx import fem
 from problems import make_domain, observed_orders, smooth_states
 
-from fem_selection.activations import find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, Stepper, find_scheme, solve_forward
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
-from fem_selection.spaces import StateSpace
 
 TANH = find_activation("tanh")
 GAUSS, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(24)

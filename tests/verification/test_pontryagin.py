@@ -12,10 +12,10 @@ from mpi4py import MPI
 from problems import make_problem, observed_orders
 from test_closed_form import ALPHA, HORIZON, MU, RHO, exact_value
 
-from fem_selection.activations import find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import ControlSpace, Functional, ScaledFunctional
 from fem_selection.learning.readout import optimize_readout
@@ -166,8 +166,8 @@ def test_resumed_run_follows_the_uninterrupted_one(spaces, method):
 
 def stationary_with_a_gap() -> ScaledFunctional:
     """One node, two samples, no bias: tanh has two basins (T = 0.1, ten layers, f = (1, −3) towards (−1, −4))."""
-    from fem_selection.domains import interval
-    from fem_selection.spaces import StateSpace
+    from fem_selection.discretization.domains import interval
+    from fem_selection.discretization.spaces import StateSpace
 
     ensemble, layers = Ensemble(MPI.COMM_SELF), 10
     space, grid = StateSpace(interval(MPI.COMM_SELF, 1), 0, "dg"), DepthGrid(layers, 0.1)

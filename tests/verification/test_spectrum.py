@@ -8,16 +8,13 @@ import pytest
 import scipy.linalg
 from mpi4py import MPI
 
+from fem_selection.cases.field import build_field
 from fem_selection.config import parse_case
-from fem_selection.field_problems import build_field
 from fem_selection.kernels import DenseKernel
-from fem_selection.steady import spectrum as spectrum_module
-from fem_selection.steady.balanced import balanced_spectrum, balancing_exponents
-from fem_selection.steady.factors import factorize
-from fem_selection.steady.growth import measure_growth
-from fem_selection.steady.krylov import leading_eigenpairs
-from fem_selection.steady.nonnormality import numerical_abscissa
-from fem_selection.steady.operators import (
+from fem_selection.linalg.balanced import balanced_spectrum, balancing_exponents
+from fem_selection.linalg.factors import factorize
+from fem_selection.linalg.krylov import leading_eigenpairs
+from fem_selection.linalg.operators import (
     KernelOperator,
     SymmetricPart,
     adjoint,
@@ -25,8 +22,11 @@ from fem_selection.steady.operators import (
     products,
     random_block,
 )
-from fem_selection.steady.spectrum import analyze_spectrum
-from fem_selection.steady.verdict import judge
+from fem_selection.steady.stability import spectrum as spectrum_module
+from fem_selection.steady.stability.growth import measure_growth
+from fem_selection.steady.stability.nonnormality import numerical_abscissa
+from fem_selection.steady.stability.spectrum import analyze_spectrum
+from fem_selection.steady.stability.verdict import judge
 
 HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
 SPACES = [("interval", 9, 2, "collocated"), ("interval", 9, 2, "galerkin"), ("triangle", 4, 1, "galerkin")]

@@ -10,12 +10,12 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.optimize import brentq
 
-from fem_selection.activations import Activation, find_activation
+from fem_selection.cases.field import build_field
 from fem_selection.config import parse_case
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.field_problems import build_field
+from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady import (
     IsometricCoordinates,

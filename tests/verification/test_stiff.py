@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from problems import make_problem, taylor_orders
 
-from fem_selection.activations import find_activation
-from fem_selection.depth import DepthGrid
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Stepper, solve_forward
+from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel, LocalKernel, SumKernel
 from fem_selection.learning.hessian import Hessian
 from fem_selection.learning.verification import adjoint_identity_error

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""A case made into one selection equation and its initial states, without anything to learn.
+
+`build_field(case)` is what the instruments for large times, steady states and stability start from: kernel, bias,
+activation and initial states as the case gives them, all ranks on one mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection import config
+from fem_selection.cases.kernel import build_kernel, case_formula, kernel_depends_on_time, require_finite
+from fem_selection.cases.learning import build_activation, build_space, initial_states
+from fem_selection.discretization.coefficients import function_values
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.errors import InvalidInput
+from fem_selection.parallel import Ensemble
+from fem_selection.typing import Block, Floats
+
+__all__ = ["FieldProblem", "build_field"]
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """The selection equation of a case.
+
+    Attributes:
+        case: The case it came from.
+        ensemble: Its ranks, all on one mesh.
+        space: Its state space.
+        field: The right-hand side.
+        initial: Nodal values of the initial states, shape (num_local, samples).
+    """
+
+    case: config.Case
+    ensemble: Ensemble
+    space: StateSpace
+    field: SelectionField
+    initial: Block
+
+    def field_at(self, parameters: Mapping[str, float]) -> SelectionField:
+        """The right-hand side with other values of some parameters (collective)."""
+        unknown = sorted(parameters.keys() - self.case.parameters.keys())
+        if unknown:
+            raise InvalidInput(f"parameters.{unknown[0]}: the case has no such parameter")
+        case = replace(self.case, parameters={**self.case.parameters, **parameters})
+        return _build_right_hand_side(case, self.space)
+
+    def values(self, key: str, text: str) -> Floats:
+        """Nodal values of a formula in y, shape (num_local,), for the key that holds it (collective)."""
+        values = function_values(self.space, case_formula(self.case, text, "y"))
+        require_finite(self.space, values, key, text)
+        return values
+
+
+def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldProblem:
+    """The equation of a case (collective).
+
+    Raises:
+        InvalidInput: if data and case do not fit together; the message names the key or file.
+    """
+    world = MPI.COMM_WORLD if comm is None else comm
+    ensemble = Ensemble(world, world.size)
+    space = build_space(case, ensemble)
+    return FieldProblem(case, ensemble, space, _build_right_hand_side(case, space), initial_states(case, space))
+
+
+def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionField:
+    """F of a case; kernel and bias are renewed with time if their formulas contain it."""
+    d = case.dynamics
+    kernel = build_kernel(case, space, _instant(0.0))
+    bias = np.zeros(space.num_local)
+    bias_formula = None if d.bias is None else case_formula(case, d.bias, "t", "y")
+    if bias_formula is not None:
+        bias[:] = function_values(space, bias_formula, 0.0)
+        require_finite(space, bias, "dynamics.bias", bias_formula.text)
+    moving_bias = bias_formula is not None and "t" in bias_formula.names
+    moving_kernel = kernel_depends_on_time(case)
+
+    def refresh(time: float) -> None:
+        if moving_kernel:
+            kernel.assign(build_kernel(case, space, _instant(time)).parameters())
+        if moving_bias and bias_formula is not None:
+            bias[:] = function_values(space, bias_formula, time)
+
+    moves: Callable[[float], None] | None = refresh if moving_bias or moving_kernel else None
+    return SelectionField(space, kernel, bias, build_activation(case), moves)
+
+
+def _instant(time: float) -> DepthGrid:
+    """A grid of one interval that is sampled at a time."""
+    return DepthGrid(1, 1.0, stage_nodes=(time,))

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""The kernel of a case: its representation, and what it starts from, by formulas or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection import config
+from fem_selection.discretization.coefficients import Source, function_values
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.errors import InvalidInput
+from fem_selection.functions.formulas import Formula, coordinate_names, parse_formula
+from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
+from fem_selection.typing import Floats
+
+__all__ = ["at_key", "build_kernel", "case_formula", "is_random", "kernel_depends_on_time", "require_finite"]
+
+_RANK = 8  # of a separable kernel without rank and factors
+
+
+def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
+    """A formula of a case in its parameters and some of t, y, z and s."""
+    names: list[str] = []
+    for letter in letters:
+        names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
+    return parse_formula(text, names, case.parameters)
+
+
+@contextmanager
+def at_key(key: str) -> Iterator[None]:
+    """Let what is wrong with a value begin with the key that holds it."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(str(error) if key in str(error) else f"{key}: {error}") from error
+
+
+def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> None:
+    """Refuse values at nodes of which one, on any rank, is no finite number (collective).
+
+    Raises:
+        InvalidInput: on all ranks, naming the key and the formulas that gave the values.
+    """
+    if not space.comm.allreduce(bool(np.all(np.isfinite(values))), op=MPI.LAND):
+        given = f"the formula{'s' * (len(texts) > 1)} {', '.join(map(repr, texts))}" if texts else "the value"
+        raise InvalidInput(f"{key}: {given} is not finite at some node")
+
+
+def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    """K as the case gives it; dense and separable parts without formulas small and random, local ones zero."""
+    builders = {"dense": _build_dense, "separable": _build_separable, "local": _build_local}
+    parts = [builders[name](case, space, grid) for name in case.dynamics.representation]
+    return parts[0] if len(parts) == 1 else SumKernel(parts)
+
+
+def kernel_depends_on_time(case: config.Case) -> bool:
+    """Whether a formula of the kernel contains t."""
+    return any("t" in formula.names for formula in _formulas(case))
+
+
+def is_random(case: config.Case) -> bool:
+    """Whether a part of the kernel starts from random numbers rather than from formulas."""
+    d = case.dynamics
+    missing = {"dense": d.kernel is None, "separable": d.factors is None}
+    return any(missing.get(name, False) for name in d.representation)
+
+
+def _formulas(case: config.Case) -> Iterator[Formula]:
+    d = case.dynamics
+    texts = [d.kernel, d.multiplication, d.diffusion, *(d.convection or ())]
+    texts += [text for pair in d.factors or () for text in pair]
+    for text in texts:
+        if text is not None:
+            yield case_formula(case, text, "t", "y", "z")
+
+
+def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    if d.kernel is None:
+        return DenseKernel.random(space, grid.intervals, d.start_scale, case.seed)
+    kernel = DenseKernel.interpolate(space, case_formula(case, d.kernel, "t", "y", "z"), grid)
+    require_finite(space, kernel.parameters(), "dynamics.kernel", d.kernel)
+    return kernel
+
+
+def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    if d.factors is None:
+        return SeparableKernel.random(space, grid.intervals, d.rank or _RANK, d.start_scale, case.seed + 1)
+    factors = [(case_formula(case, u, "t", "y"), case_formula(case, v, "t", "z")) for u, v in d.factors]
+    kernel = SeparableKernel.interpolate(space, factors, grid)
+    require_finite(space, kernel.parameters(), "dynamics.factors", *(text for pair in d.factors for text in pair))
+    return kernel
+
+
+def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    coefficients: dict[str, Source | list[Source]] = {}
+    for term in d.terms:
+        given = getattr(d, term)
+        texts = ("0",) if given is None else (given,) if isinstance(given, str) else given
+        for text in texts:
+            for time in grid.sample_times:
+                values = function_values(space, case_formula(case, text, "t", "y"), float(time))
+                require_finite(space, values, f"dynamics.{term}", text)
+        sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
+        coefficients[term] = sources if len(sources) > 1 else sources[0]
+    size = float(np.max(np.subtract(*space.domain.bounds[::-1])))
+    return LocalKernel.interpolate(space, coefficients, grid, d.local_length or 0.1 * size)

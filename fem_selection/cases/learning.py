@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: MIT
+"""A case made into objects: domain, space, dynamics, data and functional, as the case file says.
+
+`build_problem(case)` is what the command line and a script that starts from a case file share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection import config, data
+from fem_selection.cases.kernel import at_key, build_kernel, case_formula, require_finite
+from fem_selection.config.checks import LARGEST
+from fem_selection.discretization import domains
+from fem_selection.discretization.coefficients import function_values
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.elements import Family, Mode
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import ACTIVATIONS, Activation, ActivationFamily, find_activation
+from fem_selection.functions.formulas import coordinate_names, parse_formula
+from fem_selection.learning import ControlSpace, Functional, Movement, SampleBatches, SampleStates, ScaledFunctional
+from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
+from fem_selection.parallel import Ensemble
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = [
+    "Problem",
+    "build_activation",
+    "build_problem",
+    "build_space",
+    "initial_states",
+    "states_of_inputs",
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The learning problem of a case.
+
+    Attributes:
+        case: The case it came from.
+        ensemble: Its ranks.
+        space: Its state space.
+        functional: J, on this member's share of the training samples.
+        scaled: J in the optimizer's variable.
+        start: Shard of the first x̂.
+        bounds: Shards of the box in x̂, or None.
+        train: The training samples.
+        test: The test samples, or None.
+        fit: The training samples that the stochastic phase uses: all but the validation part.
+        validation: The validation part, or None.
+        classes: Names of the classes; empty without labels.
+        standardization: What inputs were standardised by, or None.
+    """
+
+    case: config.Case
+    ensemble: Ensemble
+    space: StateSpace
+    functional: Functional
+    scaled: ScaledFunctional
+    start: Floats
+    bounds: tuple[Floats, Floats] | None
+    train: SampleStates
+    test: SampleStates | None
+    fit: SampleStates
+    validation: SampleStates | None
+    classes: tuple[str, ...]
+    standardization: data.Standardization | None
+
+    def batches(self) -> SampleBatches:
+        """The mini-batches of the stochastic phase."""
+        moved = self.case.data.moved
+        movement = None if moved is None else Movement(moved.shift, moved.rotation, moved.scale)
+        return SampleBatches(self.ensemble, self.fit, self.case.stochastic.batch, self.space.domain.dimension, movement)
+
+    def confusion(self, part: SampleStates, x: Floats) -> Integers:
+        """Counts of (true class, predicted class) under the controls x, a shard (collective)."""
+        self.functional.set_controls(x)
+        initial, _ = part.share(self.ensemble)
+        predicted = predict_labels(self.functional.outputs(initial))
+        assert part.labels is not None
+        true = part.labels[self.ensemble.samples(part.num_samples)]
+        count = len(self.classes)
+        matrix = np.zeros((count, count), dtype=np.int64)
+        np.add.at(matrix, (true, predicted), 1)
+        self.ensemble.sample_comm.Allreduce(MPI.IN_PLACE, matrix)
+        return matrix
+
+    def accuracy(self, part: SampleStates, x: Floats) -> float:
+        """Part of the samples that is classified right (collective)."""
+        matrix = self.confusion(part, x)
+        return float(np.trace(matrix) / matrix.sum())
+
+    def mean_cost(self, part: SampleStates, x: Floats) -> float:
+        """The mean terminal cost of a part, without weight and regularization (collective)."""
+        f = self.functional
+        f.set_controls(x)
+        initial, targets = part.share(self.ensemble)
+        total = 0.0
+        for start in range(0, initial.shape[1], f.block):
+            columns = slice(start, start + f.block)
+            final, _ = f.stepper.advance_without_tape(initial[:, columns])
+            total += f.cost.value(final, targets[:, columns])
+        return float(self.ensemble.sample_comm.allreduce(total)) / part.num_samples
+
+
+def predict_labels(outputs: Block) -> Integers:
+    """The class of each column of outputs: the largest entry, or the sign of a single one."""
+    return (outputs[0] > 0).astype(np.int64) if outputs.shape[0] == 1 else outputs.argmax(axis=0)
+
+
+def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
+    """The domain and state space of a case (collective)."""
+    s, keys = case.space, "domain.cells, domain.lower, domain.upper, domain.grading"
+    with at_key("domain.file" if case.domain.file is not None else keys):
+        try:
+            domain = _build_domain(case.domain, ensemble.space_comm)
+            return StateSpace(domain, s.degree, cast(Family, s.family), cast(Mode, s.mode), s.quadrature_degree)
+        except (RuntimeError, ArithmeticError) as error:  # as where the domain's measure underflows
+            raise InvalidInput(f"no mesh can be made: {next(iter(str(error).splitlines()), '')}") from error
+
+
+def _build_domain(d: config.Domain, comm: MPI.Intracomm) -> domains.Domain:
+    if d.file is not None:
+        return domains.Domain.from_file(comm, d.file, d.group)
+    if d.shape == "interval":
+        return domains.interval(comm, d.cells[0], d.lower[0], d.upper[0], d.grading)
+    create = domains.rectangle if d.shape == "rectangle" else domains.box
+    return create(comm, d.cells, d.lower, d.upper, d.cell, d.grading)
+
+
+def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Problem:
+    """The objects of a case (collective).
+
+    Raises:
+        InvalidInput: if data and case do not fit together; the message names the key or file.
+    """
+    ensemble = Ensemble(comm, case.parallel.space)
+    space = build_space(case, ensemble)
+    dataset = _load_data(case)
+    test: SampleStates | None = None
+    classes: tuple[str, ...] = ()
+    if dataset is None:
+        train = _formula_states(case, space)
+    else:
+        train = _sample_states(case, space, dataset.samples, dataset.standardization)
+        if dataset.test is not None:
+            test = _sample_states(case, space, dataset.test, dataset.standardization)
+        classes = dataset.samples.classes
+    fit, validation = _split_validation(case, train)
+    functional, start = _build_functional(case, ensemble, space, train)
+    scaled = ScaledFunctional(functional)
+    return Problem(
+        case=case,
+        ensemble=ensemble,
+        space=space,
+        functional=functional,
+        scaled=scaled,
+        start=scaled.to_scaled(start),
+        bounds=_bounds(case, scaled),
+        train=train,
+        test=test,
+        fit=fit,
+        validation=validation,
+        classes=classes,
+        standardization=None if dataset is None else dataset.standardization,
+    )
+
+
+# ── dynamics and functional ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _build_functional(
+    case: config.Case, ensemble: Ensemble, space: StateSpace, train: SampleStates
+) -> tuple[Functional, Floats]:
+    """J and the shard of the control that the case starts from."""
+    y, o = case.dynamics, case.objective
+    grid = DepthGrid(y.layers, y.horizon, y.control_intervals)
+    values = space.num_nodes * (space.num_nodes if "dense" in y.representation else 1)
+    if (count := grid.intervals * values) > LARGEST:
+        raise InvalidInput(
+            f"domain.cells, dynamics.layers: {space.num_nodes} nodes and {grid.intervals} intervals make {count:.3g} "
+            f"controls, more than PETSc's indices can number, {LARGEST}: use fewer, by dynamics.control_intervals too"
+        )
+    kernel = build_kernel(case, space, grid)
+    bias = np.zeros((grid.intervals, space.num_local))
+    if y.bias is not None:
+        formula = case_formula(case, y.bias, "t", "y")
+        bias[...] = [function_values(space, formula, float(t)) for t in grid.sample_times]
+        require_finite(space, bias, "dynamics.bias", y.bias)
+    stepper = Stepper(space, kernel, bias, build_activation(case), find_scheme(y.scheme), grid)
+    cost: TerminalCost
+    if o.loss == "tracking":
+        cost, num_outputs = TrackingCost(space), 0
+    else:
+        num_outputs = train.targets.shape[0]
+        cost = ReadoutCost(space, find_loss(o.loss), num_outputs)
+    controls = ControlSpace(ensemble, space, kernel, grid, num_outputs, o.controls)
+    r = case.regularization
+    regularization = Regularization(r.kernel, r.bias, r.readout, r.kernel_depth, r.bias_depth)
+    initial, targets = train.share(ensemble)
+    functional = Functional(
+        controls, stepper, cost, initial, targets, train.num_samples, regularization, o.weight, case.parallel.block
+    )
+    readout = np.zeros((num_outputs, space.num_local))
+    start = controls.pack(
+        {"kernel": kernel.parameters(), "bias": bias, "readout": readout, "offset": np.zeros(num_outputs)}
+    )
+    return functional, start[controls.shard]
+
+
+def build_activation(case: config.Case) -> Activation:
+    """σ by its name, or from a formula in s and the parameters."""
+    text = case.dynamics.activation
+    if text in ACTIVATIONS:
+        return find_activation(text)
+    with at_key("dynamics.activation"):
+        return _activation_family(text, tuple(sorted(case.parameters))).at(text, case.parameters)
+
+
+@cache
+def _activation_family(text: str, parameters: tuple[str, ...]) -> ActivationFamily:
+    """The activations of a formula for all values of its parameters."""
+    formula = parse_formula(text, ("s", *parameters))
+    names = tuple(name for name in parameters if name in formula.names)
+    return ActivationFamily(lambda s, *values: formula.ufl(s=s, **dict(zip(names, values, strict=True))), names)
+
+
+def _bounds(case: config.Case, scaled: ScaledFunctional) -> tuple[Floats, Floats] | None:
+    o, controls = case.objective, scaled.controls
+    boxes = {"kernel": o.kernel_bounds, "bias": o.bias_bounds, "readout": o.readout_bounds}
+    if all(box is None for box in boxes.values()):
+        return None
+    limits = []
+    for side, free in ((0, -np.inf), (1, np.inf)):
+        local = np.full(controls.local_size, free)
+        for part, box in boxes.items():
+            if box is not None:
+                local[controls.slices[part]] = box[side]
+        limits.append(scaled.to_scaled(local[controls.shard]))
+    return limits[0], limits[1]
+
+
+# ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _load_data(case: config.Case) -> data.DataSet | None:
+    """The samples of a case with their test part; None if they are formulas."""
+    d = case.data
+    if d.source == "formula":
+        return None
+    if d.source == "digits":
+        dataset = data.DataSet(data.load_digits_samples())
+    else:
+        assert d.file is not None
+        dataset = data.load_npz(Path(d.file), d.shape, case.domain.dimension)
+    if dataset.test is None and d.test_fraction > 0:
+        with at_key("data.test_fraction"):
+            dataset = data.split_samples(dataset.samples, d.test_fraction, case.seed)
+    return dataset.standardized() if d.standardize else dataset
+
+
+def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, outside: float = 0.0) -> Block:
+    """Initial states of images: the nodal values of the functions they are."""
+    lower, upper = space.domain.bounds
+    return data.image_states(inputs, space.coordinates, lower, upper, maps, outside)
+
+
+def _sample_states(
+    case: config.Case, space: StateSpace, samples: data.Samples, standardization: data.Standardization | None
+) -> SampleStates:
+    outside = 0.0 if standardization is None else float(standardization.apply(np.zeros(1))[0])
+    loss = case.objective.loss
+    if loss == "tracking":
+        if samples.has_labels or samples.targets.shape[1:] != (int(np.prod(samples.inputs.shape[1:])),):
+            raise InvalidInput(
+                f"objective.loss = 'tracking' needs in data.file an array y of floats with one target function per "
+                f"sample, as many values as an input has ({int(np.prod(samples.inputs.shape[1:]))}); "
+                f"y has shape {samples.targets.shape} and type {samples.targets.dtype}"
+            )
+        targets = states_of_inputs(space, samples.targets.reshape(samples.inputs.shape), None)
+    elif samples.has_labels:
+        targets = encode_labels(samples.targets, samples.num_classes, loss)
+    elif loss == "least_squares":
+        targets = np.asfortranarray(samples.targets.T)
+    else:
+        raise InvalidInput(
+            f"objective.loss = {loss!r} needs labels, but y holds {samples.targets.dtype} of shape "
+            f"{samples.targets.shape}: store labels as integers or strings, or use loss = 'least_squares'"
+        )
+    return SampleStates(
+        samples.num_samples,
+        lambda numbers, maps: states_of_inputs(space, samples.inputs[numbers], maps, outside),
+        targets,
+        samples.targets if samples.has_labels else None,
+    )
+
+
+def initial_states(case: config.Case, space: StateSpace) -> Block:
+    """The nodal values of all initial states of a case, shape (num_local, samples); targets are not looked at."""
+    dataset = _load_data(case)
+    if dataset is None:
+        assert case.data.initial is not None
+        return _formula_block(case, space, "data.initial", case.data.initial)
+    outside = 0.0 if dataset.standardization is None else float(dataset.standardization.apply(np.zeros(1))[0])
+    return states_of_inputs(space, dataset.samples.inputs, None, outside)
+
+
+def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
+    """Initial states and targets from formulas."""
+    d = case.data
+    assert d.initial is not None
+    initial = _formula_block(case, space, "data.initial", d.initial)
+    if d.target is None:
+        raise InvalidInput("data.target: a formula for the targets is needed to learn from data.initial")
+    targets = _formula_block(case, space, "data.target", d.target)
+    return SampleStates(d.samples, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), targets, None)
+
+
+def _formula_block(case: config.Case, space: StateSpace, key: str, text: str) -> Block:
+    """States from a key's formula in y and the sample's parameter s ∈ [0, 1], shape (num_local, data.samples)."""
+    count = case.data.samples
+    parameter = np.linspace(0.0, 1.0, count)[None, :] if count > 1 else np.zeros((1, 1))
+    y = space.coordinates.T[:, :, None]
+    names = coordinate_names("y", space.domain.dimension)
+    values = {name: y[0 if name == "y" else int(name[1:])] for name in names}
+    result = case_formula(case, text, "y", "s").evaluate(**values, s=parameter)
+    block = np.asfortranarray(np.broadcast_to(result, (space.num_local, count)))
+    require_finite(space, block, key, text)
+    return block
+
+
+def _split_validation(case: config.Case, train: SampleStates) -> tuple[SampleStates, SampleStates | None]:
+    fraction = case.stochastic.validation
+    if fraction == 0 or case.stochastic.epochs == 0 or train.num_samples < 3:
+        return train, None
+    fit, validation = data.stratified_split(train.labels, fraction, case.seed + 1, train.num_samples)
+    return train.subset(fit), train.subset(validation)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Kernels, biases and initial states given by a number, an array, a callable, a UFL expression or a formula.
+
+| source | of a function on Y | of a kernel on Y × Y |
+|---|---|---|
+| number | constant | constant |
+| callable | `g(t, y)`, y of shape (d, n) | `w(t, y, z)`, y of shape (d, n, 1) and z of shape (d, 1, N) |
+| UFL | an expression on the mesh | `UflKernel((t, y, z) -> expression)` of the vectors y and z |
+| `Formula` | in t and y (or y0, y1, …) | in t, y and z (or y0, …, z0, …) |
+
+Callables must be vectorised.  UFL expressions of a kernel are evaluated by the same translation to array instructions
+as activations are, for all pairs of nodes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.errors import InvalidInput
+from fem_selection.functions.formulas import Formula
+from fem_selection.functions.programs import BlockProgram
+from fem_selection.typing import Floats, UflExpression
+
+__all__ = ["KernelSource", "Source", "UflKernel", "function_values", "kernel_values"]
+
+
+@dataclass(frozen=True)
+class UflKernel:
+    """A kernel stated in UFL: a function of the number t and the vectors y, z to a UFL scalar."""
+
+    expression: Callable[[float, UflExpression, UflExpression], UflExpression]
+
+
+Source = float | Floats | Callable[..., Any] | Formula | Any
+KernelSource = float | Callable[..., Any] | Formula | UflKernel
+
+
+def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Floats:
+    """Nodal values at the owned nodes of a function on Y at one time, shape (num_local,).
+
+    A formula may call the point z instead of y, as the second factors of separable kernels do.
+    """
+    y = space.coordinates.T
+    if isinstance(source, Formula):
+        names: dict[str, Any] = {"t": time, **_components("y", y), **_components("z", y)}
+        return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), space.num_local)
+    if isinstance(source, fem.Function) and source.function_space == space.V:
+        return source.x.array[: space.num_local].copy()
+    if isinstance(source, ufl.core.expr.Expr):
+        f = fem.Function(space.V)
+        f.interpolate(fem.Expression(source, space.V.element.interpolation_points))
+        return f.x.array[: space.num_local].copy()
+    return _full(source(time, y) if callable(source) else source, space.num_local)
+
+
+def kernel_values(space: StateSpace, source: KernelSource, time: float = 0.0) -> Floats:
+    """The nodal values w(t, y_i, z_k) at the owned nodes y_i and all nodes z_k, shape (num_local, N) (collective)."""
+    d = space.domain.dimension
+    z_all = np.concatenate(space.comm.allgather(space.coordinates)).T
+    y, z = space.coordinates.T[:, :, None], z_all[:, None, :]
+    shape = (space.num_local, space.num_nodes)
+    if isinstance(source, Formula):
+        names: dict[str, Any] = {"t": time, **_components("y", y), **_components("z", z)}
+        return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), shape)
+    if not isinstance(source, UflKernel):
+        return _full(source(time, y, z) if callable(source) else source, shape)
+    points = [ufl.SpatialCoordinate(space.domain.mesh), fem.Constant(space.domain.mesh, np.zeros(d))]
+    program = BlockProgram((source.expression(time, *points),), *[p[k] for p in points for k in range(d)])
+    result = np.empty(shape)
+    program(*y, *z, result)
+    return result
+
+
+def _components(letter: str, points: Floats) -> dict[str, Floats]:
+    """{"y": y} in one dimension, and {"y0": …, "y1": …} in all."""
+    names = {f"{letter}{k}": x for k, x in enumerate(points)}
+    if len(points) == 1:
+        names[letter] = points[0]
+    return names
+
+
+def _full(values: Any, shape: int | tuple[int, ...]) -> Floats:
+    """The values as a writable float array of a shape that they broadcast to."""
+    array = np.asarray(values, dtype=np.float64)
+    try:
+        return np.broadcast_to(array, shape).copy()
+    except ValueError:
+        raise InvalidInput(f"a coefficient has values of shape {array.shape}, which do not fill {shape}") from None

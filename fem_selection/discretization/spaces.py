@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""`StateSpace`: the finite element space V_h ⊂ L²(Y) of the states, its inner product and its nodal blocks.
+
+    (f, g) = Σ_ik F_i M_ik G_k,   M_ik = ∫_Y φ_i φ_k dy
+
+by nodal quadrature in collocated mode (M diagonal, its entries m_k > 0 the quadrature weights), by full quadrature in
+Galerkin mode.  A functional's derivative is a vector of duals d_i = ⟨J'(f), φ_i⟩; its Riesz representative has the
+nodal values M⁻¹ d.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+import ufl
+from dolfinx import fem
+from dolfinx.fem import petsc as fem_petsc
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from fem_selection.discretization.domains import Domain
+from fem_selection.discretization.elements import Family, Mode, create_element, create_measure
+from fem_selection.discretization.numbering import canonical_numbering
+from fem_selection.errors import InvalidInput
+from fem_selection.petsc import options, unique_prefix
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["StateSpace"]
+
+
+class StateSpace:
+    """Scalar Lagrange elements on a domain, in collocated or Galerkin mode.
+
+    Args:
+        domain: Where the neurons live.
+        degree: Polynomial degree p.
+        family: "lagrange" (continuous) or "dg".
+        mode: "collocated" or "galerkin".
+        quadrature_degree: Degree of the full quadrature of Galerkin mode; 2p + 2 by default.
+
+    Raises:
+        InvalidInput: for a combination without a positive nodal rule, with the reason.
+
+    Note:
+        Collective over the domain's communicator.  `num_nodes` is N, `num_local` the number of owned nodes; blocks on
+        a rank have `num_local` rows.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        degree: int = 1,
+        family: Family = "lagrange",
+        mode: Mode = "collocated",
+        quadrature_degree: int | None = None,
+    ) -> None:
+        element = create_element(domain.cell, family, degree)
+        self.dx = create_measure(domain.mesh, domain.cell, mode, degree, quadrature_degree)
+        self.domain, self.degree, self.family, self.mode = domain, degree, family, mode
+        self.V = fem.functionspace(domain.mesh, element)
+        index_map = self.V.dofmap.index_map
+        self.num_nodes = int(index_map.size_global)
+        self.num_local = int(index_map.size_local)
+        self.comm: MPI.Intracomm = domain.comm
+        counts = self.comm.allgather(self.num_local)
+        if min(counts) == 0:
+            raise InvalidInput(
+                f"a mesh of {self.num_nodes} nodes on {self.comm.size} ranks leaves a rank without nodes: "
+                "use fewer ranks for each mesh (parallel.space) or a finer mesh"
+            )
+        self.counts = counts
+        self.offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.canonical_global = canonical_numbering(self.V)
+        self.coordinates: Floats = self.V.tabulate_dof_coordinates()[: self.num_local, : domain.dimension].copy()
+        self.mass = self._assemble_mass()
+        self.weights = self._lump_mass()
+        if not self._all(bool(np.all(self.weights > 0))):
+            raise InvalidInput(
+                f"the nodal weights of {mode} mode on this mesh are not all positive: is a cell inverted?"
+            )
+        self._solver: PETSc.KSP | None = None
+
+    @property
+    def owned(self) -> slice:
+        """The range of global node numbers that this rank owns."""
+        return slice(int(self.offsets[self.comm.rank]), int(self.offsets[self.comm.rank + 1]))
+
+    @property
+    def canonical(self) -> np.ndarray:
+        """Partition-independent numbers of the owned nodes, shape (num_local,)."""
+        return self.canonical_global[self.owned]
+
+    @property
+    def is_collocated(self) -> bool:
+        """Whether the mass matrix is diagonal by nodal quadrature."""
+        return bool(self.mode == "collocated")
+
+    def create_block(self, num_samples: int) -> Block:
+        """A block of zeros, shape (num_local, num_samples)."""
+        return create_block(self.num_local, num_samples)
+
+    # ── inner product, norm, Riesz map ────────────────────────────────────────────────────────────────────────────
+
+    def apply_mass(self, block: Block) -> Block:
+        """M F, the duals of the states F; column by column ⟨M F, G⟩ = (F, G) (collective)."""
+        if self.is_collocated:
+            return np.asfortranarray(self.weights[:, None] * block)
+        result = self.create_block(block.shape[1])
+        dense, out = self.dense(block), self.dense(result)
+        self.mass.matMult(dense, result=out)
+        dense.destroy()
+        out.destroy()
+        return result
+
+    def riesz(self, dual: Block) -> Block:
+        """M⁻¹ D, the nodal values of the L² Riesz representatives of duals D; the inverse of `apply_mass`."""
+        if self.is_collocated:
+            return np.asfortranarray(dual / self.weights[:, None])
+        result = self.create_block(dual.shape[1])
+        right, out = self.dense(np.asfortranarray(dual)), self.dense(result)
+        self._mass_solver().matSolve(right, out)
+        right.destroy()
+        out.destroy()
+        return result
+
+    def inner(self, f: Block, g: Block) -> Floats:
+        """The L² inner products of the columns of two blocks, shape (J,) (collective)."""
+        products = np.einsum("ij,ij->j", self.apply_mass(f), g)
+        self.comm.Allreduce(MPI.IN_PLACE, products)
+        return products
+
+    def norm(self, f: Block) -> Floats:
+        """The L² norms of the columns of a block, shape (J,) (collective)."""
+        return np.sqrt(self.inner(f, f))
+
+    # ── functions and blocks ──────────────────────────────────────────────────────────────────────────────────────
+
+    def function(self, values: Floats | None = None, name: str = "f") -> fem.Function:
+        """The finite element function with these nodal values of the owned nodes, shape (num_local,) (collective)."""
+        f = fem.Function(self.V, name=name)
+        if values is not None:
+            f.x.array[: self.num_local] = values
+            f.x.scatter_forward()
+        return f
+
+    def block(self, *functions: fem.Function) -> Block:
+        """The nodal values of functions of this space, one per column."""
+        return np.asfortranarray(np.column_stack([f.x.array[: self.num_local] for f in functions]))
+
+    def dense(self, block: Block) -> PETSc.Mat:
+        """The block as a PETSc `MATDENSE` on the same memory; the caller destroys it (collective)."""
+        if not block.flags.f_contiguous:
+            raise InvalidInput("a block must be in Fortran order to be seen as a PETSc matrix")
+        columns = (block.shape[1] if self.comm.rank == self.comm.size - 1 else 0, block.shape[1])
+        return PETSc.Mat().createDense(
+            ((self.num_local, self.num_nodes), columns), array=block.reshape(-1, order="F"), comm=self.comm
+        )
+
+    def gather(self, block: Block) -> Block:
+        """All N rows of a block, on every rank, in canonical order; for figures and files (collective)."""
+        parts = self.comm.allgather(np.ascontiguousarray(block))
+        everything = np.empty((self.num_nodes, *block.shape[1:]), order="F")
+        everything[self.canonical_global] = np.concatenate(parts)
+        return everything
+
+    # ── the mass matrix ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def mass_columns(self) -> Floats | sparse.csr_matrix:
+        """The whole mass matrix on every rank: its diagonal, shape (N,), if collocated, else a CSR matrix (collective).
+
+        Kernels multiply their rows by it from the right, which needs no communication then.
+        """
+        if not hasattr(self, "_mass_columns"):
+            if self.is_collocated:
+                self._mass_columns: Any = np.concatenate(self.comm.allgather(self.weights))
+            else:
+                rows, columns, values = self.mass.getValuesCSR()
+                parts = self.comm.allgather((np.diff(rows), columns, values))
+                lengths, columns, values = (np.concatenate(p) for p in zip(*parts, strict=True))
+                indptr = np.concatenate([[0], np.cumsum(lengths)])
+                self._mass_columns = sparse.csr_matrix((values, columns, indptr), shape=(self.num_nodes,) * 2)
+        return self._mass_columns
+
+    def _assemble_mass(self) -> PETSc.Mat:
+        u, v = ufl.TrialFunction(self.V), ufl.TestFunction(self.V)
+        mass = fem_petsc.assemble_matrix(fem.form(ufl.inner(u, v) * self.dx))
+        mass.assemble()
+        return mass
+
+    def _lump_mass(self) -> Floats:
+        """The nodal weights: exact if collocated; else row sums, or the scaled diagonal if these are not positive."""
+        ones, sums, diagonal = self.mass.createVecRight(), self.mass.createVecLeft(), self.mass.createVecLeft()
+        ones.set(1.0)
+        self.mass.mult(ones, sums)
+        self.mass.getDiagonal(diagonal)
+        weights = sums.array.copy()
+        if not self._all(bool(np.all(weights > 1e-12 * diagonal.array))):
+            weights = diagonal.array * (sums.sum() / diagonal.sum())
+        for v in (ones, sums, diagonal):
+            v.destroy()
+        return weights
+
+    def _mass_solver(self) -> PETSc.KSP:
+        if self._solver is None:
+            prefix = unique_prefix("mass")
+            self._solver = PETSc.KSP().create(self.comm)
+            self._solver.setOptionsPrefix(prefix)
+            self._solver.setOperators(self.mass)
+            direct = {"ksp_type": "preonly", "pc_type": "cholesky"}
+            if self.comm.size > 1:
+                direct["pc_factor_mat_solver_type"] = "mumps"
+            with options(prefix, direct):
+                self._solver.setFromOptions()
+                self._solver.setUp()
+        return self._solver
+
+    def _all(self, flag: bool) -> bool:
+        return bool(self.comm.allreduce(flag, op=MPI.LAND))

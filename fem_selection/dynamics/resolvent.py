@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""The resolvent (I − a A)⁻¹ of a linearization whose kernel has a local part, or of its symmetric part.
+
+    A = Π σ'(g*) K,   a > 0;      μ = 1/(1 − a λ) is an eigenvalue of the resolvent for each λ of A
+
+Diffusion makes ‖A‖ ~ h⁻², so that eigenvalues of order one are close together beside ‖A‖ and a Krylov space of A does
+not tell them apart.  Those of the resolvent that are largest in modulus belong to the λ nearest to 1/a.  Systems are
+solved by GMRES, with the sparse factorization of the local part that implicit stages use as its preconditioner.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from petsc4py import PETSc
+
+from fem_selection.dynamics.field import Linearization
+from fem_selection.dynamics.preconditioner import LocalPreconditioner
+from fem_selection.dynamics.superposition import derivative_from_slope
+from fem_selection.errors import NotConverged
+from fem_selection.kernels.base import HasLocalPart, Kernel
+from fem_selection.linalg.operators import Operator
+from fem_selection.petsc import options, unique_prefix
+from fem_selection.typing import Block
+
+__all__ = ["Resolvent", "has_local_part"]
+
+_TOLERANCE = 1e-13
+_MAX_ITERATIONS = 300
+
+
+def has_local_part(kernel: Kernel, interval: int = 0) -> bool:
+    """Whether a kernel has a local part that is not zero (collective over space)."""
+    if not isinstance(kernel, HasLocalPart):
+        return False
+    matrix = kernel.sparse_operator(interval)
+    return matrix is not None and matrix.norm() > 0.0
+
+
+class Resolvent:
+    """v ↦ (I − a A)⁻¹ v.
+
+    Args:
+        linearization: At one state; its kernel's local part makes the preconditioner.
+        operator: A: the linearization itself, or one whose stiff part is the same, as its symmetric part.
+        a: Positive, and 1/a no eigenvalue.
+
+    Note:
+        Everything is collective over space.
+    """
+
+    def __init__(self, linearization: Linearization, operator: Operator, a: float) -> None:
+        field = linearization.field
+        self._preconditioner = LocalPreconditioner(field.space, field.kernel)
+        derivative = derivative_from_slope(field.superposition, linearization.slope)
+        self._preconditioner.prepare(field.interval, a, derivative, field.space.create_block(1))
+        size = (field.space.num_local, field.space.num_nodes)
+        self._matrix = PETSc.Mat().createPython((size, size), _Shell(operator, a), comm=field.space.comm)
+        self._matrix.setUp()
+        self._x, self._b = self._matrix.createVecs()
+        self._solver, prefix = PETSc.KSP().create(field.space.comm), unique_prefix("resolvent")
+        self._solver.setOptionsPrefix(prefix)
+        self._solver.setOperators(self._matrix)
+        pc = self._solver.getPC()
+        pc.setType(self._preconditioner.pc_type)
+        self._preconditioner.attach(pc)
+        with options(prefix, {"ksp_type": "gmres", "ksp_gmres_restart": 100, "ksp_pc_side": "right"}):
+            self._solver.setFromOptions()
+        self._solver.setTolerances(rtol=_TOLERANCE, atol=1e-300, max_it=_MAX_ITERATIONS)
+
+    def apply(self, v: Block) -> Block:
+        """(I − a A)⁻¹ v, shape (num_local, 1).
+
+        Raises:
+            NotConverged: if GMRES does not come near it.
+        """
+        self._b.array[:] = v[:, 0]
+        self._x.set(0.0)
+        try:
+            self._solver.solve(self._b, self._x)
+        except PETSc.Error as error:  # as where I − a A is singular
+            raise NotConverged("a system with the linearization has no solution") from error
+        if self._solver.getConvergedReason() < 0 and not self._is_near():
+            raise NotConverged("GMRES did not solve a system with the linearization")
+        return self._x.array_r[:, None].copy(order="F")
+
+    def _is_near(self) -> bool:
+        """Whether the residual is at least a millionth: round-off keeps it from more where ‖A‖ is large."""
+        return bool(self._solver.getResidualNorm() <= 1e-6 * self._b.norm())
+
+    def destroy(self) -> None:
+        """Release PETSc's objects (collective)."""
+        self._preconditioner.release()
+        for thing in (self._solver, self._matrix, self._x, self._b):
+            thing.destroy()
+
+
+class _Shell:
+    """I − a A, in PETSc's protocol for matrices in Python."""
+
+    def __init__(self, operator: Operator, a: float) -> None:
+        self._operator, self._a = operator, a
+
+    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """y = x − a A x."""
+        block = np.asfortranarray(x.array_r[:, None])
+        y.array[:] = (block - self._a * self._operator.apply(block))[:, 0]

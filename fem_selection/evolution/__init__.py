@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""The equation over large times: adaptive steps, events, growth laws, and the estimates of the theory beside them."""
+
+from fem_selection.evolution.adaptive import Integration, integrate
+from fem_selection.evolution.growth import Growth
+from fem_selection.evolution.step_control import AdaptiveSettings
+
+__all__ = ["AdaptiveSettings", "Growth", "Integration", "integrate"]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""Estimates of the theory as instruments: hypotheses checked on the given data, bound, measured value, ratio.
+
+| name | estimate | under |
+|---|---|---|
+| growth | ‖f(t)‖ ≤ e^{α(t)} ‖f^I‖ + ∫₀ᵗ e^{α(t) − α(s)} c(s) ds | σ Lipschitz |
+| dependence | ‖f_j − f_k‖(t) ≤ e^{α(t)} ‖f_j^I − f_k^I‖ | σ Lipschitz |
+| energy | E(f) = −½⟨f, K f⟩ − ⟨b, f⟩ does not grow | K symmetric, s σ(s) ≥ 0 |
+| potential | ∫Σ(K f + b) does not grow | K + K* ≤ 0, Σ' = σ, Σ ≥ 0 |
+| preactivation | ‖K f + b‖_{L¹} ≤ (∫Σ(K f^I + b) + d|Y|) / c | those, and Σ(s) ≥ c|s| − d |
+| monotonicity | f does not fall anywhere | σ ≥ 0 |
+
+A hypothesis that does not hold is named with what was measured, and its estimate is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.evolution.estimates.activation_properties import Antiderivative, ScalarProperties, examine
+from fem_selection.evolution.estimates.comparison import Estimate
+from fem_selection.evolution.estimates.functionals import (
+    estimate_energy,
+    estimate_monotonicity,
+    estimate_potential,
+)
+from fem_selection.evolution.estimates.gronwall import estimate_dependence, estimate_growth, gronwall_factors
+from fem_selection.evolution.estimates.hypotheses import Hypothesis, Premises
+from fem_selection.evolution.estimates.operators import operator_norm, skew_part_norm, symmetric_part_maximum
+from fem_selection.typing import Block, Floats
+
+__all__ = [
+    "Antiderivative",
+    "Estimate",
+    "Hypothesis",
+    "Premises",
+    "ScalarProperties",
+    "estimate_run",
+    "examine",
+    "operator_norm",
+    "skew_part_norm",
+    "symmetric_part_maximum",
+]
+
+
+def estimate_run(field: SelectionField, times: Floats, states: Sequence[Block]) -> dict[str, Estimate]:
+    """All estimates on a run, by name.
+
+    Args:
+        field: F.
+        times: When the states were kept, shape (num_times,); the first are the initial ones.
+        states: Nodal values, one (num_local, samples) block per time.
+
+    Note:
+        Collective over the space communicator. Where kernel or bias depend on time the field is moved.
+    """
+    field.move_to(float(times[0]))
+    premises = Premises(field)
+    factor, forcing = gronwall_factors(premises, times)
+    field.move_to(float(times[0]))
+    everything = [
+        estimate_growth(premises, states, factor, forcing),
+        estimate_dependence(premises, states, factor),
+        estimate_energy(premises, states),
+        *estimate_potential(premises, states),
+        estimate_monotonicity(premises, states),
+    ]
+    return {estimate.name: estimate for estimate in everything}

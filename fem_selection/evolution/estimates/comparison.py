@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""`Estimate`: one inequality of the theory beside what a run did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.evolution.estimates.hypotheses import Hypothesis
+from fem_selection.typing import Floats
+
+__all__ = ["Estimate", "compare_with_bound", "compare_with_past"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimate on one run.
+
+    Attributes:
+        name: See the table of this module.
+        statement: The inequality.
+        hypotheses: What it presupposes.
+        claimed: Whether all of that holds; bound and ratio are None if not.
+        measured: What the run did, shape (num_times, samples) (`dependence`: pairs of neighbours; `monotonicity`:
+            least increase since the time before).
+        bound: What it cannot exceed (`monotonicity`: fall below), of the same shape.
+        ratio: Measured over bound; of `energy` and `potential`, which may be negative or zero, the part that is left of
+            the whole fall. At most 1 up to the accuracy of the run. None for `monotonicity`.
+        excess: The largest amount by which the bound is missed, relative to the size of what is compared; at most 0 but
+            for errors of the run. NaN if nothing is claimed.
+        constants: Numbers that went into the bound.
+    """
+
+    name: str
+    statement: str
+    hypotheses: tuple[Hypothesis, ...]
+    claimed: bool
+    measured: Floats
+    bound: Floats | None
+    ratio: Floats | None
+    excess: float
+    constants: dict[str, float]
+
+    @property
+    def failed(self) -> tuple[Hypothesis, ...]:
+        """The hypotheses that do not hold."""
+        return tuple(h for h in self.hypotheses if not h.holds)
+
+
+def compare_with_bound(
+    name: str,
+    statement: str,
+    hypotheses: tuple[Hypothesis, ...],
+    measured: Floats,
+    bound: Floats,
+    constants: dict[str, float],
+) -> Estimate:
+    """An estimate by a positive bound."""
+    if not all(h.holds for h in hypotheses):
+        return Estimate(name, statement, hypotheses, False, measured, None, None, float("nan"), constants)
+    bound = np.nan_to_num(bound, nan=np.inf)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.where(bound > 0, measured / bound, np.where(measured > 0, np.inf, 0.0))
+    excess = float(np.max(ratio, initial=0.0)) - 1.0
+    return Estimate(name, statement, hypotheses, True, measured, bound, ratio, excess, constants)
+
+
+def compare_with_past(
+    name: str,
+    statement: str,
+    hypotheses: tuple[Hypothesis, ...],
+    values: Floats,
+    sizes: Floats,
+    constants: dict[str, float],
+) -> Estimate:
+    """An estimate that says that something does not grow in time."""
+    if not all(h.holds for h in hypotheses):
+        return Estimate(name, statement, hypotheses, False, values, None, None, float("nan"), constants)
+    lowest, scale = values.min(axis=0), np.maximum(sizes.max(axis=0, initial=0.0), 1e-300)
+    fall = values[0] - lowest
+    ratio = np.where(fall > 1e-14 * scale, (values - lowest) / np.where(fall > 0, fall, 1.0), 1.0)
+    excess = float(np.max(np.diff(values, axis=0) / scale, initial=-np.inf)) if len(values) > 1 else 0.0
+    bound = np.minimum.accumulate(values, axis=0)
+    bound = np.concatenate([bound[:1], bound[:-1]])
+    return Estimate(name, statement, hypotheses, True, values, bound, ratio, excess, constants)

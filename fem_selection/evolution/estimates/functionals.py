@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Functionals of the state that do not grow, and what follows from them; g = K f + b.
+
+    E(f) = −½⟨f, K f⟩ − ⟨b, f⟩:   dE/dt = −⟨g, σ(g)⟩ ≤ 0                 K symmetric, s σ(s) ≥ 0
+    ∫Σ(g):   d/dt ∫Σ(g) = ⟨σ(g), K σ(g)⟩ ≤ 0                             K + K* ≤ 0, Σ' = σ, Σ ≥ 0
+    ‖g(t)‖_{L¹} ≤ (∫Σ(g(0)) + d|Y|) / c                                  those, and Σ(s) ≥ c|s| − d, c > 0
+    f(t, y) does not fall                                                σ ≥ 0, at the nodes
+
+The first three need w and b that do not depend on time.  Without the third's hypothesis (ReLU) ∫Σ(g) stays bounded and
+g need not: with a skew kernel ∫Σ(g) may be constant while g → −∞.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.evolution.estimates.activation_properties import Antiderivative
+from fem_selection.evolution.estimates.comparison import Estimate, compare_with_bound, compare_with_past
+from fem_selection.evolution.estimates.hypotheses import Premises
+from fem_selection.typing import Block, Floats
+
+__all__ = ["estimate_energy", "estimate_monotonicity", "estimate_potential"]
+
+
+def estimate_energy(premises: Premises, states: Sequence[Block]) -> Estimate:
+    """E(f), for symmetric kernels (collective)."""
+    field = premises.field
+    bias = field.bias[:, None]
+    values, sizes = [], []
+    for f in states:
+        product = field.preactivation(f) - bias
+        quadratic, linear = field.space.inner(f, product), field.space.inner(f, np.broadcast_to(bias, f.shape))
+        values.append(-0.5 * quadratic - linear)
+        sizes.append(0.5 * np.abs(quadratic) + np.abs(linear))
+    return compare_with_past(
+        "energy",
+        "E(f) = −½⟨f, K f⟩ − ⟨b, f⟩ does not grow",
+        (premises.autonomous(), premises.symmetric(), premises.sign_preserving()),
+        np.array(values),
+        np.array(sizes),
+        {"kernel_norm": premises.norm},
+    )
+
+
+def estimate_potential(premises: Premises, states: Sequence[Block]) -> tuple[Estimate, Estimate]:
+    """∫Σ(g), and the bound of g in L¹ that follows where Σ is coercive (collective)."""
+    field, sigma = premises.field, premises.sigma
+    potential, absolute, extent = _potentials(premises, states)
+    volume = field.space.comm.allreduce(float(field.space.weights.sum()))
+    if np.isfinite(sigma.antiderivative_minimum):
+        potential -= min(sigma.antiderivative_minimum, 0.0) * volume
+    hypotheses = (premises.autonomous(), premises.dissipative(), premises.antiderivative_bounded())
+    constants = {"antiderivative_minimum": sigma.antiderivative_minimum, "largest_preactivation": extent}
+    first = compare_with_past(
+        "potential",
+        "∫ Σ(K f + b) dy does not grow",
+        hypotheses,
+        potential,
+        np.abs(potential),
+        constants,
+    )
+    more = (*hypotheses, premises.coercive())
+    slope = 0.5 * min(sigma.slopes)
+    bound = np.full_like(absolute, np.nan)
+    if all(h.holds for h in more):
+        shift = _shift(premises, slope)
+        constants = {**constants, "slope": slope, "shift": shift}
+        bound = np.broadcast_to((potential[0] + shift * volume) / slope, absolute.shape).copy()
+    statement = "∫ |K f + b| dy ≤ (∫ Σ(K f^I + b) dy + d |Y|) / c,  Σ(s) ≥ c|s| − d"
+    return first, compare_with_bound("preactivation", statement, more, absolute, bound, constants)
+
+
+def _potentials(premises: Premises, states: Sequence[Block]) -> tuple[Floats, Floats, float]:
+    """∫ ∫₀^g σ and ∫ |g| at all times, where σ is evaluated, and the largest |g|."""
+    field = premises.field
+    quadrature = None if field.space.is_collocated else QuadraturePoints(field.space)
+    points = [field.preactivation(f) for f in states]
+    if quadrature is not None:
+        points = [quadrature.values(g) for g in points]
+    extent = field.space.comm.allreduce(max(float(np.abs(g).max(initial=0.0)) for g in points), op=MPI.MAX)
+    integral = Antiderivative(field.activation, -extent, extent)
+    weights = field.space.weights if quadrature is None else quadrature.weights
+    sums = np.array([[weights @ integral(g), weights @ np.abs(g)] for g in points])
+    field.space.comm.Allreduce(MPI.IN_PLACE, sums)
+    return sums[:, 0], sums[:, 1], extent
+
+
+def _shift(premises: Premises, slope: float) -> float:
+    """The d = max_s (c|s| − Σ(s)), which is where |σ| passes c."""
+    s = np.linspace(-1e3, 1e3, 8001)
+    integral = Antiderivative(premises.field.activation, -1e3, 1e3)
+    sigma = integral(s) - min(premises.sigma.antiderivative_minimum, 0.0)
+    return float(np.max(slope * np.abs(s) - sigma)) * (1 + 1e-6) + 0.25 * slope
+
+
+def estimate_monotonicity(premises: Premises, states: Sequence[Block]) -> Estimate:
+    """The least increase between two times, for σ ≥ 0 (collective)."""
+    comm = premises.field.space.comm
+    samples = states[0].shape[1]
+    increases, size = np.zeros((len(states), samples)), np.ones(samples)
+    for k in range(1, len(states)):
+        increases[k] = np.min(states[k] - states[k - 1], axis=0, initial=np.inf)
+        size = np.maximum(size, np.abs(states[k]).max(axis=0, initial=0.0))
+    comm.Allreduce(MPI.IN_PLACE, increases, op=MPI.MIN)
+    comm.Allreduce(MPI.IN_PLACE, size, op=MPI.MAX)
+    hypotheses = (premises.nonnegative(), premises.pointwise())
+    statement = "f(t, y) does not fall anywhere"
+    if not all(h.holds for h in hypotheses):
+        return Estimate("monotonicity", statement, hypotheses, False, increases, None, None, float("nan"), {})
+    excess = float(np.max(-increases / size, initial=0.0))
+    return Estimate("monotonicity", statement, hypotheses, True, increases, np.zeros_like(increases), None, excess, {})

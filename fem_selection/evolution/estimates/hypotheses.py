@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""What an estimate presupposes, asked of the data that are given: each hypothesis with what was measured.
+
+A hypothesis holds if its *defect*, how far the data are from satisfying it, is at most what is allowed.  None is taken
+for granted: an estimate is claimed only if all of its hypotheses hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.evolution.estimates.activation_properties import ScalarProperties, examine
+from fem_selection.evolution.estimates.operators import operator_norm, skew_part_norm, symmetric_part_maximum
+
+__all__ = ["Hypothesis", "Premises"]
+
+_ROUND_OFF = 1e-9
+"""Relative size of what counts as round-off in kernels and sampled activations."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One thing that an estimate presupposes.
+
+    Attributes:
+        statement: What is asked.
+        holds: Whether the data satisfy it.
+        defect: How far they are from that.
+        allowed: The largest defect that is taken for round-off.
+        measured: What was found, in words.
+    """
+
+    statement: str
+    holds: bool
+    defect: float
+    allowed: float
+    measured: str
+
+
+class Premises:
+    """The hypotheses of all estimates for one right-hand side; what is costly is measured once and when asked for.
+
+    Args:
+        field: F.
+
+    Attributes:
+        sigma: Properties of σ.
+
+    Note:
+        Methods that look at the kernel are collective over the space communicator.
+    """
+
+    def __init__(self, field: SelectionField) -> None:
+        self.field = field
+        self.sigma: ScalarProperties = examine(field.activation)
+        self._norm: float | None = None
+
+    @property
+    def norm(self) -> float:
+        """‖K‖ from L² to L² on V_h, at the present time (collective)."""
+        if self._norm is None:
+            self._norm = operator_norm(self.field.space, self.field.kernel)
+        return self._norm
+
+    def lipschitz(self) -> Hypothesis:
+        """σ is Lipschitz."""
+        constant = self.sigma.lipschitz
+        found = f"L = {constant:.6g}, the largest |σ'| for |s| ≤ 10⁸"
+        if not np.isfinite(constant):
+            found = "|σ'| grows with |s|, or σ jumps"
+        return _hypothesis("σ is Lipschitz", 0.0 if np.isfinite(constant) else np.inf, 0.0, found)
+
+    def autonomous(self) -> Hypothesis:
+        """Neither w nor b depends on t."""
+        holds = self.field.is_autonomous
+        found = "neither does" if holds else "their formulas contain t"
+        return _hypothesis("w and b do not depend on t", 0.0 if holds else 1.0, 0.0, found)
+
+    def symmetric(self) -> Hypothesis:
+        """K = K*."""
+        skew = skew_part_norm(self.field.space, self.field.kernel, self.norm)
+        defect = skew / self.norm if self.norm > 0 else 0.0
+        return _hypothesis("w(y, z) = w(z, y)", defect, 1e-6, f"‖K − K*‖/2 = {defect:.2e} ‖K‖ as operators on L²")
+
+    def dissipative(self) -> Hypothesis:
+        """(K + K*)/2 ≤ 0."""
+        largest = symmetric_part_maximum(self.field.space, self.field.kernel, self.norm)
+        defect = max(largest, 0.0) / self.norm if self.norm > 0 else 0.0
+        found = f"the largest eigenvalue of (K + K*)/2 is {largest:.3e}; ‖K‖ = {self.norm:.3e}"
+        return _hypothesis("the symmetric part of K is negative semidefinite", defect, _ROUND_OFF, found)
+
+    def sign_preserving(self) -> Hypothesis:
+        """S σ(s) ≥ 0."""
+        defect, at = max(-self.sigma.wrong_sign, 0.0), self.sigma.wrong_at
+        found = "of all s looked at" if defect == 0 else f"σ({at:.4g}) = {np.sign(at) * self.sigma.wrong_sign:.4g}"
+        return _hypothesis("s σ(s) ≥ 0 for all s", defect, 1e-12, found)
+
+    def antiderivative_bounded(self) -> Hypothesis:
+        """Σ ≥ 0 for some Σ with Σ' = σ."""
+        lowest = self.sigma.antiderivative_minimum
+        found = f"∫₀ˢ σ ≥ {lowest:.6g} for |s| ≤ 10³" if np.isfinite(lowest) else "∫₀ˢ σ falls with |s| without end"
+        return _hypothesis("there is Σ ≥ 0 with Σ' = σ", 0.0 if np.isfinite(lowest) else np.inf, 0.0, found)
+
+    def coercive(self) -> Hypothesis:
+        """Σ(s) ≥ c|s| − d with c > 0."""
+        left, right = self.sigma.slopes
+        found = f"for |s| ≥ 10³, −σ(−s) is {left:.3g} and σ(s) is {right:.3g} at least"
+        return _hypothesis("Σ(s) → ∞ for s → ±∞", max(1e-6 - min(left, right), 0.0), 0.0, found)
+
+    def nonnegative(self) -> Hypothesis:
+        """σ ≥ 0."""
+        defect = max(-self.sigma.smallest, 0.0)
+        found = f"the least value for |s| ≤ 10⁸ is {self.sigma.smallest:.4g}"
+        return _hypothesis("σ(s) ≥ 0 for all s", defect, 1e-12, found)
+
+    def pointwise(self) -> Hypothesis:
+        """σ acts at the nodes."""
+        holds = self.field.space.is_collocated
+        found = "it does" if holds else "in Galerkin mode it is projected to V_h, which keeps no signs"
+        return _hypothesis("σ acts at the nodes (collocated mode)", 0.0 if holds else 1.0, 0.0, found)
+
+
+def _hypothesis(statement: str, defect: float, allowed: float, measured: str) -> Hypothesis:
+    return Hypothesis(statement, bool(defect <= allowed), float(defect), float(allowed), measured)

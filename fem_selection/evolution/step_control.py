@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""How long the next step is: proportional–integral control of the local error, and the first step.
+
+The error of a step is measured against ε_j = atol + rtol ‖f_j‖ for each sample, ‖·‖ the L² norm, and the largest ratio
+
+    r = max_j ‖error_j‖ / ε_j
+
+decides for all samples: r ≤ 1 takes the step.  Since norms and not entries are compared, steps do not change as the
+mesh is refined.  With an estimate ∝ h^q the next step is
+
+    h₊ = h · 0.9 r^{−1/q + 3β/4} r₋^β,   β = 1/(5q),   r₋ the ratio of the step before.
+
+r is rounded to three digits, so that sums in another order, on another partition, lead to the same steps.
+
+References:
+    Hairer, Wanner, Solving Ordinary Differential Equations II, doi:10.1007/978-3-642-05221-7, IV.2 (PI control).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fem_selection.errors import InvalidInput
+from fem_selection.evolution.embedded import EmbeddedPair
+
+__all__ = ["AdaptiveSettings", "StepController", "first_step"]
+
+METHODS = ("auto", "explicit", "implicit")
+
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
+
+
+@dataclass(frozen=True)
+class AdaptiveSettings:
+    """What an adaptive integration is asked for.
+
+    Attributes:
+        rtol: Local error allowed relative to ‖f_j‖.
+        atol: Local error allowed beside, in units of the L² norm of a state.
+        method: "explicit" or "implicit" steps, or "auto": explicit ones until stability, not accuracy, limits them.
+        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
+        growth_bound: The run ends where some ‖f_j‖ exceeds this.
+        first_step: The first h; chosen if it is 0.
+        max_steps: Steps, rejected ones included, after which the run is given up.
+    """
+
+    rtol: float = 1e-6
+    atol: float = 1e-9
+    method: str = "auto"
+    steady_tolerance: float = 0.0
+    growth_bound: float = math.inf
+    first_step: float = 0.0
+    max_steps: int = 10_000_000
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InvalidInput(f"unknown method {self.method!r}; known are {', '.join(METHODS)}")
+        if not (1e-14 <= self.rtol < 1 and self.atol > 0):
+            raise InvalidInput(f"rtol = {self.rtol} must be in [1e-14, 1), and atol = {self.atol} positive")
+        if not (self.steady_tolerance >= 0 and self.growth_bound > 0 and self.first_step >= 0 and self.max_steps > 0):
+            raise InvalidInput("steady_tolerance and first_step must not be negative, growth_bound and max_steps not 0")
+
+
+class StepController:
+    """Takes or rejects steps of one method and proposes the next.
+
+    Args:
+        pair: The method's coefficients.
+    """
+
+    def __init__(self, pair: EmbeddedPair) -> None:
+        self._order = pair.error_order
+        self._beta = 0.2 / pair.error_order
+        self._before: float | None = None
+        self._was_rejected = False
+
+    def factor(self, ratio: float) -> float:
+        """h₊/h from the ratio of the step just tried, which is taken if and only if the ratio is at most 1."""
+        if not ratio <= 1.0:
+            self._was_rejected = True
+            return max(_SHRINK, _SAFETY * ratio ** (-1 / self._order)) if math.isfinite(ratio) else _SHRINK
+        bounded = max(ratio, 1e-16)
+        factor = _SAFETY * bounded ** (-1 / self._order)
+        if self._before is not None:
+            factor *= bounded ** (0.75 * self._beta) * self._before**self._beta
+        self._before = max(ratio, 1e-4)
+        factor = min(max(factor, _SHRINK), 1.0 if self._was_rejected else _GROW)
+        self._was_rejected = False
+        return factor
+
+
+def first_step(pair: EmbeddedPair, rate: float, curvature: float, horizon: float) -> float:
+    """A first step whose error should be about a tenth of what is allowed.
+
+    A component that moves at the frequency λ with rate r has the local error C r/λ (λh)^q, C a constant of the method.
+
+    Args:
+        pair: The method's coefficients.
+        rate: max_j ‖∂_t f_j‖ / ε_j.
+        curvature: max_j ‖∂_tt f_j‖ / ε_j, by a difference.
+        horizon: The longest step.
+    """
+    if rate == 0:
+        return horizon
+    frequency = max(curvature / rate, 1.0 / horizon)
+    return min((0.1 * frequency / (_CONSTANTS[pair.order] * rate)) ** (1 / pair.error_order) / frequency, horizon)
+
+
+_CONSTANTS = {4: 1e-3, 5: 1e-3, 8: 1e-4}
+"""C of the pairs, by order: of the size seen in smooth problems."""

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Activation functions σ as UFL expressions, their derivatives by `ufl.diff`, and their vectorised evaluation.
+
+An `Activation` is one UFL expression of a scalar.  Weak forms use it and its derivatives as they are; sweeps over
+blocks evaluate the same expressions, translated once into a list of NumPy instructions (`functions.programs`).
+To add one: `Activation("cubic", lambda s: s**3)`.
+
+UFL differentiates tanh to (2 cosh s / (1 + cosh 2s))², which overflows for |s| > 355 and costs two cosh; it is
+rewritten to 1 − tanh² s, an identity, before anything uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import basix.ufl
+import numpy as np
+import ufl
+from ufl.algebra import Division, Power
+from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
+from ufl.algorithms.apply_derivatives import apply_derivatives
+from ufl.corealg.traversal import unique_pre_traversal
+from ufl.mathfunctions import Cosh
+from ufl.variable import Variable
+
+from fem_selection.errors import InvalidInput
+from fem_selection.functions.programs import BlockProgram
+from fem_selection.typing import UflExpression
+
+__all__ = ["ACTIVATIONS", "Activation", "ActivationFamily", "find_activation"]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A scalar function σ: R → R.
+
+    Args:
+        name: Its name in case files and reports.
+        expression: Function from a UFL scalar to the UFL expression σ(s).
+        symbols: Constants in it whose values the programs take behind their variables.
+    """
+
+    name: str
+    expression: Callable[[UflExpression], UflExpression] = field(compare=False)
+    symbols: tuple[UflExpression, ...] = ()
+
+    def __call__(self, s: UflExpression) -> UflExpression:
+        """σ(s) in UFL."""
+        return self.expression(s)
+
+    def derivative(self, s: UflExpression, order: int = 1) -> UflExpression:
+        """σ^(order)(s) in UFL, for any UFL scalar s."""
+        return ufl.replace(self._derivatives[order], {_placeholder: s}) if order else self(s)
+
+    @cached_property
+    def _derivatives(self) -> tuple[UflExpression, UflExpression, UflExpression]:
+        """σ, σ', σ'' as expressions of the placeholder."""
+        expressions = [ufl.as_ufl(self.expression(_placeholder))]
+        for _ in range(2):
+            s = ufl.variable(_placeholder)
+            f = ufl.replace(expressions[-1], {_placeholder: s})
+            derivative = apply_derivatives(apply_algebra_lowering(ufl.diff(f, s)))
+            expressions.append(_simplify(derivative))
+        return tuple(expressions)
+
+    @cached_property
+    def value(self) -> BlockProgram:
+        """Program for σ on a block."""
+        return BlockProgram((self._derivatives[0],), _placeholder, *self.symbols)
+
+    @cached_property
+    def value_and_derivative(self) -> BlockProgram:
+        """Program for σ and σ' on a block, common subexpressions evaluated once."""
+        return BlockProgram(self._derivatives[:2], _placeholder, *self.symbols)
+
+    @cached_property
+    def pullback_from_value(self) -> BlockProgram | None:
+        """Program for σ'(s) d from σ(s) and d, if σ' is a function of σ alone, as that of tanh; else None."""
+        value, derivative, _ = self._derivatives
+        derivative = _exchange(derivative, value, _value)
+        if any(e == _placeholder for e in unique_pre_traversal(derivative)):
+            return None
+        return BlockProgram((derivative * _dual,), _value, _dual, *self.symbols)
+
+    @cached_property
+    def value_and_two_derivatives(self) -> BlockProgram:
+        """Program for σ, σ' and σ'' on a block."""
+        return BlockProgram(self._derivatives, _placeholder, *self.symbols)
+
+    @cached_property
+    def has_kink(self) -> bool:
+        """Whether σ' jumps at zero, as that of ReLU."""
+        s = np.array([-1e-7, 1e-7])
+        value, slope = np.empty_like(s), np.empty_like(s)
+        self.value_and_derivative(s, value, slope)
+        return bool(abs(slope[1] - slope[0]) > 1e-3)
+
+    @cached_property
+    def second_derivative(self) -> BlockProgram:
+        """Program for σ'' on a block."""
+        return BlockProgram((self._derivatives[2],), _placeholder, *self.symbols)
+
+
+class ActivationFamily:
+    """Activations that differ in the values of parameters; derivatives and programs are made once for all of them.
+
+    Args:
+        expression: Function from a UFL scalar s and the UFL scalars of the parameters to σ(s).
+        names: The parameters, in the order in which `expression` takes them.
+    """
+
+    def __init__(self, expression: Callable[..., UflExpression], names: Sequence[str]) -> None:
+        self._expression, self._names = expression, tuple(names)
+        symbols = tuple(ufl.Constant(_placeholder.ufl_domain()) for _ in names)
+        self._template = Activation("family", lambda s: expression(s, *symbols), symbols)
+
+    def at(self, name: str, values: Mapping[str, float]) -> Activation:
+        """The activation of that name with these values of the parameters."""
+        numbers = [float(values[parameter]) for parameter in self._names]
+        result = Activation(name, lambda s: self._expression(s, *(ufl.as_ufl(n) for n in numbers)))
+        for attribute, inputs in _PROGRAMS.items():
+            program = getattr(self._template, attribute)
+            result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
+        return result
+
+
+def _bind(program: BlockProgram, inputs: int, numbers: Sequence[Any]) -> Callable[..., None]:
+    """A program with the values of its last variables filled in."""
+    return lambda *arrays: program(*arrays[:inputs], *numbers, *arrays[inputs:])
+
+
+_PROGRAMS = {
+    **dict.fromkeys(("value", "value_and_derivative", "value_and_two_derivatives", "second_derivative"), 1),
+    "pullback_from_value": 2,
+}
+"""The programs of an activation with their numbers of variables."""
+
+
+def find_activation(name: str) -> Activation:
+    """The built-in activation of that name.
+
+    Raises:
+        InvalidInput: if there is none; the message lists the names.
+    """
+    if name not in ACTIVATIONS:
+        raise InvalidInput(f"unknown activation {name!r}; known are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+# A scalar terminal that stands for s in the symbolic derivatives and is replaced in every use.
+_placeholder = ufl.Constant(ufl.Mesh(basix.ufl.element("Lagrange", "interval", 1, shape=(1,))))
+
+
+_value, _dual = (ufl.Constant(_placeholder.ufl_domain()) for _ in range(2))  # likewise for σ(s) and a factor
+
+
+def _exchange(e: UflExpression, this: UflExpression, other: UflExpression) -> UflExpression:
+    """An expression with another in place of every occurrence of a subexpression."""
+    if e == this:
+        return other
+    if not e.ufl_operands:
+        return e
+    return e._ufl_expr_reconstruct_(*(_exchange(o, this, other) for o in e.ufl_operands))
+
+
+def _simplify(e: UflExpression) -> UflExpression:
+    """Drop `variable` labels and rewrite sech² to 1 − tanh², everywhere in an expression."""
+    if isinstance(e, Variable):
+        return _simplify(e.ufl_operands[0])
+    if not e.ufl_operands:
+        return e
+    e = e._ufl_expr_reconstruct_(*(_simplify(o) for o in e.ufl_operands))
+    argument = _argument_of_sech_squared(e)
+    return e if argument is None else 1 - ufl.tanh(argument) ** 2
+
+
+def _argument_of_sech_squared(e: UflExpression) -> UflExpression | None:
+    """y, if the expression is (2 cosh y / (1 + cosh 2y))², UFL's form of the derivative of tanh."""
+    if not (isinstance(e, Power) and e.ufl_operands[1] == 2 and isinstance(e.ufl_operands[0], Division)):
+        return None
+    for part in e.ufl_operands[0].ufl_operands[0].ufl_operands:
+        if isinstance(part, Cosh):
+            y = part.ufl_operands[0]
+            return y if e == (2.0 * ufl.cosh(y) / (ufl.cosh(2.0 * y) + 1.0)) ** 2 else None
+    return None
+
+
+def _sigmoid(s: UflExpression) -> UflExpression:
+    return 0.5 + 0.5 * ufl.tanh(0.5 * s)
+
+
+def _positive(s: UflExpression) -> UflExpression:
+    return ufl.gt(s, 0.0)
+
+
+def _softplus(s: UflExpression) -> UflExpression:
+    return ufl.conditional(_positive(s), s + ufl.ln(1 + ufl.exp(-s)), ufl.ln(1 + ufl.exp(s)))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    a.name: a
+    for a in (
+        Activation("identity", lambda s: s),
+        Activation("tanh", ufl.tanh),
+        Activation("relu", lambda s: ufl.max_value(s, 0.0)),
+        Activation("leaky_relu", lambda s: ufl.conditional(_positive(s), s, 0.01 * s)),
+        Activation("softplus", _softplus),
+        Activation("sigmoid", _sigmoid),
+        Activation("elu", lambda s: ufl.conditional(_positive(s), s, ufl.exp(s) - 1)),
+        Activation("gelu", lambda s: 0.5 * s * (1 + ufl.erf(s / 2**0.5))),
+        Activation("silu", lambda s: s * _sigmoid(s)),
+        Activation("sine", ufl.sin),
+    )
+}
+"""The built-in activations by name; written so that neither they nor their derivatives overflow."""

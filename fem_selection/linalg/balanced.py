@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""All eigenvalues of an operator with a local part, from its matrix of nodal values.
+
+Convection makes A far from normal: with diffusion d and speed c, A is similar to a symmetric matrix by a diagonal one
+whose entries run from 1 to e^{c/2d}.  In L² an eigenvalue may then be off by e^{c/2d} ε ‖A‖, which is no information
+at all.  So the eigenvalues are computed of
+
+    B = D⁻¹ A D,   D = diag(e^{x_i}),   x = argmin Σ_{i≠j} a_ij² e^{2 (x_j − x_i)},
+
+the diagonal with the least Frobenius norm: that of a normal matrix, Σ|λ|² the least possible, if there is one.  The
+minimisation is convex; LAPACK's balancing, which goes through the rows in turn, would need as many sweeps as there are
+nodes between the ends of Y.  With B u = λ u, v* B = λ v*,
+
+    A (D u) = λ (D u),     |error of λ| ≲ κ ε ‖B‖,   κ = ‖u‖ ‖v‖ / |v* u|
+
+and the ranks of A and A² are those of B and B²: an a_ij counts as 10⁻⁴ |a_ji| at least, for of a triangular matrix
+there would be no least sum, and a D that lets entries vanish beside others takes their rank away.
+
+References:
+    E. E. Osborne, On pre-conditioning of matrices, J. ACM 7 (1960) 338, doi:10.1145/321043.321048.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.errors import NonFinite
+from fem_selection.linalg.krylov import Complexes, by_real_part
+from fem_selection.linalg.operators import Operator
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["BalancedSpectrum", "balanced_spectrum", "count_above", "nodal_matrix"]
+
+_COLUMNS = 64
+_EPSILON = float(np.finfo(float).eps)
+_NEWTON_STEPS = 200
+_ONE_SIDED = 1e-4  # of |a_ji|, what a_ij counts at least
+_RIDGE = 1e-10  # constants, also on parts of Y that A does not join, change nothing
+_BALANCED = 1e-2  # of the mean: how unlike a row and its column may remain
+
+
+@dataclass(frozen=True)
+class BalancedSpectrum:
+    """All eigenvalues.
+
+    Attributes:
+        matrix: A in nodal values, in canonical order.
+        values: λ, shape (N,), by decreasing real part.
+        uncertainties: κ ε ‖B‖ of each, ‖B‖ at most.
+        rank: Number of singular values of B above the tolerance times the largest.
+        rank_of_square: The same of B², by cosines.
+    """
+
+    matrix: Floats
+    values: Complexes
+    uncertainties: Floats
+    rank: int
+    rank_of_square: int
+
+    def modes(self, space: StateSpace, values: Complexes) -> Complexes:
+        """Eigenfunctions of some of the eigenvalues, of any length, complex, shape (num_local, k) (collective).
+
+        By inverse iteration with A itself: D times an eigenvector of B has a large residual where D varies much.
+        """
+        modes = _iterate_inversely(self.matrix, values) if space.comm.rank == 0 else None
+        return space.comm.bcast(modes)[space.canonical]
+
+
+def nodal_matrix(space: StateSpace, operator: Operator) -> Floats:
+    """The matrix of A in nodal values, rows and columns in canonical order, on every rank (collective)."""
+    parts = []
+    for first in range(0, space.num_nodes, _COLUMNS):
+        numbers = np.arange(first, min(first + _COLUMNS, space.num_nodes))
+        unit: Block = create_block(space.num_local, len(numbers))
+        unit[...] = space.canonical[:, None] == numbers[None, :]
+        parts.append(space.gather(operator.apply(unit)))
+    return np.concatenate(parts, axis=1)
+
+
+def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, cosine: float) -> BalancedSpectrum:
+    """The spectrum of an operator on few nodes (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        tolerance: Singular values below this part of the largest count as zero.
+        cosine: Likewise cosines between the range of B and the complement of its kernel.
+    """
+    matrix = nodal_matrix(space, operator)
+    found = None
+    if space.comm.rank == 0:  # once, so that all ranks decide alike
+        found = _solve(matrix, tolerance, cosine) if np.all(np.isfinite(matrix)) else None
+    found = space.comm.bcast(found)
+    if found is None:
+        raise NonFinite("the linearization")
+    return BalancedSpectrum(matrix, *found)
+
+
+def count_above(cosines: Floats, cosine: float) -> int:
+    """rank A² of A = U S V*, from V*U of those columns whose singular values count."""
+    return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > cosine)) if cosines.size else 0
+
+
+def _solve(matrix: Floats, tolerance: float, cosine: float) -> tuple[Complexes, Floats, int, int]:
+    exponents = balancing_exponents(matrix)
+    balanced = _scaled(matrix, exponents)
+    values, v, u = scipy.linalg.eig(balanced, left=True, right=True)
+    left, sizes, right = np.linalg.svd(balanced)
+    with np.errstate(divide="ignore"):  # LAPACK's vectors have unit length
+        condition = 1.0 / np.abs(np.einsum("ik,ik->k", v.conj(), u))
+    order = by_real_part(values)
+    rank = int(np.sum(sizes > tolerance * sizes[0]))
+    uncertainties = np.minimum(condition[order] * _EPSILON, 1.0) * sizes[0]
+    return values[order], uncertainties, rank, count_above(right[:rank] @ left[:, :rank], cosine)
+
+
+def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:
+    """Vectors with (A − λ) v near zero; those of equal eigenvalues differ, for each starts from numbers of its own."""
+    modes = np.zeros((len(matrix), len(values)), complex)
+    starts = hashed_normal(3, np.arange(len(matrix))[:, None], np.arange(len(values))[None, :])
+    for k, value in enumerate(values):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # singular is what it should be
+            lu, pivots = scipy.linalg.lu_factor(matrix - value * np.eye(len(matrix)))
+        ends = np.flatnonzero(np.diagonal(lu) == 0.0)
+        lu[ends, ends] = _EPSILON * np.linalg.norm(matrix, 1)
+        v = starts[:, k].astype(complex)
+        for _ in range(3):
+            v = scipy.linalg.lu_solve((lu, pivots), v)
+            v /= np.max(np.abs(v))
+        modes[:, k] = v if value.imag else v.real
+    return modes
+
+
+def balancing_exponents(matrix: Floats) -> Floats:
+    """The x with mean zero that make Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} least, by Newton's method."""
+    n = len(matrix)
+    squares = np.maximum(matrix**2, (_ONE_SIDED * matrix.T) ** 2)
+    np.fill_diagonal(squares, 0.0)
+    with np.errstate(divide="ignore"):
+        logarithms = np.log(squares)
+    best = np.zeros(n)
+
+    def terms(x: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            return np.exp(logarithms + 2.0 * (x[None, :] - x[:, None]))
+
+    now = terms(best)
+    for _ in range(_NEWTON_STEPS):
+        rows, columns, total = now.sum(axis=1), now.sum(axis=0), now.sum()
+        if np.max(np.abs(columns - rows), initial=0.0) <= _BALANCED * total / n:
+            break
+        hessian = np.diag(rows + columns + _RIDGE * total / n) - now - now.T
+        step = 0.5 * scipy.linalg.solve(hessian, rows - columns, assume_a="pos")
+        while (moved := terms(best + step)).sum() > total:
+            step *= 0.5
+            if np.max(np.abs(step)) < 1e-3:
+                return best
+        best, now = best + step, moved
+    return best - best.mean()
+
+
+def _scaled(matrix: Floats, exponents: Floats) -> Floats:
+    """D⁻¹ A D, without the overflow of D where A has no entry."""
+    with np.errstate(divide="ignore"):
+        sizes = np.exp(np.log(np.abs(matrix)) + exponents[None, :] - exponents[:, None])
+    return np.copysign(sizes, matrix)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""Coordinates of V_h in which the L² inner product is the Euclidean one, and operators on V_h in them.
+
+    x = Q f,   Qᵀ Q = M,   |x| = ‖f‖,   f = Q⁺ x = M⁻¹ Qᵀ x
+
+In collocated mode Q = m^{1/2}; in Galerkin mode Q = ω^{1/2} B, with B the basis at the quadrature points and ω their
+weights, which embeds V_h isometrically into a larger space.  An operator A on nodal values becomes
+
+    Â = Q A Q⁺,   Âᵀ = Q M⁻¹ Aᵀ Qᵀ
+
+so that the Euclidean transpose of Â is the L² adjoint of A, its singular values are those of A in L², and what has
+minimal Euclidean norm has minimal L² norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.linalg.operators import Operator
+from fem_selection.typing import Block, Floats
+
+__all__ = ["IsometricCoordinates", "IsometricOperator", "orthonormalize"]
+
+
+class ShellContext(Protocol):
+    """What PETSc calls for a shell matrix."""
+
+    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """y = Â x."""
+
+    def multTranspose(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """y = Âᵀ x."""
+
+
+class IsometricCoordinates:
+    """x = Q f for the functions of a state space.
+
+    Args:
+        space: V_h.
+
+    Attributes:
+        weights: m or ω, positive, shape (num_local,).
+        num_local: Entries of x on this rank: its nodes, or the quadrature points of its cells in Galerkin mode.
+        num_global: The same over all ranks.
+
+    Note:
+        Blocks of x have shape (num_local, k), of nodal values (space.num_local, k).  All methods are collective.
+    """
+
+    def __init__(self, space: StateSpace) -> None:
+        self.space = space
+        self.weights = space.weights
+        self._points: QuadraturePoints | None = None
+        if not space.is_collocated:
+            self._points = QuadraturePoints(space)
+            self.weights = self._points.weights
+        self.root = np.sqrt(self.weights)[:, None]
+        self.num_local = self.weights.size
+        self.num_global = int(space.comm.allreduce(self.num_local))
+
+    def at_points(self, f: Block) -> Block:
+        """The values of f where σ is evaluated: at the nodes, or at the quadrature points."""
+        return f if self._points is None else self._points.values(np.asfortranarray(f))
+
+    def to_euclidean(self, f: Block) -> Block:
+        """Q f."""
+        return np.asfortranarray(self.root * self.at_points(f))
+
+    def to_function(self, x: Block) -> Block:
+        """Q⁺ x, the nodal values of the function nearest to x."""
+        return np.asfortranarray(x / self.root) if self._points is None else self.space.riesz(self.to_dual(x))
+
+    def to_dual(self, x: Block) -> Block:
+        """Qᵀ x, the duals ⟨x, Q φ_i⟩."""
+        if self._points is None:
+            return np.asfortranarray(self.root * x)
+        result = self.space.create_block(x.shape[1])
+        self._points.integrate(np.asfortranarray(x / self.root), result)
+        return result
+
+    def random(self, seed: int) -> Block:
+        """The coordinates of a function with normally distributed nodal values, the same on any partition."""
+        return self.to_euclidean(np.asfortranarray(hashed_normal(seed, self.space.canonical)[:, None]))
+
+    def inner(self, x: Floats, y: Floats) -> float:
+        """The inner product of all entries of two arrays of coordinates."""
+        return float(self.space.comm.allreduce(float(np.vdot(x, y)), op=MPI.SUM))
+
+    def norm(self, x: Floats) -> float:
+        """The norm, that of the function in L²."""
+        return float(np.sqrt(self.inner(x, x)))
+
+    def products(self, x: Block, y: Block) -> Floats:
+        """All inner products xᵀ y of the columns of two blocks."""
+        result = np.ascontiguousarray(x.T @ y)
+        self.space.comm.Allreduce(MPI.IN_PLACE, result)
+        return result
+
+    def create_vector(self, x: Floats | None = None) -> PETSc.Vec:
+        """A PETSc vector of coordinates; the caller destroys it."""
+        vector = PETSc.Vec().createMPI((self.num_local, self.num_global), comm=self.space.comm)
+        if x is not None:
+            vector.array[:] = x.ravel()
+        return vector
+
+    def create_matrix(self, operator: ShellContext) -> PETSc.Mat:
+        """A shell matrix of an operator; the caller destroys it."""
+        size = (self.num_local, self.num_global)
+        return PETSc.Mat().createPython((size, size), operator, comm=self.space.comm)
+
+
+@dataclass(frozen=True)
+class IsometricOperator:
+    """A linear operator on V_h in isometric coordinates, which also serves as the context of a PETSc shell matrix.
+
+    Attributes:
+        coordinates: x = Q f.
+        operator: A on nodal values.
+    """
+
+    coordinates: IsometricCoordinates
+    operator: Operator
+
+    def apply(self, x: Block) -> Block:
+        """Â x."""
+        c = self.coordinates
+        return c.to_euclidean(self.operator.apply(c.to_function(x)))
+
+    def apply_adjoint(self, x: Block) -> Block:
+        """Âᵀ x: the coordinates of the L² adjoint's action."""
+        c = self.coordinates
+        return c.to_euclidean(c.space.riesz(self.operator.apply_transpose(c.to_dual(x))))
+
+    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """For PETSc: y = Â x."""
+        y.array[:] = self.apply(x.array_r[:, None])[:, 0]
+
+    def multTranspose(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """For PETSc: y = Âᵀ x."""
+        y.array[:] = self.apply_adjoint(x.array_r[:, None])[:, 0]
+
+
+def orthonormalize(coordinates: IsometricCoordinates, x: Block) -> tuple[Block, Floats]:
+    """The factors Q and R of a block with rows on all ranks: that of each rank, then that of the stacked R."""
+    comm = coordinates.space.comm
+    local, factor = np.linalg.qr(x)
+    parts = comm.allgather(factor)
+    common, factor = np.linalg.qr(np.concatenate(parts))
+    first = sum(len(part) for part in parts[: comm.rank])
+    return np.asfortranarray(local @ common[first : first + local.shape[1]]), factor

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""Bifurcations on a curve of steady states: located by bisection, then told apart.
+
+Between two points whose signatures differ (the number of unstable eigenvalues, the sign of the bordered determinant):
+
+| kind | what happens |
+|---|---|
+| fold | the curve turns back in μ; one real eigenvalue passes zero |
+| pitchfork | another curve crosses, symmetric about μ₀: μ − μ₀ ~ δ² on it |
+| transcritical | another curve crosses with μ − μ₀ ~ δ |
+| exchange of stability | a whole line of steady states at μ₀ itself: a direction enters ker K |
+| hopf | a complex pair ±iω passes the imaginary axis |
+| multiple | several real eigenvalues pass zero at once; the crossing curves are not followed |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.steady.branches.corrector import Corrector, Point
+from fem_selection.typing import Floats
+
+__all__ = ["Bifurcation", "find_bifurcations"]
+
+_BISECTIONS = 60
+_BESIDE = 1e-4  # of the range: where the two sides are looked at
+_DEPARTURE = 1e-2  # of the range: how far on the other curve its shape is measured
+_DEGENERATE = 1e-7
+
+
+@dataclass(frozen=True)
+class Bifurcation:
+    """A bifurcation of steady states.
+
+    Attributes:
+        kind: See the module.
+        point: Where.
+        frequency: ω at a Hopf point, else 0.
+        criticality: "supercritical", "subcritical" or "" where it is not known: of a pitchfork, whether the new curve
+            exists on the side where the old one has more unstable eigenvalues.
+        unstable: Unstable eigenvalues before and after, in the direction of increasing μ; at a fold, along the curve.
+        departures: Points of the crossing curve on either side.
+        accuracy: Distance along the curve within which the point is known.
+    """
+
+    kind: str
+    point: Point
+    frequency: float
+    criticality: str
+    unstable: tuple[int, int]
+    departures: tuple[Point, ...]
+    accuracy: float
+
+    @property
+    def parameter(self) -> float:
+        """μ₀."""
+        return self.point.parameter
+
+    @property
+    def side(self) -> float:
+        """1 if more eigenvalues are unstable above μ₀, −1 if below."""
+        return 1.0 if self.unstable[1] > self.unstable[0] else -1.0
+
+
+def find_bifurcations(corrector: Corrector, first: Point, last: Point, scale: float) -> Iterator[Bifurcation]:
+    """Yield the bifurcations between two points of a curve that are one step apart.
+
+    Args:
+        corrector: Of the curve.
+        first: A point.
+        last: The next one.
+        scale: The range of the parameter.
+    """
+    start = first
+    for _ in range(4):  # more than that between two points: take smaller steps
+        if start.signature == last.signature:
+            return
+        found = _bisect(corrector, start, last)
+        if found is None:
+            return
+        left, right = found
+        beside = _BESIDE * scale
+        sides = _move(corrector, left, -beside), _move(corrector, right, beside)
+        if sides[0] is None or sides[1] is None:
+            return
+        yield _classify(corrector, left, right, (sides[0], sides[1]), scale)
+        start = right
+
+
+def _bisect(corrector: Corrector, a: Point, b: Point) -> tuple[Point, Point] | None:
+    """Two neighbouring points with the signature of a, and another one."""
+    for _ in range(_BISECTIONS):
+        secant = b.x - a.x
+        length = float(np.linalg.norm(secant))
+        if length <= 1e-13 * max(1.0, float(np.linalg.norm(a.x))):
+            break
+        x = corrector.correct(a.x + 0.5 * secant, secant / length)
+        if x is None:
+            return None
+        middle = corrector.point(x, secant / length)
+        a, b = (middle, b) if middle.signature == a.signature else (a, middle)
+    return a, b
+
+
+def _move(corrector: Corrector, point: Point, length: float) -> Point | None:
+    """The point of the curve at a signed distance."""
+    x = corrector.correct(point.x + length * point.tangent, point.tangent)
+    return None if x is None else corrector.point(x, point.tangent)
+
+
+def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Point, Point], scale: float) -> Bifurcation:
+    """Tell what a change of signature is, from the points beside it."""
+    before, after = sides
+    counts = before.unstable, after.unstable
+    accuracy = float(np.linalg.norm(right.x - left.x))
+    kind, frequency, criticality = "fold", 0.0, ""
+    departures: tuple[Point, ...] = ()
+    if before.orientation != after.orientation and abs(counts[0] - counts[1]) > 1:
+        kind = "multiple"
+    elif before.orientation != after.orientation:
+        departures = _depart(corrector, left, corrector.crossing_direction(left), scale)
+        kind, criticality = _classify_crossing(left, sides, departures)
+    elif abs(counts[0] - counts[1]) != 1:
+        nearest = left.eigenvalues[np.argmin(np.abs(left.eigenvalues.real))]
+        is_pair = abs(counts[0] - counts[1]) == 2 and abs(nearest.imag) > 1e-6 * np.abs(left.eigenvalues).max()
+        kind, frequency = ("hopf", abs(float(nearest.imag))) if is_pair else ("multiple", 0.0)
+    if kind == "exchange of stability":
+        departures = ()
+    if kind != "fold" and after.parameter < before.parameter:
+        counts = counts[::-1]
+    return Bifurcation(kind, left, frequency, criticality, counts, departures, accuracy)
+
+
+def _classify_crossing(at: Point, sides: tuple[Point, Point], departures: tuple[Point, ...]) -> tuple[str, str]:
+    """Kind and criticality of a branch point, from the shapes of the two curves."""
+    if len(departures) < 2:
+        return "branch point", ""
+    if _bend(at, departures) is None:
+        return "exchange of stability", ""
+    for parabola, through in ((departures, sides), (sides, departures)):
+        side = _bend(at, parabola)
+        if side is None or side == 0:
+            continue
+        below, above = sorted(through, key=lambda p: p.parameter)
+        if not below.parameter < at.parameter < above.parameter or below.unstable == above.unstable:
+            return "pitchfork", ""
+        is_super = (side > 0) == (above.unstable > below.unstable)
+        return "pitchfork", "supercritical" if is_super else "subcritical"
+    return "transcritical", ""
+
+
+def _bend(at: Point, pair: tuple[Point, ...]) -> int | None:
+    """To which side of μ₀ both points lie, 1 or −1; 0 if to either side, None if both lie at μ₀."""
+    differences = [p.parameter - at.parameter for p in pair]
+    even, odd = abs(sum(differences)) / 2, abs(differences[0] - differences[1]) / 2
+    if max(even, odd) <= _DEGENERATE * max(float(np.linalg.norm(p.x - at.x)) for p in pair):
+        return None
+    return 0 if odd > even else int(np.sign(sum(differences)))
+
+
+def _depart(corrector: Corrector, at: Point, direction: Floats, scale: float) -> tuple[Point, ...]:
+    """Points of the crossing curve on either side of a branch point; as far off as the corrector reaches."""
+    length = _DEPARTURE * scale
+    for _ in range(5):
+        found = []
+        for sign in (1.0, -1.0):
+            x = corrector.correct(at.x + sign * length * direction, direction)
+            if x is not None and np.linalg.norm(x - at.x) < 3 * length:
+                found.append(corrector.point(x, sign * direction))
+        if len(found) == 2:
+            return tuple(found)
+        length *= 0.3
+    return tuple(found)

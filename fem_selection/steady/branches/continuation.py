@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Branches of steady states in one parameter: pseudo-arclength continuation with its bifurcations.
+
+    G(c, μ) = 0,   t · (x − x_k − Δs t) = 0,   x = (c, μ)
+
+in the coordinates of `reduction`, in which the affine families f* + ker K are single points and no bifurcations.  At
+branch points the crossing curve is followed to both sides, so that the diagram shows it whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.functions.activations import find_activation
+from fem_selection.steady.branches.bifurcations import Bifurcation, find_bifurcations
+from fem_selection.steady.branches.corrector import Corrector, Point
+from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordinates
+from fem_selection.steady.equilibria.local_newton import local_newton
+from fem_selection.typing import Block, Floats
+
+__all__ = ["Branch", "Diagram", "continue_branches", "solve_steady", "steady_state_near"]
+
+_IDENTITY = find_activation("identity")
+_LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch is left
+_SMALLEST_STEP = 1e-4  # of the largest
+_TURN = 0.95  # cosine of the largest angle between tangents
+_STEADY = 1e-9  # ‖F‖ with which Newton's method need not try again
+_SAME = 1e-3  # of the range: distance at which two branch points are one
+
+
+@dataclass
+class Branch:
+    """A curve of steady states.
+
+    Attributes:
+        points: In order.
+        parent: Number of the branch that it leaves, None of the first.
+        ending: Why it ends.
+    """
+
+    points: list[Point]
+    parent: int | None
+    ending: str = ""
+
+
+@dataclass
+class Diagram:
+    """Branches and the bifurcations on them.
+
+    Attributes:
+        branches: The first one, then those that leave it.
+        bifurcations: In the order in which they were met.
+        branch_of: The number of the branch on which each bifurcation lies.
+    """
+
+    branches: list[Branch] = field(default_factory=list)
+    bifurcations: list[Bifurcation] = field(default_factory=list)
+    branch_of: list[int] = field(default_factory=list)
+
+
+def solve_steady(family: ReducedFamily, start: Floats, parameter: float, max_iterations: int = 60) -> Floats:
+    """The steady state of the reduced equation that damped Newton reaches from a start at a fixed parameter.
+
+    Args:
+        family: G.
+        start: c, shape (r,).
+        parameter: μ.
+        max_iterations: Limit.
+
+    Raises:
+        NotConverged: if the residual does not come down to round-off.
+    """
+    equation, c = family.at(parameter), start.copy()
+    size = float(np.linalg.norm(equation.residual(c)))
+    for _ in range(max_iterations):
+        if size <= 1e-13 * max(1.0, float(np.linalg.norm(c))):
+            break
+        step = np.linalg.lstsq(equation.jacobian(c), equation.residual(c), rcond=1e-13)[0]
+        for damping in 0.5 ** np.arange(12):
+            new = c - damping * step
+            trial = float(np.linalg.norm(equation.residual(new)))
+            if np.isfinite(trial) and trial < (1 - 0.1 * damping) * size:
+                c, size = new, trial
+                break
+        else:
+            break
+    if not size <= 1e-9 * max(1.0, float(np.linalg.norm(c))):
+        raise NotConverged(f"no steady state near the start: Newton's method stopped with a residual of {size:.2e}")
+    return c
+
+
+def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: float = 1e-12) -> tuple[Block, float]:
+    """A steady state that Newton's method reaches from a state, or else from K f + b ≈ 0; the part in ker K stays.
+
+    Args:
+        right_hand_side: F.
+        start: A state, shape (num_local, 1).
+        tolerance: ‖F(f)‖ below which the start itself is steady.
+
+    Returns:
+        f and ‖F(f)‖ = ‖σ(K f + b)‖ in L². If that is not small, K σ(K f + b) = 0 alone: f drifts within ker K.
+
+    Raises:
+        NotConverged: if Newton's method reaches nothing.
+        InvalidInput: if the kernel's rank is too large for it.
+    """
+    space = right_hand_side.space
+    residual = float(space.norm(right_hand_side.rate(start))[0])
+    if residual <= tolerance:
+        return start, residual
+    nothing = f"no steady state near the start: Newton's method does not converge from ‖F‖ = {residual:.3g}"
+    is_local = has_local_part(right_hand_side.kernel, right_hand_side.interval)
+    if is_local and (found := _local_state_near(right_hand_side, start, tolerance)) is not None:
+        return found
+    try:
+        family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
+    except TooManyCoordinates as error:
+        raise (NotConverged(nothing) if is_local else error) from error
+    equation, before = family.at(0.0), family.coordinates(start)
+    best: tuple[Block, float] | None = None
+    for begin in (before, equation.without_preactivation()):
+        try:
+            after = solve_steady(family, begin, 0.0)
+        except NotConverged:
+            continue
+        f = np.asfortranarray(start + equation.lift(after - before))
+        left = float(space.norm(right_hand_side.rate(f))[0])
+        if best is None or left < best[1]:
+            best = f, left
+        if left <= _STEADY * max(1.0, residual):
+            break
+    if best is None:
+        raise NotConverged(nothing)
+    return best
+
+
+def _local_state_near(field: SelectionField, start: Block, tolerance: float) -> tuple[Block, float] | None:
+    """By Newton's method with a sparse factorization: from the start, or else from K f + b = 0 (collective)."""
+    found = local_newton(field, start, tolerance)
+    if found is None:  # as where σ is saturated
+        linear = SelectionField(field.space, field.kernel, field.bias, _IDENTITY, interval=field.interval)
+        solved = local_newton(linear, start, tolerance)
+        found = None if solved is None else local_newton(field, solved[0], tolerance)
+    return None if found is None else found[:2]
+
+
+def continue_branches(
+    family: ReducedFamily,
+    start: Floats,
+    lower: float,
+    upper: float,
+    step: float | None = None,
+    max_points: int = 400,
+    max_branches: int = 8,
+) -> Diagram:
+    """Follow the steady state that belongs to `start` at `lower` through the range, and what branches off.
+
+    Args:
+        family: G.
+        start: c near a steady state at `lower`, shape (r,).
+        lower: Where to begin.
+        upper: Where to end.
+        step: Largest step along a branch; a fiftieth of the range by default.
+        max_points: Limit of points on a branch.
+        max_branches: Limit of branches.
+
+    Raises:
+        NotConverged: if there is no steady state near the start.
+    """
+    if not family.dimension:
+        raise InvalidInput("the kernel is zero in the whole range: every state, or none, is steady")
+    scale = upper - lower
+    corrector = Corrector(family, scale)
+    follower = _Follower(corrector, lower, upper, scale / 50 if step is None else step, max_points)
+    x = np.append(solve_steady(family, start, lower), lower)
+    diagram = Diagram()
+    waiting: list[tuple[Point, Point | None, int | None]] = [(corrector.point(x, np.eye(x.size)[-1]), None, None)]
+    while waiting and len(diagram.branches) < max_branches:
+        begin, root, parent = waiting.pop(0)
+        branch = follower.follow(begin, root, parent)
+        number = len(diagram.branches)
+        diagram.branches.append(branch)
+        for found in follower.bifurcations(branch, begins_at_root=root is not None):
+            if any(_is_same(found, known, scale) for known in diagram.bifurcations):
+                continue
+            diagram.bifurcations.append(found)
+            diagram.branch_of.append(number)
+            waiting += [(departure, found.point, number) for departure in found.departures]
+    return diagram
+
+
+def _is_same(a: Bifurcation, b: Bifurcation, scale: float) -> bool:
+    return a.kind == b.kind and float(np.linalg.norm(a.point.x - b.point.x)) < _SAME * scale
+
+
+class _Follower:
+    """Steps along one curve."""
+
+    def __init__(self, corrector: Corrector, lower: float, upper: float, step: float, max_points: int) -> None:
+        self.corrector, self.lower, self.upper = corrector, lower, upper
+        self.step, self.max_points, self.scale = step, max_points, upper - lower
+
+    def follow(self, begin: Point, root: Point | None, parent: int | None) -> Branch:
+        """The curve from a point in the direction of its tangent until it leaves the range."""
+        branch = Branch([begin] if root is None else [root, begin], parent)
+        step = self.step
+        while len(branch.points) < self.max_points:
+            last = branch.points[-1]
+            x = self.corrector.correct(last.x + step * last.tangent, last.tangent)
+            new = None if x is None else self.corrector.point(x, last.tangent)
+            if new is None or self._jumps(last, new, step):
+                step *= 0.5
+                if step < _SMALLEST_STEP * self.step:
+                    branch.ending = "the corrector fails"
+                    return branch
+                continue
+            if not self.lower <= new.parameter <= self.upper:
+                self._end_at_bound(branch, new)
+                return branch
+            branch.points.append(new)
+            if np.linalg.norm(new.coordinates) > _LARGEST * max(1.0, self.scale):
+                branch.ending = "the state becomes large"
+                return branch
+            if self._closes(branch, step):
+                branch.ending = "the curve closes"
+                return branch
+            step = min(self.step, 1.3 * step)
+        branch.ending = "the limit of points is reached"
+        return branch
+
+    def bifurcations(self, branch: Branch, begins_at_root: bool) -> list[Bifurcation]:
+        """All bifurcations between consecutive points of a branch; its root is one already."""
+        points = branch.points[1:] if begins_at_root else branch.points
+        found: list[Bifurcation] = []
+        for a, b in pairwise(points):
+            found += find_bifurcations(self.corrector, a, b, self.scale)
+        return found
+
+    def _jumps(self, last: Point, new: Point, step: float) -> bool:
+        turned = float(new.tangent @ last.tangent) < _TURN
+        return turned or float(np.linalg.norm(new.x - last.x)) > 1.5 * step
+
+    def _end_at_bound(self, branch: Branch, beyond: Point) -> None:
+        """The last point, on the bound of the range that was passed."""
+        last = branch.points[-1]
+        bound = self.upper if beyond.parameter > self.upper else self.lower
+        branch.ending = "the range ends"
+        part = (bound - last.parameter) / (beyond.parameter - last.parameter)
+        if part <= 1e-9:
+            return
+        guess = last.x + part * (beyond.x - last.x)
+        guess[-1] = bound
+        x = self.corrector.correct(guess, np.eye(guess.size)[-1])
+        if x is not None:
+            branch.points.append(self.corrector.point(x, last.tangent))
+
+    def _closes(self, branch: Branch, step: float) -> bool:
+        first, last = branch.points[0], branch.points[-1]
+        return len(branch.points) > 5 and float(np.linalg.norm(last.x - first.x)) < 0.7 * step

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""The selection equation without the kernel of K: few coordinates in which steady states are isolated.
+
+With V an orthonormal basis of (ker K)^⊥, f = V c + f₀ with K f₀ = 0, the preactivation is g = K V c + b and
+
+    c' = V* σ(K V c + b),
+
+whatever f₀ does.  Families f* + ker K of steady states, which every kernel of low rank has, are single points here, and
+the Jacobian V* σ'(g) K V has the nonzero eigenvalues of σ'(g) K.  A steady state of c is one of f if σ(g) = 0; else f
+drifts within ker K at the speed ‖σ(g)‖ while g stays.
+
+Where the kernel depends on a parameter μ, V spans (ker K(μ))^⊥ for all μ of a range, and what lies in ker K(μ) still
+is held at zero by a gauge: with P(μ) the projection on (ker K(μ))^⊥,
+
+    G(c, μ) = V* σ(K(μ) V c + b(μ)) − (1 − P(μ)) c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.errors import InvalidInput
+from fem_selection.linalg.factors import factorize, orthonormal_basis
+from fem_selection.linalg.krylov import Complexes
+from fem_selection.linalg.operators import KernelOperator, orthonormalize, random_block, sum_over_space
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
+
+_TOLERANCE = 1e-8
+_SAMPLES = 33
+_ZERO = 1e-12
+_PLACES = (0.137, 0.491, 0.873)  # of the range, at which the rank is taken
+
+
+class TooManyCoordinates(InvalidInput):
+    """The range of K is too large to follow branches of steady states in."""
+
+
+class ReducedEquation:
+    """c' = V* σ(K V c + b) at one value of the parameter.
+
+    Args:
+        field: The right-hand side.
+        basis: V, shape (num_local, r).
+        massed: M V.
+        rank: Rank of K for almost all values of the parameter; at some it may be lower.
+
+    Note:
+        All methods are collective over space and return the same bits on every rank.
+    """
+
+    def __init__(self, field: SelectionField, basis: Block, massed: Block, rank: int) -> None:
+        self.field, self.basis, self._massed = field, basis, massed
+        self._moved = KernelOperator(field.kernel, field.interval).apply(basis)
+        self._own = np.eye(basis.shape[1])  # (ker K)^⊥ within the basis
+        if rank < basis.shape[1]:
+            _, triangle = orthonormalize(field.space, self._moved)
+            self._own = np.linalg.svd(triangle)[2][:rank].T
+        self._gauge = np.eye(basis.shape[1]) - self._own @ self._own.T
+
+    def rate(self, c: Floats) -> Floats:
+        """V* σ(K V c + b), shape (r,)."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return sum_over_space(self.field.space, self._massed.T @ self._values(c)[:, 0])
+
+    def residual(self, c: Floats) -> Floats:
+        """G(c)."""
+        return self.rate(c) - self._gauge @ c
+
+    def jacobian(self, c: Floats) -> Floats:
+        """∂G/∂c, shape (r, r)."""
+        return self._slopes(c) - self._gauge
+
+    def eigenvalues(self, c: Floats) -> Complexes:
+        """The nonzero eigenvalues of σ'(g) K, by decreasing real part."""
+        values = scipy.linalg.eigvals(self._own.T @ self._slopes(c) @ self._own) if self._own.size else np.zeros(0)
+        return np.asarray(values, complex)[np.lexsort((-values.imag, -values.real))]
+
+    def drift(self, c: Floats) -> float:
+        """‖σ(g)‖ in L²."""
+        return float(self.field.space.norm(self._values(c))[0])
+
+    def without_preactivation(self) -> Floats:
+        """The c of least norm for which K V c + b is smallest in L²: a zero of σ(g) if σ(0) = 0 and b is in range K."""
+        space = self.field.space
+        q, triangle = orthonormalize(space, self._moved)
+        right = sum_over_space(space, q.T @ space.apply_mass(self.field.bias[:, None])[:, 0])
+        return np.asarray(np.linalg.lstsq(triangle, -right, rcond=_ZERO)[0])
+
+    def lift(self, c: Floats) -> Block:
+        """The state V c, shape (num_local, 1)."""
+        return np.asfortranarray((self.basis @ c)[:, None])
+
+    def _preactivation(self, c: Floats) -> Block:
+        return np.asfortranarray((self._moved @ c + self.field.bias)[:, None])
+
+    def _values(self, c: Floats) -> Block:
+        """σ(g)."""
+        g = self._preactivation(c)
+        result = create_block(*g.shape)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.field.superposition.evaluate(g, result)
+        return result
+
+    def _slopes(self, c: Floats) -> Floats:
+        """V* σ'(g) K V."""
+        g = self._preactivation(c)
+        superposition, columns = self.field.superposition, self._moved.shape[1]
+        value, slope = create_block(*g.shape), create_block(superposition.tape_rows, 1)
+        image = create_block(*self._moved.shape)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            superposition.evaluate_to_second(g, value, slope, None)
+            superposition.move(np.broadcast_to(slope, (len(slope), columns)), None, self._moved, image, None)
+        return sum_over_space(self.field.space, self._massed.T @ image)
+
+
+class ReducedFamily:
+    """The reduced equation as a function of a parameter.
+
+    Args:
+        space: The state space.
+        family: The right-hand side at a value of the parameter (collective); all on `space`.
+        lower: Smallest value.
+        upper: Largest value.
+        max_rank: Limit of r.
+
+    Raises:
+        TooManyCoordinates: if the rank of the kernels is larger, as with local parts on many nodes.
+    """
+
+    def __init__(
+        self,
+        space: StateSpace,
+        family: Callable[[float], SelectionField],
+        lower: float,
+        upper: float,
+        max_rank: int = 400,
+    ) -> None:
+        self.space, self._family = space, family
+        self._cache: dict[float, ReducedEquation] = {}
+        self.basis, norm = self._span(lower, upper, max_rank)
+        self._massed = space.apply_mass(self.basis)
+        self._rank = max((self._rank_at(lower + x * (upper - lower), norm) for x in _PLACES), default=0)
+
+    @property
+    def dimension(self) -> int:
+        """r, the number of coordinates."""
+        return int(self.basis.shape[1])
+
+    def at(self, parameter: float) -> ReducedEquation:
+        """The equation at a value of the parameter; the last ones are kept (collective)."""
+        if parameter not in self._cache:
+            while len(self._cache) > 4:
+                self._cache.pop(next(iter(self._cache)))
+            field = self._family(parameter)
+            self._cache[parameter] = ReducedEquation(field, self.basis, self._massed, self._rank)
+        return self._cache[parameter]
+
+    def coordinates(self, f: Block) -> Floats:
+        """c = V* f of a state, shape (r,) (collective)."""
+        return sum_over_space(self.space, self._massed.T @ f[:, 0])
+
+    def _span(self, lower: float, upper: float, max_rank: int) -> tuple[Block, float]:
+        """A basis that holds (ker K)^⊥ for the parameters of the range, and the largest ‖K‖."""
+        blocks: list[Block] = []
+        basis, norm, count = create_block(self.space.num_local, 0), 0.0, 3
+        known: set[float] = set()
+        while count <= _SAMPLES:
+            grew = False
+            for value in np.linspace(lower, upper, count if upper > lower else 1).tolist():
+                operator = self._operator(value)
+                if value in known or not self._misses(operator, basis, norm):
+                    continue
+                known.add(value)
+                factors = factorize(self.space, operator, _TOLERANCE / 10, max_rank)
+                if not factors.is_complete:
+                    raise TooManyCoordinates(
+                        f"the kernel has a numerical rank above {max_rank}: branches of steady states are followed in "
+                        "as many coordinates; use a smooth or separable kernel, or fewer nodes"
+                    )
+                norm, grew = max(norm, factors.norm), True
+                blocks.append(np.asfortranarray(factors.right * factors.values))
+                basis = orthonormal_basis(self.space, blocks, _TOLERANCE / 10)
+            if not grew and count > 3:
+                break
+            count = 2 * count - 1
+        return basis, norm
+
+    def _operator(self, parameter: float) -> KernelOperator:
+        field = self._family(parameter)
+        return KernelOperator(field.kernel, field.interval)
+
+    def _rank_at(self, parameter: float, norm: float) -> int:
+        """The rank of K within the basis."""
+        moved = self._operator(parameter).apply(self.basis)
+        _, triangle = orthonormalize(self.space, moved)
+        return int(np.sum(np.linalg.svd(triangle, compute_uv=False) > _ZERO * norm))
+
+    def _misses(self, operator: KernelOperator, basis: Block, norm: float) -> bool:
+        """Whether K sees more than the basis, by what it makes of a random function without its part in the basis."""
+        probe = random_block(self.space, 2, 7)
+        rest = probe - basis @ sum_over_space(self.space, basis.T @ self.space.apply_mass(probe))
+        left = float(np.max(self.space.norm(operator.apply(np.asfortranarray(rest)))))
+        return left > _TOLERANCE * norm

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""Steady states found from several starts, whether they are isolated, and how they depend on the bias.
+
+    σ(K f + b) = 0;      F'(f*) ∂f* = −Π σ'(g*) ∂b      where F'(f*) = Π σ'(g*) K is regular
+
+For a kernel in L² the operator K is compact: on a fine mesh F' always has a numerical null space.  Where σ'(g*) has no
+zero this is ker K, and f* is a point of the affine family f* + ker K of steady states.  Its derivative in b exists for
+an isolated state only, and is declined elsewhere.
+
+A local part has as many singular values as there are nodes, and its smallest ones are not found by products with F'.
+There the eigenvalue nearest to zero decides, and the derivative is that of `steady.local_newton.solve_linearized`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.dynamics.field import Linearization, SelectionField
+from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.steady.equilibria.fredholm import SingularExpansion, expand
+from fem_selection.steady.equilibria.local_newton import nearest_to_zero, solve_linearized
+from fem_selection.steady.equilibria.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
+
+_PUSH = 0.1
+_FLAT = 1e-8  # σ' below it counts as a zero, relative to 1 + max |σ'|
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """A steady state.
+
+    Attributes:
+        state: Nodal values of f*, shape (space.num_local,).
+        preactivation: Nodal values of g* = K f* + b.
+        newton: How it was found.
+        start: Number of the start it was found from.
+        jacobian: The singular values of F'(f*) and their functions.
+        regular: Whether σ'(g*) has no zero.
+        nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, where K has a local part with more singular values
+            than were asked for; else None, or where the systems that find it are not solved.
+    """
+
+    state: Floats
+    preactivation: Floats
+    newton: NewtonResult
+    start: int
+    jacobian: SingularExpansion
+    regular: bool
+    nearest: float | None = None
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether F'(f*) is regular at the expansion's tolerance."""
+        if self.nearest is None:
+            return self.jacobian.nullity == 0
+        return self.nearest > self.jacobian.tolerance * float(self.jacobian.values[0])
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether that is known."""
+        return self.jacobian.nullity is not None or self.nearest is not None
+
+    @property
+    def kind(self) -> str:
+        """Isolated or not, in words."""
+        tolerance, nullity = self.jacobian.tolerance, self.jacobian.nullity
+        if self.is_isolated:
+            return "isolated"
+        if self.nearest is not None:
+            return (
+                f"degenerate: the linearization has an eigenvalue of modulus {self.nearest:.1e}, which counts as zero"
+            )
+        if nullity is None:
+            return (
+                f"undecided: {self.jacobian.rank} singular values of the linearization were asked for, and all are "
+                f"above {tolerance:g} of the largest; with more of them (steady.triplets) it may be decided"
+            )
+        if self.regular:
+            return f"in an affine family of dimension {nullity}, f* + ker K (at tolerance {tolerance:g})"
+        return f"degenerate: σ'(g*) has zeros; the linearization has a null space of dimension {nullity}"
+
+
+def find_equilibria(
+    field: SelectionField,
+    starts: Sequence[Floats],
+    settings: NewtonSettings | None = None,
+    limit: int = 8,
+    tolerance: float = 1e-10,
+    triplets: int = 200,
+    coordinates: IsometricCoordinates | None = None,
+) -> list[Equilibrium]:
+    """Steady states by Newton's method from each start, those already found being deflated (collective).
+
+    States whose g agree are the same; each start is used until Newton finds nothing new from it.  The search is not
+    exhaustive.
+
+    Args:
+        field: The right-hand side, not depending on time.
+        starts: Nodal values of first states.
+        settings: Newton's.
+        limit: States at most.
+        tolerance: Below which a singular value of the linearization counts as zero, relative to the largest.
+        triplets: Singular values of the linearization at most.
+        coordinates: Those of the space, if they are there already.
+
+    Raises:
+        InvalidInput: if the right-hand side depends on time.
+    """
+    if not field.is_autonomous:
+        raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    c = IsometricCoordinates(field.space) if coordinates is None else coordinates
+    found: list[Equilibrium] = []
+    for number, start in enumerate(starts):
+        while len(found) < limit:
+            result = _new_state(field, start, settings, [e.state for e in found], c)
+            if result is None:
+                break
+            found.append(_describe(field, result, number, tolerance, triplets, c))
+    return found
+
+
+def _new_state(
+    field: SelectionField,
+    start: Floats,
+    settings: NewtonSettings | None,
+    known: list[Floats],
+    c: IsometricCoordinates,
+) -> NewtonResult | None:
+    """A state from a start that is none of the known ones, or None."""
+    result = solve_newton(field, start, settings, (), c)
+    if known and (not result.converged or _is_known(field, result.state, known, c)):
+        moved = start + _push(c, start) if _is_known(field, start, known, c) else start
+        deflated = solve_newton(field, moved, settings, known, c)
+        if not np.isfinite(deflated.residual):
+            return None
+        last = solve_newton(field, deflated.state, settings, (), c)  # the residual without the factor
+        away = c.norm(c.to_euclidean(np.asfortranarray((last.state - start)[:, None])))
+        result = replace(last, residuals=deflated.residuals + last.residuals, distance=away)
+    if not result.converged or _is_known(field, result.state, known, c):
+        return None
+    return result
+
+
+def _push(c: IsometricCoordinates, start: Floats) -> Floats:
+    """A tenth of 1 + ‖f₀‖ in a random direction, for a start at a known state, where m is infinite (collective)."""
+    x = c.random(0)
+    size = _PUSH * (1.0 + c.norm(c.to_euclidean(np.asfortranarray(start[:, None]))))
+    return c.to_function(x * (size / c.norm(x)))[:, 0]
+
+
+def _is_known(field: SelectionField, state: Floats, known: list[Floats], c: IsometricCoordinates) -> bool:
+    """Whether g is that of a known state, up to a millionth of 1 + ‖g‖."""
+    here = c.to_euclidean(field.preactivation(state[:, None].copy(order="F")))
+    for other in known:
+        there = c.to_euclidean(field.preactivation(other[:, None].copy(order="F")))
+        if c.norm(here - there) <= 1e-6 * (1.0 + c.norm(here)):
+            return True
+    return False
+
+
+def _describe(
+    field: SelectionField, result: NewtonResult, start: int, tolerance: float, triplets: int, c: IsometricCoordinates
+) -> Equilibrium:
+    at = field.linearize(np.asfortranarray(result.state[:, None]))
+    comm, slope = field.space.comm, np.abs(at.slope)
+    smallest = comm.allreduce(float(np.min(slope, initial=np.inf)), op=MPI.MIN)
+    largest = comm.allreduce(float(np.max(slope, initial=0.0)), op=MPI.MAX)
+    jacobian = expand(IsometricOperator(c, at), tolerance, triplets)
+    sparse = not jacobian.is_complete and has_local_part(field.kernel)
+    return Equilibrium(
+        state=result.state,
+        preactivation=at.preactivation[:, 0],
+        newton=result,
+        start=start,
+        jacobian=jacobian,
+        regular=bool(smallest > _FLAT * (1.0 + largest)),
+        nearest=_nearest(at) if sparse else None,
+    )
+
+
+def _nearest(at: Linearization) -> float | None:
+    """|λ| of the eigenvalue nearest to zero; None where the systems that find it are not solved."""
+    try:
+        return nearest_to_zero(at)
+    except NotConverged:
+        return None
+
+
+def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, directions: Block) -> Block:
+    """The derivatives of an isolated steady state in directions of the bias (collective).
+
+    Args:
+        field: The right-hand side.
+        equilibrium: f*, isolated.
+        directions: Nodal values of ∂b, shape (num_local, k).
+
+    Returns:
+        Nodal values of ∂f*, shape (num_local, k).
+
+    Raises:
+        InvalidInput: if the state is not isolated, with the reason.
+        NotConverged: where K has a local part, if a linear system is not solved.
+    """
+    if not equilibrium.is_isolated:
+        raise InvalidInput(f"the steady state has no derivative in the bias: it is {equilibrium.kind}")
+    at = field.linearize(np.asfortranarray(equilibrium.state[:, None]))
+    turned = create_block(*directions.shape)
+    slope = np.broadcast_to(at.slope, (len(at.slope), directions.shape[1]))
+    field.superposition.move(slope, None, np.asfortranarray(directions), turned, None)
+    if equilibrium.nearest is not None:
+        return solve_linearized(at, np.asfortranarray(-turned))
+    c = equilibrium.jacobian.operator.coordinates
+    return c.to_function(equilibrium.jacobian.pseudo_solve(-c.to_euclidean(turned)))

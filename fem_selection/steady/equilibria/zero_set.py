@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""The zero set of an activation, {s : σ(s) = 0}, found from its values on an interval [−R, R].
+
+What steady states there are depends on it: σ(K f + b) = 0 is a linear equation where σ has one zero, a convex
+inequality where σ vanishes on an interval, as ReLU does for s ≤ 0, and a nonlinear equation where it has several zeros.
+
+An activation that falls below round-off without being zero, as gelu(s) for s → −∞, vanishes there in its values alone.
+Such an end *fades*: a per cent beyond it σ is still at round-off, while at the end of a true half line it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import Activation
+from fem_selection.typing import Floats
+
+__all__ = ["ZeroKind", "ZeroSet", "find_zeros"]
+
+ZeroKind = Literal["none", "point", "points", "segment", "other"]
+
+_SAMPLES = 8001
+_BISECTIONS = 200
+_ROUND_OFF = 1e-12  # of the largest value on [-1, 1], or on the interval if that is zero
+_NEAR = 1e-2  # how far beyond an end σ has to have left round-off, relative to 1 + |end|
+
+
+@dataclass(frozen=True)
+class ZeroSet:
+    """Where an activation vanishes.
+
+    Attributes:
+        points: Isolated zeros, in increasing order.
+        slopes: σ' there.
+        segments: Intervals on which σ vanishes, with ends −inf or inf where they reach −R or R.
+        fades: Directions, of "-inf" and "inf", in which σ falls below round-off without a zero.
+        within: R.
+    """
+
+    points: tuple[float, ...]
+    slopes: tuple[float, ...]
+    segments: tuple[tuple[float, float], ...]
+    fades: tuple[str, ...]
+    within: float
+
+    @property
+    def kind(self) -> ZeroKind:
+        """No zero, one, several, one segment (a half line or a bounded one) and nothing else, or any other set."""
+        if not self.segments:
+            return "none" if not self.points else "point" if len(self.points) == 1 else "points"
+        alone = len(self.segments) == 1 and not self.points
+        return "segment" if alone and np.isfinite(self.segments[0]).any() else "other"
+
+    def __str__(self) -> str:
+        parts = [f"s = {p:.10g}" for p in self.points[:9]] + (["…"] if len(self.points) > 9 else [])
+        for low, high in self.segments:
+            below, above = np.isinf(low), np.isinf(high)
+            parts.append(
+                "all s" if below and above else f"s ≤ {high:.10g}" if below else f"s ≥ {low:.10g}"
+                if above else f"{low:.10g} ≤ s ≤ {high:.10g}"
+            )  # fmt: skip
+        text = f"σ vanishes at {', '.join(parts)}" if parts else "σ has no zero"
+        text += f" (searched in [{-self.within:g}, {self.within:g}])"
+        if self.fades:
+            text += f"; it falls below round-off towards s = {' and '.join(self.fades)} without a zero"
+        return text
+
+
+def find_zeros(activation: Activation, within: float = 20.0) -> ZeroSet:
+    """The zeros of σ in [−R, R], R = `within`.
+
+    Zeros closer to one another than R / 4000 (near s = 0: than a twentieth of their modulus) may be missed.
+
+    Raises:
+        InvalidInput: if R is not positive, or σ nowhere finite.
+    """
+    if not within > 0:
+        raise InvalidInput(f"zeros are looked for in [-R, R] with R > 0, not R = {within}")
+
+    def sigma(s: Floats | float) -> Floats:
+        block = np.asfortranarray(np.atleast_1d(np.asarray(s, dtype=np.float64)).reshape(-1, 1))
+        out = np.empty_like(block)
+        with np.errstate(all="ignore"):
+            activation.value(block, out)
+        return out[:, 0]
+
+    s = _samples(within)
+    values = sigma(s)
+    s, values = s[np.isfinite(values)], values[np.isfinite(values)]
+    if not s.size:
+        raise InvalidInput(f"the activation {activation.name} has no finite value in [{-within:g}, {within:g}]")
+    size = float(np.max(np.abs(values[np.abs(s) <= 1.0]), initial=0.0)) or float(np.max(np.abs(values)))
+    negligible = _ROUND_OFF * size
+    points, segments, fades = _vanishing_runs(sigma, s, values, negligible)
+    points += [x for x in _sign_changes(sigma, s, values) if abs(sigma(x)[0]) <= 1e3 * negligible]
+    touching = [x for x in _touching_points(sigma, s, values) if abs(sigma(x)[0]) <= negligible]
+    points += [x for x in touching if all(_leaves(sigma, x, way, negligible) for way in (-1.0, 1.0))]
+    found = tuple(sorted(points))
+    return ZeroSet(found, _slopes(activation, found), tuple(segments), tuple(fades), within)
+
+
+def _samples(within: float) -> Floats:
+    """Points of [−R, R], equidistant and geometrically towards 0, 0 itself among them."""
+    near = np.geomspace(1e-8, 1.0, 800) * within / _SAMPLES
+    return np.unique(np.concatenate([np.linspace(-within, within, _SAMPLES), near, -near]))
+
+
+def _vanishing_runs(
+    sigma: Callable[[Floats | float], Floats], s: Floats, values: Floats, negligible: float
+) -> tuple[list[float], list[tuple[float, float]], list[str]]:
+    """Isolated zeros hit by a sample, segments, and the directions that fade, from the runs of exact zeros."""
+    points: list[float] = []
+    segments: list[tuple[float, float]] = []
+    fades: list[str] = []
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (values == 0).astype(int), [0]])))
+    for first, last in zip(edges[::2], edges[1::2] - 1, strict=True):
+        low = -np.inf if first == 0 else _end(sigma, s[first], s[first - 1])
+        high = np.inf if last == s.size - 1 else _end(sigma, s[last], s[last + 1])
+        sharp = [np.isinf(x) or _leaves(sigma, x, way, negligible) for x, way in ((low, -1.0), (high, 1.0))]
+        if first == last or (np.isfinite([low, high]).all() and not all(sharp)):
+            points.append(float(0.5 * (s[first] + s[last])))
+        elif all(sharp):
+            segments.append((float(low), float(high)))
+        else:
+            fades.append("-inf" if np.isinf(low) else "inf")
+    return points, segments, fades
+
+
+def _leaves(sigma: Callable[[Floats | float], Floats], zero: float, way: float, negligible: float) -> bool:
+    """Whether σ is above round-off at a small distance from a zero."""
+    return bool(abs(sigma(zero + way * _NEAR * (1.0 + abs(zero)))[0]) > negligible)
+
+
+def _end(sigma: Callable[[Floats | float], Floats], zero: float, other: float) -> float:
+    """The point between a zero and a point where σ does not vanish up to which it does."""
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (zero + other)
+        if middle in (zero, other):
+            break
+        if sigma(middle)[0] == 0.0:
+            zero = middle
+        else:
+            other = middle
+    return zero
+
+
+def _sign_changes(sigma: Callable[[Floats | float], Floats], s: Floats, values: Floats) -> list[float]:
+    """Where σ changes its sign between samples, by bisection of all intervals at once; jumps are among them."""
+    at = np.flatnonzero(values[:-1] * values[1:] < 0)
+    low, high, sign = s[at], s[at + 1], np.sign(values[at])
+    if not at.size:
+        return []
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        same = np.sign(sigma(middle)) == sign
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return [float(x) for x in 0.5 * (low + high)]
+
+
+def _touching_points(sigma: Callable[[Floats | float], Floats], s: Floats, values: Floats) -> list[float]:
+    """Local minima of |σ| between samples of one sign, where σ may touch zero."""
+    size = np.abs(values)
+    inner = (size[1:-1] < size[:-2]) & (size[1:-1] <= size[2:]) & (values[:-2] * values[2:] > 0) & (size[1:-1] > 0)
+    found = []
+    for k in np.flatnonzero(inner) + 1:
+        best = minimize_scalar(
+            lambda x: float(abs(sigma(x)[0])), bounds=(s[k - 1], s[k + 1]), method="bounded", options={"xatol": 1e-13}
+        )
+        found.append(float(best.x))
+    return found
+
+
+def _slopes(activation: Activation, points: tuple[float, ...]) -> tuple[float, ...]:
+    """σ' at some points."""
+    if not points:
+        return ()
+    s = np.array(points)[:, None]
+    value, slope = np.empty_like(s), np.empty_like(s)
+    with np.errstate(all="ignore"):
+        activation.value_and_derivative(s, value, slope)
+    return tuple(float(x) for x in slope[:, 0])
