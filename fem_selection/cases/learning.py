@@ -29,6 +29,7 @@ from fem_selection.functions.formulas import coordinate_names, parse_formula
 from fem_selection.learning import ControlSpace, Functional, Movement, SampleBatches, SampleStates, ScaledFunctional
 from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import DomainSettings
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = [
@@ -128,7 +129,7 @@ def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
             raise InvalidInput(f"no mesh can be made: {next(iter(str(error).splitlines()), '')}") from error
 
 
-def _build_domain(d: config.Domain, comm: MPI.Intracomm) -> domains.Domain:
+def _build_domain(d: DomainSettings, comm: MPI.Intracomm) -> domains.Domain:
     if d.file is not None:
         return domains.Domain.from_file(comm, d.file, d.group)
     if d.shape == "interval":

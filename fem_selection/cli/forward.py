@@ -24,6 +24,7 @@ from rich.table import Table
 
 from fem_selection.cli.common import claim_report_folder, counted, load_case_everywhere, on_root
 from fem_selection.io.runs import write_json
+from fem_selection.settings import ForwardSettings
 from fem_selection.signals import catch_signals
 from fem_selection.typing import Floats, Integers
 
@@ -79,7 +80,7 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
     return request.exit_status if run.outcome == "stopped" else 0
 
 
-def _times(settings: config.Forward, horizon: float) -> Floats:
+def _times(settings: ForwardSettings, horizon: float) -> Floats:
     """When states are kept."""
     end = horizon if settings.until is None else settings.until
     if settings.spacing == "linear" or settings.times == 2:

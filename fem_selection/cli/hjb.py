@@ -23,10 +23,10 @@ from rich.table import Table
 from fem_selection.cli.common import claim_report_folder, counted, end_on_signals, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
+from fem_selection.settings import HjbSettings
 from fem_selection.typing import Floats
 
 if TYPE_CHECKING:
-    from fem_selection import config
     from fem_selection.cases.learning import Problem
     from fem_selection.hjb import ClosedLoop, Grid, ReducedProblem, Refinement
 
@@ -84,7 +84,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     return 0
 
 
-def _grid(settings: config.Hjb, problem: ReducedProblem) -> Grid:
+def _grid(settings: HjbSettings, problem: ReducedProblem) -> Grid:
     """The finest grid as the case asks."""
     from fem_selection.hjb import Grid, default_box
 

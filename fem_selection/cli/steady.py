@@ -25,7 +25,6 @@ from fem_selection.io.runs import write_json
 from fem_selection.typing import Block, Floats, Integers
 
 if TYPE_CHECKING:
-    from fem_selection import config
     from fem_selection.cases.field import FieldProblem
     from fem_selection.steady import SteadyAnalysis, SteadySettings
 
@@ -63,7 +62,7 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     return 0
 
 
-def _settings(table: config.Steady) -> SteadySettings:
+def _settings(table: Any) -> SteadySettings:
     from fem_selection.steady import LimitSettings, NewtonSettings, SteadySettings
 
     return SteadySettings(

@@ -7,43 +7,8 @@ FEniCSx or PETSc, so that a command line may refuse a faulty case within a fract
 
 from __future__ import annotations
 
-from fem_selection.config.instruments import Forward, Stability, Steady
 from fem_selection.config.loader import load_case, parse_case
-from fem_selection.config.schema import (
-    Case,
-    Data,
-    Domain,
-    Dynamics,
-    Hjb,
-    Moved,
-    Objective,
-    Optimizer,
-    Output,
-    Parallel,
-    Regularization,
-    Space,
-    Stochastic,
-)
+from fem_selection.config.schema import Case
 from fem_selection.config.writer import dump_case
 
-__all__ = [
-    "Case",
-    "Data",
-    "Domain",
-    "Dynamics",
-    "Forward",
-    "Hjb",
-    "Moved",
-    "Objective",
-    "Optimizer",
-    "Output",
-    "Parallel",
-    "Regularization",
-    "Space",
-    "Stability",
-    "Steady",
-    "Stochastic",
-    "dump_case",
-    "load_case",
-    "parse_case",
-]
+__all__ = ["Case", "dump_case", "load_case", "parse_case"]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fem_selection.config.schema import ACTIVATIONS, CONTROLS, LOCAL_TERMS, Case
+from fem_selection.config.schema import Case
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.formulas import coordinate_names, is_free_name, parse_formula
+from fem_selection.settings.names import ACTIVATIONS, CONTROLS, LOCAL_TERMS
 
 __all__ = ["LARGEST", "Fault", "check_case"]
 

@@ -20,8 +20,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from fem_selection.config.checks import check_case
-from fem_selection.config.schema import Case, Moved
+from fem_selection.config.schema import Case
 from fem_selection.errors import ConfigError
+from fem_selection.settings import Movement
 
 __all__ = ["load_case", "parse_case"]
 
@@ -111,7 +112,7 @@ _TABLES: dict[str, Callable[..., Any]] = {
 
 def _fields() -> Iterator[tuple[str, Any]]:
     """Yield the dotted path of every key with pydantic's description of it."""
-    tables: dict[str, Any] = {"": Case, **_TABLES, "data.moved": Moved}
+    tables: dict[str, Any] = {"": Case, **_TABLES, "data.moved": Movement}
     for table, cls in tables.items():
         for name, info in cls.__pydantic_fields__.items():
             yield f"{table}.{name}".lstrip("."), info

@@ -8,7 +8,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from fem_selection.config.schema import Case, Domain
+from fem_selection.config.schema import Case
+from fem_selection.settings import DomainSettings
 
 __all__ = ["dump_case"]
 
@@ -26,7 +27,7 @@ def dump_case(case: Case) -> str:
 
 def _items(table: object) -> list[tuple[str, object]]:
     values = ((entry.name, getattr(table, entry.name)) for entry in dataclasses.fields(table))  # type: ignore[arg-type]
-    if isinstance(table, Domain) and table.file is not None:
+    if isinstance(table, DomainSettings) and table.file is not None:
         values = ((name, value) for name, value in values if name in ("file", "group"))
     return [(name, value) for name, value in values if value is not None]
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fem_selection.config import Case, dump_case, load_case, parse_case
-from fem_selection.config.schema import ACTIVATIONS, CONTROLS, METHODS, SCHEMES
 from fem_selection.errors import ConfigError
+from fem_selection.settings.names import ACTIVATIONS, CONTROLS, METHODS, SCHEMES
 
 
 def parse(text: str = "", *overrides: str, base: Path | None = None) -> Case:

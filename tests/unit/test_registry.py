@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from fem_selection.config import schema
 from fem_selection.dynamics import SCHEMES, find_scheme
 from fem_selection.functions.activations import ACTIVATIONS, find_activation
 from fem_selection.learning.controls import PARTS
 from fem_selection.objectives import LOSSES, find_loss
+from fem_selection.settings import names as schema
 
 
 def test_names_agree():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tables of a case file for the instruments that solve and do not learn."""
+"""Settings of the instruments that solve and do not learn: large times, steady states, stability, HJB."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from fem_selection.config.fields import SETTINGS, Bounds, one_of
+from fem_selection.settings.fields import SETTINGS, Bounds, ListOrScalar, one_of
+from fem_selection.settings.names import INTEGRATORS, SPACINGS
 
-__all__ = ["Forward", "Stability", "Steady"]
-
-INTEGRATORS = ("auto", "explicit", "implicit")
-SPACINGS = ("linear", "logarithmic")
+__all__ = [
+    "ForwardSettings",
+    "HjbSettings",
+    "StabilitySettings",
+    "SteadySettings",
+]
 
 
 @dataclass(frozen=True, config=SETTINGS)
-class Forward:
+class ForwardSettings:
     """`[forward]`: the equation over large times, with adaptive steps.
 
     Attributes:
@@ -48,7 +51,7 @@ class Forward:
 
 
 @dataclass(frozen=True, config=SETTINGS)
-class Steady:
+class SteadySettings:
     """`[steady]`: steady states, their Fredholm analysis, and the limits of the initial states.
 
     Attributes:
@@ -75,7 +78,7 @@ class Steady:
 
 
 @dataclass(frozen=True, config=SETTINGS)
-class Stability:
+class StabilitySettings:
     """`[stability]`: spectrum and growth at a steady state, and the branch of steady states in a parameter.
 
     Attributes:
@@ -107,3 +110,28 @@ class Stability:
     step: float | None = Field(default=None, gt=0)
     points: int = Field(default=400, ge=2)
     cycles: bool = True
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class HjbSettings:
+    """`[hjb]`: the value function by the Hamilton–Jacobi–Bellman equation, for states of at most three numbers.
+
+    Attributes:
+        cells: Cells of the finest mesh in each direction of the state; one number stands for every direction.
+        levels: Meshes of the refinement study, each with half the cells of the next.
+        lower: Lower corner of the box in the space of states; around initial and target states if left out.
+        upper: Upper corner, above `lower` in every direction.
+        snapshots: Times at which the value function is kept.
+        starts: Random starts of the open-loop optimization, beside the case's own.
+        witness: Whether dynamic programming on the same mesh is run for comparison.
+    """
+
+    cells: Annotated[tuple[Annotated[int, Field(ge=2)], ...], ListOrScalar, Field(min_length=1, max_length=3)] = Field(
+        default=(64,), validate_default=True
+    )
+    levels: int = Field(default=3, ge=1)
+    lower: Annotated[tuple[float, ...], ListOrScalar] | None = None
+    upper: Annotated[tuple[float, ...], ListOrScalar] | None = None
+    snapshots: int = Field(default=41, ge=2)
+    starts: int = Field(default=6, ge=0)
+    witness: bool = True

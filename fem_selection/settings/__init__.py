@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Settings as frozen dataclasses, one class for each table of a case file; the defaults stand here and nowhere else.
+
+The numerics take these objects, `config` reads TOML into them.  A field's annotation is its allowed range; a table
+checks itself when it is made.  Nothing here imports FEniCSx.
+"""
+
+from fem_selection.settings.equation import DomainSettings, DynamicsSettings, SpaceSettings
+from fem_selection.settings.instruments import ForwardSettings, HjbSettings, StabilitySettings, SteadySettings
+from fem_selection.settings.learning import (
+    DataSettings,
+    Movement,
+    ObjectiveSettings,
+    OptimizerSettings,
+    Regularization,
+    StochasticSettings,
+)
+from fem_selection.settings.run import OutputSettings, ParallelSettings
+
+__all__ = [
+    "DataSettings",
+    "DomainSettings",
+    "DynamicsSettings",
+    "ForwardSettings",
+    "HjbSettings",
+    "Movement",
+    "ObjectiveSettings",
+    "OptimizerSettings",
+    "OutputSettings",
+    "ParallelSettings",
+    "Regularization",
+    "SpaceSettings",
+    "StabilitySettings",
+    "SteadySettings",
+    "StochasticSettings",
+]

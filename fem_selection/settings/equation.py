@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Settings of the equation: domain, finite element space, dynamics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from fem_selection.discretization.mesh_files import describe
+from fem_selection.errors import InvalidInput
+from fem_selection.settings.fields import SETTINGS, Factors, ListOrScalar, SumOrList, TomlList, name_or_formula, one_of
+from fem_selection.settings.names import (
+    ACTIVATIONS,
+    CELLS,
+    DIMENSIONS,
+    FAMILIES,
+    LOCAL_TERMS,
+    MODES,
+    REPRESENTATIONS,
+    SCHEME_ALIASES,
+    SCHEMES,
+    SHAPES,
+)
+
+__all__ = [
+    "DomainSettings",
+    "DynamicsSettings",
+    "SpaceSettings",
+]
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class DomainSettings:
+    """`[domain]`: the feature domain and its mesh.
+
+    Attributes:
+        shape: `interval`, `rectangle` or `box`.
+        cells: Cells in each direction; one number stands for every direction.
+        lower: Lower corner; one number stands for every direction.
+        upper: Upper corner, above `lower` in every direction.
+        cell: Cell type that fits the shape; the tensor cell (interval, quadrilateral, hexahedron) if left out.
+        grading: Size of the last cell over the size of the first, in every direction.
+        group: With a gmsh file: the named group of cells that make the domain; all cells if left out.
+        file: A gmsh (.msh) or XDMF (.xdmf) file with the mesh, relative to the case file's folder; instead of all other
+            keys but `group`.
+    """
+
+    shape: Annotated[str, one_of(SHAPES)] = "rectangle"
+    cells: Annotated[tuple[Annotated[int, Field(ge=1)], ...], ListOrScalar] = Field(default=(7,), validate_default=True)
+    lower: Annotated[tuple[float, ...], ListOrScalar] = Field(default=(0.0,), validate_default=True)
+    upper: Annotated[tuple[float, ...], ListOrScalar] = Field(default=(1.0,), validate_default=True)
+    cell: Annotated[str, one_of(tuple(cell for cells in CELLS.values() for cell in cells))] = ""
+    grading: float = Field(default=1.0, gt=0)
+    group: str | None = None
+    file: str | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Return the number of space coordinates."""
+        return DIMENSIONS[self.shape] if self.file is None else describe(self.file, self.group).dimension
+
+    @field_validator("cells", "lower", "upper")
+    @classmethod
+    def _in_every_direction(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        if "shape" not in info.data:
+            return value
+        dimension = DIMENSIONS[info.data["shape"]]
+        if len(value) not in (1, dimension):
+            needed = "one number" if dimension == 1 else f"one number or a list of {dimension}"
+            raise ValueError(f"domain.shape = {info.data['shape']!r} needs {needed}, got a list of {len(value)}")
+        value = value * dimension if len(value) == 1 else value
+        if info.field_name == "upper" and "lower" in info.data:
+            for axis, (low, high) in enumerate(zip(info.data["lower"], value, strict=True)):
+                if not low < high:
+                    raise ValueError(f"must be above domain.lower = {low} in direction {axis}, got {high}")
+        return value
+
+    @field_validator("cell")
+    @classmethod
+    def _fits_shape(cls, value: str, info: ValidationInfo) -> str:
+        if (shape := info.data.get("shape")) and value not in CELLS[shape]:
+            raise ValueError(f"{value!r} does not fit domain.shape = {shape!r} (allowed: {', '.join(CELLS[shape])})")
+        return value
+
+    @field_validator("file")
+    @classmethod
+    def _can_be_used(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            try:
+                describe(value, info.data.get("group"))
+            except InvalidInput as error:
+                group = info.data.get("group")
+                where = "" if group is None else f" (domain.group = {group!r})"
+                raise ValueError(f"{error}{where}") from error
+        return value
+
+    def __post_init__(self) -> None:
+        if self.file is not None:
+            object.__setattr__(self, "shape", "mesh")
+            object.__setattr__(self, "cell", describe(self.file, self.group).cell)
+        elif not self.cell:
+            object.__setattr__(self, "cell", CELLS[self.shape][0])
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class SpaceSettings:
+    """`[space]`: the finite element space of states and controls.
+
+    Attributes:
+        family: `lagrange` (continuous, degree ≥ 1) or `dg`.
+        degree: Polynomial degree, 0 to 6.
+        mode: `collocated` evaluates the activation at the nodes, `galerkin` at quadrature points.
+        quadrature_degree: Degree of the Galerkin quadrature; chosen by the space if left out.
+    """
+
+    family: Annotated[str, one_of(FAMILIES)] = "lagrange"
+    degree: int = Field(default=1, ge=0, le=6)
+    mode: Annotated[str, one_of(MODES)] = "collocated"
+    quadrature_degree: int | None = Field(default=None, ge=1)
+
+    @field_validator("degree")
+    @classmethod
+    def _continuous_from_one(cls, value: int, info: ValidationInfo) -> int:
+        if value == 0 and info.data.get("family") == "lagrange":
+            raise ValueError("must be an integer in [1, 6] for space.family = 'lagrange', got 0; 'dg' has degree 0")
+        return value
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class DynamicsSettings:
+    """`[dynamics]`: the selection equation and its discretization in depth.
+
+    Attributes:
+        activation: The function σ by its name, or a formula in s.
+        layers: Number of layers.
+        horizon: Depth T of the network in time.
+        scheme: Runge–Kutta scheme: `euler`, `midpoint`, `heun`, `ssprk3`, `rk4`, or one with implicit stages:
+            `implicit_euler`, `crank_nicolson`, `implicit_midpoint`.
+        control_intervals: Intervals on which the controls are constant in depth; divides `layers`, and equals it if
+            left out.
+        representation: Of the kernel: `dense`, `separable`, `local`, or a sum of them, `local + separable`.
+        kernel: Formula of the starting dense kernel in t, y and z; a small random start if left out.
+        rank: Number of pairs of factors of the separable kernel; 8 if left out, without `factors`.
+        factors: The starting separable kernel, Σ u ⊗ v, as a list of [u, v], u a formula in t and y, v in t and z;
+            small random factors if left out.
+        local_terms: Some of `multiplication`, `convection`, `diffusion`; if left out those that are given, or all.
+        local_length: Length ℓ of the inner product of the local kernel's coefficients; a tenth of the domain's longest
+            side if left out.
+        multiplication: Formula of the starting coefficient in t and y; zero if left out.
+        convection: The same, for all directions or as a list with one for each.
+        diffusion: The same.
+        bias: Formula of the starting bias in t and y; zero if left out.
+        start_scale: Size of a random starting kernel.
+    """
+
+    activation: Annotated[str, name_or_formula(ACTIVATIONS, "s")] = "tanh"
+    layers: int = Field(default=10, ge=1)
+    horizon: float = Field(default=1.0, gt=0)
+    scheme: Annotated[str, one_of(SCHEMES, SCHEME_ALIASES)] = "euler"
+    control_intervals: Annotated[int, Field(ge=1)] = 0
+    representation: Annotated[tuple[Annotated[str, one_of(REPRESENTATIONS)], ...], SumOrList] = ("dense",)
+    kernel: str | None = None
+    rank: int | None = Field(default=None, ge=1)
+    factors: Annotated[tuple[Factors, ...], Field(min_length=1), TomlList] | None = None
+    local_terms: Annotated[tuple[Annotated[str, one_of(LOCAL_TERMS)], ...], ListOrScalar] | None = None
+    local_length: float | None = Field(default=None, gt=0)
+    multiplication: str | None = None
+    convection: Annotated[tuple[str, ...], ListOrScalar] | None = None
+    diffusion: str | None = None
+    bias: str | None = None
+    start_scale: float = Field(default=0.1, ge=0)
+
+    @field_validator("control_intervals")
+    @classmethod
+    def _divides_layers(cls, value: int, info: ValidationInfo) -> int:
+        if (layers := info.data.get("layers")) and layers % value:
+            raise ValueError(f"must divide dynamics.layers = {layers}, got {value}")
+        return value
+
+    @field_validator("representation", "local_terms")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError(f"must name at least one, and none twice, got {list(value)}")
+        return value
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Return the terms of the local kernel."""
+        given = tuple(term for term in LOCAL_TERMS if getattr(self, term) is not None)
+        return self.local_terms or given or LOCAL_TERMS
+
+    def __post_init__(self) -> None:
+        if not self.control_intervals:
+            object.__setattr__(self, "control_intervals", self.layers)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""Settings of learning: samples, objective, its penalties, the stochastic and the deterministic phase."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from fem_selection.settings.fields import SETTINGS, Bounds, Option, TomlList, one_of
+from fem_selection.settings.names import (
+    CONTROLS,
+    LOSS_ALIASES,
+    LOSSES,
+    METHOD_ALIASES,
+    METHODS,
+    SCHEDULES,
+    SOURCES,
+    STOCHASTIC_METHODS,
+)
+
+__all__ = [
+    "DataSettings",
+    "Movement",
+    "ObjectiveSettings",
+    "OptimizerSettings",
+    "Regularization",
+    "StochasticSettings",
+]
+
+
+@dataclass(frozen=True, config=SETTINGS | {"strict": False})
+class Movement:
+    """`data.moved`: random motions of the images; a table of zeros moves nothing.
+
+    Attributes:
+        shift: Largest shift.
+        rotation: Largest rotation.
+        scale: Largest relative change of size.
+    """
+
+    shift: float = Field(default=0.0, ge=0, strict=True)
+    rotation: float = Field(default=0.0, ge=0, strict=True)
+    scale: float = Field(default=0.0, ge=0, strict=True)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class DataSettings:
+    """`[data]`: the samples.
+
+    Attributes:
+        source: `digits` (bundled with scikit-learn), `npz` or `formula`; `npz` if only `file` is given, `formula` if
+            only `initial` is.
+        file: NPZ file; in a case file relative to the case file's folder, in a loaded case absolute.
+        test_fraction: Part of the samples kept for the test, in [0, 1).
+        standardize: Whether features are brought to mean 0 and variance 1.
+        shape: Pixel grid of rows that were flattened.
+        moved: Random motions of the images, or None.
+        initial: Formula of the initial states in y and s, the sample's parameter in [0, 1].
+        target: Formula of the target states in y and s.
+        samples: Number of samples that the formulas give.
+    """
+
+    source: Annotated[str, one_of(SOURCES)] = ""
+    file: str | None = Field(default=None, min_length=1)
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
+    standardize: bool = False
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), TomlList] | None = None
+    moved: Movement | None = None
+    initial: str | None = None
+    target: str | None = None
+    samples: int = Field(default=1, ge=1)
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            implied = "npz" if self.file else "formula" if self.initial is not None else "digits"
+            object.__setattr__(self, "source", implied)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class ObjectiveSettings:
+    """`[objective]`: what is minimised, and over what.
+
+    Attributes:
+        loss: `softmax`, `logistic`, `least_squares` or `tracking`.
+        weight: Factor μ of the data term.
+        controls: Which of kernel, bias and readout are optimised; all if left out (tracking has no readout).
+        kernel_bounds: Lower and upper bound of the kernel, of its factors or of its coefficients, or None.
+        bias_bounds: Lower and upper bound of the bias, or None.
+        readout_bounds: Lower and upper bound of the readout, or None.
+    """
+
+    loss: Annotated[str, one_of(LOSSES, LOSS_ALIASES)] = "softmax"
+    weight: float = Field(default=1.0, gt=0)
+    controls: Annotated[tuple[Annotated[str, one_of(CONTROLS)], ...], TomlList] = ()
+    kernel_bounds: Bounds | None = None
+    bias_bounds: Bounds | None = None
+    readout_bounds: Bounds | None = None
+
+    @field_validator("controls")
+    @classmethod
+    def _some_in_order(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"must name at least one of {', '.join(CONTROLS)}")
+        if "readout" in value and info.data.get("loss") == "tracking":
+            raise ValueError("'readout' is listed, but objective.loss = 'tracking' has none; leave it out")
+        return tuple(name for name in CONTROLS if name in value)
+
+    def __post_init__(self) -> None:
+        if not self.controls:
+            object.__setattr__(self, "controls", CONTROLS[:2] if self.loss == "tracking" else CONTROLS)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class Regularization:
+    """`[regularization]`: weights of the quadratic penalties.
+
+    Attributes:
+        kernel: L² weight of the kernel.
+        bias: L² weight of the bias.
+        readout: L² weight of the readout.
+        kernel_depth: H¹ weight of the kernel in depth.
+        bias_depth: H¹ weight of the bias in depth.
+    """
+
+    kernel: float = Field(default=1e-4, ge=0)
+    bias: float = Field(default=1e-4, ge=0)
+    readout: float = Field(default=1e-4, ge=0)
+    kernel_depth: float = Field(default=0.0, ge=0)
+    bias_depth: float = Field(default=0.0, ge=0)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class StochasticSettings:
+    """`[stochastic]`: the phase on random batches that may precede the optimizer.
+
+    Attributes:
+        method: `adam` or `momentum`.
+        epochs: Passes over the training part; 0 leaves the phase out.
+        batch: Samples of one step.
+        rate: Step size.
+        schedule: `cosine` or `constant` step size.
+        momentum: Decay of the gradient's mean, in [0, 1).
+        second_moment: Decay of the squared gradient's mean (Adam), in [0, 1).
+        epsilon: Adam's guard against division by zero.
+        validation: Part of the training samples kept for early stopping, in [0, 1).
+        patience: Epochs without a better validation value before stopping.
+    """
+
+    method: Annotated[str, one_of(STOCHASTIC_METHODS)] = "adam"
+    epochs: int = Field(default=0, ge=0)
+    batch: int = Field(default=64, ge=1)
+    rate: float = Field(default=0.01, gt=0)
+    schedule: Annotated[str, one_of(SCHEDULES)] = "cosine"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    second_moment: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    patience: int = Field(default=20, ge=1)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class OptimizerSettings:
+    """`[optimizer]`: PETSc TAO, or Pontryagin's principle, on all samples.
+
+    Attributes:
+        method: `lmvm` (L-BFGS), `cg`, or Newton–Krylov by line search, `nls`, or trust region, `ntr`; with bounds
+            `blmvm`, `bqnls` where most of them are active, `bnls` or `bntr`.  Successive approximations by the maximum
+            principle: `msa`, `damped_msa`, `sqh`, with bounds of kernel and bias too.
+        max_iterations: Limit of iterations; 0 leaves the optimizer out.
+        gradient_tolerance: Gradient norm at which to stop, relative to the first.
+        absolute_tolerance: Gradient norm at which to stop.
+        memory: Pairs that a quasi-Newton method keeps.
+        starts: Starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
+        options: Further PETSc options by name, without the leading dash.
+    """
+
+    method: Annotated[str, one_of(METHODS, METHOD_ALIASES)] = "lmvm"
+    max_iterations: int = Field(default=100, ge=0)
+    gradient_tolerance: float = Field(default=1e-5, ge=0)
+    absolute_tolerance: float = Field(default=1e-10, ge=0)
+    memory: int = Field(default=10, ge=1)
+    starts: int = Field(default=3, ge=1)
+    options: dict[str, Option] = field(default_factory=dict)

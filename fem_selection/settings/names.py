@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The names that a setting may hold: shapes, schemes, activations, losses, methods, with their aliases."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ACTIVATIONS",
+    "CELLS",
+    "CONTROLS",
+    "DIMENSIONS",
+    "FAMILIES",
+    "INTEGRATORS",
+    "LOCAL_TERMS",
+    "LOSSES",
+    "LOSS_ALIASES",
+    "METHODS",
+    "METHOD_ALIASES",
+    "MODES",
+    "REPRESENTATIONS",
+    "SCHEDULES",
+    "SCHEMES",
+    "SCHEME_ALIASES",
+    "SHAPES",
+    "SOURCES",
+    "SPACINGS",
+    "STOCHASTIC_METHODS",
+]
+
+DIMENSIONS = {"interval": 1, "rectangle": 2, "box": 3}
+SHAPES = tuple(DIMENSIONS)
+#: Cells that fit a shape, the tensor cell first.
+CELLS = {
+    "interval": ("interval",),
+    "rectangle": ("quadrilateral", "triangle"),
+    "box": ("hexahedron", "tetrahedron"),
+}
+FAMILIES = ("lagrange", "dg")
+MODES = ("collocated", "galerkin")
+ACTIVATIONS = (
+    "identity",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "softplus",
+    "sigmoid",
+    "elu",
+    "gelu",
+    "silu",
+    "sine",
+)
+SCHEMES = (
+    "euler",
+    "midpoint",
+    "heun",
+    "ssprk3",
+    "rk4",
+    "implicit_euler",
+    "crank_nicolson",
+    "implicit_midpoint",
+)
+SCHEME_ALIASES = {
+    "forward_euler": "euler",
+    "explicit_euler": "euler",
+    "ssp_rk3": "ssprk3",
+    "rk3_ssp": "ssprk3",
+    "backward_euler": "implicit_euler",
+    "trapezoidal": "crank_nicolson",
+}
+REPRESENTATIONS = ("dense", "separable", "local")
+LOCAL_TERMS = ("multiplication", "convection", "diffusion")
+SOURCES = ("digits", "npz", "formula")
+LOSSES = ("softmax", "logistic", "least_squares", "tracking")
+LOSS_ALIASES = {"cross_entropy": "softmax", "softmax_cross_entropy": "softmax"}
+CONTROLS = ("kernel", "bias", "readout")
+STOCHASTIC_METHODS = ("adam", "momentum")
+SCHEDULES = ("cosine", "constant")
+METHODS = ("lmvm", "blmvm", "bqnls", "cg", "nls", "ntr", "bnls", "bntr", "msa", "damped_msa", "sqh")
+METHOD_ALIASES = {"bncg": "cg", "tao_cg": "cg"}
+INTEGRATORS = ("auto", "explicit", "implicit")
+SPACINGS = ("linear", "logarithmic")

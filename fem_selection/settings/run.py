@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""Settings of a run: how the ranks share the work, and what is left behind."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from fem_selection.settings.fields import SETTINGS
+
+__all__ = [
+    "OutputSettings",
+    "ParallelSettings",
+]
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class ParallelSettings:
+    """`[parallel]`: how the ranks share the work.
+
+    Attributes:
+        space: Ranks of a space communicator.
+        block: Samples of a block.
+    """
+
+    space: int = Field(default=1, ge=1)
+    block: int = Field(default=192, ge=1)
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class OutputSettings:
+    """`[output]`: what a run leaves behind.
+
+    Attributes:
+        directory: Folder under which each run makes its own; relative to the current one.
+        checkpoint_every: Iterations between two checkpoints.
+        figures: Whether figures are drawn.
+        fields: Whether fields are written for ParaView.
+    """
+
+    directory: str = Field(default="runs", min_length=1)
+    checkpoint_every: int = Field(default=10, ge=1)
+    figures: bool = True
+    fields: bool = True
