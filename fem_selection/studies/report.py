@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What every study returns: a frozen report of plain values and arrays that knows its JSON form and its figures.
+
+    report = fs.studies.stability(field, state)
+    report.verdict, report.eigenvalues            # plain values and NumPy arrays
+    report.as_dict()                              # what report.json holds
+    report.write("folder")                        # report.json and figures
+    report.write("folder", space=field.space)     # fields for ParaView too
+
+A report holds no PETSc object, so that it can be kept, compared and pickled.  Arrays named as nodal values hold the
+nodes of this rank; everything else is the same on all ranks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mpi4py import MPI
+
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.io.runs import write_json
+from fem_selection.parallel import act_on_root
+
+__all__ = ["Report"]
+
+
+class Report(ABC):
+    """The base of all reports; subclasses are frozen dataclasses.
+
+    Attributes:
+        file: Name of the JSON file that `write` makes.
+    """
+
+    file: ClassVar[str] = "report.json"
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the JSON file: numbers, strings, lists, arrays and mappings of these."""
+
+    def draw(self, folder: Path) -> None:
+        """Draw the figures into a folder that exists; called on the root rank alone.  Draws nothing by default."""
+
+    def write_fields(self, folder: Path, space: StateSpace) -> None:
+        """Write fields for ParaView (collective).  Writes nothing by default."""
+
+    def write(
+        self,
+        folder: str | Path,
+        *,
+        figures: bool = True,
+        space: StateSpace | None = None,
+        about: Mapping[str, Any] | None = None,
+        comm: MPI.Intracomm | None = None,
+    ) -> Path:
+        """Write the report into a folder, which is made if it is not there (collective).
+
+        Args:
+            folder: The folder; files of the same names in it are replaced.
+            figures: Whether to draw the figures, into `folder/figures`.
+            space: The state space of the nodal values; fields for ParaView are written if it is given.
+            about: Further entries of the JSON file, such as the versions of libraries.
+            comm: The ranks that hold the report; all ranks if left out.
+
+        Returns:
+            The path of the JSON file.
+
+        Raises:
+            InvalidInput: on all ranks, if a file cannot be written.
+        """
+        folder = Path(folder)
+        path = folder / self.file
+
+        def write_and_draw() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**self.as_dict(), **(about or {})})
+            if figures:
+                (folder / "figures").mkdir(exist_ok=True)
+                self.draw(folder / "figures")
+
+        act_on_root(MPI.COMM_WORLD if comm is None else comm, write_and_draw)
+        if space is not None:
+            self.write_fields(folder, space)
+        return path
