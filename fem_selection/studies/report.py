@@ -40,10 +40,10 @@ class Report(ABC):
     def as_dict(self) -> dict[str, Any]:
         """The content of the JSON file: numbers, strings, lists, arrays and mappings of these."""
 
-    def draw(self, folder: Path) -> None:
+    def draw(self, folder: Path) -> None:  # noqa: B027 - a report need not have figures
         """Draw the figures into a folder that exists; called on the root rank alone.  Draws nothing by default."""
 
-    def write_fields(self, folder: Path, space: StateSpace) -> None:
+    def write_fields(self, folder: Path, space: StateSpace) -> None:  # noqa: B027 - nor fields
         """Write fields for ParaView (collective).  Writes nothing by default."""
 
     def write(
