@@ -13,7 +13,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fem_selection.errors import MissingDependency, missing_fenicsx
+from fem_selection.errors import MissingDependency
+from fem_selection.lazy import load
 
 try:
     from mpi4py import MPI as _MPI  # noqa: F401
@@ -95,19 +96,14 @@ _HOME = {
     "verify_gradient": "learning",
 }
 
+_NAMESPACES = ["studies"]
+
 __all__ = list(_HOME)
+__all__ += _NAMESPACES
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        missing = missing_fenicsx(error)
-        if missing is not None:
-            raise missing from error
-        raise
+    return import_module(f"{__name__}.{name}") if name in _NAMESPACES else load(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

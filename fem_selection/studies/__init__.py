@@ -1,2 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""What one does with a problem or an equation: each study takes objects and settings and returns a report."""
+"""What one does with a problem or an equation: each study takes objects and settings and returns a report.
+
+    report = fs.studies.forward(field, initial, fs.ForwardSettings(until=10.0))
+    report = fs.studies.steady(field, initial)
+
+A study is a function named by a verb or by what is asked for; it touches no file and its report knows how to write
+itself.  The module of a study carries another name than the function, a noun (`forward` lives in `trajectory`,
+`steady` in `steady_states`): Python sets an imported module as an attribute of its package, where it would hide a
+function of the same name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fem_selection.lazy import load
+
+_HOMES = {
+    "Report": "report",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    return load(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Public names that a package loads on first use, so that importing the package costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from fem_selection.errors import missing_fenicsx
+
+__all__ = ["load"]
+
+
+def load(package: str, homes: Mapping[str, str], name: str) -> Any:
+    """An attribute of a package, for its `__getattr__`.
+
+    Args:
+        package: The package's name.
+        homes: The module of each public name, relative to the package.
+        name: The attribute.
+
+    Raises:
+        AttributeError: for a name that is not public.
+        MissingDependency: if FEniCSx is not installed.
+    """
+    if name not in homes:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+    except ModuleNotFoundError as error:
+        missing = missing_fenicsx(error)
+        if missing is not None:
+            raise missing from error
+        raise
