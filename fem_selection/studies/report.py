@@ -43,8 +43,14 @@ class Report(ABC):
     def draw(self, folder: Path) -> None:  # noqa: B027 - a report need not have figures
         """Draw the figures into a folder that exists; called on the root rank alone.  Draws nothing by default."""
 
-    def write_fields(self, folder: Path, space: StateSpace) -> None:  # noqa: B027 - nor fields
-        """Write fields for ParaView (collective).  Writes nothing by default."""
+    def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:  # noqa: B027 - nor fields
+        """Write fields for ParaView (collective over `comm`).  Writes nothing by default.
+
+        Args:
+            folder: The folder of the report.
+            space: The state space of the nodal values.
+            comm: The ranks that hold the report; those of the space where every rank has a part of its mesh.
+        """
 
     def write(
         self,
@@ -80,7 +86,8 @@ class Report(ABC):
                 (folder / "figures").mkdir(exist_ok=True)
                 self.draw(folder / "figures")
 
-        act_on_root(MPI.COMM_WORLD if comm is None else comm, write_and_draw)
+        comm = MPI.COMM_WORLD if comm is None else comm
+        act_on_root(comm, write_and_draw)
         if space is not None:
-            self.write_fields(folder, space)
+            self.write_fields(folder, space, comm)
         return path
