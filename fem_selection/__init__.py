@@ -9,7 +9,6 @@ once: it has to come before dolfinx and petsc4py.
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -92,18 +91,16 @@ _HOME = {
     "rectangle": "discretization.domains",
     "solve_forward": "dynamics",
     "solve_triple": "learning",
+    "studies": "studies",
     "train": "studies.train",
     "verify_gradient": "learning",
 }
 
-_NAMESPACES = ["studies"]
-
 __all__ = list(_HOME)
-__all__ += _NAMESPACES
 
 
 def __getattr__(name: str) -> Any:
-    return import_module(f"{__name__}.{name}") if name in _NAMESPACES else load(__name__, _HOME, name)
+    return load(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

@@ -17,7 +17,7 @@ def load(package: str, homes: Mapping[str, str], name: str) -> Any:
 
     Args:
         package: The package's name.
-        homes: The module of each public name, relative to the package.
+        homes: The module of each public name, relative to the package; a module that is public itself is its own home.
         name: The attribute.
 
     Raises:
@@ -27,9 +27,10 @@ def load(package: str, homes: Mapping[str, str], name: str) -> Any:
     if name not in homes:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{package}.{homes[name]}"), name)
+        module = import_module(f"{package}.{homes[name]}")
     except ModuleNotFoundError as error:
         missing = missing_fenicsx(error)
         if missing is not None:
             raise missing from error
         raise
+    return module if homes[name] == name else getattr(module, name)
