@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import run_command_on_ranks, run_on_ranks
 
 # MPICH's ranks wait busily; where more of them run than there are cores, which tests do, they let others go first.
 os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
@@ -60,24 +59,20 @@ def spaces() -> Callable:
 
 @pytest.fixture(scope="session")
 def run_mpi() -> Callable[..., str]:
-    """A function (num_ranks, *arguments) that runs this Python with these arguments under mpiexec.
+    """The function `ranks.run_on_ranks`; a test that asks for it runs in the process of all jobs of several ranks."""
+    return run_on_ranks
 
-    It returns standard output and fails with both streams if a rank fails.  mpiexec is taken from the folder of this
-    Python, else from the path; without one the test is skipped.  `tests/` is on the ranks' module path.
+
+@pytest.fixture(scope="module")
+def results_on(request: pytest.FixtureRequest, run_mpi: Callable[..., str]) -> Callable[..., dict]:
+    """A function (num_ranks, *arguments) that runs the test's own file and returns what its `print_results` printed.
+
+    Equal calls are made once for all tests of a file.
     """
-    beside = Path(sys.executable).parent / "mpiexec"
-    launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
+    return cache(lambda ranks, *arguments: json.loads(run_mpi(ranks, request.path, *arguments).splitlines()[-1]))
 
-    def run(num_ranks: int, *arguments: str | Path, timeout: float = 600.0) -> str:
-        if launcher is None:
-            pytest.skip(f"no mpiexec beside {sys.executable} and none on the path")
-        environment = dict(os.environ)
-        environment.setdefault("OMP_NUM_THREADS", "1")
-        paths = [str(TESTS), str(TESTS.parent), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
-        command = [launcher, "-n", str(num_ranks), sys.executable, *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
-    return run
+@pytest.fixture
+def command_on_ranks(run_mpi: Callable[..., str]) -> Callable[..., dict]:
+    """The function `ranks.run_command_on_ranks`, in the process of all jobs of several ranks."""
+    return run_command_on_ranks

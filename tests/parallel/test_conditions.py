@@ -6,11 +6,9 @@ Run by mpiexec this file computes on its ranks and prints JSON; run by pytest it
 
 from __future__ import annotations
 
-import json
-from functools import cache
-
 import numpy as np
 import pytest
+from ranks import print_results, slow_beyond_two
 
 CASES = {"softmax": {"samples": 9}, "one sample": {"samples": 1, "loss": "tracking"}, "few": {"samples": 3}}
 # more ranks than many machines have cores are slow: only what is seen there alone (no layer for a member, 2 × 2)
@@ -60,22 +58,16 @@ def main() -> None:
 
     runs = [(name, space) for name, n, space in RUNS if n == MPI.COMM_WORLD.size]
     results = {f"{name}/{space}": compute(CASES[name], space) for name, space in runs}
-    if MPI.COMM_WORLD.rank == 0:
-        print(json.dumps(results))
-
-
-@pytest.fixture(scope="module")
-def launched(run_mpi):
-    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
+    print_results(results)
 
 
 @pytest.mark.parametrize(
-    ("name", "ranks", "space"), [pytest.param(*run, marks=pytest.mark.slow if run[1] > 2 else ()) for run in RUNS]
+    ("name", "ranks", "space"), [slow_beyond_two(ranks, name, ranks, space) for name, ranks, space in RUNS]
 )
-def test_same_certificate_and_steps(launched, name, ranks, space):
+def test_same_certificate_and_steps(results_on, name, ranks, space):
     """Fails if layers are exchanged wrongly between members, rows between ranks of a mesh, if random starts or choices
     among them depend on the partition, or a readout is optimised for one member's samples."""
-    reference, here = launched(1)[f"{name}/1"], launched(ranks)[f"{name}/{space}"]
+    reference, here = results_on(1)[f"{name}/1"], results_on(ranks)[f"{name}/{space}"]
     for key, value in reference["certificate"].items():
         if key == "kkt_parts":
             assert here["certificate"][key]["control"] == pytest.approx(value["control"], rel=1e-10)

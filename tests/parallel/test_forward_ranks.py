@@ -6,13 +6,11 @@ Run by mpiexec this file integrates on its ranks and prints the numbers as JSON;
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import TWO_OR_THREE, print_results
 
 CASES = {
     "smooth": {},
@@ -68,8 +66,7 @@ def main() -> None:
             "defects": [min(h.defect, 1e300) for e in found.values() for h in e.hypotheses],
         }
     results["shared"] = integrate_with_samples_apart(MPI.COMM_WORLD)
-    if MPI.COMM_WORLD.rank == 0:
-        print(json.dumps(results))
+    print_results(results)
 
 
 def integrate_with_samples_apart(world):
@@ -96,17 +93,12 @@ def integrate_with_samples_apart(world):
     return {"counts": [run.steps, run.rejected], "states": final.ravel().tolist()}
 
 
-@pytest.fixture(scope="module")
-def launched(run_mpi):
-    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
-
-
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", TWO_OR_THREE)
 @pytest.mark.parametrize("name", [*CASES, "shared"])
-def test_same_run(launched, name, ranks):
+def test_same_run(results_on, name, ranks):
     """Fails if a norm or a decision is a rank's own, if a sum or an extremum misses a rank, or if SLEPc starts
     elsewhere."""
-    here, reference = launched(ranks)[name], launched(1)[name]
+    here, reference = results_on(ranks)[name], results_on(1)[name]
     assert here["counts"] == reference["counts"]
     np.testing.assert_allclose(here["states"], reference["states"], rtol=1e-7, atol=1e-8)
     if name == "shared":
@@ -120,13 +112,11 @@ def test_same_run(launched, name, ranks):
     np.testing.assert_allclose(here["defects"], reference["defects"], rtol=1e-4, atol=1e-7)
 
 
-def test_command_on_two_ranks(run_mpi, tmp_path):
+def test_command_on_two_ranks(command_on_ranks, tmp_path):
     """Fails if root alone enters something collective."""
     demo = Path(__file__).resolve().parents[2] / "demos" / "forward.toml"
-    program = [sys.executable, "-c", "from fem_selection.cli import main; main()", "forward", demo]
-    settings = ["forward.until=1.0", "domain.cells=10", "forward.times=11", "output.figures=false"]
-    run_mpi(2, *program[1:], "--output", tmp_path, *[word for s in settings for word in ("--set", s)])
-    report = json.loads((tmp_path / "report.json").read_text())
+    settings = ("forward.until=1.0", "domain.cells=10", "forward.times=11", "output.figures=false")
+    report = command_on_ranks(2, "forward", demo, output=tmp_path, settings=settings)
     assert report["ranks"] == 2 and len(report["norms"]) == 11
 
 

@@ -6,13 +6,11 @@ Run by mpiexec this file solves on its ranks and prints the numbers as JSON; run
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import TWO_OR_THREE, print_results
 
 DEMO = Path(__file__).resolve().parents[2] / "demos" / "hjb.toml"
 SETTINGS = {
@@ -47,42 +45,25 @@ def main() -> None:
             "problem": [*reduced.initial.ravel(), *reduced.targets.ravel(), *reduced.areas],
             "same_everywhere": len(same) == 1,
         }
-    if MPI.COMM_WORLD.rank == 0:
-        print(json.dumps(results))
+    print_results(results)
 
 
-@pytest.fixture(scope="module")
-def launched(run_mpi):
-    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
-
-
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", TWO_OR_THREE)
 @pytest.mark.parametrize("name", SETTINGS)
-def test_same_value_function(launched, name, ranks):
+def test_same_value_function(results_on, name, ranks):
     """Fails if a node's dual lacks what another rank's cells add, if a step bound is a rank's own, if a share of the
     nodes is lost, or if samples that lie on other ranks are missing in the reduced problem."""
-    here, reference = launched(ranks)[name], launched(1)[name]
+    here, reference = results_on(ranks)[name], results_on(1)[name]
     assert here["same_everywhere"]
     for key in ("value", "witness", "numbers", "problem"):
         np.testing.assert_allclose(here[key], reference[key], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.slow
-def test_command_on_two_ranks(run_mpi, tmp_path):
+def test_command_on_two_ranks(command_on_ranks, tmp_path):
     """Fails if root alone enters something collective, or if one sample on two ranks leaves one of them without."""
-    settings = [
-        "--set",
-        "hjb.cells=8",
-        "--set",
-        "hjb.levels=2",
-        "--set",
-        "hjb.starts=0",
-        "--set",
-        "output.figures=false",
-    ]
-    program = [sys.executable, "-c", "from fem_selection.cli import main; main()", "hjb", DEMO, "--output", tmp_path]
-    run_mpi(2, *program[1:], *settings)
-    report = json.loads((tmp_path / "report.json").read_text())
+    settings = ("hjb.cells=8", "hjb.levels=2", "hjb.starts=0", "output.figures=false")
+    report = command_on_ranks(2, "hjb", DEMO, output=tmp_path, settings=settings)
     assert report["ranks"] == 2
     assert report["open_loop_objective"] == pytest.approx(0.534, abs=0.02)
 

@@ -6,17 +6,15 @@ Run by mpiexec this file prints numbers of each mesh as JSON; run by pytest it l
 
 from __future__ import annotations
 
-import json
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import TWO_OR_THREE, print_results
 
 MESHES = Path(__file__).parents[2] / "meshes"
 NAMES = ("disk.msh", "annulus.msh", "ball.msh", "torus.msh", "graded_interval.msh", "width.xdmf")
-RUNS = [2, pytest.param(3, marks=pytest.mark.slow)]
 
 
 def main(folder: Path) -> None:
@@ -47,13 +45,12 @@ def main(folder: Path) -> None:
         Domain.from_file(comm, MESHES / "disk.msh", "rim")
     except InvalidInput as error:
         results["error"] = str(error)
-    if comm.rank == 0:
-        print(json.dumps(results))
+    print_results(results)
 
 
 @pytest.fixture(scope="module")
-def numbers(run_mpi, tmp_path_factory):
-    """A function from a number of ranks to what `main` prints there."""
+def folder(tmp_path_factory):
+    """A folder with a mesh that dolfinx wrote as width.xdmf."""
     import dolfinx.io
     from mpi4py import MPI
 
@@ -64,17 +61,13 @@ def numbers(run_mpi, tmp_path_factory):
     with dolfinx.io.XDMFFile(mesh.comm, folder / "width.xdmf", "w") as file:
         file.write_mesh(mesh)
 
-    @cache
-    def on(ranks: int) -> dict:
-        return json.loads(run_mpi(ranks, __file__, folder).splitlines()[-1])
-
-    return on
+    return folder
 
 
-@pytest.mark.parametrize("ranks", RUNS)
-def test_same_meshes(numbers, ranks):
+@pytest.mark.parametrize("ranks", TWO_OR_THREE)
+def test_same_meshes(results_on, folder, ranks):
     """Fails if cells are numbered by the partition, a group loses or doubles cells, or an error hangs a rank."""
-    one, several = numbers(1), numbers(ranks)
+    one, several = results_on(1, folder), results_on(ranks, folder)
     assert several["error"] == one["error"]
     for name in NAMES:
         a, b = one[name], several[name]

@@ -8,11 +8,10 @@ for each number of ranks and compares.  Sums are taken in another order on anoth
 from __future__ import annotations
 
 import gc
-import json
-from functools import cache
 
 import numpy as np
 import pytest
+from ranks import print_results, slow_beyond_two
 
 RANKS = (1, 2, 3, 4)
 SAMPLES = 7
@@ -64,12 +63,9 @@ def splits(name: str, ranks: int) -> list[int]:
     return divisors
 
 
-def at(ranks: int, *values):
-    """A parameter set; with more than 2 ranks, which wait for each other for long on 2 cores, it is slow."""
-    return pytest.param(*values, marks=pytest.mark.slow if ranks > 2 else ())
-
-
-RUNS = [at(ranks, name, ranks, space) for ranks in RANKS for name in CASES for space in splits(name, ranks)]
+RUNS = [
+    slow_beyond_two(ranks, name, ranks, space) for ranks in RANKS for name in CASES for space in splits(name, ranks)
+]
 
 
 # ── on every rank ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,25 +234,19 @@ def main() -> None:
     left = communicators_left(20) if size < 3 else None
     defect = contract_defect() if size < 4 else None
     compressed = compression() if size < 4 else None
-    if MPI.COMM_WORLD.rank == 0:
-        others = {"communicators_left": left, "contract_defect": defect, "compression": compressed}
-        print(json.dumps({"results": results, **others}))
+    others = {"communicators_left": left, "contract_defect": defect, "compression": compressed}
+    print_results({"results": results, **others})
 
 
 # ── in pytest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def launched(run_mpi):
-    return cache(lambda ranks: json.loads(run_mpi(ranks, __file__).splitlines()[-1]))
-
-
 @pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
-def test_same_numbers(launched, name, ranks, space):
+def test_same_numbers(results_on, name, ranks, space):
     """Fails if a value counts on two ranks or on none, a ghost is stale, a sum over samples or nodes is missing in one
     of the splits, or anything random follows dolfinx's numbering, which changes with the partition."""
-    reference = launched(1)["results"][f"{name}/1"]
-    here = launched(ranks)["results"][f"{name}/{space}"]
+    reference = results_on(1)["results"][f"{name}/1"]
+    here = results_on(ranks)["results"][f"{name}/{space}"]
     assert here["value"] == pytest.approx(reference["value"], rel=1e-12)
     assert here["value_alone"] == pytest.approx(here["value"], rel=1e-12)
     assert here["norm"] == pytest.approx(reference["norm"], rel=1e-12)
@@ -269,10 +259,10 @@ def test_same_numbers(launched, name, ranks, space):
 
 
 @pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
-def test_same_numbering(launched, name, ranks, space):
+def test_same_numbering(results_on, name, ranks, space):
     """Fails if the canonical order of nodes or kernel entries, or a number drawn for one of them, changes."""
-    reference = launched(1)["results"][f"{name}/1"]
-    here = launched(ranks)["results"][f"{name}/{space}"]
+    reference = results_on(1)["results"][f"{name}/1"]
+    here = results_on(ranks)["results"][f"{name}/{space}"]
     assert (here["num_nodes"], here["global_size"]) == (reference["num_nodes"], reference["global_size"])
     np.testing.assert_allclose(here["coordinates"], reference["coordinates"], atol=1e-14)
     np.testing.assert_allclose(here["mass"], reference["mass"], rtol=1e-13)
@@ -281,9 +271,9 @@ def test_same_numbering(launched, name, ranks, space):
 
 
 @pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
-def test_work_is_divided(launched, name, ranks, space):
+def test_work_is_divided(results_on, name, ranks, space):
     """Fails if a rank has all nodes, all samples or the whole control vector while others share it."""
-    here = launched(ranks)["results"][f"{name}/{space}"]
+    here = results_on(ranks)["results"][f"{name}/{space}"]
     for member in range(ranks // space):
         nodes = here["num_local"][member * space : (member + 1) * space]
         assert sum(nodes) == here["num_nodes"]
@@ -300,30 +290,30 @@ def test_work_is_divided(launched, name, ranks, space):
 
 
 @pytest.mark.parametrize(("name", "ranks", "space"), RUNS)
-def test_an_explosion_is_everyones(launched, name, ranks, space):
+def test_an_explosion_is_everyones(results_on, name, ranks, space):
     """Fails if a state that overflows on one rank raises there alone (the others would wait forever), or with different
     messages."""
-    messages = set(launched(ranks)["results"][f"{name}/{space}"]["messages"])
+    messages = set(results_on(ranks)["results"][f"{name}/{space}"]["messages"])
     assert len(messages) == 1
     assert "is not finite" in messages.pop()
 
 
 @pytest.mark.parametrize("ranks", RANKS[:2])
-def test_evaluations_leave_no_communicator(launched, ranks):
+def test_evaluations_leave_no_communicator(results_on, ranks):
     """Fails if each evaluation duplicates a communicator: some two thousand of them abort MPI."""
-    assert launched(ranks)["communicators_left"] is False
+    assert results_on(ranks)["communicators_left"] is False
 
 
-@pytest.mark.parametrize("ranks", [at(ranks, ranks) for ranks in RANKS[:3]])
-def test_array_code_equals_the_forms(launched, ranks):
+@pytest.mark.parametrize("ranks", [slow_beyond_two(ranks) for ranks in RANKS[:3]])
+def test_array_code_equals_the_forms(results_on, ranks):
     """Fails if the tabulated basis, its transpose or a mass solve loses what belongs to another rank's cells."""
-    assert launched(ranks)["contract_defect"] <= 1e-13
+    assert results_on(ranks)["contract_defect"] <= 1e-13
 
 
-@pytest.mark.parametrize("ranks", [at(ranks, ranks) for ranks in RANKS[1:3]])
-def test_same_compression(launched, ranks):
+@pytest.mark.parametrize("ranks", [slow_beyond_two(ranks) for ranks in RANKS[1:3]])
+def test_same_compression(results_on, ranks):
     """Fails if rows of other ranks are missing in a decomposition, a norm or a residual."""
-    np.testing.assert_allclose(launched(ranks)["compression"], launched(1)["compression"], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(results_on(ranks)["compression"], results_on(1)["compression"], rtol=1e-8, atol=1e-12)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ Run by mpiexec this file computes on its ranks and prints the numbers as JSON; r
 
 from __future__ import annotations
 
-import json
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import TWO_OR_THREE, print_results
 
 HALVES = "2*where(y < 0.5, where(z < 0.5, mu, -3), where(z < 0.5, 1, -0.9))"
 CASES = {
@@ -33,8 +32,6 @@ LOCAL = {
 
 
 def main() -> None:
-    from mpi4py import MPI
-
     from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
     from fem_selection.steady import leading_eigenpairs
@@ -77,8 +74,7 @@ def main() -> None:
             "bifurcations": np.ravel(values).tolist(),
             "kinds": [] if branch is None else [b.kind for b in branch.diagram.bifurcations],
         }
-    if MPI.COMM_WORLD.rank == 0:
-        print(json.dumps(results))
+    print_results(results)
 
 
 def _state(problem, name, find_state):
@@ -88,26 +84,15 @@ def _state(problem, name, find_state):
     return np.asfortranarray(problem.values("stability.state", "0")[:, None]), 0.0
 
 
-@pytest.fixture(scope="module")
-def launched(run_mpi):
-    def run(ranks, name):
-        return results(ranks, "galerkin" if name == "galerkin" else "")[name]
-
-    @cache
-    def results(ranks, group):
-        return json.loads(run_mpi(ranks, __file__, *filter(None, [group])).splitlines()[-1])
-
-    return run
-
-
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", TWO_OR_THREE)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "galerkin" else []) for name in CASES]
 )
-def test_same_stability(launched, name, ranks):
+def test_same_stability(results_on, name, ranks):
     """Fails if a product lacks its sum over the ranks, if random blocks depend on the partition, or if two ranks take
     different decisions along a branch (then the run hangs)."""
-    here, reference = launched(ranks, name), launched(1, name)
+    job = ["galerkin"] if name == "galerkin" else []
+    here, reference = results_on(ranks, *job)[name], results_on(1, *job)[name]
     assert here["rank"] == reference["rank"] and here["kinds"] == reference["kinds"]
     assert bool(reference["error_bars"]) == (name in ("local", "disk"))  # the others refine nothing, or are not steady
     for key in ("eigenvalues", "error_bars", "growth", "exponents", "bifurcations"):

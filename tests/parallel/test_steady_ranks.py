@@ -6,13 +6,12 @@ Run by mpiexec this file analyses its cases and prints the numbers as JSON; run 
 
 from __future__ import annotations
 
-import json
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import print_results
 
 CASES = {
     "pitchfork": {"dynamics": {"activation": "tanh(2*s) - s", "kernel": "1", "bias": "0"}},
@@ -48,8 +47,6 @@ RUNS += [pytest.param(name, 3, marks=pytest.mark.slow) for name in CASES if name
 
 
 def main() -> None:
-    from mpi4py import MPI
-
     from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
     from fem_selection.steady import LimitSettings, SteadySettings, analyse_steady_states, differentiate_in_bias
@@ -92,27 +89,15 @@ def main() -> None:
                 if e.is_isolated
             ],
         }
-    if MPI.COMM_WORLD.rank == 0:
-        print(json.dumps(results))
-
-
-@pytest.fixture(scope="module")
-def launched(run_mpi):
-    def run(ranks, name):
-        return results(ranks, "galerkin" if name in GALERKIN else "")[name]
-
-    @cache
-    def results(ranks, group):
-        return json.loads(run_mpi(ranks, __file__, *filter(None, [group])).splitlines()[-1])
-
-    return run
+    print_results(results)
 
 
 @pytest.mark.parametrize(("name", "ranks"), RUNS)
-def test_same_analysis(launched, name, ranks):
+def test_same_analysis(results_on, name, ranks):
     """Fails if a sum, an extremum, a contact point or a singular vector misses what another rank has, or if random
     starts depend on the partition."""
-    here, reference = launched(ranks, name), launched(1, name)
+    job = ["galerkin"] if name in GALERKIN else []
+    here, reference = results_on(ranks, *job)[name], results_on(1, *job)[name]
     for key in ("outcomes", "kinds", "rank"):
         assert here[key] == reference[key]
     values = np.array(reference["singular_values"])
@@ -132,13 +117,11 @@ def test_same_analysis(launched, name, ranks):
 
 
 @pytest.mark.slow
-def test_command_on_two_ranks(run_mpi, tmp_path):
+def test_command_on_two_ranks(command_on_ranks, tmp_path):
     """Fails if root alone enters something collective."""
     demo = Path(__file__).resolve().parents[2] / "demos" / "steady.toml"
-    program = [sys.executable, "-c", "from fem_selection.cli import main; main()", "steady", demo]
-    settings = ["domain.cells=10", "output.figures=false", "steady.horizon=100.0"]
-    run_mpi(2, *program[1:], "--output", tmp_path, *[word for s in settings for word in ("--set", s)])
-    report = json.loads((tmp_path / "report.json").read_text())
+    settings = ("domain.cells=10", "output.figures=false", "steady.horizon=100.0")
+    report = command_on_ranks(2, "steady", demo, output=tmp_path, settings=settings)
     assert report["ranks"] == 2 and report["kernel"]["numerical_rank"] == 1
 
 
