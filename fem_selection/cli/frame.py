@@ -95,13 +95,12 @@ class Frame:
         fields = space if output.fields else None
         return report.write(self.folder, figures=output.figures, space=fields, about=self.about())
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table; nothing if it has no rows."""
-        table = Table(*columns, box=None, pad_edge=False)
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], boxed: bool = True) -> None:
+        """Print a table, with or without lines around its cells."""
+        table = Table(*columns) if boxed else Table(*columns, box=None, pad_edge=False)
         for row in rows:
             table.add_row(*map(escape, row))
-        if table.row_count:
-            self.console.print(table)
+        self.console.print(table)
 
     def rows(self, rows: Mapping[str, str]) -> None:
         """Print names and values in two columns."""

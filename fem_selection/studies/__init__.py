@@ -17,6 +17,7 @@ from typing import Any
 from fem_selection.lazy import load
 
 _HOMES = {
+    "Progress": "report",
     "Report": "report",
 }
 

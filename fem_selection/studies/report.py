@@ -14,7 +14,7 @@ nodes of this rank; everything else is the same on all ranks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,10 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.io.runs import write_json
 from fem_selection.parallel import act_on_root
 
-__all__ = ["Report"]
+__all__ = ["Progress", "Report"]
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called on root with the phase, the number done, the number in all, and what to show beside the bar."""
 
 
 class Report(ABC):

@@ -37,13 +37,11 @@ from fem_selection.optimize import (
 )
 from fem_selection.parallel import act_on_root
 from fem_selection.signals import StopRequest
+from fem_selection.studies.report import Progress
 from fem_selection.typing import Floats
 from fem_selection.versions import versions
 
-__all__ = ["Progress", "TrainingResult", "train"]
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""Called on root with the phase, the number done, the number in all, and what to show beside the bar."""
+__all__ = ["TrainingResult", "train"]
 
 
 @dataclass(frozen=True)
