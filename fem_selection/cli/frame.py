@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
@@ -14,15 +18,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fem_selection.cli.common import claim_report_folder, counted, load_case_everywhere, on_root
-from fem_selection.errors import InvalidInput
+from fem_selection.config import Case, load_case
+from fem_selection.errors import ConfigError, InvalidInput
+from fem_selection.io.runs import claim_folder, next_numbered_folder
+from fem_selection.parallel import act_on_root
 
 if TYPE_CHECKING:
-    from fem_selection.config import Case
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.studies.report import Report
 
-__all__ = ["Frame"]
+__all__ = ["Frame", "counted", "end_on_signals", "on_root"]
 
 
 class Frame:
@@ -41,9 +46,8 @@ class Frame:
     folder: Path
 
     def __init__(self, command: str) -> None:
-        self.command, self.began = command, time.monotonic()
+        self.command, self._began, self._title = command, time.monotonic(), ""
         self.console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
-        self._title = ""
 
     def read(self, path: Path, settings: Sequence[str] = ()) -> Case:
         """Read the case file, or that in the folder of a run (collective).
@@ -53,14 +57,16 @@ class Frame:
             settings: Overrides `KEY=VALUE`.
 
         Raises:
-            ConfigError: with all faults of the case.
+            ConfigError: with all faults of the case, or if it cannot run on these ranks.
             InvalidInput: for a folder that holds no run.
         """
         if path.is_dir():
             if not (path / "case.toml").exists():
                 raise InvalidInput(f"{path} holds no run: there is no case.toml in it")
             path = path / "case.toml"
-        self.case = load_case_everywhere(path, settings)
+        self.case = on_root(lambda: load_case(path, settings))
+        if (size := MPI.COMM_WORLD.size) % (space := self.case.parallel.space):
+            raise ConfigError([f"parallel.space: {space} does not divide the number of ranks, {size}"])
         self._title = self.case.title or path.stem
         return self.case
 
@@ -70,11 +76,32 @@ class Frame:
         Args:
             output: The folder, or None for the next number under `directory`.
             directory: Where folders are made; that of the case if left out.
+
+        Raises:
+            InvalidInput: if the folder holds anything but an earlier report of the same command.
         """
         where = Path(self.case.output.directory) if directory is None else directory
-        self.folder = on_root(lambda: claim_report_folder(self.command, output, where))
-        self.say(f"[bold]{escape(self._title)}[/bold] → {escape(str(self.folder))}", markup=True)
+        self.folder = on_root(lambda: next_numbered_folder(where) if output is None else self._claim(output))
+        self.announce(self.folder)
         return self.folder
+
+    def _claim(self, folder: Path) -> Path:
+        report, ours = folder / "report.json", False
+        if report.is_file():
+            try:
+                content = json.loads(report.read_text(encoding="utf-8"))
+                ours = isinstance(content, dict) and content.get("command") == self.command
+            except ValueError:
+                ours = False
+            if not ours:
+                raise InvalidInput(f"{folder} already holds the report of another run: give another --output")
+        claim_folder(folder, resume=False, overwrite=ours, is_run=False)
+        return folder
+
+    @cached_property
+    def elapsed(self) -> float:
+        """Seconds from the beginning of the command until this was first asked for, so that file and table agree."""
+        return time.monotonic() - self._began
 
     def about(self) -> dict[str, Any]:
         """What the JSON file says beside the report: command, title, seconds, ranks, versions and case."""
@@ -83,7 +110,7 @@ class Frame:
         return {
             "command": self.command,
             "title": self.case.title,
-            "seconds": time.monotonic() - self.began,
+            "seconds": self.elapsed,
             "ranks": MPI.COMM_WORLD.size,
             "versions": versions(),
             "case": dataclasses.asdict(self.case),
@@ -95,8 +122,20 @@ class Frame:
         fields = space if output.fields else None
         return report.write(self.folder, figures=output.figures, space=fields, about=self.about())
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], boxed: bool = True) -> None:
-        """Print a table, with or without lines around its cells."""
+    # ── what is printed ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def announce(self, folder: Path) -> None:
+        """Print the title of the case and the folder of the report."""
+        self.console.print(f"[bold]{escape(self._title)}[/bold] → {escape(str(folder))}")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, boxed: bool = True) -> None:
+        """Print a table.
+
+        Args:
+            columns: Their headings.
+            rows: The cells of each row.
+            boxed: Whether lines are drawn around the cells.
+        """
         table = Table(*columns) if boxed else Table(*columns, box=None, pad_edge=False)
         for row in rows:
             table.add_row(*map(escape, row))
@@ -109,10 +148,37 @@ class Frame:
             summary.add_row(name, escape(text))
         self.console.print(summary)
 
-    def say(self, text: str, markup: bool = False) -> None:
-        """Print a line."""
-        self.console.print(text, markup=markup)
+    def say(self, text: str) -> None:
+        """Print a line as it is."""
+        self.console.print(text, markup=False)
 
     def seconds(self) -> str:
-        """The time since the command began, and on how many ranks, in words."""
-        return f"{time.monotonic() - self.began:.1f} on {counted(MPI.COMM_WORLD.size, 'rank')}"
+        """The time that the command took, and on how many ranks, in words."""
+        return f"{self.elapsed:.1f} on {counted(MPI.COMM_WORLD.size, 'rank')}"
+
+
+def on_root[T](action: Callable[[], T]) -> T:
+    """The result of an action that root takes, or the error it raises, on every rank (collective)."""
+    return act_on_root(MPI.COMM_WORLD, action)
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 rank", "2 ranks"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM, and with several ranks Ctrl-C, end a command that keeps nothing, with status 143 or 130.
+
+    With several ranks the process ends at once, without the clean-up that follows an exception: the other ranks wait
+    for this one, and it would wait for them when it returns what they share.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if MPI.COMM_WORLD.size > 1:
+            MPI.COMM_WORLD.Abort(128 + number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    if MPI.COMM_WORLD.size > 1 and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)
