@@ -17,8 +17,10 @@ from typing import Any
 from fem_selection.lazy import load
 
 _HOMES = {
+    "ForwardReport": "trajectory",
     "Progress": "report",
     "Report": "report",
+    "forward": "trajectory",
 }
 
 __all__ = list(_HOMES)

@@ -47,6 +47,11 @@ class Estimate:
         """The hypotheses that do not hold."""
         return tuple(h for h in self.hypotheses if not h.holds)
 
+    @property
+    def largest_ratio(self) -> float | None:
+        """The largest of the ratios; None where there are none."""
+        return None if self.ratio is None else float(np.max(self.ratio, initial=0.0))
+
 
 def compare_with_bound(
     name: str,

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""The selection equation over large times, beside the estimates of the theory.
+
+    report = fs.studies.forward(field, initial, fs.ForwardSettings(until=50.0))
+    report.integration.final, report.norms, report.estimates["growth"].ratio
+    report.write("folder", space=field.space)
+
+    folder/report.json              norms, bounds, hypotheses, steps, events
+    folder/figures/norms.png        norms and bounds over time, rates and steps
+    folder/figures/functionals.png  functionals that cannot grow, where their hypotheses hold
+    folder/figures/states.png       states of a few samples at a few times
+    folder/states.bp                the same samples for ParaView (states.xdmf without ADIOS2)
+
+`integrate` alone, without norms and estimates, is in `fem_selection.evolution`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.evolution import AdaptiveSettings, Integration, integrate
+from fem_selection.evolution.estimates import Estimate, estimate_run
+from fem_selection.io.fields import write_states
+from fem_selection.io.triangles import gather_triangles
+from fem_selection.settings import ForwardSettings
+from fem_selection.studies.report import Report
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = ["ForwardReport", "forward"]
+
+_FUNCTIONALS = {"energy": "E(f)", "potential": "∫Σ(K f + b)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardReport(Report):
+    """A solution over large times and what was estimated of it.
+
+    Attributes:
+        settings: What was asked for.
+        integration: Times, states (nodal values of this rank), events and steps.
+        estimates: The estimates by name; empty if none were asked for.
+        norms: ‖f_j‖ at the times of `integration`, shape (num_times, samples).
+        final_rates: ‖∂_t f_j‖ at the end, shape (samples,).
+        num_nodes: Nodes of the whole mesh.
+        mesh: Coordinates of all nodes, shape (num_nodes, dimension), and the triangles between them, for figures.
+        shown_times: Times in the figure of states.
+        shown_states: Values of the first samples at all nodes, shape (len(shown_times), num_nodes, shown samples).
+    """
+
+    settings: ForwardSettings
+    integration: Integration
+    estimates: Mapping[str, Estimate]
+    norms: Floats
+    final_rates: Floats
+    num_nodes: int
+    mesh: tuple[Floats, Integers | None] = dataclasses.field(repr=False)
+    shown_times: Floats = dataclasses.field(repr=False)
+    shown_states: Floats = dataclasses.field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Norms, bounds, hypotheses, steps and events."""
+        run = self.integration
+        return {
+            "outcome": run.outcome,
+            "reason": run.reason,
+            "end": run.times[-1],
+            "steady_time": run.steady_time,
+            "growth": None if run.growth is None else dataclasses.asdict(run.growth),
+            "times": run.times,
+            "norms": self.norms,
+            "final_rates": self.final_rates,
+            "bounds": {name: _bound(estimate) for name, estimate in self.estimates.items()},
+            "hypotheses": {n: [dataclasses.asdict(h) for h in e.hypotheses] for n, e in self.estimates.items()},
+            "steps": run.steps,
+            "rejected": run.rejected,
+            "evaluations": run.evaluations,
+            "methods": [{"since": since, "name": name} for since, name in run.methods],
+            "history": run.history,
+            "nodes": self.num_nodes,
+            "samples": self.norms.shape[1],
+        }
+
+    def draw(self, folder: Path) -> None:
+        """Draw norms, functionals that cannot grow, and states."""
+        from fem_selection import plots
+
+        run, found = self.integration, self.estimates
+        logarithmic = self.settings.spacing == "logarithmic"
+        bound = found["growth"].bound if "growth" in found else None
+        plots.save(plots.plot_norms(run.times, self.norms, bound, run.history, logarithmic), folder / "norms.png")
+        falling = {label: found[n].measured for n, label in _FUNCTIONALS.items() if n in found and found[n].claimed}
+        if falling:
+            plots.save(plots.plot_functionals(run.times, falling, logarithmic), folder / "functionals.png")
+        titles = [f"sample {j + 1}" for j in range(self.shown_states.shape[2])]
+        coordinates, triangles = self.mesh
+        figure = plots.plot_states(coordinates, self.shown_states, self.shown_times, titles, triangles=triangles)
+        plots.save(figure, folder / "states.png")
+
+    def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
+        """Write the first samples at all times for ParaView (collective over the space)."""
+        samples = self.shown_states.shape[2]
+        shown = [np.asfortranarray(f[:, :samples]) for f in self.integration.states]
+        write_states(folder / "states", space, self.integration.times, shown, [f"f_{j}" for j in range(samples)])
+
+
+def forward(
+    field: SelectionField,
+    initial: Block,
+    settings: ForwardSettings | None = None,
+    *,
+    horizon: float = 1.0,
+    progress: Callable[[float, int], bool | None] | None = None,
+) -> ForwardReport:
+    """Solve ∂_t f_j = σ(K f_j + b), f_j(0) = f^I_j, with adaptive steps, and compare with the estimates (collective).
+
+    Args:
+        field: The right-hand side.
+        initial: Nodal values of f^I, shape (num_local, samples); not changed.
+        settings: Times, tolerances, events, and whether estimates are computed.
+        horizon: The last time, if `settings.until` does not say it.
+        progress: Called after each step with the time and the number of steps; a true answer ends the run, whose
+            report then holds what was reached. It has to answer alike on all ranks.
+
+    Raises:
+        InvalidInput: if the initial states do not fit the space, or the horizon is not positive.
+        NonFinite: where states are not finite however short the step.
+        NotConverged: where the step falls to round-off, or after too many steps.
+    """
+    settings = ForwardSettings() if settings is None else settings
+    space = field.space
+    asked = AdaptiveSettings(
+        rtol=settings.rtol,
+        atol=settings.atol,
+        method=settings.method,
+        steady_tolerance=settings.steady_tolerance,
+        growth_bound=settings.growth_bound,
+        max_steps=settings.max_steps,
+    )
+    run = integrate(field, initial, _times(settings, horizon), asked, progress)
+    estimates = estimate_run(field, run.times, run.states) if settings.estimates else {}
+    chosen = np.unique(np.linspace(0, len(run.times) - 1, settings.shown).round().astype(int))
+    return ForwardReport(
+        settings=settings,
+        integration=run,
+        estimates=estimates,
+        norms=np.array([space.norm(f) for f in run.states]),
+        final_rates=space.norm(run.rate),
+        num_nodes=space.num_nodes,
+        mesh=(space.gather(np.asfortranarray(space.coordinates)), gather_triangles(space)),
+        shown_times=run.times[chosen],
+        shown_states=np.stack([space.gather(np.asfortranarray(run.states[k][:, : settings.shown])) for k in chosen]),
+    )
+
+
+def _times(settings: ForwardSettings, horizon: float) -> Floats:
+    """When states are kept."""
+    end = horizon if settings.until is None else settings.until
+    if settings.spacing == "linear" or settings.times == 2:
+        return np.linspace(0.0, end, settings.times)
+    return np.concatenate([[0.0], np.geomspace(1e-6 * end, end, settings.times - 1)])
+
+
+def _bound(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "statement": estimate.statement,
+        "claimed": estimate.claimed,
+        "failed": [h.statement for h in estimate.failed],
+        "measured": estimate.measured,
+        "bound": estimate.bound,
+        "ratio": estimate.ratio,
+        "largest_ratio": estimate.largest_ratio,
+        "excess": estimate.excess,
+        "constants": estimate.constants,
+    }
