@@ -55,10 +55,11 @@ def score(overrides: list[str], seed: int, folder: Path) -> dict[str, float]:
         y_test=inner.test.targets,
     )
     settings = [f"data.file='{file}'", "data.source=npz", f"seed={seed}", *overrides]
-    problem = fs.build_problem(fs.load_case(CASE, settings))
-    s = problem.case.stochastic
+    case = fs.load_case(CASE, settings)
+    problem = fs.build_problem(case)
+    s = case.stochastic
     phase = StochasticSettings(s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, seed=seed)
-    x = fs.descend(problem.scaled, problem.start, phase, problem.batches()).solution
+    x = fs.descend(problem.scaled, problem.start, phase, problem.batches(s.batch)).solution
     scores = {"0": problem.accuracy(problem.test, problem.scaled.to_physical(x))}
     for iterations in ITERATIONS[1:]:
         found = fs.minimize(problem.scaled, x, fs.TaoSettings("lmvm", iterations), observe=_ignore)

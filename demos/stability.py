@@ -58,7 +58,8 @@ short = ["stochastic.epochs=25", "stability.exponents=64", "stability.samples=12
 case = fs.load_case(Path(__file__).parent / "digits.toml", short)
 problem = fs.build_problem(case)
 adam = fs.StochasticSettings(epochs=case.stochastic.epochs, rate=case.stochastic.rate, seed=case.seed)
-control = problem.scaled.to_physical(fs.descend(problem.scaled, problem.start, adam, problem.batches()).solution)
+batches = problem.batches(case.stochastic.batch)
+control = problem.scaled.to_physical(fs.descend(problem.scaled, problem.start, adam, batches).solution)
 accuracy = problem.accuracy(problem.test, control)
 is_root = problem.ensemble.is_root
 if is_root:
@@ -72,7 +73,7 @@ if is_root:
 # mean state itself, and says so: `at` is "steady" or "mean".
 
 # %%
-found = fs.assess_network(problem, control)
+found = fs.assess_network(problem, control, case.stability)
 if is_root:
     print("layer  linearized  from the mean  leading eigenvalue  growing  verdict")
     for layer in found.layers:

@@ -13,38 +13,37 @@ from mpi4py import MPI
 from serving import serve
 
 import fem_selection as fs
-from fem_selection.cases.learning import Problem
-from fem_selection.learning import SampleBatches, SampleStates
+from fem_selection.learning import LearningProblem, SampleBatches, SampleStates
 from fem_selection.typing import Floats, Integers
 
 CASE = Path(__file__).resolve().parents[2] / "demos" / "digits.toml"
 
 
-def create_problem(seed: int) -> Problem:
+def create_case(seed: int) -> fs.Case:
     """The demo with this seed, its images at rest."""
     case = fs.load_case(CASE, [f"seed={seed}"])
-    return fs.build_problem(dataclasses.replace(case, data=dataclasses.replace(case.data, moved=None)))
+    return dataclasses.replace(case, data=dataclasses.replace(case.data, moved=None))
 
 
-def settings_of(problem: Problem) -> fs.StochasticSettings:
+def settings_of(case: fs.Case) -> fs.StochasticSettings:
     """The demo's stochastic phase, to its last epoch."""
-    s, seed = problem.case.stochastic, problem.case.seed
+    s, seed = case.stochastic, case.seed
     return fs.StochasticSettings(
         s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, s.epsilon, s.epochs + 1, seed
     )
 
 
-def batch_numbers(problem: Problem, settings: fs.StochasticSettings) -> Integers:
+def batch_numbers(problem: LearningProblem, case: fs.Case) -> Integers:
     """The samples that `descend` will take, shape (epochs, batches, batch): its batches of states that are numbers."""
-    labels = np.zeros((1, problem.fit.num_samples))
-    numbers = SampleStates(problem.fit.num_samples, lambda chosen, _: chosen[None, :], labels, None)
-    source = SampleBatches(fs.Ensemble(MPI.COMM_SELF), numbers, problem.case.stochastic.batch, 2)
-    rng = np.random.Generator(np.random.PCG64(settings.seed))
-    epochs = [source.draw_epoch(rng) for _ in range(settings.epochs)]
+    labels = np.zeros((1, problem.train.num_samples))
+    numbers = SampleStates(problem.train.num_samples, lambda chosen, _: chosen[None, :], labels, None)
+    source = SampleBatches(fs.Ensemble(MPI.COMM_SELF), numbers, case.stochastic.batch, 2)
+    rng = np.random.Generator(np.random.PCG64(case.seed))
+    epochs = [source.draw_epoch(rng) for _ in range(case.stochastic.epochs)]
     return np.array([[epoch.batch(k)[0][0] for k in range(epoch.num_batches)] for epoch in epochs])
 
 
-def parts_of(problem: Problem, shard: Floats, prefix: str = "") -> dict[str, Floats]:
+def parts_of(problem: LearningProblem, shard: Floats, prefix: str = "") -> dict[str, Floats]:
     """The parts of a shard: kernel (L, N, N) with [c, k, i] = w_c(y_i, y_k), bias (L, N), readout (C, N), offset."""
     controls = problem.functional.controls
     parts = controls.unpack(controls.gather(shard))
@@ -52,8 +51,9 @@ def parts_of(problem: Problem, shard: Floats, prefix: str = "") -> dict[str, Flo
     return {prefix + name: part.reshape(layers, n, n) if name == "kernel" else part for name, part in parts.items()}
 
 
-def write_problem(problem: Problem, settings: fs.StochasticSettings, path: str) -> None:
+def write_problem(problem: LearningProblem, case: fs.Case, path: str) -> None:
     """Write all that the peer needs to take the same steps (collective)."""
+    settings = settings_of(case)
     scaled, regularization = problem.scaled, problem.functional.regularization
     start, scale = parts_of(problem, problem.start, "start_"), parts_of(problem, scaled.scale, "scale_")
     if not problem.ensemble.is_root:
@@ -61,14 +61,14 @@ def write_problem(problem: Problem, settings: fs.StochasticSettings, path: str) 
     alphas = {regularization.kernel, regularization.bias, regularization.readout}
     (alpha,) = alphas  # α/2 |x̂|² is the regularization only if all parts have the same weight
     arrays = {**start, **scale}
-    for name, part in (("train", problem.fit), ("test", problem.test)):
+    for name, part in (("train", problem.train), ("test", problem.test)):
         assert part is not None and part.labels is not None
         arrays[f"{name}_states"] = np.ascontiguousarray(part.states(np.arange(part.num_samples), None).T)
         arrays[f"{name}_labels"] = part.labels
     np.savez(
         path,
         **arrays,
-        batches=batch_numbers(problem, settings),
+        batches=batch_numbers(problem, case),
         mass=problem.space.weights,
         step=problem.functional.stepper.grid.step,
         alpha=alpha,
@@ -84,19 +84,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     folder = parser.parse_args().folder
-    problem = create_problem(0)
+    case = create_case(0)
+    problem = fs.build_problem(case)
 
     def prepare(seed: int, path: str) -> int:
         """Build the problem of a seed and write it out; returns the steps of its training."""
-        nonlocal problem
-        problem = create_problem(seed)
-        settings = settings_of(problem)
-        write_problem(problem, settings, path)
-        return settings.epochs * (problem.fit.num_samples // problem.case.stochastic.batch)
+        nonlocal case, problem
+        case = create_case(seed)
+        problem = fs.build_problem(case)
+        write_problem(problem, case, path)
+        return case.stochastic.epochs * (problem.train.num_samples // case.stochastic.batch)
 
     def walk(path: str) -> int:
         """Write x̂ after the first steps; returns how many these are."""
-        report = fs.descend(problem.scaled, problem.start, settings_of(problem), problem.batches(), stop=lambda: True)
+        batches = problem.batches(case.stochastic.batch)
+        report = fs.descend(problem.scaled, problem.start, settings_of(case), batches, stop=lambda: True)
         parts = parts_of(problem, report.solution)
         if problem.ensemble.is_root:
             np.savez(path, **parts)
@@ -104,7 +106,7 @@ def main() -> None:
 
     def train(epochs: int | None = None) -> dict[str, list[float]]:
         """Train from the start: seconds of every epoch, and the test accuracy after it, which takes none of them."""
-        settings = settings_of(problem)
+        settings = settings_of(case)
         if epochs is not None:
             settings = dataclasses.replace(settings, epochs=epochs)
         seconds, accuracies = [], []
@@ -118,9 +120,10 @@ def main() -> None:
             began = time.perf_counter()
             return accuracies[-1]
 
+        batches = problem.batches(case.stochastic.batch)
         problem.ensemble.world.Barrier()
         began = time.perf_counter()
-        fs.descend(problem.scaled, problem.start, settings, problem.batches(), evaluate)
+        fs.descend(problem.scaled, problem.start, settings, batches, evaluate)
         return {"seconds": seconds, "accuracies": accuracies}
 
     serve(

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -26,96 +25,27 @@ from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import ACTIVATIONS, Activation, ActivationFamily, find_activation
 from fem_selection.functions.formulas import coordinate_names, parse_formula
-from fem_selection.learning import ControlSpace, Functional, Movement, SampleBatches, SampleStates, ScaledFunctional
+from fem_selection.learning import (
+    ControlSpace,
+    Functional,
+    LearningProblem,
+    Movement,
+    SampleStates,
+    ScaledFunctional,
+    create_box,
+)
 from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import DomainSettings
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats
 
 __all__ = [
-    "Problem",
     "build_activation",
     "build_problem",
     "build_space",
     "initial_states",
     "states_of_inputs",
 ]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """The learning problem of a case.
-
-    Attributes:
-        case: The case it came from.
-        ensemble: Its ranks.
-        space: Its state space.
-        functional: J, on this member's share of the training samples.
-        scaled: J in the optimizer's variable.
-        start: Shard of the first x̂.
-        bounds: Shards of the box in x̂, or None.
-        train: The training samples.
-        test: The test samples, or None.
-        fit: The training samples that the stochastic phase uses: all but the validation part.
-        validation: The validation part, or None.
-        classes: Names of the classes; empty without labels.
-        standardization: What inputs were standardised by, or None.
-    """
-
-    case: config.Case
-    ensemble: Ensemble
-    space: StateSpace
-    functional: Functional
-    scaled: ScaledFunctional
-    start: Floats
-    bounds: tuple[Floats, Floats] | None
-    train: SampleStates
-    test: SampleStates | None
-    fit: SampleStates
-    validation: SampleStates | None
-    classes: tuple[str, ...]
-    standardization: data.Standardization | None
-
-    def batches(self) -> SampleBatches:
-        """The mini-batches of the stochastic phase."""
-        moved = self.case.data.moved
-        movement = None if moved is None else Movement(moved.shift, moved.rotation, moved.scale)
-        return SampleBatches(self.ensemble, self.fit, self.case.stochastic.batch, self.space.domain.dimension, movement)
-
-    def confusion(self, part: SampleStates, x: Floats) -> Integers:
-        """Counts of (true class, predicted class) under the controls x, a shard (collective)."""
-        self.functional.set_controls(x)
-        initial, _ = part.share(self.ensemble)
-        predicted = predict_labels(self.functional.outputs(initial))
-        assert part.labels is not None
-        true = part.labels[self.ensemble.samples(part.num_samples)]
-        count = len(self.classes)
-        matrix = np.zeros((count, count), dtype=np.int64)
-        np.add.at(matrix, (true, predicted), 1)
-        self.ensemble.sample_comm.Allreduce(MPI.IN_PLACE, matrix)
-        return matrix
-
-    def accuracy(self, part: SampleStates, x: Floats) -> float:
-        """Part of the samples that is classified right (collective)."""
-        matrix = self.confusion(part, x)
-        return float(np.trace(matrix) / matrix.sum())
-
-    def mean_cost(self, part: SampleStates, x: Floats) -> float:
-        """The mean terminal cost of a part, without weight and regularization (collective)."""
-        f = self.functional
-        f.set_controls(x)
-        initial, targets = part.share(self.ensemble)
-        total = 0.0
-        for start in range(0, initial.shape[1], f.block):
-            columns = slice(start, start + f.block)
-            final, _ = f.stepper.advance_without_tape(initial[:, columns])
-            total += f.cost.value(final, targets[:, columns])
-        return float(self.ensemble.sample_comm.allreduce(total)) / part.num_samples
-
-
-def predict_labels(outputs: Block) -> Integers:
-    """The class of each column of outputs: the largest entry, or the sign of a single one."""
-    return (outputs[0] > 0).astype(np.int64) if outputs.shape[0] == 1 else outputs.argmax(axis=0)
 
 
 def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
@@ -138,7 +68,7 @@ def _build_domain(d: DomainSettings, comm: MPI.Intracomm) -> domains.Domain:
     return create(comm, d.cells, d.lower, d.upper, d.cell, d.grading)
 
 
-def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Problem:
+def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> LearningProblem:
     """The objects of a case (collective).
 
     Raises:
@@ -156,23 +86,17 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Probl
         if dataset.test is not None:
             test = _sample_states(case, space, dataset.test, dataset.standardization)
         classes = dataset.samples.classes
-    fit, validation = _split_validation(case, train)
     functional, start = _build_functional(case, ensemble, space, train)
-    scaled = ScaledFunctional(functional)
-    return Problem(
-        case=case,
-        ensemble=ensemble,
-        space=space,
-        functional=functional,
+    scaled, o, moved = ScaledFunctional(functional), case.objective, case.data.moved
+    return LearningProblem(
         scaled=scaled,
         start=scaled.to_scaled(start),
-        bounds=_bounds(case, scaled),
+        bounds=create_box(scaled, {"kernel": o.kernel_bounds, "bias": o.bias_bounds, "readout": o.readout_bounds}),
         train=train,
         test=test,
-        fit=fit,
-        validation=validation,
         classes=classes,
         standardization=None if dataset is None else dataset.standardization,
+        movement=None if moved is None else Movement(moved.shift, moved.rotation, moved.scale),
     )
 
 
@@ -233,21 +157,6 @@ def _activation_family(text: str, parameters: tuple[str, ...]) -> ActivationFami
     formula = parse_formula(text, ("s", *parameters))
     names = tuple(name for name in parameters if name in formula.names)
     return ActivationFamily(lambda s, *values: formula.ufl(s=s, **dict(zip(names, values, strict=True))), names)
-
-
-def _bounds(case: config.Case, scaled: ScaledFunctional) -> tuple[Floats, Floats] | None:
-    o, controls = case.objective, scaled.controls
-    boxes = {"kernel": o.kernel_bounds, "bias": o.bias_bounds, "readout": o.readout_bounds}
-    if all(box is None for box in boxes.values()):
-        return None
-    limits = []
-    for side, free in ((0, -np.inf), (1, np.inf)):
-        local = np.full(controls.local_size, free)
-        for part, box in boxes.items():
-            if box is not None:
-                local[controls.slices[part]] = box[side]
-        limits.append(scaled.to_scaled(local[controls.shard]))
-    return limits[0], limits[1]
 
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,11 +246,3 @@ def _formula_block(case: config.Case, space: StateSpace, key: str, text: str) ->
     block = np.asfortranarray(np.broadcast_to(result, (space.num_local, count)))
     require_finite(space, block, key, text)
     return block
-
-
-def _split_validation(case: config.Case, train: SampleStates) -> tuple[SampleStates, SampleStates | None]:
-    fraction = case.stochastic.validation
-    if fraction == 0 or case.stochastic.epochs == 0 or train.num_samples < 3:
-        return train, None
-    fit, validation = data.stratified_split(train.labels, fraction, case.seed + 1, train.num_samples)
-    return train.subset(fit), train.subset(validation)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fem_selection import config
-from fem_selection.cases.learning import Problem
 from fem_selection.errors import InvalidInput
 from fem_selection.io.checkpoints import read_checkpoint
 from fem_selection.io.runs import CHECKPOINT
+from fem_selection.learning import LearningProblem
 from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats
 
@@ -62,11 +62,12 @@ def _jsonable(value: Any) -> Any:
     return [_jsonable(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def load_controls(problem: Problem, folder: Path, also: Sequence[str] = ()) -> Floats:
+def load_controls(problem: LearningProblem, case: config.Case, folder: Path, *, also: Sequence[str] = ()) -> Floats:
     """Shard of the best controls x of a run's checkpoint (collective).
 
     Args:
         problem: The problem they belong to.
+        case: The case that it was made from.
         folder: Of the run.
         also: Tables of the case that must be the run's, beside those of domain, space, dynamics and objective.
 
@@ -74,7 +75,7 @@ def load_controls(problem: Problem, folder: Path, also: Sequence[str] = ()) -> F
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.
     """
     controls = problem.functional.controls
-    key = act_on_root(problem.ensemble.world, lambda: problem_key(problem.case))
+    key = act_on_root(problem.ensemble.world, lambda: problem_key(case))
     given = {table: key[table] for table in ("domain", "space", "dynamics", "objective", *also)}
     _, vectors = read_checkpoint(
         folder / CHECKPOINT,

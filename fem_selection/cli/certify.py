@@ -40,7 +40,7 @@ def certify_command(folder: Path, starts: int) -> int:
     end_on_signals()
     began = time.monotonic()
     problem = build_problem(case)
-    x = load_controls(problem, folder, ("data", "regularization"))
+    x = load_controls(problem, case, folder, also=("data", "regularization"))
     with console.status("asking the optimality conditions"):
         found = certify(problem.scaled, x, problem.bounds, starts, case.seed)
     content = {

@@ -23,12 +23,13 @@ from rich.table import Table
 from fem_selection.cli.common import claim_report_folder, counted, end_on_signals, load_case_everywhere, on_root
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import write_json
-from fem_selection.settings import HjbSettings
+from fem_selection.settings import HjbSettings, OutputSettings
 from fem_selection.typing import Floats
 
 if TYPE_CHECKING:
-    from fem_selection.cases.learning import Problem
+    from fem_selection.config import Case
     from fem_selection.hjb import ClosedLoop, Grid, ReducedProblem, Refinement
+    from fem_selection.learning import LearningProblem
 
 __all__ = ["hjb_command"]
 
@@ -60,7 +61,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
         dynamic = solve_by_dynamic_programming(reduced, grid, comm=world)
         witness = float(dynamic.value(0.0, reduced.start[None])[0])
     box = box_influence(reduced, _coarse(grid), comm=world)
-    objectives = _open_loop(problem)
+    objectives = _open_loop(problem, case)
     states = _perturbed(reduced, grid)
     # both costs are attained, so that the lower one counts; extrapolation does not help on coarse meshes
     loops = [simulate(reduced, value, states, _STEPS) for value in (found.improved, found.finest)]
@@ -79,7 +80,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
         "versions": versions(),
         "case": dataclasses.asdict(case),
     }
-    _write(problem, reduced, folder, found, loop, report)
+    _write(problem, case.output, reduced, folder, found, loop, report)
     _print(console, report, folder)
     return 0
 
@@ -109,15 +110,15 @@ def _coarse(grid: Grid) -> Grid:
     return dataclasses.replace(grid, cells=tuple(max(n // 2, 2) for n in grid.cells))
 
 
-def _open_loop(problem: Problem) -> list[float]:
+def _open_loop(problem: LearningProblem, case: Case) -> list[float]:
     """The objectives that optimization reaches from several starts, the best first (collective)."""
     from fem_selection.optimize import TaoSettings, minimize
 
     settings = TaoSettings(max_iterations=_ITERATIONS, gradient_tolerance=1e-8)
     controls = problem.functional.controls
     starts = [problem.start]
-    for k in range(problem.case.hjb.starts):
-        direction = controls.random_direction(problem.case.seed + 1 + k)
+    for k in range(case.hjb.starts):
+        direction = controls.random_direction(case.seed + 1 + k)
         starts.append(problem.scaled.to_scaled(_SIZES[k % len(_SIZES)] * direction))
     return sorted(minimize(problem.scaled, start, settings).objective for start in starts)
 
@@ -156,7 +157,8 @@ def _values(problem: ReducedProblem, found: Refinement, loop: ClosedLoop) -> dic
 
 
 def _write(
-    problem: Problem,
+    problem: LearningProblem,
+    output: OutputSettings,
     reduced: ReducedProblem,
     folder: Path,
     found: Refinement,
@@ -164,7 +166,6 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """Report, figures and fields, as the case asks (collective)."""
-    output = problem.case.output
 
     def files() -> None:
         write_json(folder / "report.json", report)

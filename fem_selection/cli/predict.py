@@ -23,8 +23,9 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
         raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
     case = load_case_everywhere(folder / "case.toml", [])
     from fem_selection import data
-    from fem_selection.cases.learning import build_problem, predict_labels, states_of_inputs
+    from fem_selection.cases.learning import build_problem, states_of_inputs
     from fem_selection.cases.saved import load_controls
+    from fem_selection.learning import predict_labels
 
     end_on_signals()
     problem = build_problem(case)
@@ -33,7 +34,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
     if problem.standardization is not None:
         inputs = problem.standardization.apply(inputs)
     truth = on_root(lambda: _truth(data_file, len(inputs))) if problem.classes else None
-    problem.functional.set_controls(load_controls(problem, folder))
+    problem.functional.set_controls(load_controls(problem, case, folder))
     own = problem.ensemble.samples(len(inputs))
     outputs = problem.functional.outputs(states_of_inputs(problem.space, inputs[own], None))
     parts = problem.ensemble.sample_comm.gather(outputs)

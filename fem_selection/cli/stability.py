@@ -102,9 +102,9 @@ def _assess_run(run: Path, output: Path | None, settings: Sequence[str]) -> int:
 
     end_on_signals()
     problem = build_problem(case)
-    controls = load_controls(problem, run)
+    controls = load_controls(problem, case, run)
     folder = on_root(lambda: claim_report_folder("stability", output or run / "stability", run))
-    found = assess_network(problem, controls)
+    found = assess_network(problem, controls, case.stability)
     report = {
         "command": "stability",
         "title": case.title,

@@ -42,7 +42,7 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
             request.is_leaving = True
             console.print(f"stopped by signal {request.signal}; continue with --resume --output {folder}", markup=False)
             return request.exit_status
-        write_outputs(result, folder)
+        write_outputs(result, folder, case.output)
         _summary(console, result.report, folder)
     return 0
 

@@ -9,6 +9,7 @@ from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.kkt import KktResidual, Triple, kkt_residual, solve_triple
+from fem_selection.learning.problem import LearningProblem, create_box, predict_labels
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.learning.verification import GradientCertificate, verify_gradient
 
@@ -20,6 +21,7 @@ __all__ = [
     "GradientCertificate",
     "Hessian",
     "KktResidual",
+    "LearningProblem",
     "MaximumPrinciple",
     "Movement",
     "OptimalityCertificate",
@@ -29,8 +31,10 @@ __all__ = [
     "ScaledHessian",
     "Triple",
     "certify",
+    "create_box",
     "hessian_eigenpairs",
     "kkt_residual",
+    "predict_labels",
     "solve_triple",
     "verify_gradient",
 ]

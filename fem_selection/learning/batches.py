@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.data import AffineMaps, draw_maps
+from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, share
 from fem_selection.typing import Block, Integers
 
@@ -46,6 +47,48 @@ class SampleStates:
     states: Callable[[Integers, AffineMaps | None], Block]
     targets: Block
     labels: Integers | None
+
+    @classmethod
+    def from_states(cls, initial: Block, targets: Block | None = None, labels: Integers | None = None) -> SampleStates:
+        """Samples that are given by their states, which are kept by reference.
+
+        Args:
+            initial: Initial states of all samples at this rank's nodes, shape (num_local, num_samples).
+            targets: Their targets, of the shapes above; none, as for predictions, if left out.
+            labels: Their classes, or None.
+
+        Raises:
+            InvalidInput: if the numbers of states, targets and labels differ.
+        """
+        count = initial.shape[1]
+        targets = np.empty((0, count)) if targets is None else targets
+        for what, given in (("targets", targets.shape[1]), ("labels", count if labels is None else len(labels))):
+            if given != count:
+                raise InvalidInput(f"{count} initial states but {given} {what}: give one for each sample")
+
+        def states(numbers: Integers, maps: AffineMaps | None) -> Block:
+            if maps is not None:
+                raise InvalidInput("states that are no images cannot be moved: leave the movement out")
+            return np.asfortranarray(initial[:, numbers])
+
+        return cls(count, states, targets, labels)
+
+    @classmethod
+    def from_shares(
+        cls, ensemble: Ensemble, initial: Block, targets: Block, labels: Integers | None = None
+    ) -> SampleStates:
+        """Samples of which each member of an ensemble has its share (collective); all ranks then hold all of them.
+
+        Args:
+            ensemble: The space × sample split.
+            initial: Initial states of this member's samples, shape (num_local, J_member).
+            targets: Their targets.
+            labels: Classes of all samples, or None.
+        """
+        if ensemble.num_members > 1:
+            parts = ensemble.sample_comm.allgather((initial, targets))
+            initial, targets = (np.asfortranarray(np.concatenate(part, axis=1)) for part in zip(*parts, strict=True))
+        return cls.from_states(initial, targets, labels)
 
     def share(self, ensemble: Ensemble) -> tuple[Block, Block]:
         """Initial states and targets of this member's share."""

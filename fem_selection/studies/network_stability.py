@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.cases.learning import Problem
 from fem_selection.dynamics import SelectionField, Stepper
 from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.learning import LearningProblem
+from fem_selection.settings import StabilitySettings
 from fem_selection.steady import (
     LyapunovExponents,
     Spectrum,
@@ -72,14 +73,15 @@ class NetworkStability:
     sentence: str
 
 
-def assess_network(problem: Problem, controls: Floats) -> NetworkStability:
+def assess_network(problem: LearningProblem, controls: Floats, settings: StabilitySettings) -> NetworkStability:
     """The stability of the network with the given controls (collective).
 
     Args:
         problem: The learning problem.
-        controls: A shard of x, as `saved_problem.load_controls` returns it.
+        controls: A shard of x, as `load_controls` returns it.
+        settings: See `StabilitySettings`.
     """
-    functional, settings = problem.functional, problem.case.stability
+    functional = problem.functional
     functional.set_controls(controls)
     stepper = functional.stepper
     first = problem.train.states(np.arange(min(settings.samples, problem.train.num_samples)), None)
@@ -93,7 +95,7 @@ def assess_network(problem: Problem, controls: Floats) -> NetworkStability:
     return NetworkStability(layers, exponents, _sentence(layers, exponents))
 
 
-def _mean_states(problem: Problem, stepper: Stepper) -> list[Block]:
+def _mean_states(problem: LearningProblem, stepper: Stepper) -> list[Block]:
     """The mean over all training samples of the state at which each control interval begins (collective)."""
     starts = [next(n for n, i in enumerate(stepper.intervals) if i[0] == c) for c in range(stepper.grid.intervals)]
     sums = np.zeros((len(starts), problem.space.num_local))

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fem_selection.cases.learning import Problem
 from fem_selection.dynamics import solve_forward
 from fem_selection.errors import InvalidInput
 from fem_selection.io.fields import write_states
 from fem_selection.io.runs import read_columns, write_json
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
-from fem_selection.learning import SampleStates
+from fem_selection.learning import LearningProblem, SampleStates
 from fem_selection.parallel import act_on_root
+from fem_selection.settings import OutputSettings
 from fem_selection.studies.train import TrainingResult
 from fem_selection.typing import Floats, Integers
 
@@ -26,7 +26,7 @@ _SAMPLES_SHOWN = 5
 _NODES_SHOWN = 512
 
 
-def write_outputs(result: TrainingResult, folder: Path) -> None:
+def write_outputs(result: TrainingResult, folder: Path, output: OutputSettings) -> None:
     """Write `report.json`, `figures/*.png` and the states, as the case asks (collective).
 
     Raises:
@@ -39,19 +39,18 @@ def write_outputs(result: TrainingResult, folder: Path) -> None:
     fault = None
     if problem.ensemble.member == 0:  # it has the whole mesh
         try:
-            _show(problem, folder, confusion)
+            _show(problem, folder, confusion, output)
         except InvalidInput as error:
             fault = error
     if (fault := problem.ensemble.world.bcast(fault)) is not None:
         raise fault
 
 
-def _show(problem: Problem, folder: Path, confusion: Integers | None) -> None:
+def _show(problem: LearningProblem, folder: Path, confusion: Integers | None, case: OutputSettings) -> None:
     """Fields and figures (collective over space)."""
-    case = problem.case.output
     shown, names = _samples_to_show(problem)
     numbers = np.arange(shown.num_samples)
-    layers = _layers_to_show(problem.case.dynamics.layers)
+    layers = _layers_to_show(problem.functional.stepper.grid.layers)
     trajectory = solve_forward(problem.functional.stepper, shown.states(numbers, None))
     if case.fields:
         write_states(folder / "states", problem.space, trajectory.times, trajectory.states, names)
@@ -66,7 +65,7 @@ def _show(problem: Problem, folder: Path, confusion: Integers | None) -> None:
 def _draw(
     folder: Path,
     confusion: Integers | None,
-    problem: Problem,
+    problem: LearningProblem,
     mesh: tuple[Floats, Integers | None],
     states: Floats,
     state_times: Floats,
@@ -96,12 +95,12 @@ def _draw(
         plots.save(plots.plot_confusion(confusion, problem.classes, accuracy), figures / "confusion.png")
 
 
-def _confusion(problem: Problem, x: Floats) -> Integers | None:
+def _confusion(problem: LearningProblem, x: Floats) -> Integers | None:
     part = problem.test or problem.train
     return problem.confusion(part, x) if part.labels is not None else None
 
 
-def _samples_to_show(problem: Problem) -> tuple[SampleStates, list[str]]:
+def _samples_to_show(problem: LearningProblem) -> tuple[SampleStates, list[str]]:
     """A few samples, one of each of the first classes where there are labels, with names for them."""
     part = problem.test or problem.train
     if part.labels is None:
@@ -138,7 +137,7 @@ class _Controls:
     coefficients: Floats | None
 
 
-def _controls_to_show(problem: Problem) -> _Controls:
+def _controls_to_show(problem: LearningProblem) -> _Controls:
     """Kernel and bias at up to four depths, w at no more than some hundred nodes (collective over space)."""
     stepper, space = problem.functional.stepper, problem.space
     chosen = sorted({round((stepper.grid.intervals - 1) * k / 3) for k in range(4)})

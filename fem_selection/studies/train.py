@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from fem_selection import config
-from fem_selection.cases.learning import Problem, build_problem
+from fem_selection.cases.learning import build_problem
 from fem_selection.cases.saved import problem_key, refuse_another
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.io.checkpoints import read_checkpoint, write_checkpoint
 from fem_selection.io.runs import CHECKPOINT, History, remove_run, write_text
-from fem_selection.learning import verify_gradient
+from fem_selection.learning import LearningProblem, SampleStates, verify_gradient
 from fem_selection.optimize import (
     PONTRYAGIN,
     EpochRow,
@@ -55,7 +55,7 @@ class TrainingResult:
         stopped: Whether a signal ended the run early.
     """
 
-    problem: Problem
+    problem: LearningProblem
     solution: Floats
     report: dict[str, Any]
     stopped: bool
@@ -140,6 +140,7 @@ class _Training:
         self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
     ) -> StochasticReport:
         s, problem = self.case.stochastic, self.problem
+        fit, validation = problem.hold_out(s.validation, self.case.seed + 1)
         settings = StochasticSettings(
             s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, s.epsilon, s.patience,
             self.case.seed, self.case.output.checkpoint_every,
@@ -159,8 +160,8 @@ class _Training:
                 problem.scaled,
                 start,
                 settings,
-                problem.batches(),
-                self._validate(),
+                problem.batches(s.batch, fit),
+                self._validate(validation),
                 problem.bounds,
                 resume,
                 lambda state, vectors: self._save("stochastic", state, vectors),
@@ -171,8 +172,7 @@ class _Training:
             if history is not None:
                 history.close()
 
-    def _validate(self) -> Callable[[Floats], float] | None:
-        part = self.problem.validation
+    def _validate(self, part: SampleStates | None) -> Callable[[Floats], float] | None:
         if part is None:
             return None
         if part.labels is not None:

@@ -197,14 +197,14 @@ def network(scale, layers=3):
         }
     )
     problem = build_problem(case)
-    return problem, problem.scaled.to_physical(problem.start)
+    return problem, problem.scaled.to_physical(problem.start), case.stability
 
 
 def test_layers_of_a_network():
     """Each layer's frozen equation has its own spectrum; fails if all are those of the first, or if the mean is one
     sample's, or if a layer is not linearized at its steady state."""
-    problem, controls = network(1.0)
-    found = assess_network(problem, controls)
+    problem, controls, settings = network(1.0)
+    found = assess_network(problem, controls, settings)
     assert [layer.at for layer in found.layers] == ["steady"] * 3
     first, last = found.layers[0], found.layers[-1]
     assert last.spectrum.norm == pytest.approx(first.spectrum.norm * (1 + 5 / 6) / (1 + 1 / 6), rel=1e-9)
@@ -225,8 +225,8 @@ def test_layers_without_a_steady_state(monkeypatch):
         raise NotConverged("none")
 
     monkeypatch.setattr(module, "steady_state_near", fail)
-    problem, controls = network(1.0)
-    found = assess_network(problem, controls)
+    problem, controls, settings = network(1.0)
+    found = assess_network(problem, controls, settings)
     assert {layer.at for layer in found.layers} == {"mean"}
     field_mean = problem.functional.initial.mean(axis=1)
     slope = 1 - np.tanh(problem.functional.stepper.bias[0] + _apply(problem, field_mean)) ** 2

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""`LearningProblem`: an objective with the samples, the start and the box that belong to it.
+
+    min J(x)  over  lower ≤ x ≤ upper,     from x₀
+
+A user's own functional becomes one by `LearningProblem.from_functional`; `cases.learning.build_problem` makes one from
+a case file.  The studies `train`, `certify` and `predict` take it; none of them asks where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.data import Standardization, stratified_split
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.errors import InvalidInput
+from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
+from fem_selection.learning.controls import PARTS
+from fem_selection.learning.functional import Functional
+from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.parallel import Ensemble
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = ["LearningProblem", "create_box", "predict_labels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningProblem:
+    """What there is to learn.
+
+    Attributes:
+        scaled: J in the optimizer's variable.
+        start: Shard of the first x̂.
+        bounds: Shards of the box in x̂, or None.
+        train: The training samples, those of J.
+        test: The test samples, or None.
+        validation: Samples on which the stochastic phase chooses its best iterate, beside the training samples; None
+            to let `StochasticSettings.validation` split them off these, or to do without.
+        classes: Names of the classes; empty without labels.
+        standardization: What inputs were standardised by, or None.
+        movement: How much the stochastic phase moves images at random, or None.
+    """
+
+    scaled: ScaledFunctional
+    start: Floats
+    bounds: tuple[Floats, Floats] | None = None
+    train: SampleStates
+    test: SampleStates | None = None
+    validation: SampleStates | None = None
+    classes: tuple[str, ...] = ()
+    standardization: Standardization | None = None
+    movement: Movement | None = None
+
+    @classmethod
+    def from_functional(
+        cls,
+        functional: Functional,
+        *,
+        start: Floats | None = None,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+        labels: Integers | None = None,
+        classes: tuple[str, ...] = (),
+        test: SampleStates | None = None,
+        validation: SampleStates | None = None,
+    ) -> LearningProblem:
+        """The problem of an objective that no case file made (collective).
+
+        Args:
+            functional: J; its samples are the training samples, which every rank then holds.
+            start: Shard of the first controls x; those that the dynamics hold, and a readout of zeros, if left out.
+            bounds: Lower and upper bound of "kernel", "bias" or "readout"; parts that are not named are free.
+            labels: Classes 0 … C − 1 of all training samples, in the order of the members' shares.
+            classes: Names of the classes; their numbers if left out.
+            test: Samples on which the trained network is judged.
+            validation: Samples on which the stochastic phase chooses its best iterate.
+
+        Raises:
+            InvalidInput: for labels or a start that do not fit the functional, or bounds of an unknown part.
+        """
+        scaled, controls = ScaledFunctional(functional), functional.controls
+        if labels is not None and len(labels) != functional.num_samples:
+            raise InvalidInput(f"{len(labels)} labels for {functional.num_samples} samples: give one for each sample")
+        if start is None:
+            start = _current_controls(functional)
+        elif start.shape != scaled.scale.shape:
+            raise InvalidInput(f"the start has shape {start.shape}, a shard of the controls {scaled.scale.shape}")
+        if labels is not None and not classes:
+            classes = tuple(str(k) for k in range(int(np.max(labels)) + 1))
+        return cls(
+            scaled=scaled,
+            start=scaled.to_scaled(start),
+            bounds=create_box(scaled, bounds or {}),
+            train=SampleStates.from_shares(controls.ensemble, functional.initial, functional.targets, labels),
+            test=test,
+            validation=validation,
+            classes=classes,
+        )
+
+    @property
+    def functional(self) -> Functional:
+        """J, on this member's share of the training samples."""
+        return self.scaled.functional
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """Its ranks."""
+        return self.functional.controls.ensemble
+
+    @property
+    def space(self) -> StateSpace:
+        """Its state space."""
+        return self.functional.controls.space
+
+    def hold_out(self, fraction: float, seed: int) -> tuple[SampleStates, SampleStates | None]:
+        """The samples that the stochastic phase fits, and those that it validates on.
+
+        Args:
+            fraction: Part of the training samples to validate on, if the problem has no validation part of its own.
+            seed: Of the split.
+        """
+        if self.validation is not None or fraction == 0 or self.train.num_samples < 3:
+            return self.train, self.validation
+        fit, validation = stratified_split(self.train.labels, fraction, seed, self.train.num_samples)
+        return self.train.subset(fit), self.train.subset(validation)
+
+    def batches(self, batch_size: int, part: SampleStates | None = None) -> SampleBatches:
+        """Mini-batches of the training samples, or of another part."""
+        dimension = self.space.domain.dimension
+        return SampleBatches(self.ensemble, part or self.train, batch_size, dimension, self.movement)
+
+    def confusion(self, part: SampleStates, x: Floats) -> Integers:
+        """Counts of (true class, predicted class) under the controls x, a shard (collective)."""
+        self.functional.set_controls(x)
+        initial, _ = part.share(self.ensemble)
+        predicted = predict_labels(self.functional.outputs(initial))
+        assert part.labels is not None
+        true = part.labels[self.ensemble.samples(part.num_samples)]
+        count = len(self.classes)
+        matrix = np.zeros((count, count), dtype=np.int64)
+        np.add.at(matrix, (true, predicted), 1)
+        self.ensemble.sample_comm.Allreduce(MPI.IN_PLACE, matrix)
+        return matrix
+
+    def accuracy(self, part: SampleStates, x: Floats) -> float:
+        """Part of the samples that is classified right (collective)."""
+        matrix = self.confusion(part, x)
+        return float(np.trace(matrix) / matrix.sum())
+
+    def mean_cost(self, part: SampleStates, x: Floats) -> float:
+        """The mean terminal cost of a part, without weight and regularization (collective)."""
+        f = self.functional
+        f.set_controls(x)
+        initial, targets = part.share(self.ensemble)
+        total = 0.0
+        for start in range(0, initial.shape[1], f.block):
+            columns = slice(start, start + f.block)
+            final, _ = f.stepper.advance_without_tape(initial[:, columns])
+            total += f.cost.value(final, targets[:, columns])
+        return float(self.ensemble.sample_comm.allreduce(total)) / part.num_samples
+
+
+def create_box(
+    scaled: ScaledFunctional, bounds: Mapping[str, tuple[float, float] | None]
+) -> tuple[Floats, Floats] | None:
+    """Shards of the lower and upper bounds in x̂; None if no part is bounded.
+
+    Args:
+        scaled: J in the optimizer's variable.
+        bounds: Lower and upper bound of each part of the controls; None, or no entry, leaves a part free.
+
+    Raises:
+        InvalidInput: for the name of a part that does not exist.
+    """
+    controls = scaled.controls
+    if unknown := [part for part in bounds if part not in PARTS]:
+        raise InvalidInput(f"bounds of {', '.join(map(repr, unknown))}: choose from {', '.join(PARTS)}")
+    if all(box is None for box in bounds.values()):
+        return None
+    limits = []
+    for side, free in ((0, -np.inf), (1, np.inf)):
+        local = np.full(controls.local_size, free)
+        for part, box in bounds.items():
+            if box is not None:
+                local[controls.slices[part]] = box[side]
+        limits.append(scaled.to_scaled(local[controls.shard]))
+    return limits[0], limits[1]
+
+
+def predict_labels(outputs: Block) -> Integers:
+    """The class of each column of outputs: the largest entry, or the sign of a single one."""
+    return (outputs[0] > 0).astype(np.int64) if outputs.shape[0] == 1 else outputs.argmax(axis=0)
+
+
+def _current_controls(functional: Functional) -> Floats:
+    """A shard of the kernel and bias that the dynamics hold, and a readout of zeros."""
+    controls, stepper = functional.controls, functional.stepper
+    readout = np.zeros((controls.num_outputs, controls.space.num_local))
+    values = {"kernel": stepper.kernel.parameters(), "bias": stepper.bias, "readout": readout}
+    return controls.pack({**values, "offset": np.zeros(controls.num_outputs)})[controls.shard]
