@@ -18,9 +18,11 @@ from fem_selection.lazy import load
 
 _HOMES = {
     "ForwardReport": "trajectory",
+    "HjbReport": "value_function",
     "Progress": "report",
     "Report": "report",
     "forward": "trajectory",
+    "hjb": "value_function",
 }
 
 __all__ = list(_HOMES)
