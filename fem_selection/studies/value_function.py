@@ -48,7 +48,7 @@ _PERTURBATION = 0.08  # of the box's sides
 _STEPS = 400  # of a closed loop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HjbReport(Report):
     """What `hjb` returns, the same on every rank.
 
