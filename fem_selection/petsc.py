@@ -1,19 +1,42 @@
 # SPDX-License-Identifier: MIT
-"""PETSc's options under a prefix, and its reasons for stopping in words.
+"""PETSc's options under a prefix, matrices and preconditioners that are functions, and reasons for stopping in words.
 
 Options are inserted under a mandatory prefix while an object is configured and removed again, so that nothing leaks
 into other objects of the process or of the user's program.
+
+A shell matrix and a shell preconditioner are functions of the parts of vectors that this rank owns.  `released`
+destroys PETSc's objects at the end of a `with` block: destruction is collective, while Python's collector works on each
+rank alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
+from mpi4py import MPI
 from petsc4py import PETSc
 
-__all__ = ["is_used", "ksp_reason", "options", "snes_reason", "tao_reason", "unique_prefix"]
+from fem_selection.typing import Floats
+
+__all__ = [
+    "Action",
+    "create_shell",
+    "is_used",
+    "ksp_reason",
+    "options",
+    "released",
+    "remove_shift",
+    "set_preconditioner",
+    "snes_reason",
+    "tao_reason",
+    "unique_prefix",
+]
+
+Action = Callable[[Floats, Floats], None]
+"""(x, y) ↦ y = A x on this rank's entries, shape (num_local,): reads its first argument, writes its second."""
 
 _numbers = count()
 
@@ -82,6 +105,52 @@ def is_used(name: str) -> bool:
     return bool(PETSc.Options().used(name))
 
 
+def create_shell(
+    comm: MPI.Comm, num_local: int, apply: Action, *, apply_transpose: Action | None = None, is_symmetric: bool = False
+) -> PETSc.Mat:
+    """A square PETSc matrix that is a function (collective).
+
+    Args:
+        comm: Whose ranks hold the vectors.
+        num_local: Entries of a vector on this rank.
+        apply: (x, y) ↦ y = A x.
+        apply_transpose: (x, y) ↦ y = Aᵀ x, where somebody asks for it; not needed if A is symmetric.
+        is_symmetric: Whether A is.
+
+    Returns:
+        The matrix; the caller destroys it.  Multiples of the identity may be added, as TAO does where a Hessian is
+        indefinite; `remove_shift` takes them off.
+    """
+    apply_transpose = apply if is_symmetric else apply_transpose
+    shell = _Shell(apply) if apply_transpose is None else _ShellWithTranspose(apply, apply_transpose)
+    matrix = PETSc.Mat().createPython(((num_local, None), (num_local, None)), shell, comm=comm)
+    if is_symmetric:
+        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+    matrix.setUp()
+    return matrix
+
+
+def remove_shift(matrix: PETSc.Mat) -> None:
+    """Take off all multiples of the identity that were added to a matrix of `create_shell`."""
+    matrix.getPythonContext().added = 0.0
+
+
+def set_preconditioner(pc: PETSc.PC, apply: Action) -> None:
+    """Let a preconditioner be the function (x, y) ↦ y = P⁻¹ x."""
+    pc.setType(PETSc.PC.Type.PYTHON)
+    pc.setPythonContext(_Preconditioner(apply))
+
+
+@contextmanager
+def released(*things: Any) -> Iterator[None]:
+    """Destroy PETSc's objects at the end of a `with` block, whatever happens in it (collective)."""
+    try:
+        yield
+    finally:
+        for thing in things:
+            thing.destroy()
+
+
 def tao_reason(reason: int) -> str:
     """TAO's converged reason as a sentence."""
     return _TAO_REASONS.get(int(reason), f"PETSc's TAO stopped with reason {int(reason)}")
@@ -95,3 +164,50 @@ def snes_reason(reason: int) -> str:
 def ksp_reason(reason: int) -> str:
     """KSP's converged reason as a sentence."""
     return _KSP_REASONS.get(int(reason), f"PETSc's KSP stopped with reason {int(reason)}")
+
+
+class _Shell:
+    """What PETSc calls for a matrix in Python: A plus a multiple of the identity.
+
+    Attributes:
+        added: The multiple.
+    """
+
+    def __init__(self, apply: Action) -> None:
+        self._apply, self.added = apply, 0.0
+
+    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """y = A x."""
+        self._act(self._apply, x, y)
+
+    def shift(self, matrix: PETSc.Mat, by: float) -> None:
+        """A ← A + by · 1."""
+        self.added += by
+
+    def _act(self, action: Action, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        action(x.array_r, y.array)
+        if self.added:
+            y.axpy(self.added, x)
+
+
+class _ShellWithTranspose(_Shell):
+    """The same where Aᵀ is known; PETSc finds out what a matrix can do by looking for the method."""
+
+    def __init__(self, apply: Action, apply_transpose: Action) -> None:
+        super().__init__(apply)
+        self._apply_transpose = apply_transpose
+
+    def multTranspose(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """y = Aᵀ x."""
+        self._act(self._apply_transpose, x, y)
+
+
+class _Preconditioner:
+    """What PETSc calls for a preconditioner in Python."""
+
+    def __init__(self, apply: Action) -> None:
+        self._apply = apply
+
+    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
+        """y = P⁻¹ x."""
+        self._apply(x.array_r, y.array)

@@ -19,8 +19,8 @@ from fem_selection.dynamics.superposition import derivative_from_slope
 from fem_selection.errors import NotConverged
 from fem_selection.kernels.base import HasLocalPart, Kernel
 from fem_selection.linalg.operators import Operator
-from fem_selection.petsc import options, unique_prefix
-from fem_selection.typing import Block
+from fem_selection.petsc import create_shell, options, unique_prefix
+from fem_selection.typing import Block, Floats
 
 __all__ = ["Resolvent", "has_local_part"]
 
@@ -53,9 +53,13 @@ class Resolvent:
         self._preconditioner = LocalPreconditioner(field.space, field.kernel)
         derivative = derivative_from_slope(field.superposition, linearization.slope)
         self._preconditioner.prepare(field.interval, a, derivative, field.space.create_block(1))
-        size = (field.space.num_local, field.space.num_nodes)
-        self._matrix = PETSc.Mat().createPython((size, size), _Shell(operator, a), comm=field.space.comm)
-        self._matrix.setUp()
+
+        def apply(x: Floats, y: Floats) -> None:
+            """y = x − a A x."""
+            block = np.asfortranarray(x[:, None])
+            y[:] = (block - a * operator.apply(block))[:, 0]
+
+        self._matrix = create_shell(field.space.comm, field.space.num_local, apply)
         self._x, self._b = self._matrix.createVecs()
         self._solver, prefix = PETSc.KSP().create(field.space.comm), unique_prefix("resolvent")
         self._solver.setOptionsPrefix(prefix)
@@ -92,15 +96,3 @@ class Resolvent:
         self._preconditioner.release()
         for thing in (self._solver, self._matrix, self._x, self._b):
             thing.destroy()
-
-
-class _Shell:
-    """I − a A, in PETSc's protocol for matrices in Python."""
-
-    def __init__(self, operator: Operator, a: float) -> None:
-        self._operator, self._a = operator, a
-
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """y = x − a A x."""
-        block = np.asfortranarray(x.array_r[:, None])
-        y.array[:] = (block - self._a * self._operator.apply(block))[:, 0]

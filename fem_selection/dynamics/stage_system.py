@@ -26,7 +26,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.preconditioner import LocalPreconditioner
 from fem_selection.dynamics.superposition import Derivative, Superposition, derivative_from_tape
 from fem_selection.kernels.base import Kernel
-from fem_selection.petsc import options, unique_prefix
+from fem_selection.petsc import create_shell, options, unique_prefix
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["KSP_NOT_FINITE", "SNES_NOT_FINITE", "StageEquation", "StageSystem"]
@@ -101,20 +101,20 @@ class StageEquation:
         self.preconditioner.prepare(self.interval, self.step, self.derivative, self._x)
         jacobian.assemble()
 
-    def mult(self, matrix: PETSc.Mat | None, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """X − a D K X."""
-        np.copyto(self._x, _as_block(x.array_r, self._x))
+    def apply_jacobian(self, x: Floats, y: Floats) -> None:
+        """Y = X − a D K X, for the arrays of vectors."""
+        np.copyto(self._x, _as_block(x, self._x))
         self.kernel.apply(self.interval, self._x, self._s)
-        out = _as_block(y.array, self._x)
+        out = _as_block(y, self._x)
         self.derivative.apply(self._s, out)
         out *= -self.step
         out += self._x
 
-    def multTranspose(self, matrix: PETSc.Mat | None, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """X − a Kᵀ Dᵀ X."""
-        np.copyto(self._x, _as_block(x.array_r, self._x))
+    def apply_jacobian_transpose(self, x: Floats, y: Floats) -> None:
+        """Y = X − a Kᵀ Dᵀ X."""
+        np.copyto(self._x, _as_block(x, self._x))
         self.derivative.apply_transpose(self._x, self._s)
-        out = _as_block(y.array, self._x)
+        out = _as_block(y, self._x)
         np.copyto(out, self._x)
         self.kernel.add_transpose(self.interval, self._s, -self.step, out)
 
@@ -145,8 +145,9 @@ class StageSystem:
         self.x = PETSc.Vec().createMPI((size, None), comm=space.comm)
         self.right, self.work, self.correction = (self.x.duplicate() for _ in range(3))
         self.iterations = 0
-        self.jacobian = PETSc.Mat().createPython(((size, None), (size, None)), equation, comm=space.comm)
-        self.jacobian.setUp()
+        self.jacobian = create_shell(
+            space.comm, size, equation.apply_jacobian, apply_transpose=equation.apply_jacobian_transpose
+        )
         prefix = unique_prefix("stage")
         self.snes = PETSc.SNES().create(space.comm)
         self.snes.setOptionsPrefix(prefix)
@@ -193,9 +194,9 @@ class StageSystem:
 
         Corrections from true residuals reach the round-off of x, where one Krylov solve alone stagnates before.
         """
-        solve, multiply = self.ksp.solve, self.equation.mult
+        solve, multiply = self.ksp.solve, self.equation.apply_jacobian
         if transpose:
-            solve, multiply = self.ksp.solveTranspose, self.equation.multTranspose
+            solve, multiply = self.ksp.solveTranspose, self.equation.apply_jacobian_transpose
         np.copyto(_as_block(self.right.array, right), right)
         self.ksp.setTolerances(rtol=_CORRECTION, atol=1e-300, max_it=_MAX_KRYLOV)
         self.x.zeroEntries()
@@ -213,7 +214,7 @@ class StageSystem:
             if size <= _SMALL_CORRECTION * self.x.norm() and (reason > 0 or size >= 0.5 * last):
                 return max(reason, 1)
             last = size
-            multiply(None, self.x, self.work)
+            multiply(self.x.array_r, self.work.array)
         return reason
 
     def destroy(self) -> None:

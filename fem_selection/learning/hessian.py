@@ -21,6 +21,7 @@ from fem_selection.learning.functional import Functional
 from fem_selection.learning.linearization import Linearization
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.objectives.terminal import ReadoutCost
+from fem_selection.petsc import create_shell, set_preconditioner
 from fem_selection.typing import Floats
 
 __all__ = ["Hessian", "ScaledHessian"]
@@ -76,8 +77,8 @@ class Hessian:
 
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix over the world; the caller destroys it."""
-        size = (self.functional.controls.shard.stop - self.functional.controls.shard.start, None)
-        return _symmetric_shell(self.functional.controls.ensemble.world, size, self.apply)
+        controls = self.functional.controls
+        return _symmetric_shell(controls.ensemble.world, controls.shard.stop - controls.shard.start, self.apply)
 
     def as_linear_operator(self) -> LinearOperator:
         """The action as a SciPy operator on this rank's shard; on several ranks its calls are collective."""
@@ -147,47 +148,18 @@ class ScaledHessian:
 
     def use_as_preconditioner(self, pc: PETSc.PC) -> None:
         """Let a preconditioner be the Riesz map."""
-        pc.setType(PETSc.PC.Type.PYTHON)
-        pc.setPythonContext(_Riesz(self.precondition))
+
+        def apply(x: Floats, y: Floats) -> None:
+            y[:] = self.precondition(x)
+
+        set_preconditioner(pc, apply)
 
     def _matrix(self, action: Callable[[Floats], Floats]) -> PETSc.Mat:
-        return _symmetric_shell(self.scaled.controls.ensemble.world, (len(self.scaled.scale), None), action)
+        return _symmetric_shell(self.scaled.controls.ensemble.world, len(self.scaled.scale), action)
 
 
-def _symmetric_shell(comm: MPI.Comm, size: tuple[int, None], action: Callable[[Floats], Floats]) -> PETSc.Mat:
-    matrix = PETSc.Mat().createPython((size, size), _Shell(action), comm=comm)
-    matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
-    matrix.setUp()
-    return matrix
+def _symmetric_shell(comm: MPI.Comm, num_local: int, action: Callable[[Floats], Floats]) -> PETSc.Mat:
+    def apply(x: Floats, y: Floats) -> None:
+        y[:] = action(x)
 
-
-class _Shell:
-    """Context of a PETSc matrix: an action plus a multiple of the identity, which `nls` adds where J'' is indefinite.
-
-    Attributes:
-        added: The multiple.
-    """
-
-    def __init__(self, action: Callable[[Floats], Floats]) -> None:
-        self._action = action
-        self.added = 0.0
-
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        y.array[:] = self._action(x.array_r)
-        if self.added:
-            y.axpy(self.added, x)
-
-    multTranspose = mult
-
-    def shift(self, matrix: PETSc.Mat, by: float) -> None:
-        self.added += by
-
-
-class _Riesz:
-    """Context of a PETSc preconditioner."""
-
-    def __init__(self, action: Callable[[Floats], Floats]) -> None:
-        self._action = action
-
-    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        y.array[:] = self._action(x.array_r)
+    return create_shell(comm, num_local, apply, is_symmetric=True)

@@ -25,19 +25,20 @@ from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.linalg.operators import Operator
+from fem_selection.petsc import create_shell
 from fem_selection.typing import Block, Floats
 
 __all__ = ["IsometricCoordinates", "IsometricOperator", "orthonormalize"]
 
 
-class ShellContext(Protocol):
-    """What PETSc calls for a shell matrix."""
+class HasAdjoint(Protocol):
+    """A linear map of blocks of coordinates, and its transpose."""
 
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """y = Â x."""
+    def apply(self, x: Block) -> Block:
+        """Â x."""
 
-    def multTranspose(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """y = Âᵀ x."""
+    def apply_adjoint(self, x: Block) -> Block:
+        """Âᵀ x."""
 
 
 class IsometricCoordinates:
@@ -111,15 +112,21 @@ class IsometricCoordinates:
             vector.array[:] = x.ravel()
         return vector
 
-    def create_matrix(self, operator: ShellContext) -> PETSc.Mat:
+    def create_matrix(self, operator: HasAdjoint) -> PETSc.Mat:
         """A shell matrix of an operator; the caller destroys it."""
-        size = (self.num_local, self.num_global)
-        return PETSc.Mat().createPython((size, size), operator, comm=self.space.comm)
+
+        def apply(x: Floats, y: Floats) -> None:
+            y[:] = operator.apply(x[:, None])[:, 0]
+
+        def apply_transpose(x: Floats, y: Floats) -> None:
+            y[:] = operator.apply_adjoint(x[:, None])[:, 0]
+
+        return create_shell(self.space.comm, self.num_local, apply, apply_transpose=apply_transpose)
 
 
 @dataclass(frozen=True)
 class IsometricOperator:
-    """A linear operator on V_h in isometric coordinates, which also serves as the context of a PETSc shell matrix.
+    """A linear operator on V_h in isometric coordinates.
 
     Attributes:
         coordinates: x = Q f.
@@ -138,14 +145,6 @@ class IsometricOperator:
         """Âᵀ x: the coordinates of the L² adjoint's action."""
         c = self.coordinates
         return c.to_euclidean(c.space.riesz(self.operator.apply_transpose(c.to_dual(x))))
-
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """For PETSc: y = Â x."""
-        y.array[:] = self.apply(x.array_r[:, None])[:, 0]
-
-    def multTranspose(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """For PETSc: y = Âᵀ x."""
-        y.array[:] = self.apply_adjoint(x.array_r[:, None])[:, 0]
 
 
 def orthonormalize(coordinates: IsometricCoordinates, x: Block) -> tuple[Block, Floats]:

@@ -16,10 +16,10 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from fem_selection.discretization.numbering import hashed_normal
@@ -28,6 +28,7 @@ from fem_selection.dynamics.field import Linearization
 from fem_selection.dynamics.resolvent import Resolvent, has_local_part
 from fem_selection.errors import NotConverged
 from fem_selection.linalg.operators import Operator
+from fem_selection.petsc import create_shell
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Complexes", "Eigenpairs", "by_real_part", "leading_eigenpairs", "normalize_modes", "residual_norms"]
@@ -123,10 +124,14 @@ def _solve(
     a: float = 0.0,
 ) -> Eigenpairs:
     """Krylov–Schur with the operator itself, or with (I − a A)⁻¹ if a > 0; the tolerance is absolute."""
-    shell = _Shell(space, iterated)
-    size = (space.num_local, space.num_nodes)
-    matrix = PETSc.Mat().createPython((size, size), shell, comm=space.comm)
-    matrix.setUp()
+    root = np.sqrt(space.weights)
+
+    def apply(x: Floats, y: Floats) -> None:
+        """y = D A D⁻¹ x with D = M_L^{1/2}."""
+        block = np.asfortranarray((x / root)[:, None])
+        y[:] = root * iterated.apply(block)[:, 0]
+
+    matrix = create_shell(space.comm, space.num_local, apply)
     solver = SLEPc.EPS().create(space.comm)
     try:
         wanted = min(count, space.num_nodes)
@@ -144,7 +149,7 @@ def _solve(
         solver.solve()
         if not solver.getConverged():
             raise NotConverged(f"no eigenvalue of largest real part after {max_restarts} restarts of Krylov–Schur")
-        return _collect(solver, matrix, shell, operator, wanted, a)
+        return _collect(solver, matrix, space, operator, wanted, a)
     finally:
         solver.destroy()
         matrix.destroy()
@@ -165,20 +170,8 @@ def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
     return modes * (phase / np.where(norms > 0, norms, 1.0))
 
 
-class _Shell:
-    """D A D⁻¹ with D = M_L^{1/2}, in PETSc's protocol for matrices in Python."""
-
-    def __init__(self, space: StateSpace, operator: Operator | Resolvent) -> None:
-        self.space, self.operator, self.root = space, operator, np.sqrt(space.weights)
-
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """y = D A D⁻¹ x."""
-        block = np.asfortranarray((x.array_r / self.root)[:, None])
-        y.array[:] = self.root * self.operator.apply(block)[:, 0]
-
-
 def _collect(
-    solver: SLEPc.EPS, matrix: PETSc.Mat, shell: _Shell, operator: Operator, wanted: int, a: float
+    solver: SLEPc.EPS, matrix: Any, space: StateSpace, operator: Operator, wanted: int, a: float
 ) -> Eigenpairs:
     """The pairs in SLEPc's order, the first `wanted` of them, or one more if that is the second of a complex pair."""
     real, imaginary = matrix.createVecRight(), matrix.createVecRight()
@@ -189,16 +182,16 @@ def _collect(
         if number > wanted or (number == wanted and not value.imag < 0):  # of a pair, Im μ > 0 comes first
             break
         found.append(value)
-        columns.append((real.array_r + 1j * imaginary.array_r) / shell.root)
+        columns.append((real.array_r + 1j * imaginary.array_r) / np.sqrt(space.weights))
     real.destroy()
     imaginary.destroy()
     values: Complexes = np.array(found, complex)
-    modes = normalize_modes(shell.space, np.column_stack(columns))
+    modes = normalize_modes(space, np.column_stack(columns))
     if a > 0:
         values = (1 - 1 / values) / a
         order = by_real_part(values)
         values, modes = values[order], modes[:, order]
-    return Eigenpairs(values, modes, residual_norms(shell.space, operator, values, modes))
+    return Eigenpairs(values, modes, residual_norms(space, operator, values, modes))
 
 
 def residual_norms(space: StateSpace, operator: Operator, values: Complexes, modes: Complexes) -> Floats:

@@ -45,7 +45,7 @@ from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.optimize.tao_options import METHODS, NEWTON, TaoSettings, set_options
-from fem_selection.petsc import tao_reason
+from fem_selection.petsc import remove_shift, tao_reason
 from fem_selection.typing import Floats
 
 __all__ = ["minimize"]
@@ -159,7 +159,7 @@ class _Minimizer:
 
         def linearize(tao: PETSc.TAO, x: PETSc.Vec, h: PETSc.Mat, p: PETSc.Mat) -> None:
             hessian.linearize(x.array_r)
-            h.getPythonContext().added = 0.0
+            remove_shift(h)
             ratio = self.last[1] / self.first_norm if self.first_norm > 0 else 1.0
             tao.getKSP().setTolerances(rtol=min(0.5, float(np.sqrt(ratio))))
 

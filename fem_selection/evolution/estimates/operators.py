@@ -15,15 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import NotConverged
 from fem_selection.kernels.base import Kernel
-from fem_selection.petsc import options, unique_prefix
-from fem_selection.typing import Block, create_block
+from fem_selection.petsc import create_shell, options, unique_prefix
+from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["operator_norm", "skew_part_norm", "symmetric_part_maximum"]
 
@@ -83,25 +82,15 @@ def _transposed(kernel: Kernel, v: Block) -> Block:
     return out
 
 
-class _Shell:
-    """A symmetric form as PETSc calls it: x ↦ D⁻¹ B D⁻¹ x, D = M^{1/2} or the identity."""
-
-    def __init__(self, space: StateSpace, form: Form) -> None:
-        self.form = form
-        self.scale = np.sqrt(space.weights)[:, None] if space.is_collocated else np.ones((space.num_local, 1))
-
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """Y = D⁻¹ B D⁻¹ X."""
-        v = np.asfortranarray(x.array_r[:, None] / self.scale)
-        y.array[:] = (self.form(v) / self.scale)[:, 0]
-
-
 def _largest(space: StateSpace, form: Form, absolute: float = 0.0) -> float:
     """The largest λ of B x = λ M x, to a relative tolerance or to an absolute one."""
-    size = ((space.num_local, space.num_nodes),) * 2
-    shell = PETSc.Mat().createPython(size, _Shell(space, form), comm=space.comm)
-    shell.setUp()
-    shell.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+    scale = np.sqrt(space.weights)[:, None] if space.is_collocated else np.ones((space.num_local, 1))
+
+    def apply(x: Floats, y: Floats) -> None:
+        """y = D⁻¹ B D⁻¹ x, D = M^{1/2} or the identity."""
+        y[:] = (form(np.asfortranarray(x[:, None] / scale)) / scale)[:, 0]
+
+    shell = create_shell(space.comm, space.num_local, apply, is_symmetric=True)
     start = shell.createVecRight()
     start.array[:] = hashed_normal(0, space.canonical)
     solver, prefix = SLEPc.EPS().create(space.comm), unique_prefix("norm")

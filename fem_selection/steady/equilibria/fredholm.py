@@ -20,11 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricOperator, orthonormalize
+from fem_selection.petsc import create_shell
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["PicardReport", "SingularExpansion", "expand", "solve_first_kind"]
@@ -114,18 +114,6 @@ def expand(operator: IsometricOperator, tolerance: float = 1e-10, limit: int = 2
     )
 
 
-class _Cyclic:
-    """[[0, Â], [Âᵀ, 0]] on pairs (u, v), each rank's part of u before that of v."""
-
-    def __init__(self, operator: IsometricOperator) -> None:
-        self._operator, self._rows = operator, operator.coordinates.num_local
-
-    def mult(self, _: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        u, v = x.array_r[: self._rows, None], x.array_r[self._rows :, None]
-        y.array[: self._rows] = self._operator.apply(v)[:, 0]
-        y.array[self._rows :] = self._operator.apply_adjoint(u)[:, 0]
-
-
 def _leading_left(
     operator: IsometricOperator, count: int, tolerance: float, scale: float | None
 ) -> tuple[Floats, Block]:
@@ -134,15 +122,21 @@ def _leading_left(
     `tolerance` is that of the residuals, relative to `scale`, or to each value if that is None.
     """
     c = operator.coordinates
-    size = (2 * c.num_local, 2 * c.num_global)
-    matrix = PETSc.Mat().createPython((size, size), _Cyclic(operator), comm=c.space.comm)
+    rows = c.num_local
+
+    def apply(x: Floats, y: Floats) -> None:
+        """[[0, Â], [Âᵀ, 0]] on pairs (u, v), each rank's part of u before that of v."""
+        y[:rows] = operator.apply(x[rows:, None])[:, 0]
+        y[rows:] = operator.apply_adjoint(x[:rows, None])[:, 0]
+
+    matrix = create_shell(c.space.comm, 2 * rows, apply, is_symmetric=True)
     solver = SLEPc.EPS().create(c.space.comm)
     start, vector = matrix.createVecs()
     try:
         solver.setOperators(matrix)
         solver.setProblemType(SLEPc.EPS.ProblemType.HEP)
         solver.setWhichEigenpairs(SLEPc.EPS.Which.LARGEST_REAL)
-        solver.setDimensions(count, min(2 * count + 16, size[1]))
+        solver.setDimensions(count, min(2 * count + 16, 2 * c.num_global))
         solver.setConvergenceTest(SLEPc.EPS.Conv.REL if scale is None else SLEPc.EPS.Conv.ABS)
         solver.setTolerances(tolerance * (1.0 if scale is None else scale), _RESTARTS)
         start.array[: c.num_local] = c.random(1)[:, 0]

@@ -18,7 +18,8 @@ from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import Resolvent
 from fem_selection.errors import NotConverged
-from fem_selection.typing import Block
+from fem_selection.petsc import create_shell, set_preconditioner
+from fem_selection.typing import Block, Floats
 
 __all__ = ["local_newton", "nearest_to_zero", "round_off", "solve_linearized"]
 
@@ -83,17 +84,23 @@ def solve_linearized(at: Linearization, right: Block) -> Block:
         NotConverged: if y is not in the range of F', or nearly so.
     """
     space, out = at.field.space, np.zeros_like(right)
-    size = (space.num_local, space.num_nodes)
     resolvent = Resolvent(at, at, _STEP)
-    matrix = PETSc.Mat().createPython((size, size), _Product(at), comm=space.comm)
-    matrix.setUp()
+
+    def multiply(x: Floats, y: Floats) -> None:
+        """y = F' x."""
+        y[:] = at.apply(np.asfortranarray(x[:, None]))[:, 0]
+
+    def nearly_solve(x: Floats, y: Floats) -> None:
+        """y = −a (I − a F')⁻¹ x."""
+        y[:] = -_STEP * resolvent.apply(np.asfortranarray(x[:, None]))[:, 0]
+
+    matrix = create_shell(space.comm, space.num_local, multiply)
     x, y = matrix.createVecs()
     solver = PETSc.KSP().create(space.comm)
     try:
         solver.setOperators(matrix)
         solver.setType(PETSc.KSP.Type.FGMRES)
-        solver.getPC().setType(PETSc.PC.Type.PYTHON)
-        solver.getPC().setPythonContext(_NearlyInverse(resolvent))
+        set_preconditioner(solver.getPC(), nearly_solve)
         solver.setTolerances(rtol=1e-14, atol=1e-300, max_it=_ITERATIONS)
         for k in range(right.shape[1]):
             y.array[:] = right[:, k]
@@ -127,25 +134,3 @@ def nearest_to_zero(at: Linearization) -> float:
     finally:
         resolvent.destroy()
     return float((space.norm(at.apply(v)) / space.norm(v))[0])
-
-
-class _Product:
-    """F', in PETSc's protocol for matrices in Python."""
-
-    def __init__(self, at: Linearization) -> None:
-        self._at = at
-
-    def mult(self, matrix: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """y = F' x."""
-        y.array[:] = self._at.apply(np.asfortranarray(x.array_r[:, None]))[:, 0]
-
-
-class _NearlyInverse:
-    """−a (I − a F')⁻¹, in PETSc's protocol for preconditioners in Python."""
-
-    def __init__(self, resolvent: Resolvent) -> None:
-        self._resolvent = resolvent
-
-    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """y = −a (I − a F')⁻¹ x."""
-        y.array[:] = -_STEP * self._resolvent.apply(np.asfortranarray(x.array_r[:, None]))[:, 0]

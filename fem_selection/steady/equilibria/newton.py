@@ -165,7 +165,7 @@ def _run_snes(problem: _Deflated, first: Block, settings: NewtonSettings, residu
 
 
 class _Deflated:
-    """x ↦ m(f) F(f) in isometric coordinates, and its derivative m F' + F ∇mᵀ as the context of a shell matrix."""
+    """x ↦ m(f) F(f) in isometric coordinates, and its derivative m F' + F ∇mᵀ."""
 
     def __init__(self, field: SelectionField, coordinates: IsometricCoordinates, known: Sequence[Floats]) -> None:
         self.coordinates, self._field = coordinates, field
@@ -210,20 +210,18 @@ class _Deflated:
             turn += (m / factor) * slope
         return m, turn
 
-    def mult(self, matrix: PETSc.Mat, v: PETSc.Vec, out: PETSc.Vec) -> None:
-        """(m F' + F ∇mᵀ) v."""
+    def apply(self, x: Block) -> Block:
+        """(m F' + F ∇mᵀ) x, shape (num_local, 1)."""
         assert self._jacobian is not None
-        x = v.array_r[:, None]
         result = self._factor * self._jacobian.apply(x)
         if self._known:
             result += self._rate * self.coordinates.inner(self._turn, x)
-        out.array[:] = result[:, 0]
+        return result
 
-    def multTranspose(self, matrix: PETSc.Mat, v: PETSc.Vec, out: PETSc.Vec) -> None:
-        """(m F'ᵀ + ∇m Fᵀ) v."""
+    def apply_adjoint(self, x: Block) -> Block:
+        """(m F'ᵀ + ∇m Fᵀ) x."""
         assert self._jacobian is not None
-        x = v.array_r[:, None]
         result = self._factor * self._jacobian.apply_adjoint(x)
         if self._known:
             result += self._turn * self.coordinates.inner(self._rate, x)
-        out.array[:] = result[:, 0]
+        return result
