@@ -29,10 +29,9 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
 
     end_on_signals()
     problem = build_problem(case)
-    reduce_to_states(problem.functional, case.hjb, bounds=problem.bounds)  # refused before there is a folder
+    reduce_to_states(problem, case.hjb)  # refused before there is a folder
     frame.claim(output)
-    start = problem.scaled.to_physical(problem.start)
-    report = hjb(problem.functional, case.hjb, bounds=problem.bounds, start=start, seed=case.seed)
+    report = hjb(problem, case.hjb, seed=case.seed)
     path = frame.write(report, problem.space)
     _print(frame, report, path)
     return 0

@@ -34,7 +34,7 @@ from fem_selection.hjb import (
     simulate,
     solve_by_dynamic_programming,
 )
-from fem_selection.learning import Functional, ScaledFunctional
+from fem_selection.learning import LearningProblem
 from fem_selection.optimize import TaoSettings, minimize
 from fem_selection.settings import HjbSettings
 from fem_selection.studies.report import Progress, Report
@@ -161,21 +161,18 @@ class HjbReport(Report):
 
 
 def hjb(
-    functional: Functional,
+    problem: LearningProblem,
     settings: HjbSettings | None = None,
     *,
-    bounds: tuple[Floats, Floats] | None = None,
-    start: Floats | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> HjbReport:
     """Compute the global optimum of a learning problem with at most three numbers in its state (collective).
 
     Args:
-        functional: J: DG0 cells, a dense kernel, tracking; `ReducedProblem` says what else is needed.
+        problem: J and the start that optimization takes first. It needs DG0 cells, a dense kernel and tracking, and no
+            box of controls; an error names whatever else is in the way.
         settings: Meshes, box and starts; the defaults if left out.
-        bounds: Box constraints of the controls, which must be None.
-        start: A shard of the controls x from which optimization starts first; zero if left out.
         seed: Of the random starts.
         progress: Called on root after each part.
 
@@ -184,8 +181,8 @@ def hjb(
         NonFinite: if a value function or an objective is not finite.
     """
     settings = HjbSettings() if settings is None else settings
-    reduced, grid = reduce_to_states(functional, settings, bounds=bounds)
-    world, parts = functional.controls.ensemble.world, _Parts(progress, functional, 3 + settings.witness)
+    reduced, grid = reduce_to_states(problem, settings)
+    world, parts = problem.ensemble.world, _Parts(progress, problem, 3 + settings.witness)
     found = refine(reduced, grid, settings.levels, settings.snapshots, world)
     parts.report("value functions", value=found.values[-1])
     witness = float("nan")
@@ -196,7 +193,7 @@ def hjb(
     coarse = replace(grid, cells=tuple(max(n // 2, 2) for n in grid.cells))
     influence = box_influence(reduced, coarse, comm=world)
     parts.report("larger box", difference=influence.difference)
-    objectives = _optimize(functional, start, settings.starts, seed)
+    objectives = _optimize(problem, settings.starts, seed)
     parts.report("open loop", objective=objectives[0])
     states = _perturbed(reduced.start, grid)
     # both costs are attained, so that the lower one counts; extrapolation does not help on coarse meshes
@@ -212,15 +209,12 @@ def hjb(
     )
 
 
-def reduce_to_states(
-    functional: Functional, settings: HjbSettings, *, bounds: tuple[Floats, Floats] | None = None
-) -> tuple[ReducedProblem, Grid]:
+def reduce_to_states(problem: LearningProblem, settings: HjbSettings) -> tuple[ReducedProblem, Grid]:
     """Return the problem in the space of states and the finest grid, or refuse them before anything long is done.
 
     Args:
-        functional: J.
+        problem: The learning problem.
         settings: Cells and box.
-        bounds: Box constraints of the controls, which must be None.
 
     Raises:
         InvalidInput: if the value function of this problem is not computed here, or the settings do not fit it.
@@ -228,7 +222,7 @@ def reduce_to_states(
     Note:
         Collective.
     """
-    reduced = ReducedProblem.from_functional(functional, bounds)
+    reduced = ReducedProblem.from_functional(problem.functional, problem.bounds)
     n = reduced.dimension
 
     def full[T](key: str, given: Sequence[T]) -> tuple[T, ...]:
@@ -248,8 +242,8 @@ def reduce_to_states(
 class _Parts:
     """Tells progress about finished parts, on root."""
 
-    def __init__(self, progress: Progress | None, functional: Functional, total: int) -> None:
-        self._progress = progress if functional.controls.ensemble.is_root else None
+    def __init__(self, progress: Progress | None, problem: LearningProblem, total: int) -> None:
+        self._progress = progress if problem.ensemble.is_root else None
         self._done, self._total = 0, total
 
     def report(self, what: str, **shown: float) -> None:
@@ -259,12 +253,12 @@ class _Parts:
             self._progress(what, self._done, self._total, shown)
 
 
-def _optimize(functional: Functional, start: Floats | None, more: int, seed: int) -> tuple[float, ...]:
+def _optimize(problem: LearningProblem, more: int, seed: int) -> tuple[float, ...]:
     """The objectives that optimization reaches from several starts, the best first (collective)."""
-    scaled, controls = ScaledFunctional(functional), functional.controls
-    starts = [np.zeros(controls.shard.stop - controls.shard.start) if start is None else start]
-    starts += [_SIZES[k % len(_SIZES)] * controls.random_direction(seed + 1 + k) for k in range(more)]
-    return tuple(sorted(minimize(scaled, scaled.to_scaled(x), _OPEN_LOOP).objective for x in starts))
+    scaled, controls, starts = problem.scaled, problem.functional.controls, [problem.start]
+    for k in range(more):
+        starts.append(scaled.to_scaled(_SIZES[k % len(_SIZES)] * controls.random_direction(seed + 1 + k)))
+    return tuple(sorted(minimize(scaled, start, _OPEN_LOOP).objective for start in starts))
 
 
 def _perturbed(start: Floats, grid: Grid) -> Floats:
