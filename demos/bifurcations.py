@@ -149,7 +149,7 @@ if is_root:
 # %%
 CONSTANT = 2.0 * np.sqrt(10.0) / (3.0 * OMEGA)
 DISTANCES = np.array([0.16, 0.08, 0.04, 0.02, 0.01])
-settings = fs.AdaptiveSettings(rtol=1e-8, atol=1e-10)
+settings = fs.StepSettings(rtol=1e-8, atol=1e-10)
 upper = np.where(space.coordinates[:, :1] < 0.5, 1.0, 0.0)
 
 

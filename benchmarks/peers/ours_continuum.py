@@ -34,7 +34,7 @@ class Solution:
                 values[:] = function_values(self.space, on_points(peer.bias), time)
 
             field = fs.SelectionField(self.space, kernel, values, fs.find_activation("tanh"), refresh)
-            settings = fs.AdaptiveSettings(rtol=1e-13, atol=1e-14, method="explicit")
+            settings = fs.StepSettings(rtol=1e-13, atol=1e-14, method="explicit", steady_tolerance=0.0)
             state = fs.integrate(field, state, np.array([begin, end]), settings).final
         return self.sorted(state)
 

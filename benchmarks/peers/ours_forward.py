@@ -16,10 +16,11 @@ from fem_selection.discretization import domains
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SelectionField
-from fem_selection.evolution import AdaptiveSettings, integrate
+from fem_selection.evolution import integrate
 from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import StepSettings
 
 _OF_TOLERANCE = 0.1
 """Relative error of the compressed kernel over the tolerance of the integrator."""
@@ -47,7 +48,7 @@ def main(folder: str, path: str) -> None:
             rank = kernel.rank
         field = SelectionField(space, kernel, bias, sigma)
         compression = time.perf_counter() - start
-        settings = AdaptiveSettings(rtol=tolerance, atol=tolerance)
+        settings = StepSettings(rtol=tolerance, atol=tolerance, steady_tolerance=0.0)
         found = integrate(field, initial, np.array([0.0, problem.HORIZON]), settings, sample_comm=ensemble.sample_comm)
         ensemble.world.Barrier()
         seconds = time.perf_counter() - start

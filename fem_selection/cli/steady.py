@@ -26,7 +26,7 @@ from fem_selection.typing import Block, Floats, Integers
 
 if TYPE_CHECKING:
     from fem_selection.cases.field import FieldProblem
-    from fem_selection.steady import SteadyAnalysis, SteadySettings
+    from fem_selection.steady import SteadyAnalysis
 
 __all__ = ["steady_command"]
 
@@ -47,7 +47,7 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     problem = build_field(case)
     folder = on_root(lambda: claim_report_folder("steady", output, Path(case.output.directory)))
     console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
-    found = analyse_steady_states(problem.field, problem.initial, _settings(case.steady), case.seed)
+    found = analyse_steady_states(problem.field, problem.initial, case.steady, case.seed)
     report = {
         "command": "steady",
         "title": case.title,
@@ -60,20 +60,6 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     _write(problem, folder, found, report)
     _print(console, report, folder)
     return 0
-
-
-def _settings(table: Any) -> SteadySettings:
-    from fem_selection.steady import LimitSettings, NewtonSettings, SteadySettings
-
-    return SteadySettings(
-        within=table.within,
-        starts=table.starts,
-        states=table.states,
-        tolerance=table.tolerance,
-        triplets=table.triplets,
-        newton=NewtonSettings(tolerance=table.residual),
-        limit=LimitSettings(table.horizon, table.steady_tolerance, table.growth),
-    )
 
 
 def _findings(problem: FieldProblem, found: SteadyAnalysis) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import os.path
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +16,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from fem_selection.config.checks import check_case
 from fem_selection.config.schema import Case
 from fem_selection.errors import ConfigError
-from fem_selection.settings import Movement
+from fem_selection.settings import InvalidSettings, Movement
+from fem_selection.settings.tables import show_value
 
 __all__ = ["load_case", "parse_case"]
 
@@ -77,7 +75,7 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
         if isinstance(given, dict):
             tables[name] = _build(cls, given, name, faults, invalid)
         else:
-            faults.append(f"{name}: must be a table, [{name}], got {_shown(given)}")
+            faults.append(f"{name}: must be a table, [{name}], got {show_value(given)}")
             invalid |= {key for key in _KEYS if key.startswith(f"{name}.")}
     if "domain.file" in invalid:
         invalid |= {key for key in _KEYS if key.startswith("domain.")}
@@ -170,7 +168,7 @@ def _value(path: str, text: str) -> Any:
     return value
 
 
-# --- pydantic's errors in the case file's words -------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------------------
 
 
 def _build(
@@ -185,70 +183,15 @@ def _build(
     more = more or {}
     try:
         return cls(**given, **more)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-    faulty = {str(entry["loc"][0]) for entry in errors}
-    faults += [_fault(table, entry) for entry in errors]
+    except InvalidSettings as error:
+        found = error.faults
+    faulty = {str(fault.path[0]) for fault in found}
+    for fault in found:
+        key, place = (f"{table}.{path}".lstrip(".") for path in (fault.key, fault.place))
+        faults.append(f"{place}: {fault.message}" if fault.message else _unknown(key))
     invalid |= {f"{table}.{key}".lstrip(".") for key in faulty}
     try:
         return cls(**{key: value for key, value in given.items() if key not in faulty}, **more)
-    except ValidationError:
+    except InvalidSettings:
         invalid |= {key for key in _KEYS if key.startswith(f"{table}.")}
         return cls(**more)
-
-
-def _fault(table: str, error: Mapping[str, Any]) -> str:
-    names = [name for name in (table, *error["loc"]) if name != ""]
-    key = ".".join(str(name) for name in names if isinstance(name, str))
-    path = key + "".join(f"[{index}]" for index in names if isinstance(index, int))
-    value, kind = error["input"], error["type"]
-    if kind == "unexpected_keyword_argument":
-        return _unknown(key)
-    if kind == "value_error":
-        return f"{path}: {error['ctx']['error']}"
-    if kind in _EXPECTED:
-        return f"{path}: must be {_EXPECTED[kind]}, got {_shown(value)}"
-    if kind in _BOUNDS:
-        limits = {name: limit for name in _BOUNDS.values() if (limit := _limit(key, name, error)) is not None}
-        return f"{path}: must be {_range(limits)}, got {_shown(value)}"
-    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {_shown(value)}"
-
-
-_EXPECTED = {
-    "int_type": "an integer",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "a string, in quotes",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "dict_type": "a table",
-    "dataclass_type": "a table",
-    "string_too_short": "a string that is not empty",
-    "too_short": "a list that is not empty",
-}
-_BOUNDS = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
-
-
-def _limit(key: str, name: str, error: Mapping[str, Any]) -> float | None:
-    """Return the limit called `name` (ge, gt, le, lt) of a key's range."""
-    declared = (getattr(entry, name, None) for entry in (_KEYS[key].metadata if key in _KEYS else ()))
-    return next((limit for limit in declared if limit is not None), error["ctx"].get(name))
-
-
-def _range(limits: Mapping[str, float]) -> str:
-    low, high = limits.get("ge", limits.get("gt", -math.inf)), limits.get("le", limits.get("lt", math.inf))
-    if math.isinf(high):
-        return f"at least {low:g}" if "ge" in limits else f"above {low:g}"
-    if math.isinf(low):
-        return f"at most {high:g}" if "le" in limits else f"below {high:g}"
-    return f"in {'[' if 'ge' in limits else '('}{low:g}, {high:g}{']' if 'le' in limits else ')'}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more than 4300 digits
-        return "a number that is too large"
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import field
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from fem_selection.settings import (
     DataSettings,
@@ -28,12 +27,12 @@ from fem_selection.settings import (
     SteadySettings,
     StochasticSettings,
 )
-from fem_selection.settings.fields import SETTINGS
+from fem_selection.settings.tables import settings_class
 
 __all__ = ["Case"]
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class Case:
     """A whole case file.
 

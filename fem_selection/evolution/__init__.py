@@ -3,6 +3,5 @@
 
 from fem_selection.evolution.adaptive import Integration, integrate
 from fem_selection.evolution.growth import Growth
-from fem_selection.evolution.step_control import AdaptiveSettings
 
-__all__ = ["AdaptiveSettings", "Growth", "Integration", "integrate"]
+__all__ = ["Growth", "Integration", "integrate"]

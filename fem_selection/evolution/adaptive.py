@@ -31,9 +31,10 @@ from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.evolution.embedded import DOP853, DOPRI5, EmbeddedPair
 from fem_selection.evolution.growth import Growth, History, fit_growth
 from fem_selection.evolution.implicit_steps import ImplicitSteps
-from fem_selection.evolution.step_control import AdaptiveSettings, StepController, first_step
+from fem_selection.evolution.step_control import StepController, first_step
 from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps, sums_of_squares
+from fem_selection.settings import StepSettings
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Integration", "integrate"]
@@ -88,7 +89,7 @@ def integrate(
     field: SelectionField,
     initial: Block,
     times: Floats,
-    settings: AdaptiveSettings | None = None,
+    settings: StepSettings | None = None,
     progress: Callable[[float, int], bool | None] | None = None,
     sample_comm: MPI.Intracomm | None = None,
 ) -> Integration:
@@ -98,7 +99,7 @@ def integrate(
         field: F.
         initial: f^I, shape (num_local, samples); not changed.
         times: Where the states are wanted, increasing; the first is that of the initial states, the last the horizon.
-        settings: Tolerances, method and events.
+        settings: Tolerances, method and events; a whole `[forward]` table (`ForwardSettings`) is one.
         progress: Called after each step with the time and the number of steps; a true answer ends the run. It has to
             answer alike on all ranks.
         sample_comm: Ranks that hold other samples of the same run: all take the same steps, and events are those of
@@ -116,7 +117,7 @@ def integrate(
         raise InvalidInput(f"times must be at least two increasing numbers, got {times}")
     if initial.ndim != 2 or len(initial) != field.space.num_local:
         raise InvalidInput(f"initial states of shape {initial.shape} for {field.space.num_local} nodes")
-    run = _Run(field, initial, times, settings or AdaptiveSettings(), sample_comm)
+    run = _Run(field, initial, times, settings or StepSettings(), sample_comm)
     try:
         return run.to_end(progress)
     finally:
@@ -131,7 +132,7 @@ class _Run:
         field: SelectionField,
         initial: Block,
         times: Floats,
-        settings: AdaptiveSettings,
+        settings: StepSettings,
         sample_comm: MPI.Intracomm | None,
     ) -> None:
         self.field, self.asked, self.settings, self.sample_comm = field, times, settings, sample_comm
@@ -363,5 +364,5 @@ class _Run:
         }[outcome]
 
 
-def _explicit_pair(settings: AdaptiveSettings) -> EmbeddedPair:
+def _explicit_pair(settings: StepSettings) -> EmbeddedPair:
     return DOPRI5 if settings.rtol > _LOOSE else DOP853

@@ -19,47 +19,12 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from fem_selection.errors import InvalidInput
 from fem_selection.evolution.embedded import EmbeddedPair
 
-__all__ = ["AdaptiveSettings", "StepController", "first_step"]
-
-METHODS = ("auto", "explicit", "implicit")
+__all__ = ["StepController", "first_step"]
 
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
-
-
-@dataclass(frozen=True)
-class AdaptiveSettings:
-    """What an adaptive integration is asked for.
-
-    Attributes:
-        rtol: Local error allowed relative to ‖f_j‖.
-        atol: Local error allowed beside, in units of the L² norm of a state.
-        method: "explicit" or "implicit" steps, or "auto": explicit ones until stability, not accuracy, limits them.
-        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
-        growth_bound: The run ends where some ‖f_j‖ exceeds this.
-        first_step: The first h; chosen if it is 0.
-        max_steps: Steps, rejected ones included, after which the run is given up.
-    """
-
-    rtol: float = 1e-6
-    atol: float = 1e-9
-    method: str = "auto"
-    steady_tolerance: float = 0.0
-    growth_bound: float = math.inf
-    first_step: float = 0.0
-    max_steps: int = 10_000_000
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InvalidInput(f"unknown method {self.method!r}; known are {', '.join(METHODS)}")
-        if not (1e-14 <= self.rtol < 1 and self.atol > 0):
-            raise InvalidInput(f"rtol = {self.rtol} must be in [1e-14, 1), and atol = {self.atol} positive")
-        if not (self.steady_tolerance >= 0 and self.growth_bound > 0 and self.first_step >= 0 and self.max_steps > 0):
-            raise InvalidInput("steady_tolerance and first_step must not be negative, growth_bound and max_steps not 0")
 
 
 class StepController:

@@ -6,7 +6,15 @@ checks itself when it is made.  Nothing here imports FEniCSx.
 """
 
 from fem_selection.settings.equation import DomainSettings, DynamicsSettings, SpaceSettings
-from fem_selection.settings.instruments import ForwardSettings, HjbSettings, StabilitySettings, SteadySettings
+from fem_selection.settings.instruments import (
+    ForwardSettings,
+    HjbSettings,
+    LimitSettings,
+    NewtonSettings,
+    StabilitySettings,
+    SteadySettings,
+    StepSettings,
+)
 from fem_selection.settings.learning import (
     DataSettings,
     Movement,
@@ -16,6 +24,7 @@ from fem_selection.settings.learning import (
     StochasticSettings,
 )
 from fem_selection.settings.run import OutputSettings, ParallelSettings
+from fem_selection.settings.tables import InvalidSettings
 
 __all__ = [
     "DataSettings",
@@ -23,7 +32,10 @@ __all__ = [
     "DynamicsSettings",
     "ForwardSettings",
     "HjbSettings",
+    "InvalidSettings",
+    "LimitSettings",
     "Movement",
+    "NewtonSettings",
     "ObjectiveSettings",
     "OptimizerSettings",
     "OutputSettings",
@@ -32,5 +44,6 @@ __all__ = [
     "SpaceSettings",
     "StabilitySettings",
     "SteadySettings",
+    "StepSettings",
     "StochasticSettings",
 ]

@@ -6,11 +6,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic.dataclasses import dataclass
 
 from fem_selection.discretization.mesh_files import describe
 from fem_selection.errors import InvalidInput
-from fem_selection.settings.fields import SETTINGS, Factors, ListOrScalar, SumOrList, TomlList, name_or_formula, one_of
+from fem_selection.settings.fields import Factors, ListOrScalar, SumOrList, TomlList, name_or_formula, one_of
 from fem_selection.settings.names import (
     ACTIVATIONS,
     CELLS,
@@ -23,6 +22,7 @@ from fem_selection.settings.names import (
     SCHEMES,
     SHAPES,
 )
+from fem_selection.settings.tables import settings_class
 
 __all__ = [
     "DomainSettings",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class DomainSettings:
     """`[domain]`: the feature domain and its mesh.
 
@@ -104,7 +104,7 @@ class DomainSettings:
             object.__setattr__(self, "cell", CELLS[self.shape][0])
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class SpaceSettings:
     """`[space]`: the finite element space of states and controls.
 
@@ -128,7 +128,7 @@ class SpaceSettings:
         return value
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class DynamicsSettings:
     """`[dynamics]`: the selection equation and its discretization in depth.
 

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 __all__ = [
-    "SETTINGS",
     "Bounds",
     "Factors",
     "ListOrScalar",
@@ -22,9 +21,6 @@ __all__ = [
     "name_or_formula",
     "one_of",
 ]
-
-#: Settings of every table: no unknown keys, no conversions ("10" is no integer, true is no number), no inf or nan.
-SETTINGS = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> AfterValidator:

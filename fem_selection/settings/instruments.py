@@ -6,78 +6,120 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from fem_selection.settings.fields import SETTINGS, Bounds, ListOrScalar, one_of
+from fem_selection.settings.fields import Bounds, ListOrScalar, one_of
 from fem_selection.settings.names import INTEGRATORS, SPACINGS
+from fem_selection.settings.tables import settings_class
 
 __all__ = [
     "ForwardSettings",
     "HjbSettings",
+    "LimitSettings",
+    "NewtonSettings",
     "StabilitySettings",
     "SteadySettings",
+    "StepSettings",
 ]
 
 
-@dataclass(frozen=True, config=SETTINGS)
-class ForwardSettings:
-    """`[forward]`: the equation over large times, with adaptive steps.
+@settings_class
+class StepSettings:
+    """The keys of `[forward]` that choose the steps and end the run.
+
+    Attributes:
+        rtol: Local error allowed relative to ‖f_j‖, the L² norm of a state.
+        atol: Local error allowed beside, in units of ‖f_j‖.
+        method: `explicit` or `implicit` steps, or `auto`, explicit ones until stability limits them.
+        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
+        growth_bound: The run ends where some ‖f_j‖ exceeds this; `inf` for no bound.
+        first_step: Length of the first step; 0 lets the integrator choose it.
+        max_steps: Steps, rejected ones included, after which the run is given up.
+    """
+
+    rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
+    atol: float = Field(default=1e-10, gt=0)
+    method: Annotated[str, one_of(INTEGRATORS)] = "auto"
+    steady_tolerance: float = Field(default=1e-9, ge=0)
+    growth_bound: float = Field(default=1e8, gt=0, allow_inf_nan=True)
+    first_step: float = Field(default=0.0, ge=0)
+    max_steps: int = Field(default=10_000_000, ge=1)
+
+
+@settings_class
+class ForwardSettings(StepSettings):
+    """`[forward]`: the equation over large times, with adaptive steps; the keys of `StepSettings`, and these.
 
     Attributes:
         until: The last time; `dynamics.horizon` if left out.
-        rtol: Local error allowed relative to ‖f_j‖.
-        atol: Local error allowed beside, in units of ‖f_j‖.
-        method: `explicit` or `implicit` steps, or `auto`, explicit ones until stability limits them.
         times: Number of times, 0 and `until` among them, at which states are kept and estimates are looked at.
         spacing: `linear` times, or `logarithmic` ones, which begin at `until`/10⁶ after 0.
-        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
-        growth_bound: The run ends where some ‖f_j‖ exceeds this.
-        max_steps: Steps after which the run is given up.
         estimates: Whether bounds are computed and compared.
         shown: Times and samples in the figure of states.
     """
 
     until: float | None = Field(default=None, gt=0)
-    rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
-    atol: float = Field(default=1e-10, gt=0)
-    method: Annotated[str, one_of(INTEGRATORS)] = "auto"
     times: int = Field(default=101, ge=2)
     spacing: Annotated[str, one_of(SPACINGS, {"log": "logarithmic"})] = "linear"
-    steady_tolerance: float = Field(default=1e-9, ge=0)
-    growth_bound: float = Field(default=1e8, gt=0)
-    max_steps: int = Field(default=10_000_000, ge=1)
     estimates: bool = True
     shown: int = Field(default=5, ge=1)
 
 
-@dataclass(frozen=True, config=SETTINGS)
-class SteadySettings:
+@settings_class
+class NewtonSettings:
+    """The keys of `[steady]` that end Newton's method.
+
+    Attributes:
+        residual: ‖σ(K f + b)‖ at which Newton's method stops.
+        max_iterations: Newton steps at most.
+    """
+
+    residual: float = Field(default=1e-11, gt=0)
+    max_iterations: int = Field(default=60, ge=1)
+
+
+@settings_class
+class LimitSettings:
+    """The keys of `[steady]` about the run of each initial state to its limit.
+
+    Attributes:
+        horizon: The time at which the run ends at the latest.
+        steady_tolerance: ‖∂_t f‖ below which a state counts as steady.
+        growth: Factor over 1 + max ‖f^I‖ beyond which a state counts as unbounded.
+        rtol: Local error of the run allowed relative to ‖f_j‖.
+        atol: Local error of the run allowed beside, in units of ‖f_j‖.
+        snapshots: Times, 0 among them, at which distances to the limit are recorded; spaced geometrically.
+    """
+
+    horizon: float = Field(default=1e6, gt=1e-3)
+    steady_tolerance: float = Field(default=1e-8, gt=0)
+    growth: float = Field(default=1e6, gt=1)
+    rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
+    atol: float = Field(default=1e-11, gt=0)
+    snapshots: int = Field(default=121, ge=2)
+
+
+@settings_class
+class SteadySettings(LimitSettings, NewtonSettings):
     """`[steady]`: steady states, their Fredholm analysis, and the limits of the initial states.
+
+    These keys, and those of `NewtonSettings` and `LimitSettings`.
 
     Attributes:
         within: Zeros of the activation are looked for in [−within, within].
         starts: Random starts of Newton's method, beside the first five initial states.
         states: Steady states at most.
-        residual: ‖σ(K f + b)‖ at which Newton's method stops.
         tolerance: Below which a singular value counts as zero, relative to the largest.
         triplets: Singular values at most.
-        horizon: The time at which the run to the limit ends at the latest.
-        steady_tolerance: ‖∂_t f‖ below which a state counts as steady.
-        growth: Factor over 1 + max ‖f^I‖ beyond which a state counts as unbounded.
     """
 
     within: float = Field(default=20.0, gt=0)
     starts: int = Field(default=4, ge=0)
     states: int = Field(default=8, ge=1)
-    residual: float = Field(default=1e-11, gt=0)
     tolerance: float = Field(default=1e-10, gt=0, lt=1)
     triplets: int = Field(default=200, ge=1)
-    horizon: float = Field(default=1e6, gt=1e-3)
-    steady_tolerance: float = Field(default=1e-8, gt=0)
-    growth: float = Field(default=1e6, gt=1)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class StabilitySettings:
     """`[stability]`: spectrum and growth at a steady state, and the branch of steady states in a parameter.
 
@@ -112,7 +154,7 @@ class StabilitySettings:
     cycles: bool = True
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class HjbSettings:
     """`[hjb]`: the value function by the Hamilton–Jacobi–Bellman equation, for states of at most three numbers.
 

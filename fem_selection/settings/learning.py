@@ -7,9 +7,8 @@ from dataclasses import field
 from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic.dataclasses import dataclass
 
-from fem_selection.settings.fields import SETTINGS, Bounds, Option, TomlList, one_of
+from fem_selection.settings.fields import Bounds, Option, TomlList, one_of
 from fem_selection.settings.names import (
     CONTROLS,
     LOSS_ALIASES,
@@ -20,6 +19,7 @@ from fem_selection.settings.names import (
     SOURCES,
     STOCHASTIC_METHODS,
 )
+from fem_selection.settings.tables import STRICT, settings_class
 
 __all__ = [
     "DataSettings",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, config=SETTINGS | {"strict": False})
+@settings_class
 class Movement:
     """`data.moved`: random motions of the images; a table of zeros moves nothing.
 
@@ -41,12 +41,14 @@ class Movement:
         scale: Largest relative change of size.
     """
 
+    __pydantic_config__ = STRICT | {"strict": False}  # a strict table inside of another is refused
+
     shift: float = Field(default=0.0, ge=0, strict=True)
     rotation: float = Field(default=0.0, ge=0, strict=True)
     scale: float = Field(default=0.0, ge=0, strict=True)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class DataSettings:
     """`[data]`: the samples.
 
@@ -79,7 +81,7 @@ class DataSettings:
             object.__setattr__(self, "source", implied)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class ObjectiveSettings:
     """`[objective]`: what is minimised, and over what.
 
@@ -113,7 +115,7 @@ class ObjectiveSettings:
             object.__setattr__(self, "controls", CONTROLS[:2] if self.loss == "tracking" else CONTROLS)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class Regularization:
     """`[regularization]`: weights of the quadratic penalties.
 
@@ -132,7 +134,7 @@ class Regularization:
     bias_depth: float = Field(default=0.0, ge=0)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class StochasticSettings:
     """`[stochastic]`: the phase on random batches that may precede the optimizer.
 
@@ -161,7 +163,7 @@ class StochasticSettings:
     patience: int = Field(default=20, ge=1)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class OptimizerSettings:
     """`[optimizer]`: PETSc TAO, or Pontryagin's principle, on all samples.
 

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from fem_selection.settings.fields import SETTINGS
+from fem_selection.settings.tables import settings_class
 
 __all__ = [
     "OutputSettings",
@@ -14,7 +13,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class ParallelSettings:
     """`[parallel]`: how the ranks share the work.
 
@@ -27,7 +26,7 @@ class ParallelSettings:
     block: int = Field(default=192, ge=1)
 
 
-@dataclass(frozen=True, config=SETTINGS)
+@settings_class
 class OutputSettings:
     """`[output]`: what a run leaves behind.
 

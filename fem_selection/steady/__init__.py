@@ -9,12 +9,12 @@ from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.continuation import Diagram, continue_branches, solve_steady, steady_state_near
 from fem_selection.steady.branches.cycles import Cycles, measure_cycles
 from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordinates
-from fem_selection.steady.equilibria.analysis import SteadyAnalysis, SteadySettings, analyse_steady_states
+from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyse_steady_states
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.equilibria.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
-from fem_selection.steady.equilibria.limit import LimitSettings, LongTimeLimit, find_limit
-from fem_selection.steady.equilibria.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
+from fem_selection.steady.equilibria.newton import NewtonResult, solve_newton
 from fem_selection.steady.stability.growth import GrowthRun, measure_growth
 from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
 from fem_selection.steady.stability.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
@@ -31,18 +31,15 @@ __all__ = [
     "IsometricCoordinates",
     "IsometricOperator",
     "KernelOperator",
-    "LimitSettings",
     "LongTimeLimit",
     "LyapunovExponents",
     "NewtonResult",
-    "NewtonSettings",
     "PicardReport",
     "Projection",
     "ReducedFamily",
     "SingularExpansion",
     "Spectrum",
     "SteadyAnalysis",
-    "SteadySettings",
     "TooManyCoordinates",
     "TransientGrowth",
     "Verdict",

@@ -27,11 +27,11 @@ from mpi4py import MPI
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
-from fem_selection.evolution import AdaptiveSettings, Integration, integrate
+from fem_selection.evolution import Integration, integrate
 from fem_selection.evolution.estimates import Estimate, estimate_run
 from fem_selection.io.fields import write_states
 from fem_selection.io.triangles import gather_triangles
-from fem_selection.settings import ForwardSettings
+from fem_selection.settings import DynamicsSettings, ForwardSettings
 from fem_selection.studies.report import Report
 from fem_selection.typing import Block, Floats, Integers
 
@@ -117,7 +117,7 @@ def forward(
     initial: Block,
     settings: ForwardSettings | None = None,
     *,
-    horizon: float = 1.0,
+    horizon: float = DynamicsSettings.horizon,
     progress: Callable[[float, int], bool | None] | None = None,
 ) -> ForwardReport:
     """Solve ∂_t f_j = σ(K f_j + b), f_j(0) = f^I_j, with adaptive steps, and compare with the estimates (collective).
@@ -137,15 +137,7 @@ def forward(
     """
     settings = ForwardSettings() if settings is None else settings
     space = field.space
-    asked = AdaptiveSettings(
-        rtol=settings.rtol,
-        atol=settings.atol,
-        method=settings.method,
-        steady_tolerance=settings.steady_tolerance,
-        growth_bound=settings.growth_bound,
-        max_steps=settings.max_steps,
-    )
-    run = integrate(field, initial, _times(settings, horizon), asked, progress)
+    run = integrate(field, initial, _times(settings, horizon), settings, progress)
     estimates = estimate_run(field, run.times, run.states) if settings.estimates else {}
     chosen = np.unique(np.linspace(0, len(run.times) - 1, settings.shown).round().astype(int))
     return ForwardReport(

@@ -44,15 +44,14 @@ def main() -> None:
     from mpi4py import MPI
 
     from fem_selection.cases.field import build_field
-    from fem_selection.evolution import AdaptiveSettings, integrate
+    from fem_selection.evolution import integrate
     from fem_selection.evolution.estimates import estimate_run
 
     results = {}
     for name in CASES:
         problem = build_field(create_case(name))
         f = problem.case.forward
-        asked = AdaptiveSettings(f.rtol, f.atol, f.method, f.steady_tolerance, f.growth_bound)
-        run = integrate(problem.field, problem.initial, np.linspace(0, f.until, f.times), asked)
+        run = integrate(problem.field, problem.initial, np.linspace(0, f.until, f.times), f)
         found = estimate_run(problem.field, run.times, run.states)
         results[name] = {
             "counts": [run.steps, run.rejected],
@@ -75,7 +74,7 @@ def integrate_with_samples_apart(world):
 
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.dynamics import SelectionField
-    from fem_selection.evolution import AdaptiveSettings, integrate
+    from fem_selection.evolution import integrate
     from fem_selection.functions.activations import find_activation
     from fem_selection.kernels import DenseKernel
     from fem_selection.parallel import Ensemble
@@ -88,7 +87,7 @@ def integrate_with_samples_apart(world):
     mine = ensemble.samples(6)
     scale = 4.0 ** np.arange(6)[mine]
     initial = np.asfortranarray(smooth_states(space, mine) * scale)
-    run = integrate(field, initial, np.array([0.0, 3.0]), AdaptiveSettings(), sample_comm=ensemble.sample_comm)
+    run = integrate(field, initial, np.array([0.0, 3.0]), sample_comm=ensemble.sample_comm)
     final = np.concatenate(ensemble.sample_comm.allgather(run.final.T.copy()))
     return {"counts": [run.steps, run.rejected], "states": final.ravel().tolist()}
 

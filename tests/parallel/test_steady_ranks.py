@@ -49,7 +49,8 @@ RUNS += [pytest.param(name, 3, marks=pytest.mark.slow) for name in CASES if name
 def main() -> None:
     from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
-    from fem_selection.steady import LimitSettings, SteadySettings, analyse_steady_states, differentiate_in_bias
+    from fem_selection.settings import SteadySettings
+    from fem_selection.steady import analyse_steady_states, differentiate_in_bias
 
     results = {}
     for name, changes in CASES.items():
@@ -65,7 +66,7 @@ def main() -> None:
         problem = build_field(parse_case(tables))
         field, space = problem.field, problem.space
         triplets = 6 if name == "local" else 200  # fewer than nodes: the eigenvalue nearest to zero decides
-        settings = SteadySettings(starts=1, states=3, triplets=triplets, limit=LimitSettings(horizon=100.0))
+        settings = SteadySettings(starts=1, states=3, triplets=triplets, horizon=100.0)
         found = analyse_steady_states(field, problem.initial, settings)
 
         def gather(values, space=space):

@@ -12,7 +12,7 @@ from problems import smooth_states
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SelectionField
-from fem_selection.evolution import AdaptiveSettings, integrate
+from fem_selection.evolution import integrate
 from fem_selection.evolution.estimates import (
     Antiderivative,
     estimate_run,
@@ -23,6 +23,7 @@ from fem_selection.evolution.estimates import (
 )
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.kernels import DenseKernel
+from fem_selection.settings import StepSettings
 
 INSTANT = DepthGrid(1)
 NAMES = {"growth", "dependence", "energy", "potential", "preactivation", "monotonicity"}
@@ -48,7 +49,7 @@ def create_field(space, kernel, bias=0.2, activation="tanh"):
 
 def run(field, samples=2, horizon=2.0):
     initial = smooth_states(field.space, slice(0, samples))
-    settings_ = AdaptiveSettings(rtol=1e-10, atol=1e-11, growth_bound=1e8)
+    settings_ = StepSettings(rtol=1e-10, atol=1e-11, steady_tolerance=0.0)
     found = integrate(field, initial, np.linspace(0, horizon, 9), settings_)
     return estimate_run(field, found.times, found.states), found
 
@@ -155,13 +156,13 @@ def test_bounds_are_attained(space):
     """Equality where theory has it: σ = id, K = λ on one function. Fails if a bound is larger than it has to be."""
     field = create_field(space, lambda y, z: 1.5, 0.0, "identity")
     initial = np.ones((space.num_local, 2), order="F") * [1.0, 2.0]
-    found = integrate(field, np.asfortranarray(initial), np.linspace(0, 2, 5), AdaptiveSettings(rtol=1e-11))
+    found = integrate(field, np.asfortranarray(initial), np.linspace(0, 2, 5), StepSettings(rtol=1e-11, atol=1e-9))
     estimates = estimate_run(field, found.times, found.states)
     np.testing.assert_allclose(estimates["growth"].ratio, 1.0, rtol=1e-8)
     np.testing.assert_allclose(estimates["dependence"].ratio, 1.0, rtol=1e-8)
     np.testing.assert_allclose(estimates["growth"].bound[:, 0], np.exp(1.5 * found.times), rtol=1e-8)
     with_bias = create_field(space, lambda y, z: 1.5, 0.7, "identity")
-    found = integrate(with_bias, np.asfortranarray(initial), np.linspace(0, 2, 5), AdaptiveSettings(rtol=1e-11))
+    found = integrate(with_bias, np.asfortranarray(initial), np.linspace(0, 2, 5), StepSettings(rtol=1e-11, atol=1e-9))
     np.testing.assert_allclose(estimate_run(with_bias, found.times, found.states)["growth"].ratio, 1.0, rtol=1e-7)
 
 
@@ -178,7 +179,7 @@ def test_energy_against_its_formula(any_space):
     np.testing.assert_allclose(energy.measured[3], expected, rtol=1e-12)
     g, rate = field.preactivation(f), field.rate(f)
     slope = -any_space.inner(g, rate)
-    fine = integrate(field, f, np.array([0.0, 1e-4]), AdaptiveSettings(rtol=1e-13, atol=1e-14)).final
+    fine = integrate(field, f, np.array([0.0, 1e-4]), StepSettings(rtol=1e-13, atol=1e-14)).final
     moved = estimate_run(field, np.array([0.0, 1e-4]), [f, fine])["energy"].measured
     np.testing.assert_allclose((moved[1] - moved[0]) / 1e-4, slope, rtol=1e-3)
 

@@ -17,12 +17,11 @@ from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.kernels import DenseKernel
+from fem_selection.settings import LimitSettings, SteadySettings
 from fem_selection.steady import (
     IsometricCoordinates,
     IsometricOperator,
     KernelOperator,
-    LimitSettings,
-    SteadySettings,
     analyse_steady_states,
     differentiate_in_bias,
     expand,
@@ -113,7 +112,7 @@ def test_newton_is_quadratic_and_its_limit_the_nearest(spaces, mode):
 def test_three_states_by_deflation(spaces, mode):
     """Fails if a known state is found again or one of the three is missed, from one start that is itself near one."""
     field, y = make_field(spaces("interval", 6, 1, mode), constant(1.0), 0.0, PITCHFORK)
-    found = find_equilibria(field, [0.3 + y], limit=4)
+    found = find_equilibria(field, [0.3 + y], SteadySettings(states=4))
     levels = sorted(float(e.preactivation.mean()) for e in found)
     np.testing.assert_allclose(levels, [-ROOT, 0.0, ROOT], atol=1e-10)
     for e in found:
@@ -127,7 +126,7 @@ def test_three_states_by_deflation(spaces, mode):
 def test_the_start_may_be_a_known_state(spaces):
     """Fails if the deflated residual, infinite there, stops the search."""
     field, y = make_field(spaces("interval", 6, 1), constant(1.0), 0.0, PITCHFORK)
-    assert len(find_equilibria(field, [0 * y], limit=3)) == 3
+    assert len(find_equilibria(field, [0 * y], SteadySettings(states=3))) == 3
 
 
 def test_isolated_states_on_a_mesh_and_their_sensitivity(spaces):
@@ -135,7 +134,7 @@ def test_isolated_states_on_a_mesh_and_their_sensitivity(spaces):
     if the derivative in b lacks a factor or a sign, or an isolated state is not told from a family."""
     space = spaces("interval", 5, 0, "collocated", "dg")
     field, y = make_field(space, decaying, 0.1, PITCHFORK)
-    found = find_equilibria(field, [0.3 + y, -y], limit=6)
+    found = find_equilibria(field, [0.3 + y, -y], SteadySettings(states=6))
     assert len(found) == 6 and all(e.is_isolated and e.kind == "isolated" for e in found)
     patterns = {tuple(np.round(e.preactivation, 6)) for e in found}
     assert len(patterns) == 6
@@ -155,7 +154,7 @@ def test_isolated_states_on_a_mesh_and_their_sensitivity(spaces):
 def test_a_limit_of_singular_values_leaves_isolation_undecided(spaces):
     """Fails if an expansion that was cut short passes for a full one."""
     field, y = make_field(spaces("interval", 8, 1), decaying, 0.0, PITCHFORK)
-    (state,) = find_equilibria(field, [0.1 + 0 * y], limit=1, triplets=3)
+    (state,) = find_equilibria(field, [0.1 + 0 * y], SteadySettings(states=1, triplets=3))
     assert state.jacobian.nullity is None and not state.is_isolated and "undecided" in state.kind
 
 
@@ -405,7 +404,7 @@ def test_limit_agrees_with_newton(spaces):
 def test_analysis_chooses_by_the_zeros(spaces, activation, words):
     """Fails if an instrument is used where it does not apply, or is missing where it does."""
     field, y = make_field(spaces("interval", 5, 1), constant(-1.0), 0.0, activation)
-    settings = SteadySettings(starts=1, limit=LimitSettings(horizon=50.0))
+    settings = SteadySettings(starts=1, horizon=50.0)
     found = analyse_steady_states(field, column(-1 + y), settings)
     assert words in found.verdict
     assert (found.picard is None) == (activation == "softplus") == ("picard_ratios" in found.declined)
@@ -483,9 +482,7 @@ def test_analysis_of_a_local_kernel():
         "data": {"initial": "2*sin(2*pi*y)"},
     }
     problem = build_field(parse_case(case), MPI.COMM_SELF)
-    found = analyse_steady_states(
-        problem.field, problem.initial, SteadySettings(starts=0, triplets=10, limit=LimitSettings(horizon=200.0))
-    )
+    found = analyse_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
     assert found.limit.outcomes == ("steady",) and found.picard is None
     assert "local part" in found.declined["picard_ratios"]
     (only,) = found.equilibria
@@ -501,7 +498,7 @@ def test_analysis_of_a_local_kernel():
     direction = np.asfortranarray(np.cos(np.pi * y)[:, None])
     derivative, h = differentiate_in_bias(problem.field, only, direction), 1e-3
     problem.field.bias[:] += h * direction[:, 0]
-    (moved,) = find_equilibria(problem.field, [only.state], limit=1, triplets=10)
+    (moved,) = find_equilibria(problem.field, [only.state], SteadySettings(states=1, triplets=10))
     np.testing.assert_allclose((moved.state - only.state) / h, derivative[:, 0], atol=1e-7)
 
 
@@ -513,9 +510,7 @@ def test_a_local_kernel_with_a_null_space():
         "data": {"initial": "0"},
     }
     problem = build_field(parse_case(case), MPI.COMM_SELF)
-    found = analyse_steady_states(
-        problem.field, problem.initial, SteadySettings(starts=0, triplets=10, limit=LimitSettings(horizon=200.0))
-    )
+    found = analyse_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
     (only,) = found.equilibria
     assert not only.is_isolated and only.is_decided and only.nearest < 1e-10 and "degenerate" in only.kind
     assert found.sensitivities == (None,) and "degenerate" in found.declined["sensitivity"]
@@ -533,7 +528,7 @@ def test_eigenvalues_near_zero_of_a_local_kernel(a):
         "data": {"initial": "0"},
     }
     field = build_field(parse_case(case), MPI.COMM_SELF).field
-    (only,) = find_equilibria(field, [np.zeros(field.space.num_local)], limit=1, triplets=10)
+    (only,) = find_equilibria(field, [np.zeros(field.space.num_local)], SteadySettings(states=1, triplets=10))
     assert only.nearest == pytest.approx(abs(a), rel=1e-4) and only.is_isolated
     one = np.ones((field.space.num_local, 1), order="F")
     np.testing.assert_allclose(a * differentiate_in_bias(field, only, one), -one, rtol=1e-4)
@@ -548,7 +543,7 @@ def test_systems_that_are_not_solved_leave_it_undecided(table):
         "data": {"initial": "0"},
     }
     problem = build_field(parse_case(case), MPI.COMM_SELF)
-    settings = SteadySettings(starts=0, triplets=10, limit=LimitSettings(horizon=10.0))
+    settings = SteadySettings(starts=0, triplets=10, horizon=10.0)
     found = analyse_steady_states(problem.field, problem.initial, settings)
     for state in found.equilibria:
         assert state.is_isolated or state.kind.startswith(("undecided", "degenerate"))

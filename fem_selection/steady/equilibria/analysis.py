@@ -14,8 +14,7 @@ The long-time limit is found in each case and set beside the rest.  What does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field as attribute
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,41 +23,18 @@ from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.operators import KernelOperator
+from fem_selection.settings import SteadySettings
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.equilibria.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
-from fem_selection.steady.equilibria.limit import LimitSettings, LongTimeLimit, find_limit
-from fem_selection.steady.equilibria.newton import NewtonSettings
+from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
 from fem_selection.steady.equilibria.zero_set import ZeroSet, find_zeros
 from fem_selection.typing import Block, Floats
 
-__all__ = ["SteadyAnalysis", "SteadySettings", "analyse_steady_states"]
+__all__ = ["SteadyAnalysis", "analyse_steady_states"]
 
 _SIZES = (1.0, 3.0, 0.3)  # L² norms of the random starts, in turn
 _STARTS = 5  # initial states that Newton's method starts from, and that are projected
-
-
-@dataclass(frozen=True)
-class SteadySettings:
-    """What is asked for.
-
-    Attributes:
-        within: R; zeros of σ are looked for in [−R, R].
-        starts: Random starts of Newton's method, beside the initial states.
-        states: Steady states at most.
-        tolerance: Of the numerical rank, relative to the largest singular value.
-        triplets: Singular triplets at most.
-        newton: Newton's method.
-        limit: The long-time limit.
-    """
-
-    within: float = 20.0
-    starts: int = 4
-    states: int = 8
-    tolerance: float = 1e-10
-    triplets: int = 200
-    newton: NewtonSettings = attribute(default_factory=NewtonSettings)
-    limit: LimitSettings = attribute(default_factory=LimitSettings)
 
 
 @dataclass(frozen=True)
@@ -119,7 +95,7 @@ def analyse_steady_states(
         declined.setdefault("picard_ratios", "K has a local part: K f = s - b is not of the first kind")
         level = None
     picard = None if level is None else solve_first_kind(kernel, level - field.bias)
-    limit = find_limit(field, initial, settings.limit)
+    limit = find_limit(field, initial, settings)
     equilibria: list[Equilibrium] = []
     projections: list[Projection] = []
     if zeros.kind == "segment":
@@ -134,7 +110,7 @@ def analyse_steady_states(
             steady = [j for j, outcome in enumerate(limit.outcomes) if outcome == "steady"][:_STARTS]
             starts = [*limit.states.T[steady], *starts]
         most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
-        equilibria = find_equilibria(field, starts, settings.newton, most, settings.tolerance, settings.triplets, c)
+        equilibria = find_equilibria(field, starts, replace(settings, states=most), c)
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"

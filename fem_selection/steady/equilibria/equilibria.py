@@ -23,9 +23,10 @@ from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.settings import NewtonSettings, SteadySettings
 from fem_selection.steady.equilibria.fredholm import SingularExpansion, expand
 from fem_selection.steady.equilibria.local_newton import nearest_to_zero, solve_linearized
-from fem_selection.steady.equilibria.newton import NewtonResult, NewtonSettings, solve_newton
+from fem_selection.steady.equilibria.newton import NewtonResult, solve_newton
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
@@ -92,10 +93,7 @@ class Equilibrium:
 def find_equilibria(
     field: SelectionField,
     starts: Sequence[Floats],
-    settings: NewtonSettings | None = None,
-    limit: int = 8,
-    tolerance: float = 1e-10,
-    triplets: int = 200,
+    settings: SteadySettings | None = None,
     coordinates: IsometricCoordinates | None = None,
 ) -> list[Equilibrium]:
     """Steady states by Newton's method from each start, those already found being deflated (collective).
@@ -106,10 +104,8 @@ def find_equilibria(
     Args:
         field: The right-hand side, not depending on time.
         starts: Nodal values of first states.
-        settings: Newton's.
-        limit: States at most.
-        tolerance: Below which a singular value of the linearization counts as zero, relative to the largest.
-        triplets: Singular values of the linearization at most.
+        settings: When Newton's method stops; how many states and singular values there are at most, and which of
+            the singular values of the linearization count as zero.
         coordinates: Those of the space, if they are there already.
 
     Raises:
@@ -117,21 +113,22 @@ def find_equilibria(
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    settings = SteadySettings() if settings is None else settings
     c = IsometricCoordinates(field.space) if coordinates is None else coordinates
     found: list[Equilibrium] = []
     for number, start in enumerate(starts):
-        while len(found) < limit:
+        while len(found) < settings.states:
             result = _new_state(field, start, settings, [e.state for e in found], c)
             if result is None:
                 break
-            found.append(_describe(field, result, number, tolerance, triplets, c))
+            found.append(_describe(field, result, number, settings, c))
     return found
 
 
 def _new_state(
     field: SelectionField,
     start: Floats,
-    settings: NewtonSettings | None,
+    settings: NewtonSettings,
     known: list[Floats],
     c: IsometricCoordinates,
 ) -> NewtonResult | None:
@@ -168,13 +165,13 @@ def _is_known(field: SelectionField, state: Floats, known: list[Floats], c: Isom
 
 
 def _describe(
-    field: SelectionField, result: NewtonResult, start: int, tolerance: float, triplets: int, c: IsometricCoordinates
+    field: SelectionField, result: NewtonResult, start: int, settings: SteadySettings, c: IsometricCoordinates
 ) -> Equilibrium:
     at = field.linearize(np.asfortranarray(result.state[:, None]))
     comm, slope = field.space.comm, np.abs(at.slope)
     smallest = comm.allreduce(float(np.min(slope, initial=np.inf)), op=MPI.MIN)
     largest = comm.allreduce(float(np.max(slope, initial=0.0)), op=MPI.MAX)
-    jacobian = expand(IsometricOperator(c, at), tolerance, triplets)
+    jacobian = expand(IsometricOperator(c, at), settings.tolerance, settings.triplets)
     sparse = not jacobian.is_complete and has_local_part(field.kernel)
     return Equilibrium(
         state=result.state,

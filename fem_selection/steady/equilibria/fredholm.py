@@ -25,6 +25,7 @@ from slepc4py import SLEPc
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricOperator, orthonormalize
 from fem_selection.petsc import create_shell
+from fem_selection.settings import SteadySettings
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["PicardReport", "SingularExpansion", "expand", "solve_first_kind"]
@@ -81,27 +82,38 @@ class SingularExpansion:
         return c.to_function(self.left[:, :count]), c.to_function(self.right[:, :count])
 
 
-def expand(operator: IsometricOperator, tolerance: float = 1e-10, limit: int = 200) -> SingularExpansion:
-    """The singular triplets of an operator down to `tolerance` · s_1, at most `limit` of them (collective).
+def expand(
+    operator: IsometricOperator,
+    tolerance: float = SteadySettings.tolerance,
+    triplets: int = SteadySettings.triplets,
+) -> SingularExpansion:
+    """The singular triplets of an operator down to `tolerance` · s_1, at most `triplets` of them (collective).
+
+    Args:
+        operator: A, in isometric coordinates.
+        tolerance: Below which a singular value counts as zero, relative to s_1.
+        triplets: How many there are at most.
 
     Raises:
         NotConverged: if SLEPc finds fewer than asked for.
     """
-    if not 0 < tolerance < 1 or limit < 1:
-        raise InvalidInput(f"tolerance = {tolerance} and limit = {limit}: expected a number in (0, 1) and 1 at least")
+    if not 0 < tolerance < 1 or triplets < 1:
+        raise InvalidInput(
+            f"tolerance = {tolerance} and triplets = {triplets}: expected a number in (0, 1) and 1 at least"
+        )
     c = operator.coordinates
     nodes = c.space.num_nodes
     largest = _leading_left(operator, 1, 1e-3, None)[0]
     if not largest.size:  # the zero operator
         nothing = np.zeros((c.num_local, 0), order="F")
         return SingularExpansion(operator, np.empty(0), nothing, nothing.copy(), tolerance, True)
-    count = min(_FIRST, limit, nodes)
+    count = min(_FIRST, triplets, nodes)
     while True:
         values, left = _leading_left(operator, count, _ROUND_OFF, float(largest[0]))
         below = values.size < count or values[-1] <= tolerance * values[0]
-        if below or count >= min(limit, nodes):
+        if below or count >= min(triplets, nodes):
             break
-        count = min(2 * count, limit, nodes)
+        count = min(2 * count, triplets, nodes)
     values, left, right = _rayleigh_ritz(operator, left)
     kept = values > tolerance * values[0]
     return SingularExpansion(

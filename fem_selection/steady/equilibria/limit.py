@@ -15,41 +15,13 @@ import numpy as np
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.evolution.adaptive import Integration, integrate
-from fem_selection.evolution.step_control import AdaptiveSettings
+from fem_selection.settings import LimitSettings, StepSettings
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["LimitSettings", "LongTimeLimit", "find_limit"]
+__all__ = ["LongTimeLimit", "find_limit"]
 
 _ADVERBS = {"exponential": " exponentially", "linear": " linearly", "other": ""}
 _GROWING = 0.5  # exponent p from which on ‖f‖ ∝ t^p at the horizon is called growth
-
-
-@dataclass(frozen=True)
-class LimitSettings:
-    """When a run ends, and how accurate it is.
-
-    Attributes:
-        horizon: The time at which it ends at the latest.
-        steady_tolerance: Of ‖∂_t f_j‖.
-        growth: Factor over 1 + max ‖f^I_j‖ beyond which a state counts as unbounded.
-        rtol: Local error allowed relative to ‖f_j‖.
-        atol: Local error allowed beside.
-        snapshots: Times, spaced geometrically, at which distances to the limit are recorded.
-    """
-
-    horizon: float = 1e6
-    steady_tolerance: float = 1e-8
-    growth: float = 1e6
-    rtol: float = 1e-8
-    atol: float = 1e-11
-    snapshots: int = 121
-
-    def __post_init__(self) -> None:
-        if not (self.horizon > 1e-3 and self.steady_tolerance > 0 and self.growth > 1 and self.snapshots >= 2):
-            raise InvalidInput(
-                "a run to its limit needs a horizon above 1e-3, a positive steady_tolerance, growth above 1 and at "
-                "least 2 snapshots"
-            )
 
 
 @dataclass(frozen=True)
@@ -91,7 +63,7 @@ def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | 
     Args:
         field: The right-hand side, not depending on time.
         initial: f^I, shape (num_local, samples).
-        settings: When to end.
+        settings: When to end, and how accurate the run is.
 
     Raises:
         InvalidInput: if the right-hand side depends on time.
@@ -121,7 +93,7 @@ class _Runs:
         active, time = np.arange(self.state.shape[1]), 0.0
         while active.size:
             remaining = self.asked[self.asked > time]
-            adaptive = AdaptiveSettings(
+            adaptive = StepSettings(
                 rtol=self.settings.rtol,
                 atol=self.settings.atol,
                 steady_tolerance=self.settings.steady_tolerance,

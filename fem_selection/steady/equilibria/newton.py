@@ -30,15 +30,17 @@ from petsc4py import PETSc
 
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
-from fem_selection.errors import InvalidInput
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.operators import KernelOperator
 from fem_selection.petsc import options, unique_prefix
+from fem_selection.settings import NewtonSettings
 from fem_selection.steady.equilibria.local_newton import local_newton
 from fem_selection.typing import Block, Floats
 
-__all__ = ["NewtonResult", "NewtonSettings", "solve_newton"]
+__all__ = ["NewtonResult", "solve_newton"]
 
+_INNER_TOLERANCE = 1e-10  # of LSQR, relative to the residual
+_INNER_ITERATIONS = 400  # of LSQR; a step that this cuts short is used all the same
 _NEAR = 1e-24  # squared distance of g below which m grows no more
 
 _REASONS = {
@@ -51,27 +53,6 @@ _REASONS = {
     -6: "the line search found no smaller residual",
     -8: "the residual has a local minimum that is not zero",
 }
-
-
-@dataclass(frozen=True)
-class NewtonSettings:
-    """When to stop.
-
-    Attributes:
-        tolerance: Of the residual ‖σ(K f + b)‖.
-        max_iterations: Newton steps.
-        inner_tolerance: Of LSQR, relative to the residual.
-        inner_iterations: LSQR's limit; a step that it cuts short is used all the same.
-    """
-
-    tolerance: float = 1e-11
-    max_iterations: int = 60
-    inner_tolerance: float = 1e-10
-    inner_iterations: int = 400
-
-    def __post_init__(self) -> None:
-        if not (self.tolerance > 0 and self.inner_tolerance > 0 and self.max_iterations > 0):
-            raise InvalidInput("tolerances and the iteration limit of Newton's method must be positive")
 
 
 @dataclass(frozen=True)
@@ -118,16 +99,16 @@ def solve_newton(
     if (
         not known
         and has_local_part(field.kernel, field.interval)
-        and (f := local_newton(field, block, settings.tolerance))
+        and (f := local_newton(field, block, settings.residual))
     ):
         away = c.norm(c.to_euclidean(f[0]) - first)
-        return NewtonResult(f[0][:, 0], f[1], tuple(f[2]), True, _REASONS[2 if f[1] <= settings.tolerance else 4], away)
+        return NewtonResult(f[0][:, 0], f[1], tuple(f[2]), True, _REASONS[2 if f[1] <= settings.residual else 4], away)
     problem = _Deflated(field, c, known)
     residuals: list[float] = []
     x, code = _run_snes(problem, first, settings, residuals)
     state = c.to_function(x)
     residual = c.norm(c.to_euclidean(field.rate(state)))
-    converged = bool(residual <= settings.tolerance)
+    converged = bool(residual <= settings.residual)
     reason = _REASONS.get(code, f"PETSc's SNES stopped with reason {code}")
     if converged and code < 0:
         reason = "the residual is at the level of round-off"
@@ -145,13 +126,13 @@ def _run_snes(problem: _Deflated, first: Block, settings: NewtonSettings, residu
         solver.setOptionsPrefix(prefix)
         solver.setFunction(problem.function, r)
         solver.setJacobian(problem.refresh, jacobian, jacobian)
-        solver.setTolerances(rtol=0.0, atol=settings.tolerance, stol=0.0, max_it=settings.max_iterations)
+        solver.setTolerances(rtol=0.0, atol=settings.residual, stol=0.0, max_it=settings.max_iterations)
         solver.setMonitor(lambda _, __, norm: residuals.append(float(norm)))
         inner: dict[str, str | float | bool | None] = {
             "ksp_type": "lsqr",
             "pc_type": "none",
-            "ksp_rtol": settings.inner_tolerance,
-            "ksp_max_it": settings.inner_iterations,
+            "ksp_rtol": _INNER_TOLERANCE,
+            "ksp_max_it": _INNER_ITERATIONS,
             "snes_max_linear_solve_fail": settings.max_iterations + 1,
             "snes_linesearch_type": "bt",
         }

@@ -19,6 +19,7 @@ from scipy.optimize import minimize_scalar
 
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
+from fem_selection.settings import SteadySettings
 from fem_selection.typing import Floats
 
 __all__ = ["ZeroKind", "ZeroSet", "find_zeros"]
@@ -72,10 +73,14 @@ class ZeroSet:
         return text
 
 
-def find_zeros(activation: Activation, within: float = 20.0) -> ZeroSet:
+def find_zeros(activation: Activation, within: float = SteadySettings.within) -> ZeroSet:
     """The zeros of σ in [−R, R], R = `within`.
 
     Zeros closer to one another than R / 4000 (near s = 0: than a twentieth of their modulus) may be missed.
+
+    Args:
+        activation: σ.
+        within: R.
 
     Raises:
         InvalidInput: if R is not positive, or σ nowhere finite.

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""`settings_class`, which makes a class a checked table of settings, and `InvalidSettings`, its faults in words.
+
+A settings object is frozen and built by keyword.  Its fields carry their allowed ranges as pydantic's annotations, and
+no value is converted: "10" is no integer, true is no number.  Numbers and arrays of NumPy and paths count as what they
+hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import wraps
+from typing import Any, dataclass_transform, get_args
+
+import numpy as np
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from fem_selection.errors import InvalidInput
+
+__all__ = ["STRICT", "InvalidSettings", "SettingFault", "settings_class", "show_value"]
+
+#: How pydantic reads every table: no unknown keys, no conversions, no inf or nan.
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingFault:
+    """What is wrong with one value.
+
+    Attributes:
+        path: Name of the field, then names and numbers inside its value.
+        message: What the value must be and what it is; empty for a field that does not exist.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+
+    @property
+    def key(self) -> str:
+        """The path with dots, without the numbers of entries."""
+        return ".".join(name for name in self.path if isinstance(name, str))
+
+    @property
+    def place(self) -> str:
+        """The path with dots, and the numbers of entries in brackets."""
+        return self.key + "".join(f"[{index}]" for index in self.path if isinstance(index, int))
+
+
+class InvalidSettings(InvalidInput):
+    """Raised when a settings object is built with values that it does not allow.
+
+    Args:
+        message: All faults in words.
+        faults: The faults one by one.
+    """
+
+    def __init__(self, message: str, faults: Sequence[SettingFault]) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+    def __reduce__(self) -> tuple[type[InvalidSettings], tuple[str, Sequence[SettingFault]]]:
+        """Travel between ranks with the faults."""
+        return InvalidSettings, (str(self), self.faults)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Field))
+def settings_class[T](cls: type[T]) -> type[T]:
+    """Make a class with annotated fields a frozen, keyword-only dataclass that checks what it is built with.
+
+    The class may inherit fields of other settings classes.  Building it raises `InvalidSettings` with all faults.
+    """
+    config = None if hasattr(cls, "__pydantic_config__") else STRICT  # given by the class, or its base
+    made: Any = dataclass(frozen=True, config=config)(cls)  # kw_only=True would check the fields in another order
+    build, signature = made.__init__, inspect.signature(made)
+
+    @wraps(build)
+    def init(self: Any, /, **values: Any) -> None:
+        try:
+            build(self, **{name: _plain(value) for name, value in values.items()})
+        except ValidationError as error:
+            faults = [_fault(made, entry) for entry in error.errors(include_url=False)]
+            raise InvalidSettings("; ".join(_sentence(made, fault) for fault in faults), faults) from error
+
+    made.__init__ = init
+    keywords = [entry.replace(kind=entry.KEYWORD_ONLY) for entry in signature.parameters.values()]
+    made.__signature__ = signature.replace(parameters=keywords)
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own value for one of NumPy, and the text of a path."""
+    match value:
+        case np.generic():
+            return value.item()
+        case np.ndarray():
+            return value.tolist()
+        case os.PathLike():
+            return os.fspath(value)
+        case tuple() | list() if type(value) in (tuple, list):
+            return type(value)(_plain(entry) for entry in value)
+    return value
+
+
+def show_value(value: object) -> str:
+    """Return a value as faults show it, in TOML's words and short."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more than 4300 digits
+        return "a number that is too large"
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# --- pydantic's errors in the case file's words -------------------------------------------------------------------
+
+
+def _sentence(cls: type, fault: SettingFault) -> str:
+    if fault.message:
+        return f"{cls.__name__}.{fault.place}: {fault.message}"
+    names = [field.name for field in dataclasses.fields(cls)]
+    near = get_close_matches(str(fault.path[-1]), names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+    return f"{cls.__name__}.{fault.place}: unknown setting; {hint}"
+
+
+def _fault(cls: type, error: Mapping[str, Any]) -> SettingFault:
+    return SettingFault(tuple(error["loc"]), _message(cls, error))
+
+
+def _message(cls: type, error: Mapping[str, Any]) -> str:
+    shown, kind = show_value(error["input"]), error["type"]
+    if kind == "unexpected_keyword_argument":
+        return ""
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind in _EXPECTED:
+        return f"must be {_EXPECTED[kind]}, got {shown}"
+    if kind in _BOUNDS:
+        declared = list(_constraints(cls, error["loc"]))
+        limits = {name: _limit(declared, name, error) for name in _BOUNDS.values()}
+        return f"must be {_range({name: limit for name, limit in limits.items() if limit is not None})}, got {shown}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown}"
+
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a string, in quotes",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "dataclass_type": "a table",
+    "string_too_short": "a string that is not empty",
+    "too_short": "a list that is not empty",
+}
+_BOUNDS = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
+
+
+def _constraints(cls: type, location: Sequence[str | int]) -> Iterator[Any]:
+    """Yield what is declared of the innermost field that a location names."""
+    info: Any = None
+    for name in (name for name in location if isinstance(name, str)):
+        fields = getattr(cls, "__pydantic_fields__", {})
+        info = fields.get(name)
+        if info is None:
+            return
+        cls = next((kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)), object)
+    yield from info.metadata if info is not None else ()
+
+
+def _limit(declared: Sequence[Any], name: str, error: Mapping[str, Any]) -> float | None:
+    """Return the limit called `name` (ge, gt, le, lt) of a field's range."""
+    stated = (getattr(entry, name, None) for entry in declared)
+    return next((limit for limit in stated if limit is not None), error["ctx"].get(name))
+
+
+def _range(limits: Mapping[str, float]) -> str:
+    low, high = limits.get("ge", limits.get("gt", -math.inf)), limits.get("le", limits.get("lt", math.inf))
+    if math.isinf(high):
+        return f"at least {low:g}" if "ge" in limits else f"above {low:g}"
+    if math.isinf(low):
+        return f"at most {high:g}" if "le" in limits else f"below {high:g}"
+    return f"in {'[' if 'ge' in limits else '('}{low:g}, {high:g}{']' if 'le' in limits else ')'}"
