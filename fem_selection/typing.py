@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Floats", "Integers", "SpatialFunction", "UflExpression", "create_block"]
+__all__ = ["Block", "Complexes", "Floats", "Integers", "SpatialFunction", "UflExpression", "create_block"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Block = npt.NDArray[np.float64]
+Complexes = npt.NDArray[np.complex128]
 UflExpression = Any
 """A UFL expression; UFL has no useful static types."""
 SpatialFunction = Callable[[Floats], Floats]

@@ -10,6 +10,8 @@ solved by GMRES, with the sparse factorization of the local part that implicit s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from petsc4py import PETSc
 
@@ -22,7 +24,7 @@ from fem_selection.linalg.operators import Operator
 from fem_selection.petsc import create_shell, options, unique_prefix
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Resolvent", "has_local_part"]
+__all__ = ["Resolvent", "has_local_part", "resolvents_of"]
 
 _TOLERANCE = 1e-13
 _MAX_ITERATIONS = 300
@@ -34,6 +36,21 @@ def has_local_part(kernel: Kernel, interval: int = 0) -> bool:
         return False
     matrix = kernel.sparse_operator(interval)
     return matrix is not None and matrix.norm() > 0.0
+
+
+def resolvents_of(linearization: Linearization, operator: Operator) -> Callable[[float], Resolvent] | None:
+    """The function a ↦ `Resolvent` that eigenvalues are looked for with (collective over space).
+
+    Args:
+        linearization: At one state.
+        operator: A: the linearization itself, or one whose stiff part is the same.
+
+    Returns:
+        The function; None where the kernel has no local part, for then products with A are enough.
+    """
+    if not has_local_part(linearization.field.kernel, linearization.field.interval):
+        return None
+    return lambda a: Resolvent(linearization, operator, a)
 
 
 class Resolvent:

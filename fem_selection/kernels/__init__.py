@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Kernels w(t, y, z) of the operator (K f)(t, y) = ∫_Y w(t, y, z) f(t, z) dz, and local operators in their place."""
 
-from fem_selection.kernels.base import Kernel, KernelDirection
+from fem_selection.kernels.base import Kernel, KernelDirection, KernelOperator
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.kernels.local import TERMS, LocalKernel
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import SumKernel
 
-__all__ = ["TERMS", "DenseKernel", "Kernel", "KernelDirection", "LocalKernel", "SeparableKernel", "SumKernel"]
+__all__ = [
+    "TERMS",
+    "DenseKernel",
+    "Kernel",
+    "KernelDirection",
+    "KernelOperator",
+    "LocalKernel",
+    "SeparableKernel",
+    "SumKernel",
+]

@@ -25,9 +25,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from petsc4py import PETSc
 
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats, Integers, create_block
 
-__all__ = ["HasLocalPart", "Kernel", "KernelDirection", "OperatorByParameters", "map_functions"]
+__all__ = ["HasLocalPart", "Kernel", "KernelDirection", "KernelOperator", "OperatorByParameters", "map_functions"]
 
 
 @runtime_checkable
@@ -150,6 +150,30 @@ class OperatorByParameters:
             TypeError: always; ask `operator_factor` first.
         """
         raise TypeError(f"{type(self).__name__} has no operator factor: use assign")
+
+
+class KernelOperator:
+    """K of one interval as a linear operator on blocks of nodal values, for what asks for no more than products.
+
+    Args:
+        kernel: K.
+        interval: Which of its intervals.
+    """
+
+    def __init__(self, kernel: Kernel, interval: int = 0) -> None:
+        self._kernel, self._interval = kernel, interval
+
+    def apply(self, v: Block) -> Block:
+        """K v."""
+        result = create_block(*v.shape)
+        self._kernel.apply(self._interval, v, result)
+        return result
+
+    def apply_transpose(self, dual: Block) -> Block:
+        """Kᵀ d."""
+        result = create_block(*dual.shape)
+        self._kernel.add_transpose(self._interval, dual, 1.0, result)
+        return result
 
 
 def map_functions(operator: Callable[[Block], Block], values: Floats) -> Floats:

@@ -4,7 +4,7 @@
 from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
 from fem_selection.learning.certificate import OptimalityCertificate, certify
 from fem_selection.learning.controls import ControlSpace
-from fem_selection.learning.curvature import Eigenpairs, hessian_eigenpairs
+from fem_selection.learning.curvature import HessianEigenpairs, hessian_eigenpairs
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import Hessian, ScaledHessian
@@ -15,11 +15,11 @@ from fem_selection.learning.verification import GradientCertificate, verify_grad
 
 __all__ = [
     "ControlSpace",
-    "Eigenpairs",
     "Extremals",
     "Functional",
     "GradientCertificate",
     "Hessian",
+    "HessianEigenpairs",
     "KktResidual",
     "LearningProblem",
     "MaximumPrinciple",

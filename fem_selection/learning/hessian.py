@@ -140,11 +140,7 @@ class ScaledHessian:
 
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix; the caller destroys it."""
-        return self._matrix(self.apply)
-
-    def metric_as_matrix(self) -> PETSc.Mat:
-        """The metric likewise."""
-        return self._matrix(self.apply_metric)
+        return _symmetric_shell(self.scaled.controls.ensemble.world, len(self.scaled.scale), self.apply)
 
     def use_as_preconditioner(self, pc: PETSc.PC) -> None:
         """Let a preconditioner be the Riesz map."""
@@ -153,9 +149,6 @@ class ScaledHessian:
             y[:] = self.precondition(x)
 
         set_preconditioner(pc, apply)
-
-    def _matrix(self, action: Callable[[Floats], Floats]) -> PETSc.Mat:
-        return _symmetric_shell(self.scaled.controls.ensemble.world, len(self.scaled.scale), action)
 
 
 def _symmetric_shell(comm: MPI.Comm, num_local: int, action: Callable[[Floats], Floats]) -> PETSc.Mat:

@@ -31,9 +31,9 @@ import scipy.linalg
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import NonFinite
-from fem_selection.linalg.krylov import Complexes, by_real_part
+from fem_selection.linalg.krylov import by_real_part
 from fem_selection.linalg.operators import Operator
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Complexes, Floats, create_block
 
 __all__ = ["BalancedSpectrum", "balanced_spectrum", "count_above", "nodal_matrix"]
 

@@ -1,42 +1,56 @@
 # SPDX-License-Identifier: MIT
-"""Eigenvalues of largest real part by SLEPc's Krylov–Schur method, of any operator on V_h, on any number of ranks.
+"""Eigenvalues of largest real part of any operator on V_h, on any number of ranks.
 
     A v = λ v,   Re λ as large as possible
 
-The operator is a shell matrix in the variable M_L^{1/2} f, in which the L² product (in collocated mode) is Euclidean.
-PETSc's arithmetic here is real: a complex pair λ, λ̄ comes as two real vectors.  Where a local part makes ‖A‖ so large
-that this does not converge, the same is done with (I − a A)⁻¹, whose eigenvalues of largest modulus belong to the λ
-nearest to 1/a: right of the eigenvalues, and far enough that these are the rightmost ones.
-
-References:
-    G. W. Stewart, A Krylov–Schur algorithm for large eigenproblems, SIAM J. Matrix Anal. Appl. 23 (2001) 601,
-    doi:10.1137/S0895479800371529.
+Krylov–Schur works in the variable M_L^{1/2} f, in which the L² product (in collocated mode) is Euclidean.  Where a
+local part makes ‖A‖ so large that this does not converge, the same is done with (I − a A)⁻¹, whose eigenvalues of
+largest modulus belong to the λ nearest to 1/a: right of the eigenvalues, and far enough that these are the rightmost
+ones.  For the symmetric part of an operator use `fem_selection.linalg.norms`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from slepc4py import SLEPc
 
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.dynamics.field import Linearization
-from fem_selection.dynamics.resolvent import Resolvent, has_local_part
 from fem_selection.errors import NotConverged
+from fem_selection.linalg.eigensolver import Limits, general_eigenpairs
 from fem_selection.linalg.operators import Operator
-from fem_selection.petsc import create_shell
-from fem_selection.typing import Floats, Integers
+from fem_selection.typing import Block, Complexes, Floats, Integers
 
-__all__ = ["Complexes", "Eigenpairs", "by_real_part", "leading_eigenpairs", "normalize_modes", "residual_norms"]
+__all__ = [
+    "Eigenpairs",
+    "Resolvents",
+    "by_real_part",
+    "leading_by_resolvent",
+    "leading_eigenpairs",
+    "normalize_modes",
+    "residual_norms",
+]
 
-Complexes = npt.NDArray[np.complex128]
-
-_RESTARTS_BEFORE = 60  # of the plain method, where the resolvent may follow
+RESTARTS_BEFORE = 60
+"""Restarts of the plain method where the resolvent may follow."""
 _SHIFTS = (1e-3, 1e-2, 1e-1, 1.0)  # 1/a as parts of ‖A‖, tried until the eigenvalues lie well to the left
+
+
+class Inverse(Protocol):
+    """(I − a A)⁻¹, which holds PETSc's objects."""
+
+    def apply(self, v: Block) -> Block:
+        """(I − a A)⁻¹ v, shape (num_local, 1)."""
+
+    def destroy(self) -> None:
+        """Release what it holds (collective)."""
+
+
+Resolvents = Callable[[float], Inverse]
+"""a ↦ (I − a A)⁻¹, as `fem_selection.dynamics.resolvent.resolvents_of` makes them."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +73,11 @@ def leading_eigenpairs(
     operator: Operator,
     count: int,
     norm: float,
+    *,
     tolerance: float = 1e-11,
     max_restarts: int = 300,
     basis: int = 48,
-    local: Linearization | None = None,
+    resolvents: Resolvents | None = None,
 ) -> Eigenpairs:
     """Eigenpairs of largest real part (collective).
 
@@ -75,37 +90,44 @@ def leading_eigenpairs(
         tolerance: Of the residuals.
         max_restarts: Limit of iterations.
         basis: Vectors of the Krylov basis, at least 2 · `count`.
-        local: The linearization that A is, or is the symmetric part of: if its kernel has a local part, (I − a A)⁻¹
-            helps where the plain method finds nothing.
+        resolvents: (I − a A)⁻¹ for an a, or nearly so, where there is one: it helps where the plain method finds
+            nothing.
 
     Raises:
         NotConverged: if none was found.
     """
     if norm == 0.0:
         return Eigenpairs(np.zeros(0, complex), np.zeros((space.num_local, 0), complex), np.zeros(0))
-    sizes = (count, basis, tolerance * norm)
-    if local is None or not has_local_part(local.field.kernel, local.field.interval):
-        return _solve(space, operator, operator, *sizes, max_restarts)
+    limits = Limits(tolerance * norm, is_relative=False, max_restarts=max_restarts, basis=basis)
+    if resolvents is None:
+        return _solve(space, operator, operator, count, limits)
     try:
-        return _solve(space, operator, operator, *sizes, min(max_restarts, _RESTARTS_BEFORE))
+        few = replace(limits, max_restarts=min(max_restarts, RESTARTS_BEFORE))
+        return _solve(space, operator, operator, count, few)
     except NotConverged:
-        return _by_resolvent(space, operator, count, norm, (basis, tolerance, max_restarts), local)
+        return leading_by_resolvent(space, operator, count, norm, resolvents, replace(limits, tolerance=tolerance))
 
 
-def _by_resolvent(
-    space: StateSpace,
-    operator: Operator,
-    count: int,
-    norm: float,
-    limits: tuple[int, float, int],
-    local: Linearization,
+def leading_by_resolvent(
+    space: StateSpace, operator: Operator, count: int, norm: float, resolvents: Resolvents, limits: Limits
 ) -> Eigenpairs:
-    """The eigenvalues nearest to 1/a, for an 1/a at least twice as large as their real parts."""
-    basis, tolerance, max_restarts = limits
+    """The eigenvalues nearest to 1/a, for an 1/a at least twice as large as their real parts (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        count: How many are wanted.
+        norm: ‖A‖.
+        resolvents: a ↦ (I − a A)⁻¹.
+        limits: Of Krylov–Schur with the resolvent, whose eigenvalues are of order one.
+
+    Raises:
+        NotConverged: if none was found.
+    """
     for part in _SHIFTS:
-        resolvent = Resolvent(local, operator, 1 / (part * norm))
+        resolvent = resolvents(1 / (part * norm))
         try:
-            found = _solve(space, operator, resolvent, count, basis, tolerance, max_restarts, 1 / (part * norm))
+            found = _solve(space, operator, resolvent, count, limits, 1 / (part * norm))
         finally:
             resolvent.destroy()
         if found.values[0].real < 0.5 * part * norm:
@@ -114,45 +136,29 @@ def _by_resolvent(
 
 
 def _solve(
-    space: StateSpace,
-    operator: Operator,
-    iterated: Operator | Resolvent,
-    count: int,
-    basis: int,
-    tolerance: float,
-    max_restarts: int,
-    a: float = 0.0,
+    space: StateSpace, operator: Operator, iterated: Operator | Inverse, count: int, limits: Limits, a: float = 0.0
 ) -> Eigenpairs:
-    """Krylov–Schur with the operator itself, or with (I − a A)⁻¹ if a > 0; the tolerance is absolute."""
+    """Krylov–Schur with the operator itself, or with (I − a A)⁻¹ if a > 0."""
     root = np.sqrt(space.weights)
 
-    def apply(x: Floats, y: Floats) -> None:
-        """y = D A D⁻¹ x with D = M_L^{1/2}."""
-        block = np.asfortranarray((x / root)[:, None])
-        y[:] = root * iterated.apply(block)[:, 0]
+    def apply(x: Floats) -> Floats:
+        """D A D⁻¹ x with D = M_L^{1/2}."""
+        return root * iterated.apply(np.asfortranarray((x / root)[:, None]))[:, 0]
 
-    matrix = create_shell(space.comm, space.num_local, apply)
-    solver = SLEPc.EPS().create(space.comm)
-    try:
-        wanted = min(count, space.num_nodes)
-        solver.setOperators(matrix)
-        solver.setProblemType(SLEPc.EPS.ProblemType.NHEP)
-        which = SLEPc.EPS.Which
-        solver.setWhichEigenpairs(which.LARGEST_MAGNITUDE if a > 0 else which.LARGEST_REAL)
-        solver.setDimensions(wanted, min(max(basis, 2 * wanted + 2), space.num_nodes))
-        solver.setConvergenceTest(SLEPc.EPS.Conv.ABS)
-        solver.setTolerances(tolerance, max_restarts)
-        start = matrix.createVecRight()
-        start.array[:] = hashed_normal(1, space.canonical)
-        solver.setInitialSpace([start])
-        start.destroy()
-        solver.solve()
-        if not solver.getConverged():
-            raise NotConverged(f"no eigenvalue of largest real part after {max_restarts} restarts of Krylov–Schur")
-        return _collect(solver, matrix, space, operator, wanted, a)
-    finally:
-        solver.destroy()
-        matrix.destroy()
+    values, vectors = general_eigenpairs(
+        space.comm,
+        apply,
+        hashed_normal(1, space.canonical),
+        count=min(count, space.num_nodes),
+        end="largest modulus" if a > 0 else "largest",
+        limits=limits,
+    )
+    modes = normalize_modes(space, vectors / root[:, None])
+    if a > 0:
+        values = (1 - 1 / values) / a
+        order = by_real_part(values)
+        values, modes = values[order], modes[:, order]
+    return Eigenpairs(values, modes, residual_norms(space, operator, values, modes))
 
 
 def by_real_part(values: Complexes) -> Integers:
@@ -168,30 +174,6 @@ def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
     real, imaginary = space.inner(witness, parts).reshape(2, -1)
     phase = np.exp(-1j * np.angle(real + 1j * imaginary))
     return modes * (phase / np.where(norms > 0, norms, 1.0))
-
-
-def _collect(
-    solver: SLEPc.EPS, matrix: Any, space: StateSpace, operator: Operator, wanted: int, a: float
-) -> Eigenpairs:
-    """The pairs in SLEPc's order, the first `wanted` of them, or one more if that is the second of a complex pair."""
-    real, imaginary = matrix.createVecRight(), matrix.createVecRight()
-    found: list[complex] = []
-    columns = []
-    for number in range(solver.getConverged()):
-        value = complex(solver.getEigenpair(number, real, imaginary))
-        if number > wanted or (number == wanted and not value.imag < 0):  # of a pair, Im μ > 0 comes first
-            break
-        found.append(value)
-        columns.append((real.array_r + 1j * imaginary.array_r) / np.sqrt(space.weights))
-    real.destroy()
-    imaginary.destroy()
-    values: Complexes = np.array(found, complex)
-    modes = normalize_modes(space, np.column_stack(columns))
-    if a > 0:
-        values = (1 - 1 / values) / a
-        order = by_real_part(values)
-        values, modes = values[order], modes[:, order]
-    return Eigenpairs(values, modes, residual_norms(space, operator, values, modes))
 
 
 def residual_norms(space: StateSpace, operator: Operator, values: Complexes, modes: Complexes) -> Floats:

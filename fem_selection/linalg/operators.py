@@ -13,12 +13,10 @@ from mpi4py import MPI
 
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.kernels.base import Kernel
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats
 
 __all__ = [
     "Disturbed",
-    "KernelOperator",
     "Operator",
     "SymmetricPart",
     "adjoint",
@@ -37,25 +35,6 @@ class Operator(Protocol):
 
     def apply_transpose(self, dual: Block) -> Block:
         """Aᵀ d, the transpose in the Euclidean product of nodal values."""
-
-
-class KernelOperator:
-    """K of one interval as an operator."""
-
-    def __init__(self, kernel: Kernel, interval: int = 0) -> None:
-        self._kernel, self._interval = kernel, interval
-
-    def apply(self, v: Block) -> Block:
-        """K v."""
-        result = create_block(*v.shape)
-        self._kernel.apply(self._interval, v, result)
-        return result
-
-    def apply_transpose(self, dual: Block) -> Block:
-        """Kᵀ d."""
-        result = create_block(*dual.shape)
-        self._kernel.add_transpose(self._interval, dual, 1.0, result)
-        return result
 
 
 class SymmetricPart:

@@ -2,9 +2,10 @@
 """Steady states of the selection equation, σ(K f + b) = 0, what becomes of states near them, and their branches."""
 
 from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.krylov import Eigenpairs, leading_eigenpairs
-from fem_selection.linalg.operators import KernelOperator
+from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.continuation import Diagram, continue_branches, solve_steady, steady_state_near
 from fem_selection.steady.branches.cycles import Cycles, measure_cycles
@@ -12,9 +13,9 @@ from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordi
 from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyse_steady_states
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
-from fem_selection.steady.equilibria.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
 from fem_selection.steady.equilibria.newton import NewtonResult, solve_newton
+from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kind
 from fem_selection.steady.stability.growth import GrowthRun, measure_growth
 from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
 from fem_selection.steady.stability.nonnormality import TransientGrowth, numerical_abscissa, transient_growth

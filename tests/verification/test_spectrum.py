@@ -10,12 +10,11 @@ from mpi4py import MPI
 
 from fem_selection.cases.field import build_field
 from fem_selection.config import parse_case
-from fem_selection.kernels import DenseKernel
+from fem_selection.kernels import DenseKernel, KernelOperator
 from fem_selection.linalg.balanced import balanced_spectrum, balancing_exponents
 from fem_selection.linalg.factors import factorize
 from fem_selection.linalg.krylov import leading_eigenpairs
 from fem_selection.linalg.operators import (
-    KernelOperator,
     SymmetricPart,
     adjoint,
     orthonormalize,

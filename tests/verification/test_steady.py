@@ -203,7 +203,7 @@ def test_separable_kernels_are_exact(spaces, mode):
             return 3 + 0 * y[0] * z[0] + 12 * (y[0] - 0.5) * (z[0] - 0.5)
 
     field, _ = make_field(space, kernel)
-    expansion = expand(kernel_of(field))
+    expansion = expand(kernel_of(field), 1e-10, 200)
     np.testing.assert_allclose(expansion.values, [3.0, 1.0], rtol=1e-12)
     assert expansion.is_complete and expansion.nullity == space.num_nodes - 2
     c = expansion.operator.coordinates
@@ -214,7 +214,7 @@ def test_separable_kernels_are_exact(spaces, mode):
 def test_the_zero_kernel_has_rank_zero(spaces):
     """Fails where SLEPc finds nothing."""
     field, _ = make_field(spaces("interval", 6, 1), constant(0.0), 0.5)
-    expansion = expand(kernel_of(field))
+    expansion = expand(kernel_of(field), 1e-10, 200)
     assert expansion.rank == 0 and expansion.is_complete
     report = solve_first_kind(expansion, -field.bias)
     assert not report.holds and report.residual == pytest.approx(0.5)
@@ -241,7 +241,7 @@ def test_minimal_norm_solution_of_a_smooth_kernel(spaces):
     field, y = make_field(spaces("interval", 20, 2), gaussian)
     operator = kernel_of(field)
     f = operator.operator.apply(column(np.cos(2 * y)))
-    expansion = expand(operator, 1e-10)
+    expansion = expand(operator, 1e-10, 200)
     assert expansion.is_complete and 10 < expansion.rank < 41
     report = solve_first_kind(expansion, operator.operator.apply(f)[:, 0])
     np.testing.assert_allclose(report.solution, f[:, 0], atol=1e-6)  # round-off over the least singular value

@@ -27,7 +27,6 @@ from fem_selection.evolution.estimates.functionals import (
 )
 from fem_selection.evolution.estimates.gronwall import estimate_dependence, estimate_growth, gronwall_factors
 from fem_selection.evolution.estimates.hypotheses import Hypothesis, Premises
-from fem_selection.evolution.estimates.operators import operator_norm, skew_part_norm, symmetric_part_maximum
 from fem_selection.typing import Block, Floats
 
 __all__ = [
@@ -38,9 +37,6 @@ __all__ = [
     "ScalarProperties",
     "estimate_run",
     "examine",
-    "operator_norm",
-    "skew_part_norm",
-    "symmetric_part_maximum",
 ]
 
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from fem_selection.evolution.estimates.comparison import Estimate, compare_with_bound
 from fem_selection.evolution.estimates.hypotheses import Premises
-from fem_selection.evolution.estimates.operators import operator_norm
+from fem_selection.kernels.base import KernelOperator
+from fem_selection.linalg.norms import operator_norm
 from fem_selection.typing import Block, Floats
 
 __all__ = ["estimate_dependence", "estimate_growth", "gronwall_factors"]
@@ -41,7 +42,7 @@ def gronwall_factors(premises: Premises, times: Floats) -> tuple[Floats, Floats]
     def coefficients(time: float) -> tuple[float, float]:
         if not field.is_autonomous:
             field.move_to(time)
-        norm = premises.norm if field.is_autonomous else operator_norm(field.space, field.kernel)
+        norm = premises.norm if field.is_autonomous else operator_norm(field.space, KernelOperator(field.kernel))
         bias = float(field.space.norm(field.bias[:, None].copy(order="F"))[0])
         return sigma.lipschitz * norm, sigma.lipschitz * bias + abs(sigma.at_zero) * np.sqrt(volume)
 

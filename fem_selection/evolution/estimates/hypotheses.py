@@ -13,7 +13,8 @@ import numpy as np
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.evolution.estimates.activation_properties import ScalarProperties, examine
-from fem_selection.evolution.estimates.operators import operator_norm, skew_part_norm, symmetric_part_maximum
+from fem_selection.kernels.base import KernelOperator
+from fem_selection.linalg.norms import operator_norm, skew_part_norm, symmetric_part_maximum
 
 __all__ = ["Hypothesis", "Premises"]
 
@@ -56,13 +57,14 @@ class Premises:
     def __init__(self, field: SelectionField) -> None:
         self.field = field
         self.sigma: ScalarProperties = examine(field.activation)
+        self._kernel = KernelOperator(field.kernel)
         self._norm: float | None = None
 
     @property
     def norm(self) -> float:
         """‖K‖ from L² to L² on V_h, at the present time (collective)."""
         if self._norm is None:
-            self._norm = operator_norm(self.field.space, self.field.kernel)
+            self._norm = operator_norm(self.field.space, self._kernel)
         return self._norm
 
     def lipschitz(self) -> Hypothesis:
@@ -81,13 +83,13 @@ class Premises:
 
     def symmetric(self) -> Hypothesis:
         """K = K*."""
-        skew = skew_part_norm(self.field.space, self.field.kernel, self.norm)
+        skew = skew_part_norm(self.field.space, self._kernel, self.norm)
         defect = skew / self.norm if self.norm > 0 else 0.0
         return _hypothesis("w(y, z) = w(z, y)", defect, 1e-6, f"‖K − K*‖/2 = {defect:.2e} ‖K‖ as operators on L²")
 
     def dissipative(self) -> Hypothesis:
         """(K + K*)/2 ≤ 0."""
-        largest = symmetric_part_maximum(self.field.space, self.field.kernel, self.norm)
+        largest = symmetric_part_maximum(self.field.space, self._kernel, self.norm)
         defect = max(largest, 0.0) / self.norm if self.norm > 0 else 0.0
         found = f"the largest eigenvalue of (K + K*)/2 is {largest:.3e}; ‖K‖ = {self.norm:.3e}"
         return _hypothesis("the symmetric part of K is negative semidefinite", defect, _ROUND_OFF, found)

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.linalg.krylov import Complexes
 from fem_selection.steady.branches.reduction import ReducedFamily
-from fem_selection.typing import Floats
+from fem_selection.typing import Complexes, Floats
 
 __all__ = ["Corrector", "Point"]
 

@@ -25,10 +25,10 @@ import scipy.linalg
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
+from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.factors import factorize, orthonormal_basis
-from fem_selection.linalg.krylov import Complexes
-from fem_selection.linalg.operators import KernelOperator, orthonormalize, random_block, sum_over_space
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.linalg.operators import orthonormalize, random_block, sum_over_space
+from fem_selection.typing import Block, Complexes, Floats, create_block
 
 __all__ = ["ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
 

@@ -21,13 +21,14 @@ import numpy as np
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
-from fem_selection.linalg.operators import KernelOperator
+from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.settings import SteadySettings
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
-from fem_selection.steady.equilibria.fredholm import PicardReport, SingularExpansion, expand, solve_first_kind
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
+from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kind
 from fem_selection.steady.equilibria.zero_set import ZeroSet, find_zeros
 from fem_selection.typing import Block, Floats
 

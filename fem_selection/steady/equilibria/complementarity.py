@@ -31,8 +31,8 @@ from scipy.optimize import nnls
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator, orthonormalize
-from fem_selection.linalg.operators import KernelOperator
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["Projection", "project"]

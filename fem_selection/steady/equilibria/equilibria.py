@@ -23,8 +23,8 @@ from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.settings import NewtonSettings, SteadySettings
-from fem_selection.steady.equilibria.fredholm import SingularExpansion, expand
 from fem_selection.steady.equilibria.local_newton import nearest_to_zero, solve_linearized
 from fem_selection.steady.equilibria.newton import NewtonResult, solve_newton
 from fem_selection.typing import Block, Floats, create_block

@@ -30,8 +30,8 @@ from petsc4py import PETSc
 
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
-from fem_selection.linalg.operators import KernelOperator
 from fem_selection.petsc import options, unique_prefix
 from fem_selection.settings import NewtonSettings
 from fem_selection.steady.equilibria.local_newton import local_newton

@@ -21,8 +21,7 @@ import numpy as np
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import NonFinite
-from fem_selection.linalg.krylov import Complexes
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Complexes, Floats, Integers
 
 __all__ = ["GrowthRun", "measure_growth", "runge_kutta_step"]
 

@@ -20,13 +20,15 @@ import scipy.linalg
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import Linearization
+from fem_selection.dynamics.resolvent import resolvents_of
 from fem_selection.linalg.factors import Factors, orthonormal_basis
-from fem_selection.linalg.krylov import leading_eigenpairs
+from fem_selection.linalg.norms import symmetric_part_maximum
 from fem_selection.linalg.operators import Operator, SymmetricPart, products
 from fem_selection.typing import Floats
 
 __all__ = ["TransientGrowth", "numerical_abscissa", "transient_growth"]
 
+_RESIDUAL, _RESTARTS = 1e-11, 300  # of Krylov–Schur, the first relative to ‖A‖
 _PER_OCTAVE = 6  # times sampled between t and 2t
 _OCTAVES = 16
 _MORE = 20  # octaves, while ‖e^{tA}‖ has not settled: where ‖A‖ is large, t ‖A‖ = 1000 is a short time
@@ -52,12 +54,26 @@ class TransientGrowth:
 
 
 def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, factors: Factors | None) -> float:
-    """ω(A) (collective); by Krylov–Schur where A has no factors."""
+    """ω(A) (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        norm: ‖A‖.
+        factors: A = U S V*; without them Krylov–Schur takes products with A.
+
+    Raises:
+        NotConverged: if Krylov–Schur finds nothing.
+    """
     if norm == 0.0:
         return 0.0
     if factors is None:
-        local = operator if isinstance(operator, Linearization) else None
-        return float(leading_eigenpairs(space, SymmetricPart(space, operator), 1, norm, local=local).values[0].real)
+        resolvents = None
+        if isinstance(operator, Linearization):
+            resolvents = resolvents_of(operator, SymmetricPart(space, operator))
+        return symmetric_part_maximum(
+            space, operator, norm, tolerance=_RESIDUAL, max_restarts=_RESTARTS, resolvents=resolvents
+        )
     small, has_rest = _compress(space, factors)
     largest = float(np.linalg.eigvalsh(0.5 * (small + small.T))[-1])
     return max(largest, 0.0) if has_rest else largest

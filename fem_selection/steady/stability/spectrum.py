@@ -28,14 +28,14 @@ import scipy.linalg
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import Linearization, SelectionField
-from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.dynamics.resolvent import has_local_part, resolvents_of
 from fem_selection.errors import NonFinite, NotConverged
 from fem_selection.linalg.balanced import balanced_spectrum, count_above
 from fem_selection.linalg.factors import Factors, factorize
-from fem_selection.linalg.krylov import Complexes, by_real_part, leading_eigenpairs, normalize_modes, residual_norms
+from fem_selection.linalg.krylov import Resolvents, by_real_part, leading_eigenpairs, normalize_modes, residual_norms
 from fem_selection.linalg.operators import Disturbed, Operator, products
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Complexes, Floats
 
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
@@ -191,10 +191,10 @@ def _leading(
     local: Linearization | None,
 ) -> Spectrum:
     """The eigenvalues of largest real part alone, and how far a small disturbance of A moves them."""
-    found = leading_eigenpairs(space, operator, number, norm, local=local)
+    found = leading_eigenpairs(space, operator, number, norm, resolvents=_resolvents(local, operator))
     disturbed = Disturbed(space, operator, _DISTURBANCE * norm)
     try:
-        other = leading_eigenpairs(space, disturbed, number, norm, local=local).values
+        other = leading_eigenpairs(space, disturbed, number, norm, resolvents=_resolvents(local, disturbed)).values
         moved = np.array([np.min(np.abs(other - value)) for value in found.values])
     except NotConverged:
         moved = np.full(len(found.values), np.inf)
@@ -203,6 +203,11 @@ def _leading(
         *(found.values, found.modes, shown, found.residuals, moved, norm, space.num_nodes, None, None, tolerance),
         *(found.values, slope_range, None, "Krylov–Schur"),
     )
+
+
+def _resolvents(local: Linearization | None, operator: Operator) -> Resolvents | None:
+    """The resolvents of an operator that is the linearization or near it."""
+    return None if local is None else resolvents_of(local, operator)
 
 
 def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:

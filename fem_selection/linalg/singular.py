@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""The singular value expansion of an operator in L²(Y), as far as its singular values stand above a tolerance.
+
+    A f = Σ_k s_k (f, v_k) u_k,    (u_k, u_l) = (v_k, v_l) = δ_kl
+
+It is the positive part of the spectrum of the self-adjoint operator [[0, A], [A*, 0]], which keeps small singular
+values that A*A would lose, and is finished by a Rayleigh–Ritz step on the left vectors.  Where all of A down to
+round-off is wanted, use `fem_selection.linalg.factors`, which finds the range with random blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.errors import InvalidInput
+from fem_selection.linalg.coordinates import IsometricOperator, orthonormalize
+from fem_selection.linalg.eigensolver import Limits, symmetric_eigenpairs
+from fem_selection.typing import Block, Floats
+
+__all__ = ["SingularExpansion", "expand"]
+
+_FIRST = 24  # triplets of the first attempt
+_ROUND_OFF = 1e-14
+_RESTARTS = 500
+_EXTRA = 16  # vectors of the Krylov basis beside two for each triplet
+
+
+@dataclass(frozen=True)
+class SingularExpansion:
+    """The leading part of a singular value expansion.
+
+    Attributes:
+        operator: A.
+        values: s_1 ≥ s_2 ≥ … > tolerance · s_1, shape (k,).
+        left: Coordinates of u_k, orthonormal columns.
+        right: Coordinates of v_k.
+        tolerance: Relative to s_1, what counts as zero.
+        is_complete: Whether all singular values above the tolerance are there, so that k is the numerical rank.
+    """
+
+    operator: IsometricOperator
+    values: Floats
+    left: Block
+    right: Block
+    tolerance: float
+    is_complete: bool
+
+    @property
+    def rank(self) -> int:
+        """The numerical rank, or a lower bound of it if the expansion is not complete."""
+        return int(self.values.size)
+
+    @property
+    def nullity(self) -> int | None:
+        """Dimension of the numerical null space in V_h; None if the expansion is not complete."""
+        return self.operator.coordinates.space.num_nodes - self.rank if self.is_complete else None
+
+    def coefficients(self, x: Block) -> Floats:
+        """(x, u_k) for the columns of x, shape (k, columns) (collective)."""
+        return self.operator.coordinates.products(self.left, x)
+
+    def pseudo_solve(self, x: Block) -> Block:
+        """Σ_k (x, u_k) / s_k v_k, the solution of A f = x of minimal norm on the span of the expansion (collective)."""
+        return np.asfortranarray(self.right @ (self.coefficients(x) / self.values[:, None]))
+
+    def functions(self, count: int) -> tuple[Block, Block]:
+        """Nodal values of the first left and right singular functions (collective)."""
+        c = self.operator.coordinates
+        return c.to_function(self.left[:, :count]), c.to_function(self.right[:, :count])
+
+
+def expand(operator: IsometricOperator, tolerance: float, triplets: int) -> SingularExpansion:
+    """The singular triplets of an operator down to `tolerance` · s_1, at most `triplets` of them (collective).
+
+    Args:
+        operator: A.
+        tolerance: Below this part of the largest a singular value counts as zero.
+        triplets: How many there are at most.
+
+    Raises:
+        InvalidInput: for a tolerance or a number out of range.
+        NotConverged: if fewer are found than asked for.
+    """
+    if not 0 < tolerance < 1 or triplets < 1:
+        raise InvalidInput(
+            f"tolerance = {tolerance} and triplets = {triplets}: expected a number in (0, 1) and 1 at least"
+        )
+    c = operator.coordinates
+    nodes = c.space.num_nodes
+    if c.norm(operator.apply(c.random(1))) == 0.0:  # the zero operator
+        nothing = np.zeros((c.num_local, 0), order="F")
+        return SingularExpansion(operator, np.empty(0), nothing, nothing.copy(), tolerance, True)
+    largest, _ = _leading_left(operator, 1, Limits(1e-3, True, _RESTARTS, 2 + _EXTRA))
+    count = min(_FIRST, triplets, nodes)
+    while True:
+        limits = Limits(_ROUND_OFF * float(largest[0]), False, _RESTARTS, 2 * count + _EXTRA)
+        values, left = _leading_left(operator, count, limits)
+        below = values.size < count or values[-1] <= tolerance * values[0]
+        if below or count >= min(triplets, nodes):
+            break
+        count = min(2 * count, triplets, nodes)
+    values, left, right = _rayleigh_ritz(operator, left)
+    kept = values > tolerance * values[0]
+    return SingularExpansion(
+        operator,
+        values[kept],
+        np.asfortranarray(left[:, kept]),
+        np.asfortranarray(right[:, kept]),
+        tolerance,
+        bool(below or count == nodes),
+    )
+
+
+def _leading_left(operator: IsometricOperator, count: int, limits: Limits) -> tuple[Floats, Block]:
+    """The leading singular values and left vectors, those that are not positive left out."""
+    c = operator.coordinates
+    rows = c.num_local
+
+    def apply(x: Floats) -> Floats:
+        """[[0, Â], [Âᵀ, 0]] on pairs (u, v), each rank's part of u before that of v."""
+        y = np.empty(2 * rows)
+        y[:rows] = operator.apply(x[rows:, None])[:, 0]
+        y[rows:] = operator.apply_adjoint(x[:rows, None])[:, 0]
+        return y
+
+    start = np.concatenate([c.random(1)[:, 0], c.random(2)[:, 0]])
+    values, pairs = symmetric_eigenpairs(c.space.comm, apply, start, count=count, end="largest", limits=limits)
+    positive = values > 0
+    return values[positive], np.asfortranarray(pairs[:rows, positive])
+
+
+def _rayleigh_ritz(operator: IsometricOperator, left: Block) -> tuple[Floats, Block, Block]:
+    """The singular triplets of A restricted to the span of approximate left vectors (collective)."""
+    c = operator.coordinates
+    left, _ = orthonormalize(c, left)
+    right, factor = orthonormalize(c, operator.apply_adjoint(left))  # A* U = V R
+    turn_right, values, turn_left = np.linalg.svd(factor)
+    return values, np.asfortranarray(left @ turn_left.T), np.asfortranarray(right @ turn_right)
