@@ -68,12 +68,12 @@ if is_root:
 # %% [markdown]
 # ## Layer by layer
 #
-# A layer's $(w, b)$, held fixed for all times, is an autonomous equation. `assess_network` looks for its steady state
-# $f^*$, $K f^* + b = 0$, from the mean over all images' states; where Newton's method finds none it takes the
+# A layer's $(w, b)$, held fixed for all times, is an autonomous equation. `network_stability` looks for its steady
+# state $f^*$, $K f^* + b = 0$, from the mean over all images' states; where Newton's method finds none it takes the
 # mean state itself, and says so: `at` is "steady" or "mean".
 
 # %%
-found = fs.assess_network(problem, control, case.stability)
+found = fs.studies.network_stability(problem, control, case.stability)
 if is_root:
     print("layer  linearized  from the mean  leading eigenvalue  growing  verdict")
     for layer in found.layers:

@@ -70,19 +70,21 @@ class Frame:
         self._title = self.case.title or path.stem
         return self.case
 
-    def claim(self, output: Path | None, directory: Path | None = None) -> Path:
+    def claim(self, output: Path | None, directory: Path | None = None, *, announced: bool = True) -> Path:
         """Claim the folder of the report and announce it (collective).
 
         Args:
             output: The folder, or None for the next number under `directory`.
             directory: Where folders are made; that of the case if left out.
+            announced: Whether title and folder are printed.
 
         Raises:
             InvalidInput: if the folder holds anything but an earlier report of the same command.
         """
         where = Path(self.case.output.directory) if directory is None else directory
         self.folder = on_root(lambda: next_numbered_folder(where) if output is None else self._claim(output))
-        self.announce(self.folder)
+        if announced:
+            self.announce(self.folder)
         return self.folder
 
     def _claim(self, folder: Path) -> Path:
@@ -116,11 +118,20 @@ class Frame:
             "case": dataclasses.asdict(self.case),
         }
 
-    def write(self, report: Report, space: StateSpace | None = None) -> Path:
-        """Write a report into the folder, with figures and fields as the case asks; returns the JSON file's path."""
+    def write(self, report: Report, space: StateSpace | None = None, **more: str) -> Path:
+        """Write a report into the folder, with figures and fields as the case asks (collective).
+
+        Args:
+            report: What a study returned.
+            space: The state space of its nodal values, if it has fields.
+            more: Further entries of the JSON file.
+
+        Returns:
+            The path of the JSON file.
+        """
         output = self.case.output
         fields = space if output.fields else None
-        return report.write(self.folder, figures=output.figures, space=fields, about=self.about())
+        return report.write(self.folder, figures=output.figures, space=fields, about={**self.about(), **more})
 
     # ── what is printed ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -20,7 +20,7 @@ from fem_selection.steady.stability.growth import GrowthRun, measure_growth
 from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
 from fem_selection.steady.stability.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
 from fem_selection.steady.stability.spectrum import Spectrum, analyze_spectrum
-from fem_selection.steady.stability.verdict import Verdict, judge
+from fem_selection.steady.stability.verdict import Verdict, is_compact, judge
 
 __all__ = [
     "Bifurcation",
@@ -53,6 +53,7 @@ __all__ = [
     "find_limit",
     "finite_time_exponents",
     "has_local_part",
+    "is_compact",
     "judge",
     "leading_eigenpairs",
     "measure_cycles",

@@ -17,12 +17,18 @@ from typing import Any
 from fem_selection.lazy import load
 
 _HOMES = {
+    "BranchesReport": "continuation",
     "ForwardReport": "trajectory",
     "HjbReport": "value_function",
+    "NetworkStabilityReport": "depth_stability",
     "Progress": "report",
     "Report": "report",
+    "StabilityReport": "state_stability",
+    "branches": "continuation",
     "forward": "trajectory",
     "hjb": "value_function",
+    "network_stability": "depth_stability",
+    "stability": "state_stability",
 }
 
 __all__ = list(_HOMES)

@@ -1,79 +1,92 @@
 # SPDX-License-Identifier: MIT
-"""The stability of a case's steady state, and the branch of steady states that it lies on.
+"""The stability of a steady state, and the branch of steady states that it lies on.
 
-state → spectrum of σ'(g*) K → error bars from a finer space → verdict → growth in runs → exponents → branch
+    report = fs.studies.stability(field, start, fs.StabilitySettings(number=4))
+    report.verdict.sentence, report.eigenvalues, report.growth_rate_measured
+    report.write("folder")
+
+    state → spectrum of σ'(g*) K → error bars from a finer space → verdict → growth in runs → exponents → branches
+
+    folder/report.json                verdict, eigenvalues, measured growth, exponents, bifurcations
+    folder/figures/spectrum.png       eigenvalues in the complex plane; eigenfunctions.png; growth.png
+    folder/figures/exponents.png      finite-time Lyapunov exponents; bifurcations.png, branches over the parameter
+
+A network whose kernel and bias depend on depth has no steady state that decides: see `network_stability`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fem_selection.cases.field import FieldProblem, build_field
-from fem_selection.cases.kernel import is_random
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.discretization.elements import MAX_DEGREE
-from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import Scheme, SelectionField, Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged
-from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
+from fem_selection.io.triangles import gather_triangles
+from fem_selection.settings import StabilitySettings
 from fem_selection.steady import (
-    Cycles,
-    Diagram,
     GrowthRun,
     LyapunovExponents,
-    ReducedFamily,
     Spectrum,
+    TooManyCoordinates,
     TransientGrowth,
     Verdict,
     analyze_spectrum,
-    continue_branches,
     finite_time_exponents,
     has_local_part,
+    is_compact,
     judge,
-    measure_cycles,
     measure_growth,
     numerical_abscissa,
     steady_state_near,
     transient_growth,
 )
-from fem_selection.typing import Block, Floats
+from fem_selection.studies.continuation import BranchesReport, Family, branches
+from fem_selection.studies.report import Progress, Report
+from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["Continuation", "StateStability", "assess_state", "continue_case", "find_state", "is_compact"]
+__all__ = ["FinerSpace", "StabilityReport", "as_pairs", "draw_exponents", "find_state", "stability"]
 
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _CERTAIN = 0.1  # part of an eigenvalue that may be uncertain where a run is to show it
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STEPS = 20_000  # of a run, at most
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
-_LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
-_DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
+
+FinerSpace = tuple[SelectionField, Block]
+"""The same equation on a finer space, and nodal values there of a state near the steady one."""
 
 
-@dataclass(frozen=True)
-class StateStability:
-    """What was found at one steady state.
+@dataclass(frozen=True, kw_only=True)
+class StabilityReport(Report):
+    """What `stability` returns; `state` and the modes in `spectrum` are nodal values of this rank.
 
     Attributes:
-        problem: The case.
         state: f*, shape (num_local, 1).
         residual: ‖σ(K f* + b)‖.
         spectrum: Of the linearization at f*.
-        error_bars: Distances of the leading eigenvalues to those on a mesh of twice the cells or, on a mesh file, of
-            functions of one degree more; None without a finer space.
+        error_bars: Distances of the leading eigenvalues to those on a finer space; None without one.
         unstable_on_finer_space: Eigenvalues with positive real part there.
         error_bars_declined: Why there are none.
-        verdict: In words.
+        verdict: Kind, rate, and a sentence.
         growth: Perturbed runs of those leading eigenvalues that differ from zero by enough; of none if one blew up.
         growth_declined: Then, what happened.
         abscissa: Numerical abscissa.
         transient: ‖e^{tA}‖; None for an operator without factors.
         exponents: Finite-time Lyapunov exponents along the trajectories of the first samples, or None.
-        exponents_declined: Why there are none although the case asks for them: a trajectory may blow up.
+        exponents_declined: Why there are none although the settings ask for them: a trajectory may blow up.
+        branches: Branches and bifurcations in a parameter, or None.
+        branches_declined: Why there are none although a family of equations was given.
+        mesh: Coordinates of all nodes, shape (num_nodes, dimension), and the triangles between them, for figures.
+        modes: The eigenfunctions at all nodes, complex, shape (num_nodes, k), for figures.
     """
 
-    problem: FieldProblem
     state: Block
     residual: float
     spectrum: Spectrum
@@ -87,6 +100,20 @@ class StateStability:
     transient: TransientGrowth | None
     exponents: LyapunovExponents | None
     exponents_declined: str | None
+    branches: BranchesReport | None
+    branches_declined: str | None
+    mesh: tuple[Floats, Integers | None] = dataclasses.field(repr=False)
+    modes: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """The leading eigenvalues, complex: those that grow, then by modulus, or by real part with a local kernel."""
+        return self.spectrum.leading
+
+    @property
+    def unstable(self) -> int:
+        """How many of the known eigenvalues have a positive real part."""
+        return _count_growing(self.spectrum)
 
     @property
     def growth_rate_measured(self) -> float | None:
@@ -98,111 +125,197 @@ class StateStability:
         """The eigenvalue's real part beside it."""
         return float(self.growth.predicted[0].real) if self.growth.predicted.size else None
 
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        s, growth, transient = self.spectrum, self.growth, self.transient
+        return {
+            "verdict": self.verdict.sentence,
+            "kind": self.verdict.kind,
+            "eigenvalues": as_pairs(s.leading),
+            "error_bars": self.error_bars,
+            "error_bars_declined": self.error_bars_declined,
+            "residuals": s.residuals,
+            "uncertainties": s.uncertainties[list(s.shown)],
+            "unstable": self.unstable,
+            "unstable_on_finer_space": self.unstable_on_finer_space,
+            "growth_rate_measured": self.growth_rate_measured,
+            "growth_rate_predicted": self.growth_rate_predicted,
+            "growth_declined": self.growth_declined,
+            "growth": [
+                {"eigenvalue": value, "measured": measured, "relative_error": error}
+                for value, measured, error in zip(
+                    as_pairs(growth.predicted), as_pairs(growth.measured), growth.relative_errors.tolist(), strict=True
+                )
+            ],
+            "state_residual": self.residual,
+            "method": s.method,
+            "norm": s.norm,
+            "nodes": s.num_nodes,
+            "rank": s.rank,
+            "rank_of_square": s.rank_of_square,
+            "tolerance": s.tolerance,
+            "krylov_schur": as_pairs(s.krylov_schur),
+            "krylov_schur_difference": s.krylov_schur_difference,
+            "numerical_abscissa": self.abscissa,
+            "transient_growth": None
+            if transient is None
+            else {"largest": transient.largest, "time": transient.time, "is_bounded": transient.is_bounded},
+            "exponents": None if self.exponents is None else dataclasses.asdict(self.exponents),
+            "exponents_declined": self.exponents_declined,
+            **({} if self.branches is None else self.branches.as_dict()),
+            "bifurcations_declined": self.branches_declined,
+        }
 
-@dataclass(frozen=True)
-class Continuation:
-    """Branches in a parameter.
+    def draw(self, folder: Path) -> None:
+        """Draw spectrum, eigenfunctions, growth, exponents and the bifurcation diagram, those that there are."""
+        from fem_selection import plots
 
-    Attributes:
-        parameter: Its name.
-        family: The reduced equation over it.
-        diagram: Branches and bifurcations.
-        cycles: Limit cycles beside each Hopf point, by its number among the bifurcations.
-    """
-
-    parameter: str
-    family: ReducedFamily
-    diagram: Diagram
-    cycles: dict[int, Cycles]
-
-
-def is_compact(kernel: Kernel) -> bool:
-    """Whether the continuum's operator is compact: a kernel in L², without local parts."""
-    return isinstance(kernel, DenseKernel | SeparableKernel)
+        s, t, g = self.spectrum, self.transient, self.growth
+        has_kernel = s.rank is not None and s.rank < s.num_nodes
+        figure = plots.plot_spectrum(s.values, s.leading, self.error_bars, self.abscissa, has_kernel)
+        plots.save(figure, folder / "spectrum.png")
+        if s.leading.size:
+            figure = plots.plot_eigenfunctions(self.mesh[0], self.modes, s.leading, self.mesh[1])
+            plots.save(figure, folder / "eigenfunctions.png")
+        if g.predicted.size:
+            norms = (None, None) if t is None else (t.times[1:], t.norms[1:])
+            plots.save(plots.plot_growth(g.times, g.amplitudes, g.predicted, *norms), folder / "growth.png")
+        if self.exponents is not None:
+            draw_exponents(folder, self.exponents)
+        if self.branches is not None:
+            self.branches.draw(folder)
 
 
-def find_state(problem: FieldProblem) -> tuple[Block, float]:
-    """The steady state that `stability.state` leads to, and its residual (collective).
-
-    Raises:
-        InvalidInput: if the equation depends on t, or there is no steady state near the start.
-    """
-    text = problem.case.stability.state
-    if not problem.field.is_autonomous:
-        raise InvalidInput("dynamics.kernel, dynamics.bias: steady states need an equation that does not depend on t")
-    start = np.asfortranarray(problem.values("stability.state", text)[:, None])
-    try:
-        state, residual = steady_state_near(problem.field, start)
-    except NotConverged as error:
-        raise InvalidInput(f"stability.state: {text!r}: {error}; give a formula nearer to one") from error
-    if residual > _STEADY:
-        raise InvalidInput(
-            f"stability.state: from {text!r} Newton's method reaches a state at which K f + b stands still, but not f: "
-            f"‖σ(K f + b)‖ = {residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
-        )
-    return state, residual
-
-
-def assess_state(problem: FieldProblem, state: Block, residual: float) -> StateStability:
-    """The stability of a steady state (collective).
+def stability(
+    field: SelectionField,
+    start: Block,
+    settings: StabilitySettings | None = None,
+    *,
+    state: Block | None = None,
+    finer: FinerSpace | Callable[[], FinerSpace] | None = None,
+    finer_declined: str | None = None,
+    initial: Block | None = None,
+    depth: DepthGrid | None = None,
+    scheme: Scheme | None = None,
+    family: Family | None = None,
+    progress: Progress | None = None,
+) -> StabilityReport:
+    """Assess the steady state near a start, and the branch that it lies on (collective over space).
 
     Args:
-        problem: The case.
-        state: f*, shape (num_local, 1), as `find_state` returns it.
-        residual: ‖σ(K f* + b)‖.
+        field: F, which must not depend on time.
+        start: Nodal values of a state from which Newton's method reaches the steady one, shape (num_local, 1).
+        settings: How much is computed; the defaults if left out. `settings.state` belongs to case files.
+        state: f*, if `find_state` has found it already.
+        finer: The same equation on a finer space and a start there, or what makes them; error bars of the eigenvalues
+            are the distances to those on that space.
+        finer_declined: Why there is no finer space, for the report.
+        initial: Initial states, shape (num_local, samples), along whose trajectories exponents are computed.
+        depth: The layers through which they go.
+        scheme: The scheme of these layers; the classical Runge–Kutta scheme if left out.
+        family: The equation at a value of the parameter; the branch through the state near `start` at the first value
+            of `settings.range` is followed through the range.
+        progress: Called on root after each part.
+
+    Raises:
+        InvalidInput: if F depends on time, if no steady state is reached, or if settings and arguments do not fit.
+        NoBranch: if there is no steady state near the start at the first value of the range.
+        NonFinite: if σ' is not finite at the state.
     """
-    settings, field, space = problem.case.stability, problem.field, problem.space
+    settings = StabilitySettings() if settings is None else settings
+    space = field.space
+    tell = _Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))
+    if state is None:
+        state = find_state(field, start)
     spectrum = analyze_spectrum(field, state, settings.number, settings.tolerance)
-    bars, unstable, declined = _error_bars(problem, spectrum)
-    linearization = field.linearize(state)
-    is_local = has_local_part(field.kernel)
-    chosen = _to_measure(spectrum, is_local)
-    steps = _STIFF_STEPS if is_local else _STEPS
-
-    def measure(which: list[int]) -> GrowthRun:
-        pairs = spectrum.leading[which], spectrum.modes[:, which]
-        return measure_growth(field, state, *pairs, spectrum.norm or 1.0, settings.perturbation, max_steps=steps)
-
-    growth, growth_declined = _if_finite(lambda: measure(chosen))
-    exponents, exponents_declined = _if_finite(lambda: _exponents(problem))
-    return StateStability(
-        problem=problem,
+    tell("spectrum")
+    bars, unstable, declined = _error_bars(spectrum, settings, finer, finer_declined)
+    tell("error bars")
+    growth, growth_declined = _measure(field, state, spectrum, settings)
+    tell("growth")
+    exponents, exponents_declined = _exponents(field, settings, initial, depth, scheme)
+    tell("exponents")
+    found, branches_declined = None, None
+    if family is not None:
+        try:
+            found = branches(family, start, settings)
+        except TooManyCoordinates as error:
+            branches_declined = str(error)
+        tell("branches")
+    factors = spectrum.factors
+    return StabilityReport(
         state=state,
-        residual=residual,
+        residual=float(space.norm(field.rate(state))[0]),
         spectrum=spectrum,
         error_bars=bars,
         unstable_on_finer_space=unstable,
         error_bars_declined=declined,
         verdict=judge(spectrum, is_compact(field.kernel)),
-        growth=measure([]) if growth is None else growth,
+        growth=growth,
         growth_declined=growth_declined,
-        abscissa=numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors),
-        transient=None if spectrum.factors is None else transient_growth(space, spectrum.factors),
+        abscissa=numerical_abscissa(space, field.linearize(state), spectrum.norm, factors),
+        transient=None if factors is None else transient_growth(space, factors),
         exponents=exponents,
         exponents_declined=exponents_declined,
+        branches=found,
+        branches_declined=branches_declined,
+        mesh=(space.gather(space.coordinates), gather_triangles(space)),
+        modes=_gather(space, spectrum.modes),
     )
 
 
-def continue_case(problem: FieldProblem) -> Continuation | None:
-    """The branch through the steady state in `stability.parameter`; None if the case names none (collective)."""
-    settings, space = problem.case.stability, problem.space
-    if settings.parameter is None or settings.range is None:
-        return None
-    name, (lower, upper) = settings.parameter, settings.range
-    family = ReducedFamily(space, lambda value: problem.field_at({name: value}), lower, upper)
-    start = family.coordinates(problem.values("stability.state", settings.state)[:, None])
+def find_state(field: SelectionField, start: Block, *, name: str = "the start") -> Block:
+    """Return the steady state that Newton's method reaches from a start (collective).
+
+    Args:
+        field: F, which must not depend on time.
+        start: Nodal values, shape (num_local, 1).
+        name: What the start is called in errors.
+
+    Raises:
+        InvalidInput: if F depends on time, or there is no steady state near the start.
+    """
+    if not field.is_autonomous:
+        raise InvalidInput("steady states need an equation that does not depend on t")
     try:
-        diagram = continue_branches(family, start, lower, upper, settings.step, settings.points)
+        state, residual = steady_state_near(field, start)
     except NotConverged as error:
-        raise InvalidInput(f"stability.state: at {name} = {lower:g}: {error}") from error
-    cycles = {}
-    if settings.cycles:
-        for k, found in enumerate(diagram.bifurcations):
-            room = upper - found.parameter if found.side > 0 else found.parameter - lower
-            distances = tuple(d for d in (upper - lower) * np.array(_DISTANCES) if d <= room)
-            if found.kind == "hopf" and distances:
-                cycles[k] = measure_cycles(family, found, distances)
-    return Continuation(name, family, diagram, cycles)
+        raise InvalidInput(f"{name}: {error}; give a start nearer to one") from error
+    if residual > _STEADY:
+        raise InvalidInput(
+            f"from {name} Newton's method reaches a state at which K f + b stands still, but not f: "
+            f"‖σ(K f + b)‖ = {residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
+        )
+    return state
+
+
+def as_pairs(values: np.ndarray) -> list[list[float]]:
+    """Complex numbers as [re, im], for JSON."""
+    return [[float(v.real), float(v.imag)] for v in values]
+
+
+def draw_exponents(folder: Path, exponents: LyapunovExponents) -> None:
+    """Draw `exponents.png`; nothing where one of them is not finite."""
+    from fem_selection import plots
+
+    if np.all(np.isfinite(exponents.state)) and np.all(np.isfinite(exponents.adjoint)):
+        figure = plots.plot_exponents(exponents.state, exponents.adjoint, exponents.horizon)
+        plots.save(figure, folder / "exponents.png")
+
+
+# ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Teller:
+    """Tells progress of finished parts."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def __call__(self, part: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(part, self._done, self._total, {})
 
 
 def _if_finite[T](action: Callable[[], T]) -> tuple[T | None, str | None]:
@@ -211,6 +324,52 @@ def _if_finite[T](action: Callable[[], T]) -> tuple[T | None, str | None]:
         return action(), None
     except NonFinite as error:
         return None, str(error)
+
+
+def _error_bars(
+    spectrum: Spectrum,
+    settings: StabilitySettings,
+    finer: FinerSpace | Callable[[], FinerSpace] | None,
+    declined: str | None,
+) -> tuple[Floats | None, int | None, str | None]:
+    """Distances of the leading eigenvalues to those on a finer space, and the number that grow there; or why not."""
+    if not settings.refine:
+        return None, None, "stability.refine is false"
+    if finer is None or declined is not None:
+        return None, None, declined or "no finer space is given"
+    try:
+        other_side, other_start = finer() if callable(finer) else finer
+        state = find_state(other_side, other_start)
+        other = analyze_spectrum(other_side, state, settings.number, settings.tolerance)
+    except (InvalidInput, NotConverged) as error:
+        return None, None, f"on the finer space: {error}"
+    distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])
+    return distances, _count_growing(other), None
+
+
+def _count_growing(spectrum: Spectrum) -> int:
+    return int(np.sum(spectrum.values.real > np.maximum(spectrum.tolerance * spectrum.norm, spectrum.uncertainties)))
+
+
+def _measure(
+    field: SelectionField, state: Block, spectrum: Spectrum, settings: StabilitySettings
+) -> tuple[GrowthRun, str | None]:
+    """Runs from the state perturbed by each mode whose growth can be seen, or of none, and why."""
+    is_local = has_local_part(field.kernel)
+
+    def run(which: list[int]) -> GrowthRun:
+        return measure_growth(
+            field,
+            state,
+            spectrum.leading[which],
+            spectrum.modes[:, which],
+            spectrum.norm or 1.0,
+            settings.perturbation,
+            max_steps=_STIFF_STEPS if is_local else _STEPS,
+        )
+
+    growth, declined = _if_finite(lambda: run(_to_measure(spectrum, is_local)))
+    return run([]) if growth is None else growth, declined
 
 
 def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:
@@ -225,48 +384,28 @@ def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:
     return np.flatnonzero((large | growing | first) & certain & (values.imag >= 0) & (values != 0)).tolist()
 
 
-def _error_bars(problem: FieldProblem, spectrum: Spectrum) -> tuple[Floats | None, int | None, str | None]:
-    """Distances of the leading eigenvalues to those of a finer discretization, and the number that grow there.
-
-    Or why there are none.  A shape gets twice the cells; on a mesh file, which holds one mesh, functions get one degree
-    more, with full quadrature; what its cells leave out of a curved domain is not seen.
-    """
-    case, is_dense = problem.case, isinstance(problem.field.kernel, DenseKernel)
-    degree = case.space.degree
-    factor = 2.0 if case.domain.file is None else (degree + 1) / max(degree, 1)
-    nodes = int(spectrum.num_nodes * factor**problem.space.domain.mesh.topology.dim)
-    if not case.stability.refine:
-        return None, None, "stability.refine is false"
-    if is_random(case):
-        return None, None, "a random kernel is another one on another mesh"
-    if is_dense and 16.0 * nodes**2 > _LARGEST_MATRIX:
-        return None, None, f"the dense kernel of a finer space, {nodes} nodes, would be too large"
-    if case.domain.file is not None and degree >= MAX_DEGREE:
-        return None, None, f"there is no degree above {MAX_DEGREE}, and a mesh file holds one mesh"
-    if case.domain.file is None:
-        finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
-    else:
-        more = replace(case.space, degree=degree + 1, mode="galerkin", quadrature_degree=None)
-        finer = replace(case, space=more)
-    other_problem = build_field(finer, problem.space.comm)
-    try:
-        state, _ = find_state(other_problem)
-        other = analyze_spectrum(other_problem.field, state, case.stability.number, case.stability.tolerance)
-    except (InvalidInput, NotConverged) as error:
-        return None, None, f"on the finer space: {error}"
-    distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])
-    growing = other.values.real > np.maximum(other.tolerance * other.norm, other.uncertainties)
-    return distances, int(np.sum(growing)), None
+def _exponents(
+    field: SelectionField,
+    settings: StabilitySettings,
+    initial: Block | None,
+    depth: DepthGrid | None,
+    scheme: Scheme | None,
+) -> tuple[LyapunovExponents | None, str | None]:
+    """Those of the first samples over the layers, or why there are none."""
+    if not settings.exponents:
+        return None, None
+    if initial is None or depth is None:
+        return None, "no initial states and layers are given"
+    scheme = find_scheme("rk4") if scheme is None else scheme
+    grid, bias = DepthGrid(depth.layers, depth.horizon, 1), field.bias[None, :]
+    stepper = Stepper(field.space, field.kernel, bias, field.activation, scheme, grid)
+    first = np.asfortranarray(initial[:, : settings.samples])
+    count = min(settings.exponents, field.space.num_nodes)
+    return _if_finite(lambda: finite_time_exponents(stepper, first, count))
 
 
-def _exponents(problem: FieldProblem) -> LyapunovExponents | None:
-    """Those of the first samples over the layers that the case gives."""
-    case, space = problem.case, problem.space
-    if not case.stability.exponents:
-        return None
-    d = case.dynamics
-    grid = DepthGrid(d.layers, d.horizon, 1)
-    field = problem.field
-    stepper = Stepper(space, field.kernel, field.bias[None, :], field.activation, find_scheme(d.scheme), grid)
-    first = np.asfortranarray(problem.initial[:, : case.stability.samples])
-    return finite_time_exponents(stepper, first, min(case.stability.exponents, space.num_nodes))
+def _gather(space: StateSpace, modes: np.ndarray) -> np.ndarray:
+    """Complex functions at all nodes, on every rank (collective)."""
+    parts = space.gather(np.asfortranarray(np.hstack([modes.real, modes.imag])))
+    k = modes.shape[1]
+    return parts[:, :k] + 1j * parts[:, k:]

@@ -33,9 +33,11 @@ LOCAL = {
 
 def main() -> None:
     from fem_selection.cases.field import build_field
+    from fem_selection.cases.stability import depth_of, family_of, finer_start, start_state, why_not_finer
     from fem_selection.config import parse_case
+    from fem_selection.dynamics import find_scheme
     from fem_selection.steady import leading_eigenpairs
-    from fem_selection.studies.state_stability import assess_state, continue_case, find_state
+    from fem_selection.studies import stability
 
     results = {}
     for name, (space, activation, kernel, bias) in CASES.items():
@@ -57,31 +59,34 @@ def main() -> None:
             }
         )
         problem = build_field(case)
-        state, residual = _state(problem, name, find_state)
-        found = assess_state(problem, state, residual)
-        s = found.spectrum
-        krylov = leading_eigenpairs(problem.space, problem.field.linearize(state), 2, s.norm)
-        modes = problem.space.gather(np.asfortranarray(np.hstack([s.modes.real, s.modes.imag])))
-        branch = continue_case(problem)
-        values = [] if branch is None else [[b.parameter, b.frequency] for b in branch.diagram.bifurcations]
+        start = start_state(problem)
+        found = stability(
+            problem.field,
+            start,
+            case.stability,
+            # the other kernels' ranges do not hold the bias: a state that is not steady does for the comparison
+            state=None if name in ("pitchfork", "hopf") else start,
+            finer=lambda problem=problem: finer_start(problem),
+            finer_declined=why_not_finer(problem),
+            initial=problem.initial,
+            depth=depth_of(problem),
+            scheme=find_scheme("heun"),
+            family=family_of(problem),
+        )
+        s, diagram = found.spectrum, None if found.branches is None else found.branches.diagram
+        krylov = leading_eigenpairs(problem.space, problem.field.linearize(found.state), 2, s.norm)
+        values = [] if diagram is None else [[b.parameter, b.frequency] for b in diagram.bifurcations]
         results[name] = {
             "eigenvalues": [*s.leading.real, *s.leading.imag, *np.abs(krylov.values[:1])],
-            "modes": modes.ravel().tolist(),
+            "modes": [*found.modes.real.ravel(), *found.modes.imag.ravel()],
             "rank": [s.rank, s.rank_of_square],
             "error_bars": [] if found.error_bars is None else found.error_bars.tolist(),
             "growth": [*found.growth.measured.real, *found.growth.measured.imag, found.abscissa],
             "exponents": [*found.exponents.state.ravel(), *found.exponents.adjoint.ravel()],
             "bifurcations": np.ravel(values).tolist(),
-            "kinds": [] if branch is None else [b.kind for b in branch.diagram.bifurcations],
+            "kinds": [] if diagram is None else [b.kind for b in diagram.bifurcations],
         }
     print_results(results)
-
-
-def _state(problem, name, find_state):
-    """A state that need not be steady where the kernel's range does not hold the bias."""
-    if name in ("pitchfork", "hopf"):
-        return find_state(problem)
-    return np.asfortranarray(problem.values("stability.state", "0")[:, None]), 0.0
 
 
 @pytest.mark.parametrize("ranks", TWO_OR_THREE)

@@ -13,7 +13,7 @@ from fem_selection.cases.learning import build_problem
 from fem_selection.cli.stability import stability_command
 from fem_selection.config import parse_case
 from fem_selection.errors import ConfigError, InvalidInput
-from fem_selection.studies.network_stability import assess_network
+from fem_selection.studies.depth_stability import network_stability
 
 CASE = """
 [domain]
@@ -204,21 +204,21 @@ def test_layers_of_a_network():
     """Each layer's frozen equation has its own spectrum; fails if all are those of the first, or if the mean is one
     sample's, or if a layer is not linearized at its steady state."""
     problem, controls, settings = network(1.0)
-    found = assess_network(problem, controls, settings)
+    found = network_stability(problem, controls, settings)
     assert [layer.at for layer in found.layers] == ["steady"] * 3
     first, last = found.layers[0], found.layers[-1]
     assert last.spectrum.norm == pytest.approx(first.spectrum.norm * (1 + 5 / 6) / (1 + 1 / 6), rel=1e-9)
     assert all(layer.residual < 1e-10 and layer.verdict.kind == "unstable" for layer in found.layers)
     assert found.exponents.state.shape == (4, 6)
     assert "3 of 3 layers, frozen, have a steady state, unstable in 3" in found.sentence
-    damped = assess_network(*network(-1.0))
+    damped = network_stability(*network(-1.0))
     assert np.all(damped.exponents.state <= 1e-9)
     assert "unstable in 0" in damped.sentence
 
 
 def test_layers_without_a_steady_state(monkeypatch):
     """The mean over all samples, and its label; fails if another state stands in for it."""
-    import fem_selection.studies.network_stability as module
+    import fem_selection.studies.depth_stability as module
     from fem_selection.errors import NotConverged
 
     def fail(*arguments):
@@ -226,7 +226,7 @@ def test_layers_without_a_steady_state(monkeypatch):
 
     monkeypatch.setattr(module, "steady_state_near", fail)
     problem, controls, settings = network(1.0)
-    found = assess_network(problem, controls, settings)
+    found = network_stability(problem, controls, settings)
     assert {layer.at for layer in found.layers} == {"mean"}
     field_mean = problem.functional.initial.mean(axis=1)
     slope = 1 - np.tanh(problem.functional.stepper.bias[0] + _apply(problem, field_mean)) ** 2

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
 from fem_selection.steady.stability.spectrum import COSINE, Spectrum
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "is_compact", "judge"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Verdict:
     kind: str
     rate: float
     sentence: str
+
+
+def is_compact(kernel: Kernel) -> bool:
+    """Whether the continuum's operator is compact: a kernel in L², without local parts."""
+    return isinstance(kernel, DenseKernel | SeparableKernel)
 
 
 def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:

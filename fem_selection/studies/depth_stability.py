@@ -9,7 +9,10 @@ perturbations of its input, and, the same numbers, gradients on their way back.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -24,18 +27,20 @@ from fem_selection.steady import (
     Verdict,
     analyze_spectrum,
     finite_time_exponents,
+    is_compact,
     judge,
     steady_state_near,
 )
-from fem_selection.studies.state_stability import is_compact
+from fem_selection.studies.report import Report
+from fem_selection.studies.state_stability import as_pairs, draw_exponents
 from fem_selection.typing import Block, Floats
 
-__all__ = ["LayerStability", "NetworkStability", "assess_network"]
+__all__ = ["LayerStability", "NetworkStabilityReport", "network_stability"]
 
 _STEADY = 1e-8  # ‖σ(K f + b)‖ of a frozen steady state, relative to that at the mean state
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerStability:
     """The frozen equation of one control interval.
 
@@ -57,13 +62,29 @@ class LayerStability:
     spectrum: Spectrum
     verdict: Verdict
 
+    def as_dict(self) -> dict[str, Any]:
+        """An entry of the report's "layers"."""
+        return {
+            "interval": self.interval,
+            "time": self.time,
+            "at": self.at,
+            "label": "at its frozen steady state" if self.at == "steady" else "at the mean state, not steady",
+            "residual": self.residual,
+            "distance_from_mean": self.distance,
+            "kind": self.verdict.kind,
+            "verdict": self.verdict.sentence,
+            "eigenvalues": as_pairs(self.spectrum.leading),
+            "norm": self.spectrum.norm,
+            "rank": self.spectrum.rank,
+        }
 
-@dataclass(frozen=True)
-class NetworkStability:
-    """A trained network.
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkStabilityReport(Report):
+    """What `network_stability` returns; nodal values in it are those of this rank.
 
     Attributes:
-        layers: Its control intervals.
+        layers: The frozen equation of each control interval.
         exponents: Along the trajectories of some samples.
         sentence: What they say.
     """
@@ -72,27 +93,61 @@ class NetworkStability:
     exponents: LyapunovExponents
     sentence: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        firsts = [layer.spectrum.leading[:1] for layer in self.layers]
+        return {
+            "verdict": self.sentence,
+            "eigenvalues": as_pairs(np.concatenate(firsts)),
+            "layers": [layer.as_dict() for layer in self.layers],
+            "exponents": dataclasses.asdict(self.exponents),
+            "amplification": self.exponents.amplification,
+        }
 
-def assess_network(problem: LearningProblem, controls: Floats, settings: StabilitySettings) -> NetworkStability:
-    """The stability of the network with the given controls (collective).
+    def draw(self, folder: Path) -> None:
+        """Draw `spectrum.png`, the eigenvalues of all layers, and `exponents.png`."""
+        from fem_selection import plots
+
+        figure = plots.plot_layer_spectra(
+            np.array([layer.time for layer in self.layers]),
+            [layer.spectrum.leading for layer in self.layers],
+            [layer.at == "steady" for layer in self.layers],
+        )
+        plots.save(figure, folder / "spectrum.png")
+        draw_exponents(folder, self.exponents)
+
+
+def network_stability(
+    problem: LearningProblem,
+    controls: Floats,
+    settings: StabilitySettings | None = None,
+    *,
+    states: Block | None = None,
+) -> NetworkStabilityReport:
+    """Assess the network with the given controls, layer by layer and over its whole depth (collective).
 
     Args:
-        problem: The learning problem.
-        controls: A shard of x, as `load_controls` returns it.
-        settings: See `StabilitySettings`.
+        problem: The learning problem; the mean states are those of all its training samples.
+        controls: A shard of x, as `train` returns it.
+        settings: Eigenvalues of each layer, samples and exponents; the defaults if left out.
+        states: Initial states along whose trajectories exponents are computed, shape (num_local, any), the same on all
+            members; those of the first `settings.samples` training samples if left out.
+
+    Raises:
+        NonFinite: if a trajectory is not finite.
     """
-    functional = problem.functional
-    functional.set_controls(controls)
-    stepper = functional.stepper
-    first = problem.train.states(np.arange(min(settings.samples, problem.train.num_samples)), None)
-    means = _mean_states(problem, stepper)
+    settings = StabilitySettings() if settings is None else settings
+    problem.functional.set_controls(controls)
+    stepper = problem.functional.stepper
+    if states is None:
+        states = problem.train.states(np.arange(min(settings.samples, problem.train.num_samples)), None)
     layers = tuple(
         _assess_layer(stepper, interval, mean, settings.number, settings.tolerance)
-        for interval, mean in enumerate(means)
+        for interval, mean in enumerate(_mean_states(problem, stepper))
     )
     count = min(max(settings.exponents, 1), problem.space.num_nodes)
-    exponents = finite_time_exponents(stepper, np.asfortranarray(first), count)
-    return NetworkStability(layers, exponents, _sentence(layers, exponents))
+    exponents = finite_time_exponents(stepper, np.asfortranarray(states), count)
+    return NetworkStabilityReport(layers=layers, exponents=exponents, sentence=_sentence(layers, exponents))
 
 
 def _mean_states(problem: LearningProblem, stepper: Stepper) -> list[Block]:
@@ -122,8 +177,15 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
         pass
     spectrum = analyze_spectrum(field, state, number, tolerance)
     distance = float(space.norm(np.asfortranarray(state - mean))[0])
-    time = interval * stepper.grid.interval_length
-    return LayerStability(interval, time, at, residual, distance, spectrum, judge(spectrum, is_compact(field.kernel)))
+    return LayerStability(
+        interval=interval,
+        time=interval * stepper.grid.interval_length,
+        at=at,
+        residual=residual,
+        distance=distance,
+        spectrum=spectrum,
+        verdict=judge(spectrum, is_compact(field.kernel)),
+    )
 
 
 def _sentence(layers: tuple[LayerStability, ...], exponents: LyapunovExponents) -> str:

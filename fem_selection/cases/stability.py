@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""What the stability of a case's steady state needs from the case: a start, a finer space, layers, a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from fem_selection.cases.field import FieldProblem, build_field
+from fem_selection.cases.kernel import is_random
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.elements import MAX_DEGREE
+from fem_selection.dynamics import SelectionField
+from fem_selection.kernels import DenseKernel
+from fem_selection.typing import Block
+
+__all__ = ["depth_of", "family_of", "finer_start", "start_state", "why_not_finer"]
+
+_LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
+
+
+def start_state(problem: FieldProblem) -> Block:
+    """Nodal values of `stability.state`, shape (num_local, 1) (collective)."""
+    return np.asfortranarray(problem.values("stability.state", problem.case.stability.state)[:, None])
+
+
+def depth_of(problem: FieldProblem) -> DepthGrid:
+    """The layers of the case, all of one equation."""
+    return DepthGrid(problem.case.dynamics.layers, problem.case.dynamics.horizon, 1)
+
+
+def family_of(problem: FieldProblem) -> Callable[[float], SelectionField] | None:
+    """The equation as a function of `stability.parameter`; None if the case names none."""
+    name, limits = problem.case.stability.parameter, problem.case.stability.range
+    if name is None or limits is None:
+        return None
+    return lambda value: problem.field_at({name: value})
+
+
+def why_not_finer(problem: FieldProblem) -> str | None:
+    """Why the equation of a case is not looked at on a finer space, or None."""
+    case = problem.case
+    if is_random(case):
+        return "a random kernel is another one on another mesh"
+    degree = case.space.degree
+    factor = 2.0 if case.domain.file is None else (degree + 1) / max(degree, 1)
+    nodes = int(problem.space.num_nodes * factor**problem.space.domain.mesh.topology.dim)
+    if isinstance(problem.field.kernel, DenseKernel) and 16.0 * nodes**2 > _LARGEST_MATRIX:
+        return f"the dense kernel of a finer space, {nodes} nodes, would be too large"
+    if case.domain.file is not None and degree >= MAX_DEGREE:
+        return f"there is no degree above {MAX_DEGREE}, and a mesh file holds one mesh"
+    return None
+
+
+def finer_start(problem: FieldProblem) -> tuple[SelectionField, Block]:
+    """The equation of a case on a finer space, and `stability.state` there (collective).
+
+    A shape gets twice the cells; on a mesh file, which holds one mesh, functions get one degree more, with full
+    quadrature; what its cells leave out of a curved domain is not seen.
+    """
+    case = problem.case
+    if case.domain.file is None:
+        finer = replace(case, domain=replace(case.domain, cells=tuple(2 * n for n in case.domain.cells)))
+    else:
+        more = replace(case.space, degree=case.space.degree + 1, mode="galerkin", quadrature_degree=None)
+        finer = replace(case, space=more)
+    other = build_field(finer, problem.space.comm)
+    return other.field, start_state(other)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""Branches of steady states in one parameter, their bifurcations, and limit cycles beside Hopf points.
+
+    report = fs.studies.branches(family, start, fs.StabilitySettings(parameter="mu", range=(0.5, 2.0)))
+    report.bifurcations[0].kind, report.bifurcations[0].parameter
+    report.write("folder")
+
+    folder/report.json               branches and bifurcations
+    folder/figures/bifurcations.png  branches over the parameter
+
+`fem_selection.steady` has the parts: `ReducedFamily`, `continue_branches` and `measure_cycles`, with the coordinates in
+which branches are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.settings import StabilitySettings
+from fem_selection.steady import Bifurcation, Cycles, Diagram, ReducedFamily, continue_branches, measure_cycles
+from fem_selection.studies.report import Report
+from fem_selection.typing import Block
+
+__all__ = ["BranchesReport", "Family", "NoBranch", "branches"]
+
+_DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
+
+Family = Callable[[float], SelectionField]
+"""The equation at a value of the parameter (collective); all on one space."""
+
+
+class NoBranch(InvalidInput):
+    """There is no steady state near the start at the value where a branch begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchesReport(Report):
+    """What `branches` returns, the same on every rank.
+
+    Attributes:
+        parameter: Name of the parameter.
+        diagram: Branches and bifurcations.
+        cycles: Limit cycles beside each Hopf point, by its number among the bifurcations.
+    """
+
+    parameter: str
+    diagram: Diagram
+    cycles: Mapping[int, Cycles]
+
+    @property
+    def bifurcations(self) -> list[Bifurcation]:
+        """In the order in which they were met."""
+        return self.diagram.bifurcations
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        found = [
+            {
+                "parent": branch.parent,
+                "ending": branch.ending,
+                "parameter": [p.parameter for p in branch.points],
+                "unstable": [p.unstable for p in branch.points],
+                "norm": [float(np.linalg.norm(p.coordinates)) for p in branch.points],
+                "largest_residual": max(p.drift for p in branch.points),
+            }
+            for branch in self.diagram.branches
+        ]
+        return {"bifurcations": [self._describe(k) for k in range(len(self.bifurcations))], "branches": found}
+
+    def _describe(self, number: int) -> dict[str, Any]:
+        """An entry of the report's "bifurcations"."""
+        found = self.bifurcations[number]
+        entry: dict[str, Any] = {
+            "kind": found.kind,
+            "parameter": self.parameter,
+            "value": found.parameter,
+            "branch": self.diagram.branch_of[number],
+            "unstable": list(found.unstable),
+        }
+        if found.criticality:
+            entry["criticality"] = found.criticality
+        if number in self.cycles:
+            cycles = self.cycles[number]
+            entry["frequency"] = found.frequency
+            entry["cycles"] = {
+                "parameters": cycles.parameters,
+                "amplitudes": cycles.amplitudes,
+                "exponent": cycles.exponent,
+            }
+        return entry
+
+    def draw(self, folder: Path) -> None:
+        """Draw `bifurcations.png`: the branches, by their component along the direction in which they vary most."""
+        from fem_selection import plots
+
+        points = [np.array([p.coordinates for p in branch.points]) for branch in self.diagram.branches]
+        direction = np.linalg.svd(np.concatenate(points), full_matrices=False)[2][0]
+        heights = [float(found.point.coordinates @ direction) for found in self.bifurcations]
+        figure = plots.plot_bifurcations(
+            self.parameter,
+            [np.array([p.parameter for p in branch.points]) for branch in self.diagram.branches],
+            [x @ direction for x in points],
+            [np.array([p.unstable for p in branch.points]) for branch in self.diagram.branches],
+            [(found.kind, found.parameter, height) for found, height in zip(self.bifurcations, heights, strict=True)],
+            [(c.parameters, c.amplitudes, heights[number]) for number, c in self.cycles.items()],
+        )
+        plots.save(figure, folder / "bifurcations.png")
+
+
+def branches(family: Family, start: Block, settings: StabilitySettings) -> BranchesReport:
+    """Follow the steady state near a start through the range of a parameter, and what branches off (collective).
+
+    Args:
+        family: The equation at a value of the parameter; none may depend on time.
+        start: Nodal values of a state near a steady one at the first value of the range, shape (num_local, 1).
+        settings: Range and steps, and whether cycles are run to; the name of the parameter is for the report.
+
+    Raises:
+        InvalidInput: without a range; `TooManyCoordinates` if the rank of the kernels is too large.
+        NoBranch: if there is no steady state near the start at the first value.
+    """
+    if settings.range is None:
+        raise InvalidInput("stability.range: branches need the values of the parameter between which to follow them")
+    name, (lower, upper) = settings.parameter or "parameter", settings.range
+    reduced = ReducedFamily(family(lower).space, family, lower, upper)
+    try:
+        diagram = continue_branches(reduced, reduced.coordinates(start), lower, upper, settings.step, settings.points)
+    except NotConverged as error:
+        raise NoBranch(f"at {name} = {lower:g}: {error}") from error
+    cycles = {}
+    for number, found in enumerate(diagram.bifurcations if settings.cycles else ()):
+        room = upper - found.parameter if found.side > 0 else found.parameter - lower
+        distances = tuple(d for d in (upper - lower) * np.array(_DISTANCES) if d <= room)
+        if found.kind == "hopf" and distances:
+            cycles[number] = measure_cycles(reduced, found, distances)
+    return BranchesReport(parameter=name, diagram=diagram, cycles=cycles)
