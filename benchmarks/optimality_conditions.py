@@ -76,7 +76,7 @@ def learning_problem(layers: int) -> fs.ScaledFunctional:
 def by_tao(method: str, layers: int) -> float:
     """The optimal value by LMVM or Newton–Krylov."""
     scaled = learning_problem(layers)
-    start = np.zeros(scaled.controls.local_size)
+    start = np.zeros(scaled.control_space.local_size)
     return float(fs.minimize(scaled, start, fs.TaoSettings(method, 500, 1e-9)).objective)
 
 
@@ -84,7 +84,7 @@ def by_pontryagin(layers: int) -> float:
     """The optimal value by damped successive approximations."""
     scaled = learning_problem(layers)
     settings = fs.PontryaginSettings("damped_msa", 1000, 1e-7)
-    return float(fs.approximate_successively(scaled, np.zeros(scaled.controls.local_size), settings).objective)
+    return float(fs.approximate_successively(scaled, np.zeros(scaled.control_space.local_size), settings).objective)
 
 
 def by_bellman(solve, cells: int) -> float:

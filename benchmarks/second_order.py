@@ -35,7 +35,7 @@ def create_tasks(functional: Functional, x: Floats, h: Floats) -> dict[str, Call
     Raises:
         SystemExit: if what is kept changes the product.
     """
-    controls = functional.controls
+    controls = functional.control_space
     vector = controls.create_vector(x)
     exact, outer, alone, anew = (
         Hessian(functional),
@@ -101,7 +101,7 @@ def main() -> None:
 
     described_machine = machine()
     problem = build_problem(load_case(CASE))
-    controls = problem.functional.controls
+    controls = problem.functional.control_space
     x = problem.scaled.to_physical(problem.start) + 0.1 * controls.random_direction(1)
     tasks = create_tasks(problem.functional, x, controls.random_direction(2))
     times = time_in_turn(tasks, arguments.repeats)

@@ -93,7 +93,7 @@ error_of_witness = abs(value_of_witness - float(coarse_witness.value(0.0, start[
 
 # %%
 descent = fs.TaoSettings("lmvm", 2000, gradient_tolerance=1e-6)
-directions = [size * functional.controls.random_direction(1 + k) for k, size in enumerate((10.0, 1.0, 3.0))]
+directions = [size * functional.control_space.random_direction(1 + k) for k, size in enumerate((10.0, 1.0, 3.0))]
 starts = [problem.start, *(problem.scaled.to_scaled(x) for x in directions)]
 reports = sorted((fs.minimize(problem.scaled, x, descent) for x in starts), key=lambda report: report.objective)
 best, worse = reports[0], reports[-1]
@@ -141,7 +141,7 @@ def follow(control: np.ndarray, degrees: np.ndarray) -> list[float]:
     costs = []
     for x in on_circle(degrees):
         moved = fs.Functional(
-            functional.controls,
+            functional.control_space,
             functional.stepper,
             functional.cost,
             np.asfortranarray(x[:, None][:, columns]),

@@ -59,7 +59,7 @@ def create_functional(repeat: int = 1, layers: int = 10) -> tuple[Functional, Fl
 
 def nodal(functional: Functional, local: Floats) -> dict[str, Floats]:
     """The parts of a local array as the peers hold them: W (L, N, N) with rows y, b (L, N), c (C, N), μ (C,)."""
-    parts = functional.controls.unpack(local)
+    parts = functional.control_space.unpack(local)
     layers, n = functional.stepper.bias.shape
     return {**parts, "kernel": parts["kernel"].reshape(layers, n, n).transpose(0, 2, 1)}
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     arguments = parser.parse_args()
     functional, initial, labels = create_functional(arguments.repeat)
-    controls, ensemble = functional.controls, functional.controls.ensemble
+    controls, ensemble = functional.control_space, functional.control_space.ensemble
     shard = 8.0 * controls.random_direction(1)  # kernels as large as at initialization, biases and readouts not zero
     vector = controls.create_vector(shard)
     if arguments.problem:

@@ -45,7 +45,7 @@ def batch_numbers(problem: LearningProblem, case: fs.Case) -> Integers:
 
 def parts_of(problem: LearningProblem, shard: Floats, prefix: str = "") -> dict[str, Floats]:
     """The parts of a shard: kernel (L, N, N) with [c, k, i] = w_c(y_i, y_k), bias (L, N), readout (C, N), offset."""
-    controls = problem.functional.controls
+    controls = problem.functional.control_space
     parts = controls.unpack(controls.gather(shard))
     layers, n = problem.functional.stepper.bias.shape
     return {prefix + name: part.reshape(layers, n, n) if name == "kernel" else part for name, part in parts.items()}

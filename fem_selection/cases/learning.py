@@ -128,18 +128,18 @@ def _build_functional(
     else:
         num_outputs = train.targets.shape[0]
         cost = ReadoutCost(space, find_loss(o.loss), num_outputs)
-    controls = ControlSpace(ensemble, space, kernel, grid, num_outputs, o.controls)
+    control_space = ControlSpace(ensemble, space, kernel, grid, num_outputs, o.controls)
     r = case.regularization
     regularization = Regularization(r.kernel, r.bias, r.readout, r.kernel_depth, r.bias_depth)
     initial, targets = train.share(ensemble)
     functional = Functional(
-        controls, stepper, cost, initial, targets, train.num_samples, regularization, o.weight, case.parallel.block
+        control_space, stepper, cost, initial, targets, train.num_samples, regularization, o.weight, case.parallel.block
     )
     readout = np.zeros((num_outputs, space.num_local))
-    start = controls.pack(
+    start = control_space.pack(
         {"kernel": kernel.parameters(), "bias": bias, "readout": readout, "offset": np.zeros(num_outputs)}
     )
-    return functional, start[controls.shard]
+    return functional, start[control_space.shard]
 
 
 def build_activation(case: config.Case) -> Activation:

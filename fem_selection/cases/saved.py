@@ -74,14 +74,14 @@ def load_controls(problem: LearningProblem, case: config.Case, folder: Path, *, 
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.
     """
-    controls = problem.functional.controls
+    control_space = problem.functional.control_space
     key = act_on_root(problem.ensemble.world, lambda: problem_key(case))
     given = {table: key[table] for table in ("domain", "space", "dynamics", "objective", *also)}
     _, vectors = read_checkpoint(
         folder / CHECKPOINT,
         problem.ensemble,
-        controls.indices,
-        controls.global_size,
+        control_space.indices,
+        control_space.global_size,
         lambda found: refuse_another(found, given),
     )
     return problem.scaled.to_physical(vectors["best"])

@@ -189,8 +189,8 @@ class ReducedProblem:
         faults = list(_faults(functional, bounds))
         if faults:
             raise InvalidInput(f"no value function for this case: {'; '.join(faults)}")
-        space, stepper = functional.controls.space, functional.stepper
-        r, parts = functional.regularization, functional.controls.parts
+        space, stepper = functional.control_space.space, functional.stepper
+        r, parts = functional.regularization, functional.control_space.parts
         return ReducedProblem(
             activation=stepper.activation,
             areas=space.gather(space.weights[:, None])[:, 0].copy(),
@@ -198,19 +198,19 @@ class ReducedProblem:
             targets=_all_samples(functional, functional.targets),
             alpha_kernel=r.kernel if "kernel" in parts else None,
             alpha_bias=r.bias if "bias" in parts else None,
-            horizon=functional.controls.grid.horizon,
+            horizon=functional.control_space.grid.horizon,
             weight=functional.weight,
         )
 
 
 def _all_samples(functional: Functional, block: Block) -> Floats:
     """All rows and columns of a block on every rank, in canonical order (collective)."""
-    rows = functional.controls.space.gather(np.asfortranarray(block))
-    return np.ascontiguousarray(np.concatenate(functional.controls.ensemble.sample_comm.allgather(rows), axis=1))
+    rows = functional.control_space.space.gather(np.asfortranarray(block))
+    return np.ascontiguousarray(np.concatenate(functional.control_space.ensemble.sample_comm.allgather(rows), axis=1))
 
 
 def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Iterator[str]:
-    space, controls, r = functional.controls.space, functional.controls, functional.regularization
+    space, control_space, r = functional.control_space.space, functional.control_space, functional.regularization
     if (space.family, space.degree, space.mode) != ("dg", 0, "collocated"):
         yield (
             "space.family = 'dg', space.degree = 0 and space.mode = 'collocated' are needed, got "
@@ -227,18 +227,18 @@ def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Ite
         yield "dynamics.representation must be 'dense': the kernel's values are free at each pair of cells"
     if bounds is not None:
         yield "objective.kernel_bounds and objective.bias_bounds must be left out"
-    if controls.grid.intervals != controls.grid.layers:
+    if control_space.grid.intervals != control_space.grid.layers:
         yield (
-            f"dynamics.control_intervals = {controls.grid.intervals} must equal dynamics.layers = "
-            f"{controls.grid.layers}: the value function's controls are free at every time"
+            f"dynamics.control_intervals = {control_space.grid.intervals} must equal dynamics.layers = "
+            f"{control_space.grid.layers}: the value function's controls are free at every time"
         )
     if r.has_depth_term:
         yield "regularization.kernel_depth and regularization.bias_depth must be 0"
     for part, alpha in (("kernel", r.kernel), ("bias", r.bias)):
-        if part in controls.parts and alpha <= 0:
+        if part in control_space.parts and alpha <= 0:
             yield f"regularization.{part} must be positive, got {alpha:g}"
     fixed = {"kernel": functional.stepper.kernel.parameters(), "bias": functional.stepper.bias}
     for part, values in fixed.items():
-        largest = controls.ensemble.world.allreduce(float(np.max(np.abs(values), initial=0.0)))
-        if part not in controls.parts and largest > 0:
+        largest = control_space.ensemble.world.allreduce(float(np.max(np.abs(values), initial=0.0)))
+        if part not in control_space.parts and largest > 0:
             yield f"dynamics.{part} must be '0' where objective.controls leaves it out"

@@ -139,7 +139,7 @@ def _bound_rank(found: dict[str, Any], functional: Functional, bounds: tuple[Flo
         "a box: an active bound adds to the kernel what no sample does": bounds is not None,
         "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,
         "regularization.kernel = 0: stationarity says nothing of the kernel's rank": not r.kernel > 0,
-        "the kernel is not optimized": "kernel" not in functional.controls.parts,
+        "the kernel is not optimized": "kernel" not in functional.control_space.parts,
     }
     if any(reasons.values()):
         _decline(found, "; ".join(reason for reason, holds in reasons.items() if holds), "kernel_rank_bound")
@@ -154,10 +154,10 @@ def _gradient_norm(
     if bounds is not None:
         x = scaled.to_scaled(shard)
         return scaled.norm(x - np.clip(x - gradient, *bounds))
-    controls = scaled.controls
+    control_space = scaled.control_space
     dual = gradient / scaled.scale
-    local = controls.riesz(controls.gather(dual))
-    return float(np.sqrt(max(controls.inner(dual, local[controls.shard]), 0.0)))
+    local = control_space.riesz(control_space.gather(dual))
+    return float(np.sqrt(max(control_space.inner(dual, local[control_space.shard]), 0.0)))
 
 
 def _ask_pontryagin(

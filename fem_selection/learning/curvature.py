@@ -65,20 +65,20 @@ def hessian_eigenpairs(
     if which not in ("smallest", "largest"):
         raise InvalidInput(f"which = {which!r}: choose from smallest, largest")
     scaled, before = hessian.scaled, hessian.hessian.actions
-    controls = scaled.controls
+    control_space = scaled.control_space
     values, columns = symmetric_eigenpairs(
-        controls.ensemble.world,
+        control_space.ensemble.world,
         hessian.apply,
-        scaled.to_scaled(controls.random_direction(0)),
+        scaled.to_scaled(control_space.random_direction(0)),
         count=count,
         end=which,
         limits=Limits(tolerance, is_relative=True, max_restarts=max_iterations, basis=basis),
-        metric=None if controls.space.is_collocated else Metric(hessian.apply_metric, hessian.precondition),
+        metric=None if control_space.space.is_collocated else Metric(hessian.apply_metric, hessian.precondition),
     )
     vectors, residuals = [], []
     for value, v in zip(values, columns.T.copy(), strict=True):
         metric = hessian.apply_metric(v)
-        v /= np.sqrt(controls.inner(metric, v))
+        v /= np.sqrt(control_space.inner(metric, v))
         defect = hessian.apply(v) - value * hessian.apply_metric(v)
         vectors.append(scaled.to_physical(v))
         residuals.append(scaled.norm(defect) / max(abs(value), 1e-300))

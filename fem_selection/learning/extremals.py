@@ -29,9 +29,9 @@ __all__ = ["Extremals", "MaximumPrinciple", "obstacles"]
 
 def obstacles(functional: Functional) -> list[str]:
     """Why the maximum principle of `Extremals` does not apply to a functional; empty if it does."""
-    r, grid, parts = functional.regularization, functional.stepper.grid, functional.controls.parts
+    r, grid, parts = functional.regularization, functional.stepper.grid, functional.control_space.parts
     found = []
-    if not functional.controls.space.is_collocated:
+    if not functional.control_space.space.is_collocated:
         found.append("Galerkin mode: the Hamiltonian's minimisation decouples over the nodes in collocated mode only")
     if r.has_depth_term:
         found.append("an H¹ term in depth (regularization.kernel_depth, bias_depth): the layers' controls are coupled")
@@ -90,7 +90,7 @@ class Extremals:
         if reasons:
             raise InvalidInput(f"the maximum principle does not apply here: {'; '.join(reasons)}")
         self.functional = functional
-        self.layers = functional.controls.ensemble.shard(functional.stepper.grid.layers)
+        self.layers = functional.control_space.ensemble.shard(functional.stepper.grid.layers)
         self._local = np.empty(0)
         self._stages: list[Block] = []
         self._incoming: list[Block] = []
@@ -98,7 +98,12 @@ class Extremals:
     def sweep(self, shard: Floats) -> tuple[float, Floats]:
         """J and its dual at some controls, keeping states and costates."""
         f = self.functional
-        shape = (f.stepper.grid.layers, f.stepper.scheme.num_stages, f.initial.shape[1], f.controls.space.num_local)
+        shape = (
+            f.stepper.grid.layers,
+            f.stepper.scheme.num_stages,
+            f.initial.shape[1],
+            f.control_space.space.num_local,
+        )
         stages, met = np.empty(shape), np.empty(shape)
 
         def keep(columns: slice, tape: Tape, incoming: list[list[Block]]) -> None:
@@ -108,14 +113,14 @@ class Extremals:
                     met[n, i, columns] = incoming[n][i].T
 
         result = f.evaluate(shard, keep)
-        self._local = f.controls.gather(shard)
+        self._local = f.control_space.gather(shard)
         self._stages, self._incoming = self._by_layers(stages), self._by_layers(met)
         return result
 
     def hamiltonian(self, number: int) -> Hamiltonian:
         """H of the number-th of this member's layers (collective over space)."""
         f = self.functional
-        space, r, parts = f.controls.space, f.regularization, f.controls.parts
+        space, r, parts = f.control_space.space, f.regularization, f.control_space.parts
         stages = self._stages[number]
         everywhere = np.concatenate(space.comm.allgather(stages)) if space.comm.size > 1 else stages
         columns = np.concatenate(space.comm.allgather(space.weights)) if space.comm.size > 1 else space.weights
@@ -134,9 +139,9 @@ class Extremals:
     def control(self, layer: int, local: Floats | None = None) -> Control:
         """The control of a layer in a local array, that of the last sweep by default; fixed parts as they are."""
         stepper = self.functional.stepper
-        views = self.functional.controls.unpack(self._local if local is None else local)
+        views = self.functional.control_space.unpack(self._local if local is None else local)
         assert isinstance(stepper.kernel, DenseKernel)
-        rows, columns = self.functional.controls.space.num_local, self.functional.controls.space.num_nodes
+        rows, columns = self.functional.control_space.space.num_local, self.functional.control_space.space.num_nodes
         if "kernel" in views:
             kernel = views["kernel"].reshape(-1, columns, rows)[layer].T
         else:
@@ -155,7 +160,7 @@ class Extremals:
             Gaps and values without the proximal term; with one the gaps are those of the minimiser of the augmented
             Hamiltonian in the plain one, which may be negative in single rows but not in all.
         """
-        controls = self.functional.controls
+        control_space = self.functional.control_space
         values, falls, found = [], [], []
         for number, layer in enumerate(range(self.layers.start, self.layers.stop)):
             h, present = self.hamiltonian(number), self.control(layer)
@@ -167,9 +172,9 @@ class Extremals:
             falls.append(float(h.row_weights @ (h.density(present) - h.density(control))))
             found.append(control)
         shares = np.array([values, falls]).reshape(2, len(found))
-        if controls.space.comm.size > 1:
-            shares = controls.space.comm.allreduce(shares)
-        everywhere = np.concatenate(controls.ensemble.sample_comm.allgather(shares), axis=1)
+        if control_space.space.comm.size > 1:
+            shares = control_space.space.comm.allreduce(shares)
+        everywhere = np.concatenate(control_space.ensemble.sample_comm.allgather(shares), axis=1)
         # without a proximal term no row's minimum is above its present value, but for round-off in their difference
         gaps = everywhere[1] if search.proximal > 0 else np.maximum(everywhere[1], 0.0)
         gap = self.functional.stepper.grid.step * float(gaps.sum())
@@ -177,20 +182,20 @@ class Extremals:
 
     def _collect(self, found: list[Control]) -> Floats:
         """A local array of the members' layers put together."""
-        controls = self.functional.controls
-        local = np.zeros(controls.local_size)
+        control_space = self.functional.control_space
+        local = np.zeros(control_space.local_size)
         for part, pieces in (
             ("kernel", [u.kernel.T.ravel() for u in found]),
             ("bias", [u.bias for u in found]),
         ):
-            if part in controls.parts:
+            if part in control_space.parts:
                 own = np.concatenate(pieces) if pieces else np.empty(0)
-                local[controls.slices[part]] = np.concatenate(controls.ensemble.sample_comm.allgather(own))
+                local[control_space.slices[part]] = np.concatenate(control_space.ensemble.sample_comm.allgather(own))
         return local
 
     def _by_layers(self, recorded: Floats) -> list[Block]:
         """From all layers of this member's samples to all samples of this member's layers, each (rows, stages · J)."""
-        ensemble = self.functional.controls.ensemble
+        ensemble = self.functional.control_space.ensemble
         pieces = [recorded]
         if ensemble.num_members > 1:
             layers = self.functional.stepper.grid.layers

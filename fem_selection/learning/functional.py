@@ -51,7 +51,7 @@ class Functional:
     """The reduced objective J(x).
 
     Args:
-        controls: The control space.
+        control_space: Layout and coordinates of the controls.
         stepper: The dynamics; their kernel and bias are overwritten by the controls.
         cost: The terminal cost; its readout is overwritten.
         initial: Initial states of this member's samples, shape (num_local, J_member).
@@ -70,7 +70,7 @@ class Functional:
 
     def __init__(
         self,
-        controls: ControlSpace,
+        control_space: ControlSpace,
         stepper: Stepper,
         cost: TerminalCost,
         initial: Block,
@@ -82,18 +82,18 @@ class Functional:
     ) -> None:
         if initial.shape[1] != targets.shape[1]:
             raise InvalidInput(f"{initial.shape[1]} initial states but {targets.shape[1]} targets")
-        self.controls, self.stepper, self.cost = controls, stepper, cost
+        self.control_space, self.stepper, self.cost = control_space, stepper, cost
         self.initial, self.targets = np.asfortranarray(initial), np.ascontiguousarray(targets)
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.counts = SweepCounts()
-        self._local, self._local_dual = np.empty(controls.local_size), np.empty(controls.local_size)
+        self._local, self._local_dual = np.empty(control_space.local_size), np.empty(control_space.local_size)
         self._met: list[list[Block]] = []
-        self.bias_dual = np.zeros_like(stepper.bias) if "bias" in controls.parts else None
-        self._factor = controls.operator_factor()
+        self.bias_dual = np.zeros_like(stepper.bias) if "bias" in control_space.parts else None
+        self._factor = control_space.operator_factor()
         self.pullback: Floats | None = None
-        if "kernel" in controls.parts:
+        if "kernel" in control_space.parts:
             # with a factor the pullbacks are summed where the dual is wanted
-            buffer = None if self._factor is None else self._local_dual[controls.slices["kernel"]]
+            buffer = None if self._factor is None else self._local_dual[control_space.slices["kernel"]]
             self.pullback = stepper.kernel.create_pullback(buffer)
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
@@ -101,20 +101,20 @@ class Functional:
     def value(self, x: PETSc.Vec) -> float:
         """J(x), by forward sweeps alone."""
         self.set_controls(x.array_r)
-        regular, _ = self.controls.regularize(self.regularization, x.array_r)
+        regular, _ = self.control_space.regularize(self.regularization, x.array_r)
         data = self.weight / self.num_samples * self._over_blocks(self._cost_of_block)
-        value = self.controls.ensemble.sum(self._own(data) + regular)
+        value = self.control_space.ensemble.sum(self._own(data) + regular)
         self._check(value)
         return value
 
     def derivative(self, x: PETSc.Vec) -> PETSc.Vec:
         """J'(x), a dual: ⟨J'(x), h⟩ is the Euclidean product of the vectors."""
-        return self.controls.create_vector(self.evaluate(x.array_r)[1])
+        return self.control_space.create_vector(self.evaluate(x.array_r)[1])
 
     def gradient(self, x: PETSc.Vec) -> PETSc.Vec:
         """The Riesz representative of J'(x) in the L² inner product of the controls."""
-        local = self.controls.riesz(self.controls.gather(self.evaluate(x.array_r)[1]))
-        return self.controls.create_vector(local[self.controls.shard])
+        local = self.control_space.riesz(self.control_space.gather(self.evaluate(x.array_r)[1]))
+        return self.control_space.create_vector(local[self.control_space.shard])
 
     # ── on shards ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,7 +132,7 @@ class Functional:
         data, regular, dual = self._sweep(shard, self.initial, self.targets, self.weight / self.num_samples, observe)
         self.counts.forward += 1
         self.counts.adjoint += 1
-        value, square = self.controls.ensemble.sums(self._own(data) + regular, float(dual @ dual))
+        value, square = self.control_space.ensemble.sums(self._own(data) + regular, float(dual @ dual))
         self._check(value)
         if not np.isfinite(square):
             raise NonFinite("the gradient", reason=self._trouble())
@@ -153,10 +153,10 @@ class Functional:
     def value_at(self, shard: Floats, final: Block) -> float:
         """J(x) from the states at T that belong to x; without a sweep."""
         self.set_controls(shard)
-        regular, _ = self.controls.regularize(self.regularization, shard)
+        regular, _ = self.control_space.regularize(self.regularization, shard)
         with np.errstate(over="ignore", invalid="ignore"):
             data = sum(self.cost.value(final[:, c], self.targets[:, c]) for c in self.blocks(final.shape[1]))
-        return self.controls.ensemble.sum(self._own(self.weight / self.num_samples * data) + regular)
+        return self.control_space.ensemble.sum(self._own(self.weight / self.num_samples * data) + regular)
 
     def evaluate_batch(self, shard: Floats, initial: Block, targets: Block, batch: int) -> tuple[float, Floats]:
         """This rank's share of the objective on a mini-batch, and the shard of its dual.
@@ -191,9 +191,9 @@ class Functional:
 
         `local` is the buffer of which most are views; the kernel's part is for `assign_kernel`.
         """
-        space = self.controls.space
+        space = self.control_space.space
         sent = shard if self._factor is None else shard * self._factor
-        parts = self.controls.unpack(self.controls.ensemble.gather_shards(sent, local))
+        parts = self.control_space.unpack(self.control_space.ensemble.gather_shards(sent, local))
         if "readout" in parts:
             offset = parts["offset"] if space.comm.size == 1 else space.comm.bcast(parts["offset"])
             parts["offset"] = offset.copy()
@@ -231,7 +231,7 @@ class Functional:
                 sweep_back(self.stepper, tape, dual, self.pullback, self.bias_dual, incoming=incoming)
                 if observe is not None and incoming is not None:
                     observe(columns, tape, incoming)
-            regular, regular_dual = self.controls.regularize(self.regularization, shard)
+            regular, regular_dual = self.control_space.regularize(self.regularization, shard)
             regular_dual += self.collect_dual()
         return data, regular, regular_dual
 
@@ -252,7 +252,7 @@ class Functional:
 
     def collect_dual(self) -> Floats:
         """The shard of the dual of the controls from what sweeps on all members have added (collective)."""
-        dual = self.controls.ensemble.sum_to_shard(self._pack_dual())
+        dual = self.control_space.ensemble.sum_to_shard(self._pack_dual())
         if self._factor is not None:
             dual *= self._factor
         return dual
@@ -262,16 +262,16 @@ class Functional:
 
         In the operators (A, b, M c, μ) if there is a factor, else in the controls.
         """
-        where, dual = self.controls.slices, self._local_dual
+        where, dual = self.control_space.slices, self._local_dual
         if self.pullback is not None and self._factor is None:
             self.stepper.kernel.parameter_dual(self.pullback, out=dual[where["kernel"]])
         if self.bias_dual is not None:
             # the bias enters by its nodal values: its dual is complete
             dual[where["bias"]] = self.bias_dual.ravel()
-        if isinstance(self.cost, ReadoutCost) and "readout" in self.controls.parts:
+        if isinstance(self.cost, ReadoutCost) and "readout" in self.control_space.parts:
             of_readout = self.cost.readout_dual
             if self._factor is None:
-                of_readout = self.controls.space.apply_mass(of_readout)
+                of_readout = self.control_space.space.apply_mass(of_readout)
             dual[where["readout"]] = of_readout.T.ravel()
             dual[where["offset"]] = self.cost.offset_dual[: where["offset"].stop - where["offset"].start]
         return dual
@@ -296,17 +296,17 @@ class Functional:
 
     def _own(self, data: float) -> float:
         """The data term on one rank of each space communicator, zero on the others."""
-        return data if self.controls.space.comm.rank == 0 else 0.0
+        return data if self.control_space.space.comm.rank == 0 else 0.0
 
     def _check(self, value: float) -> None:
         """Raise if an objective, the same number on all ranks, is not finite."""
         if not np.isfinite(value):
             layer = self.stepper.first_bad_layer(self.initial) if self.initial.shape[1] else None
             never = self.stepper.grid.layers + 1
-            first = self.controls.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
+            first = self.control_space.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
             raise NonFinite("the objective", None if first == never else first, reason=self._trouble())
 
     def _trouble(self) -> str | None:
         """Why an implicit stage was not solved on some rank, the same words on all; None if all were (collective)."""
-        found = self.controls.ensemble.world.allgather(self.stepper.take_trouble())
+        found = self.control_space.ensemble.world.allgather(self.stepper.take_trouble())
         return next((words for words in found if words), None)

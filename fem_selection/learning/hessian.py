@@ -47,7 +47,7 @@ class Hessian:
     def __init__(self, functional: Functional, gauss_newton: bool = False, memory: int = 2**30) -> None:
         self.functional, self.gauss_newton, self.actions = functional, gauss_newton, 0
         self._direction_kernel = functional.stepper.kernel.create_direction()
-        self._local = np.empty(functional.controls.local_size)
+        self._local = np.empty(functional.control_space.local_size)
         self._linearization = Linearization(functional, gauss_newton, memory)
         self._x: Floats | None = None
 
@@ -69,7 +69,7 @@ class Hessian:
                 d_final, turns = advance_with_tangent(f.stepper, tape, along, f.pullback)
                 d_dual = f.cost.evaluate_second(cost, d_final)
                 sweep_back_second(f.stepper, tape, turns, d_dual, along, f.pullback, f.bias_dual)
-        _, result = f.controls.regularize(f.regularization, direction)
+        _, result = f.control_space.regularize(f.regularization, direction)
         result += f.collect_dual()
         self.actions += 1
         f.counts.hessian += 1
@@ -77,12 +77,14 @@ class Hessian:
 
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix over the world; the caller destroys it."""
-        controls = self.functional.controls
-        return _symmetric_shell(controls.ensemble.world, controls.shard.stop - controls.shard.start, self.apply)
+        control_space = self.functional.control_space
+        return _symmetric_shell(
+            control_space.ensemble.world, control_space.shard.stop - control_space.shard.start, self.apply
+        )
 
     def as_linear_operator(self) -> LinearOperator:
         """The action as a SciPy operator on this rank's shard; on several ranks its calls are collective."""
-        size = self.functional.controls.shard.stop - self.functional.controls.shard.start
+        size = self.functional.control_space.shard.stop - self.functional.control_space.shard.start
 
         def multiply(h: Floats) -> Floats:
             return self.apply(np.ascontiguousarray(h, dtype=np.float64).ravel())
@@ -93,7 +95,7 @@ class Hessian:
         f = self.functional
         parts = f.gather_parts(direction, self._local)
         if isinstance(f.cost, ReadoutCost):
-            rows, outputs = f.controls.space.num_local, f.cost.num_outputs
+            rows, outputs = f.control_space.space.num_local, f.cost.num_outputs
             moments = parts["readout"] if "readout" in parts else np.zeros((outputs, rows))
             offset = parts["offset"] if "readout" in parts else np.zeros(outputs)
             f.cost.assign_direction(moments.T, offset)
@@ -124,23 +126,23 @@ class ScaledHessian:
 
     def precondition(self, residual: Floats) -> Floats:
         """M_L^{1/2} M⁻¹ M_L^{1/2} r: the Riesz map in x̂, the identity in collocated mode (collective)."""
-        controls = self.scaled.controls
-        if controls.space.is_collocated:
+        control_space = self.scaled.control_space
+        if control_space.space.is_collocated:
             return residual
-        local = controls.riesz(controls.gather(residual / self.scaled.scale))
-        return local[controls.shard] / self.scaled.scale
+        local = control_space.riesz(control_space.gather(residual / self.scaled.scale))
+        return local[control_space.shard] / self.scaled.scale
 
     def apply_metric(self, x: Floats) -> Floats:
         """M_L^{-1/2} M M_L^{-1/2} x̂, the inverse of `precondition` (collective)."""
-        controls = self.scaled.controls
-        if controls.space.is_collocated:
+        control_space = self.scaled.control_space
+        if control_space.space.is_collocated:
             return x
-        local = controls.apply_metric(controls.gather(self.scaled.scale * x))
-        return self.scaled.scale * local[controls.shard]
+        local = control_space.apply_metric(control_space.gather(self.scaled.scale * x))
+        return self.scaled.scale * local[control_space.shard]
 
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix; the caller destroys it."""
-        return _symmetric_shell(self.scaled.controls.ensemble.world, len(self.scaled.scale), self.apply)
+        return _symmetric_shell(self.scaled.control_space.ensemble.world, len(self.scaled.scale), self.apply)
 
     def use_as_preconditioner(self, pc: PETSc.PC) -> None:
         """Let a preconditioner be the Riesz map."""

@@ -98,11 +98,11 @@ def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
             final = np.asfortranarray(states[layers])
             _, dual = f.cost.evaluate(final, f.targets[:, columns], f.weight / f.num_samples)
             squares[1] += _square(f, costates[layers] - dual, dual=True)
-    _, gradient = f.controls.regularize(f.regularization, triple.controls)
+    _, gradient = f.control_space.regularize(f.regularization, triple.controls)
     gradient += f.collect_dual()
-    local = f.controls.riesz(f.controls.gather(gradient))
-    control = f.controls.inner(gradient, local[f.controls.shard])
-    sums = f.controls.ensemble.sums(*squares) / f.stepper.grid.step
+    local = f.control_space.riesz(f.control_space.gather(gradient))
+    control = f.control_space.inner(gradient, local[f.control_space.shard])
+    sums = f.control_space.ensemble.sums(*squares) / f.stepper.grid.step
     return KktResidual(float(np.sqrt(sums[0])), float(np.sqrt(sums[1])), float(np.sqrt(max(control, 0.0))))
 
 
@@ -130,6 +130,6 @@ class _Layer:
 
 def _square(functional: Functional, block: Block, dual: bool) -> float:
     """Squared L² norms of the columns of states, or of the Riesz representatives of duals; this rank's part."""
-    space, block = functional.controls.space, np.asfortranarray(block)
+    space, block = functional.control_space.space, np.asfortranarray(block)
     other = space.riesz(block) if dual else space.apply_mass(block)
     return float(np.vdot(block, other))

@@ -64,8 +64,8 @@ class Linearization:
         columns = f.blocks(f.initial.shape[1])
         sizes = (SecondTape.size(f.stepper, c.stop - c.start, self.gauss_newton) for c in columns)
         count = sum(total <= self.memory for total in accumulate(sizes))
-        if f.controls.space.comm.size > 1:
-            count = f.controls.space.comm.allreduce(count, op=MPI.MIN)
+        if f.control_space.space.comm.size > 1:
+            count = f.control_space.space.comm.allreduce(count, op=MPI.MIN)
         if columns != self._columns or count != len(self._tapes):
             self._tapes.clear()  # before others are allocated
             self._other_tapes.clear()

@@ -81,7 +81,7 @@ class LearningProblem:
         Raises:
             InvalidInput: for labels or a start that do not fit the functional, or bounds of an unknown part.
         """
-        scaled, controls = ScaledFunctional(functional), functional.controls
+        scaled, control_space = ScaledFunctional(functional), functional.control_space
         if labels is not None and len(labels) != functional.num_samples:
             raise InvalidInput(f"{len(labels)} labels for {functional.num_samples} samples: give one for each sample")
         if start is None:
@@ -94,7 +94,7 @@ class LearningProblem:
             scaled=scaled,
             start=scaled.to_scaled(start),
             bounds=create_box(scaled, bounds or {}),
-            train=SampleStates.from_shares(controls.ensemble, functional.initial, functional.targets, labels),
+            train=SampleStates.from_shares(control_space.ensemble, functional.initial, functional.targets, labels),
             test=test,
             validation=validation,
             classes=classes,
@@ -108,12 +108,12 @@ class LearningProblem:
     @property
     def ensemble(self) -> Ensemble:
         """Its ranks."""
-        return self.functional.controls.ensemble
+        return self.functional.control_space.ensemble
 
     @property
     def space(self) -> StateSpace:
         """Its state space."""
-        return self.functional.controls.space
+        return self.functional.control_space.space
 
     def hold_out(self, fraction: float, seed: int) -> tuple[SampleStates, SampleStates | None]:
         """The samples that the stochastic phase fits, and those that it validates on.
@@ -175,18 +175,18 @@ def create_box(
     Raises:
         InvalidInput: for the name of a part that does not exist.
     """
-    controls = scaled.controls
+    control_space = scaled.control_space
     if unknown := [part for part in bounds if part not in PARTS]:
         raise InvalidInput(f"bounds of {', '.join(map(repr, unknown))}: choose from {', '.join(PARTS)}")
     if all(box is None for box in bounds.values()):
         return None
     limits = []
     for side, free in ((0, -np.inf), (1, np.inf)):
-        local = np.full(controls.local_size, free)
+        local = np.full(control_space.local_size, free)
         for part, box in bounds.items():
             if box is not None:
-                local[controls.slices[part]] = box[side]
-        limits.append(scaled.to_scaled(local[controls.shard]))
+                local[control_space.slices[part]] = box[side]
+        limits.append(scaled.to_scaled(local[control_space.shard]))
     return limits[0], limits[1]
 
 
@@ -197,7 +197,7 @@ def predict_labels(outputs: Block) -> Integers:
 
 def _current_controls(functional: Functional) -> Floats:
     """A shard of the kernel and bias that the dynamics hold, and a readout of zeros."""
-    controls, stepper = functional.controls, functional.stepper
-    readout = np.zeros((controls.num_outputs, controls.space.num_local))
+    control_space, stepper = functional.control_space, functional.stepper
+    readout = np.zeros((control_space.num_outputs, control_space.space.num_local))
     values = {"kernel": stepper.kernel.parameters(), "bias": stepper.bias, "readout": readout}
-    return controls.pack({**values, "offset": np.zeros(controls.num_outputs)})[controls.shard]
+    return control_space.pack({**values, "offset": np.zeros(control_space.num_outputs)})[control_space.shard]

@@ -30,7 +30,7 @@ def optimize_readout(functional: Functional, final: Block, shard: Floats, tolera
         tolerance: Gradient norm at which to stop, relative to the first.
     """
     problem = _ReadoutProblem(functional, final)
-    local = functional.controls.gather(shard)
+    local = functional.control_space.gather(shard)
     where = problem.where
     x = local[where] / problem.scale
     value, gradient = problem.evaluate(x)
@@ -49,23 +49,23 @@ def optimize_readout(functional: Functional, final: Block, shard: Floats, tolera
             break  # round-off
         x, value, gradient = x + length * step, new, its_gradient
     local[where] = x * problem.scale
-    return local[functional.controls.shard].copy()
+    return local[functional.control_space.shard].copy()
 
 
 class _ReadoutProblem:
     """Value, gradient and Newton steps in x = M_L^{1/2} (c, μ), replicated over the members."""
 
     def __init__(self, functional: Functional, final: Block) -> None:
-        controls = functional.controls
+        control_space = functional.control_space
         assert isinstance(functional.cost, ReadoutCost)
-        self.functional, self.cost, self.controls = functional, functional.cost, controls
+        self.functional, self.cost, self.control_space = functional, functional.cost, control_space
         self.final, self.targets = final, functional.targets
         self.factor = functional.weight / functional.num_samples
         self._still = np.zeros_like(final)
         self.alpha = functional.regularization.readout
-        self.where = slice(controls.slices["readout"].start, controls.slices["offset"].stop)
-        self.scale: Floats = 1.0 / np.sqrt(controls.lumped[self.where])
-        self.split = controls.slices["readout"].stop - controls.slices["readout"].start
+        self.where = slice(control_space.slices["readout"].start, control_space.slices["offset"].stop)
+        self.scale: Floats = 1.0 / np.sqrt(control_space.lumped[self.where])
+        self.split = control_space.slices["readout"].stop - control_space.slices["readout"].start
 
     def evaluate(self, x: Floats) -> tuple[float, Floats]:
         """The objective and its gradient."""
@@ -103,7 +103,7 @@ class _ReadoutProblem:
     def inner(self, a: Floats, b: Floats) -> float:
         """Over the space communicator; members hold the same."""
         product = float(a @ b)
-        comm = self.controls.space.comm
+        comm = self.control_space.space.comm
         return product if comm.size == 1 else float(comm.allreduce(product))
 
     def norm(self, a: Floats) -> float:
@@ -122,14 +122,14 @@ class _ReadoutProblem:
 
     def _parts(self, x: Floats) -> tuple[Block, Floats]:
         """M c and μ of a variable."""
-        space, values = self.controls.space, x * self.scale
+        space, values = self.control_space.space, x * self.scale
         readout = np.asfortranarray(values[: self.split].reshape(self.cost.num_outputs, -1).T)
         offset = values[self.split :] if space.comm.size == 1 else space.comm.bcast(values[self.split :])
         return space.apply_mass(readout), offset
 
     def _metric(self, x: Floats) -> Floats:
         """M_L^{-1/2} M M_L^{-1/2} x."""
-        space = self.controls.space
+        space = self.control_space.space
         if space.is_collocated:
             return x
         moments, _ = self._parts(x)
@@ -138,11 +138,11 @@ class _ReadoutProblem:
 
     def _dual(self) -> Floats:
         """What the last evaluation added to the readout's duals, over all samples, in x."""
-        space = self.controls.space
+        space = self.control_space.space
         of_readout = space.apply_mass(self.cost.readout_dual).T.ravel()
         of_offset = self.cost.offset_dual[: len(self.scale) - self.split]
         dual = self._sum_over_samples(np.concatenate([of_readout, of_offset]))
         return dual * self.scale
 
     def _sum_over_samples(self, array: Floats) -> Floats:
-        return self.controls.ensemble.sum_over_samples(array)
+        return self.control_space.ensemble.sum_over_samples(array)

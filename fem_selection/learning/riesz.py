@@ -30,8 +30,8 @@ class ScaledFunctional:
 
     def __init__(self, functional: Functional) -> None:
         self.functional = functional
-        self.controls = functional.controls
-        self.scale: Floats = 1.0 / np.sqrt(self.controls.lumped[self.controls.shard])
+        self.control_space = functional.control_space
+        self.scale: Floats = 1.0 / np.sqrt(self.control_space.lumped[self.control_space.shard])
 
     def to_scaled(self, x: Floats) -> Floats:
         """x̂ from x."""
@@ -49,4 +49,4 @@ class ScaledFunctional:
 
     def norm(self, scaled: Floats) -> float:
         """The Euclidean norm over all ranks (collective)."""
-        return float(np.sqrt(self.controls.ensemble.sum(float(scaled @ scaled))))
+        return float(np.sqrt(self.control_space.ensemble.sum(float(scaled @ scaled))))

@@ -69,8 +69,10 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
         NonFinite: where there are no states at a thousandth of that distance either.
     """
     part = _on_first_samples(functional, max_samples)
-    controls = part.controls
-    size = max(0.1, float(np.sqrt(controls.ensemble.sum(float((start**2) @ controls.lumped[controls.shard])))))
+    control_space = part.control_space
+    size = max(
+        0.1, float(np.sqrt(control_space.ensemble.sum(float((start**2) @ control_space.lumped[control_space.shard]))))
+    )
     for _ in range(_SHORTER):
         try:
             return _measure(part, start, size, seed)
@@ -81,10 +83,10 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
 
 def _measure(part: Functional, start: Floats, size: float, seed: int) -> GradientCertificate:
     """Both, at a distance from the start."""
-    x = start + size * part.controls.random_direction(seed + 1)
+    x = start + size * part.control_space.random_direction(seed + 1)
     found = []
     for number in range(_DIRECTIONS):
-        direction = size * part.controls.random_direction(seed + 2 + number)
+        direction = size * part.control_space.random_direction(seed + 2 + number)
         value, remainders = taylor_remainders(part, x, direction, _STEPS)
         floor = _ROUND_OFF * max(abs(value), 1e-300)
         orders = _orders(remainders, floor)
@@ -115,10 +117,10 @@ def taylor_remainders(
 ) -> tuple[float, list[float]]:
     """J(x) and the remainders |J(x + εh) − J(x) − ε⟨J'(x), h⟩| (collective)."""
     value, dual = functional.evaluate(x)
-    slope = functional.controls.inner(dual, direction)
+    slope = functional.control_space.inner(dual, direction)
     remainders = []
     for step in steps:
-        moved = functional.controls.create_vector(x + step * direction)
+        moved = functional.control_space.create_vector(x + step * direction)
         remainders.append(abs(functional.value(moved) - value - step * slope))
         moved.destroy()
     return value, remainders
@@ -129,7 +131,7 @@ def adjoint_identity_error(functional: Functional, x: Floats, seed: int = 0) -> 
 
     δx has parts in the kernel, the bias and the initial states; one block of this member's samples is used.
     """
-    controls, stepper = functional.controls, functional.stepper
+    control_space, stepper = functional.control_space, functional.stepper
     functional.set_controls(x)
     rng = np.random.default_rng(seed)
     block = functional.initial[:, : functional.block]
@@ -140,26 +142,26 @@ def adjoint_identity_error(functional: Functional, x: Floats, seed: int = 0) -> 
     tape = stepper.tape(block.shape[1])
     stepper.advance(block, tape)
     moved = sweep_tangent(stepper, tape, initial, kernel, bias)
-    dual = functional.controls.space.apply_mass(moved)
+    dual = functional.control_space.space.apply_mass(moved)
     left = float(np.vdot(dual, moved))
     pullback, bias_dual = stepper.kernel.create_pullback(), np.zeros_like(bias)
     sweep_back(stepper, tape, dual, pullback, bias_dual, to_initial=True)
     right = float(parameters @ stepper.kernel.parameter_dual(pullback))
     right += float(np.vdot(bias_dual, bias)) + float(np.vdot(dual, initial))
-    left, right = controls.space.comm.allreduce(left), controls.space.comm.allreduce(right)
-    return float(controls.ensemble.world.allreduce(abs(left - right) / max(abs(left), 1e-300), op=MPI.MAX))
+    left, right = control_space.space.comm.allreduce(left), control_space.space.comm.allreduce(right)
+    return float(control_space.ensemble.world.allreduce(abs(left - right) / max(abs(left), 1e-300), op=MPI.MAX))
 
 
 def _on_first_samples(functional: Functional, max_samples: int) -> Functional:
     initial, targets = functional.initial[:, :max_samples], functional.targets[:, :max_samples]
-    own = initial.shape[1] if functional.controls.space.comm.rank == 0 else 0
+    own = initial.shape[1] if functional.control_space.space.comm.rank == 0 else 0
     return Functional(
-        functional.controls,
+        functional.control_space,
         functional.stepper,
         functional.cost,
         initial,
         targets,
-        int(functional.controls.ensemble.world.allreduce(own)),
+        int(functional.control_space.ensemble.world.allreduce(own)),
         functional.regularization,
         functional.weight,
         functional.block,

@@ -119,12 +119,12 @@ class _Approximation:
     ) -> None:
         self.scaled, self.settings, self.bounds = functional, settings, bounds
         self.save, self.observe, self.stop = save, observe, stop
-        self.controls, self.extremals = functional.controls, Extremals(functional.functional)
+        self.control_space, self.extremals = functional.control_space, Extremals(functional.functional)
         self.iteration = self.evaluations = 0
         self.first_norm = 0.0
         self.weight = self._first_weight()
         self.best: _Iterate | None = None
-        gather, physical = self.controls.gather, functional.to_physical
+        gather, physical = self.control_space.gather, functional.to_physical
         self.box = None if bounds is None else (gather(physical(bounds[0])), gather(physical(bounds[1])))
         self._refuse_bounded_readout()
 
@@ -209,11 +209,11 @@ class _Approximation:
     def _towards(self, now: _Iterate, minimizer: Floats, part: float) -> Floats:
         """x̂ with kernel and bias a part of the way to the minimisers."""
         x = self.scaled.to_physical(now.solution)
-        moving = np.zeros(self.controls.local_size, dtype=bool)
+        moving = np.zeros(self.control_space.local_size, dtype=bool)
         for name in ("kernel", "bias"):
-            moving[self.controls.slices[name]] = True
-        where = moving[self.controls.shard]
-        x[where] += part * (minimizer[self.controls.shard][where] - x[where])
+            moving[self.control_space.slices[name]] = True
+        where = moving[self.control_space.shard]
+        x[where] += part * (minimizer[self.control_space.shard][where] - x[where])
         return self.scaled.to_scaled(x)
 
     def _complete(self, trial: Floats) -> tuple[Floats, float]:
@@ -223,8 +223,8 @@ class _Approximation:
         """
         f, x = self.scaled.functional, self.scaled.to_physical(trial)
         final = f.final_states(x)
-        if not self.controls.ensemble.any(not np.all(np.isfinite(final))):
-            if "readout" in self.controls.parts:
+        if not self.control_space.ensemble.any(not np.all(np.isfinite(final))):
+            if "readout" in self.control_space.parts:
                 x = optimize_readout(f, final, x)
             value = f.value_at(x, final)
             return self.scaled.to_scaled(x), value if np.isfinite(value) else np.inf
@@ -251,7 +251,7 @@ class _Approximation:
         return 1.0 if self.settings.method == "damped_msa" else self.settings.weight * max(r.kernel, r.bias)
 
     def _refuse_bounded_readout(self) -> None:
-        where = slice(self.controls.slices["readout"].start, self.controls.slices["offset"].stop)
+        where = slice(self.control_space.slices["readout"].start, self.control_space.slices["offset"].stop)
         if self.box is not None and any(np.any(np.isfinite(b[where])) for b in self.box):
             raise InvalidInput("objective.readout_bounds: Pontryagin's methods know bounds of kernel and bias only")
 

@@ -231,7 +231,7 @@ class _Descent:
 
     def _check(self) -> None:
         """Raise on all ranks if a step on any of them was not finite."""
-        faults = self.functional.controls.ensemble.world.allgather(self.fault)
+        faults = self.functional.control_space.ensemble.world.allgather(self.fault)
         known = [f for f in faults if f is not None]
         if known:
             step = min(f[0] for f in known)
@@ -240,7 +240,7 @@ class _Descent:
 
     def _finish_epoch(self, num_batches: int, total: int) -> None:
         self._check()
-        objective = self.functional.controls.ensemble.sum(self.epoch_value) / num_batches
+        objective = self.functional.control_space.ensemble.sum(self.epoch_value) / num_batches
         self.epoch += 1
         self.batch, self.epoch_value = 0, 0.0
         score = np.nan
@@ -261,7 +261,7 @@ class _Descent:
             return
         at_boundary = self.batch == 0
         # what the ranks have summed of the epoch's objective is one number for the whole run
-        partial = 0.0 if at_boundary else self.functional.controls.ensemble.sum(self.epoch_value)
+        partial = 0.0 if at_boundary else self.functional.control_space.ensemble.sum(self.epoch_value)
         state = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -279,7 +279,7 @@ class _Descent:
         self.epoch, self.batch, self.step = int(state["epoch"]), int(state["batch"]), int(state["step"])
         self.best_epoch = int(state["best_epoch"])
         self.best_score = -np.inf if state["best_score"] is None else float(state["best_score"])
-        self.epoch_value = float(state["epoch_value"]) if self.functional.controls.ensemble.is_root else 0.0
+        self.epoch_value = float(state["epoch_value"]) if self.functional.control_space.ensemble.is_root else 0.0
         self.rng.bit_generator.state = state["stream"]
         self.x, self.best = vectors["x"].copy(), vectors["best"].copy()
         self.first, self.second = vectors["first_moment"].copy(), vectors["second_moment"].copy()

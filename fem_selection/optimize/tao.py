@@ -125,12 +125,12 @@ class _Minimizer:
         self._hessian = ScaledHessian(functional) if settings.method in NEWTON else None
 
     def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> OptimizationReport:
-        create = self.functional.controls.create_vector
+        create = self.functional.control_space.create_vector
         if resume is not None:
             start = self._load(*resume)
         x, g = create(start), create()
         limits = [create(b) for b in self.bounds] if self.bounds is not None else []
-        tao = PETSc.TAO().create(self.functional.controls.ensemble.world)
+        tao = PETSc.TAO().create(self.functional.control_space.ensemble.world)
         matrices = [] if self._hessian is None else [self._hessian.as_matrix()]
         try:
             if self._hessian is not None:
@@ -208,7 +208,7 @@ class _Minimizer:
         self.shortened += 1
         if self.settings.method == "ntr":
             return np.inf
-        slope = self.functional.controls.ensemble.sum(float(base.gradient @ (x.array_r - base.solution)))
+        slope = self.functional.control_space.ensemble.sum(float(base.gradient @ (x.array_r - base.solution)))
         g.array[:] = (1.0 - 1.0 / _NEARER) * base.gradient
         # far above round-off of Ĵ₀, with which it would pass for no worse
         return base.objective + max((0.5 / _NEARER - 1.0) * abs(slope), 1e-8 * abs(base.objective))
@@ -253,7 +253,7 @@ class _Minimizer:
 
     def _is_at(self, x: PETSc.Vec, iterate: _Iterate) -> bool:
         """Whether a vector is an iterate, to the last bit on every rank."""
-        return not self.functional.controls.ensemble.any(not np.array_equal(x.array_r, iterate.solution))
+        return not self.functional.control_space.ensemble.any(not np.array_equal(x.array_r, iterate.solution))
 
     # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -283,7 +283,7 @@ class _Minimizer:
 
     def _replay_bqnls(self, tao: PETSc.TAO, stored: list[_Iterate]) -> None:
         """`bqnls` hands out its matrix but resets it when it starts: feed it at the first update after that."""
-        create = self.functional.controls.create_vector
+        create = self.functional.control_space.create_vector
 
         def feed(tao: PETSc.TAO, iteration: int) -> None:
             if iteration == 0:

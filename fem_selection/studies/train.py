@@ -90,7 +90,7 @@ class _Training:
         self.began = time.monotonic()
         self.problem = build_problem(case)
         self.key = act_on_root(self.problem.ensemble.world, lambda: problem_key(case))
-        self.ensemble, self.controls = self.problem.ensemble, self.problem.functional.controls
+        self.ensemble, self.controls = self.problem.ensemble, self.problem.functional.control_space
         self.root = self.ensemble.is_root
         self.progress = progress if self.root else None
         self.fault: InvalidInput | None = None

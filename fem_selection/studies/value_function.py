@@ -255,9 +255,9 @@ class _Parts:
 
 def _optimize(problem: LearningProblem, more: int, seed: int) -> tuple[float, ...]:
     """The objectives that optimization reaches from several starts, the best first (collective)."""
-    scaled, controls, starts = problem.scaled, problem.functional.controls, [problem.start]
+    scaled, control_space, starts = problem.scaled, problem.functional.control_space, [problem.start]
     for k in range(more):
-        starts.append(scaled.to_scaled(_SIZES[k % len(_SIZES)] * controls.random_direction(seed + 1 + k)))
+        starts.append(scaled.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
     return tuple(sorted(minimize(scaled, start, _OPEN_LOOP).objective for start in starts))
 
 

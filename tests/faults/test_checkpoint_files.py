@@ -88,7 +88,7 @@ def _parts(case: Path, space: int) -> tuple:
     from fem_selection.cases.learning import build_problem
 
     problem = build_problem(load_case(case, [f"parallel.space={space}"]))
-    controls = problem.functional.controls
+    controls = problem.functional.control_space
     return problem, (problem.ensemble, controls.indices, controls.global_size)
 
 

@@ -351,7 +351,7 @@ def exchange(data: Path, task: str) -> None:
     size = MPI.COMM_WORLD.size
     for space in (s for s in range(1, size + 1) if size % s == 0):
         problem = build_problem(load_case(data / "case.toml", [f"parallel.space={space}"]))
-        controls = problem.functional.controls
+        controls = problem.functional.control_space
         where = (problem.ensemble, controls.indices, controls.global_size)
         vectors = {"one": controls.random_direction(1), "two": controls.random_direction(2)}
         if task == "write":

@@ -390,7 +390,7 @@ def test_a_diverging_stochastic_phase(call, here: Path) -> None:
     assert outcome.status == 3
     assert "layer" in outcome.err and "in iteration 2" in outcome.err
     problem = build_problem(load_case(here / "r" / "case.toml"))
-    controls = problem.functional.controls
+    controls = problem.functional.control_space
     state, vectors = read_checkpoint(
         here / "r" / "checkpoint", problem.ensemble, controls.indices, controls.global_size
     )

@@ -42,12 +42,12 @@ def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: flo
 
 
 def zero(functional: ScaledFunctional) -> np.ndarray:
-    return np.zeros(functional.controls.local_size)
+    return np.zeros(functional.control_space.local_size)
 
 
 def box(functional: ScaledFunctional, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """|x| ≤ limit as bounds of x̂."""
-    upper = functional.to_scaled(np.full(functional.controls.local_size, limit))
+    upper = functional.to_scaled(np.full(functional.control_space.local_size, limit))
     return -upper, upper
 
 

@@ -22,8 +22,8 @@ from fem_selection.optimize import TaoSettings, minimize
 
 def optimum(scaled: ScaledFunctional, starts: int = 1) -> np.ndarray:
     """The best of several starts."""
-    zero = np.zeros(scaled.controls.local_size)
-    firsts = [zero, *(scaled.to_scaled(2 * scaled.controls.random_direction(k)) for k in range(1, starts))]
+    zero = np.zeros(scaled.control_space.local_size)
+    firsts = [zero, *(scaled.to_scaled(2 * scaled.control_space.random_direction(k)) for k in range(1, starts))]
     found = [minimize(scaled, first, TaoSettings("lmvm", 1000, 1e-9)) for first in firsts]
     return scaled.to_physical(min(found, key=lambda report: report.objective).solution)
 
@@ -41,7 +41,7 @@ def test_a_swept_triple_leaves_the_reduced_gradient(spaces, mode, scheme):
     residual = kkt_residual(f, solve_triple(f, x))
     assert residual.state < 1e-12 and residual.costate < 1e-12
     dual = f.evaluate(x)[1]
-    assert residual.control == pytest.approx(np.sqrt(dual @ f.controls.riesz(dual)), rel=1e-10)
+    assert residual.control == pytest.approx(np.sqrt(dual @ f.control_space.riesz(dual)), rel=1e-10)
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])
@@ -104,7 +104,7 @@ def test_gap_of_coarse_controls_falls_with_the_step(spaces, name):
     extremals = Extremals(fine.functional)
     for layers in (4, 8, 16):
         scaled = problem_of(space, name, layers)
-        coarse = scaled.controls.unpack(optimum(scaled))
+        coarse = scaled.control_space.unpack(optimum(scaled))
         x = [np.repeat(coarse[part].reshape(layers, -1), 64 // layers, axis=0).ravel() for part in ("kernel", "bias")]
         extremals.sweep(np.concatenate(x))
         gaps.append(extremals.minimize(Search(4)).gap)
@@ -133,7 +133,7 @@ def test_at_a_wrong_control_everything_is_large(spaces):
     """Fails if a certificate is given to anything: gradient, gap and drift of a random control and of the optimum."""
     scaled = learning(spaces("interval", 2, 1), "tracking")
     best = certify(scaled, optimum(scaled))
-    wrong = certify(scaled, 4 * scaled.controls.random_direction(5))
+    wrong = certify(scaled, 4 * scaled.control_space.random_direction(5))
     assert wrong.gradient_norm > 0.05 and wrong.kkt_residual > 0.05
     assert wrong.maximum_principle_gap > 0.05
     assert wrong.hamiltonian_drift > 5 * best.hamiltonian_drift
@@ -192,7 +192,7 @@ def test_what_does_not_apply_is_declined_by_name(spaces, options, reason):
 def test_a_box_is_declined(spaces):
     """Fails if conditions of the unbounded problem are asked of a bounded one; the gradient is the projected one."""
     scaled = learning(spaces("interval", 2, 1), "tracking")
-    upper = scaled.to_scaled(np.full(scaled.controls.local_size, 0.2))
+    upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.2))
     report = minimize(scaled, 0 * upper, TaoSettings("blmvm", 500, 1e-8), (-upper, upper))
     found = certify(scaled, scaled.to_physical(report.solution), (-upper, upper))
     assert found.gradient_norm < 1e-6

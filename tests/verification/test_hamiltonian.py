@@ -40,7 +40,7 @@ def test_derivative_is_the_integrand_of_the_reduced_gradient(spaces, scheme, los
     extremals = Extremals(f)
     value, dual = extremals.sweep(x)
     assert value == pytest.approx(f.evaluate(x)[0], rel=1e-14)
-    gradient = f.controls.unpack(f.controls.riesz(dual))
+    gradient = f.control_space.unpack(f.control_space.riesz(dual))
     for layer in range(4):
         d = extremals.hamiltonian(layer).derivative(extremals.control(layer))
         expected = gradient["kernel"].reshape(4, 7, 7)[layer].T

@@ -181,7 +181,7 @@ def learning_problem(*settings: str):
 def open_loop(*settings: str):
     """The results of optimization from several starts, the best first."""
     problem, _ = learning_problem(*settings)
-    controls, tao = problem.functional.controls, TaoSettings(max_iterations=2000, gradient_tolerance=1e-8)
+    controls, tao = problem.functional.control_space, TaoSettings(max_iterations=2000, gradient_tolerance=1e-8)
     sizes = (10.0, 1.0, 10.0, 10.0)
     starts = [size * controls.random_direction(seed + 1) for seed, size in enumerate(sizes)]
     found = [minimize(problem.scaled, problem.scaled.to_scaled(x), tao) for x in starts]
@@ -226,8 +226,8 @@ def test_a_worse_local_optimum_exists():
 
 def costates(problem, reduced, report) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times, states and ∂J/∂x_n = a ∘ p_n on the layer boundaries, by differentiating the midpoint rule by hand."""
-    parts = problem.functional.controls.unpack(problem.scaled.to_physical(report.solution))
-    m, grid = reduced.num_cells, problem.functional.controls.grid
+    parts = problem.functional.control_space.unpack(problem.scaled.to_physical(report.solution))
+    m, grid = reduced.num_cells, problem.functional.control_space.grid
     kernels = problem.functional.stepper.kernel.create_direction()
     kernels.assign(parts["kernel"])
     operators, biases, dt = kernels.weights * reduced.areas, parts["bias"], grid.step

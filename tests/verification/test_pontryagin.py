@@ -49,7 +49,7 @@ def learning(space, loss: str = "softmax", scheme: str = "euler", **options) -> 
 
 def solve(scaled: ScaledFunctional, method: str, start=None, bounds=None, **settings):
     rows: list = []
-    start = np.zeros(scaled.controls.local_size) if start is None else start
+    start = np.zeros(scaled.control_space.local_size) if start is None else start
     chosen = PontryaginSettings(method, **{"max_iterations": 300, **settings})
     return approximate_successively(scaled, start, chosen, bounds, observe=rows.append), rows
 
@@ -65,7 +65,7 @@ def test_closed_form_value_is_reached(spaces, method):
         assert found.converged, found.reason
         gaps.append(found.objective - exact_value(float(space.norm(scaled.functional.initial)[0])))
     assert 0.9 <= observed_orders(gaps, [1 / 4, 1 / 8, 1 / 16])[-1] <= 1.4
-    by_tao = minimize(scaled, np.zeros(scaled.controls.local_size), TaoSettings("lmvm", 300, 1e-6))
+    by_tao = minimize(scaled, np.zeros(scaled.control_space.local_size), TaoSettings("lmvm", 300, 1e-6))
     assert found.objective == pytest.approx(by_tao.objective, rel=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_boxes_are_kept_and_used(spaces, method):
     """Fails if a bound is crossed on the way, or if the end is no minimiser within the box: as good as BLMVM's, which
     works with projected gradients."""
     scaled = learning(spaces("interval", 3, 1), "tracking")
-    upper = scaled.to_scaled(np.full(scaled.controls.local_size, 0.5))
+    upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.5))
     found, rows = solve(scaled, method, bounds=(-upper, upper), gradient_tolerance=1e-5)
     assert found.converged, found.reason
     assert np.all(np.abs(found.solution) <= upper * (1 + 1e-12))
@@ -120,8 +120,8 @@ def test_boxes_are_kept_and_used(spaces, method):
 def test_bounded_readouts_are_refused(spaces):
     """Fails if bounds of the readout are ignored."""
     scaled = learning(spaces("interval", 3, 1))
-    upper = np.full(scaled.controls.local_size, np.inf)
-    upper[scaled.controls.slices["readout"]] = 1.0
+    upper = np.full(scaled.control_space.local_size, np.inf)
+    upper[scaled.control_space.slices["readout"]] = 1.0
     with pytest.raises(InvalidInput, match="readout_bounds"):
         solve(scaled, "sqh", bounds=(-upper, upper))
 
@@ -135,7 +135,7 @@ def test_readout_for_given_final_states_is_optimal(spaces, mode, loss):
     f, x = problem.functional, problem.moved()
     final = f.final_states(x)
     y = optimize_readout(f, final, x)
-    where = slice(f.controls.slices["readout"].start, f.controls.slices["offset"].stop)
+    where = slice(f.control_space.slices["readout"].start, f.control_space.slices["offset"].stop)
     assert np.array_equal(y[: where.start], x[: where.start])
     before, after = f.evaluate(x), f.evaluate(y)
     assert np.linalg.norm(after[1][where]) < 1e-7 * np.linalg.norm(before[1][where])
@@ -146,7 +146,7 @@ def test_readout_for_given_final_states_is_optimal(spaces, mode, loss):
 def test_resumed_run_follows_the_uninterrupted_one(spaces, method):
     """Fails if the weight, the iterate or a counter is not in the checkpoint: bit by bit the same history."""
     scaled = learning(spaces("interval", 3, 1), "softmax", horizon=0.2)
-    start, settings = np.zeros(scaled.controls.local_size), PontryaginSettings(method, 9, checkpoint_every=4)
+    start, settings = np.zeros(scaled.control_space.local_size), PontryaginSettings(method, 9, checkpoint_every=4)
     saved: dict = {}
 
     def save(state, vectors):
@@ -224,7 +224,7 @@ def test_the_report_is_of_one_iterate(spaces):
     """Fails if the objective of the best iterate stands beside the gradient of the last, where the approximations jump
     about."""
     scaled = learning(spaces("interval", 3, 1), "tracking")
-    found, rows = solve(scaled, "msa", scaled.to_scaled(5 * scaled.controls.random_direction(2)), max_iterations=6)
+    found, rows = solve(scaled, "msa", scaled.to_scaled(5 * scaled.control_space.random_direction(2)), max_iterations=6)
     assert rows[-1].objective > found.objective
     value, gradient = scaled.evaluate(found.solution)
     assert (found.objective, found.gradient_norm) == pytest.approx((value, scaled.norm(gradient)), rel=1e-10)
@@ -235,5 +235,5 @@ def test_settings_are_refused_by_name(spaces):
     scaled = learning(spaces("interval", 3, 1))
     with pytest.raises(InvalidInput, match="mas"):
         approximate_successively(
-            scaled, np.zeros(scaled.controls.local_size), replace(PontryaginSettings(), method="mas")
+            scaled, np.zeros(scaled.control_space.local_size), replace(PontryaginSettings(), method="mas")
         )
