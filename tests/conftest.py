@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures of all tests: small spaces that are made once, and runs of a script on several ranks."""
+"""Fixtures of all tests: small spaces that are made once, calls of the command line, runs on several ranks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Outcome, call_application, read_report, with_settings
 from ranks import run_command_on_ranks, run_on_ranks
 
 # MPICH's ranks wait busily; where more of them run than there are cores, which tests do, they let others go first.
@@ -55,6 +56,40 @@ def spaces() -> Callable:
         return StateSpace(make_domain(shape, cells), degree, family, mode)
 
     return make
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """A function (*arguments) that runs `fem-selection` in this process; a traceback is no outcome."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def invoke(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        status = call_application(*arguments)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err, err
+        folder = str(arguments[arguments.index("--output") + 1]) if "--output" in arguments else ""
+        report = read_report(Path(folder)) if folder and os.path.isfile(f"{folder}/report.json") else {}
+        return Outcome(status, out, err, report)
+
+    return invoke
+
+
+@pytest.fixture
+def call_on_case(
+    call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """A function (command, text, *settings, output="run") that calls a command on a case file of that text.
+
+    The working directory is `tmp_path`.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(command: str, text: str, *settings: str, output: str = "run") -> Outcome:
+        (tmp_path / "case.toml").write_text(text)
+        return call(command, "case.toml", "--output", output, *with_settings(*settings))
+
+    return invoke
 
 
 @pytest.fixture(scope="session")

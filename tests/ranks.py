@@ -26,11 +26,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from commands import PROGRAM, read_report, with_settings
 
 __all__ = [
-    "PROGRAM",
     "TWO_OR_THREE",
     "find_launcher",
+    "launch",
     "print_results",
     "require_launcher",
     "run_command_on_ranks",
@@ -39,8 +40,6 @@ __all__ = [
 ]
 
 TESTS = Path(__file__).parent
-PROGRAM = "from fem_selection.cli import main; main()"
-"""The command line as a program for `python -c`."""
 
 
 def slow_beyond_two(ranks: int, *values: object):
@@ -67,21 +66,32 @@ def require_launcher() -> str:
     return launcher
 
 
-def run_on_ranks(num_ranks: int, *arguments: str | Path, timeout: float = 600.0) -> str:
-    """Runs this Python under mpiexec; returns standard output and fails with both streams if a rank fails.
+def launch(
+    num_ranks: int, *arguments: str | Path, folder: Path | None = None, timeout: float = 600.0
+) -> subprocess.CompletedProcess[str]:
+    """Runs this Python under mpiexec, on one rank without it, and returns status and streams.
+
+    `tests/` is on the ranks' module path.
 
     Args:
         num_ranks: Number of ranks.
         arguments: Arguments of Python: a file and its arguments, or `-c` and a program.
+        folder: Working directory; the current one if None.
         timeout: Seconds after which the ranks count as hanging.
     """
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", "1")
     paths = [str(TESTS), str(TESTS.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
-    command = [require_launcher(), "-n", str(num_ranks), sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    launcher = [require_launcher(), "-n", str(num_ranks)] if num_ranks > 1 else []
+    command = [*launcher, sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout)
+
+
+def run_on_ranks(num_ranks: int, *arguments: str | Path, folder: Path | None = None, timeout: float = 600.0) -> str:
+    """Launches as `launch` does; returns standard output and fails with both streams if a rank fails."""
+    done = launch(num_ranks, *arguments, folder=folder, timeout=timeout)
+    assert done.returncode == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -97,9 +107,8 @@ def run_command_on_ranks(
         output: Folder that the command writes to.
         settings: Changes of the case, such as "domain.cells=10".
     """
-    changes = [word for setting in settings for word in ("--set", setting)]
-    run_on_ranks(num_ranks, "-c", PROGRAM, command, case, "--output", output, *changes)
-    return json.loads((output / "report.json").read_text())
+    run_on_ranks(num_ranks, "-c", PROGRAM, command, case, "--output", output, *with_settings(*settings))
+    return read_report(output)
 
 
 def print_results(results: dict) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from local_slurm import SlurmUnavailable, local_slurm
+from ranks import require_launcher
 from two_phases import EPOCHS, ITERATIONS, SLOW, write_case
 
 from fem_selection.io.runs import read_columns
@@ -52,11 +52,7 @@ class Cluster:
         for name, text in (("fem-selection", PROGRAM), ("apptainer", APPTAINER)):
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
-        beside = Path(sys.executable).parent / "mpiexec"
-        launcher = beside if beside.exists() else shutil.which("mpiexec")
-        if launcher is None:
-            pytest.skip(f"no mpiexec beside {sys.executable} and none on the path")
-        paths = f"{shlex.quote(str(programs))}:{shlex.quote(str(Path(launcher).parent))}"
+        paths = f"{shlex.quote(str(programs))}:{shlex.quote(str(Path(require_launcher()).parent))}"
         self.environment = {
             **environment,
             "UCX_NET_DEVICES": environment.get("UCX_NET_DEVICES", "lo"),

@@ -3,39 +3,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ranks import run_command_on_ranks, run_on_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-c", "from fem_selection.cli import main; main()"]
 
 
 def run(name: str, case: str, folder: Path, *settings: str, ranks: int = 1) -> dict:
     """Run a command on a demo in a folder and return its report."""
-    command = [*PROGRAM, name, str(ROOT / "demos" / case), "--output", str(folder)]
-    for setting in settings:
-        command += ["--set", setting]
-    if ranks > 1:
-        command = [str(Path(sys.executable).parent / "mpiexec"), "-n", str(ranks), *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((folder / "report.json").read_text())
+    return run_command_on_ranks(ranks, name, ROOT / "demos" / case, output=folder, settings=settings)
 
 
 def show(demo: str, folder: Path, *figures: str, ranks: int = 1) -> None:
     """Run a literate demo in a folder; it has to pass its own assertions and to leave its figures."""
-    command = [sys.executable, str(ROOT / "demos" / demo)]
-    if ranks > 1:
-        mpiexec = Path(sys.executable).parent / "mpiexec"
-        if not mpiexec.exists():
-            pytest.skip("no mpiexec beside this interpreter")
-        command = [str(mpiexec), "-n", str(ranks), *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_on_ranks(ranks, ROOT / "demos" / demo, folder=folder)
     for figure in figures:
         assert (folder / "runs" / figure).stat().st_size > 10_000
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,18 +18,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from commands import call_application, read_report
+from ranks import require_launcher
 from two_phases import EPOCHS, ITERATIONS, SLOW
 
-from fem_selection.cli.app import run as run_application
 from fem_selection.io.runs import read_columns
 
 PATIENCE = 120.0  # seconds after which a process counts as hanging
-
-
-def launcher() -> str | None:
-    """mpiexec beside this Python, else on the path, else none."""
-    beside = Path(sys.executable).parent / "mpiexec"
-    return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 @dataclass
@@ -106,14 +100,7 @@ def send(pid: int, number: int) -> bool:
 
 def train_here(case: Path, output: Path, *more: str) -> int:
     """`fem-selection train` in this process; returns the exit status."""
-    before, sys.argv = sys.argv, ["fem-selection", "train", str(case), "--output", str(output), *more]
-    try:
-        run_application()
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    finally:
-        sys.argv = before
-    raise AssertionError("the application did not end")
+    return call_application("train", case, "--output", output, *more)
 
 
 def start(
@@ -122,7 +109,7 @@ def start(
     """`fem-selection train`, slowed, or another command, as one process or under mpiexec on some ranks."""
     command = [sys.executable, "-c", SLOW, command_name, str(case), "--output", str(output), *more]
     if ranks:
-        command = [launcher() or "mpiexec", "-n", str(ranks), *command]
+        command = [require_launcher(), "-n", str(ranks), *command]
     token = uuid4().hex
     variables = {name: value for name, value in os.environ.items() if name != "SLURM_RESTART_COUNT"}
     variables |= {"OMP_NUM_THREADS": "1", "PAUSE": str(pause), "RUN_TOKEN": token}
@@ -161,7 +148,7 @@ def saved_state(folder: Path) -> dict:
 
 def differences(whole: Path, found: Path, rtol: float) -> list[str]:
     """In what a finished run differs from the one that nothing interrupted; nothing if they are the same."""
-    one, other = (json.loads((folder / "report.json").read_text()) for folder in (whole, found))
+    one, other = (read_report(folder) for folder in (whole, found))
     told = [
         f"{key}: {other[key]!r} where {one[key]!r} belongs"
         for key in ("iterations", "test_accuracy", "train_accuracy", "stochastic", "controls", "seed")

@@ -24,7 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from killed_runs import PATIENCE, Run, differences, launcher, send, start
+from killed_runs import PATIENCE, Run, differences, send, start
+from ranks import find_launcher
 from two_phases import write_case
 
 RTOL = 1e-6  # sums over other numbers of ranks round in another order
@@ -39,7 +40,7 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int, ranks: int) -> None:
         self.folder, self.random = folder, random.Random(seed)
-        self.choices = [0, *range(1, ranks + 1)] if launcher() else [0]
+        self.choices = [0, *range(1, ranks + 1)] if find_launcher() else [0]
         self.case = write_case(folder)
         self.counts: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()

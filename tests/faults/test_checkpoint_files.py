@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import PROGRAM, read_report, with_settings
 from killed_runs import train_here
 from mpi4py import MPI
 from two_phases import write_case
@@ -154,13 +155,12 @@ def test_all_pairs_of_numbers_of_ranks(exchanged: Path, run_mpi) -> None:
 def test_runs_go_on_by_another_split(exchanged: Path, run_mpi) -> None:
     """A run that is written on 4 ranks, 2 of them in space, and continued on 3, ends where the run of one rank does."""
     case = exchanged / "case.toml"
-    code = "from fem_selection.cli import main; main()"
-    quiet = ("--set", "output.figures=false", "--set", "output.fields=false", "--set", "optimizer.gradient_tolerance=0")
+    quiet = with_settings("output.figures=false", "output.fields=false", "optimizer.gradient_tolerance=0")
     for size, space, limit, more in ((4, 2, 4, ()), (3, 3, 8, ("--resume",)), (2, 1, 12, ("--resume",))):
-        asked = ("--set", f"optimizer.max_iterations={limit}", "--set", f"parallel.space={space}")
-        run_mpi(size, "-c", code, "train", case, "--output", exchanged / "many", *quiet, *asked, *more)
+        asked = with_settings(f"optimizer.max_iterations={limit}", f"parallel.space={space}")
+        run_mpi(size, "-c", PROGRAM, "train", case, "--output", exchanged / "many", *quiet, *asked, *more)
     assert train_here(case, exchanged / "one", *quiet, "--set", "optimizer.max_iterations=12") == 0
-    one, many = (json.loads((exchanged / name / "report.json").read_text()) for name in ("one", "many"))
+    one, many = (read_report(exchanged / name) for name in ("one", "many"))
     assert many["iterations"] == one["iterations"] == 12
     assert many["resumed_from_iteration"] == 8
     assert many["objective"] == pytest.approx(one["objective"], rel=1e-6)

@@ -9,7 +9,6 @@ failed, or if the run cannot go on once there is room.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -20,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_runs import PATIENCE, differences, launcher, train_here
+from commands import Outcome, read_report, with_settings
+from killed_runs import PATIENCE, differences, train_here
+from ranks import launch
 from two_phases import write_case
 
-from fem_selection.cli.app import run
 from fem_selection.io.runs import History
 from fem_selection.studies import outputs
 
@@ -101,30 +101,6 @@ def _namespace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     pytest.skip("run in a namespace of its own, and passed there")
 
 
-@dataclass
-class Outcome:
-    """Exit status and standard error of one call."""
-
-    status: int
-    error: str
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """The application in this process."""
-
-    def invoke(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["fem-selection", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            run()
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        return Outcome(int(leave.value.code or 0), error)
-
-    return invoke
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a case and, in `run`, what it gives where there is room."""
@@ -148,8 +124,8 @@ def at_line(monkeypatch: pytest.MonkeyPatch, name: str, number: int, action: Cal
 
 def check_refused(outcome: Outcome, file: Path) -> None:
     """That a call ended with status 2, naming the file and the reason, and left nothing half-written."""
-    assert (outcome.status, outcome.error.count("error:")) == (2, 1), outcome.error
-    assert str(file) in outcome.error and "No space left on device" in outcome.error, outcome.error
+    assert (outcome.status, outcome.err.count("error:")) == (2, 1), outcome.err
+    assert str(file) in outcome.err and "No space left on device" in outcome.err, outcome.err
     assert not [p for p in file.parent.glob("**/*partial*")]
 
 
@@ -165,7 +141,7 @@ def test_a_full_disk_at_a_checkpoint(disk, whole, call, monkeypatch, history: st
         at_line(patch, history, line, fill)
         outcome = call("train", whole / "case.toml", "--output", disk.run)
     check_refused(outcome, disk.run / "checkpoint")
-    assert "--resume" in outcome.error
+    assert "--resume" in outcome.err
     assert (disk.run / "checkpoint").read_bytes() == saved[0]
     assert not (disk.run / "report.json").exists()
     check_refused(call("train", whole / "case.toml", "--output", disk.run, "--resume"), disk.run / "case.toml")
@@ -188,7 +164,7 @@ def test_a_full_disk_at_a_line_of_the_history(disk, whole, call, monkeypatch) ->
     assert all(line.count(",") == 5 for line in text.splitlines())
     disk.clear()
     assert call("train", whole / "case.toml", "--output", disk.run, *longer, "--resume").status == 0
-    one, other = (json.loads((folder / "report.json").read_text()) for folder in (disk.path / "w", disk.run))
+    one, other = (read_report(folder) for folder in (disk.path / "w", disk.run))
     assert other["resumed_from_iteration"] == 30
     assert other["objective"] == pytest.approx(one["objective"], rel=1e-7)
     lines = (disk.run / "history.csv").read_text().splitlines()
@@ -212,7 +188,7 @@ def test_a_full_disk_at_the_end(disk, whole, call, monkeypatch, function: str, f
     with monkeypatch.context() as patch:
         patch.setattr(outputs, function, on_a_full_disk)
         outcome = call("train", whole / "case.toml", "--output", disk.run, *asked)
-    assert outcome.status == 2 and str(disk.run / file) in outcome.error, outcome.error
+    assert outcome.status == 2 and str(disk.run / file) in outcome.err, outcome.err
     assert not list(disk.run.glob("**/*partial*"))
     assert (disk.run / "report.json").exists() == (function != "write_json")
     disk.clear()
@@ -265,15 +241,9 @@ main()
 @pytest.mark.slow
 def test_a_full_disk_on_two_ranks(disk, whole, call) -> None:
     """Fails if rank 1 waits for rank 0, which alone meets the full disk, or if the error is told twice."""
-    if launcher() is None:
-        pytest.skip("no mpiexec")
-    arguments = [sys.executable, "-c", _FILLING, "train", str(whole / "case.toml"), "--output", str(disk.run)]
-    environment = {"UCX_NET_DEVICES": "lo", **os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [launcher(), "-n", "2", *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE
-    )
+    done = launch(2, "-c", _FILLING, "train", whole / "case.toml", "--output", disk.run, timeout=PATIENCE)
     assert "Traceback" not in done.stderr
-    check_refused(Outcome(done.returncode, done.stderr), disk.run / "checkpoint")
+    check_refused(Outcome(done.returncode, done.stdout, done.stderr, {}), disk.run / "checkpoint")
     disk.clear()
     assert call("train", whole / "case.toml", "--output", disk.run, "--resume").status == 0
     assert not differences(whole / "run", disk.run, 1e-6)
@@ -291,23 +261,23 @@ def test_a_read_only_folder(disk, whole, call) -> None:
     disk.remount("ro")
     for output, more in ((disk.run, "--resume"), (disk.run, "--overwrite"), (disk.path / "new", "--overwrite")):
         outcome = call("train", disk.path / "case.toml", "--output", output, more)
-        assert outcome.status == 2 and str(output) in outcome.error, outcome.error
-        assert "cannot be written" in outcome.error
+        assert outcome.status == 2 and str(output) in outcome.err, outcome.err
+        assert "cannot be written" in outcome.err
     for arguments in (
         ("predict", disk.run, "--data", disk.path / "data.npz"),
         ("certify", disk.run, "--starts", 1),
         ("verify", disk.path / "case.toml", "--output", disk.path / "v"),
     ):
         outcome = call(*arguments)
-        assert outcome.status == 2 and str(disk.path) in outcome.error, outcome.error
-        assert "Read-only" in outcome.error or "cannot be written" in outcome.error
+        assert outcome.status == 2 and str(disk.path) in outcome.err, outcome.err
+        assert "Read-only" in outcome.err or "cannot be written" in outcome.err
     assert {p.name: p.read_bytes() for p in disk.run.iterdir() if p.is_file()} == before
     # a case and data that are only read may lie there
     assert call("train", disk.path / "case.toml", "--output", disk.path.parent / "elsewhere").status == 0
     disk.remount("rw")
     longer = ("--resume", "--set", "optimizer.max_iterations=26")
     assert call("train", whole / "case.toml", "--output", disk.run, *longer).status == 0
-    assert json.loads((disk.run / "report.json").read_text())["iterations"] == 26
+    assert read_report(disk.run)["iterations"] == 26
 
 
 def test_a_read_only_folder_for_others(whole, call, tmp_path) -> None:
@@ -317,7 +287,7 @@ def test_a_read_only_folder_for_others(whole, call, tmp_path) -> None:
     folder = tmp_path / "r"
     folder.mkdir(mode=0o500)
     outcome = call("train", whole / "case.toml", "--output", folder)
-    assert outcome.status == 2 and str(folder) in outcome.error and "cannot be written" in outcome.error
+    assert outcome.status == 2 and str(folder) in outcome.err and "cannot be written" in outcome.err
 
 
 # ── no number ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -336,7 +306,7 @@ def test_data_that_are_no_numbers(tmp_path, call, array: str, value: float) -> N
         outcome = call(command, case, "--output", tmp_path / "r", "--set", "objective.loss=least_squares")
         assert outcome.status == 2
         for word in (str(tmp_path / "data.npz"), f"'{array}'", "sample 7", "1 NaN or Inf"):
-            assert word in outcome.error, outcome.error
+            assert word in outcome.err, outcome.err
 
 
 def test_numbers_that_overflow(tmp_path, call) -> None:
@@ -345,6 +315,6 @@ def test_numbers_that_overflow(tmp_path, call) -> None:
     with np.load(tmp_path / "data.npz") as held:
         np.savez(tmp_path / "data.npz", x=1e200 * held["x"], y=held["y"])
     settings = ("dynamics.activation=identity", "stochastic.epochs=0", "dynamics.horizon=1e150")
-    outcome = call("train", case, "--output", tmp_path / "r", *(w for s in settings for w in ("--set", s)))
-    assert outcome.status == 3, outcome.error
-    assert "is not finite" in outcome.error and "in iteration 0" in outcome.error
+    outcome = call("train", case, "--output", tmp_path / "r", *with_settings(*settings))
+    assert outcome.status == 3, outcome.err
+    assert "is not finite" in outcome.err and "in iteration 0" in outcome.err

@@ -17,18 +17,18 @@ from pathlib import Path
 import pytest
 from killed_runs import (
     differences,
-    launcher,
     saved_state,
     send,
     start,
     train_here,
     wait_for_lines,
 )
+from ranks import find_launcher
 from two_phases import ITERATIONS, write_case
 
 from fem_selection.io.runs import History
 
-needs_mpiexec = pytest.mark.skipif(launcher() is None, reason="no mpiexec beside this Python and none on the path")
+needs_mpiexec = pytest.mark.skipif(find_launcher() is None, reason="no mpiexec beside this Python and none on the path")
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,20 @@ if a history has gaps or repeats, or if a damaged checkpoint is taken for a good
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_runs import saved_state
+from commands import read_report
+from killed_runs import saved_state, start, wait_for_lines
 from killed_runs import train_here as train
 from mpi4py import MPI
-from two_phases import EPOCHS, EVERY, ITERATIONS, SLOW, write_case
+from two_phases import EPOCHS, EVERY, ITERATIONS, write_case
 
 from fem_selection.cli.app import run
 from fem_selection.config import load_case
@@ -44,49 +42,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(data: Path, output: Path, *more: str, ranks: int = 0, **environment: str) -> subprocess.Popen[str]:
-    """The same, slowed, as a process, or under mpiexec."""
-    launcher = []
-    if ranks:
-        path = Path(sys.executable).parent / "mpiexec"
-        if not path.exists():
-            pytest.skip("no mpiexec beside this Python")
-        launcher = [str(path), "-n", str(ranks)]
-    command = [*launcher, sys.executable, "-c", SLOW, "train", str(data / "case.toml"), "--output", str(output), *more]
-    variables = {name: value for name, value in os.environ.items() if name != "SLURM_RESTART_COUNT"}
-    variables |= {"OMP_NUM_THREADS": "1", "PAUSE": "0.03", **environment}
-    variables.setdefault("UCX_NET_DEVICES", "lo")
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, start_new_session=True
-    )
-
-
-def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    """Until a history has that many lines below its head."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text().count("\n") > lines:
-            return
-        if process.poll() is not None:
-            raise AssertionError(f"the run ended too early:\n{process.communicate()[0]}")
-        time.sleep(0.002)
-    process.kill()
-    raise AssertionError(f"{path.name} did not reach {lines} lines")
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit status and output of a process that is about to end."""
-    try:
-        output, _ = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, output
-
-
 def check_resumed(data: Path, output: Path, rtol: float = 1e-8, ranks: int = 1) -> None:
     """That a resumed and finished run is the uninterrupted one."""
-    whole, found = (json.loads((folder / "report.json").read_text()) for folder in (data / "whole", output))
+    whole, found = (read_report(folder) for folder in (data / "whole", output))
     assert found["iterations"] == whole["iterations"] == ITERATIONS
     assert found["objective"] == pytest.approx(whole["objective"], rel=rtol)
     assert found["test_accuracy"] == whole["test_accuracy"]
@@ -116,24 +74,23 @@ def check_resumed(data: Path, output: Path, rtol: float = 1e-8, ranks: int = 1) 
 )
 def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: int, times: int) -> None:
     output = tmp_path / "r"
-    process = start(data, output)
+    stopped = start(data / "case.toml", output)
     lines = 2 if phase == "stochastic" else 7
-    wait_for_lines(output / f"{phase}.csv", lines, process)
+    wait_for_lines(output / f"{phase}.csv", lines, stopped)
     for _ in range(times):
-        process.send_signal(number)
-    found, text = end(process)
-    assert found == status, text
+        stopped.process.send_signal(number)
+    assert stopped.end() == status, stopped.output
     assert not (output / "report.json").exists()
     state = saved_state(output)
     assert state["phase"] == ("deterministic" if phase == "history" else "stochastic")
     if number != signal.SIGKILL:
-        assert "--resume" in text and "Traceback" not in text
+        assert "--resume" in stopped.output and "Traceback" not in stopped.output
     if phase == "history":
         done = state["optimizer"]["iteration"]
         # a signal loses nothing, a kill what came since the last checkpoint, which follows the line it belongs to
         assert done >= (lines - 1 if number != signal.SIGKILL else lines - 1 - EVERY)
     assert train(data / "case.toml", output, "--resume") == 0
-    report = json.loads((output / "report.json").read_text())
+    report = read_report(output)
     if phase == "history":
         assert report["resumed_from_iteration"] == done
     else:
@@ -145,18 +102,17 @@ def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: in
 def test_signals_under_mpi(data: Path, tmp_path: Path) -> None:
     """SIGTERM to the launcher: the ranks stop together, and the run goes on upon one rank and upon two."""
     output = tmp_path / "r"
-    process = start(data, output, ranks=2)
-    wait_for_lines(output / "history.csv", 7, process)
-    process.send_signal(signal.SIGTERM)
-    status, text = end(process)
-    assert status == 143, text
-    assert text.count("--resume") == 1
+    stopped = start(data / "case.toml", output, ranks=2)
+    wait_for_lines(output / "history.csv", 7, stopped)
+    stopped.process.send_signal(signal.SIGTERM)
+    assert stopped.end() == 143, stopped.output
+    assert stopped.output.count("--resume") == 1
     done = saved_state(output)["optimizer"]["iteration"]
     assert done >= 6
     shutil.copytree(output, tmp_path / "one")
-    status, text = end(start(data, output, "--resume", ranks=2, PAUSE="0"))
-    assert status == 0, text
-    report = json.loads((output / "report.json").read_text())
+    resumed = start(data / "case.toml", output, "--resume", ranks=2, pause=0.0)
+    assert resumed.end() == 0, resumed.output
+    report = read_report(output)
     assert (report["resumed_from_iteration"], report["ranks"]) == (done, 2)
     assert sum(report["samples_per_rank"]) == 32
     check_resumed(data, output, 1e-6, ranks=2)  # sums over two ranks round in another order from the start

@@ -13,15 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import PROGRAM, read_report, with_settings
+from ranks import launch
 
-from fem_selection.cli.app import run
 from fem_selection.cli.certify import _verdict
 from fem_selection.config import load_case
 from fem_selection.io.checkpoints import read_checkpoint
@@ -32,7 +31,6 @@ REPORT_KEYS = {
     *("test_accuracy", "ranks", "samples_per_rank", "rows_per_rank", "resumed_from_iteration", "versions"),
     *("certificate", "stochastic", "forward_sweeps", "adjoint_sweeps", "hessian_actions"),
 }
-MAIN = "from fem_selection.cli import main; main()"
 CASE = """
 title = "small"
 [domain]
@@ -52,35 +50,10 @@ checkpoint_every = 2
 """
 
 
-@dataclass
-class Outcome:
-    """Exit status and streams of one call."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """The application, called in this process with these arguments."""
-
-    def invoke(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["fem-selection", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            run()
-        captured = capfd.readouterr()
-        return Outcome(int(leave.value.code or 0), captured.out, captured.err)
-
-    return invoke
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the cases small.toml (labels), numbers.toml (regression) and signals.toml (tracking)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
     rng = np.random.default_rng(0)
     y, s = np.arange(40) % 3, np.linspace(0, 1, 9)
     x = np.sin(np.pi * (1 + y[:, None]) * s) + 1.5 * rng.normal(size=(40, 9))
@@ -94,10 +67,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         np.savez(tmp_path / f"{name}.npz", x=x, y=target)
         (tmp_path / f"{name}.toml").write_text(CASE.format(name=name) + f'[objective]\nloss = "{losses[name]}"\n')
     return tmp_path
-
-
-def report_of(folder: Path) -> dict:
-    return json.loads((folder / "report.json").read_text())
 
 
 # ── help and information ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -206,9 +175,9 @@ def test_data_that_do_not_fit_the_loss(call, here: Path) -> None:
 
 def test_a_run_leaves_everything(call, here: Path) -> None:
     switches = ("output.figures=true", "output.fields=true", "stochastic.epochs=2", "stochastic.validation=0.2")
-    outcome = call("train", "small.toml", "--output", "r", *(word for s in switches for word in ("--set", s)))
+    outcome = call("train", "small.toml", "--output", "r", *with_settings(*switches))
     assert outcome.status == 0, outcome.err
-    report = report_of(here / "r")
+    report = read_report(here / "r")
     assert outcome.out.strip().splitlines()[-1] == f"test accuracy {report['test_accuracy']:.4f}"
     assert not REPORT_KEYS - set(report)
     assert report["reason"] == "the iteration limit was reached"
@@ -234,23 +203,23 @@ def test_hessian_actions_are_counted(call, here: Path) -> None:
     """Over a cut as well; a method without them does not speak of them."""
     first = call("train", "small.toml", "--output", "r", "--set", "optimizer.method=nls")
     assert first.status == 0, first.err
-    before = report_of(here / "r")
+    before = read_report(here / "r")
     assert f", {before['hessian_actions']:.0f} Hessian actions" in first.out and before["hessian_actions"] >= 4
     more = ("--resume", "--set", "optimizer.method=nls", "--set", "optimizer.max_iterations=6")
     assert call("train", "small.toml", "--output", "r", *more).status == 0
-    after = report_of(here / "r")
+    after = read_report(here / "r")
     assert after["iterations"] == 6
     for name in ("forward_sweeps", "adjoint_sweeps", "hessian_actions"):
         assert after[name] >= before[name] + 2
     plain = call("train", "small.toml", "--output", "s")
-    assert "Hessian" not in plain.out and report_of(here / "s")["hessian_actions"] == 0
+    assert "Hessian" not in plain.out and read_report(here / "s")["hessian_actions"] == 0
 
 
 @pytest.mark.parametrize(("name", "last"), [("numbers", "test cost"), ("signals", "test cost")])
 def test_other_losses(call, here: Path, name: str, last: str) -> None:
     outcome = call("train", f"{name}.toml", "--output", "r")
     assert outcome.status == 0, outcome.err
-    report = report_of(here / "r")
+    report = read_report(here / "r")
     assert report["test_accuracy"] is None and report["test_cost"] > 0
     assert outcome.out.strip().splitlines()[-1] == f"{last} {report['test_cost']:.6g}"
 
@@ -275,7 +244,7 @@ def test_one_sample_without_a_test_part(call, here: Path) -> None:
     ],
 )
 def test_odd_cases_run(call, here: Path, switches: tuple[str, ...]) -> None:
-    outcome = call("train", "small.toml", "--output", "[/r] ü", *(word for s in switches for word in ("--set", s)))
+    outcome = call("train", "small.toml", "--output", "[/r] ü", *with_settings(*switches))
     assert outcome.status == 0, outcome.err
     assert (here / "[/r] ü" / "report.json").exists()
 
@@ -306,7 +275,7 @@ def test_a_folder_with_a_run_is_refused_and_can_be_replaced(call, here: Path) ->
     assert call("train", "small.toml", "--output", "r", "--resume", "--overwrite").status == 2
     outcome = call("train", "small.toml", "--output", "r", "--overwrite", "--set", "optimizer.max_iterations=1")
     assert outcome.status == 0
-    assert report_of(here / "r")["iterations"] == 1
+    assert read_report(here / "r")["iterations"] == 1
     assert read_columns(here / "r" / "history.csv")["iteration"].tolist() == [0, 1]
     assert (here / "r" / "notes.txt").read_text() == "mine"
 
@@ -323,14 +292,14 @@ def test_folders_that_cannot_be(call, here: Path) -> None:
 def test_resuming_a_finished_run(call, here: Path) -> None:
     """Nothing is done again; with a higher limit it goes on, and the case in the folder is the new one."""
     assert call("train", "small.toml", "--output", "r").status == 0
-    first = report_of(here / "r")
+    first = read_report(here / "r")
     assert call("train", "small.toml", "--output", "r", "--resume").status == 0
-    again = report_of(here / "r")
+    again = read_report(here / "r")
     assert (again["objective"], again["iterations"]) == (first["objective"], 4)
     assert again["resumed_from_iteration"] == 4
     more = ("--resume", "--set", "optimizer.max_iterations=9")
     assert call("train", "small.toml", "--output", "r", *more).status == 0
-    assert report_of(here / "r")["iterations"] == 9
+    assert read_report(here / "r")["iterations"] == 9
     assert read_columns(here / "r" / "history.csv")["iteration"].tolist() == list(range(10))
     assert load_case(here / "r" / "case.toml").optimizer.max_iterations == 9
 
@@ -376,7 +345,7 @@ UNSEEN = (
 
 
 def test_a_start_that_overflows(call, here: Path) -> None:
-    outcome = call("train", "small.toml", "--output", "r", *(word for s in HUGE for word in ("--set", s)))
+    outcome = call("train", "small.toml", "--output", "r", *with_settings(*HUGE))
     assert outcome.status == 3
     assert "layer 2 in iteration 0" in outcome.err
     assert not (here / "r" / "report.json").exists()
@@ -385,8 +354,7 @@ def test_a_start_that_overflows(call, here: Path) -> None:
 def test_a_diverging_stochastic_phase(call, here: Path) -> None:
     from fem_selection.cases.learning import build_problem
 
-    switches = [word for s in ABSURD for word in ("--set", s)]
-    outcome = call("train", "small.toml", "--output", "r", *switches)
+    outcome = call("train", "small.toml", "--output", "r", *with_settings(*ABSURD))
     assert outcome.status == 3
     assert "layer" in outcome.err and "in iteration 2" in outcome.err
     problem = build_problem(load_case(here / "r" / "case.toml"))
@@ -419,31 +387,22 @@ def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(here)
     more = ("--resume", "--set", f"optimizer.max_iterations={last + 2}")
     assert call("train", "small.toml", "--output", "r", *more).status == 0
-    assert report_of(here / "r")["resumed_from_iteration"] == last
+    assert read_report(here / "r")["resumed_from_iteration"] == last
 
 
 @pytest.mark.parametrize(
-    ("switches", "status", "words"),
+    ("switches", "status", "message"),
     [
         pytest.param(("parallel.space=2", *UNSEEN), 3, "in iteration 2", marks=pytest.mark.slow),
         (("seed=x", "a=1"), 2, "2 faults"),
     ],
 )
-def test_exit_status_under_mpi(here: Path, switches: tuple[str, ...], status: int, words: str) -> None:
+def test_exit_status_under_mpi(here: Path, switches: tuple[str, ...], status: int, message: str) -> None:
     """The launcher passes the status on, one rank speaks, and no rank waits for another."""
-    launcher = Path(sys.executable).parent / "mpiexec"
-    if not launcher.exists():
-        pytest.skip("no mpiexec beside this Python")
-    arguments = [word for s in switches for word in ("--set", s)]
-    done = subprocess.run(
-        [launcher, "-n", "2", sys.executable, "-c", MAIN, "train", "small.toml", "--output", "r", *arguments],
-        env={**os.environ, "UCX_NET_DEVICES": os.environ.get("UCX_NET_DEVICES", "lo"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    words = ["train", "small.toml", "--output", "r", *with_settings(*switches)]
+    done = launch(2, "-c", PROGRAM, *words, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
-    assert done.stderr.count(words) == 1, done.stderr
+    assert done.stderr.count(message) == 1, done.stderr
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -494,7 +453,7 @@ def test_predict_reproduces_the_test_accuracy(call, here: Path, standardize: str
     np.savez("new.npz", x=x, y=y)
     outcome = call("predict", "r", "--data", "new.npz")
     assert outcome.status == 0, outcome.err
-    accuracy = report_of(here / "r")["test_accuracy"]
+    accuracy = read_report(here / "r")["test_accuracy"]
     assert 0 < accuracy < 1, "this run tests nothing"
     assert f"accuracy {accuracy:.4f} on {len(y)} samples" in outcome.out
     with np.load(here / "r" / "predictions.npz", allow_pickle=False) as found:
@@ -516,7 +475,7 @@ def test_predict_functions(call, here: Path) -> None:
     weights = np.full(9, 1 / 8)
     weights[[0, -1]] /= 2  # the trapezoidal rule is the inner product of the collocated interval
     cost = 0.5 * np.mean(((outputs - y) ** 2) @ weights)
-    assert cost == pytest.approx(report_of(here / "r")["test_cost"], rel=1e-12)
+    assert cost == pytest.approx(read_report(here / "r")["test_cost"], rel=1e-12)
 
 
 def test_predict_refuses(call, here: Path) -> None:
@@ -584,7 +543,7 @@ def test_training_by_the_maximum_principle(call, here: Path, method: str) -> Non
     assert outcome.status == 0, outcome.err
     history = read_columns(here / "run" / "history.csv")
     assert np.isfinite(history["maximum_principle_gap"]).all() and np.isfinite(history["hamiltonian_drift"]).all()
-    assert json.loads((here / "run" / "report.json").read_text())["iterations"] == 4
+    assert read_report(here / "run")["iterations"] == 4
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from fem_selection.cli.app import run
+from commands import Outcome
 
 CASE = """
 title = "small"
@@ -37,28 +35,14 @@ fields = false
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable:
-    """The command on the case above, with settings, in this process: status, both streams, and the report if any."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    (tmp_path / "small.toml").write_text(CASE)
-
-    def invoke(*settings: str, output: str = "run") -> tuple[int, str, str, dict]:
-        words = [word for s in settings for word in ("--set", s)]
-        monkeypatch.setattr(sys, "argv", ["fem-selection", "forward", "small.toml", "--output", output, *words])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            run()
-        captured, file = capfd.readouterr(), tmp_path / output / "report.json"
-        report = json.loads(file.read_text()) if file.exists() else {}
-        return int(leave.value.code or 0), captured.out, captured.err, report
-
-    return invoke
+def forward(call_on_case: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """The command on the case above, with settings, in this process."""
+    return partial(call_on_case, "forward", CASE)
 
 
-def test_report(call):
+def test_report(forward):
     """Fails if a promised key is missing, a norm is another, or NaN is written into JSON."""
-    status, out, _, report = call()
+    status, out, _, report = forward()
     assert status == 0 and "the horizon t = 2 was reached" in out
     np.testing.assert_allclose(report["times"], np.linspace(0, 2, 6))
     assert np.shape(report["norms"]) == (6, 3)
@@ -75,12 +59,12 @@ def test_report(call):
         assert report[key] is not None
 
 
-def test_figures_and_fields(call, tmp_path):
+def test_figures_and_fields(forward, tmp_path):
     """Fails if a figure is left out or empty, in one direction or in two, with estimates or without."""
     shown = ("output.figures=true", "output.fields=true")
-    call(*shown)
+    forward(*shown)
     plane = ("domain.shape=rectangle", "domain.cells=3", "dynamics.kernel=-cos(y0 - z1)", "data.initial=cos(y0 + s)")
-    call(*shown, *plane, "forward.estimates=false", "forward.spacing=log", output="plane")
+    forward(*shown, *plane, "forward.estimates=false", "forward.spacing=log", output="plane")
     for folder, names in (("run", {"norms", "functionals", "states"}), ("plane", {"norms", "states"})):
         figures = list((tmp_path / folder / "figures").iterdir())
         assert {p.stem for p in figures} == names
@@ -88,20 +72,20 @@ def test_figures_and_fields(call, tmp_path):
         assert (tmp_path / folder / "states.bp").exists() or (tmp_path / folder / "states.xdmf").exists()
 
 
-def test_events(call):
+def test_events(forward):
     """Fails if an event of the integrator does not reach the report."""
-    steady = call(
+    steady = forward(
         "dynamics.bias=0.3*cos(y)", "forward.until=1e6", "forward.steady_tolerance=1e-3", "forward.spacing=log"
-    )[3]
+    ).report
     assert steady["outcome"] == "steady" and steady["steady_time"] == steady["end"] < 1e4
-    growing = call("dynamics.activation=identity", "dynamics.kernel=3", "forward.until=50", "forward.growth_bound=1e4")[
-        3
-    ]
+    growing = forward(
+        "dynamics.activation=identity", "dynamics.kernel=3", "forward.until=50", "forward.growth_bound=1e4"
+    ).report
     assert growing["outcome"] == "unbounded"
     assert growing["growth"]["kind"] == "exponential" and growing["growth"]["rate"] == pytest.approx(3.0, rel=1e-3)
 
 
-def test_faults(call):
+def test_faults(forward):
     """Fails if a faulty case is not refused with its key and status 2, or a foreign report is overwritten."""
     for setting, key in {
         "forward.rtol=0.0": "forward.rtol",
@@ -111,18 +95,18 @@ def test_faults(call):
         "forward.until=-1.0": "forward.until",
         "dynamics.kernel=log(-1 - y*z)": "finite",
     }.items():
-        status, _, err, _ = call(setting)
+        status, _, err, _ = forward(setting)
         assert status in ((2, 3) if key == "finite" else (2,)) and key in err, (setting, err)
-    assert call("forward.max_steps=2")[0] == 1
-    call(output="mine")
-    assert call(output="mine")[0] == 0
+    assert forward("forward.max_steps=2").status == 1
+    forward(output="mine")
+    assert forward(output="mine").status == 0
     Path("other").mkdir()
     Path("other/report.json").write_text('{"command": "hjb"}')
-    status, _, err, _ = call(output="other")
+    status, _, err, _ = forward(output="other")
     assert status == 2 and "report of another run" in err
 
 
-def test_stopping(call, monkeypatch):
+def test_stopping(forward, monkeypatch):
     """Ctrl-C: a partial report and status 130. Fails if the signal kills the run or loses what was found."""
     from fem_selection.evolution import adaptive
 
@@ -134,6 +118,6 @@ def test_stopping(call, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(adaptive._Run, "_advance", interrupted)
-    status, out, _, report = call("forward.until=1e4", "forward.steady_tolerance=0")
+    status, out, _, report = forward("forward.until=1e4", "forward.steady_tolerance=0")
     assert status == 130 and "stopped" in out
     assert report["outcome"] == "stopped" and 0 < report["end"] < 1e4 and report["steps"] <= 4

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import io
-import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Outcome
 
-from fem_selection.cli.app import run
 from fem_selection.errors import InvalidInput
 from fem_selection.plots import plot_approach, plot_picard, plot_steady_states
 
@@ -38,38 +37,24 @@ fields = false
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable:
-    """The command on the case above, with settings, in this process: status, both streams, and the report if any."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-    (tmp_path / "small.toml").write_text(CASE)
-
-    def invoke(*settings: str, output: str = "run") -> tuple[int, str, str, dict]:
-        words = [word for s in settings for word in ("--set", s)]
-        monkeypatch.setattr(sys, "argv", ["fem-selection", "steady", "small.toml", "--output", output, *words])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            run()
-        captured, file = capfd.readouterr(), tmp_path / output / "report.json"
-        report = json.loads(file.read_text()) if file.exists() else {}
-        return int(leave.value.code or 0), captured.out, captured.err, report
-
-    return invoke
+def steady(call_on_case: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """The command on the case above, with settings, in this process."""
+    return partial(call_on_case, "steady", CASE)
 
 
 @pytest.mark.parametrize(
     "settings", [("dynamics.activation=relu", "dynamics.bias=-2"), ("dynamics.bias=0", "data.initial=0")]
 )
-def test_all_start_where_they_end(call, settings):
+def test_all_start_where_they_end(steady, settings):
     """Fails if a figure of distances that are all zero has a logarithmic axis."""
-    status, out, err, report = call(*settings, "output.figures=true")
+    status, out, err, report = steady(*settings, "output.figures=true")
     assert status == 0 and "Traceback" not in err and "steady" in out
     assert report["time"] == 0.0 and report["residual"] < 1e-14
 
 
-def test_report_of_a_linear_equation(call):
+def test_report_of_a_linear_equation(steady):
     """b = K 1 with K f = ∫ min(y, z) f dz: fails if a promised key is missing or a number is of something else."""
-    status, out, _, report = call("domain.cells=40", "steady.triplets=30")
+    status, out, _, report = steady("domain.cells=40", "steady.triplets=30")
     assert status == 0
     assert report["residual"] < 1e-10 and report["residual"] == max(s["residual"] for s in report["states"])
     k = np.arange(1, 6)
@@ -84,10 +69,10 @@ def test_report_of_a_linear_equation(call):
     assert f"residual {report['residual']:.10g}" in out and "time none" in out
 
 
-def test_report_of_several_states(call):
+def test_report_of_several_states(steady):
     """Fails if the three roots, their families or the limits of the two samples are not told apart."""
     three = ("dynamics.activation=tanh(2*s) - s", "dynamics.kernel=1", "dynamics.bias=0", "data.initial=s + y - 1")
-    _, out, _, report = call(*three)
+    _, out, _, report = steady(*three)
     levels = sorted(state["preactivation_range"][0] for state in report["states"])
     np.testing.assert_allclose(levels, [-0.957504024, 0, 0.957504024], atol=1e-8)
     assert "3 steady states found" in out
@@ -97,25 +82,25 @@ def test_report_of_several_states(call):
     assert 10 < report["time"] < 100
 
 
-def test_report_of_relu_and_of_no_states(call):
+def test_report_of_relu_and_of_no_states(steady):
     """Fails if the projection is missing, or a σ without zeros is said to have steady states."""
     relu = ("dynamics.activation=relu", "dynamics.kernel=-1", "dynamics.bias=1", "data.initial=3*s*y")
-    report = call(*relu)[3]
+    report = steady(*relu).report
     first, second = report["limits"]
     assert first["projection"]["distance"] == pytest.approx(1.0) and first["distance_from_projection"] < 1e-6
     assert second["projection"]["distance"] == 0.0 and second["time"] == first["time"]
     assert report["zeros"]["segments"] == [[None, 0.0]] and report["states"] == []
-    _, out, _, report = call("dynamics.activation=softplus")
+    _, out, _, report = steady("dynamics.activation=softplus")
     assert report["residual"] is None and report["picard_ratios"] is None
     assert "there are no steady states" in out and "σ has no zero" in report["declined"]["states"]
 
 
-def test_figures_and_fields(call, tmp_path):
+def test_figures_and_fields(steady, tmp_path):
     """Fails if a figure is left out or empty, in one direction or in two."""
     shown = ("output.figures=true", "output.fields=true")
-    call(*shown)
+    steady(*shown)
     plane = ("domain.shape=rectangle", "domain.cells=3", "dynamics.kernel=-1", "dynamics.bias=1", "data.initial=y1*s")
-    call(*shown, *plane, output="plane")
+    steady(*shown, *plane, output="plane")
     for folder in ("run", "plane"):
         figures = list((tmp_path / folder / "figures").iterdir())
         assert {p.stem for p in figures} == {"steady_states", "picard", "approach"}
@@ -123,7 +108,7 @@ def test_figures_and_fields(call, tmp_path):
         assert (tmp_path / folder / "steady.bp").exists() or (tmp_path / folder / "steady.xdmf").exists()
 
 
-def test_faults(call):
+def test_faults(steady):
     """Fails if a faulty case is not refused with its key and status 2, or a foreign report is overwritten."""
     for setting, words in {
         "steady.tolerance=2.0": "steady.tolerance",
@@ -131,13 +116,13 @@ def test_faults(call):
         "steady.state=3": "did you mean steady.states",
         "dynamics.bias=t": "depends on time",
     }.items():
-        status, _, err, _ = call(setting)
+        status, _, err, _ = steady(setting)
         assert status == 2 and words in err, (setting, err)
-    call(output="mine")
-    assert call(output="mine")[0] == 0
+    steady(output="mine")
+    assert steady(output="mine").status == 0
     Path("other").mkdir()
     Path("other/report.json").write_text('{"command": "hjb"}')
-    status, _, err, _ = call(output="other")
+    status, _, err, _ = steady(output="other")
     assert status == 2 and "report of another run" in err
 
 

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 
 import numpy as np
 import pytest
+from commands import call_application, read_report
 from problems import make_domain, smooth_states
 
 from fem_selection.cases.kernel import build_kernel, kernel_depends_on_time
 from fem_selection.cases.learning import build_problem
-from fem_selection.cli.app import run
 from fem_selection.config import dump_case, parse_case
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
@@ -162,17 +161,6 @@ def test_no_value_function_of_other_kernels():
         ReducedProblem.from_functional(problem.functional, problem.bounds)
 
 
-def call(*arguments):
-    """The application in this process; returns the exit status."""
-    before, sys.argv = sys.argv, ["fem-selection", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as leave:
-            run()
-    finally:
-        sys.argv = before
-    return int(leave.value.code or 0)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Cases of every representation with a data file."""
@@ -191,22 +179,22 @@ def test_runs_resume_and_predict(folder, number):
     """Fails if a representation's parameters are lost between a run and its continuation or predictions, or a figure
     needs values of w that are not there."""
     case, whole, cut = folder / f"{number}.toml", folder / f"whole{number}", folder / f"cut{number}"
-    assert call("train", case, "--output", whole) == 0
-    assert call("train", case, "--output", cut, *PLAIN, "--set", "optimizer.max_iterations=4") == 0
-    assert call("train", case, "--output", cut, "--resume", *PLAIN) == 0
-    reports = [json.loads((place / "report.json").read_text()) for place in (whole, cut)]
+    assert call_application("train", case, "--output", whole) == 0
+    assert call_application("train", case, "--output", cut, *PLAIN, "--set", "optimizer.max_iterations=4") == 0
+    assert call_application("train", case, "--output", cut, "--resume", *PLAIN) == 0
+    reports = [read_report(place) for place in (whole, cut)]
     assert reports[1]["resumed_from_iteration"] == 4
     assert reports[1]["objective"] == pytest.approx(reports[0]["objective"], rel=1e-9)
     figures = {path.name for path in (whole / "figures").iterdir()}
     names = REPRESENTATIONS[number]
     assert ("coefficients.png" in figures) == ("local" in names)
     assert ("controls.png" in figures) == (names != "local")
-    assert call("predict", whole, "--data", folder / "data.npz") == 0
+    assert call_application("predict", whole, "--data", folder / "data.npz") == 0
     problem = build_problem(parse_case(tomllib.loads((whole / "case.toml").read_text())))
     assert np.load(whole / "predictions.npz")["outputs"].shape == (12, 1)
     assert problem.functional.stepper.kernel.num_intervals == 3
     if number == 0:
-        assert call("verify", case, "--output", folder / "verify") == 0
+        assert call_application("verify", case, "--output", folder / "verify") == 0
         found = certify(problem.scaled, problem.scaled.to_physical(problem.start))
         assert "not dense" in found.declined["maximum_principle_gap"] and "not dense" in found.declined["kernel_rank"]
 

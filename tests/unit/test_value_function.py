@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import with_settings
 from mpi4py import MPI
 from scipy.interpolate import RegularGridInterpolator
 
 from fem_selection.cases.learning import build_problem
-from fem_selection.cli.app import run
 from fem_selection.config import dump_case, load_case, parse_case
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.functions.activations import find_activation
@@ -29,20 +27,6 @@ SHORT = ("hjb.cells=8", "hjb.levels=2", "hjb.starts=1", "hjb.snapshots=5", "dyna
 def reduced_problem(*settings: str) -> ReducedProblem:
     problem = build_problem(load_case(DEMO, settings), MPI.COMM_SELF)
     return ReducedProblem.from_functional(problem.functional, problem.bounds)
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """The command hjb, called in this process: exit status, standard output and error."""
-
-    def invoke(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fem-selection", "hjb", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leave:
-            run()
-        captured = capfd.readouterr()
-        return int(leave.value.code or 0), captured.out, captured.err
-
-    return invoke
 
 
 # ── grid ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,10 +164,8 @@ def test_table_is_written_back():
 )
 def test_command(call, tmp_path, extra):
     """Fails if the report lacks a number, or if a dimension of the state breaks the command."""
-    arguments = [item for setting in (*SHORT, *extra) for item in ("--set", setting)]
-    status, out, err = call(DEMO, "--output", tmp_path, *arguments)
+    status, out, err, report = call("hjb", DEMO, "--output", tmp_path, *with_settings(*SHORT, *extra))
     assert status == 0, out + err
-    report = json.loads((tmp_path / "report.json").read_text())
     keys = {
         *("value_at_initial_state", "extrapolated_value", "error_estimate", "observed_orders", "cells", "values"),
         *("witness_value", "open_loop_objective", "open_loop_objectives", "closed_loop_cost", "perturbed", "box"),
@@ -203,9 +185,9 @@ def test_command(call, tmp_path, extra):
 def test_command_keeps_other_reports(call, tmp_path):
     """Fails if the report of a training is overwritten, or an earlier one of this command is not."""
     (tmp_path / "report.json").write_text('{"objective": 1.0}')
-    status, _, err = call(DEMO, "--output", tmp_path)
+    status, _, err, report = call("hjb", DEMO, "--output", tmp_path)
     assert status == 2 and "already holds" in err
-    assert json.loads((tmp_path / "report.json").read_text()) == {"objective": 1.0}
+    assert report == {"objective": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -217,8 +199,8 @@ def test_command_keeps_other_reports(call, tmp_path):
     ],
 )
 def test_command_refuses_by_key(call, tmp_path, setting, key):
-    status, _, err = call(DEMO, "--output", tmp_path / "new", *(x for s in setting for x in ("--set", s)))
-    assert status == 2 and key in err
+    outcome = call("hjb", DEMO, "--output", tmp_path / "new", *with_settings(*setting))
+    assert outcome.status == 2 and key in outcome.err
     assert not (tmp_path / "new").exists()
 
 

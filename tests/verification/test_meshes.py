@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 import tomllib
 from pathlib import Path
 
 import meshio
 import numpy as np
 import pytest
+from commands import read_report
 from dolfinx import io as dio
 from mpi4py import MPI
 from problems import KERNELS, make_problem
 
-from fem_selection.cli.app import run
 from fem_selection.config import dump_case, parse_case
 from fem_selection.discretization.domains import Domain, rectangle
 from fem_selection.discretization.mesh_files import describe
@@ -240,36 +238,33 @@ exponents = 1
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
-def test_commands(name, tmp_path, monkeypatch, capfd):
+def test_commands(name, tmp_path, monkeypatch, call):
     """Every command on each mesh, with figures and fields, but `hjb`, which three cells at most allow; fails if one of
     them takes a mesh for an interval, a rectangle or a box."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(MESHES / f"{name}.msh", tmp_path / "mesh.msh")
     (tmp_path / "case.toml").write_text(CASE)
 
-    def call(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["fem-selection", *words])
-        with pytest.raises(SystemExit) as leave:
-            run()
-        captured = capfd.readouterr()
-        assert not leave.value.code, captured.err
-        return captured.out
+    def run(*words: str) -> str:
+        outcome = call(*words)
+        assert outcome.status == 0, outcome.err
+        return outcome.out
 
-    call("train", "case.toml", "--output", "run")
-    call("train", "case.toml", "--output", "run", "--resume", "--set", "optimizer.max_iterations=5")
-    call("certify", "run")
-    assert "Taylor" in call("verify", "case.toml")
-    call("stability", "run")
+    run("train", "case.toml", "--output", "run")
+    run("train", "case.toml", "--output", "run", "--resume", "--set", "optimizer.max_iterations=5")
+    run("certify", "run")
+    assert "Taylor" in run("verify", "case.toml")
+    run("stability", "run")
     if name != "torus":  # no picture covers a surface
         pixels = (5,) * from_file(name).dimension
         np.savez(tmp_path / "new.npz", x=np.random.default_rng(0).random((3, *pixels)))
-        assert "3 predictions" in call("predict", "run", "--data", "new.npz")
-    call("forward", "case.toml", "--output", "forward")
-    call("steady", "case.toml", "--output", "steady")
-    call("stability", "case.toml", "--output", "stability", "--set", "dynamics.bias=0")
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
+        assert "3 predictions" in run("predict", "run", "--data", "new.npz")
+    run("forward", "case.toml", "--output", "forward")
+    run("steady", "case.toml", "--output", "steady")
+    run("stability", "case.toml", "--output", "stability", "--set", "dynamics.bias=0")
+    report = read_report(tmp_path / "run")
     assert report["domain"].startswith("mesh.msh, ") and report["iterations"] == 5
-    assert json.loads((tmp_path / "stability" / "report.json").read_text())["error_bars"]
+    assert read_report(tmp_path / "stability")["error_bars"]
     for folder in ("run", "forward", "steady", "stability"):
         assert list((tmp_path / folder / "figures").glob("*.png"))
 
