@@ -21,14 +21,19 @@ _HOMES = {
     "ForwardReport": "trajectory",
     "HjbReport": "value_function",
     "NetworkStabilityReport": "depth_stability",
+    "PicardCondition": "steady_states",
     "Progress": "report",
     "Report": "report",
+    "SampleLimit": "steady_states",
     "StabilityReport": "state_stability",
+    "SteadyReport": "steady_states",
+    "SteadyState": "steady_states",
     "branches": "continuation",
     "forward": "trajectory",
     "hjb": "value_function",
     "network_stability": "depth_stability",
     "stability": "state_stability",
+    "steady": "steady_states",
 }
 
 __all__ = list(_HOMES)
