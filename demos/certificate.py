@@ -28,7 +28,6 @@
 from pathlib import Path
 
 import fem_selection as fs
-from fem_selection import plots
 
 # %% [markdown]
 # ## The network
@@ -53,7 +52,8 @@ if problem.ensemble.is_root:
 # the costates and at random ones too. The gap that it finds is a lower bound of the true one.
 
 # %%
-certificate = fs.certify(problem.scaled, control, starts=2, eigenvalue_tolerance=1e-2)
+found = fs.certify(problem, control, starts=2, eigenvalue_tolerance=1e-2)
+certificate = found.certificate
 
 
 def show(name: str, found: fs.OptimalityCertificate) -> None:
@@ -68,16 +68,9 @@ def show(name: str, found: fs.OptimalityCertificate) -> None:
 
 if problem.ensemble.is_root:
     show("trained", certificate)
-    times = problem.functional.stepper.grid.sample_times
-    figure = plots.plot_certificate(
-        times,
-        certificate.hamiltonian,
-        certificate.maximum_principle_gaps,
-        certificate.kernel_singular_values,
-        certificate.declined,
-    )
+    print("\n".join(found.verdict))
     Path("runs").mkdir(exist_ok=True)
-    plots.save(figure, Path("runs") / "certificate.png")
+    found.draw(Path("runs"))  # certificate.png; `found.write(folder)` writes the numbers too
 
 # %% [markdown]
 # ## A control that is not optimal

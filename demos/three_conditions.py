@@ -274,7 +274,7 @@ assert mismatch < 0.02
 problem = fs.build_problem(fs.load_case(Path(__file__).parent / "gap.toml"))
 stationary = fs.minimize(problem.scaled, problem.start, fs.TaoSettings("lmvm", 200, 0.0, absolute_tolerance=1e-8))
 point = problem.scaled.to_physical(stationary.solution)
-certificate = fs.certify(problem.scaled, point, starts=12)
+certificate = fs.certify(problem, point, starts=12).certificate
 
 # %% [markdown]
 # Pontryagin's principle compares with *all* controls at each depth, not with those near by. The Hamiltonian of a layer,

@@ -37,13 +37,14 @@ from fem_selection.learning import (
 from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import DomainSettings
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, Integers
 
 __all__ = [
     "build_activation",
     "build_problem",
     "build_space",
     "initial_states",
+    "samples_of_inputs",
     "states_of_inputs",
 ]
 
@@ -182,6 +183,15 @@ def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | 
     """Initial states of images: the nodal values of the functions they are."""
     lower, upper = space.domain.bounds
     return data.image_states(inputs, space.coordinates, lower, upper, maps, outside)
+
+
+def samples_of_inputs(space: StateSpace, inputs: Floats) -> SampleStates:
+    """Images without targets, shape (num_samples, *grid), as samples to predict."""
+
+    def states(numbers: Integers, maps: data.AffineMaps | None) -> Block:
+        return states_of_inputs(space, inputs[numbers], maps)
+
+    return SampleStates(len(inputs), states, np.empty((0, len(inputs))), None)
 
 
 def _sample_states(

@@ -25,7 +25,9 @@ from fem_selection.parallel import act_on_root
 
 if TYPE_CHECKING:
     from fem_selection.discretization.spaces import StateSpace
+    from fem_selection.learning import LearningProblem
     from fem_selection.studies.report import Report
+    from fem_selection.typing import Floats
 
 __all__ = ["Frame", "counted", "end_on_signals", "on_root"]
 
@@ -61,14 +63,30 @@ class Frame:
             InvalidInput: for a folder that holds no run.
         """
         if path.is_dir():
-            if not (path / "case.toml").exists():
-                raise InvalidInput(f"{path} holds no run: there is no case.toml in it")
-            path = path / "case.toml"
+            path = _case_in(path)
         self.case = on_root(lambda: load_case(path, settings))
         if (size := MPI.COMM_WORLD.size) % (space := self.case.parallel.space):
             raise ConfigError([f"parallel.space: {space} does not divide the number of ranks, {size}"])
         self._title = self.case.title or path.stem
         return self.case
+
+    def read_run(self, folder: Path, *, also: Sequence[str] = ()) -> tuple[LearningProblem, Floats]:
+        """The learning problem of a run and the controls that it found, for a command that keeps nothing (collective).
+
+        Args:
+            folder: Of the run.
+            also: Tables of the case that must be those of the checkpoint, beside those that make the network.
+
+        Raises:
+            InvalidInput: for a folder that holds no run, or whose checkpoint cannot be used.
+        """
+        self.read(_case_in(folder))
+        from fem_selection.cases.learning import build_problem
+        from fem_selection.cases.saved import load_controls
+
+        end_on_signals()
+        problem = build_problem(self.case)
+        return problem, load_controls(problem, folder, case=self.case, also=also)
 
     def claim(self, output: Path | None, directory: Path | None = None, *, announced: bool = True) -> Path:
         """Claim the folder of the report and announce it (collective).
@@ -105,11 +123,14 @@ class Frame:
         """Seconds from the beginning of the command until this was first asked for, so that file and table agree."""
         return time.monotonic() - self._began
 
-    def about(self) -> dict[str, Any]:
-        """What the JSON file says beside the report: command, title, seconds, ranks, versions and case."""
+    def about(self, *names: str) -> dict[str, Any]:
+        """What the JSON file says beside the report: of command, title, seconds, ranks, versions, case the named ones.
+
+        All of them if none is named.
+        """
         from fem_selection.versions import versions
 
-        return {
+        everything = {
             "command": self.command,
             "title": self.case.title,
             "seconds": self.elapsed,
@@ -117,13 +138,15 @@ class Frame:
             "versions": versions(),
             "case": dataclasses.asdict(self.case),
         }
+        return {name: everything[name] for name in names or everything}
 
-    def write(self, report: Report, space: StateSpace | None = None, **more: str) -> Path:
+    def write(self, report: Report, space: StateSpace | None = None, *, about: Sequence[str] = (), **more: str) -> Path:
         """Write a report into the folder, with figures and fields as the case asks (collective).
 
         Args:
             report: What a study returned.
             space: The state space of its nodal values, if it has fields.
+            about: What the JSON file says beside it, by the names of `about`; everything if left out.
             more: Further entries of the JSON file.
 
         Returns:
@@ -131,7 +154,8 @@ class Frame:
         """
         output = self.case.output
         fields = space if output.fields else None
-        return report.write(self.folder, figures=output.figures, space=fields, about={**self.about(), **more})
+        about_it = {**self.about(*about), **more}
+        return report.write(self.folder, figures=output.figures, space=fields, about=about_it)
 
     # ── what is printed ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,6 +190,12 @@ class Frame:
     def seconds(self) -> str:
         """The time that the command took, and on how many ranks, in words."""
         return f"{self.elapsed:.1f} on {counted(MPI.COMM_WORLD.size, 'rank')}"
+
+
+def _case_in(folder: Path) -> Path:
+    if not (folder / "case.toml").exists():
+        raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
+    return folder / "case.toml"
 
 
 def on_root[T](action: Callable[[], T]) -> T:

@@ -77,7 +77,7 @@ def _assess_run(frame: Frame, run: Path, output: Path | None) -> int:
 
     end_on_signals()
     problem = build_problem(frame.case)
-    controls = load_controls(problem, frame.case, run)
+    controls = load_controls(problem, run, case=frame.case)
     frame.claim(output or run / "stability", announced=False)
     report = network_stability(problem, controls, frame.case.stability)
     _print_network(frame, report, frame.write(report, run=str(run)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fem-selection train`."""
+"""`fem-selection train`: the controls of a case, trained in a folder (`fem_selection.studies.training`)."""
 
 from __future__ import annotations
 
@@ -7,49 +7,63 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpi4py import MPI
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from fem_selection.cli.common import load_case_everywhere, on_root
+from fem_selection.cli.frame import Frame, counted, on_root
+from fem_selection.config import dump_case
+from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
 from fem_selection.signals import catch_signals
+
+if TYPE_CHECKING:
+    from fem_selection.studies.training_report import TrainingReport
 
 __all__ = ["train_command"]
 
 
 def train_command(case_file: Path, output: Path | None, resume: bool, overwrite: bool, settings: Sequence[str]) -> int:
-    """Train, report and return the exit status."""
-    console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
+    """Train, write the folder, print a table and return the exit status."""
+    frame = Frame("train")
     with catch_signals() as request, ExitStack() as held:
-        case = load_case_everywhere(case_file, settings)
-        folder = on_root(lambda: _folder(output, Path(case.output.directory), resume, overwrite, held))
+        case = frame.read(case_file, settings)
+        frame.folder = folder = on_root(lambda: _claim(output, Path(case.output.directory), resume, overwrite, held))
         from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
-        from fem_selection.studies.outputs import write_outputs
-        from fem_selection.studies.train import train
+        from fem_selection.cases.learning import build_problem
+        from fem_selection.cases.saved import problem_key
+        from fem_selection.studies.training import train
 
-        console.print(f"[bold]{escape(case.title or case_file.stem)}[/bold] → {escape(str(folder))}")
-        with _bars(console) as progress, warnings.catch_warnings():
+        frame.announce(folder)
+        with _bars(frame.console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            result = train(case, folder, resume, progress, request)
-        if result.stopped:
+            problem = build_problem(case)
+            result = train(
+                problem,
+                case.optimizer,
+                case.stochastic,
+                folder=folder,
+                resume=resume,
+                output=case.output,
+                seed=case.seed,
+                key=problem_key(case, problem.ensemble.world),
+                texts={"case.toml": dump_case(case)},
+                progress=progress,
+                stop=lambda: request.agreed(problem.ensemble),
+            )
+        if result.report is None:
             request.is_leaving = True
-            console.print(f"stopped by signal {request.signal}; continue with --resume --output {folder}", markup=False)
+            frame.say(f"stopped by signal {request.signal}; continue with --resume --output {folder}")
             return request.exit_status
-        write_outputs(result, folder, case.output)
-        _summary(console, result.report, folder)
+        path = frame.write(result.report, problem.space, about=("title", "versions"))
+        _print(frame, result.report, path)
     return 0
 
 
-def _folder(output: Path | None, directory: Path, resume: bool, overwrite: bool, held: ExitStack) -> Path:
-    from fem_selection.errors import InvalidInput
-
+def _claim(output: Path | None, directory: Path, resume: bool, overwrite: bool, held: ExitStack) -> Path:
     if resume and overwrite:
         raise InvalidInput("--resume and --overwrite exclude each other")
     if output is None:
@@ -82,40 +96,24 @@ def _bars(console: Console) -> Iterator[Any]:
         yield show
 
 
-def _summary(console: Console, report: Mapping[str, Any], folder: Path) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    rows = {
-        "objective": f"{report['objective']:.6g}",
-        "gradient norm": f"{report['gradient_norm']:.3g}",
-        "iterations": f"{report['iterations']} ({report['reason']})",
-        "sweeps": _sweeps(report),
-        "gradient certificate": _certificate(report["certificate"]),
-        "seconds": f"{report['seconds']:.1f} on {report['ranks']} rank{'s' if report['ranks'] > 1 else ''}",
-        "report": str(folder / "report.json"),
-    }
-    if report["stochastic"] is not None:
-        stochastic = report["stochastic"]
-        rows = {"stochastic phase": f"{stochastic['epochs']} epochs ({stochastic['reason']})", **rows}
-    for name, text in rows.items():
-        table.add_row(name, escape(text))
-    console.print(table)
-    if report["train_accuracy"] is not None:
-        console.print(f"train accuracy {report['train_accuracy']:.4f}")
-    if report["test_accuracy"] is not None:
-        console.print(f"test accuracy {report['test_accuracy']:.4f}")
-    elif report["test_cost"] is not None:
-        console.print(f"test cost {report['test_cost']:.6g}")
-    else:
-        console.print(f"objective {report['objective']:.6g}")
-
-
-def _sweeps(report: Mapping[str, Any]) -> str:
-    text = f"{report['forward_sweeps']:.0f} forward, {report['adjoint_sweeps']:.0f} adjoint"
-    return f"{text}, {report['hessian_actions']:.0f} Hessian actions" if report["hessian_actions"] > 0 else text
-
-
-def _certificate(certificate: Mapping[str, Any]) -> str:
-    if certificate.get("taylor_order") is None:
-        return str(certificate.get("error", "not measured"))
-    order, identity = certificate["taylor_order"], certificate["adjoint_identity_error"]
-    return f"Taylor order {order:.3f}, adjoint identity {identity:.1e}"
+def _print(frame: Frame, report: TrainingReport, path: Path) -> None:
+    stochastic, sweeps = report.stochastic, f"{report.forward_sweeps:.0f} forward, {report.adjoint_sweeps:.0f} adjoint"
+    if report.hessian_actions > 0:
+        sweeps += f", {report.hessian_actions:.0f} Hessian actions"
+    first = {}
+    if stochastic is not None:
+        first["stochastic phase"] = f"{stochastic['epochs']} epochs ({stochastic['reason']})"
+    frame.rows(
+        {
+            **first,
+            "objective": f"{report.objective:.6g}",
+            "gradient norm": f"{report.gradient_norm:.3g}",
+            "iterations": f"{report.iterations} ({report.reason})",
+            "sweeps": sweeps,
+            "gradient certificate": report.certificate_in_words,
+            "seconds": f"{report.seconds:.1f} on {counted(report.ranks, 'rank')}",
+            "report": str(path),
+        }
+    )
+    for sentence in report.results_in_words:
+        frame.say(sentence)

@@ -5,7 +5,7 @@
 nodes; `synthetic` makes small sets for tests and demos.  Nothing here needs a mesh: node coordinates come in as arrays.
 """
 
-from fem_selection.data.archives import load_npz, load_npz_inputs
+from fem_selection.data.archives import load_npz, load_npz_inputs, load_npz_truth
 from fem_selection.data.images import AffineMaps, draw_maps, image_states, interpolation_matrix
 from fem_selection.data.samples import (
     DataSet,
@@ -28,6 +28,7 @@ __all__ = [
     "load_digits_samples",
     "load_npz",
     "load_npz_inputs",
+    "load_npz_truth",
     "sine_square",
     "split_samples",
     "stratified_split",

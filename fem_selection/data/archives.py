@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fem_selection.data.samples import DataSet, Samples
 from fem_selection.errors import InvalidInput
 
-__all__ = ["load_npz", "load_npz_inputs"]
+__all__ = ["load_npz", "load_npz_inputs", "load_npz_truth"]
 
 
 def load_npz(
@@ -118,6 +118,30 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+def load_npz_truth(path: str | PathLike[str], num_samples: int) -> NDArray[np.str_] | None:
+    """The labels `y` of an archive as text; None if it has none (floats are no labels).
+
+    Args:
+        path: The file, from which `load_npz_inputs` has read.
+        num_samples: Inputs in it.
+
+    Raises:
+        InvalidInput: if `y` cannot be read, or does not hold one label for each input.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        if "y" not in arrays:
+            return None
+        try:
+            truth = arrays["y"].ravel()
+        except ValueError as error:
+            raise InvalidInput(f"{path}: array 'y' cannot be read: {error}") from error
+    if truth.dtype.kind == "f":
+        return None
+    if truth.size != num_samples:
+        raise InvalidInput(f"{path}: array 'y' holds {truth.size} labels for {num_samples} inputs")
+    return np.char.decode(truth, "latin-1") if truth.dtype.kind == "S" else truth.astype(str)
 
 
 def _check_grid(grid: Sequence[int] | None, dimension: int) -> tuple[int, ...] | None:

@@ -26,7 +26,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["differing_keys", "jsonable", "read_checkpoint", "refuse_another", "write_checkpoint"]
 
 _MAGIC = b"FEMSELCP"
 _FORMAT = 1
@@ -165,6 +165,36 @@ def read_checkpoint(
         vectors[name] = np.array(whole[indices], dtype=np.float64)
         del whole
     return state, vectors
+
+
+def refuse_another(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise InvalidInput if a checkpoint's state is of another problem.
+
+    Args:
+        state: The checkpoint's; its "problem" holds tables of keys.
+        given: The same tables of the problem at hand, or some of them.
+    """
+    if differing := differing_keys(state.get("problem", {}), given):
+        raise InvalidInput(f"it belongs to another problem: {'; '.join(differing)}")
+
+
+def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Sentences on the keys in which two problems differ."""
+    differences = []
+    for table, values in given.items():
+        for key, value in values.items():
+            old = saved.get(table, {}).get(key)
+            if old != value:
+                name = key if table == key else f"{table}.{key}"
+                differences.append(f"{name} was {old!r} and is {value!r}")
+    return differences
+
+
+def jsonable(value: Any) -> Any:
+    """A value as JSON gives it back: lists in place of tuples, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: jsonable(v) for k, v in value.items()}
+    return [jsonable(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _header(state: Mapping[str, Any], sums: Mapping[str, int], global_size: int) -> bytes:

@@ -2,12 +2,13 @@
 """The learning problem: controls and their geometry, the functional with its derivatives, verification, batches."""
 
 from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
-from fem_selection.learning.certificate import OptimalityCertificate, certify
+from fem_selection.learning.certificate import OptimalityCertificate, assess_optimality
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.curvature import HessianEigenpairs, hessian_eigenpairs
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import Hessian, ScaledHessian
+from fem_selection.learning.identity import describe_problem
 from fem_selection.learning.kkt import KktResidual, Triple, kkt_residual, solve_triple
 from fem_selection.learning.problem import LearningProblem, create_box, predict_labels
 from fem_selection.learning.riesz import ScaledFunctional
@@ -30,8 +31,9 @@ __all__ = [
     "ScaledFunctional",
     "ScaledHessian",
     "Triple",
-    "certify",
+    "assess_optimality",
     "create_box",
+    "describe_problem",
     "hessian_eigenpairs",
     "kkt_residual",
     "predict_labels",

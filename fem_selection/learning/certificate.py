@@ -31,7 +31,7 @@ from fem_selection.learning.kkt import kkt_residual, solve_triple
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.typing import Floats
 
-__all__ = ["OptimalityCertificate", "certify", "kernel_ranks"]
+__all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks"]
 
 RANK_TOLERANCE = 1e-6
 
@@ -75,7 +75,7 @@ class OptimalityCertificate:
     declined: dict[str, str]
 
 
-def certify(
+def assess_optimality(
     scaled: ScaledFunctional,
     shard: Floats,
     bounds: tuple[Floats, Floats] | None = None,

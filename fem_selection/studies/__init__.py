@@ -18,22 +18,31 @@ from fem_selection.lazy import load
 
 _HOMES = {
     "BranchesReport": "continuation",
+    "CertificateReport": "optimality",
     "ForwardReport": "trajectory",
     "HjbReport": "value_function",
     "NetworkStabilityReport": "depth_stability",
     "PicardCondition": "steady_states",
+    "PredictionReport": "predictions",
     "Progress": "report",
     "Report": "report",
     "SampleLimit": "steady_states",
     "StabilityReport": "state_stability",
     "SteadyReport": "steady_states",
     "SteadyState": "steady_states",
+    "TrainingReport": "training_report",
+    "TrainingResult": "training_report",
+    "VerificationReport": "gradient",
     "branches": "continuation",
+    "certify": "optimality",
     "forward": "trajectory",
     "hjb": "value_function",
     "network_stability": "depth_stability",
+    "predict": "predictions",
     "stability": "state_stability",
     "steady": "steady_states",
+    "train": "training",
+    "verify": "gradient",
 }
 
 __all__ = list(_HOMES)

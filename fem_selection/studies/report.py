@@ -34,7 +34,7 @@ class Report(ABC):
     """The base of all reports; subclasses are frozen dataclasses.
 
     Attributes:
-        file: Name of the JSON file that `write` makes.
+        file: Name of the file that `write` makes.
     """
 
     file: ClassVar[str] = "report.json"
@@ -42,6 +42,15 @@ class Report(ABC):
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
         """The content of the JSON file: numbers, strings, lists, arrays and mappings of these."""
+
+    def write_file(self, path: Path, about: Mapping[str, Any]) -> None:
+        """Write the file; called on the root rank alone.  JSON by default.
+
+        Args:
+            path: The file; one that is there is replaced.
+            about: Further entries.
+        """
+        write_json(path, {**self.as_dict(), **about})
 
     def draw(self, folder: Path) -> None:  # noqa: B027 - a report need not have figures
         """Draw the figures into a folder that exists; called on the root rank alone.  Draws nothing by default."""
@@ -74,7 +83,7 @@ class Report(ABC):
             comm: The ranks that hold the report; all ranks if left out.
 
         Returns:
-            The path of the JSON file.
+            The path of the file.
 
         Raises:
             InvalidInput: on all ranks, if a file cannot be written.
@@ -84,7 +93,7 @@ class Report(ABC):
 
         def write_and_draw() -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**self.as_dict(), **(about or {})})
+            self.write_file(path, about or {})
             if figures:
                 (folder / "figures").mkdir(exist_ok=True)
                 self.draw(folder / "figures")

@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 
 import fem_selection.cases.field
 import fem_selection.cases.learning
-import fem_selection.studies.train
 from fem_selection.cli.app import run
 from fem_selection.config.writer import _toml
 
@@ -66,11 +65,9 @@ def call(command: str, case: Path, *settings: str, build: bool = False) -> tuple
 
     problem, field = fem_selection.cases.learning.build_problem, fem_selection.cases.field.build_field
     for_problem = patch.object(fem_selection.cases.learning, "build_problem", before(problem))
-    for_training = patch.object(fem_selection.studies.train, "build_problem", before(problem))
     for_field = patch.object(fem_selection.cases.field, "build_field", before(field))
     with (
         for_problem,
-        for_training,
         for_field,
         patch.object(sys, "argv", arguments),
         redirect_stderr(error),

@@ -25,7 +25,8 @@ from ranks import launch
 from two_phases import write_case
 
 from fem_selection.io.runs import History
-from fem_selection.studies import outputs
+from fem_selection.studies import report, training_report
+from fem_selection.studies.training_report import TrainingReport
 
 _SIZE = 512  # KiB of the disk
 
@@ -172,21 +173,23 @@ def test_a_full_disk_at_a_line_of_the_history(disk, whole, call, monkeypatch) ->
 
 
 @pytest.mark.parametrize(
-    ("function", "file"),
-    [("write_json", "report.json"), ("write_states", "states.bp"), ("_draw", "figures/convergence.png")],
+    ("place", "function", "file"),
+    [
+        (report, "write_json", "report.json"),
+        (training_report, "write_states", "states.bp"),
+        (TrainingReport, "draw", "figures/convergence.png"),
+    ],
 )
-def test_a_full_disk_at_the_end(disk, whole, call, monkeypatch, function: str, file: str) -> None:
-    original = getattr(outputs, function)
+def test_a_full_disk_at_the_end(disk, whole, call, monkeypatch, place: object, function: str, file: str) -> None:
+    original = getattr(place, function)
 
     def on_a_full_disk(*arguments: object) -> object:
-        if function == "_draw":
-            (disk.run / "figures").mkdir()
         disk.fill()
         return original(*arguments)
 
     asked = ("--set", "output.figures=true", "--set", "output.fields=true")
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, function, on_a_full_disk)
+        patch.setattr(place, function, on_a_full_disk)
         outcome = call("train", whole / "case.toml", "--output", disk.run, *asked)
     assert outcome.status == 2 and str(disk.run / file) in outcome.err, outcome.err
     assert not list(disk.run.glob("**/*partial*"))

@@ -22,7 +22,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     from problems import make_domain, make_problem
 
     from fem_selection.discretization.spaces import StateSpace
-    from fem_selection.learning import ScaledFunctional, certify
+    from fem_selection.learning import ScaledFunctional, assess_optimality
     from fem_selection.objectives import Regularization
     from fem_selection.optimize import PontryaginSettings, approximate_successively
     from fem_selection.parallel import Ensemble
@@ -32,7 +32,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     options = {"layers": 2, "intervals": 2, "regularization": Regularization(0.2, 0.3, 0.1), **case}
     problem = make_problem(space, ensemble, **options)
     scaled = ScaledFunctional(problem.functional)
-    certificate = asdict(certify(scaled, problem.moved(size=1.0)))
+    certificate = asdict(assess_optimality(scaled, problem.moved(size=1.0)))
     start = scaled.to_scaled(problem.moved(size=0.5))
     upper = scaled.to_scaled(np.full(len(start), 1.0))
     upper[~np.isin(np.arange(len(start)), _shard_of_kernel(problem))] = np.inf

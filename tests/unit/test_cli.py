@@ -14,14 +14,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from commands import PROGRAM, read_report, with_settings
 from ranks import launch
 
-from fem_selection.cli.certify import _verdict
 from fem_selection.config import load_case
 from fem_selection.io.checkpoints import read_checkpoint
 from fem_selection.io.runs import read_columns
@@ -411,7 +409,7 @@ def test_a_signal_inside_a_library(call, here: Path, monkeypatch: pytest.MonkeyP
 
     Fails if that one is shown as a crash, or the status is another than the shell's.
     """
-    from fem_selection import learning
+    from fem_selection.studies import gradient
 
     def verify_gradient(*_: object) -> None:
         try:
@@ -422,7 +420,7 @@ def test_a_signal_inside_a_library(call, here: Path, monkeypatch: pytest.MonkeyP
 
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    monkeypatch.setattr(learning, "verify_gradient", verify_gradient)
+    monkeypatch.setattr(gradient, "verify_gradient", verify_gradient)
     try:
         outcome = call("verify", "small.toml")
     finally:
@@ -587,25 +585,6 @@ def test_certify_leaves_its_certificate(call, here: Path) -> None:
     assert found["gradient_norm"] == pytest.approx(found["kkt_residual"])
     assert (here / "run" / "figures" / "certificate.png").stat().st_size > 1000
     assert "not optimal" in outcome.out  # after four iterations
-
-
-def test_verdict_names_places() -> None:
-    """Fails if a large gap or drift is not said to be where it is, or a rank above the bound passes in silence."""
-    numbers = {"objective": 1.0, "lowest_hessian_eigenvalue": 0.1, "maximum_principle_starts": 3}
-    wrong = SimpleNamespace(
-        **numbers, maximum_principle_gap=0.3, maximum_principle_gaps=[0.1, 0.2, 0.6], hamiltonian=[-1.0, -1.01, -0.5],
-        hamiltonian_drift=0.51, kernel_rank=[2, 5, 3], kernel_rank_bound=4,
-    )  # fmt: skip
-    said = " ".join(_verdict(wrong, has_kink=False))
-    assert "not optimal" in said and "largest gap is in layer 2" in said
-    assert "50.50% of its largest value, most between layers 1 and 2," in said
-    assert "a kernel of rank 5 is above the bound of stationary ones, 4" in said
-    right = SimpleNamespace(
-        **numbers, maximum_principle_gap=1e-9, maximum_principle_gaps=[1e-9] * 3, hamiltonian=[-1.0, -1.001, -1.002],
-        hamiltonian_drift=0.002, kernel_rank=[2, 2, 2], kernel_rank_bound=4,
-    )  # fmt: skip
-    said = " ".join(_verdict(right, has_kink=False))
-    assert "none of 3 starts" in said and "between layers" not in said and "rank" not in said
 
 
 def test_certify_declines_by_name(call, here: Path) -> None:

@@ -19,7 +19,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
-from fem_selection.learning import certify
+from fem_selection.learning import assess_optimality
 
 INTERVAL = {"domain": {"shape": "interval", "cells": 6, "upper": 2.0}, "data": {"source": "formula", "initial": "y"}}
 REPRESENTATIONS = ["separable", "local", ["local", "separable", "dense"]]
@@ -195,7 +195,7 @@ def test_runs_resume_and_predict(folder, number):
     assert problem.functional.stepper.kernel.num_intervals == 3
     if number == 0:
         assert call_application("verify", case, "--output", folder / "verify") == 0
-        found = certify(problem.scaled, problem.scaled.to_physical(problem.start))
+        found = assess_optimality(problem.scaled, problem.scaled.to_physical(problem.start))
         assert "not dense" in found.declined["maximum_principle_gap"] and "not dense" in found.declined["kernel_rank"]
 
 

@@ -13,7 +13,7 @@ from test_pontryagin import L2, closed_form, learning, stationary_with_a_gap
 
 from fem_selection.adjoint.hamiltonian import Search
 from fem_selection.dynamics import SCHEMES, SelectionEquation
-from fem_selection.learning import ScaledFunctional, Triple, certify, kkt_residual, solve_triple
+from fem_selection.learning import ScaledFunctional, Triple, assess_optimality, kkt_residual, solve_triple
 from fem_selection.learning.certificate import kernel_ranks
 from fem_selection.learning.extremals import Extremals
 from fem_selection.objectives import Regularization
@@ -85,7 +85,7 @@ def test_at_an_optimum_everything_is_small_and_falls_with_the_step(spaces):
     drifts = []
     for layers in (8, 16, 32):
         scaled = closed_form(spaces("interval", 3, 1), layers)
-        found = certify(scaled, optimum(scaled))
+        found = assess_optimality(scaled, optimum(scaled))
         assert found.gradient_norm < 1e-6 and found.kkt_residual == pytest.approx(found.gradient_norm, rel=1e-6)
         assert 0 <= found.maximum_principle_gap < 1e-11
         assert found.lowest_hessian_eigenvalue > 0
@@ -123,7 +123,7 @@ def problem_of(space, name: str, layers: int) -> ScaledFunctional:
 def test_best_of_several_starts_for_tanh(spaces):
     """Fails if the multi-start minimisation finds controls that are not lower: a tanh network at its best optimum."""
     scaled = learning(spaces("interval", 2, 1), "tracking")
-    found = certify(scaled, optimum(scaled, starts=4))
+    found = assess_optimality(scaled, optimum(scaled, starts=4))
     assert 0 <= found.maximum_principle_gap < 1e-9
     assert max(found.kernel_rank) <= 3  # three nodes
     assert found.declined == {}
@@ -132,8 +132,8 @@ def test_best_of_several_starts_for_tanh(spaces):
 def test_at_a_wrong_control_everything_is_large(spaces):
     """Fails if a certificate is given to anything: gradient, gap and drift of a random control and of the optimum."""
     scaled = learning(spaces("interval", 2, 1), "tracking")
-    best = certify(scaled, optimum(scaled))
-    wrong = certify(scaled, 4 * scaled.control_space.random_direction(5))
+    best = assess_optimality(scaled, optimum(scaled))
+    wrong = assess_optimality(scaled, 4 * scaled.control_space.random_direction(5))
     assert wrong.gradient_norm > 0.05 and wrong.kkt_residual > 0.05
     assert wrong.maximum_principle_gap > 0.05
     assert wrong.hamiltonian_drift > 5 * best.hamiltonian_drift
@@ -143,7 +143,7 @@ def test_pontryagin_sees_what_the_gradient_does_not():
     """Fails if the search starts at the present control only: gradient 1e-8, a positive Hessian, a gap of 0.0419."""
     scaled = stationary_with_a_gap()
     found = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), TaoSettings("lmvm", 100, 0.0, 1e-8))
-    certificate = certify(scaled, scaled.to_physical(found.solution))
+    certificate = assess_optimality(scaled, scaled.to_physical(found.solution))
     assert certificate.gradient_norm <= 1e-7
     assert certificate.lowest_hessian_eigenvalue > 0
     assert certificate.maximum_principle_gap == pytest.approx(0.041872, abs=1e-5)
@@ -166,7 +166,7 @@ def test_bound_of_the_rank(spaces, options, bound):
     at a stationary point of seven nodes and five samples the rank is within the bound."""
     settings = {"layers": 4, "intervals": 4, "regularization": L2, **options}
     scaled = ScaledFunctional(make_problem(spaces("interval", 6, 1), **settings).functional)
-    found = certify(scaled, optimum(scaled), starts=1)
+    found = assess_optimality(scaled, optimum(scaled), starts=1)
     if isinstance(bound, str):
         assert found.kernel_rank_bound is None and bound in found.declined["kernel_rank_bound"]
     else:
@@ -183,7 +183,7 @@ def test_bound_of_the_rank(spaces, options, bound):
 def test_what_does_not_apply_is_declined_by_name(spaces, options, reason):
     """Fails if a number is given where the principle does not hold; the other conditions are answered all the same."""
     problem = make_problem(spaces("interval", 2, 1), **{"layers": 4, "intervals": 4, "regularization": L2, **options})
-    found = certify(ScaledFunctional(problem.functional), problem.moved())
+    found = assess_optimality(ScaledFunctional(problem.functional), problem.moved())
     assert found.maximum_principle_gap is None and found.hamiltonian_drift is None
     assert reason in found.declined["maximum_principle_gap"]
     assert found.kkt_residual > 0 and found.lowest_hessian_eigenvalue is not None
@@ -194,7 +194,7 @@ def test_a_box_is_declined(spaces):
     scaled = learning(spaces("interval", 2, 1), "tracking")
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.2))
     report = minimize(scaled, 0 * upper, TaoSettings("blmvm", 500, 1e-8), (-upper, upper))
-    found = certify(scaled, scaled.to_physical(report.solution), (-upper, upper))
+    found = assess_optimality(scaled, scaled.to_physical(report.solution), (-upper, upper))
     assert found.gradient_norm < 1e-6
     names = ("kkt_residual", "maximum_principle_gap", "hamiltonian_drift", "lowest_hessian_eigenvalue")
     for name in names:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What figures and ParaView show of a network: a few samples on their way through it, its controls at a few depths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fem_selection.dynamics import Stepper, solve_forward
+from fem_selection.io.triangles import gather_triangles
+from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
+from fem_selection.learning import LearningProblem, SampleStates
+from fem_selection.typing import Block, Floats, Integers
+
+__all__ = ["ControlPictures", "NetworkPictures", "take_pictures"]
+
+_SAMPLES_SHOWN = 5
+_NODES_SHOWN = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPictures:
+    """The controls at a few depths.
+
+    Attributes:
+        times: The depths.
+        nodes: Numbers of the nodes at which kernels and biases are given, in the canonical order.
+        kernels: The values of w that the dense and separable parts have, shape (k, n, n); None without such a part.
+        biases: Shape (k, n).
+        names: Of the coefficients of the local parts, over the powers of their length ℓ, and the bias after them.
+        coefficients: Shape (k, N, number of names); None without a local part.
+    """
+
+    times: Floats
+    nodes: Integers
+    kernels: Floats | None
+    biases: Floats
+    names: list[str]
+    coefficients: Floats | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPictures:
+    """A few samples on their way through a network, and its controls.
+
+    Attributes:
+        names: Of the samples.
+        times: Depths of all layers, shape (layers + 1,).
+        states: Nodal values of this rank at these depths, each of shape (num_local, samples).
+        coordinates: Of all nodes, in the canonical order.
+        triangles: Between them, or None.
+        shown_times: A few depths.
+        shown_states: Values at all nodes there, shape (len(shown_times), num_nodes, samples).
+        controls: The controls.
+    """
+
+    names: list[str]
+    times: Floats
+    states: tuple[Block, ...]
+    coordinates: Floats
+    triangles: Integers | None
+    shown_times: Floats
+    shown_states: Floats
+    controls: ControlPictures
+
+    def draw(self, folder: Path) -> None:
+        """Draw states, kernels and coefficients."""
+        from fem_selection import plots
+
+        titles, c = [name.replace("_", " ") for name in self.names], self.controls
+        figure = plots.plot_states(
+            self.coordinates, self.shown_states, self.shown_times, titles, triangles=self.triangles
+        )
+        plots.save(figure, folder / "states.png")
+        if c.kernels is not None:
+            whole = self.triangles if len(c.nodes) == len(self.coordinates) else None
+            figure = plots.plot_controls(c.kernels, c.biases, c.times, self.coordinates[c.nodes], whole)
+            plots.save(figure, folder / "controls.png")
+        if c.coefficients is not None:
+            figure = plots.plot_states(
+                self.coordinates, c.coefficients, c.times, c.names, "coefficient", self.triangles
+            )
+            plots.save(figure, folder / "coefficients.png")
+
+
+def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures:
+    """Pictures of the network with some controls, a shard of x (collective)."""
+    stepper, space = problem.functional.stepper, problem.space
+    problem.functional.set_controls(controls)
+    part, names = _samples_to_show(problem)
+    trajectory = solve_forward(stepper, part.states(np.arange(part.num_samples), None))
+    layers = sorted({round(stepper.grid.layers * k / 5) for k in range(6)})
+    return NetworkPictures(
+        names=names,
+        times=trajectory.times,
+        states=trajectory.states,
+        coordinates=space.gather(space.coordinates),
+        triangles=gather_triangles(space),
+        shown_times=trajectory.times[layers],
+        shown_states=np.stack([space.gather(trajectory.states[n]) for n in layers]),
+        controls=_controls_to_show(stepper),
+    )
+
+
+def _samples_to_show(problem: LearningProblem) -> tuple[SampleStates, list[str]]:
+    """A few samples, one of each of the first classes where there are labels, with names for them."""
+    part = problem.test or problem.train
+    if part.labels is None:
+        count = min(part.num_samples, _SAMPLES_SHOWN)
+        numbers = np.unique(np.linspace(0, part.num_samples - 1, count).round().astype(np.int64))
+        return part.subset(numbers), [f"sample_{n}" for n in numbers]
+    labels = [c for c in range(len(problem.classes)) if np.any(part.labels == c)][:_SAMPLES_SHOWN]
+    numbers = np.array([int(np.argmax(part.labels == c)) for c in labels])
+    return part.subset(numbers), [f"class_{problem.classes[c]}" for c in labels]
+
+
+def _controls_to_show(stepper: Stepper) -> ControlPictures:
+    """Kernel and bias at up to four depths, w at no more than some hundred nodes (collective over space)."""
+    space = stepper.space
+    chosen = sorted({round((stepper.grid.intervals - 1) * k / 3) for k in range(4)})
+    nodes = np.linspace(0, space.num_nodes - 1, min(space.num_nodes, _NODES_SHOWN)).round().astype(np.int64)
+    biases = np.stack([space.gather(stepper.bias[c][:, None]) for c in chosen])
+    parts = stepper.kernel.parts if isinstance(stepper.kernel, SumKernel) else (stepper.kernel,)
+    with_values = [part for part in parts if isinstance(part, DenseKernel | SeparableKernel)]
+    kernels = [sum(part.values(c, nodes) for part in with_values) for c in chosen] if with_values else None
+    local = [part for part in parts if isinstance(part, LocalKernel)]
+    fields = [
+        [space.gather(np.asfortranarray(part.coefficients[c].T / part.length**part.orders)) for part in local]
+        for c in chosen
+    ]
+    powers = ("", r" / $\ell$", r" / $\ell^2$")
+    names = [n.replace("_", " ") + powers[k] for part in local for n, k in zip(part.names, part.orders, strict=True)]
+    return ControlPictures(
+        times=stepper.grid.sample_times[chosen],
+        nodes=nodes,
+        kernels=None if kernels is None else np.stack(kernels),
+        biases=biases[:, nodes, 0],
+        names=[*names, "bias"],
+        coefficients=np.concatenate([np.stack([np.concatenate(f, axis=1) for f in fields]), biases], axis=2)
+        if local
+        else None,
+    )

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: MIT
+"""The main job: train the controls of a problem, lose nothing, report.
+
+    problem → gradient certificate → stochastic phase → TAO or Pontryagin's principle → report
+
+    problem = fs.LearningProblem.from_functional(functional, labels=labels, test=test)
+    result = fs.train(problem, fs.OptimizerSettings(max_iterations=50), folder=Path("run"))
+    result.report.objective, result.controls
+    result.report.write("run")
+
+In a folder every phase saves its whole state, and `resume` continues from the last checkpoint as if nothing had
+happened; without one nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fem_selection import optimize
+from fem_selection.errors import NonFinite
+from fem_selection.io.checkpoints import jsonable
+from fem_selection.learning import LearningProblem, SampleStates, describe_problem, verify_gradient
+from fem_selection.optimize import (
+    PONTRYAGIN,
+    EpochRow,
+    IterationRow,
+    OptimizationReport,
+    StochasticReport,
+    approximate_successively,
+    descend,
+    minimize,
+)
+from fem_selection.optimize.report import Stop
+from fem_selection.settings import OptimizerSettings, OutputSettings, StochasticSettings
+from fem_selection.studies.network_pictures import take_pictures
+from fem_selection.studies.report import Progress
+from fem_selection.studies.run_files import RunFiles
+from fem_selection.studies.training_report import TrainingReport, TrainingResult
+from fem_selection.typing import Floats
+
+__all__ = ["train"]
+
+_Saved = tuple[Mapping[str, Any], Mapping[str, Floats]]
+
+
+def train(
+    problem: LearningProblem,
+    optimizer: OptimizerSettings | None = None,
+    stochastic: StochasticSettings | None = None,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    output: OutputSettings | None = None,
+    seed: int = 0,
+    key: Mapping[str, Mapping[str, Any]] | None = None,
+    texts: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> TrainingResult:
+    """Train the controls of a problem (collective).
+
+    Args:
+        problem: What there is to learn.
+        optimizer: The phase on all samples; the defaults of `OptimizerSettings` if left out.
+        stochastic: The phase on mini-batches before it; left out, or with no epochs, there is none.
+        folder: Where histories and checkpoints go; a run in it is replaced unless it is resumed.  Nothing is written
+            without one.
+        resume: Continue from the folder's checkpoint, on any number of ranks.
+        output: How often checkpoints are written, and whether the report is to hold pictures.
+        seed: Of the order of the samples, of a validation part and of random starts.
+        key: What the problem is known by, tables of keys, in place of `describe_problem`: a checkpoint of another
+            problem is refused in its words.
+        texts: Files that belong to the run, such as the case file: their contents by name.
+        progress: Called on root after every iteration and epoch.
+        stop: Asked between iterations whether to stop (collective, the same answer on every rank).
+
+    Returns:
+        The controls and the report, the same on all ranks but for the shards and the nodal values.
+
+    Raises:
+        InvalidInput: for a checkpoint that is missing, damaged or of another problem, or a file that cannot be written.
+        NonFinite: with layer and iteration; the last good iterate is in the checkpoint.
+    """
+    optimizer, stochastic = optimizer or OptimizerSettings(), stochastic or StochasticSettings()
+    identity = {
+        **(describe_problem(problem) if key is None else key),
+        "stochastic": dataclasses.asdict(stochastic),
+        "optimizer": {"method": optimizer.method, "memory": optimizer.memory},
+        "seed": {"seed": seed},
+    }
+    files = RunFiles(problem.functional.control_space, None if folder is None else Path(folder), jsonable(identity))
+    training = _Training(problem, optimizer, stochastic, output or OutputSettings(), seed, files, progress, stop)
+    return training.run(texts or {}, resume=resume)
+
+
+class _Training:
+    """One run; what is counted in it goes on from the counts of the run that it resumes."""
+
+    def __init__(
+        self,
+        problem: LearningProblem,
+        optimizer: OptimizerSettings,
+        stochastic: StochasticSettings,
+        output: OutputSettings,
+        seed: int,
+        files: RunFiles,
+        progress: Progress | None,
+        stop: Stop | None,
+    ) -> None:
+        self.began = time.monotonic()
+        self.problem, self.optimizer, self.stochastic, self.output = problem, optimizer, stochastic, output
+        self.seed, self.files, self.ask = seed, files, stop
+        self.progress = progress if problem.ensemble.is_root else None
+        self.seconds_before = 0.0
+        self.resumed_from: dict[str, int | None] = {"iteration": None, "epoch": None}
+        self.outcome: dict[str, Any] | None = None
+        self.certificate: dict[str, Any] = {}
+        self.counts_at_start = _counts(problem)
+        self.work_before = dict.fromkeys(self.counts_at_start, 0.0)
+
+    def run(self, texts: Mapping[str, str], *, resume: bool) -> TrainingResult:
+        saved = self._read() if resume else None
+        phase = None if saved is None else saved[0]["phase"]
+        self.files.begin(texts, resumed=saved is not None)
+        if saved is None:
+            self.certificate = self._certify()
+        at = None if saved is None else (saved[0]["optimizer"], saved[1])
+        start, stopped = self.problem.start, False
+        if self.stochastic.epochs > 0 and phase != "deterministic":
+            first = self._run_stochastic(start, at)
+            start, stopped = first.solution, first.stopped
+            self.outcome = {name: getattr(first, name) for name in ("epochs", "steps", "best_epoch", "reason")}
+        found = None
+        if not stopped:
+            found = self._run_deterministic(start, at if phase == "deterministic" else None)
+            start, stopped = found.solution, found.stopped
+        x = self.problem.scaled.to_physical(start)
+        report = None if found is None or stopped else self._report(found, x)
+        return TrainingResult(controls=x, report=report, stopped=stopped)
+
+    def _certify(self) -> dict[str, Any]:
+        """The gradient certificate at a control moved from the start; what went wrong, if its states overflow."""
+        problem = self.problem
+        try:
+            start = problem.scaled.to_physical(problem.start)
+            return dataclasses.asdict(verify_gradient(problem.functional, start, self.seed))
+        except NonFinite as error:
+            return {"taylor_order": None, "adjoint_identity_error": None, "error": str(error)}
+
+    # ── phases ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run_stochastic(self, start: Floats, resume: _Saved | None) -> StochasticReport:
+        settings, problem = self.stochastic, self.problem
+        fit, validation = problem.hold_out(settings.validation, self.seed + 1)
+        if resume is not None:
+            self.resumed_from = {"iteration": 0, "epoch": int(resume[0]["epoch"])}
+        columns = ("epoch", "objective", "rate", "validation_accuracy")
+        with self.files.history("stochastic.csv", columns, self.resumed_from["epoch"]) as append:
+
+            def observe(row: EpochRow) -> None:
+                append(row.epoch, row.objective, row.rate, row.validation_accuracy)
+                self._show("stochastic phase", row.epoch, settings.epochs, {"objective": row.objective})
+
+            return descend(
+                problem.scaled,
+                start,
+                self._stochastic_settings(),
+                problem.batches(settings.batch, fit),
+                self._score(validation),
+                problem.bounds,
+                resume,
+                lambda state, vectors: self._save("stochastic", state, vectors),
+                observe,
+                self._stop,
+            )
+
+    def _score(self, part: SampleStates | None) -> Callable[[Floats], float] | None:
+        """What the stochastic phase maximises on the validation part."""
+        if part is None:
+            return None
+        problem = self.problem
+        if part.labels is not None:
+            return lambda x: problem.accuracy(part, x)
+        return lambda x: -problem.mean_cost(part, x)
+
+    def _run_deterministic(self, start: Floats, resume: _Saved | None) -> OptimizationReport:
+        settings, problem = self.optimizer, self.problem
+        by_pontryagin = settings.method in PONTRYAGIN
+        if resume is not None:
+            self.resumed_from["iteration"] = int(resume[0]["iteration"])
+        columns: tuple[str, ...] = ("iteration", "objective", "gradient_norm", "step", "evaluations", "seconds")
+        columns += ("maximum_principle_gap", "hamiltonian_drift") if by_pontryagin else ()
+        kept = None if resume is None else self.resumed_from["iteration"]
+        with self.files.history("history.csv", columns, kept) as append:
+
+            def observe(row: IterationRow) -> None:
+                more = (row.maximum_principle_gap, row.hamiltonian_drift) if by_pontryagin else ()
+                values = (row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds())
+                append(row.iteration, *values, *more)
+                shown = {"objective": row.objective, "gradient": row.gradient_norm}
+                self._show(settings.method.upper(), row.iteration, settings.max_iterations, shown)
+
+            def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
+                self._save("deterministic", state, vectors)
+
+            further = problem.bounds, resume, save, observe, self._stop
+            if by_pontryagin:
+                return approximate_successively(problem.scaled, start, self._pontryagin_settings(), *further)
+            return minimize(problem.scaled, start, self._tao_settings(), *further)
+
+    def _stochastic_settings(self) -> optimize.StochasticSettings:
+        s = self.stochastic
+        return optimize.StochasticSettings(
+            s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, s.epsilon, s.patience,
+            self.seed, self.output.checkpoint_every,
+        )  # fmt: skip
+
+    def _tao_settings(self) -> optimize.TaoSettings:
+        o = self.optimizer
+        return optimize.TaoSettings(
+            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.memory,
+            self.output.checkpoint_every, o.options,
+        )  # fmt: skip
+
+    def _pontryagin_settings(self) -> optimize.PontryaginSettings:
+        o = self.optimizer
+        return optimize.PontryaginSettings(
+            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.starts,
+            seed=self.seed, checkpoint_every=self.output.checkpoint_every,
+        )  # fmt: skip
+
+    def _show(self, phase: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        if self.progress is not None:
+            self.progress(phase, done, total, values)
+
+    def _stop(self) -> bool:
+        """Whether all ranks are to stop between two iterations (collective)."""
+        self.files.raise_fault()
+        return self.ask is not None and self.ask()
+
+    # ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _save(self, phase: str, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
+        everything = {
+            "phase": phase,
+            "optimizer": dict(state),
+            "stochastic": self.outcome,
+            "certificate": self.certificate,
+            "problem": self.files.key,
+            "seconds": self._seconds(),
+            **self._work(),
+        }
+        self.files.save(everything, vectors)
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Floats]] | None:
+        """The checkpoint; None if the run was killed before the first one."""
+        if (found := self.files.read()) is not None:
+            state = found[0]
+            self.outcome, self.certificate = state["stochastic"], state["certificate"]
+            self.seconds_before = float(state["seconds"])
+            self.work_before = {name: float(state[name]) for name in self.work_before}
+        return found
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+    def _work(self) -> dict[str, float]:
+        """Sweeps and actions of the whole run so far."""
+        now = _counts(self.problem)
+        return {name: before + now[name] - self.counts_at_start[name] for name, before in self.work_before.items()}
+
+    # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _report(self, found: OptimizationReport, x: Floats) -> TrainingReport:
+        problem, train, test = self.problem, self.problem.train, self.problem.test
+        gather, shown = problem.ensemble.world.allgather, test or train
+        work, seconds = self._work(), self._seconds()
+        return TrainingReport(
+            objective=found.objective,
+            gradient_norm=found.gradient_norm,
+            reason=found.reason,
+            converged=found.converged,
+            iterations=found.iterations,
+            evaluations=found.evaluations,
+            **work,
+            stochastic=self.outcome,
+            train_accuracy=None if train.labels is None else problem.accuracy(train, x),
+            test_accuracy=None if test is None or test.labels is None else problem.accuracy(test, x),
+            train_cost=problem.mean_cost(train, x),
+            test_cost=None if test is None else problem.mean_cost(test, x),
+            ranks=problem.ensemble.world.size,
+            samples_per_rank=gather(problem.functional.initial.shape[1]),
+            rows_per_rank=gather(problem.space.num_local),
+            resumed_from_iteration=self.resumed_from["iteration"],
+            resumed_from_epoch=self.resumed_from["epoch"],
+            certificate=self.certificate,
+            nodes=problem.space.num_nodes,
+            controls=problem.functional.control_space.global_size,
+            domain=problem.space.domain.name,
+            seed=self.seed,
+            seconds=seconds,
+            history=self.files.columns("history.csv"),
+            stochastic_history=self.files.columns("stochastic.csv"),
+            classes=problem.classes,
+            confusion=None if shown.labels is None else problem.confusion(shown, x),
+            pictures=take_pictures(problem, x) if self.output.figures or self.output.fields else None,
+        )
+
+
+def _counts(problem: LearningProblem) -> dict[str, float]:
+    """Sweeps and actions that were ever taken with the problem's functional."""
+    counts = problem.functional.counts
+    return {"forward_sweeps": counts.forward, "adjoint_sweeps": counts.adjoint, "hessian_actions": counts.hessian}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The report of a training: how it went, what the network is worth, and its pictures.
+
+folder/report.json               see `TrainingReport`
+folder/figures/convergence.png   objective, gradient norm and accuracies on the way
+folder/figures/states.png        a few samples in a few layers
+folder/figures/controls.png      kernels and biases in a few layers; coefficients.png those of local kernels
+folder/figures/confusion.png     with labels
+folder/states.bp                 the same samples in all layers for ParaView (states.xdmf without ADIOS2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.io.fields import write_states
+from fem_selection.studies.network_pictures import NetworkPictures
+from fem_selection.studies.report import Report
+from fem_selection.typing import Floats, Integers
+
+__all__ = ["TrainingReport", "TrainingResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingReport(Report):
+    """How a training went and what it led to.
+
+    Attributes:
+        objective: J at the controls found.
+        gradient_norm: Norm of the (projected) gradient.
+        reason: Why the optimizer stopped, as a sentence.
+        converged: Whether a tolerance was met.
+        iterations: Iterations of the optimizer, resumed parts included; as the counts that follow.
+        evaluations: Evaluations of objective and gradient.
+        forward_sweeps: Sweeps of all samples through all layers.
+        adjoint_sweeps: Sweeps back.
+        hessian_actions: Products with the Hessian.
+        stochastic: Epochs, steps, best epoch and reason of the stochastic phase; None without one.
+        train_accuracy: Part of the training samples classified right; None without labels.
+        test_accuracy: The same of the test samples; None without these.
+        train_cost: Mean terminal cost of the training samples, without weight and regularization.
+        test_cost: The same of the test samples; None without these.
+        ranks: Number of ranks.
+        samples_per_rank: Training samples of each rank.
+        rows_per_rank: Nodes of each rank.
+        resumed_from_iteration: Iteration that the run was resumed from, or None.
+        resumed_from_epoch: Epoch that the run was resumed from, or None.
+        certificate: What `verify_gradient` measured before the training; why nothing, if states overflowed.
+        nodes: Nodes of the mesh.
+        controls: Number of controls.
+        domain: Name of the domain.
+        seed: Seed of the random streams.
+        seconds: Time of the whole run, resumed parts included.
+        history: Columns of the optimizer's history by name.
+        stochastic_history: Columns of the stochastic phase's history; empty without one.
+        classes: Names of the classes; empty without labels.
+        confusion: Counts of (true class, predicted class) of the test samples, or of the training samples without
+            these; None without labels.
+        pictures: A few samples and controls; None where `OutputSettings` asks for neither figures nor fields.
+    """
+
+    objective: float
+    gradient_norm: float
+    reason: str
+    converged: bool
+    iterations: int
+    evaluations: int
+    forward_sweeps: float
+    adjoint_sweeps: float
+    hessian_actions: float
+    stochastic: Mapping[str, Any] | None
+    train_accuracy: float | None
+    test_accuracy: float | None
+    train_cost: float
+    test_cost: float | None
+    ranks: int
+    samples_per_rank: list[int]
+    rows_per_rank: list[int]
+    resumed_from_iteration: int | None
+    resumed_from_epoch: int | None
+    certificate: Mapping[str, Any]
+    nodes: int
+    controls: int
+    domain: str
+    seed: int
+    seconds: float
+    history: Mapping[str, Floats] = field(repr=False)
+    stochastic_history: Mapping[str, Floats] = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    confusion: Integers | None = field(repr=False)
+    pictures: NetworkPictures | None = field(repr=False)
+
+    _beside: ClassVar[frozenset[str]] = frozenset({"history", "stochastic_history", "classes", "confusion", "pictures"})
+
+    @property
+    def certificate_in_words(self) -> str:
+        """Taylor order and adjoint identity of the gradient, or why they were not measured."""
+        if self.certificate.get("taylor_order") is None:
+            return str(self.certificate.get("error", "not measured"))
+        order, identity = self.certificate["taylor_order"], self.certificate["adjoint_identity_error"]
+        return f"Taylor order {order:.3f}, adjoint identity {identity:.1e}"
+
+    @property
+    def results_in_words(self) -> list[str]:
+        """Accuracies, test cost or objective: what the network is worth, the most telling number last."""
+        said = [] if self.train_accuracy is None else [f"train accuracy {self.train_accuracy:.4f}"]
+        if self.test_accuracy is not None:
+            return [*said, f"test accuracy {self.test_accuracy:.4f}"]
+        if self.test_cost is not None:
+            return [*said, f"test cost {self.test_cost:.6g}"]
+        return [*said, f"objective {self.objective:.6g}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but histories, confusion matrix and pictures."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self._beside}
+
+    def draw(self, folder: Path) -> None:
+        """Draw convergence, states, controls and the confusion matrix."""
+        from fem_selection import plots
+
+        figure = plots.plot_convergence(self.history, self.stochastic_history or None)
+        plots.save(figure, folder / "convergence.png")
+        if self.pictures is not None:
+            self.pictures.draw(folder)
+        if self.confusion is not None:
+            accuracy = float(np.trace(self.confusion) / self.confusion.sum())
+            plots.save(plots.plot_confusion(self.confusion, self.classes, accuracy), folder / "confusion.png")
+
+    def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
+        """Write the states of a few samples for ParaView (collective); the first member of an ensemble writes."""
+        if self.pictures is not None and space.comm.bcast(comm.rank == 0):
+            write_states(folder / "states", space, self.pictures.times, self.pictures.states, self.pictures.names)
+        comm.Barrier()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What `train` returns on every rank.
+
+    Attributes:
+        controls: Shard of the controls x found.
+        report: How it went; None if the run was stopped.
+        stopped: Whether `stop` ended the run early; with a folder it can be resumed.
+    """
+
+    controls: Floats
+    report: TrainingReport | None
+    stopped: bool
