@@ -21,11 +21,11 @@ from fem_selection.discretization.coefficients import KernelSource, kernel_value
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.kernels.base import map_functions
+from fem_selection.kernels.base import KernelOperator, map_functions
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
-from fem_selection.linalg.compression import Factorization, Orthonormalizer, Truncation, find_range, truncate
+from fem_selection.linalg.compression import Factorization, Truncation, compress
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["DenseKernel"]
@@ -142,23 +142,13 @@ class DenseKernel(Summable):
         Raises:
             InvalidInput: unless one of the two is given.
         """
-        cut, orthonormalize = Truncation(rank, tolerance), Orthonormalizer(self.space)
-        found = [self._truncated(c, cut, orthonormalize) for c in range(self.num_intervals)]
+        cut = Truncation(rank, tolerance)
+        found = [self._truncated(c, cut) for c in range(self.num_intervals)]
         kernel = SeparableKernel.from_factors(self.space, [(f.left, f.right) for f in found])
         return kernel, max(f.missed for f in found)
 
-    def _truncated(self, interval: int, cut: Truncation, orthonormalize: Orthonormalizer) -> Factorization:
+    def _truncated(self, interval: int, cut: Truncation) -> Factorization:
         space, w = self.space, self.weights[interval]
-
-        def apply(block: Block) -> Block:
-            out = space.create_block(block.shape[1])
-            self.apply(interval, block, out)
-            return out
-
-        def apply_adjoint(block: Block) -> Block:
-            out = space.create_block(block.shape[1])
-            self.add_transpose(interval, space.apply_mass(block), 1.0, out)
-            return space.riesz(out)
 
         def residual(left: Block, right: Block) -> float:
             rest = w.copy(order="F")
@@ -166,9 +156,7 @@ class DenseKernel(Summable):
             add_product(-1.0, np.asfortranarray(left), columns, rest, transpose_b=True)
             return self._norm_of(rest)
 
-        norm = self._norm_of(w)
-        found = find_range(orthonormalize, apply, apply_adjoint, residual, norm, cut)
-        return truncate(orthonormalize, found.left, found.right, cut, found.missed)
+        return compress(space, KernelOperator(self, interval), residual, norm=self._norm_of(w), cut=cut)
 
     def _norm_of(self, w: Block) -> float:
         """‖w‖ in L²(Y × Y) of one matrix of nodal values."""

@@ -27,7 +27,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
-from fem_selection.linalg.compression import Orthonormalizer, Truncation, truncate
+from fem_selection.linalg.compression import Truncation, truncate
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["SeparableDirection", "SeparableKernel"]
@@ -114,8 +114,8 @@ class SeparableKernel(Summable, OperatorByParameters):
         Raises:
             InvalidInput: unless one of the two is given.
         """
-        cut, orthonormalize = Truncation(rank, tolerance), Orthonormalizer(self.space)
-        found = [truncate(orthonormalize, u, v, cut) for u, v in self.factors]
+        cut = Truncation(rank, tolerance)
+        found = [truncate(self.space, u, v, cut) for u, v in self.factors]
         kernel = SeparableKernel.from_factors(self.space, [(f.left, f.right) for f in found])
         return kernel, max(f.missed for f in found)
 

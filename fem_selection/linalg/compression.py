@@ -4,15 +4,13 @@
     w = Σ_k s_k a_k ⊗ b_k,   (a_k, a_l) = (b_k, b_l) = δ_kl,   ‖w − Σ_{k≤r} s_k a_k ⊗ b_k‖² = Σ_{k>r} s_k²
 
 the best kernels of rank r in the norm of L²(Y × Y).  In nodal values it is the decomposition of M^{1/2} W M^{1/2}, but
-no root of M is formed: blocks are made orthonormal in the inner product of the space (`Orthonormalizer`), and what is
-left is the decomposition of a small matrix.
+no root of M is formed: blocks are made orthonormal in the inner product of the space, and what is left is the
+decomposition of a small matrix.
 
-Of a kernel that is not given by factors, a range finder takes the range of K on random functions, doubling their
-number until what the range misses is below the tolerance; all that it needs are products with K and K*, O(N² r) work
-where LAPACK's decomposition takes O(N³) with a large constant.  What is missed is measured, not estimated.
-
-References:
-    Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217, doi:10.1137/090771806.
+Of a kernel that is not given by factors, the range of K on random functions is taken (`fem_selection.linalg.ranges`),
+whose number is doubled until what the range misses is below the tolerance; all that is needed are products with K and
+K*, O(N² r) work where LAPACK's decomposition takes O(N³) with a large constant.  What is missed is measured, not
+estimated.
 """
 
 from __future__ import annotations
@@ -23,13 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from fem_selection.discretization.numbering import hashed_normal
-from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
+from fem_selection.linalg.operators import Operator, adjoint
+from fem_selection.linalg.orthonormal import orthonormal_directions
+from fem_selection.linalg.ranges import find_range
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Factorization", "Orthonormalizer", "Truncation", "find_range", "truncate"]
+__all__ = ["Factorization", "Truncation", "compress", "truncate"]
 
 _FIRST_SAMPLES = 16
 _OVERSAMPLING = 8
@@ -80,120 +79,86 @@ class Truncation:
         return max(1, int(small[0]) if small.size else len(singular_values))
 
 
-class Orthonormalizer:
-    """Makes blocks orthonormal in L²(Y).
-
-    By Householder decompositions of each rank's part and of the stacked triangles, in the isometric values ω^{1/2} f
-    at the quadrature points.
-
-    Args:
-        space: The state space.
-    """
-
-    def __init__(self, space: StateSpace) -> None:
-        self.space = space
-        self._points = None if space.is_collocated else QuadraturePoints(space)
-        weights = space.weights if self._points is None else self._points.weights
-        self._roots = np.sqrt(weights)[:, None]
-
-    def __call__(self, block: Block) -> tuple[Block, Floats]:
-        """Q and R with F = Q R to round-off and (q_k, q_l) = δ_kl, shapes (num_local, k) and (k, J) (collective).
-
-        Directions below round-off are left out: k ≤ J.  Twice, since after the first time Q is orthonormal up to the
-        conditioning of F only.
-        """
-        block, first = self._once(block)
-        block, second = self._once(block)
-        return block, second @ first
-
-    def _once(self, block: Block) -> tuple[Block, Floats]:
-        values = block if self._points is None else self._points.values(block)
-        triangle = np.linalg.qr(self._roots * values, mode="r")
-        if self.space.comm.size > 1:
-            triangle = np.linalg.qr(np.concatenate(self.space.comm.allgather(triangle)), mode="r")
-        _, values, right = np.linalg.svd(triangle, full_matrices=False)
-        keep = values > _ROUND_OFF * max(values.max(initial=0.0), 1e-300)
-        values, right = values[keep], right[keep]
-        return np.asfortranarray(block @ (right.T / values)), values[:, None] * right
-
-
-def truncate(
-    orthonormalize: Orthonormalizer, left: Block, right: Block, cut: Truncation, missed: float = 0.0
-) -> Factorization:
+def truncate(space: StateSpace, left: Block, right: Block, cut: Truncation, *, missed: float = 0.0) -> Factorization:
     """The truncated singular value decomposition of Σ_r u_r ⊗ v_r, balanced (collective).
 
     Args:
-        orthonormalize: Of the state space.
+        space: The state space.
         left: u, shape (num_local, rank).
         right: v, likewise.
         cut: Where to cut.
         missed: What the factors miss already of a kernel, orthogonal to them: it counts in the error.
     """
-    (q_left, r_left), (q_right, r_right) = orthonormalize(left), orthonormalize(right)
+    q_left, r_left = orthonormal_directions(space, left, _ROUND_OFF)
+    q_right, r_right = orthonormal_directions(space, right, _ROUND_OFF)
     a, values, b = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
     norm = float(np.sqrt(np.sum(values**2) + missed**2))
     rank = cut.rank_of(values, norm, missed)
     roots = np.sqrt(values[:rank])
     error = float(np.sqrt(np.sum(values[rank:] ** 2) + missed**2))
-    return Factorization(q_left @ (a[:, :rank] * roots), q_right @ (b[:rank].T * roots), error)
+    return Factorization(left=q_left @ (a[:, :rank] * roots), right=q_right @ (b[:rank].T * roots), missed=error)
 
 
-def find_range(
-    orthonormalize: Orthonormalizer,
-    apply: Callable[[Block], Block],
-    apply_adjoint: Callable[[Block], Block],
+def compress(
+    space: StateSpace,
+    operator: Operator,
     residual: Callable[[Block, Block], float],
+    *,
     norm: float,
     cut: Truncation,
     seed: int = 0,
 ) -> Factorization:
-    """Q with orthonormal columns and V = K* Q, so that w ≈ Σ_k q_k ⊗ v_k (collective).
+    """The truncated singular value decomposition of a kernel, from its range (collective).
 
     Args:
-        orthonormalize: Of the state space.
-        apply: F ↦ K F.
-        apply_adjoint: Q ↦ K* Q, the adjoint in L².
+        space: The state space.
+        operator: K.
         residual: ‖w − Σ_k q_k ⊗ v_k‖ of two blocks.
         norm: ‖w‖.
-        cut: What the result is for: at a tolerance it misses at most a tenth of it, where round-off allows; at a rank
-            the sum of its squared singular values has settled.
+        cut: Where to cut. At a tolerance the range misses at most a tenth of it, where round-off allows; at a rank the
+            sum of its squared singular values has settled.
         seed: Of the random functions.
     """
-    space = orthonormalize.space
-    samples = _FIRST_SAMPLES if cut.rank is None else cut.rank + max(_OVERSAMPLING, cut.rank)
-    known = space.create_block(0)
-    while True:
-        samples = min(samples, space.num_nodes)
-        numbers = np.arange(known.shape[1], samples)
-        random = hashed_normal(seed, space.canonical[:, None], numbers[None, :]) / np.sqrt(space.weights[:, None])
-        known = np.concatenate([known, apply(np.asfortranarray(random))], axis=1)
-        left, _ = orthonormalize(np.asfortranarray(known))
-        right = apply_adjoint(left)
+    first = _FIRST_SAMPLES if cut.rank is None else cut.rank + max(_OVERSAMPLING, cut.rank)
+    right, missed = space.create_block(0), norm
+
+    def width(found: int) -> int:
+        if not found:
+            return first
+        return found if 4 * found <= space.num_nodes else space.num_nodes - found
+
+    def take(basis: Block) -> None:
+        """Right factors V = K* Q for the whole basis, so that w ≈ Σ_k q_k ⊗ v_k."""
+        nonlocal right
+        fresh = adjoint(space, operator, np.asfortranarray(basis[:, right.shape[1] :]))
+        right = np.asfortranarray(np.concatenate([right, fresh], axis=1))
+
+    def is_enough(basis: Block) -> bool:
+        nonlocal missed
         if cut.tolerance is None:
-            left, right = _settle(orthonormalize, apply, apply_adjoint, left, right, cut)
+            return True
+        take(basis)
+        missed = residual(basis, right)
+        return missed <= 0.1 * cut.tolerance * norm
+
+    left, _ = find_range(space, operator.apply, width=width, tolerance=_ROUND_OFF, is_enough=is_enough, seed=seed)
+    if right.shape[1] < left.shape[1] or not left.shape[1]:  # the last block was not asked about
+        take(left)
+        if cut.rank is not None:
+            left, right = _settle(space, operator, left, right, cut.rank)
         missed = residual(left, right)
-        enough = np.inf if cut.tolerance is None else 0.1 * cut.tolerance * norm
-        if missed <= enough or samples == space.num_nodes:
-            return Factorization(left, right, missed)
-        samples = 2 * samples if 4 * samples <= space.num_nodes else space.num_nodes
+    return truncate(space, left, right, cut, missed=missed)
 
 
-def _settle(
-    orthonormalize: Orthonormalizer,
-    apply: Callable[[Block], Block],
-    apply_adjoint: Callable[[Block], Block],
-    left: Block,
-    right: Block,
-    cut: Truncation,
-) -> tuple[Block, Block]:
+def _settle(space: StateSpace, operator: Operator, left: Block, right: Block, rank: int) -> tuple[Block, Block]:
     """Subspace iteration until the leading singular values no longer change."""
     captured = -1.0
     for _ in range(_SWEEPS):
-        basis, triangle = orthonormalize(right)
-        values = scipy.linalg.svdvals(triangle)[: cut.rank] if triangle.size else np.zeros(1)
+        basis, triangle = orthonormal_directions(space, right, _ROUND_OFF)
+        values = scipy.linalg.svdvals(triangle)[:rank] if triangle.size else np.zeros(1)
         previous, captured = captured, float(np.sum(values**2))
-        if captured - previous <= _SETTLED * captured or left.shape[1] == orthonormalize.space.num_nodes:
+        if captured - previous <= _SETTLED * captured or left.shape[1] == space.num_nodes:
             break
-        left, _ = orthonormalize(apply(basis))
-        right = apply_adjoint(left)
+        left, _ = orthonormal_directions(space, operator.apply(basis), _ROUND_OFF)
+        right = adjoint(space, operator, left)
     return left, right

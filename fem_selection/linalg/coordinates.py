@@ -28,7 +28,7 @@ from fem_selection.linalg.operators import Operator
 from fem_selection.petsc import create_shell
 from fem_selection.typing import Block, Floats
 
-__all__ = ["IsometricCoordinates", "IsometricOperator", "orthonormalize"]
+__all__ = ["IsometricCoordinates", "IsometricOperator"]
 
 
 class HasAdjoint(Protocol):
@@ -145,13 +145,3 @@ class IsometricOperator:
         """Âᵀ x: the coordinates of the L² adjoint's action."""
         c = self.coordinates
         return c.to_euclidean(c.space.riesz(self.operator.apply_transpose(c.to_dual(x))))
-
-
-def orthonormalize(coordinates: IsometricCoordinates, x: Block) -> tuple[Block, Floats]:
-    """The factors Q and R of a block with rows on all ranks: that of each rank, then that of the stacked R."""
-    comm = coordinates.space.comm
-    local, factor = np.linalg.qr(x)
-    parts = comm.allgather(factor)
-    common, factor = np.linalg.qr(np.concatenate(parts))
-    first = sum(len(part) for part in parts[: comm.rank])
-    return np.asfortranarray(local @ common[first : first + local.shape[1]]), factor

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Linear operators on V_h: what the instruments ask of one, its L² adjoint, and orthonormal blocks.
+"""Linear operators on V_h: what the instruments ask of one, its L² adjoint, and products of blocks.
 
-A* = M⁻¹ Aᵀ M,    (A f, g) = (f, A* g)        Y = Q R,  (Q_i, Q_j) = δ_ij
+A* = M⁻¹ Aᵀ M,    (A f, g) = (f, A* g)
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ __all__ = [
     "Operator",
     "SymmetricPart",
     "adjoint",
-    "orthonormalize",
     "products",
     "random_block",
     "sum_over_space",
@@ -95,38 +94,3 @@ def random_block(space: StateSpace, columns: int, seed: int, first: int = 0) -> 
     numbers = np.arange(first, first + columns)
     draws = hashed_normal(seed, space.canonical[:, None], numbers[None, :])
     return np.asfortranarray(draws / np.sqrt(space.weights)[:, None])
-
-
-def orthonormalize(space: StateSpace, block: Block) -> tuple[Block, Floats]:
-    """The QR factors of a block in L², or of a stack of blocks.
-
-    Householder's QR on each rank and once more of the triangles, in the product of the nodal weights, so that columns
-    that nearly depend on each other do no harm; in Galerkin mode a Cholesky factor of the well-conditioned rest.
-
-    Args:
-        space: The state space.
-        block: Y, shape (…, num_local, k), k ≤ N.
-
-    Returns:
-        Q, shape (…, num_local, k), with L²-orthonormal columns, and R, upper triangular with a diagonal ≥ 0, shape
-        (…, k, k).
-
-    Note:
-        Collective: one message of k² numbers from each rank.
-    """
-    root = np.sqrt(space.weights)[:, None]
-    q, r = np.linalg.qr(root * block)
-    if space.comm.size > 1:
-        parts = space.comm.allgather(r)
-        again, r = np.linalg.qr(np.concatenate(parts, axis=-2))
-        first = sum(part.shape[-2] for part in parts[: space.comm.rank])
-        q = q @ again[..., first : first + parts[space.comm.rank].shape[-2], :]
-    signs = np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
-    q, r = q * (signs[..., None, :] / root), r * signs[..., :, None]
-    if not space.is_collocated:
-        flat = np.asfortranarray(np.moveaxis(q, -2, 0).reshape(space.num_local, -1))
-        massed = np.moveaxis(space.apply_mass(flat).reshape(space.num_local, *q.shape[:-2], q.shape[-1]), 0, -2)
-        lower = np.linalg.cholesky(sum_over_space(space, np.swapaxes(q, -1, -2) @ massed))
-        upper = np.swapaxes(lower, -1, -2)
-        q, r = np.swapaxes(np.linalg.solve(lower, np.swapaxes(q, -1, -2)), -1, -2), upper @ r
-    return (np.asfortranarray(q) if q.ndim == 2 else q), r

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.errors import InvalidInput
-from fem_selection.linalg.coordinates import IsometricOperator, orthonormalize
+from fem_selection.linalg.coordinates import IsometricOperator
 from fem_selection.linalg.eigensolver import Limits, symmetric_eigenpairs
+from fem_selection.linalg.orthonormal import qr_over_ranks
 from fem_selection.typing import Block, Floats
 
 __all__ = ["SingularExpansion", "expand"]
@@ -133,8 +134,8 @@ def _leading_left(operator: IsometricOperator, count: int, limits: Limits) -> tu
 
 def _rayleigh_ritz(operator: IsometricOperator, left: Block) -> tuple[Floats, Block, Block]:
     """The singular triplets of A restricted to the span of approximate left vectors (collective)."""
-    c = operator.coordinates
-    left, _ = orthonormalize(c, left)
-    right, factor = orthonormalize(c, operator.apply_adjoint(left))  # A* U = V R
+    comm = operator.coordinates.space.comm
+    left = np.asfortranarray(qr_over_ranks(comm, left)[0])
+    right, factor = qr_over_ranks(comm, operator.apply_adjoint(left))  # A* U = V R
     turn_right, values, turn_left = np.linalg.svd(factor)
     return values, np.asfortranarray(left @ turn_left.T), np.asfortranarray(right @ turn_right)

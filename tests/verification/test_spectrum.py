@@ -17,10 +17,10 @@ from fem_selection.linalg.krylov import leading_eigenpairs
 from fem_selection.linalg.operators import (
     SymmetricPart,
     adjoint,
-    orthonormalize,
     products,
     random_block,
 )
+from fem_selection.linalg.orthonormal import orthonormalize
 from fem_selection.steady.stability import spectrum as spectrum_module
 from fem_selection.steady.stability.growth import measure_growth
 from fem_selection.steady.stability.nonnormality import numerical_abscissa

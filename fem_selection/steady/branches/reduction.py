@@ -26,8 +26,9 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import KernelOperator
-from fem_selection.linalg.factors import factorize, orthonormal_basis
-from fem_selection.linalg.operators import orthonormalize, random_block, sum_over_space
+from fem_selection.linalg.factors import factorize
+from fem_selection.linalg.operators import random_block, sum_over_space
+from fem_selection.linalg.orthonormal import orthonormal_basis, orthonormalize, outside_of
 from fem_selection.typing import Block, Complexes, Floats, create_block
 
 __all__ = ["ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
@@ -205,6 +206,5 @@ class ReducedFamily:
     def _misses(self, operator: KernelOperator, basis: Block, norm: float) -> bool:
         """Whether K sees more than the basis, by what it makes of a random function without its part in the basis."""
         probe = random_block(self.space, 2, 7)
-        rest = probe - basis @ sum_over_space(self.space, basis.T @ self.space.apply_mass(probe))
-        left = float(np.max(self.space.norm(operator.apply(np.asfortranarray(rest)))))
+        left = float(np.max(self.space.norm(operator.apply(outside_of(self.space, basis, probe)))))
         return left > _TOLERANCE * norm

@@ -32,7 +32,8 @@ from scipy.optimize import nnls
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.kernels.base import KernelOperator
-from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator, orthonormalize
+from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.linalg.orthonormal import qr_over_ranks
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["Projection", "project"]
@@ -139,7 +140,7 @@ class _ContactSearch:
         active = sizes > 1e-14 * max(float(np.max(sizes)), 1e-300)
         if np.any(self._limits[~active] < -self.allowed):
             return False
-        _, factor = orthonormalize(self.c, self._columns[:, active] / sizes[active])
+        _, factor = qr_over_ranks(self.c.space.comm, self._columns[:, active] / sizes[active])
         limits = self._limits[active] / sizes[active]
         scale = float(np.max(-limits))  # the half space of one constraint is at least that far
         if not scale > 0:

@@ -28,7 +28,8 @@ from fem_selection.adjoint.backward import step_back
 from fem_selection.adjoint.tangent import step_tangent
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.linalg.operators import orthonormalize, random_block
+from fem_selection.linalg.operators import random_block
+from fem_selection.linalg.orthonormal import orthonormalize
 from fem_selection.typing import Block, Floats
 
 __all__ = ["LyapunovExponents", "finite_time_exponents", "layer_adjoint", "layer_tangent"]

@@ -21,9 +21,10 @@ import scipy.linalg
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import Linearization
 from fem_selection.dynamics.resolvent import resolvents_of
-from fem_selection.linalg.factors import Factors, orthonormal_basis
+from fem_selection.linalg.factors import Factors
 from fem_selection.linalg.norms import symmetric_part_maximum
 from fem_selection.linalg.operators import Operator, SymmetricPart, products
+from fem_selection.linalg.orthonormal import orthonormal_basis
 from fem_selection.typing import Floats
 
 __all__ = ["TransientGrowth", "numerical_abscissa", "transient_growth"]
