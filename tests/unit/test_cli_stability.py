@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command `stability` on cases and runs, its report, its figures, and what it refuses."""
+"""The command `stability` on cases, its report, its figures, and what it refuses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fem_selection.cases.learning import build_problem
 from fem_selection.cli.stability import stability_command
-from fem_selection.config import parse_case
 from fem_selection.errors import ConfigError, InvalidInput
-from fem_selection.studies.depth_stability import network_stability
 
 CASE = """
 [domain]
@@ -184,58 +181,3 @@ def test_faults_are_named(tmp_path, changes, words):
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InvalidInput, match="holds no run"):
         stability_command(tmp_path, None, [])
-
-
-def network(scale, layers=3):
-    case = parse_case(
-        {
-            "domain": {"shape": "interval", "cells": 5},
-            "dynamics": {"layers": layers, "kernel": f"{scale}*(1 + t)*exp(-abs(y - z))", "bias": "0.1 - 0.1*y"},
-            "data": {"initial": "cos(3*y) + s", "target": "0", "samples": 5},
-            "objective": {"loss": "tracking"},
-            "stability": {"exponents": 6},
-        }
-    )
-    problem = build_problem(case)
-    return problem, problem.scaled.to_physical(problem.start), case.stability
-
-
-def test_layers_of_a_network():
-    """Each layer's frozen equation has its own spectrum; fails if all are those of the first, or if the mean is one
-    sample's, or if a layer is not linearized at its steady state."""
-    problem, controls, settings = network(1.0)
-    found = network_stability(problem, controls, settings)
-    assert [layer.at for layer in found.layers] == ["steady"] * 3
-    first, last = found.layers[0], found.layers[-1]
-    assert last.spectrum.norm == pytest.approx(first.spectrum.norm * (1 + 5 / 6) / (1 + 1 / 6), rel=1e-9)
-    assert all(layer.residual < 1e-10 and layer.verdict.kind == "unstable" for layer in found.layers)
-    assert found.exponents.state.shape == (4, 6)
-    assert "3 of 3 layers, frozen, have a steady state, unstable in 3" in found.sentence
-    damped = network_stability(*network(-1.0))
-    assert np.all(damped.exponents.state <= 1e-9)
-    assert "unstable in 0" in damped.sentence
-
-
-def test_layers_without_a_steady_state(monkeypatch):
-    """The mean over all samples, and its label; fails if another state stands in for it."""
-    import fem_selection.studies.depth_stability as module
-    from fem_selection.errors import NotConverged
-
-    def fail(*arguments):
-        raise NotConverged("none")
-
-    monkeypatch.setattr(module, "steady_state_near", fail)
-    problem, controls, settings = network(1.0)
-    found = network_stability(problem, controls, settings)
-    assert {layer.at for layer in found.layers} == {"mean"}
-    field_mean = problem.functional.initial.mean(axis=1)
-    slope = 1 - np.tanh(problem.functional.stepper.bias[0] + _apply(problem, field_mean)) ** 2
-    dense = slope[:, None] * np.column_stack([_apply(problem, e) for e in np.eye(len(slope))])
-    assert found.layers[0].spectrum.values[0].real == pytest.approx(np.linalg.eigvals(dense).real.max(), rel=1e-9)
-    assert "3 are linearized at the mean state" in found.sentence
-
-
-def _apply(problem, values):
-    out = problem.space.create_block(1)
-    problem.functional.stepper.kernel.apply(0, np.asfortranarray(values[:, None]), out)
-    return out[:, 0]

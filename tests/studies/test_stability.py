@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""The studies `stability` and `branches` on an equation that no case file made, beside dense matrices and formulas."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from own_equations import (
+    SWING,
+    dense_operator,
+    exponents_of_euler,
+    leading,
+    make_mean_field,
+    make_swing,
+    slope,
+    swing_kernel,
+)
+from scipy.optimize import brentq
+
+import fem_selection as fs
+
+SETTINGS = fs.StabilitySettings(number=3, exponents=2, samples=2)
+DEPTH = fs.DepthGrid(3, horizon=1.5)
+BRANCHES = fs.StabilitySettings(parameter="mu", range=(0.5, 2.0), step=0.2, exponents=0)
+
+
+def assess(comm: MPI.Intracomm, **changes):
+    """The report of the swing, from a start beside its steady state, with a finer space and two trajectories."""
+    field, state = make_swing(comm)
+    y = field.space.coordinates
+    given = {
+        "finer": lambda: make_swing(comm, 12),
+        "initial": np.asfortranarray(np.hstack([np.sin(y[:, :1]), y[:, 1:2]])),
+        "depth": DEPTH,
+        "scheme": fs.find_scheme("euler"),
+    }
+    start = np.asfortranarray(state + 0.01 * np.cos(5 * y[:, :1]))
+    return fs.studies.stability(field, start, SETTINGS, **{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def report():
+    return assess(MPI.COMM_SELF)
+
+
+def dense_swing(cells: int) -> tuple[fs.SelectionField, np.ndarray]:
+    """The linearization at the steady state as a matrix."""
+    field, _ = make_swing(MPI.COMM_SELF, cells)
+    slopes = np.where(field.space.coordinates[:, 0] > 0.71, -0.6, 1.4)
+    return field, slopes[:, None] * dense_operator(field.space, swing_kernel)
+
+
+def test_eigenvalues_of_the_dense_matrix(report):
+    """Fails if the slopes are those of the start, if a weight is missing, or if other eigenvalues lead."""
+    _, matrix = dense_swing(6)
+    wanted = leading(matrix, 1)
+    assert report.residual < 1e-10
+    assert report.eigenvalues[0] == pytest.approx(wanted[0], abs=1e-9)
+    known = np.linalg.eigvals(matrix)
+    assert all(np.min(np.abs(known - value)) < 1e-9 for value in report.eigenvalues)
+    assert report.verdict.kind == "unstable" and report.unstable == np.sum(known.real > 1e-8)
+    assert report.growth_rate_measured == pytest.approx(wanted[0].real, rel=1e-3)
+
+
+def test_error_bars_are_distances_to_the_finer_space(report):
+    """Fails if the finer space is the same one, or if the distances are those to eigenvalues of other numbers."""
+    finer = np.linalg.eigvals(dense_swing(12)[1])
+    wanted = [np.min(np.abs(finer - value)) for value in report.eigenvalues]
+    np.testing.assert_allclose(report.error_bars, wanted, atol=1e-9)
+    assert max(wanted) > 1e-4 and report.unstable_on_finer_space == report.unstable
+    made = assess(MPI.COMM_SELF, finer=make_swing(MPI.COMM_SELF, 12))  # objects in place of what makes them
+    np.testing.assert_allclose(made.error_bars, report.error_bars, rtol=1e-12)
+
+
+def test_exponents_of_the_dense_product(report):
+    """Fails if the layers are those of another depth or scheme, or if the samples are not the given ones."""
+    field, _ = dense_swing(6)
+    operator, y = dense_operator(field.space, swing_kernel), field.space.coordinates
+    for sample, state in enumerate((np.sin(y[:, 0]), y[:, 1])):
+        wanted = exponents_of_euler(field.space, [operator] * 3, [field.bias] * 3, SWING, state, 0.5)
+        np.testing.assert_allclose(report.exponents.state[sample], wanted[:2], atol=1e-5)  # of forty sweeps
+
+
+def test_the_report_is_kept_and_written(report, tmp_path):
+    """Fails if the report holds a PETSc object, if a figure is missing, or if the file is not what `as_dict` says."""
+    again = pickle.loads(pickle.dumps(report))
+    assert again.as_dict()["eigenvalues"] == report.as_dict()["eigenvalues"]
+    path = report.write(tmp_path / "new" / "folder", comm=MPI.COMM_SELF)
+    written = json.loads(path.read_text())
+    assert written["verdict"] == report.verdict.sentence and written["unstable"] == report.unstable
+    assert "bifurcations" not in written and written["bifurcations_declined"] is None
+    figures = {file.name for file in (path.parent / "figures").iterdir()}
+    assert figures == {"spectrum.png", "eigenfunctions.png", "growth.png", "exponents.png"}
+    assert report.modes.shape == (report.spectrum.num_nodes, report.eigenvalues.size)
+
+
+def test_what_is_not_given_is_declined():
+    """Fails if a missing argument is an error, or if the report does not say what is missing."""
+    told = []
+    found = assess(
+        MPI.COMM_SELF,
+        finer=None,
+        initial=None,
+        progress=lambda phase, done, total, shown: told.append((phase, done, total)),
+    )
+    assert found.error_bars is None and found.error_bars_declined == "no finer space is given"
+    assert found.exponents is None and "no initial states" in found.exponents_declined
+    assert [done for _, done, _ in told] == [1, 2, 3, 4] and {total for *_, total in told} == {4}
+    worded = assess(MPI.COMM_SELF, finer_declined="the mesh is measured data")
+    assert worded.error_bars is None and worded.error_bars_declined == "the mesh is measured data"
+
+
+def test_faults_are_refused():
+    """Fails if Newton's method is run on an equation that depends on t, or where it cannot end at a steady state."""
+    field, state = make_swing(MPI.COMM_SELF, 2)
+    moving = fs.SelectionField(field.space, field.kernel, field.bias, SWING, refresh=lambda t: None)
+    with pytest.raises(fs.InvalidInput, match="does not depend on t"):
+        fs.studies.stability(moving, state)
+    restless = fs.Activation("cosh", lambda s: 1 + s * s)
+    with pytest.raises(fs.InvalidInput, match=r"the start: .* give a start nearer to one"):
+        fs.studies.stability(fs.SelectionField(field.space, field.kernel, field.bias, restless), state)
+    family, start = make_mean_field(MPI.COMM_SELF)
+    with pytest.raises(fs.InvalidInput, match=r"stability\.range"):
+        fs.studies.branches(family, start, fs.StabilitySettings())
+
+
+def test_the_pitchfork_of_a_family(tmp_path):
+    """g = ∫ f obeys g' = tanh(μ g) − g: the state 0 loses its stability at μ = 1 to two others.
+
+    Fails if the parameter does not reach the equation, if the curve that crosses is not followed, or if the diagram is
+    not in the report of the state.
+    """
+    family, start = make_mean_field(MPI.COMM_SELF)
+    found = fs.studies.stability(family(1.5), start, BRANCHES, family=family, finer_declined="not here")
+    assert found.eigenvalues[0] == pytest.approx(0.5, abs=1e-10)  # μ − 1
+    (pitchfork,) = found.branches.bifurcations
+    assert (pitchfork.kind, pitchfork.criticality) == ("pitchfork", "supercritical")
+    assert pitchfork.parameter == pytest.approx(1.0, abs=1e-6)
+    ends = sorted(branch.points[-1].coordinates[0] for branch in found.branches.diagram.branches)
+    size = brentq(lambda g: np.tanh(2 * g) - g, 0.1, 1.0)
+    np.testing.assert_allclose(ends, [-size, 0.0, size], atol=1e-9)  # |Y| = 1: the coordinate is g itself
+    path = found.write(tmp_path, comm=MPI.COMM_SELF)
+    written = json.loads(path.read_text())
+    assert [b["value"] for b in written["bifurcations"]] == [pitchfork.parameter] and len(written["branches"]) == 3
+    assert (tmp_path / "figures" / "bifurcations.png").exists()
+    assert pickle.loads(pickle.dumps(found.branches)).as_dict() == found.branches.as_dict()
+
+
+def test_branches_alone():
+    """Fails if the study of the branches needs more than a family, or if its start is not looked at."""
+    family, start = make_mean_field(MPI.COMM_SELF)
+    found = fs.studies.branches(family, start, replace(BRANCHES, range=(0.5, 0.9)))
+    assert found.bifurcations == [] and found.parameter == "mu"
+    away = fs.Activation("away", lambda s: 1 + s * s)
+
+    def nothing(mu: float) -> fs.SelectionField:
+        field = family(mu)
+        return fs.SelectionField(field.space, field.kernel, field.bias, away)
+
+    with pytest.raises(fs.InvalidInput, match=r"at mu = 0\.5: no steady state near the start"):
+        fs.studies.branches(nothing, start, BRANCHES)
+
+
+def test_slopes_are_what_the_tests_say():
+    """Fails if the activation's slopes at its zeros are not 1.4 and −0.6, on which the dense matrices rest."""
+    np.testing.assert_allclose(slope(SWING, np.array([0.0, np.pi])), [1.4, -0.6], atol=1e-8)
