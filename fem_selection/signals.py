@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ctrl-C and SIGTERM as a wish that is granted between two iterations, on all ranks together."""
+"""Ctrl-C and SIGTERM: a wish that all ranks grant between two iterations, or the end of what keeps nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mpi4py import MPI
+
 from fem_selection.parallel import Ensemble
 
-__all__ = ["StopRequest", "catch_signals"]
+__all__ = ["StopRequest", "catch_signals", "end_on_signals"]
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -64,3 +66,20 @@ def catch_signals() -> Iterator[StopRequest]:
         for number, handler in before.items():
             ignored = request.is_leaving and number == signal.SIGTERM
             signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL if handler is None else handler)
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM, and with several ranks Ctrl-C, end a command that keeps nothing, with status 143 or 130.
+
+    With several ranks the process ends at once, without the clean-up that follows an exception: the other ranks wait
+    for this one, and it would wait for them when it returns what they share.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if MPI.COMM_WORLD.size > 1:
+            MPI.COMM_WORLD.Abort(128 + number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    if MPI.COMM_WORLD.size > 1 and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)

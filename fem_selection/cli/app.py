@@ -18,12 +18,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fem_selection.cli.launch import check_launch
 from fem_selection.errors import (
     ConfigError,
     InvalidInput,
@@ -32,6 +32,7 @@ from fem_selection.errors import (
     SelectionError,
     missing_fenicsx,
 )
+from fem_selection.launch import check_launch
 
 __all__ = ["app", "run"]
 
@@ -63,36 +64,20 @@ def train(
     raise typer.Exit(train_command(case, output, resume, overwrite, settings or []))
 
 
-@app.command()
-def verify(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
-    """Measure Taylor order and adjoint identity of the gradient on a case."""
-    from fem_selection.cli.verify import verify_command
+def _on_a_case(name: str, what: str) -> None:
+    """Add a command that takes a case file, a folder and settings, and lives in the module of its name."""
 
-    raise typer.Exit(verify_command(case, output, settings or []))
+    def command(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
+        module = import_module(f"fem_selection.cli.{name}")
+        raise typer.Exit(getattr(module, f"{name}_command")(case, output, settings or []))
 
-
-@app.command()
-def hjb(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
-    """Global optimum and feedback of a small case by the Hamilton–Jacobi–Bellman equation."""
-    from fem_selection.cli.hjb import hjb_command
-
-    raise typer.Exit(hjb_command(case, output, settings or []))
+    app.command(name, help=what)(command)
 
 
-@app.command()
-def forward(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
-    """Solve a case over large times with adaptive steps, beside the estimates of the theory."""
-    from fem_selection.cli.forward import forward_command
-
-    raise typer.Exit(forward_command(case, output, settings or []))
-
-
-@app.command()
-def steady(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
-    """Steady states of a case, whether there are any, and which of them the dynamics select."""
-    from fem_selection.cli.steady import steady_command
-
-    raise typer.Exit(steady_command(case, output, settings or []))
+_on_a_case("verify", "Measure Taylor order and adjoint identity of the gradient on a case.")
+_on_a_case("hjb", "Global optimum and feedback of a small case by the Hamilton–Jacobi–Bellman equation.")
+_on_a_case("forward", "Solve a case over large times with adaptive steps, beside the estimates of the theory.")
+_on_a_case("steady", "Steady states of a case, whether there are any, and which of them the dynamics select.")
 
 
 @app.command()

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
@@ -22,6 +20,7 @@ from fem_selection.config import Case, load_case
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
 from fem_selection.parallel import act_on_root
+from fem_selection.signals import end_on_signals
 
 if TYPE_CHECKING:
     from fem_selection.discretization.spaces import StateSpace
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from fem_selection.studies.report import Report
     from fem_selection.typing import Floats
 
-__all__ = ["Frame", "counted", "end_on_signals", "on_root"]
+__all__ = ["Frame", "counted", "on_root"]
 
 
 class Frame:
@@ -70,17 +69,20 @@ class Frame:
         self._title = self.case.title or path.stem
         return self.case
 
-    def read_run(self, folder: Path, *, also: Sequence[str] = ()) -> tuple[LearningProblem, Floats]:
+    def read_run(
+        self, folder: Path, settings: Sequence[str] = (), *, also: Sequence[str] = ()
+    ) -> tuple[LearningProblem, Floats]:
         """The learning problem of a run and the controls that it found, for a command that keeps nothing (collective).
 
         Args:
             folder: Of the run.
+            settings: Overrides `KEY=VALUE`.
             also: Tables of the case that must be those of the checkpoint, beside those that make the network.
 
         Raises:
             InvalidInput: for a folder that holds no run, or whose checkpoint cannot be used.
         """
-        self.read(_case_in(folder))
+        self.read(_case_in(folder), settings)
         from fem_selection.cases.learning import build_problem
         from fem_selection.cases.saved import load_controls
 
@@ -206,20 +208,3 @@ def on_root[T](action: Callable[[], T]) -> T:
 def counted(number: int, what: str) -> str:
     """ "1 rank", "2 ranks"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM, and with several ranks Ctrl-C, end a command that keeps nothing, with status 143 or 130.
-
-    With several ranks the process ends at once, without the clean-up that follows an exception: the other ranks wait
-    for this one, and it would wait for them when it returns what they share.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if MPI.COMM_WORLD.size > 1:
-            MPI.COMM_WORLD.Abort(128 + number)
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-    if MPI.COMM_WORLD.size > 1 and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, end)

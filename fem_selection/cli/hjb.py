@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fem_selection.cli.frame import Frame, end_on_signals
+from fem_selection.cli.frame import Frame
+from fem_selection.signals import end_on_signals
 
 if TYPE_CHECKING:
     from fem_selection.studies.value_function import HjbReport

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fem_selection.cli.frame import Frame, end_on_signals
+from fem_selection.cli.frame import Frame
 from fem_selection.errors import InvalidInput
+from fem_selection.signals import end_on_signals
 
 if TYPE_CHECKING:
     from fem_selection.studies.continuation import BranchesReport
@@ -30,11 +31,11 @@ _KEY = "stability.state"
 def stability_command(path: Path, output: Path | None, settings: Sequence[str]) -> int:
     """Assess a case file or the folder of a run, write, print, and return the exit status."""
     frame = Frame("stability")
-    frame.read(path, settings)
-    return _assess_run(frame, path, output) if path.is_dir() else _assess_case(frame, output)
+    return _assess_run(frame, path, output, settings) if path.is_dir() else _assess_case(frame, path, output, settings)
 
 
-def _assess_case(frame: Frame, output: Path | None) -> int:
+def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequence[str]) -> int:
+    case = frame.read(path, settings)
     from fem_selection.cases.field import build_field
     from fem_selection.cases.kernel import at_key
     from fem_selection.cases.stability import depth_of, family_of, finer_start, start_state, why_not_finer
@@ -43,7 +44,6 @@ def _assess_case(frame: Frame, output: Path | None) -> int:
     from fem_selection.studies.state_stability import find_state, stability
 
     end_on_signals()
-    case = frame.case
     problem = build_field(case)
     if not problem.field.is_autonomous:
         raise InvalidInput("dynamics.kernel, dynamics.bias: steady states need an equation that does not depend on t")
@@ -70,14 +70,10 @@ def _assess_case(frame: Frame, output: Path | None) -> int:
     return 0
 
 
-def _assess_run(frame: Frame, run: Path, output: Path | None) -> int:
-    from fem_selection.cases.learning import build_problem
-    from fem_selection.cases.saved import load_controls
+def _assess_run(frame: Frame, run: Path, output: Path | None, settings: Sequence[str]) -> int:
+    problem, controls = frame.read_run(run, settings)
     from fem_selection.studies.depth_stability import network_stability
 
-    end_on_signals()
-    problem = build_problem(frame.case)
-    controls = load_controls(problem, run, case=frame.case)
     frame.claim(output or run / "stability", announced=False)
     report = network_stability(problem, controls, frame.case.stability)
     _print_network(frame, report, frame.write(report, run=str(run)))

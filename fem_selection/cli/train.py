@@ -7,19 +7,16 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fem_selection.cli.frame import Frame, counted, on_root
+from fem_selection.cli.frame import Frame, on_root
 from fem_selection.config import dump_case
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
 from fem_selection.signals import catch_signals
-
-if TYPE_CHECKING:
-    from fem_selection.studies.training_report import TrainingReport
 
 __all__ = ["train_command"]
 
@@ -59,7 +56,9 @@ def train_command(case_file: Path, output: Path | None, resume: bool, overwrite:
             frame.say(f"stopped by signal {request.signal}; continue with --resume --output {folder}")
             return request.exit_status
         path = frame.write(result.report, problem.space, about=("title", "versions"))
-        _print(frame, result.report, path)
+        frame.rows({**result.report.rows, "report": str(path)})
+        for sentence in result.report.results:
+            frame.say(sentence)
     return 0
 
 
@@ -94,26 +93,3 @@ def _bars(console: Console) -> Iterator[Any]:
             bars.update(tasks[phase], completed=done, shown=shown)
 
         yield show
-
-
-def _print(frame: Frame, report: TrainingReport, path: Path) -> None:
-    stochastic, sweeps = report.stochastic, f"{report.forward_sweeps:.0f} forward, {report.adjoint_sweeps:.0f} adjoint"
-    if report.hessian_actions > 0:
-        sweeps += f", {report.hessian_actions:.0f} Hessian actions"
-    first = {}
-    if stochastic is not None:
-        first["stochastic phase"] = f"{stochastic['epochs']} epochs ({stochastic['reason']})"
-    frame.rows(
-        {
-            **first,
-            "objective": f"{report.objective:.6g}",
-            "gradient norm": f"{report.gradient_norm:.3g}",
-            "iterations": f"{report.iterations} ({report.reason})",
-            "sweeps": sweeps,
-            "gradient certificate": report.certificate_in_words,
-            "seconds": f"{report.seconds:.1f} on {counted(report.ranks, 'rank')}",
-            "report": str(path),
-        }
-    )
-    for sentence in report.results_in_words:
-        frame.say(sentence)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fem_selection.cli.frame import Frame, end_on_signals, on_root
+from fem_selection.cli.frame import Frame, on_root
 from fem_selection.io.runs import next_numbered_folder
+from fem_selection.signals import end_on_signals
 
 __all__ = ["verify_command"]
 

@@ -57,7 +57,7 @@ _PRODUCTS = (
     "steady.h5",
 )
 _FIGURES = (
-    *("convergence.png", "states.png", "controls.png", "confusion.png"),
+    *("convergence.png", "states.png", "controls.png", "coefficients.png", "confusion.png"),
     *("certificate.png", "value.png", "refinement.png"),
     *("norms.png", "functionals.png"),
     *("steady_states.png", "picard.png", "approach.png"),

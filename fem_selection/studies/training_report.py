@@ -100,22 +100,39 @@ class TrainingReport(Report):
     _beside: ClassVar[frozenset[str]] = frozenset({"history", "stochastic_history", "classes", "confusion", "pictures"})
 
     @property
-    def certificate_in_words(self) -> str:
-        """Taylor order and adjoint identity of the gradient, or why they were not measured."""
-        if self.certificate.get("taylor_order") is None:
-            return str(self.certificate.get("error", "not measured"))
-        order, identity = self.certificate["taylor_order"], self.certificate["adjoint_identity_error"]
-        return f"Taylor order {order:.3f}, adjoint identity {identity:.1e}"
+    def rows(self) -> dict[str, str]:
+        """How the training went, by names, for a table."""
+        sweeps = f"{self.forward_sweeps:.0f} forward, {self.adjoint_sweeps:.0f} adjoint"
+        if self.hessian_actions > 0:
+            sweeps += f", {self.hessian_actions:.0f} Hessian actions"
+        rows = {
+            "objective": f"{self.objective:.6g}",
+            "gradient norm": f"{self.gradient_norm:.3g}",
+            "iterations": f"{self.iterations} ({self.reason})",
+            "sweeps": sweeps,
+            "gradient certificate": self._certificate_in_words(),
+            "seconds": f"{self.seconds:.1f} on {self.ranks} rank{'s' if self.ranks > 1 else ''}",
+        }
+        if self.stochastic is not None:
+            epochs = f"{self.stochastic['epochs']} epochs ({self.stochastic['reason']})"
+            return {"stochastic phase": epochs, **rows}
+        return rows
 
     @property
-    def results_in_words(self) -> list[str]:
-        """Accuracies, test cost or objective: what the network is worth, the most telling number last."""
+    def results(self) -> list[str]:
+        """What the network is worth, as short sentences: accuracies, test cost or objective, the most telling last."""
         said = [] if self.train_accuracy is None else [f"train accuracy {self.train_accuracy:.4f}"]
         if self.test_accuracy is not None:
             return [*said, f"test accuracy {self.test_accuracy:.4f}"]
         if self.test_cost is not None:
             return [*said, f"test cost {self.test_cost:.6g}"]
         return [*said, f"objective {self.objective:.6g}"]
+
+    def _certificate_in_words(self) -> str:
+        if self.certificate.get("taylor_order") is None:
+            return str(self.certificate.get("error", "not measured"))
+        order, identity = self.certificate["taylor_order"], self.certificate["adjoint_identity_error"]
+        return f"Taylor order {order:.3f}, adjoint identity {identity:.1e}"
 
     def as_dict(self) -> dict[str, Any]:
         """All but histories, confusion matrix and pictures."""

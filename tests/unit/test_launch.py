@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
-from fem_selection.cli.launch import check_launch, find_split
 from fem_selection.errors import InvalidInput
+from fem_selection.launch import check_launch, find_split
 
 STEP = {
     **{"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"},
