@@ -294,6 +294,8 @@ assert difference < 2e-3  # the reduced runs end where their amplitude changes b
 #
 # * The same from case files, with figures: `fem-selection stability demos/pitchfork.toml` and
 #   `fem-selection stability demos/hopf.toml`.
+# * In one call, with a report and a figure: `fs.studies.branches(family, start, settings)`, `family` a function of the
+#   parameter that returns the right-hand side, as `make_oscillator` is.
 # * Another orthonormal pair, $1$ and $\sqrt 2 \cos \pi y$: the Hopf point stays at $0.9$; does the cycle?
 # * A pitchfork that is broken: a bias of $0.01$ makes of it a curve and another one with a fold.
 #

@@ -272,7 +272,8 @@ assert np.array_equal(clockwise, [nominal < kink, *(perturbed < kink)])
 # %% [markdown]
 # ## What to try next
 #
-# * `fem-selection hjb demos/hjb.toml`: the same on 96 × 96 cells, with a report and $V(t, x)$ for ParaView.
+# * `fem-selection hjb demos/hjb.toml`: the same on 96 × 96 cells, with a report and $V(t, x)$ for ParaView; from Python
+#   `fs.studies.hjb(problem, fs.HjbSettings(cells=96))`.
 # * `--set regularization.bias=0.1`: a cheap bias moves the state anywhere, and the straight way is open.
 # * `--set domain.cells=1 --set data.samples=2 --set "data.initial=1 - 1.5*s" --set "data.target=0.2 + 0.6*s"`: one
 #   neuron and two samples, whose Hamiltonian does not decouple.
