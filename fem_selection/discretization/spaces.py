@@ -101,6 +101,20 @@ class StateSpace:
         """A block of zeros, shape (num_local, num_samples)."""
         return create_block(self.num_local, num_samples)
 
+    def require_block(self, block: Block, what: str) -> None:
+        """Refuse arrays that hold no nodal values of this space, shape (num_local, any) (collective).
+
+        Args:
+            block: The array.
+            what: Its name in the message.
+
+        Raises:
+            InvalidInput: on all ranks, if the array of any rank has another shape.
+        """
+        for shape, nodes in zip(self.comm.allgather(block.shape), self.counts, strict=True):
+            if len(shape) != 2 or shape[0] != nodes:
+                raise InvalidInput(f"{what} of shape {shape} for {nodes} nodes: expected ({nodes}, number of samples)")
+
     # ── inner product, norm, Riesz map ────────────────────────────────────────────────────────────────────────────
 
     def apply_mass(self, block: Block) -> Block:

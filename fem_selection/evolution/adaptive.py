@@ -115,8 +115,7 @@ def integrate(
     times = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if times.ndim != 1 or times.size < 2 or not (np.all(np.isfinite(times)) and np.all(np.diff(times) > 0)):
         raise InvalidInput(f"times must be at least two increasing numbers, got {times}")
-    if initial.ndim != 2 or len(initial) != field.space.num_local:
-        raise InvalidInput(f"initial states of shape {initial.shape} for {field.space.num_local} nodes")
+    field.space.require_block(initial, "initial states")
     run = _Run(field, initial, times, settings or StepSettings(), sample_comm)
     try:
         return run.to_end(progress)

@@ -85,6 +85,7 @@ def analyse_steady_states(
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    field.space.require_block(initial, "initial states")
     settings = SteadySettings() if settings is None else settings
     c = IsometricCoordinates(field.space)
     zeros = find_zeros(field.activation, settings.within)

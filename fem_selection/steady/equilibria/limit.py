@@ -66,10 +66,11 @@ def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | 
         settings: When to end, and how accurate the run is.
 
     Raises:
-        InvalidInput: if the right-hand side depends on time.
+        InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states to converge to")
+    field.space.require_block(initial, "initial states")
     settings = LimitSettings() if settings is None else settings
     return _Runs(field, initial, settings).to_end()
 
