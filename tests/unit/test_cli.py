@@ -71,6 +71,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_help_imports_no_finite_elements() -> None:
+    """Fails if a module of the command line imports FEniCSx, SciPy or Matplotlib where it is loaded, or if the help
+    lacks a command or an option."""
     code = """
 import sys
 from fem_selection.cli.app import run
@@ -89,7 +91,9 @@ assert not heavy, heavy
         assert word in done.stdout
 
 
-def test_info(call) -> None:
+def test_info_lists_versions_and_choices(call) -> None:
+    """Fails if `info` ends with an error, or leaves out a library, an activation, a scheme, a loss or an optimizer's
+    method."""
     outcome = call("info")
     assert outcome.status == 0
     for word in ("dolfinx", "petsc", "tanh", "rk4", "tracking", "blmvm"):
@@ -97,7 +101,8 @@ def test_info(call) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["--nonsense"], ["predict", "."]])
-def test_usage_errors(call, arguments: list[str]) -> None:
+def test_usage_errors_have_status_2(call, arguments: list[str]) -> None:
+    """Fails if an unknown command, an unknown option or a missing argument ends with another status than 2."""
     outcome = call(*arguments)
     assert outcome.status == 2
     assert "Traceback" not in outcome.err
@@ -107,6 +112,8 @@ def test_usage_errors(call, arguments: list[str]) -> None:
 
 
 def test_all_faults_at_once(call, here: Path) -> None:
+    """Fails if the first fault hides the others, if faults of the file and of `--set` are told apart, or if a folder is
+    made for a case that is wrong."""
     (here / "bad.toml").write_text(
         'sed = 1\n[dynamics]\nlayer = 3\nhorizon = "long"\n[space]\ndegree = 9\n[data]\nfile = "missing.npz"\n'
     )
@@ -126,7 +133,8 @@ def test_all_faults_at_once(call, here: Path) -> None:
     assert not (here / "runs").exists()
 
 
-def test_missing_files(call, here: Path) -> None:
+def test_missing_files_are_named(call, here: Path) -> None:
+    """Fails if the message on a case or data file that does not exist lacks its path."""
     assert "nowhere.toml" in call("train", "nowhere.toml").err
     outcome = call("train", "small.toml", "--set", "data.file=missing.npz")
     assert outcome.status == 2
@@ -134,6 +142,7 @@ def test_missing_files(call, here: Path) -> None:
 
 
 def test_a_faulty_case_is_found_before_finite_elements_are_loaded(here: Path) -> None:
+    """Fails if `train` imports dolfinx before it reads the case."""
     code = """
 import sys
 from fem_selection.cli.app import run
@@ -152,6 +161,7 @@ finally:
 
 
 def test_nan_in_the_data_is_refused(call, here: Path) -> None:
+    """Fails if one NaN among the inputs is trained on, or is refused without the file and the number of the sample."""
     with np.load("small.npz") as held:
         x, y = held["x"].copy(), held["y"]
     x[7, 3] = np.nan
@@ -161,7 +171,8 @@ def test_nan_in_the_data_is_refused(call, here: Path) -> None:
     assert "sample 7" in outcome.err and "small.npz" in outcome.err
 
 
-def test_data_that_do_not_fit_the_loss(call, here: Path) -> None:
+def test_data_that_do_not_fit_the_loss_are_refused(call, here: Path) -> None:
+    """Fails if numbers pass for labels or labels for functions, or if the message lacks objective.loss."""
     for name, loss in (("numbers", "softmax"), ("small", "tracking")):
         outcome = call("train", f"{name}.toml", "--output", name, "--set", f"objective.loss={loss}")
         assert outcome.status == 2
@@ -172,6 +183,8 @@ def test_data_that_do_not_fit_the_loss(call, here: Path) -> None:
 
 
 def test_a_run_leaves_everything(call, here: Path) -> None:
+    """Fails if a run leaves out a file, a figure, a row of a history or a key of the report, if report and history
+    disagree, or if the case in the folder reads back as another one."""
     switches = ("output.figures=true", "output.fields=true", "stochastic.epochs=2", "stochastic.validation=0.2")
     outcome = call("train", "small.toml", "--output", "r", *with_settings(*switches))
     assert outcome.status == 0, outcome.err
@@ -198,7 +211,7 @@ def test_a_run_leaves_everything(call, here: Path) -> None:
 
 
 def test_hessian_actions_are_counted(call, here: Path) -> None:
-    """Over a cut as well; a method without them does not speak of them."""
+    """Fails if a resumed run counts from zero again, or if a method without Hessian actions speaks of them."""
     first = call("train", "small.toml", "--output", "r", "--set", "optimizer.method=nls")
     assert first.status == 0, first.err
     before = read_report(here / "r")
@@ -214,7 +227,9 @@ def test_hessian_actions_are_counted(call, here: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "last"), [("numbers", "test cost"), ("signals", "test cost")])
-def test_other_losses(call, here: Path, name: str, last: str) -> None:
+def test_regression_and_tracking_end_with_a_cost(call, here: Path, name: str, last: str) -> None:
+    """Fails if regression or tracking is given an accuracy, or if the last line printed is not the cost on the test
+    part."""
     outcome = call("train", f"{name}.toml", "--output", "r")
     assert outcome.status == 0, outcome.err
     report = read_report(here / "r")
@@ -223,6 +238,7 @@ def test_other_losses(call, here: Path, name: str, last: str) -> None:
 
 
 def test_one_sample_without_a_test_part(call, here: Path) -> None:
+    """Fails if the split refuses a single sample, or if the last line speaks of a test part that is not there."""
     np.savez("signals.npz", x=np.ones((1, 9)), y=np.zeros((1, 9)))
     outcome = call("train", "signals.toml", "--output", "r", "--set", "data.test_fraction=0.0")
     assert outcome.status == 0, outcome.err
@@ -242,12 +258,15 @@ def test_one_sample_without_a_test_part(call, here: Path) -> None:
     ],
 )
 def test_odd_cases_run(call, here: Path, switches: tuple[str, ...]) -> None:
+    """Fails if constant elements, a single cell and layer, a batch larger than the data, or brackets in a title or
+    path, which rich reads as markup, end the run."""
     outcome = call("train", "small.toml", "--output", "[/r] ü", *with_settings(*switches))
     assert outcome.status == 0, outcome.err
     assert (here / "[/r] ü" / "report.json").exists()
 
 
 def test_class_names_of_any_kind_can_be_drawn(call, here: Path) -> None:
+    """Fails if a slash, a dollar sign or a brace in a class name breaks the text of a figure or the name of a field."""
     with np.load("small.npz") as held:
         np.savez("small.npz", x=held["x"], y=np.array(["a/b $x_", "é ü", "{$"])[np.arange(40) % 3])
     outcome = call(
@@ -257,12 +276,15 @@ def test_class_names_of_any_kind_can_be_drawn(call, here: Path) -> None:
 
 
 def test_a_fresh_numbered_folder_without_output(call, here: Path) -> None:
+    """Fails if a second run without `--output` goes into the folder of the first."""
     for number in ("0001", "0002"):
         assert call("train", "small.toml", "--set", "optimizer.max_iterations=0").status == 0
         assert (here / "runs" / number / "report.json").exists()
 
 
 def test_a_folder_with_a_run_is_refused_and_can_be_replaced(call, here: Path) -> None:
+    """Fails if a run is replaced without `--overwrite`, if `--resume` is taken beside it, or if replacing keeps rows of
+    the old history or removes a file that is no run's."""
     assert call("train", "small.toml", "--output", "r").status == 0
     (here / "r" / "notes.txt").write_text("mine")
     before = (here / "r" / "report.json").read_text()
@@ -278,7 +300,8 @@ def test_a_folder_with_a_run_is_refused_and_can_be_replaced(call, here: Path) ->
     assert (here / "r" / "notes.txt").read_text() == "mine"
 
 
-def test_folders_that_cannot_be(call, here: Path) -> None:
+def test_folders_that_cannot_be_made_are_refused(call, here: Path) -> None:
+    """Fails if an output folder in place of a file, below one or with too long a name ends in a traceback."""
     (here / "file").write_text("")
     for folder in ("file", "file/below", "x" * 300, "/dev/null/x"):
         outcome = call("train", "small.toml", "--output", folder)
@@ -288,7 +311,8 @@ def test_folders_that_cannot_be(call, here: Path) -> None:
 
 
 def test_resuming_a_finished_run(call, here: Path) -> None:
-    """Nothing is done again; with a higher limit it goes on, and the case in the folder is the new one."""
+    """Fails if a finished run is trained again, or if, with a higher limit, it goes on with a gap in its history or
+    leaves the old case in the folder."""
     assert call("train", "small.toml", "--output", "r").status == 0
     first = read_report(here / "r")
     assert call("train", "small.toml", "--output", "r", "--resume").status == 0
@@ -313,6 +337,8 @@ def test_resuming_a_finished_run(call, here: Path) -> None:
     ],
 )
 def test_a_checkpoint_of_another_problem_is_refused_by_key(call, here: Path, switch: str, words: str) -> None:
+    """Fails if `--resume` goes on under changed settings, if the message lacks the key with both values, or if the case
+    in the folder is replaced before the refusal."""
     assert call("train", "small.toml", "--output", "r", "--set", "optimizer.max_iterations=0").status == 0
     before = (here / "r" / "case.toml").read_text()
     outcome = call("train", "small.toml", "--output", "r", "--resume", "--set", switch)
@@ -322,6 +348,7 @@ def test_a_checkpoint_of_another_problem_is_refused_by_key(call, here: Path, swi
 
 
 def test_resume_needs_something_to_resume(call, here: Path) -> None:
+    """Fails if `--resume` without a folder, or with one that does not exist, begins a new run."""
     assert call("train", "small.toml", "--resume").status == 2
     outcome = call("train", "small.toml", "--resume", "--output", "nothing")
     assert (outcome.status, "nothing" in outcome.err) == (2, True)
@@ -343,6 +370,8 @@ UNSEEN = (
 
 
 def test_a_start_that_overflows(call, here: Path) -> None:
+    """Fails if states that overflow in the first sweep end the run with another status than 3, without layer and
+    iteration, or with a report."""
     outcome = call("train", "small.toml", "--output", "r", *with_settings(*HUGE))
     assert outcome.status == 3
     assert "layer 2 in iteration 0" in outcome.err
@@ -350,6 +379,8 @@ def test_a_start_that_overflows(call, here: Path) -> None:
 
 
 def test_a_diverging_stochastic_phase(call, here: Path) -> None:
+    """Fails if the step that diverged is not named, or if the checkpoint holds an iterate whose objective is not
+    finite."""
     from fem_selection.cases.learning import build_problem
 
     outcome = call("train", "small.toml", "--output", "r", *with_settings(*ABSURD))
@@ -365,6 +396,8 @@ def test_a_diverging_stochastic_phase(call, here: Path) -> None:
 
 
 def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if a non-finite objective inside TAO loses its layer or iteration, or if the run cannot go on from its last
+    row."""
     from fem_selection.errors import NonFinite
     from fem_selection.learning import Functional
 
@@ -396,7 +429,8 @@ def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_exit_status_under_mpi(here: Path, switches: tuple[str, ...], status: int, message: str) -> None:
-    """The launcher passes the status on, one rank speaks, and no rank waits for another."""
+    """Fails if the launcher does not pass the status on, if two ranks tell the error, or if one rank waits for
+    another."""
     words = ["train", "small.toml", "--output", "r", *with_settings(*switches)]
     done = launch(2, "-c", PROGRAM, *words, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
@@ -445,6 +479,8 @@ def split_of(here: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("standardize", ["false", "true"])
 def test_predict_reproduces_the_test_accuracy(call, here: Path, standardize: str) -> None:
+    """Fails if `predict` standardizes by other numbers than the training did, names other classes, or claims an
+    accuracy where there are no labels."""
     settings = ("--set", "optimizer.max_iterations=1", "--set", f"data.standardize={standardize}")
     assert call("train", "small.toml", "--output", "r", *settings).status == 0
     x, y = split_of(here, "small")
@@ -463,7 +499,9 @@ def test_predict_reproduces_the_test_accuracy(call, here: Path, standardize: str
     assert (outcome.status, "accuracy" in outcome.out, Path("elsewhere.npz").exists()) == (0, False, True)
 
 
-def test_predict_functions(call, here: Path) -> None:
+def test_predict_reproduces_the_tracking_cost(call, here: Path) -> None:
+    """Fails if predicted functions are not the final states at the nodes, in the order of the data: their distance from
+    the targets, by the trapezoidal rule, is the report's cost."""
     assert call("train", "signals.toml", "--output", "r").status == 0
     x, y = split_of(here, "signals")
     np.savez("new.npz", x=x)
@@ -476,7 +514,9 @@ def test_predict_functions(call, here: Path) -> None:
     assert cost == pytest.approx(read_report(here / "r")["test_cost"], rel=1e-12)
 
 
-def test_predict_refuses(call, here: Path) -> None:
+def test_predict_names_what_does_not_fit(call, here: Path) -> None:
+    """Fails if a missing run, data that are missing, foreign or not finite, an output that cannot be written or a case
+    changed by hand is predicted from, or is refused without its name."""
     assert call("train", "small.toml", "--output", "r").status == 0
     np.savez("nan.npz", x=np.full((2, 9), np.nan))
     np.savez("short.npz", x=np.ones((4, 9)), y=np.arange(3))
@@ -498,6 +538,8 @@ def test_predict_refuses(call, here: Path) -> None:
 
 
 def test_verify_passes(call, here: Path) -> None:
+    """Fails if the derivatives of a sound case do not pass, or if verify.json is missing, in the folder named or in a
+    numbered one."""
     outcome = call("verify", "small.toml", "--output", "v")
     assert outcome.status == 0
     found = json.loads((here / "v" / "verify.json").read_text())
@@ -511,7 +553,8 @@ def test_verify_passes(call, here: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["gradient", "adjoint"])
 def test_verify_finds_a_wrong_adjoint(call, here: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    """A factor of 1 + 1e-3 in the sweep back: in the functional's derivative, or where the identity is measured."""
+    """A factor of 1 + 1e-3 in the sweep back, in the functional's derivative or where the identity is measured; fails
+    if `verify` passes it, or sees it in the other of the two numbers."""
     name = {"gradient": "fem_selection.learning.functional", "adjoint": "fem_selection.learning.verification"}[fault]
     module = importlib.import_module(name)
     sweep = module.sweep_back

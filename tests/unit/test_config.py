@@ -19,22 +19,27 @@ from fem_selection.settings.names import ACTIVATIONS, CONTROLS, METHODS, SCHEMES
 
 
 def parse(text: str = "", *overrides: str, base: Path | None = None) -> Case:
+    """The case of a TOML text."""
     return parse_case(tomllib.loads(text), base, overrides)
 
 
 def faults(text: str = "", *overrides: str) -> tuple[str, ...]:
+    """All faults of a text that has some."""
     with pytest.raises(ConfigError) as caught:
         parse(text, *overrides)
     return caught.value.faults
 
 
 def fault(text: str = "", *overrides: str) -> str:
+    """The only fault of a text."""
     found = faults(text, *overrides)
     assert len(found) == 1, found
     return found[0]
 
 
-def test_defaults():
+def test_defaults_of_an_empty_case():
+    """Fails if a default changes, if one that depends on another key is not resolved, or if a case can be altered once
+    it is read."""
     case = parse()
     assert case == Case()
     assert case.domain.shape == "rectangle" and case.domain.cell == "quadrilateral"
@@ -47,6 +52,8 @@ def test_defaults():
 
 
 def test_values_are_normalised():
+    """Fails if one number is not spread over the directions, or a synonym, a capital letter, a repeated control or a
+    whole number in place of a float stays as it was written."""
     case = parse(
         """
         [domain]
@@ -136,7 +143,9 @@ def test_values_are_normalised():
         ("optimizer.memory = 2024-01-01", "optimizer.memory: must be an integer"),
     ],
 )
-def test_one_fault(text, start):
+def test_each_fault_is_told_by_its_key(text, start):
+    """Fails if a wrong key, type, range or name passes, brings other faults along, or is told without its key and what
+    was expected."""
     assert fault(text).startswith(start)
 
 
@@ -156,18 +165,21 @@ def test_one_fault(text, start):
         ("optimizer.method='cg'\nobjective.bias_bounds=[-1, 1]", "optimizer.method: 'cg'", "'blmvm'"),
     ],
 )
-def test_fault_between_keys(text, start, advice):
+def test_keys_that_contradict_each_other(text, start, advice):
+    """Fails if two keys that are right alone and impossible together pass, or if the message shows no way out."""
     assert fault(text).startswith(start)
     assert advice in fault(text)
 
 
-def test_tracking_readout_listed():
+def test_tracking_has_no_readout_to_list():
+    """Fails if a readout, which tracking does not have, is accepted among the controls."""
     text = "data.source='formula'\ndata.initial='s'\ndata.target='s'\nobjective={loss='tracking', controls=%s}"
     assert fault(text % "['kernel', 'readout']").startswith("objective.controls: 'readout' is listed")
     assert parse(text % "['kernel']").objective.controls == ("kernel",)
 
 
 def test_all_faults_at_once():
+    """Fails if reading ends at the first fault, or if a fault of the file hides one of the overrides."""
     found = faults(
         """
         sed = 1
@@ -198,7 +210,7 @@ def test_all_faults_at_once():
 
 
 def test_one_mistake_is_told_once():
-    """A faulty shape must not drag the cells, the cell type, the formulas and the source along."""
+    """Fails if a faulty shape drags the cells, the cell type, the formulas and the source along."""
     text = "dynamics.kernel='y - z'\n[domain]\nshape='intervall'\ncells=[5]\nlower=[0]\ncell='interval'"
     assert fault(text).startswith("domain.shape: unknown name 'intervall'; did you mean 'interval'?")
     assert fault("data.source='digit'\nobjective.loss='tracking'").startswith("data.source:")
@@ -206,6 +218,7 @@ def test_one_mistake_is_told_once():
 
 
 def test_one_dimension_has_both_names():
+    """Fails if one of y, y0 or of z, z0 does not name the coordinate of an interval, or if y1 does."""
     text = "domain.shape='interval'\ndata={source='formula', initial='y+y0'}\ndynamics.kernel='y-z+y0-z0+t'"
     assert parse(text).domain.cells == (7,)
     assert fault(text + "\ndynamics.bias='y1'").startswith("dynamics.bias: unknown name 'y1'")
@@ -229,7 +242,9 @@ def test_one_dimension_has_both_names():
         ("title=1\nseed=2", "title", "1\nseed=2"),
     ],
 )
-def test_override(override, path, value):
+def test_an_override_sets_its_key_alone(override, path, value):
+    """Fails if a value that is no TOML is not read as text, if one is read as another type than its key has, or if an
+    override empties the table around its key."""
     case = parse("title = 'old'\noptimizer.memory = 3", override)
     found = case
     for name in path.split("."):
@@ -239,17 +254,21 @@ def test_override(override, path, value):
 
 
 @pytest.mark.parametrize("override", ["", "=", "a", "dynamics.=1", ".layers=1", "=3"])
-def test_malformed_override(override):
+def test_malformed_overrides_are_refused(override):
+    """Fails if an override without an equals sign, or with an empty name in its key, is passed over."""
     assert "malformed override" in fault("", override)
 
 
-def test_override_faults():
+def test_overrides_are_checked_like_the_file():
+    """Fails if an override escapes the checks of the file: an unknown key, a table in place of text, a key below one
+    that is no table."""
     assert fault("", "dynamics.layer=3").startswith("dynamics.layer: unknown key; did you mean dynamics.layers?")
     assert fault("", "title.x=3").startswith("title: must be a string")
     assert "title is no table" in fault("title='a'", "title.x=3")
 
 
 def test_last_override_wins_and_mapping_is_left_alone():
+    """Fails if an earlier override wins, or if overrides are written into the caller's mapping."""
     mapping = {"data": {"file": "x.npz"}, "dynamics": {"layers": 3}}
     with pytest.raises(ConfigError):
         parse_case(mapping, overrides=["dynamics.layers=4"])
@@ -258,6 +277,8 @@ def test_last_override_wins_and_mapping_is_left_alone():
 
 
 def test_file_is_relative_to_the_case(tmp_path, monkeypatch):
+    """Fails if data.file is looked for in the working directory, or if the dumped case does not find it from another
+    folder."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "x.npz").touch()
     (tmp_path / "sub" / "case.toml").write_text("[data]\nfile = 'x.npz'\n")
@@ -280,7 +301,9 @@ def test_file_is_relative_to_the_case(tmp_path, monkeypatch):
         (None, "cannot be read: No such file"),
     ],
 )
-def test_unreadable_file(tmp_path, content, words):
+def test_unreadable_files_are_named(tmp_path, content, words):
+    """Fails if broken TOML, bytes that are no UTF-8, nesting beyond Python's limits or a missing file raise another
+    error than ConfigError, or one without the path."""
     path = tmp_path / "case.toml"
     if content is not None:
         path.write_bytes(content)
@@ -292,6 +315,8 @@ def test_unreadable_file(tmp_path, content, words):
 
 
 def test_odd_input_is_a_fault_not_a_crash():
+    """Fails if a null byte in a path, a number beyond all floats, an empty key or one that Python gives a meaning
+    raises an error of Python's own."""
     assert fault(r'data.file = "a\u0000b"').startswith("data.file: ")
     assert fault("dynamics.horizon = 1" + "0" * 400).startswith("dynamics.horizon: ")
     assert fault("'' = 1")
@@ -340,6 +365,7 @@ def test_round_trip(title, seed, cells, horizon, names, controls, moved, directo
 
 
 def test_round_trip_of_tracking_with_bounds(tmp_path):
+    """Fails if the writer leaves out a key of such a case, or writes one in a form that the reader refuses."""
     case = parse(
         """
         domain = {shape = "interval", cells = 5, grading = 2}
@@ -353,8 +379,9 @@ def test_round_trip_of_tracking_with_bounds(tmp_path):
     assert load_case(tmp_path / "case.toml") == case
 
 
-def test_loads_no_solver():
-    """The command line refuses a faulty case before it imports FEniCSx."""
+def test_reading_a_case_loads_no_solver():
+    """Fails if reading a case with formulas imports FEniCSx or SciPy, which the command line does only for a case that
+    is right."""
     code = (
         "import sys; from fem_selection.config import parse_case; parse_case({'dynamics': {'bias': 'sin(y0)'}});"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'dolfinx', 'petsc4py', 'ufl', 'basix', 'scipy'}))"

@@ -45,6 +45,7 @@ def pixel_coordinates(dimension: int) -> NDArray[np.float64]:
 
 
 def random_points(dimension: int, num_points: int = 50, inner: float = 1.0) -> NDArray[np.float64]:
+    """Points that fill this share of each side of BOXES, about its middle; above 1 some lie outside."""
     low, high = map(np.array, BOXES[dimension])
     unit = np.random.default_rng(1).uniform(0.5 - inner / 2, 0.5 + inner / 2, (num_points, dimension))
     return low + unit * (high - low)
@@ -63,6 +64,7 @@ def test_split_keeps_proportions_and_is_a_partition() -> None:
 
 
 def test_split_depends_on_the_seed_alone() -> None:
+    """Fails if the split draws from a global stream, or ignores its seed."""
     labels = np.arange(60) % 3
     first, again, other = (stratified_split(labels, 0.25, seed, 60)[1] for seed in (5, 5, 6))
     assert np.array_equal(first, again)
@@ -71,6 +73,8 @@ def test_split_depends_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize("labels", [None, np.linspace(0, 1, 40)[:, None]])
 def test_split_without_labels_is_random(labels: NDArray[Any] | None) -> None:
+    """Fails if, where there are no labels, the last samples make the test part, or another number of them than the
+    fraction says."""
     train, test = stratified_split(labels, 0.2, 0, 40)
     assert (len(train), len(test)) == (32, 8)
     assert not np.array_equal(test, np.arange(32, 40))
@@ -88,12 +92,16 @@ def test_split_without_labels_is_random(labels: NDArray[Any] | None) -> None:
         (np.zeros(3, dtype=int), 0.5, 4),
     ],
 )
-def test_split_refuses(labels: NDArray[Any] | None, fraction: float, num_samples: int) -> None:
+def test_impossible_splits_are_refused(labels: NDArray[Any] | None, fraction: float, num_samples: int) -> None:
+    """Fails if a fraction outside (0, 1), too few samples of a class for both parts, or labels of another number than
+    the samples give a split."""
     with pytest.raises(InvalidInput):
         stratified_split(labels, fraction, 0, num_samples)
 
 
-def test_digits() -> None:
+def test_digits_and_their_standardization() -> None:
+    """Fails if the pixels are not scaled to [0, 1], or if the test part is standardized by its own mean, twice, or by a
+    deviation that is round-off."""
     digits = load_digits_samples()
     assert digits.inputs.shape == (1797, 8, 8)
     assert (digits.inputs.min(), digits.inputs.max()) == (0.0, 1.0)
@@ -114,6 +122,7 @@ def test_digits() -> None:
 
 
 def test_subset_keeps_pairs_together() -> None:
+    """Fails if inputs and targets are chosen by different numbers, or the classes are numbered anew."""
     digits = load_digits_samples()
     chosen = digits.subset([7, 3])
     assert np.array_equal(chosen.inputs[1], digits.inputs[3])
@@ -134,12 +143,16 @@ def test_subset_keeps_pairs_together() -> None:
         {"inputs": np.zeros((3, 4)), "targets": np.array(["a", "b", "a"])},
     ],
 )
-def test_samples_refuse(arguments: dict[str, Any]) -> None:
+def test_inconsistent_samples_are_refused(arguments: dict[str, Any]) -> None:
+    """Fails if inputs and targets of different numbers, a grid that does not fit, or labels without a class make
+    samples."""
     with pytest.raises(InvalidInput):
         Samples(**arguments)
 
 
-def test_sine_square() -> None:
+def test_sines_and_squares_are_labelled() -> None:
+    """Fails if a signal labelled square takes other values than −1, 0 and 1, if the seed does not fix the signals, or
+    if one signal passes for both classes."""
     signals = sine_square(20, num_values=17, noise=0.0, seed=2)
     assert signals.inputs.shape == (20, 17)
     assert np.all(np.isin(signals.inputs[signals.targets == 1], (-1.0, 0.0, 1.0)))
@@ -153,6 +166,7 @@ def test_sine_square() -> None:
 
 
 def save(path: Path, **arrays: Any) -> Path:
+    """The arrays as data.npz in a folder; returns the file."""
     np.savez(path / "data.npz", **arrays)
     return path / "data.npz"
 
@@ -162,6 +176,8 @@ Y = np.array([2, 5, 5, 2, 9, 9])
 
 
 def test_npz_images_and_integer_labels(tmp_path: Path) -> None:
+    """Fails if labels are not numbered in rising order, if their names are lost, or if images are turned or
+    flattened."""
     data = load_npz(save(tmp_path, x=X, y=Y), None, 2)
     assert data.test is None
     assert np.array_equal(data.samples.inputs, X)
@@ -171,6 +187,7 @@ def test_npz_images_and_integer_labels(tmp_path: Path) -> None:
 
 
 def test_npz_rows_on_a_grid(tmp_path: Path) -> None:
+    """Fails if rows of values are not laid on the grid that is given, else on a line, a square or a cube."""
     path = save(tmp_path, x=X.reshape(6, 12), y=Y)
     assert np.array_equal(load_npz(path, (3, 4), 2).samples.inputs, X)
     assert load_npz(path, None, 1).samples.grid == (12,)
@@ -182,13 +199,14 @@ def test_npz_rows_on_a_grid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [["cat", "ape", "ape", "cat", "dog", "dog"], [b"cat", b"ape", b"ape", b"cat"]])
 def test_npz_string_labels(tmp_path: Path, names: list[Any]) -> None:
+    """Fails if classes that are text or bytes are not numbered in the order of their names."""
     data = load_npz(save(tmp_path, x=X[: len(names)], y=np.array(names)), None, 2)
     assert data.samples.classes[:2] == ("ape", "cat")
     assert data.samples.targets[:4].tolist() == [1, 0, 0, 1]
 
 
 def test_npz_type_of_y_decides(tmp_path: Path) -> None:
-    """Whole floats stay regression targets; a column of integers is still labels."""
+    """Fails if whole floats are taken for labels, or a column of integers for targets."""
     regression = load_npz(save(tmp_path, x=X, y=Y.astype(float)), None, 2).samples
     assert not regression.has_labels
     assert np.array_equal(regression.targets, Y[:, None])
@@ -198,6 +216,7 @@ def test_npz_type_of_y_decides(tmp_path: Path) -> None:
 
 
 def test_npz_with_test_part(tmp_path: Path) -> None:
+    """Fails if the test part is standardized by its own mean, or its labels are numbered among themselves."""
     path = save(tmp_path, x_train=X, y_train=Y, x_test=X[:2] + 1, y_test=np.array([9, 2]))
     data = load_npz(path, None, 2, standardize=True)
     assert data.test is not None
@@ -209,6 +228,7 @@ def test_npz_with_test_part(tmp_path: Path) -> None:
 
 
 def test_npz_inputs_for_prediction(tmp_path: Path) -> None:
+    """Fails if inputs without targets are refused, or laid on another grid than those of the training."""
     assert np.array_equal(load_npz_inputs(save(tmp_path, x=X.reshape(6, 12)), (3, 4), 2), X)
     with pytest.raises(InvalidInput, match="x missing; the file holds z"):
         load_npz_inputs(save(tmp_path, z=X), None, 2)
@@ -252,13 +272,18 @@ BROKEN[3, 2, 2] = np.inf
         ({"x_train": X, "y_train": X[:, 0], "x_test": X, "y_test": X[:, 0, :2]}, None, "number of outputs"),
     ],
 )
-def test_npz_refusals(tmp_path: Path, arrays: dict[str, Any], grid: tuple[int, ...] | None, message: str) -> None:
+def test_npz_faults_are_named(
+    tmp_path: Path, arrays: dict[str, Any], grid: tuple[int, ...] | None, message: str
+) -> None:
+    """Fails if arrays that are no samples are read, or are refused without the file, the array and what is wrong with
+    it."""
     with pytest.raises(InvalidInput, match=message) as caught:
         load_npz(save(tmp_path, **arrays), grid, 2)
     assert "data.npz" in str(caught.value)
 
 
 def test_npz_reports_all_faults_at_once(tmp_path: Path) -> None:
+    """Fails if the first faulty array hides the faults of the others, or if a fault is told twice."""
     path = save(tmp_path, x_train=BROKEN, y_train=Y[:5], x_test=X.reshape(6, 12), y_test=np.array([None] * 6))
     with pytest.raises(InvalidInput) as caught:
         load_npz(path, None, 2)
@@ -269,7 +294,8 @@ def test_npz_reports_all_faults_at_once(tmp_path: Path) -> None:
 
 
 def test_npz_foreign_and_damaged_files(tmp_path: Path) -> None:
-    """Any damage is refused as InvalidInput or leaves the data as they were: checksums see to that."""
+    """Fails if a file that is no archive, or one with a changed byte, raises another error than InvalidInput or gives
+    other data: checksums see to that."""
     with pytest.raises(InvalidInput, match="no such file"):
         load_npz(tmp_path / "absent.npz", None, 2)
     with pytest.raises(InvalidInput, match="no such file"):
@@ -295,7 +321,9 @@ def test_npz_foreign_and_damaged_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("grid", "dimension"), [((3, 4), 1), ((3, 1), 2), (None, 4), ((), 2)])
-def test_npz_refuses_grids(tmp_path: Path, grid: tuple[int, ...] | None, dimension: int) -> None:
+def test_npz_refuses_impossible_grids(tmp_path: Path, grid: tuple[int, ...] | None, dimension: int) -> None:
+    """Fails if a grid of another dimension than the domain's, one with a single pixel in a direction, or a domain of
+    dimension 4 is accepted."""
     with pytest.raises(InvalidInput):
         load_npz(save(tmp_path, x=X, y=Y), grid, dimension)
 
@@ -312,7 +340,8 @@ def test_pictures_are_upright() -> None:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_exact_at_pixels(dimension: int) -> None:
+def test_images_are_exact_at_their_pixels(dimension: int) -> None:
+    """Fails if a pixel's place is off by one, an axis runs the other way, or neighbours enter at a pixel itself."""
     images = np.random.default_rng(0).standard_normal((4, *GRIDS[dimension]))
     states = image_states(images, pixel_coordinates(dimension), *BOXES[dimension])
     assert states.shape == (images[0].size, 4)
@@ -322,6 +351,9 @@ def test_exact_at_pixels(dimension: int) -> None:
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_multilinear_functions_are_reproduced(dimension: int) -> None:
+    """Fails if a weight of the interpolation belongs to another corner of the cell, or is not linear in each
+    coordinate."""
+
     def function(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.prod(1.0 + points * np.arange(2, 2 + dimension), axis=1)
 
@@ -331,7 +363,9 @@ def test_multilinear_functions_are_reproduced(dimension: int) -> None:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_interpolation_matrix(dimension: int) -> None:
+def test_interpolation_matrix_holds_the_weights(dimension: int) -> None:
+    """Fails if rows do not sum to one inside and to zero outside, hold more than a cell's corners, or give other values
+    than `image_states`."""
     grid = GRIDS[dimension]
     points = np.vstack([random_points(dimension), np.array(BOXES[dimension][1]) + 0.1, BOXES[dimension][1]])
     matrix = interpolation_matrix(points, grid, *BOXES[dimension])
@@ -350,7 +384,7 @@ def test_interpolation_matrix(dimension: int) -> None:
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_zero_maps_move_nothing(dimension: int) -> None:
-    """Also on the boundary, where round-off must not push a point out of the box."""
+    """Fails if a map that moves nothing pushes a point of the boundary out of the box by round-off."""
     images = np.random.default_rng(0).standard_normal((5, *GRIDS[dimension]))
     points = np.vstack([random_points(dimension, inner=1.2), pixel_coordinates(dimension)])
     maps = draw_maps(np.random.default_rng(0), 5, dimension, 0.0, 0.0, 0.0)
@@ -396,7 +430,8 @@ def map_of(shift: list[float], rotation: float, scale: float) -> AffineMaps:
 
 
 def test_quarter_turn_and_shift_of_a_picture() -> None:
-    """Counterclockwise as seen; a shift by one column to the right brings zeros in from the left."""
+    """Fails if a turn is clockwise as seen, a shift brings zeros in from the other side, or a positive scale makes the
+    picture smaller."""
     image = np.arange(1.0, 10.0).reshape(1, 3, 3)
     pixels = [[x, y] for y in (1.0, 0.5, 0.0) for x in (0.0, 0.5, 1.0)]
     turned = image_states(image, pixels, [0, 0], [1, 1], map_of([0, 0], np.pi / 2, 0))
@@ -407,8 +442,8 @@ def test_quarter_turn_and_shift_of_a_picture() -> None:
     np.testing.assert_allclose(doubled.reshape(3, 3), [[3, 3.5, 4], [4.5, 5, 5.5], [6, 6.5, 7]], atol=1e-14)
 
 
-def test_ranks_and_blocks_agree() -> None:
-    """Any part of the points and of the samples gives that part of the whole."""
+def test_a_part_of_points_and_samples_gives_that_part() -> None:
+    """Fails if a value depends on which other points or samples are asked for, as ranks and blocks do."""
     images = np.random.default_rng(0).standard_normal((2000, 8, 8))  # several blocks
     points = random_points(2, 61, inner=1.3)
     maps = draw_maps(np.random.default_rng(1), 2000, 2, 0.1, 0.2, 0.1)
@@ -419,14 +454,17 @@ def test_ranks_and_blocks_agree() -> None:
     assert image_states(images[:0], points, *BOXES[2]).shape == (61, 0)
 
 
-def test_padded_coordinates() -> None:
+def test_a_third_coordinate_does_not_enter_in_the_plane() -> None:
+    """Fails if the third coordinate, which meshes in the plane carry, moves the picture."""
     points = random_points(2)
     padded = np.hstack([points, np.full((len(points), 1), 9.0)])
     images = np.random.default_rng(0).standard_normal((2, 5, 7))
     assert np.array_equal(image_states(images, padded, *BOXES[2]), image_states(images, points, *BOXES[2]))
 
 
-def test_draws() -> None:
+def test_drawn_maps_have_their_deviations() -> None:
+    """Fails if a standard deviation is another, if shifts and scales change where rotation is switched off, or if a
+    large scale turns an image inside out."""
     maps = draw_maps(np.random.default_rng(0), 20000, 2, 0.1, 0.3, 0.2)
     again = draw_maps(np.random.default_rng(0), 20000, 2, 0.1, 0.0, 0.2)
     assert np.array_equal(maps.shift, again.shift)
@@ -437,7 +475,8 @@ def test_draws() -> None:
     assert draw_maps(np.random.default_rng(0), 5000, 3, 0.1, 0.1, 2.0).scale.min() > -1.0
 
 
-def test_images_refuse() -> None:
+def test_images_and_maps_that_do_not_fit_are_refused() -> None:
+    """Fails if images, points, boxes or maps whose shapes or values do not fit give states."""
     images, points, box = np.zeros((2, 5, 7)), random_points(2), BOXES[2]
     maps = draw_maps(np.random.default_rng(0), 3, 2, 0.1, 0.1, 0.1)
     for wrong in (

@@ -22,6 +22,7 @@ from fem_selection.errors import ConfigError, InvalidInput, MissingDependency, N
     ],
     ids=lambda e: type(e).__name__,
 )
-def test_errors_travel(error):
+def test_errors_survive_pickling(error):
+    """Fails if an error loses its class, its message or what it knows when MPI sends it to another rank."""
     found = pickle.loads(pickle.dumps(error))
     assert type(found) is type(error) and str(found) == str(error) and vars(found) == vars(error)

@@ -40,6 +40,7 @@ CASES = [
 
 @pytest.mark.parametrize(("text", "expected"), CASES)
 def test_evaluate_is_numpy(text, expected):
+    """Fails if an operator or function is not NumPy's, binds otherwise than in Python, or does not broadcast."""
     formula = parse_formula(text, ("t", "y", "z"))
     values = formula.evaluate(y=y[:, None], z=z[None, :])
     assert values.dtype == np.float64
@@ -48,7 +49,7 @@ def test_evaluate_is_numpy(text, expected):
 
 @pytest.mark.parametrize(("text", "expected"), CASES)
 def test_ufl_agrees_with_evaluate(text, expected):
-    """UFL evaluates its own expressions at a point: an independent route through the same tree."""
+    """Fails if the tree is another one in UFL, which evaluates its own expressions at a point: an independent route."""
     formula = parse_formula(text, ("y", "z"))
     symbols = ufl.SpatialCoordinate(ufl.Mesh(_plane()))
     expression = formula.ufl(y=symbols[0], z=symbols[1])
@@ -64,16 +65,19 @@ def _plane():
 
 
 def test_every_function_is_covered():
+    """Fails if formulas learn a function that no case above uses."""
     used = {node.id for text, _ in CASES for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     assert used >= set(FUNCTIONS)
 
 
 def test_polynomial_degree_survives_float_literals():
+    """Fails if an exponent reaches UFL as a float, from which it cannot tell the polynomial degree."""
     x = ufl.SpatialCoordinate(ufl.Mesh(_plane()))
     assert estimate_total_polynomial_degree(parse_formula("y**3 + 1", ["y"]).ufl(y=x[0])) == 3
 
 
 def test_constant_fills_the_common_shape():
+    """Fails if a constant does not take the shape of the arguments, or is a view of one number."""
     values = parse_formula("0.5", ("t", "y", "z")).evaluate(t=0.0, y=np.ones((4, 1)), z=np.ones((1, 3)))
     assert values.shape == (4, 3)
     values[0, 0] = 2.0  # an array of its own
@@ -82,12 +86,15 @@ def test_constant_fills_the_common_shape():
 
 
 def test_identity_does_not_alias_its_argument():
+    """Fails if the formula y returns the caller's own array."""
     given = np.ones(3)
     parse_formula("y", ["y"]).evaluate(y=given)[:] = 5
     assert given.sum() == 3
 
 
-def test_names_and_frozen():
+def test_a_formula_knows_its_names_and_is_frozen():
+    """Fails if constants count as names, if pickling, which sends formulas to ranks, alters one, or if one can be
+    changed in place."""
     formula = parse_formula("  y0 + pi*e ", coordinate_names("y", 2))
     assert formula.names == {"y0"}
     assert pickle.loads(pickle.dumps(formula)) == formula
@@ -96,11 +103,13 @@ def test_names_and_frozen():
 
 
 def test_coordinate_names():
+    """Fails if a single coordinate has no name without a number, or one of several does."""
     assert coordinate_names("y", 1) == ("y", "y0")
     assert coordinate_names("z", 3) == ("z0", "z1", "z2")
 
 
 def test_variable_hides_constant():
+    """Fails if the constant e wins over a variable of that name."""
     assert parse_formula("e", ["e"]).evaluate(e=1.0) == 1.0
 
 
@@ -166,7 +175,10 @@ def test_variable_hides_constant():
         "sin",
     ],
 )
-def test_refused(text, monkeypatch):
+def test_what_is_no_formula_is_refused(text, monkeypatch):
+    """Fails if attributes, keywords, comprehensions or text pass for a formula, if code of it runs, or if its length or
+    depth breaks the parser."""
+
     def forbidden(*args, **kwargs):
         raise AssertionError("code was run")
 
@@ -191,13 +203,14 @@ def test_refused(text, monkeypatch):
     ],
 )
 def test_message_names_the_place(text, words):
+    """Fails if the message lacks what is wrong, the column in the text as given, or the nearest known name."""
     with pytest.raises(InvalidInput) as caught:
         parse_formula(text, ("t", "y0"))
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_integer_towers_do_not_grow():
-    """Integers would fill the memory; floats overflow at once."""
+    """Fails if numbers stay integers, which would fill the memory; floats overflow at once."""
     formula = parse_formula("9**9**9**9**9", ())
     assert np.isinf(formula.evaluate())
     with pytest.raises(InvalidInput, match="not a finite real number"):
@@ -206,17 +219,20 @@ def test_integer_towers_do_not_grow():
 
 @pytest.mark.parametrize("text", ["1/0", "sqrt(-1)", "(-1)**0.5", "log(0)", "log(-1)", "exp(1e9)", "1e300*1e300"])
 def test_ufl_refuses_constants_that_are_not_finite(text):
+    """Fails if a constant that is infinite, complex or undefined is compiled into a form."""
     with pytest.raises(InvalidInput, match="not a finite real number"):
         parse_formula(text, ()).ufl()
 
 
 def test_where_guards_what_is_not_finite(recwarn):
+    """Fails if the branch of `where` that is not chosen leaves NaN or a warning."""
     values = parse_formula("where(y > 0, log(y), 0)", ["y"]).evaluate(y=[0.0, 1.0, math.e])
     np.testing.assert_allclose(values, [0, 0, 1])
     assert not recwarn.list
 
 
 def test_values_must_match():
+    """Fails if a formula is evaluated without one of its variables, or takes one that it does not know."""
     formula = parse_formula("y + z", ("t", "y", "z"))
     with pytest.raises(InvalidInput, match="needs a value for z"):
         formula.evaluate(y=1.0)

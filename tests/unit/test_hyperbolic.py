@@ -36,7 +36,7 @@ def test_is_compiled():
     assert hyperbolic._loop() is not None
 
 
-def test_error():
+def test_error_is_within_three_units_in_the_last_place():
     """Fails if the polynomial, the reduction by ln 2 or the power of 2 loses digits, near zero above all."""
     exact = np.tanh(X.astype(np.longdouble))
     in_last_place = np.abs(tanh(X, np.empty_like(X)) - exact) / np.spacing(np.abs(exact.astype(np.float64)))
@@ -44,6 +44,8 @@ def test_error():
 
 
 def test_special_values():
+    """Fails if the sign of zero or NaN is lost, an infinity does not give ±1, or subnormal numbers are flushed to
+    zero."""
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 19.0, -50.0, 1e308])
     found = tanh(special, np.empty_like(special))
     np.testing.assert_array_equal(found, [0.0, -0.0, 1.0, -1.0, np.nan, 5e-324, -1e-310, 1.0, -1.0, 1.0])
@@ -131,8 +133,8 @@ def test_broken_library_is_replaced(fresh, monkeypatch):
     assert other.stat().st_size == library.stat().st_size
 
 
-def test_no_compiler(fresh, monkeypatch):
-    """Without a compiler NumPy's function answers."""
+def test_without_a_compiler_numpy_answers(fresh, monkeypatch):
+    """Fails if a machine without a compiler has no tanh, or one that is not NumPy's."""
     monkeypatch.setattr(hyperbolic.shutil, "which", lambda name: None)
     assert hyperbolic._loop() is None
     np.testing.assert_array_equal(tanh(X, np.empty_like(X)), np.tanh(X))
@@ -164,7 +166,7 @@ def test_library_without_the_function(fresh, monkeypatch):
 
 
 def test_no_place_for_temporary_files(fresh, monkeypatch):
-    """Without one NumPy's function answers."""
+    """Fails if a machine without a place for temporary files ends the run; NumPy's function answers."""
 
     def refuse(*arguments, **options):
         raise FileNotFoundError("no usable temporary directory")

@@ -38,7 +38,11 @@ OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": "2"}
         ({**BATCH, **OPEN_MPI}, "Open MPI", 3, 2),
     ],
 )
-def test_ranks_that_are_alone(environment: dict[str, str], launcher: str, tasks: int, task: int) -> None:
+def test_ranks_that_do_not_see_each_other_are_found(
+    environment: dict[str, str], launcher: str, tasks: int, task: int
+) -> None:
+    """Fails if several processes that MPI takes for one each pass for a right start, or if the wrong launcher is
+    named."""
     found = find_split(environment, 1)
     assert found is not None
     assert (found.tasks, found.task) == (tasks, task) and launcher in found.launcher
@@ -60,12 +64,16 @@ def test_ranks_that_are_alone(environment: dict[str, str], launcher: str, tasks:
         {"PMI_SIZE": ""},
     ],
 )
-def test_right_starts(environment: dict[str, str]) -> None:
+def test_right_starts_are_left_alone(environment: dict[str, str]) -> None:
+    """Fails if a batch shell, a terminal of Slurm, the daemons of mpiexec or a variable that is no number is taken for
+    separate ranks."""
     assert find_split(environment, 1) is None
 
 
 @pytest.mark.skipif(MPI.COMM_WORLD.size > 1, reason="asks what one rank does")
 def test_the_first_speaks_and_the_others_wait() -> None:
+    """Fails if every rank tells the fault, or if the others leave at once, upon which a launcher may end the one that
+    speaks."""
     with pytest.raises(InvalidInput, match=r"srun started 2 processes.*srun --mpi=pmi2"):
         check_launch({**STEP, "SLURM_PROCID": "0"})
     began = time.monotonic()
@@ -74,8 +82,8 @@ def test_the_first_speaks_and_the_others_wait() -> None:
     assert leave.value.code == 2 and time.monotonic() - began > 0.9
 
 
-def test_nothing_is_written(tmp_path: Path) -> None:
-    """Status 2 before the case is read, without FEniCSx."""
+def test_a_wrong_launch_ends_before_anything_is_written(tmp_path: Path) -> None:
+    """Fails if the case is read, FEniCSx imported or a folder made before the launch is checked."""
     code = "import sys; from fem_selection.cli import main\ntry: main()\nfinally: assert 'dolfinx' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code, "train", "nowhere.toml", "--output", str(tmp_path / "r")],

@@ -27,7 +27,9 @@ time.sleep(60)
 """
 
 
-def test_one_holder(tmp_path: Path) -> None:
+def test_a_folder_has_one_holder(tmp_path: Path) -> None:
+    """Fails if a second lock of a folder is granted, if the message lacks the holder, if the parent is locked too, or
+    if a release leaves the folder locked."""
     with FolderLock(tmp_path):
         with pytest.raises(InvalidInput, match=r"another run is going on in .*\(process \d+ on .*\)"):
             FolderLock(tmp_path)
@@ -37,6 +39,7 @@ def test_one_holder(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    """Fails if the lock is the file, which `kill -9` leaves behind, and not the kernel's."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
@@ -51,6 +54,8 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def test_without_locks_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Fails if a file system that knows no locks ends the run."""
+
     def refuse(descriptor: int, operation: int) -> None:
         raise OSError(number, "no locks here")
 
@@ -60,7 +65,8 @@ def test_without_locks_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_folder_in_use_is_not_claimed(tmp_path: Path) -> None:
-    """Whatever the switches; and a folder that was only locked is still free for a first run."""
+    """Fails if `--resume` or `--overwrite` enters a folder that another run holds, or if the lock file alone makes a
+    folder a run's."""
     with ExitStack() as held:
         claim_folder(tmp_path / "r", resume=False, overwrite=False, held=held)
         (tmp_path / "r" / "checkpoint").write_text("x")

@@ -20,11 +20,13 @@ RNG = np.random.default_rng(7)
 
 
 def history(num_rows: int) -> dict[str, np.ndarray]:
+    """Columns of a deterministic phase."""
     rows = np.arange(num_rows)
     return {"iteration": rows, "objective": 2.0 * 0.8**rows, "gradient_norm": 0.5**rows}
 
 
 def stochastic(num_epochs: int) -> dict[str, np.ndarray]:
+    """Columns of a stochastic phase, validated at every third epoch."""
     epochs = np.arange(num_epochs)
     validation = np.where(epochs % 3 == 0, 0.5, np.nan)
     return {
@@ -36,6 +38,7 @@ def stochastic(num_epochs: int) -> dict[str, np.ndarray]:
 
 
 def shuffled_grid(*sides: np.ndarray) -> np.ndarray:
+    """The points of a tensor grid in random order."""
     points = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, len(sides))
     return RNG.permutation(points)
 
@@ -46,6 +49,7 @@ def draw(figure: Figure) -> None:
 
 
 def ylabels(figure: Figure) -> list[str]:
+    """The labels of the vertical axes, panel by panel."""
     return [axes.get_ylabel() for axes in figure.axes]
 
 
@@ -53,6 +57,7 @@ def ylabels(figure: Figure) -> list[str]:
 
 
 def test_convergence_draws_objective_and_gradient_norm() -> None:
+    """Fails if a panel draws another column than its label says, or not on a logarithmic axis."""
     given = history(25)
     figure = plot_convergence(given, None)
     assert ylabels(figure) == ["objective", "gradient norm"]
@@ -62,12 +67,16 @@ def test_convergence_draws_objective_and_gradient_norm() -> None:
 
 
 def test_objective_of_small_range_or_either_sign_is_linear() -> None:
+    """Fails if an objective that changes sign, or hardly changes, is drawn on a logarithmic axis, which cannot show
+    it."""
     for objective in (np.linspace(1, 2, 5), np.linspace(1, -1, 5)):
         figure = plot_convergence(history(5) | {"objective": objective})
         assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log"]
 
 
 def test_stochastic_phase_stands_on_the_left_and_unknown_accuracies_are_passed_over() -> None:
+    """Fails if epochs stand to the right of iterations, if an unknown accuracy is drawn, or if a phase or column that
+    is not there gets a panel."""
     figure = plot_convergence(history(25), stochastic(7))
     panels = {axes.get_ylabel() + axes.get_xlabel(): axes for axes in figure.axes}
     accuracy, norm = panels["accuracyepoch"], panels["gradient normiteration"]
@@ -86,6 +95,7 @@ def test_stochastic_phase_stands_on_the_left_and_unknown_accuracies_are_passed_o
 @pytest.mark.parametrize("value", [None, 0.0, np.nan, -np.inf])
 @pytest.mark.filterwarnings("error")
 def test_convergence_of_degenerate_histories(num_rows: int, value: float | None) -> None:
+    """Fails if an empty, constant or non-finite history makes Matplotlib raise or warn."""
     columns, epochs = history(num_rows), stochastic(num_rows)
     if value is not None:
         columns |= {name: np.full(num_rows, value) for name in ("objective", "gradient_norm")}
@@ -94,12 +104,14 @@ def test_convergence_of_degenerate_histories(num_rows: int, value: float | None)
 
 
 def test_gradient_norm_of_zero_is_shown() -> None:
+    """Fails if a gradient norm of zero, which a logarithmic axis cannot hold, leaves no mark."""
     figure = plot_convergence(history(4) | {"gradient_norm": np.array([1.0, 0.1, np.nan, 0.0])})
     _, mark = figure.axes[1].lines
     np.testing.assert_array_equal(mark.get_xdata(), [3])
 
 
 def test_convergence_names_the_missing_column() -> None:
+    """Fails if a missing column raises KeyError, or if columns of two lengths are drawn."""
     with pytest.raises(InvalidInput, match="gradient_norm"):
         plot_convergence({"iteration": np.arange(2), "objective": np.arange(2)})
     with pytest.raises(InvalidInput, match="shapes"):
@@ -110,6 +122,8 @@ def test_convergence_names_the_missing_column() -> None:
 
 
 def test_confusion_shows_counts_and_shares_of_the_true_class() -> None:
+    """Fails if shares are taken of the predicted class, if a class without samples divides by zero, or if true and
+    predicted change places."""
     matrix = np.array([[3, 1], [0, 0]])
     figure = plot_confusion(matrix, ["a", "b"], 0.75)
     axes = figure.axes[0]
@@ -127,11 +141,13 @@ def test_confusion_shows_counts_and_shares_of_the_true_class() -> None:
 @pytest.mark.parametrize("num_classes", [0, 1, 12, 120])
 @pytest.mark.filterwarnings("error")
 def test_confusion_of_any_size(num_classes: int) -> None:
+    """Fails if no class, one or very many make Matplotlib raise or warn."""
     names = [f"class {i}" for i in range(num_classes)]
     draw(plot_confusion(np.zeros((num_classes, num_classes), dtype=int), names, np.nan))
 
 
 def test_confusion_refuses_labels_of_another_number() -> None:
+    """Fails if a matrix is drawn with fewer labels than classes."""
     with pytest.raises(InvalidInput, match="labels"):
         plot_confusion(np.zeros((2, 2), dtype=int), ["a"], 1.0)
 
@@ -140,6 +156,8 @@ def test_confusion_refuses_labels_of_another_number() -> None:
 
 
 def test_states_on_a_line_are_sorted_and_coloured_by_depth() -> None:
+    """Fails if nodes are joined in the order of the mesh, if two depths share a colour, or if a sample stands under
+    another's title."""
     y = RNG.permutation(np.linspace(-1, 1, 9))
     states = np.stack([np.stack([y + t, y**2 - t], axis=1) for t in (0.0, 0.5, 1.0)])
     figure = plot_states(y[:, None], states, np.array([0.0, 0.5, 1.0]), ["p", "q"])
@@ -172,6 +190,7 @@ def test_states_on_a_graded_grid_hold_the_nodal_values() -> None:
 
 
 def test_states_of_both_signs_share_one_scale_about_zero() -> None:
+    """Fails if two panels have scales of their own, or if zero is not in the middle."""
     points = shuffled_grid(np.linspace(0, 1, 3), np.linspace(0, 1, 3))
     states = RNG.uniform(-1, 1, (2, 9, 2))
     states[1, 4, 1] = -5.0
@@ -179,7 +198,9 @@ def test_states_of_both_signs_share_one_scale_about_zero() -> None:
     assert {(norm.vmin, norm.vmax) for norm in norms} == {(-5.0, 5.0)}
 
 
-def test_colour_scale() -> None:
+def test_colour_scale_of_each_kind_of_values() -> None:
+    """Fails if values of both signs are not centred, if a trace of negative ones centres the rest, or if no, equal or
+    unknown values give an empty range."""
     bounds = lambda *values: (lambda norm: (norm.vmin, norm.vmax))(colour_scale(np.array(values))[1])  # noqa: E731
     assert bounds(-1.0, 2.0) == (-2.0, 2.0)
     assert bounds(1.0, 2.0, np.nan) == (1.0, 2.0)
@@ -188,7 +209,9 @@ def test_colour_scale() -> None:
         assert low < high
 
 
-def test_grid_detection() -> None:
+def test_tensor_grids_are_found_up_to_round_off() -> None:
+    """Fails if round-off hides a grid, if a missing or doubled point or a cloud passes for one, or if the order is not
+    that of the axes."""
     points = shuffled_grid(np.array([0.0, 0.1, 1.0]), np.array([-2.0, 5.0]))
     points += 1e-13 * RNG.uniform(-1, 1, points.shape)
     order, shape = tensor_grid(points) or pytest.fail("not detected")
@@ -199,7 +222,8 @@ def test_grid_detection() -> None:
     assert tensor_grid(RNG.uniform(size=(6, 2))) is None
 
 
-def test_slices() -> None:
+def test_slices_hold_values_of_their_plane() -> None:
+    """Fails if a slice shows values of another plane than the level that it names, on a grid or in a cloud."""
     points = shuffled_grid(*3 * [np.linspace(0, 1, 5)])
     plane, values, level = take_slice(points, points)
     assert level == 0.5
@@ -219,6 +243,7 @@ def test_slices() -> None:
 )
 @pytest.mark.filterwarnings("error")
 def test_degenerate_states_and_controls(dimension: int, num_nodes: int) -> None:
+    """Fails if no nodes, one, nodes on a line or unknown values make Matplotlib raise or warn."""
     scattered, aligned = (
         RNG.uniform(size=(num_nodes, dimension)),
         np.tile(np.linspace(0, 1, num_nodes)[:, None], dimension),
@@ -236,6 +261,7 @@ def test_degenerate_states_and_controls(dimension: int, num_nodes: int) -> None:
 
 
 def test_states_refuse_shapes_that_do_not_fit() -> None:
+    """Fails if states are drawn over coordinates, times or titles of another number."""
     states = np.zeros((2, 5, 3))
     with pytest.raises(InvalidInput, match="coordinates"):
         plot_states(np.zeros((4, 2)), states, np.arange(2), list("abc"))
@@ -249,6 +275,8 @@ def test_states_refuse_shapes_that_do_not_fit() -> None:
 
 
 def test_controls_are_sorted_by_coordinate_and_share_a_scale() -> None:
+    """Fails if rows and columns of a kernel are exchanged or in the order of the mesh, if depths have scales of their
+    own, or if a title names another depth."""
     y = RNG.permutation(np.linspace(0, 1, 6))
     times = np.linspace(0, 1, 7)
     kernels = np.stack([t + y[:, None] - 2 * y[None, :] for t in times])
@@ -266,6 +294,8 @@ def test_controls_are_sorted_by_coordinate_and_share_a_scale() -> None:
 
 
 def test_large_kernels_show_every_nth_node() -> None:
+    """Fails if a kernel of a thousand nodes is drawn in full, if its coordinates are not thinned with it, or if the
+    bias is."""
     y = np.linspace(0, 1, 1030)
     figure = plot_controls(np.add.outer(y, -y)[None], y[None], np.zeros(1), y)
     (mesh,) = figure.axes[0].collections
@@ -275,6 +305,8 @@ def test_large_kernels_show_every_nth_node() -> None:
 
 
 def test_biases_over_the_plane_are_pictures() -> None:
+    """Fails if a bias over the plane is drawn over one coordinate, or if rows and columns of the picture are
+    exchanged."""
     points = shuffled_grid(np.linspace(0, 1, 3), np.linspace(0, 1, 4))
     figure = plot_controls(RNG.normal(size=(2, 12, 12)), np.stack([points[:, 0], -points[:, 1]]), np.arange(2), points)
     (mesh,) = figure.axes[3].collections
@@ -283,6 +315,7 @@ def test_biases_over_the_plane_are_pictures() -> None:
 
 
 def test_controls_refuse_shapes_that_do_not_fit() -> None:
+    """Fails if kernels that are not square are drawn."""
     with pytest.raises(InvalidInput, match="kernels"):
         plot_controls(np.zeros((2, 3, 4)), np.zeros((2, 3)), np.arange(2), np.zeros((3, 1)))
 
@@ -300,12 +333,14 @@ def test_depths_that_grow_by_factors_are_coloured_by_their_logarithm() -> None:
 
 
 def test_style_leaves_the_callers_settings_alone() -> None:
+    """Fails if drawing changes Matplotlib's settings for the caller's own figures."""
     before = dict(matplotlib.rcParams)
     plot_convergence(history(3))
     assert dict(matplotlib.rcParams) == before
 
 
 def test_save_writes_a_png(tmp_path: Path) -> None:
+    """Fails if the suffix is not added, if the file is no PNG, or if a partial file stays beside it."""
     written = save(plot_convergence(history(3)), tmp_path / "figure")
     assert written == tmp_path / "figure.png"
     assert written.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

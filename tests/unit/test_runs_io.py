@@ -31,6 +31,7 @@ COLUMNS = ("iteration", "objective")
 
 
 def write_history(path: Path, count: int) -> None:
+    """A history of `count` lines."""
     history = History(path, COLUMNS)
     for number in range(count):
         history.append(number, 1.0 / (number + 1))
@@ -38,6 +39,7 @@ def write_history(path: Path, count: int) -> None:
 
 
 def test_a_history_is_on_disk_line_by_line(tmp_path: Path) -> None:
+    """Fails if lines wait in a buffer, where a kill loses them."""
     history = History(tmp_path / "h.csv", COLUMNS)
     history.append(0, 0.1)
     assert (tmp_path / "h.csv").read_text() == "iteration,objective\n0,0.1\n"
@@ -45,6 +47,8 @@ def test_a_history_is_on_disk_line_by_line(tmp_path: Path) -> None:
 
 
 def test_a_resumed_history_has_no_gaps_or_repeats(tmp_path: Path) -> None:
+    """Fails if lines beyond the checkpoint stay, so that iterations are repeated, or if the last one that counts is cut
+    off."""
     path = tmp_path / "h.csv"
     write_history(path, 8)
     history = History(path, COLUMNS, keep_up_to=5)
@@ -56,6 +60,7 @@ def test_a_resumed_history_has_no_gaps_or_repeats(tmp_path: Path) -> None:
 
 
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+    """Fails if half a line at the end becomes a row, or part of the next one."""
     path = tmp_path / "h.csv"
     write_history(path, 4)
     path.write_text(path.read_text() + "4")
@@ -66,6 +71,7 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
 
 
 def test_numbers_come_back_to_the_last_bit_and_nan_as_an_empty_field(tmp_path: Path) -> None:
+    """Fails if a float is written with fewer digits than it has, or NaN as a word."""
     path, value = tmp_path / "h.csv", 0.1 + 0.2
     history = History(path, COLUMNS)
     history.append(0, value)
@@ -77,6 +83,7 @@ def test_numbers_come_back_to_the_last_bit_and_nan_as_an_empty_field(tmp_path: P
 
 
 def test_a_new_history_replaces_an_old_one(tmp_path: Path) -> None:
+    """Fails if lines of an old history stay in a new one, or if a history that is not there raises."""
     write_history(tmp_path / "h.csv", 3)
     History(tmp_path / "h.csv", COLUMNS).close()
     assert read_columns(tmp_path / "h.csv")["iteration"].size == 0
@@ -84,6 +91,8 @@ def test_a_new_history_replaces_an_old_one(tmp_path: Path) -> None:
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if a file is written in place and not renamed when it is whole, or if what a crash leaves stops the next
+    writing."""
     path = tmp_path / "report.json"
     write_json(path, {"a": 1})
 
@@ -101,6 +110,8 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
 
 
 def test_json_of_what_json_does_not_know(tmp_path: Path) -> None:
+    """Fails if NaN or an infinity is written as a word that JSON does not have, or if NumPy's numbers and arrays are
+    refused."""
     path = tmp_path / "r.json"
     content = {
         "nan": float("nan"),
@@ -118,6 +129,8 @@ def test_json_of_what_json_does_not_know(tmp_path: Path) -> None:
 
 
 def test_numbered_folders_count_on(tmp_path: Path) -> None:
+    """Fails if a number is given twice, if a folder of another name stops the count, or if a file in place of the
+    folder is not named."""
     first = next_numbered_folder(tmp_path / "runs")
     (tmp_path / "runs" / "0007").mkdir()
     (tmp_path / "runs" / "notes").mkdir()
@@ -129,6 +142,7 @@ def test_numbered_folders_count_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["case.toml", "checkpoint", "report.json", "history.csv"])
 def test_a_folder_with_a_run_is_refused(tmp_path: Path, mark: str) -> None:
+    """Fails if one of these files does not mark its folder as a run's, or is changed by the refusal."""
     (tmp_path / mark).write_text("x")
     with pytest.raises(InvalidInput, match=mark):
         claim_folder(tmp_path, resume=False, overwrite=False)
@@ -136,6 +150,7 @@ def test_a_folder_with_a_run_is_refused(tmp_path: Path, mark: str) -> None:
 
 
 def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
+    """Fails if `--overwrite` removes a file that is no run's, or removes anything before the new run can begin."""
     (tmp_path / "figures").mkdir()
     mine = [tmp_path / "figures" / "photo.png", tmp_path / "notes.txt"]
     # without a run in it, even files that carry a run's names are somebody else's
@@ -156,12 +171,14 @@ def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["file", "file/below", "x" * 300, "null\0byte"])
 def test_impossible_folders_are_refused(tmp_path: Path, name: str) -> None:
+    """Fails if a folder that cannot exist raises an error of Python's own."""
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput):
         claim_folder(tmp_path / name, resume=False, overwrite=False)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if a folder without permission to write is claimed, which only the first checkpoint would notice."""
     (tmp_path / "checkpoint").write_text("x")
     monkeypatch.setattr(runs.os, "access", lambda path, mode: False)
     for resume in (True, False):
@@ -172,6 +189,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("cell", ["interval", "quadrilateral", "triangle", "tetrahedron"])
 @pytest.mark.parametrize(("family", "degree"), [("lagrange", 1), ("lagrange", 2), ("dg", 0), ("dg", 1)])
 def test_paraview_gets_the_states(tmp_path: Path, spaces, cell: str, family: str, degree: int) -> None:
+    """Fails if a field is written at fewer points than the space has nodes or in single precision, or if its name
+    breaks the format."""
     simplex = cell in ("triangle", "tetrahedron")
     space = spaces(cell, 2, degree, "galerkin" if simplex and degree == 2 else "collocated", family)
     values = np.array([[1.2345678901, 2.3456789012], [3.4567890123, 4.5678901234]])  # of fields, at two times
