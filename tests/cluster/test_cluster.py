@@ -109,11 +109,13 @@ class Cluster:
         return f"{found['JobState']} {found['ExitCode']} after {found['Restarts']} restarts"
 
     def report(self, output: str) -> dict:
+        """The report of a run."""
         return json.loads((self.folder / output / "report.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
+    """A Slurm of this machine and a case to train; the tests are skipped where it cannot be started."""
     with tempfile.TemporaryDirectory(prefix="slurm") as short, tempfile.TemporaryDirectory(prefix="a run ") as runs:
         try:
             with local_slurm(Path(short)) as environment:
@@ -151,8 +153,11 @@ def check_same(cluster: Cluster, whole: dict, output: str) -> None:
 @pytest.mark.parametrize(
     ("launch", "phase"), [("mpiexec", "stochastic.csv"), ("mpiexec", "history.csv"), ("srun", "history.csv")]
 )
-def test_resumed(cluster: Cluster, whole: dict, capsys: pytest.CaptureFixture[str], launch: str, phase: str) -> None:
-    """TERM to the batch shell, as --signal=B:TERM@… sends it; a second one while the ranks are writing."""
+def test_stopped_jobs_are_requeued_and_resumed(
+    cluster: Cluster, whole: dict, capsys: pytest.CaptureFixture[str], launch: str, phase: str
+) -> None:
+    """TERM to the batch shell, as --signal=B:TERM@… sends it, and once more while the ranks are writing; fails if it
+    does not reach the ranks, harms the checkpoint, or if the requeued job begins anew."""
     output = f"{launch} in {phase.removesuffix('.csv')}"
     submitted = time.monotonic()
     pause = "1.5" if phase == "stochastic.csv" else "0.3"  # six epochs have to outlast scancel's two calls
@@ -183,7 +188,8 @@ def test_resumed(cluster: Cluster, whole: dict, capsys: pytest.CaptureFixture[st
 
 
 def test_time_limit(cluster: Cluster, whole: dict) -> None:
-    """The limit itself: Slurm, which looks twice a minute, sends the signal before it, and the job goes on later."""
+    """Fails if the signal that Slurm, which looks twice a minute, sends before the limit does not lead to a checkpoint
+    and to a requeue."""
     job = cluster.submit("limit", "--time=1", "--signal=B:TERM@30", PAUSE="3")
     # a busy machine may need a third start
     assert re.fullmatch(r"COMPLETED 0:0 after [1-9] restarts", cluster.end(job)), cluster.text(job)
@@ -192,7 +198,7 @@ def test_time_limit(cluster: Cluster, whole: dict) -> None:
 
 
 def test_cancelled_jobs_stay_away(cluster: Cluster) -> None:
-    """scancel: the ranks write a checkpoint too, but nothing is requeued; submitted again, the run goes on."""
+    """Fails if a job is requeued after `scancel`, or has no checkpoint to go on from when it is submitted again."""
     job = cluster.submit("cancelled", PAUSE="0.3")
     cluster.until(lambda: cluster.lines("cancelled") >= 3, job)
     cluster.command("scancel", job)
@@ -205,6 +211,7 @@ def test_cancelled_jobs_stay_away(cluster: Cluster) -> None:
 
 
 def test_restarts_are_bounded(cluster: Cluster) -> None:
+    """Fails if a job is requeued more often than RESTARTS allows."""
     job = cluster.submit("bounded", PAUSE="0.3", RESTARTS="0")
     cluster.until(lambda: cluster.lines("bounded", "stochastic.csv") >= 1, job)
     cluster.command("scancel", "--batch", "--signal=TERM", job)
@@ -215,8 +222,8 @@ def test_restarts_are_bounded(cluster: Cluster) -> None:
 # ── two jobs at once ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_two_jobs(cluster: Cluster, whole: dict) -> None:
-    """One is stopped and resumed beside another that is not; both are the run alone."""
+def test_two_jobs_in_two_folders(cluster: Cluster, whole: dict) -> None:
+    """One is stopped and resumed beside another that is not; fails if one of them is not the run alone."""
     one, two = (cluster.submit(name, PAUSE="0.3") for name in ("one", "two"))
     for name, job in (("one", one), ("two", two)):
         cluster.until(lambda name=name: cluster.lines(name, "stochastic.csv") >= 2, job)
@@ -229,6 +236,7 @@ def test_two_jobs(cluster: Cluster, whole: dict) -> None:
 
 
 def test_two_jobs_in_one_folder(cluster: Cluster, whole: dict) -> None:
+    """Fails if a second job enters the folder of one that runs, or is not told which job holds it."""
     first = cluster.submit("shared", PAUSE="0.3")
     cluster.until(lambda: cluster.lines("shared", "stochastic.csv") >= 1, first)
     second = cluster.submit("shared")
@@ -252,7 +260,8 @@ def test_srun_without_pmi_is_refused(cluster: Cluster) -> None:
 
 
 def test_fewer_ranks_than_tasks(cluster: Cluster) -> None:
-    """From a batch shell of two tasks one may start one rank, with mpiexec or without."""
+    """Fails if one rank in a batch shell of two tasks, started by mpiexec or not, is taken for ranks that do not see
+    each other."""
     for number, prefix in enumerate(("mpiexec -n 1", "")):
         line = f"{cluster.environment['SETUP']}; {prefix} fem-selection train case.toml --output fewer{number}"
         job = cluster.command("sbatch", "--parsable", f"--ntasks={RANKS}", "--output=%j.out", f"--wrap={line}")
@@ -261,7 +270,8 @@ def test_fewer_ranks_than_tasks(cluster: Cluster) -> None:
 
 
 def test_apptainer_script(cluster: Cluster, whole: dict) -> None:
-    """The container's script is the same but for the command of a rank."""
+    """Fails if the container's script, the same but for the command of a rank, does not stop, requeue and resume, or
+    runs outside of the image."""
     (cluster.folder / "fem-selection.sif").write_text("an image")
     job = cluster.submit("contained", script="apptainer.sbatch", PAUSE="0.3")
     cluster.until(lambda: cluster.lines("contained") >= 3, job)
@@ -272,12 +282,14 @@ def test_apptainer_script(cluster: Cluster, whole: dict) -> None:
 
 
 def test_scripts_say_how_they_are_used(cluster: Cluster) -> None:
+    """Fails if a script without arguments begins a run."""
     done = cluster.command("sbatch", "--parsable", "--output=%j.out", str(SCRIPTS / "train.sbatch"))
     assert cluster.end(done) == "FAILED 2:0 after 0 restarts"
     assert "usage: sbatch" in cluster.text(done)
 
 
 def test_settings_go_through(cluster: Cluster) -> None:
+    """Fails if words behind the folder do not reach the program."""
     job = cluster.submit("few", more=("--set", "optimizer.max_iterations=2"))
     assert cluster.end(job).startswith("COMPLETED"), cluster.text(job)
     assert cluster.report("few")["iterations"] == 2

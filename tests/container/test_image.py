@@ -54,7 +54,8 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_main_job(engine: Docker | Buildah, runs: Path) -> None:
-    """As the README gives it, without a compiler: every form comes from the image's cache."""
+    """As the README gives it; fails if a form is not in the image's cache, for there is no compiler, or if a file
+    belongs to root."""
     words = ("train", "demos/digits.toml", "--output", "runs/digits")
     text = checked(engine.run(TAG, words, runs, NO_COMPILER))
     assert float(text.split()[-1]) >= 0.98 and "test accuracy" in text
@@ -92,8 +93,8 @@ def test_the_tests(engine: Docker | Buildah, runs: Path) -> None:
     assert passed is not None and int(passed[1]) > 2000, last
 
 
-def test_ranks(engine: Docker | Buildah, runs: Path) -> None:
-    """MPI inside; the same numbers as on one rank."""
+def test_two_ranks_give_the_numbers_of_one(engine: Docker | Buildah, runs: Path) -> None:
+    """Fails if MPI does not start inside the image, or if two ranks give other numbers than one."""
     words = ["demos/digits_optimal.toml", "--set", "optimizer.max_iterations=5", *SHORT, "--output"]
     checked(engine.run(TAG, ["train", *words, "runs/one"], runs, NO_COMPILER))
     checked(engine.run(TAG, ["-n", "2", "fem-selection", "train", *words, "runs/two"], runs, NO_COMPILER, "mpiexec"))
@@ -103,7 +104,7 @@ def test_ranks(engine: Docker | Buildah, runs: Path) -> None:
 
 
 def test_resume_after_a_kill(engine: Docker | Buildah, runs: Path) -> None:
-    """Killed in one container, resumed in another, upon the same volume."""
+    """Fails if a run that is killed in one container cannot be resumed in another upon the same volume."""
     words = f"demos/digits_optimal.toml --set optimizer.max_iterations=60 {' '.join(SHORT)} --output runs"
     checked(engine.run(TAG, ["train", *words.split()[:-1], "runs/whole"], runs, {}))
     # a shell in the container starts the run and kills it once its history has twenty lines
@@ -121,14 +122,16 @@ def test_resume_after_a_kill(engine: Docker | Buildah, runs: Path) -> None:
 
 
 def test_a_form_that_is_not_in_the_cache(engine: Docker | Buildah, runs: Path) -> None:
-    """The compiler of the image works for its user: elements of degree 3 in Galerkin mode are in no demo."""
+    """Fails if the compiler of the image does not work for its user: elements of degree 3 in Galerkin mode are in no
+    demo."""
     words = ["verify", "demos/digits.toml", "--set", "space.mode=galerkin", "--set", "space.degree=3"]
     checked(engine.run(TAG, [*words, "--set", "domain.cells=[3,3]", "--output", "runs/verify"], runs, {}))
     assert json.loads((runs / "verify" / "verify.json").read_text())["taylor_order"] == pytest.approx(2, abs=0.05)
 
 
 def test_user_and_folder(engine: Docker | Buildah, runs: Path) -> None:
-    """No root inside; the demos are in the working directory, programs on the path."""
+    """Fails if the container runs as root, if the demos are not in the working directory, or if a program is not on the
+    path."""
     script = "id -u; pwd; ls demos/digits.toml meshes/disk.msh; command -v fem-selection; command -v mpiexec"
     lines = checked(engine.run(TAG, ["-c", script], runs, {}, "sh")).split()
     assert lines[0] != "0" and lines[1] == "/selection"

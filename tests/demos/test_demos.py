@@ -25,8 +25,8 @@ def show(demo: str, folder: Path, *figures: str, ranks: int = 1) -> None:
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_first_steps(tmp_path: Path, ranks: int) -> None:
-    """The literate demo asserts its own number; a wrong gradient or metric changes it, and so does a share of the
-    samples that is lost or counted twice."""
+    """Fails if a gradient or metric is wrong, or a share of the samples is lost or counted twice: the literate demo
+    asserts its own number."""
     show("first_steps.py", tmp_path, "first_steps.png", ranks=ranks)
 
 
@@ -83,7 +83,8 @@ def test_relu_selection(tmp_path: Path, ranks: int) -> None:
 
 @pytest.mark.slow
 def test_steady(tmp_path: Path) -> None:
-    """The case of the ReLU selection: the nearest state at 1 − h/2, the dynamics further away, every figure."""
+    """The case of the ReLU selection: fails if the nearest state is not at 1 − h/2, if the dynamics does not end
+    further away, or if a figure is missing."""
     report = run("steady", "steady.toml", tmp_path / "run")
     first = report["limits"][0]
     assert first["projection"]["distance"] == pytest.approx(1 - 0.5 / 100)
@@ -159,7 +160,8 @@ def test_surface(tmp_path: Path) -> None:
 
 
 def test_digits(tmp_path: Path) -> None:
-    """The main job, as the README gives it: the accuracy that the case was chosen for, and every figure."""
+    """The main job, as the README gives it: fails if the accuracy that the case was chosen for, an exact derivative or
+    a figure is lost."""
     report = run("train", "digits.toml", tmp_path / "run", "output.fields=false")
     assert report["test_accuracy"] >= 0.98
     assert report["certificate"]["taylor_order"] == pytest.approx(2.0, abs=0.05)
@@ -170,14 +172,15 @@ def test_digits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_digits_in_galerkin_mode(tmp_path: Path) -> None:
-    """Galerkin mode learns the digits too; a few epochs are enough to see it."""
+    """Fails if Galerkin mode does not learn the digits; a few epochs are enough to see it."""
     short = ("space.mode=galerkin", "stochastic.epochs=25", "output.figures=false")
     report = run("train", "digits.toml", tmp_path / "run", *short, "output.fields=false")
     assert report["test_accuracy"] >= 0.93
 
 
 def test_digits_optimal_descends(tmp_path: Path) -> None:
-    """The deterministic case on two ranks: 40 iterations bring the objective from log 10 below 1.5."""
+    """Fails if 40 iterations on two ranks do not bring the objective from log 10 below 1.5, or if a sample is on both
+    ranks or on none."""
     short = ("optimizer.max_iterations=40", "output.figures=false", "output.fields=false")
     report = run("train", "digits_optimal.toml", tmp_path / "run", *short, ranks=2)
     assert report["iterations"] == 40
@@ -187,7 +190,8 @@ def test_digits_optimal_descends(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_tracking(tmp_path: Path) -> None:
-    """Functions steered to functions: the bumps arrive, so that the data term falls far below its first value."""
+    """Functions steered to functions: fails if the bumps do not arrive, which leaves the data term near its first
+    value."""
     report = run("train", "tracking.toml", tmp_path / "run", "optimizer.max_iterations=100", "output.fields=false")
     assert report["train_cost"] < 0.004
     assert {p.name for p in (tmp_path / "run" / "figures").iterdir()} == {

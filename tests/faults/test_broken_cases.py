@@ -84,6 +84,7 @@ def call(command: str, case: Path, *settings: str, build: bool = False) -> tuple
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples write their case."""
     return tmp_path_factory.mktemp("broken")
 
 
@@ -249,6 +250,8 @@ def _changed(draw: st.DrawFn) -> tuple[str, dict[str, Any], list[str]]:
 @examples(50)
 @given(changed=_changed())
 def test_a_key_with_any_value(folder: Path, changed: tuple[str, dict[str, Any], list[str]]) -> None:
+    """Fails if a value of another type, a number out of range or nonsense under a known key ends in a traceback, or is
+    refused without the key."""
     command, case, words = changed
     check(folder, command, _dump(case), words)
 
@@ -262,7 +265,7 @@ def test_a_key_with_any_value(folder: Path, changed: tuple[str, dict[str, Any], 
     remove=st.booleans(),
 )
 def test_a_misspelt_key(folder: Path, demo, key: str, letter: str, place: int, remove: bool) -> None:
-    """The misspelt key is named, and where it is near to a known one, that too."""
+    """Fails if a misspelt key is passed over, or is refused without the name that was written."""
     command, _, case = demo
     table, _, name = key.rpartition(".")
     place = min(place, len(name) - 1)
@@ -275,6 +278,7 @@ def test_a_misspelt_key(folder: Path, demo, key: str, letter: str, place: int, r
 @examples(25)
 @given(demo=_demo(), key=st.text(min_size=1, max_size=12), value=_VALUES)
 def test_an_unknown_key(folder: Path, demo, key: str, value: Any) -> None:
+    """Fails if a key that no table has is passed over, or is refused without its name."""
     command, _, case = demo
     assume(key not in {k.partition(".")[0] for k in _MORE} and key not in case)
     assume(key not in ("steady", "space"))
@@ -295,6 +299,8 @@ def test_an_unknown_key(folder: Path, demo, key: str, value: Any) -> None:
     text=_FORMULAS,
 )
 def test_a_formula_of_nonsense(folder: Path, demo, key: str, text: str) -> None:
+    """Fails if a text that is no formula runs as code, breaks the parser by its depth or length, or is refused without
+    the key."""
     command, _, case = demo
     table, _, name = key.partition(".")
     value: Any = [[text, text]] if name == "factors" else text
@@ -314,7 +320,8 @@ def test_a_formula_of_nonsense(folder: Path, demo, key: str, text: str) -> None:
 @example(demo=("train", "digits", {}), place=0.0, length=10**6, piece=b"\xef\xbb\xbf\xff")
 @example(demo=("hjb", "hjb", {}), place=0.5, length=0, piece=b"\x00")
 def test_a_file_with_a_piece_replaced(folder: Path, demo, place: float, length: int, piece: bytes | str) -> None:
-    """Any text in place of any other: the file is named if it is no TOML, else some key of it."""
+    """Fails if any text in place of any other ends in a traceback; the file is named if it is no TOML, else some key of
+    it."""
     command, name, _ = demo
     content = (DEMOS / f"{name}.toml").read_bytes().replace(b"../meshes", str(DEMOS.parent / "meshes").encode())
     start = int(place * len(content))
@@ -340,7 +347,8 @@ def test_a_file_with_a_piece_replaced(folder: Path, demo, place: float, length: 
 @example(demo=("train", "digits", CASES["digits"]), key="forward.times", value="1" * 400)
 @example(demo=("train", "digits", CASES["digits"]), key="domain.cells", value="1" * 400)
 def test_a_setting(folder: Path, demo, key: str, value: str) -> None:
-    """The same on the command line, also with bytes that are no text, as the shell may hand over."""
+    """Fails if what the file refuses passes on the command line, or if bytes that are no text, which the shell hands
+    over, end in a traceback."""
     command, _, case = demo
     assume("=" not in key and "\0" not in key + value)
     shown = key.strip().encode("utf-8", "backslashreplace").decode()
@@ -392,7 +400,8 @@ _EXTREME_KEYS = {
     data=st.data(),
 )
 def test_what_cannot_be_built(folder: Path, command: str, name: str, key: str, data: st.DataObject) -> None:
-    """Values that are right by themselves: a pole at a node, a size beyond any memory, a domain of no width.
+    """Fails if a value that is right by itself ends in a traceback, or without its key, once objects are built from it:
+    a pole at a node, a size beyond any memory, a domain of no width.
 
     Where a command does not use the key, or can do with the value, the example is discarded.
     """
@@ -414,6 +423,8 @@ def test_what_cannot_be_built(folder: Path, command: str, name: str, key: str, d
 
 @pytest.mark.parametrize("command", _LEARNING + _FIELD)
 def test_files_that_cannot_be_read(folder: Path, command: str) -> None:
+    """Fails if a case, data or mesh file that is missing, empty, a folder or below a file ends in a traceback, or is
+    refused without its name."""
     os.makedirs(folder / "empty", exist_ok=True)
     for name in ("missing.toml", "missing/case.toml", "x" * 300, "a\nb", "/dev/null/case.toml"):
         status, error = call(command, folder / name)
@@ -431,7 +442,7 @@ def test_files_that_cannot_be_read(folder: Path, command: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("EXAMPLES" in os.environ, reason="this is the run with more examples")
 def test_many_more() -> None:
-    """The same with twice as many examples, others in every run."""
+    """The same with twice as many examples, others in every run; fails as they do."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env={**os.environ, "EXAMPLES": "2"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

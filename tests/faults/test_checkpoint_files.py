@@ -68,6 +68,8 @@ def _zeroed(content: bytes, place: int) -> bytes:
 @pytest.mark.parametrize("damage", [_cut, _flipped, _zeroed])
 @pytest.mark.parametrize("tenth", range(11))
 def test_damage_at_every_tenth(folder: Path, tmp_path: Path, capfd, damage: Callable, tenth: int) -> None:
+    """Fails if a file that is cut or changed there is taken for whole, is refused without its name, or is altered by
+    the attempt to read it."""
     content = (folder / "r" / "checkpoint").read_bytes()
     damaged = damage(content, len(content) * tenth // 10)
     (tmp_path / "checkpoint").write_bytes(damaged)
@@ -132,6 +134,7 @@ def exchanged(tmp_path: Path) -> Path:
 
 
 def check_pairs(folder: Path, run_mpi: Callable[..., str], writers: tuple[int, ...], readers: tuple[int, ...]) -> None:
+    """Writes on each number of writers and reads on each number of readers, which compare bit by bit."""
     for task, ranks in (("write", writers), ("read", readers)):
         for size in ranks:
             if size == 1:
@@ -141,19 +144,22 @@ def check_pairs(folder: Path, run_mpi: Callable[..., str], writers: tuple[int, .
 
 
 def test_written_on_one_number_of_ranks_and_read_on_another(exchanged: Path, run_mpi) -> None:
+    """Fails if the order of the controls in the file is that of the ranks that wrote it."""
     check_pairs(exchanged, run_mpi, (1, 2), (1,))
 
 
 @pytest.mark.slow
 def test_all_pairs_of_numbers_of_ranks(exchanged: Path, run_mpi) -> None:
-    """All 16, and by every split into space and samples: 8 files, each read in 8 ways."""
+    """Fails if one of the 16 pairs, by every split into space and samples, reads other numbers: 8 files, each read in 8
+    ways."""
     check_pairs(exchanged, run_mpi, RANKS, RANKS)
     assert len(list(exchanged.glob("from *"))) == 8
 
 
 @pytest.mark.slow
 def test_runs_go_on_by_another_split(exchanged: Path, run_mpi) -> None:
-    """A run that is written on 4 ranks, 2 of them in space, and continued on 3, ends where the run of one rank does."""
+    """Fails if a run that is written on 4 ranks, 2 of them in space, and continued on 3 and on 2, ends elsewhere than
+    the run of one rank."""
     case = exchanged / "case.toml"
     quiet = with_settings("output.figures=false", "output.fields=false", "optimizer.gradient_tolerance=0")
     for size, space, limit, more in ((4, 2, 4, ()), (3, 3, 8, ("--resume",)), (2, 1, 12, ("--resume",))):

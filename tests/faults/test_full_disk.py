@@ -75,6 +75,7 @@ def _mount(path: Path) -> str | None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A small disk of the test's own."""
     path = tmp_path / "disk"
     path.mkdir()
     if (reason := _mount(path)) is not None:
@@ -132,6 +133,8 @@ def check_refused(outcome: Outcome, file: Path) -> None:
 
 @pytest.mark.parametrize(("history", "line"), [("history.csv", 9), ("history.csv", 24), ("stochastic.csv", 3)])
 def test_a_full_disk_at_a_checkpoint(disk, whole, call, monkeypatch, history: str, line: int) -> None:
+    """Fails if the checkpoint is written in place and the last good one lost, if the error names no file or no way on,
+    or if the run cannot be resumed once there is room."""
     saved: list[bytes] = []
 
     def fill() -> None:
@@ -153,7 +156,8 @@ def test_a_full_disk_at_a_checkpoint(disk, whole, call, monkeypatch, history: st
 
 
 def test_a_full_disk_at_a_line_of_the_history(disk, whole, call, monkeypatch) -> None:
-    """The history needs another page long before the next checkpoint: its last line is whole, and a run of it too."""
+    """The history needs another page long before the next checkpoint; fails if half a line stays in it, or if the
+    resumed run leaves a gap or a repeat."""
     longer = ("--set", "optimizer.max_iterations=70", "--set", "output.checkpoint_every=30")
     assert call("train", whole / "case.toml", "--output", disk.path / "w", *longer).status == 0
     with monkeypatch.context() as patch:
@@ -181,6 +185,8 @@ def test_a_full_disk_at_a_line_of_the_history(disk, whole, call, monkeypatch) ->
     ],
 )
 def test_a_full_disk_at_the_end(disk, whole, call, monkeypatch, place: object, function: str, file: str) -> None:
+    """Fails if a report, fields or a figure that finds no room stays half-written or is not named, or if the finished
+    run cannot be completed from its checkpoint."""
     original = getattr(place, function)
 
     def on_a_full_disk(*arguments: object) -> object:
@@ -200,6 +206,8 @@ def test_a_full_disk_at_the_end(disk, whole, call, monkeypatch, place: object, f
 
 
 def test_a_full_disk_at_the_start(disk, whole, call) -> None:
+    """Fails if a disk without room for the case ends the run in a traceback, or leaves a folder that the next run
+    cannot use."""
     disk.run.mkdir()
     disk.fill()
     check_refused(call("train", whole / "case.toml", "--output", disk.run), disk.run / "case.toml")
@@ -208,6 +216,7 @@ def test_a_full_disk_at_the_start(disk, whole, call) -> None:
 
 
 def test_a_full_disk_under_other_commands(disk, whole, call) -> None:
+    """Fails if `predict`, `verify` or `certify` leaves half a file, or does not name the one that found no room."""
     for name in ("r", "v"):
         (disk.path / name).mkdir()
     for name in ("case.toml", "checkpoint", "data.npz"):
@@ -256,7 +265,8 @@ def test_a_full_disk_on_two_ranks(disk, whole, call) -> None:
 
 
 def test_a_read_only_folder(disk, whole, call) -> None:
-    """Also for root, whom modes do not keep: it is refused before anything is computed, and nothing changes."""
+    """Fails if a folder that cannot be written, also by root, whom modes do not keep, is refused only after something
+    was computed, or if anything in it changes."""
     for name in ("case.toml", "data.npz"):
         shutil.copy(whole / name, disk.path / name)
     shutil.copytree(whole / "run", disk.run)
@@ -284,7 +294,7 @@ def test_a_read_only_folder(disk, whole, call) -> None:
 
 
 def test_a_read_only_folder_for_others(whole, call, tmp_path) -> None:
-    """By its mode, for everyone but root."""
+    """Fails if a folder whose mode forbids writing is noticed only at the first checkpoint."""
     if os.geteuid() == 0:
         pytest.skip("root, whom modes do not keep")
     folder = tmp_path / "r"
@@ -313,7 +323,8 @@ def test_data_that_are_no_numbers(tmp_path, call, array: str, value: float) -> N
 
 
 def test_numbers_that_overflow(tmp_path, call) -> None:
-    """Finite data that are too large: status 3 with the quantity and its place, and a checkpoint if there is one."""
+    """Fails if finite data that are too large end in a traceback or with another status than 3, or without the quantity
+    and the iteration."""
     case = write_case(tmp_path)
     with np.load(tmp_path / "data.npz") as held:
         np.savez(tmp_path / "data.npz", x=1e200 * held["x"], y=held["y"])

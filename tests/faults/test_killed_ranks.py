@@ -80,7 +80,8 @@ def test_one_rank_is_killed(whole: Path, tmp_path: Path, ranks: int, victim: int
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 3)])
 def test_one_rank_is_asked_to_stop(whole: Path, tmp_path: Path, number: int, times: int) -> None:
-    """A signal to one rank, however often it comes, stops all of them, each with a checkpoint behind it."""
+    """Fails if a signal to one rank, however often it comes, leaves another running or one without a checkpoint behind
+    it."""
     output = tmp_path / "r"
     run = start(whole / "case.toml", output, ranks=2)
     wait_for_lines(output / "history.csv", 8, run)
@@ -139,7 +140,8 @@ def fork(whole: Path, output: Path, *more: str) -> int:
 
 
 def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
-    """Six times, from the first system call of the run to the last, of one process."""
+    """Six kills, from the first system call of the run to the last, of one process; fails if one of them leaves a
+    folder that `--resume` cannot take up."""
     output, chosen = tmp_path / "r", random.Random(6)
     for _ in range(6):
         more = ["--resume"] if output.exists() else []
@@ -178,7 +180,8 @@ def test_one_rank_of_a_command_that_keeps_nothing(tmp_path: Path, number: int, s
 @needs_mpiexec
 @pytest.mark.slow
 def test_soak() -> None:
-    """One minute of the soak, which compares what it resumes; longer ones are `soak.py --minutes N`."""
+    """One minute of the soak, which compares what it resumes; fails if a run of it is lost. Longer ones are `soak.py
+    --minutes N`."""
     command = [sys.executable, str(Path(__file__).parent / "soak.py"), "--minutes", "1", "--seed", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     last = done.stdout.splitlines()[-1].split()
@@ -189,4 +192,6 @@ def test_soak() -> None:
 @needs_mpiexec
 @pytest.mark.slow
 def test_killed_at_random_moments_on_several_ranks(whole: Path, tmp_path: Path) -> None:
+    """Fails if the death of any rank leaves others running, or a checkpoint that another number of ranks cannot take
+    up."""
     kill_at_random(whole, tmp_path / "r", seed=1, kills=4, ranks=(1, 2, 3))

@@ -73,6 +73,8 @@ def check_resumed(data: Path, output: Path, rtol: float = 1e-8, ranks: int = 1) 
     ],
 )
 def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: int, times: int) -> None:
+    """Fails if a signal, once or twice, ends the run with another status than the shell's, loses an iteration that a
+    checkpoint should hold, or if the resumed run is another than the uninterrupted one."""
     output = tmp_path / "r"
     stopped = start(data / "case.toml", output)
     lines = 2 if phase == "stochastic" else 7
@@ -100,7 +102,8 @@ def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: in
 
 @pytest.mark.slow
 def test_signals_under_mpi(data: Path, tmp_path: Path) -> None:
-    """SIGTERM to the launcher: the ranks stop together, and the run goes on upon one rank and upon two."""
+    """Fails if SIGTERM to the launcher does not stop both ranks with one checkpoint, or if the run does not go on upon
+    one rank and upon two."""
     output = tmp_path / "r"
     stopped = start(data / "case.toml", output, ranks=2)
     wait_for_lines(output / "history.csv", 7, stopped)
@@ -169,6 +172,8 @@ def train_and_die(data: Path, output: Path, monkeypatch: pytest.MonkeyPatch, mom
 def test_killed_at_a_bad_moment(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, count: int, left: tuple[str, int]
 ) -> None:
+    """Fails if a death just before or after a checkpoint is renamed, or between a line and its checkpoint, leaves
+    anything but the last whole checkpoint, or a partial file that stays."""
     output = tmp_path / "r"
     train_and_die(data, output, monkeypatch, moment, count)
     state = saved_state(output)
@@ -180,6 +185,8 @@ def test_killed_at_a_bad_moment(
 
 
 def test_killed_before_the_first_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if a folder whose run died that early can be neither resumed nor overwritten, if a new run enters it
+    unasked, or if a folder that does not exist is resumed."""
     output = tmp_path / "r"
     train_and_die(data, output, monkeypatch, "before the rename", 1)
     shutil.copytree(output, tmp_path / "again")
@@ -207,6 +214,7 @@ def test_a_bad_case_overwrites_nothing(data: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(data: Path) -> bytes:
+    """The last checkpoint of the uninterrupted run."""
     return (data / "whole" / "checkpoint").read_bytes()
 
 
@@ -239,6 +247,7 @@ def places(content: bytes) -> dict[str, int]:
 
 
 def test_truncated_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
+    """Fails if a checkpoint that is cut in any of its parts, or has a byte too many, is read."""
     header = 16 + int.from_bytes(checkpoint[8:16], "little")
     for length in (0, 1, 8, 15, 16, 200, header - 1, header, header + 8, len(checkpoint) // 2, len(checkpoint) - 1):
         message = refused(data, tmp_path / "r", checkpoint[:length], capfd)
@@ -247,6 +256,7 @@ def test_truncated_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, ca
 
 
 def test_damaged_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
+    """Fails if a flipped bit in any part of the file passes the checksums."""
     for part, place in places(checkpoint).items():
         for bit in (0, 7):
             content = bytearray(checkpoint)
@@ -256,12 +266,14 @@ def test_damaged_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capf
 
 
 def test_foreign_checkpoints(data: Path, tmp_path: Path, capfd) -> None:
+    """Fails if a file of another kind, a pickle among them, is read, or refused as damaged."""
     archive = (data / "data.npz").read_bytes()
     for content in (b"FEMSEL", b"hello, world, this is a text", archive, os.urandom(4096), b"\x80\x04pickle" * 9):
         assert "foreign" in refused(data, tmp_path / "r", content, capfd)
 
 
 def test_a_folder_in_place_of_a_checkpoint(data: Path, tmp_path: Path, capfd) -> None:
+    """Fails if a folder of that name ends in a traceback."""
     (tmp_path / "checkpoint").mkdir()
     assert train(data / "case.toml", tmp_path, "--resume") == 2
     assert "Traceback" not in capfd.readouterr().err
@@ -277,6 +289,8 @@ def test_a_folder_in_place_of_a_checkpoint(data: Path, tmp_path: Path, capfd) ->
     ],
 )
 def test_checkpoints_of_another_problem(data: Path, switch: str, words: str, capfd) -> None:
+    """Fails if a run goes on under another problem, mesh, rate or penalty, or is refused without the key and both
+    values."""
     assert train(data / "case.toml", data / "whole", "--resume", "--set", switch) == 2
     assert words in capfd.readouterr().err
 
@@ -322,6 +336,7 @@ def exchange(data: Path, task: str) -> None:
 
 @pytest.mark.slow
 def test_any_partition_reads_any_checkpoint(data: Path, tmp_path: Path, run_mpi: Callable[..., str]) -> None:
+    """Fails if what two ranks write, by one split or the other, is read as other controls on one rank or on three."""
     for name in ("case.toml", "data.npz"):
         shutil.copy(data / name, tmp_path)
     run_mpi(2, __file__, tmp_path, "write")

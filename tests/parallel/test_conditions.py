@@ -17,6 +17,7 @@ RUNS += [("softmax", 3, 1), ("few", 4, 2)]
 
 
 def compute(case: dict, space_ranks: int) -> dict:
+    """Certificate and steps of every method for one case and one split."""
     from dataclasses import asdict
 
     from problems import make_domain, make_problem
@@ -54,6 +55,7 @@ def _shard_of_kernel(problem) -> np.ndarray:
 
 
 def main() -> None:
+    """Computes every case by every split of these ranks."""
     from mpi4py import MPI
 
     runs = [(name, space) for name, n, space in RUNS if n == MPI.COMM_WORLD.size]

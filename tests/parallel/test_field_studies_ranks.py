@@ -18,6 +18,7 @@ RANKS = [2, pytest.param(3, marks=pytest.mark.slow)]
 
 
 def main() -> None:
+    """Runs the studies and prints what their reports hold."""
     from mpi4py import MPI
     from own_objects import bounded_field, ring, shifted_field, states
 

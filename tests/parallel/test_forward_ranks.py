@@ -26,6 +26,7 @@ CASES = {
 
 
 def create_case(name):
+    """The case of that name."""
     from fem_selection.config import parse_case
 
     tables = {
@@ -41,6 +42,7 @@ def create_case(name):
 
 
 def main() -> None:
+    """Integrates every case and prints steps, states and estimates."""
     from mpi4py import MPI
 
     from fem_selection.cases.field import build_field

@@ -23,6 +23,7 @@ CELLS = {"plane": 10, "interval": 30, "samples": 6, "space": 4}
 
 
 def main() -> None:
+    """Solves every case and prints the value functions."""
     from mpi4py import MPI
 
     from fem_selection.cases.learning import build_problem

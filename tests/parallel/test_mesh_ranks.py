@@ -18,6 +18,7 @@ NAMES = ("disk.msh", "annulus.msh", "ball.msh", "torus.msh", "graded_interval.ms
 
 
 def main(folder: Path) -> None:
+    """Reads every mesh and prints its nodes, groups, triangles and a gradient."""
     from mpi4py import MPI
     from problems import make_problem
 

@@ -72,6 +72,7 @@ RUNS = [
 
 
 def compute(case: dict, space_ranks: int) -> dict:
+    """What one case gives by one split: values, gradients, curvatures, numbering, shares and messages."""
     from problems import KERNELS, make_domain, make_problem
 
     from fem_selection.discretization.numbering import hashed_normal
@@ -227,6 +228,7 @@ def compression() -> list[float]:
 
 
 def main() -> None:
+    """Computes every case by every split of these ranks."""
     from mpi4py import MPI
 
     size = MPI.COMM_WORLD.size

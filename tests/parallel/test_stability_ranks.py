@@ -32,6 +32,7 @@ LOCAL = {
 
 
 def main() -> None:
+    """Assesses the cases of this job and prints spectra, growth, exponents and branches."""
     from fem_selection.cases.field import build_field
     from fem_selection.cases.stability import depth_of, family_of, finer_start, start_state, why_not_finer
     from fem_selection.config import parse_case

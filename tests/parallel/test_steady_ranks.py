@@ -47,6 +47,7 @@ RUNS += [pytest.param(name, 3, marks=pytest.mark.slow) for name in CASES if name
 
 
 def main() -> None:
+    """Analyzes the cases of this job and prints states, singular values, projections and limits."""
     from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
     from fem_selection.settings import SteadySettings

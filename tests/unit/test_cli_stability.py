@@ -35,12 +35,14 @@ DEFAULTS = {"activation": "tanh", "kernel": "-1 - y*z", "bias": "0", "stability"
 
 
 def write_case(folder, **changes):
+    """The case with these changes; returns its file."""
     path = folder / "case.toml"
     path.write_text(CASE.format(**DEFAULTS | changes))
     return path
 
 
 def assess(folder, *settings, **changes):
+    """The report of the command on the case with these changes and settings."""
     assert stability_command(write_case(folder, **changes), folder / "out", list(settings)) == 0
     return json.loads((folder / "out" / "report.json").read_text())
 
@@ -179,5 +181,6 @@ def test_faults_are_named(tmp_path, changes, words):
 
 
 def test_a_folder_without_a_run(tmp_path):
+    """Fails if a folder that holds no run is taken for one, and its missing case file for the fault."""
     with pytest.raises(InvalidInput, match="holds no run"):
         stability_command(tmp_path, None, [])

@@ -69,7 +69,8 @@ SETTINGS = StochasticSettings("adam", epochs=6, rate=0.02, seed=3, checkpoint_ev
 @pytest.mark.parametrize("method", ["adam", "momentum"])
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_steps_follow_the_formulas(method: str, schedule: str) -> None:
-    """Every iterate recomputed from the module's formulas, with the batches drawn again from the same stream."""
+    """Fails if a moment, its bias correction, the rate or a batch is another than the module's formulas say: every
+    iterate is computed again, with batches drawn from the same stream."""
     run, check = Setting(), Setting()
     settings = replace(SETTINGS, method=method, schedule=schedule, momentum=0.8, second_moment=0.95, epochs=3)
     found = run.run(settings)
@@ -97,6 +98,8 @@ def test_steps_follow_the_formulas(method: str, schedule: str) -> None:
 
 @pytest.mark.parametrize("method", ["adam", "momentum"])
 def test_the_objective_falls(method: str) -> None:
+    """Fails if steps go up the gradient, if a mini-batch's gradient is not one of the objective, or if an epoch has no
+    row."""
     setting = Setting()
     rate = 0.05 if method == "adam" else 0.5
     found = setting.run(replace(SETTINGS, method=method, epochs=30, rate=rate))
@@ -110,7 +113,8 @@ def test_the_objective_falls(method: str) -> None:
 def test_a_run_resumed_in_an_epoch_equals_the_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch, method: str, steps: int
 ) -> None:
-    """Four batches make an epoch: the cuts are within epochs and, 4, between two."""
+    """Fails if a moment, the step's number, the place in the epoch or the random stream is lost at a cut within an
+    epoch of four batches or, 4, between two."""
     monkeypatch.setattr(module, "_STEPS_BETWEEN_MESSAGES", 1)
     settings, whole, cut, rest = replace(SETTINGS, method=method), Setting(), Setting(), Setting()
     full = whole.run(settings)
@@ -130,6 +134,8 @@ def test_a_run_resumed_in_an_epoch_equals_the_uninterrupted_one(
 
 
 def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
+    """Fails if the last iterate is returned, if an equal score counts as better, if patience is counted anew after a
+    cut, or if a run that had ended goes on."""
     scores = [0.1, 0.5, 0.4, 0.5, 0.45, 0.3, 0.9]
     whole, cut, rest = Setting(), Setting(), Setting()
     settings, seen = replace(SETTINGS, epochs=7, patience=3, checkpoint_every=1), []
@@ -159,6 +165,8 @@ def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
 
 
 def test_the_box_is_kept_at_every_step() -> None:
+    """Fails if steps are not projected onto the box, but the solution alone, or if the box is one of other
+    coordinates."""
     setting = Setting()
     limit = setting.scaled.to_scaled(np.full(setting.controls.local_size, 0.05))
     found = setting.run(replace(SETTINGS, rate=0.05, checkpoint_every=1), bounds=(-limit, limit))
@@ -168,6 +176,7 @@ def test_the_box_is_kept_at_every_step() -> None:
 
 
 def test_images_move_in_training_alone() -> None:
+    """Fails if all epochs move the images alike, or if images are moved where the whole part is evaluated."""
     setting = Setting()
     setting.run(replace(SETTINGS, epochs=2))
     moved = [maps for maps in setting.maps_seen if maps is not None]
@@ -180,6 +189,7 @@ def test_images_move_in_training_alone() -> None:
 
 
 def test_every_sample_is_used_once_in_an_epoch() -> None:
+    """Fails if samples of an epoch are drawn with repetition, or if a last batch that is not full is used."""
     setting = Setting()
     order = []
     part = replace(setting.part, states=lambda numbers, maps: (order.extend(numbers), np.zeros((9, len(numbers))))[1])
@@ -190,12 +200,14 @@ def test_every_sample_is_used_once_in_an_epoch() -> None:
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
+    """Fails if such a batch leaves an epoch without a step."""
     setting = Setting(batch=1000)
     found = setting.run(replace(SETTINGS, epochs=2))
     assert found.steps == 2
 
 
-def test_no_epochs_and_unknown_methods() -> None:
+def test_no_epochs_do_nothing_and_unknown_methods_are_refused() -> None:
+    """Fails if a step is done without an epoch, or if an unknown method passes for a known one."""
     setting = Setting()
     assert setting.run(replace(SETTINGS, epochs=0)).steps == 0
     with pytest.raises(InvalidInput, match="adam, momentum"):
@@ -205,7 +217,7 @@ def test_no_epochs_and_unknown_methods() -> None:
 @pytest.mark.parametrize("batch", [5, 1000])
 @pytest.mark.parametrize("epochs", [1, 30])
 def test_divergence_leaves_a_finite_iterate(batch: int, epochs: int) -> None:
-    """Also where the last step of all is the one that overflows."""
+    """Fails if what is saved is the iterate that overflowed, also where the last step of all is the one."""
     setting = Setting(batch=batch, activation="relu")
     with pytest.raises(NonFinite):
         setting.run(replace(SETTINGS, epochs=epochs, rate=1e200, schedule="constant", checkpoint_every=1))
@@ -214,6 +226,7 @@ def test_divergence_leaves_a_finite_iterate(batch: int, epochs: int) -> None:
 
 
 def test_divergence_names_layer_and_step() -> None:
+    """Fails if the error of a mini-batch does not say at which layer and in which step states overflowed."""
     setting = Setting(activation="relu")
     with pytest.raises(NonFinite) as caught:
         setting.run(replace(SETTINGS, epochs=30, rate=1e200))
@@ -238,6 +251,8 @@ def print_solutions() -> None:
 
 
 def test_ranks_see_the_same_batches_and_iterates(run_mpi) -> None:
+    """Fails if ranks draw different batches, if a batch's samples are lost between them, or if gradients are summed
+    with other weights than on one rank."""
     alone = Setting()
     found = alone.run(replace(SETTINGS, epochs=2))
     expected = np.empty(alone.controls.global_size)

@@ -42,6 +42,7 @@ def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: flo
 
 
 def zero(functional: ScaledFunctional) -> np.ndarray:
+    """Controls that are zero."""
     return np.zeros(functional.control_space.local_size)
 
 
@@ -72,6 +73,8 @@ class Recorder:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_reaches_the_tolerance(method: str) -> None:
+    """Fails if a method ends elsewhere than at the minimum they share, by another criterion than it names, or leaves
+    out a row of the history."""
     functional, recorder = tracking(weight=3e-2), Recorder()
     found = recorder.run(functional, TaoSettings(method, 300, 1e-5))
     assert found.converged and not found.stopped
@@ -86,6 +89,8 @@ def test_each_method_reaches_the_tolerance(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["blmvm", "bqnls", "bnls", "bntr"])
 def test_bounds_are_kept_and_active(method: str) -> None:
+    """Fails if a bound is crossed, if none or all are active, or if a descent direction that stays in the box is
+    left."""
     functional = tracking(weight=3e-2)
     lower, upper = box(functional, 0.5)
     found = minimize(functional, zero(functional), TaoSettings(method, 400, 1e-5, memory=20), (lower, upper))
@@ -103,6 +108,7 @@ def test_bounds_are_kept_and_active(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["lmvm", "cg"])
 def test_methods_without_bounds_refuse_them(method: str) -> None:
+    """Fails if bounds are dropped in silence, or if the error names no method that keeps them."""
     functional = tracking()
     with pytest.raises(InvalidInput, match=r"blmvm.*bqnls"):
         minimize(functional, zero(functional), TaoSettings(method), box(functional, 1.0))
@@ -121,6 +127,8 @@ def test_methods_without_bounds_refuse_them(method: str) -> None:
 )
 @pytest.mark.parametrize("cut", [3, 14])
 def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float | None, memory: int, cut: int) -> None:
+    """Fails if the pairs of the quasi-Newton memory are lost or come back in another order: without them the method
+    takes other steps."""
     whole, rest, cold = Recorder(), Recorder(), Recorder()
     functional = tracking(weight=1e-3)
     bounds = None if limit is None else box(functional, limit)
@@ -138,6 +146,7 @@ def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float |
 
 
 def test_a_run_cut_several_times_is_the_same_run() -> None:
+    """Fails if a cut before there is a pair, or soon after another cut, loses what the next steps need."""
     whole, settings = Recorder(), TaoSettings("lmvm", 30, 0.0, 0.0, 5, checkpoint_every=1)
     whole.run(tracking(weight=1e-3), settings)
     objectives, saved = [], None
@@ -151,6 +160,8 @@ def test_a_run_cut_several_times_is_the_same_run() -> None:
 
 
 def test_cg_resumes_from_its_last_iterate() -> None:
+    """Fails if a resumed run of conjugate gradients, which keep no memory, begins at the start or repeats an
+    iteration."""
     whole, rest = Recorder(), Recorder()
     settings = TaoSettings("cg", 12, 0.0, 0.0, checkpoint_every=1)
     whole.run(tracking(), settings)
@@ -160,6 +171,7 @@ def test_cg_resumes_from_its_last_iterate() -> None:
 
 
 def test_the_iteration_limit_counts_from_the_beginning() -> None:
+    """Fails if a resumed run gets the whole limit again, or if a limit of zero iterates."""
     first, again = Recorder(), Recorder()
     found = first.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
     assert (found.iterations, found.reason, found.converged) == (6, "the iteration limit was reached", False)
@@ -170,6 +182,8 @@ def test_the_iteration_limit_counts_from_the_beginning() -> None:
 
 
 def test_reasons_in_words() -> None:
+    """Fails if the reason is PETSc's number or the sentence of another, or if a run that was asked to stop counts as
+    converged."""
     found = Recorder().run(tracking(), TaoSettings("lmvm", 50, 0.0, 1e-2))
     assert found.reason == "the gradient norm fell below the absolute tolerance"
     calls = iter([False, False, True])
@@ -178,19 +192,21 @@ def test_reasons_in_words() -> None:
 
 
 def test_round_off_ends_a_run_with_a_sentence() -> None:
+    """Fails if a run that can go no lower counts as converged, or ends with an error of the line search."""
     found = Recorder().run(tracking(weight=1e-1), TaoSettings("cg", 2000, 0.0, 0.0))
     assert found.reason == "the line search found no lower objective: the gradient is at the level of round-off"
     assert found.gradient_norm < 1e-8 and not found.converged
 
 
 def test_a_checkpoint_is_there_from_iteration_0_and_every_few() -> None:
+    """Fails if nothing is saved before the first step or at the end, or not at the interval asked for."""
     recorder = Recorder()
     recorder.run(tracking(), TaoSettings("lmvm", 8, 0.0, 0.0, checkpoint_every=3))
     assert list(recorder.saved) == [0, 3, 6, 8]
 
 
 def test_the_best_iterate_is_kept() -> None:
-    """Unit steps without a line search end above an earlier objective; the report holds the lowest."""
+    """Fails if the last iterate is returned: unit steps without a line search end above an earlier objective."""
     recorder = Recorder()
     settings = TaoSettings("lmvm", 11, 0.0, 0.0, options={"tao_ls_type": "unit"})
     found = recorder.run(tracking(weight=1e-3), settings)
@@ -201,6 +217,7 @@ def test_the_best_iterate_is_kept() -> None:
 
 
 def test_options_take_effect_and_do_not_leak() -> None:
+    """Fails if an option of one run does not reach TAO, or stays in PETSc's database for the next."""
     before = PETSc.Options().getAll()
     plain, armijo, again = Recorder(), Recorder(), Recorder()
     plain.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0))
@@ -213,13 +230,16 @@ def test_options_take_effect_and_do_not_leak() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_misspelt_options_are_named(method: str) -> None:
+    """Fails if an option that the method does not read is passed over, as PETSc does, or if a good one is named with
+    it."""
     options = {"tao_ls_tpye": "armijo", **({} if method == "ntr" else {"-tao_ls_type": "armijo"})}
     with pytest.raises(InvalidInput, match=rf"{method} knows no option tao_ls_tpye$"):
         Recorder().run(tracking(), TaoSettings(method, 3, options=options))
 
 
 def test_the_memory_is_what_was_asked_for() -> None:
-    """The first step that an eleventh pair can change is the eleventh."""
+    """Fails if TAO keeps a number of pairs of its own: the first step that an eleventh pair can change is the
+    eleventh."""
     ten, eleven = Recorder(), Recorder()
     ten.run(tracking(weight=1e-3), TaoSettings("lmvm", 16, 0.0, 0.0, memory=10))
     eleven.run(tracking(weight=1e-3), TaoSettings("lmvm", 16, 0.0, 0.0, memory=11))
@@ -228,6 +248,8 @@ def test_the_memory_is_what_was_asked_for() -> None:
 
 
 def test_a_non_finite_objective_names_the_iteration_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if such an objective loses its layer or iteration, or if the best iterate is not saved before the error
+    comes out."""
     functional, recorder = tracking(), Recorder()
     evaluate = functional.functional.evaluate
 
@@ -269,7 +291,8 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", ["tao_max_it", "-tao_gatol"])
-def test_options_with_keys_of_their_own(name: str) -> None:
+def test_options_with_keys_of_their_own_are_refused(name: str) -> None:
+    """Fails if an option of PETSc may contradict a key of the case."""
     with pytest.raises(InvalidInput, match=rf"{name.lstrip('-')} cannot be set"):
         Recorder().run(tracking(), TaoSettings("lmvm", 3, options={name: 1}))
 
@@ -309,6 +332,8 @@ def test_steps_without_states_are_shortened(method: str, monkeypatch: pytest.Mon
 
 
 def test_errors_of_callbacks_come_out_as_they_are() -> None:
+    """Fails if an error that a callback raises comes out of PETSc as another one."""
+
     def full(state: dict, vectors: dict) -> None:
         raise InvalidInput("the disk is full")
 
@@ -371,6 +396,9 @@ MESHES = {
         ("bqnls", 0.5, 3e-2),
     ],
 )
-def test_iterations_do_not_grow(method: str, limit: float | None, weight: float, meshes: str) -> None:
+def test_iterations_do_not_grow_on_finer_meshes_and_with_layers(
+    method: str, limit: float | None, weight: float, meshes: str
+) -> None:
+    """Fails if the optimizer sees the coefficients x, whose inner product depends on mesh and layers, and not x̂."""
     found = counts(method, limit, weight, MESHES[meshes])
     assert max(found[1:]) <= max(1.2 * found[0], found[0] + 3), found

@@ -25,6 +25,7 @@ SHORT = ("hjb.cells=8", "hjb.levels=2", "hjb.starts=1", "hjb.snapshots=5", "dyna
 
 
 def reduced_problem(*settings: str) -> ReducedProblem:
+    """The reduced problem of the demo with these settings, on this process."""
     problem = build_problem(load_case(DEMO, settings), MPI.COMM_SELF)
     return ReducedProblem.from_functional(problem.functional, problem.bounds)
 
@@ -55,6 +56,7 @@ def test_default_box():
 
 @pytest.mark.parametrize("cells", [(4, 1), (4,)])
 def test_bad_grids_are_refused(cells):
+    """Fails if a direction with one cell or a list that is too short makes a grid."""
     with pytest.raises(InvalidInput, match="at least two cells"):
         Grid((0.0, 0.0), (1.0, 1.0), cells)
 
@@ -135,13 +137,15 @@ def test_fixed_parts_are_left_out():
         (["hjb.cell=4"], "hjb.cell: unknown key; did you mean hjb.cells?"),
     ],
 )
-def test_faults_of_the_table(settings, fault):
+def test_faults_of_the_hjb_table(settings, fault):
+    """Fails if a value of [hjb] that cannot be is left for the solver to find, or is told without its key."""
     with pytest.raises(ConfigError) as caught:
         load_case(DEMO, settings)
     assert caught.value.faults[0].startswith(fault)
 
 
-def test_table_is_written_back():
+def test_the_hjb_table_is_written_back():
+    """Fails if a key of [hjb] is lost, or changes its type, when the case is dumped and read."""
     import tomllib
 
     settings = ["hjb.cells=[32, 16]", "hjb.lower=[-2, -2.0]", "hjb.upper=[2.0, 2.0]", "hjb.witness=false"]
@@ -199,6 +203,7 @@ def test_command_keeps_other_reports(call, tmp_path):
     ],
 )
 def test_command_refuses_by_key(call, tmp_path, setting, key):
+    """Fails if a box, a grid or a state that does not fit is refused without its key, or after the folder was made."""
     outcome = call("hjb", DEMO, "--output", tmp_path / "new", *with_settings(*setting))
     assert outcome.status == 2 and key in outcome.err
     assert not (tmp_path / "new").exists()
@@ -219,7 +224,9 @@ def test_fields_hold_the_values(tmp_path):
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_figures(tmp_path, rng, dimension):
+def test_figures_in_every_dimension(tmp_path, rng, dimension):
+    """Fails if a figure is empty, has too few panels, or is drawn from values of another
+    shape."""
     axes = [np.linspace(-1, 1, 9)] * dimension
     values = rng.random((3, *(9,) * dimension))
     paths = rng.uniform(-1, 1, size=(11, 3, dimension))
@@ -233,6 +240,7 @@ def test_figures(tmp_path, rng, dimension):
 
 
 def test_refinement_figure():
+    """Fails if values are not sorted with their cells, or if a reference that is unknown stands in the legend."""
     figure = plot_refinement(np.array([16, 8, 32]), np.array([0.3, 0.5, 0.2]), 0.1, {"open loop": 0.12, "none": np.nan})
     line = figure.axes[0].lines[1]
     np.testing.assert_allclose((line.get_xdata(), line.get_ydata()), ([1 / 8, 1 / 16, 1 / 32], [0.5, 0.3, 0.2]))
@@ -241,6 +249,7 @@ def test_refinement_figure():
 
 
 def test_refinement_needs_divisible_cells():
+    """Fails if cells that cannot be halved twice are rounded, so that coarse nodes are no fine ones."""
     problem = reduced_problem("domain.cells=1")
     with pytest.raises(InvalidInput, match="multiples of 4"):
         refine(problem, Grid.uniform([-2.0], [2.0], 10), comm=MPI.COMM_SELF)

@@ -184,7 +184,8 @@ def test_energy_against_its_formula(any_space):
 
 
 def test_potential_of_a_skew_kernel_with_relu(space):
-    """∫Σ(g) is constant while g need not stay bounded: the potential is claimed, the bound of g is not, by its name."""
+    """∫Σ(g) is constant while g need not stay bounded; fails if the potential is not claimed or moves, or if a bound of
+    g is claimed."""
     field = create_field(space, lambda y, z: 3 * np.sin(2 * (y - z)), 0.5, "relu")
     estimates, _ = run(field, horizon=4.0)
     potential = estimates["potential"]
@@ -228,7 +229,8 @@ def test_broken_hypotheses_are_named(space, name, statement, change):
 
 
 def test_hypotheses_on_the_discretisation_and_on_time(spaces, space):
-    """Galerkin mode keeps no signs; coefficients that move are named, and only Gronwall's bounds are left then."""
+    """Fails if signs are claimed in Galerkin mode, which keeps none, or if more than Gronwall's bounds is claimed where
+    coefficients move."""
     galerkin, _ = run(create_field(spaces("interval", 5, 2, "galerkin"), lambda y, z: y * z, 0.1, "relu"), horizon=0.5)
     assert [h.statement for h in galerkin["monotonicity"].failed] == ["σ acts at the nodes (collocated mode)"]
     bias = np.zeros(space.num_local)

@@ -110,7 +110,8 @@ def test_skew_kernel_conserves_the_norm(space):
 
 
 def test_relu_without_kernel(space):
-    """w = 0: f^I + t max(b, 0), up to t = 10⁶ in a few steps; the growth is linear, its rate the norm of max(b, 0)."""
+    """w = 0: f^I + t max(b, 0), up to t = 10⁶; fails if it takes many steps, or if the growth is not linear at the rate
+    ‖max(b, 0)‖."""
     field = create_field(space, lambda y, z: 0.0, lambda y: np.cos(4 * y), "relu")
     initial = smooth_states(space, slice(0, 3))
     found = integrate(field, initial, np.array([0.0, 1.0, 123.0, 1e6]), ask())

@@ -36,10 +36,12 @@ SIZES = {  # of each group in closed form, and the relative error allowed: that 
 
 
 def from_file(name: str, group: str | None = None) -> Domain:
+    """A mesh that is shipped, on this process."""
     return Domain.from_file(MPI.COMM_SELF, MESHES / f"{name}.msh", group)
 
 
 def size_of(domain: Domain) -> float:
+    """Length, area or volume of a domain."""
     space = StateSpace(domain, 1, mode="galerkin")
     one = np.ones((space.num_local, 1), order="F")
     return float(space.inner(one, one)[0])
@@ -121,6 +123,7 @@ def test_xdmf(tmp_path):
 
 
 def write(path: Path, cells: list, points: np.ndarray | None = None) -> Path:
+    """A mesh file with these cells; the points of a square and one more if none are given."""
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0]], dtype=float)
     meshio.Mesh(square if points is None else points, cells).write(path, file_format="gmsh22")
     return path
@@ -135,6 +138,8 @@ def write(path: Path, cells: list, points: np.ndarray | None = None) -> Path:
     ],
 )
 def test_cells_that_make_no_domain(tmp_path, cells, message):
+    """Fails if cells of several types, points or prisms make a mesh, or are refused without saying what the file
+    holds."""
     with pytest.raises(InvalidInput, match=message):
         Domain.from_file(MPI.COMM_SELF, write(tmp_path / "m.msh", cells))
 
