@@ -20,7 +20,6 @@ import numpy as np
 import fem_selection as fs
 from fem_selection.data import load_digits_samples, split_samples
 from fem_selection.optimize.report import IterationRow
-from fem_selection.optimize.stochastic import StochasticSettings
 
 ITERATIONS = (0, 3, 6, 10, 30)
 HERE = Path(__file__).resolve().parent
@@ -58,11 +57,11 @@ def score(overrides: list[str], seed: int, folder: Path) -> dict[str, float]:
     case = fs.load_case(CASE, settings)
     problem = fs.build_problem(case)
     s = case.stochastic
-    phase = StochasticSettings(s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, seed=seed)
-    x = fs.descend(problem.scaled, problem.start, phase, problem.batches(s.batch)).solution
+    x = fs.descend(problem.scaled, problem.start, s, problem.batches(s.batch), seed=seed).solution
     scores = {"0": problem.accuracy(problem.test, problem.scaled.to_physical(x))}
     for iterations in ITERATIONS[1:]:
-        found = fs.minimize(problem.scaled, x, fs.TaoSettings("lmvm", iterations), observe=_ignore)
+        lmvm = fs.OptimizerSettings(max_iterations=iterations, memory=20)
+        found = fs.minimize(problem.scaled, x, lmvm, observe=_ignore)
         scores[str(iterations)] = problem.accuracy(problem.test, problem.scaled.to_physical(found.solution))
     return scores
 

@@ -77,13 +77,14 @@ def by_tao(method: str, layers: int) -> float:
     """The optimal value by LMVM or Newton–Krylov."""
     scaled = learning_problem(layers)
     start = np.zeros(scaled.control_space.local_size)
-    return float(fs.minimize(scaled, start, fs.TaoSettings(method, 500, 1e-9)).objective)
+    settings = fs.OptimizerSettings(method=method, max_iterations=500, gradient_tolerance=1e-9, memory=20)
+    return float(fs.minimize(scaled, start, settings).objective)
 
 
 def by_pontryagin(layers: int) -> float:
     """The optimal value by damped successive approximations."""
     scaled = learning_problem(layers)
-    settings = fs.PontryaginSettings("damped_msa", 1000, 1e-7)
+    settings = fs.OptimizerSettings(method="damped_msa", max_iterations=1000, gradient_tolerance=1e-7)
     return float(fs.approximate_successively(scaled, np.zeros(scaled.control_space.local_size), settings).objective)
 
 

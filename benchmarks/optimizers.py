@@ -23,7 +23,8 @@ from common import machine, print_table, save_results, versions
 from matplotlib.figure import Figure
 
 import fem_selection as fs
-from fem_selection.optimize import PONTRYAGIN, OptimizationReport
+from fem_selection.optimize import OptimizationReport
+from fem_selection.settings.names import PONTRYAGIN
 
 CASE = Path(__file__).parents[1] / "demos" / "digits_optimal.toml"
 SWEEPS_OF_A_HESSIAN_ACTION = 4
@@ -75,13 +76,21 @@ def run(method: str, limit: float) -> Run:
 
     report: OptimizationReport
     if method in PONTRYAGIN:
-        settings = fs.PontryaginSettings(method, 10**6, 1e-7, starts=1, gap_every=0)
+        settings = fs.OptimizerSettings(
+            method=method, max_iterations=10**6, gradient_tolerance=1e-7, starts=1, gap_every=0
+        )
         report = fs.approximate_successively(problem.scaled, problem.start, settings, observe=observe, stop=stop)
     else:
         descent = method == "gradient descent"
         options = {"tao_bncg_type": "gd"} if descent else {}
-        tao = fs.TaoSettings("cg" if descent else method, 10**6, 1e-7, memory=20, options=options)
-        report = fs.minimize(problem.scaled, problem.start, tao, observe=observe, stop=stop)
+        settings = fs.OptimizerSettings(
+            method="cg" if descent else method,
+            max_iterations=10**6,
+            gradient_tolerance=1e-7,
+            memory=20,
+            options=options,
+        )
+        report = fs.minimize(problem.scaled, problem.start, settings, observe=observe, stop=stop)
     print(file=sys.stderr)
     done.reason = "the sweeps were used up" if report.stopped else report.reason
     return done

@@ -38,7 +38,8 @@ import fem_selection as fs
 # %%
 case = fs.load_case(Path(__file__).parent / "digits_optimal.toml")
 problem = fs.build_problem(case)
-report = fs.minimize(problem.scaled, problem.start, fs.TaoSettings("lmvm", 2000, 3e-4, memory=20))
+lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=2000, gradient_tolerance=3e-4, memory=20)
+report = fs.minimize(problem.scaled, problem.start, lmvm)
 control = problem.scaled.to_physical(report.solution)
 accuracy = problem.accuracy(problem.test, control)
 if problem.ensemble.is_root:

@@ -57,9 +57,9 @@ from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 short = ["stochastic.epochs=25", "stability.exponents=64", "stability.samples=12", "parallel.space=1"]
 case = fs.load_case(Path(__file__).parent / "digits.toml", short)
 problem = fs.build_problem(case)
-adam = fs.StochasticSettings(epochs=case.stochastic.epochs, rate=case.stochastic.rate, seed=case.seed)
 batches = problem.batches(case.stochastic.batch)
-control = problem.scaled.to_physical(fs.descend(problem.scaled, problem.start, adam, batches).solution)
+adam = fs.descend(problem.scaled, problem.start, case.stochastic, batches, seed=case.seed)
+control = problem.scaled.to_physical(adam.solution)
 accuracy = problem.accuracy(problem.test, control)
 is_root = problem.ensemble.is_root
 if is_root:

@@ -105,8 +105,8 @@ zero = np.zeros(controls.shard.stop - controls.shard.start)
 # exact action of $J''$.
 
 # %%
-variational = fs.minimize(scaled, zero, fs.TaoSettings("lmvm", 100, gradient_tolerance=1e-8))
-newton = fs.minimize(scaled, zero, fs.TaoSettings("nls", 100, gradient_tolerance=1e-8))
+variational = fs.minimize(scaled, zero, fs.OptimizerSettings(method="lmvm", gradient_tolerance=1e-8))
+newton = fs.minimize(scaled, zero, fs.OptimizerSettings(method="nls", gradient_tolerance=1e-8))
 
 # %% [markdown]
 # ## The second condition: Pontryagin's principle
@@ -117,7 +117,7 @@ newton = fs.minimize(scaled, zero, fs.TaoSettings("nls", 100, gradient_tolerance
 
 # %%
 pontryagin = fs.approximate_successively(
-    scaled, zero, fs.PontryaginSettings("damped_msa", 300, gradient_tolerance=1e-4)
+    scaled, zero, fs.OptimizerSettings(method="damped_msa", max_iterations=300, gradient_tolerance=1e-4)
 )
 
 # %% [markdown]
@@ -272,7 +272,8 @@ assert mismatch < 0.02
 
 # %%
 problem = fs.build_problem(fs.load_case(Path(__file__).parent / "gap.toml"))
-stationary = fs.minimize(problem.scaled, problem.start, fs.TaoSettings("lmvm", 200, 0.0, absolute_tolerance=1e-8))
+lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=200, gradient_tolerance=0.0, absolute_tolerance=1e-8)
+stationary = fs.minimize(problem.scaled, problem.start, lmvm)
 point = problem.scaled.to_physical(stationary.solution)
 certificate = fs.certify(problem, point, starts=12).certificate
 
@@ -286,7 +287,7 @@ certificate = fs.certify(problem, point, starts=12).certificate
 histories: dict[int, list[float]] = {1: [], 12: []}
 improved = {}
 for starts, history in histories.items():
-    settings = fs.PontryaginSettings("damped_msa", 50, gradient_tolerance=0.0, starts=starts)
+    settings = fs.OptimizerSettings(method="damped_msa", max_iterations=50, gradient_tolerance=0.0, starts=starts)
     improved[starts] = fs.approximate_successively(
         problem.scaled, stationary.solution, settings, observe=lambda row, h=history: h.append(row.objective)
     )

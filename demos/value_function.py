@@ -92,7 +92,7 @@ error_of_witness = abs(value_of_witness - float(coarse_witness.value(0.0, start[
 # each, and they end at two different values.
 
 # %%
-descent = fs.TaoSettings("lmvm", 2000, gradient_tolerance=1e-6)
+descent = fs.OptimizerSettings(method="lmvm", max_iterations=2000, gradient_tolerance=1e-6, memory=20)
 directions = [size * functional.control_space.random_direction(1 + k) for k, size in enumerate((10.0, 1.0, 3.0))]
 starts = [problem.start, *(problem.scaled.to_scaled(x) for x in directions)]
 reports = sorted((fs.minimize(problem.scaled, x, descent) for x in starts), key=lambda report: report.objective)
@@ -150,7 +150,8 @@ def follow(control: np.ndarray, degrees: np.ndarray) -> list[float]:
             functional.regularization,
             functional.weight,
         )
-        report = fs.minimize(fs.ScaledFunctional(moved), control, fs.TaoSettings("lmvm", 300, 0.0, 1e-4))
+        lmvm = fs.OptimizerSettings(max_iterations=300, gradient_tolerance=0.0, absolute_tolerance=1e-4, memory=20)
+        report = fs.minimize(fs.ScaledFunctional(moved), control, lmvm)
         control = report.solution
         costs.append(report.objective)
     return costs

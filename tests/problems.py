@@ -19,25 +19,27 @@ from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, Stepper, find_scheme
 from fem_selection.functions.activations import Activation, find_activation
-from fem_selection.kernels import TERMS, DenseKernel, Kernel, LocalKernel, SeparableKernel
-from fem_selection.learning.controls import PARTS, ControlSpace
+from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel
+from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import (
     ReadoutCost,
-    Regularization,
     TrackingCost,
     encode_labels,
     find_loss,
 )
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Regularization
+from fem_selection.settings.names import LOCAL_TERMS, PARTS
 
 REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
+UNPENALIZED = Regularization(kernel=0.0, bias=0.0, readout=0.0)
 """Every term present, all weights different."""
 
 
 def random_local(space: StateSpace, intervals: int, seed: int) -> LocalKernel:
     """Coefficients 1, ℓ, ℓ² times normal numbers, ℓ = 0.1; multiplication alone where elements jump."""
-    kernel = LocalKernel(space, intervals, TERMS if space.family == "lagrange" else TERMS[:1], 0.1)
+    kernel = LocalKernel(space, intervals, LOCAL_TERMS if space.family == "lagrange" else LOCAL_TERMS[:1], 0.1)
     values = hashed_normal(seed, kernel.canonical_indices())
     kernel.assign(values * np.sqrt(np.tile(space.weights, len(values) // space.num_local) / kernel.lumped_mass()))
     return kernel

@@ -20,8 +20,9 @@ from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
-from fem_selection.objectives import ReadoutCost, Regularization, encode_labels, find_loss
+from fem_selection.objectives import ReadoutCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Regularization
 from fem_selection.typing import Floats
 
 TEST_FRACTION = 360 / 1797  # 80/20, as scikit-learn rounds it: 1437 samples to train on

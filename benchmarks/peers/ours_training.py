@@ -27,10 +27,7 @@ def create_case(seed: int) -> fs.Case:
 
 def settings_of(case: fs.Case) -> fs.StochasticSettings:
     """The demo's stochastic phase, to its last epoch."""
-    s, seed = case.stochastic, case.seed
-    return fs.StochasticSettings(
-        s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, s.epsilon, s.epochs + 1, seed
-    )
+    return dataclasses.replace(case.stochastic, patience=case.stochastic.epochs + 1)
 
 
 def batch_numbers(problem: LearningProblem, case: fs.Case) -> Integers:
@@ -98,7 +95,9 @@ def main() -> None:
     def walk(path: str) -> int:
         """Write x̂ after the first steps; returns how many these are."""
         batches = problem.batches(case.stochastic.batch)
-        report = fs.descend(problem.scaled, problem.start, settings_of(case), batches, stop=lambda: True)
+        report = fs.descend(
+            problem.scaled, problem.start, settings_of(case), batches, stop=lambda: True, seed=case.seed
+        )
         parts = parts_of(problem, report.solution)
         if problem.ensemble.is_root:
             np.savez(path, **parts)
@@ -123,7 +122,7 @@ def main() -> None:
         batches = problem.batches(case.stochastic.batch)
         problem.ensemble.world.Barrier()
         began = time.perf_counter()
-        fs.descend(problem.scaled, problem.start, settings, batches, evaluate)
+        fs.descend(problem.scaled, problem.start, settings, batches, evaluate, seed=case.seed)
         return {"seconds": seconds, "accuracies": accuracies}
 
     serve(

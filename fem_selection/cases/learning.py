@@ -29,12 +29,11 @@ from fem_selection.learning import (
     ControlSpace,
     Functional,
     LearningProblem,
-    Movement,
     SampleStates,
     ScaledFunctional,
     create_box,
 )
-from fem_selection.objectives import ReadoutCost, Regularization, TerminalCost, TrackingCost, encode_labels, find_loss
+from fem_selection.objectives import ReadoutCost, TerminalCost, TrackingCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import DomainSettings
 from fem_selection.typing import Block, Floats, Integers
@@ -88,7 +87,7 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
             test = _sample_states(case, space, dataset.test, dataset.standardization)
         classes = dataset.samples.classes
     functional, start = _build_functional(case, ensemble, space, train)
-    scaled, o, moved = ScaledFunctional(functional), case.objective, case.data.moved
+    scaled, o = ScaledFunctional(functional), case.objective
     return LearningProblem(
         scaled=scaled,
         start=scaled.to_scaled(start),
@@ -97,7 +96,7 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
         test=test,
         classes=classes,
         standardization=None if dataset is None else dataset.standardization,
-        movement=None if moved is None else Movement(moved.shift, moved.rotation, moved.scale),
+        movement=case.data.moved,
     )
 
 
@@ -130,11 +129,17 @@ def _build_functional(
         num_outputs = train.targets.shape[0]
         cost = ReadoutCost(space, find_loss(o.loss), num_outputs)
     control_space = ControlSpace(ensemble, space, kernel, grid, num_outputs, o.controls)
-    r = case.regularization
-    regularization = Regularization(r.kernel, r.bias, r.readout, r.kernel_depth, r.bias_depth)
     initial, targets = train.share(ensemble)
     functional = Functional(
-        control_space, stepper, cost, initial, targets, train.num_samples, regularization, o.weight, case.parallel.block
+        control_space,
+        stepper,
+        cost,
+        initial,
+        targets,
+        train.num_samples,
+        case.regularization,
+        o.weight,
+        case.parallel.block,
     )
     readout = np.zeros((num_outputs, space.num_local))
     start = control_space.pack(

@@ -19,7 +19,7 @@ def info_command() -> int:
     from fem_selection.dynamics import SCHEMES
     from fem_selection.functions.activations import ACTIVATIONS
     from fem_selection.objectives import LOSSES
-    from fem_selection.optimize.tao_options import METHODS
+    from fem_selection.settings.names import TAO
     from fem_selection.versions import versions
 
     console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
@@ -34,7 +34,7 @@ def info_command() -> int:
         "activations": ", ".join(ACTIVATIONS),
         "schemes": ", ".join(f"{s.name} (order {s.order})" for s in SCHEMES.values()),
         "losses": ", ".join([*LOSSES, "tracking"]),
-        "methods": ", ".join(METHODS),
+        "methods": ", ".join(TAO),
     }
     for name, text in rows.items():
         table.add_row(name, text)

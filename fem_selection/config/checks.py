@@ -12,7 +12,7 @@ from pathlib import Path
 from fem_selection.config.schema import Case
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.formulas import coordinate_names, is_free_name, parse_formula
-from fem_selection.settings.names import ACTIVATIONS, CONTROLS, LOCAL_TERMS
+from fem_selection.settings.names import ACTIVATIONS, BOUNDED, LOCAL_TERMS, PARTS, PONTRYAGIN, TAO
 
 __all__ = ["LARGEST", "Fault", "check_case"]
 
@@ -207,11 +207,11 @@ def _check_data(case: Case) -> Iterator[Fault]:
 
 
 def _check_bounds(case: Case) -> Iterator[Fault]:
-    given = [name for name in CONTROLS if getattr(case.objective, f"{name}_bounds") is not None]
-    if given and case.optimizer.method in ("lmvm", "cg", "nls", "ntr"):
+    given = [name for name in PARTS if getattr(case.objective, f"{name}_bounds") is not None]
+    if given and case.optimizer.method in TAO and case.optimizer.method not in BOUNDED:
         keys = tuple(f"objective.{name}_bounds" for name in given)
-        others = () if "readout" in given else ("msa", "damped_msa", "sqh")
-        able = ", ".join(map(repr, ("blmvm", "bqnls", "bnls", "bntr", *others)))
+        others = () if "readout" in given else PONTRYAGIN
+        able = ", ".join(map(repr, (*BOUNDED, *others)))
         yield Fault(
             ("optimizer.method", *keys),
             f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; {able} handle bounds",
@@ -221,7 +221,7 @@ def _check_bounds(case: Case) -> Iterator[Fault]:
 def _check_pontryagin(case: Case) -> Iterator[Fault]:
     """What the maximum principle needs: Hamiltonians that can be minimised node by node and layer by layer."""
     method, r = case.optimizer.method, case.regularization
-    if method not in ("msa", "damped_msa", "sqh"):
+    if method not in PONTRYAGIN:
         return
     if case.space.mode != "collocated":
         yield Fault(("optimizer.method", "space.mode"), f"{method!r} needs space.mode = 'collocated'")

@@ -26,6 +26,7 @@ from fem_selection.hjb.starts import find_starts
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import TrackingCost
+from fem_selection.settings import ObjectiveSettings
 from fem_selection.typing import Block, Floats
 
 __all__ = ["MAX_DIMENSION", "ReducedProblem"]
@@ -56,7 +57,7 @@ class ReducedProblem:
     alpha_kernel: float | None
     alpha_bias: float | None
     horizon: float
-    weight: float = 1.0
+    weight: float = ObjectiveSettings.weight
 
     def __post_init__(self) -> None:
         if self.initial.ndim != 2 or self.initial.shape != self.targets.shape or len(self.areas) != len(self.initial):

@@ -3,12 +3,11 @@
 
 from fem_selection.kernels.base import Kernel, KernelDirection, KernelOperator
 from fem_selection.kernels.dense import DenseKernel
-from fem_selection.kernels.local import TERMS, LocalKernel
+from fem_selection.kernels.local import LocalKernel
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import SumKernel
 
 __all__ = [
-    "TERMS",
     "DenseKernel",
     "Kernel",
     "KernelDirection",

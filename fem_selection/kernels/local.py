@@ -41,11 +41,10 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, map_functions
 from fem_selection.kernels.sums import Summable
+from fem_selection.settings.names import LOCAL_TERMS
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["TERMS", "LocalForms", "LocalKernel"]
-
-TERMS = ("multiplication", "convection", "diffusion")
+__all__ = ["LocalForms", "LocalKernel"]
 
 
 class LocalForms:
@@ -53,7 +52,7 @@ class LocalForms:
 
     Args:
         space: The state space.
-        terms: Some of `TERMS`.
+        terms: Some of `LOCAL_TERMS`.
 
     Attributes:
         names: Of the coefficients: "multiplication", "convection" or, in several dimensions, "convection_0" …,
@@ -63,10 +62,12 @@ class LocalForms:
         InvalidInput: for unknown terms, none, or terms that need continuous elements.
     """
 
-    def __init__(self, space: StateSpace, terms: Sequence[str] = TERMS) -> None:
-        self.terms = tuple(term for term in TERMS if term in terms)
+    def __init__(self, space: StateSpace, terms: Sequence[str] = LOCAL_TERMS) -> None:
+        self.terms = tuple(term for term in LOCAL_TERMS if term in terms)
         if len(self.terms) != len(terms) or not terms:
-            raise InvalidInput(f"terms {list(terms)} of a local kernel: choose from {', '.join(TERMS)}, each once")
+            raise InvalidInput(
+                f"terms {list(terms)} of a local kernel: choose from {', '.join(LOCAL_TERMS)}, each once"
+            )
         differential = [term for term in self.terms if term != "multiplication"]
         if differential and space.family != "lagrange":
             raise InvalidInput(
@@ -128,7 +129,7 @@ class LocalKernel(Summable, OperatorByParameters):
     Args:
         space: The state space V_h.
         num_intervals: Number of control intervals.
-        terms: Some of `TERMS`, or the forms of another kernel.
+        terms: Some of `LOCAL_TERMS`, or the forms of another kernel.
         length: ℓ of the inner product.
 
     Attributes:
@@ -147,7 +148,11 @@ class LocalKernel(Summable, OperatorByParameters):
     is_linear = True
 
     def __init__(
-        self, space: StateSpace, num_intervals: int, terms: Sequence[str] | LocalForms = TERMS, length: float = 1.0
+        self,
+        space: StateSpace,
+        num_intervals: int,
+        terms: Sequence[str] | LocalForms = LOCAL_TERMS,
+        length: float = 1.0,
     ) -> None:
         if not length > 0:
             raise InvalidInput(f"length {length} of a local kernel: it must be positive")
@@ -155,7 +160,7 @@ class LocalKernel(Summable, OperatorByParameters):
         self._forms = terms if isinstance(terms, LocalForms) else LocalForms(space, terms)
         self.names = self._forms.names
         self._shape = (num_intervals, len(self.names), space.num_local)
-        self.orders = np.array([TERMS.index(name.split("_")[0]) for name in self.names])
+        self.orders = np.array([LOCAL_TERMS.index(name.split("_")[0]) for name in self.names])
         self._factors = length ** (-2.0 * self.orders[:, None])
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = num_intervals * len(self.names) * space.num_nodes

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The learning problem: controls and their geometry, the functional with its derivatives, verification, batches."""
 
-from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
+from fem_selection.learning.batches import SampleBatches, SampleStates
 from fem_selection.learning.certificate import OptimalityCertificate, assess_optimality
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.curvature import HessianEigenpairs, hessian_eigenpairs
@@ -24,7 +24,6 @@ __all__ = [
     "KktResidual",
     "LearningProblem",
     "MaximumPrinciple",
-    "Movement",
     "OptimalityCertificate",
     "SampleBatches",
     "SampleStates",

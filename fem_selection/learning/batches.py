@@ -15,20 +15,12 @@ import numpy as np
 from fem_selection.data import AffineMaps, draw_maps
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, share
+from fem_selection.settings import Movement
 from fem_selection.typing import Block, Integers
 
-__all__ = ["Movement", "SampleBatches", "SampleStates"]
+__all__ = ["SampleBatches", "SampleStates"]
 
 _STATES_AT_ONCE = 2048
-
-
-@dataclass(frozen=True)
-class Movement:
-    """Standard deviations of the random affine maps that move images: shift (of the side), rotation (rad), scale."""
-
-    shift: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel
-from fem_selection.objectives.regularizers import Regularization, depth_laplacian
+from fem_selection.objectives.regularizers import depth_laplacian
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Regularization
+from fem_selection.settings.names import PARTS
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["PARTS", "ControlSpace"]
-
-PARTS = ("kernel", "bias", "readout")
+__all__ = ["ControlSpace"]
 
 
 class ControlSpace:

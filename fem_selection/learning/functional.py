@@ -23,8 +23,8 @@ from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.learning.controls import ControlSpace
-from fem_selection.objectives.regularizers import Regularization
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
+from fem_selection.settings import ObjectiveSettings, ParallelSettings, Regularization
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Functional", "Observe", "SweepCounts"]
@@ -77,8 +77,8 @@ class Functional:
         targets: Block,
         num_samples: int,
         regularization: Regularization,
-        weight: float = 1.0,
-        block: int = 192,
+        weight: float = ObjectiveSettings.weight,
+        block: int = ParallelSettings.block,
     ) -> None:
         if initial.shape[1] != targets.shape[1]:
             raise InvalidInput(f"{initial.shape[1]} initial states but {targets.shape[1]} targets")

@@ -18,11 +18,12 @@ from mpi4py import MPI
 from fem_selection.data import Standardization, stratified_split
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
-from fem_selection.learning.batches import Movement, SampleBatches, SampleStates
-from fem_selection.learning.controls import PARTS
+from fem_selection.learning.batches import SampleBatches, SampleStates
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Movement
+from fem_selection.settings.names import PARTS
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["LearningProblem", "create_box", "predict_labels"]

@@ -2,14 +2,12 @@
 """What is minimised: terminal costs with their losses, and regularization of the controls."""
 
 from fem_selection.objectives.losses import LOSSES, Loss, encode_labels, find_loss
-from fem_selection.objectives.regularizers import Regularization
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost, TrackingCost
 
 __all__ = [
     "LOSSES",
     "Loss",
     "ReadoutCost",
-    "Regularization",
     "TerminalCost",
     "TrackingCost",
     "encode_labels",

@@ -4,48 +4,16 @@
     ∫₀ᵀ ( α_w/2 ‖w‖² + α_b/2 ‖b‖² + β_w/2 ‖∂_t w‖² + β_b/2 ‖∂_t b‖² ) dt + α_c/2 (‖c‖² + |μ|²)
 
 Controls are piecewise constant in depth with intervals of length Δ; ∂_t is their difference quotient, so that the
-H¹ term reads β/2 Σ_c ‖w_{c+1} − w_c‖² / Δ.
+H¹ term reads β/2 Σ_c ‖w_{c+1} − w_c‖² / Δ.  The weights are those of `settings.Regularization`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats
 
-__all__ = ["Regularization", "depth_laplacian"]
-
-
-@dataclass(frozen=True)
-class Regularization:
-    """Weights of the regularization.
-
-    Attributes:
-        kernel: α_w.
-        bias: α_b.
-        readout: α_c.
-        kernel_depth: β_w.
-        bias_depth: β_b.
-    """
-
-    kernel: float = 0.0
-    bias: float = 0.0
-    readout: float = 0.0
-    kernel_depth: float = 0.0
-    bias_depth: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value >= 0.0:
-                raise InvalidInput(f"regularization.{name} = {value} must not be negative")
-
-    @property
-    def has_depth_term(self) -> bool:
-        """Whether an H¹ term in depth is present."""
-        return self.kernel_depth > 0 or self.bias_depth > 0
+__all__ = ["depth_laplacian"]
 
 
 def depth_laplacian(controls: Floats, length: float) -> Floats:

@@ -33,12 +33,11 @@ from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.readout import optimize_readout
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
+from fem_selection.settings import OptimizerSettings, OutputSettings
+from fem_selection.settings.names import PONTRYAGIN
 from fem_selection.typing import Floats
 
-__all__ = ["PONTRYAGIN", "PontryaginSettings", "approximate_successively"]
-
-PONTRYAGIN = ("msa", "damped_msa", "sqh")
-"""Names of the methods."""
+__all__ = ["approximate_successively"]
 
 _GROW, _SHRINK = 2.0, 0.6  # of ε when a step is refused and when one is taken
 _DECREASE = 1e-6  # what a step of sqh must gain, times its squared length
@@ -48,54 +47,42 @@ _FAR = 1e-2  # θ below which minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
 
-@dataclass(frozen=True)
-class PontryaginSettings:
-    """Settings of the successive approximations.
-
-    Attributes:
-        method: One of `PONTRYAGIN`.
-        max_iterations: Limit, counted from the run's beginning.
-        gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
-        absolute_tolerance: Norm of the gradient at which to stop.
-        starts: Starts of each minimisation (`adjoint.hamiltonian.Search`); one sample and one stage need none.
-        reduction: How well each minimisation is solved: norm of the rows' gradients relative to those at its start.
-        weight: First ε of sqh, relative to the larger of α_w and α_b.
-        seed: Of random starts.
-        checkpoint_every: Iterations between calls of `save`.
-        gap_every: Iterations between measurements of the gap by sqh, which cost minimisations of their own.
-    """
-
-    method: str = "sqh"
-    max_iterations: int = 100
-    gradient_tolerance: float = 1e-5
-    absolute_tolerance: float = 1e-10
-    starts: int = 3
-    reduction: float = 0.1
-    weight: float = 1.0
-    seed: int = 0
-    checkpoint_every: int = 10
-    gap_every: int = 1
-
-
 def approximate_successively(
     functional: ScaledFunctional,
     start: Floats,
-    settings: PontryaginSettings,
+    settings: OptimizerSettings,
     bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
     stop: Stop | None = None,
+    *,
+    seed: int = 0,
+    checkpoint_every: int = OutputSettings.checkpoint_every,
 ) -> OptimizationReport:
-    """Minimise Ĵ(x̂) by Pontryagin's principle (collective); arguments as those of `tao.minimize`.
+    """Minimise Ĵ(x̂) by Pontryagin's principle (collective).
+
+    Args:
+        functional: Ĵ.
+        start: Shard of the first x̂; ignored when resuming.
+        settings: Method, limits and tolerances; the method is "msa", "damped_msa" or "sqh".
+        bounds: Shards of lower and upper bounds of kernel and bias in x̂; infinite entries are free.
+        resume: State and vectors that `save` was given earlier.
+        save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
+        observe: Called with each new line of the history.
+        stop: Asked after each iteration.
+        seed: Of the random starts of each minimisation.
+        checkpoint_every: Iterations between calls of `save`.
 
     Raises:
-        InvalidInput: where the principle does not apply, with every reason.
+        InvalidInput: where the principle does not apply, with every reason, or for a method of TAO.
         NonFinite: with the iteration, if a step of `msa` leaves the finite numbers; the others try a smaller one.
     """
     if settings.method not in PONTRYAGIN:
-        raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(PONTRYAGIN)}")
-    return _Approximation(functional, settings, bounds, save, observe, stop).run(start, resume)
+        methods = ", ".join(PONTRYAGIN)
+        raise InvalidInput(f"method {settings.method!r} is none of Pontryagin's principle: use one of {methods}")
+    run = _Approximation(functional, settings, bounds, save, observe, stop, seed, checkpoint_every)
+    return run.run(start, resume)
 
 
 @dataclass(frozen=True)
@@ -111,13 +98,16 @@ class _Approximation:
     def __init__(
         self,
         functional: ScaledFunctional,
-        settings: PontryaginSettings,
+        settings: OptimizerSettings,
         bounds: tuple[Floats, Floats] | None,
         save: Save | None,
         observe: Callable[[IterationRow], None] | None,
         stop: Stop | None,
+        seed: int,
+        checkpoint_every: int,
     ) -> None:
         self.scaled, self.settings, self.bounds = functional, settings, bounds
+        self.seed, self.checkpoint_every = seed, checkpoint_every
         self.save, self.observe, self.stop = save, observe, stop
         self.control_space, self.extremals = functional.control_space, Extremals(functional.functional)
         self.iteration = self.evaluations = 0
@@ -142,7 +132,7 @@ class _Approximation:
                 self._tell(now, principle, length)
             reason = self._reason(now, principle)
             stopped = not reason and self.stop is not None and self.stop()
-            if not known and (reason or stopped or self.iteration % self.settings.checkpoint_every == 0):
+            if not known and (reason or stopped or self.iteration % self.checkpoint_every == 0):
                 self._save_now(now, length)
             if reason or stopped:
                 break
@@ -239,7 +229,7 @@ class _Approximation:
         return now
 
     def _search(self, proximal: float) -> Search:
-        return Search(self.settings.starts, self.settings.seed, proximal, reduction=self.settings.reduction)
+        return Search(self.settings.starts, self.seed, proximal, reduction=self.settings.reduction)
 
     @property
     def _is_damped(self) -> bool:
@@ -248,7 +238,7 @@ class _Approximation:
     def _first_weight(self) -> float:
         """The scale of ε, or the first θ."""
         r = self.scaled.functional.regularization
-        return 1.0 if self.settings.method == "damped_msa" else self.settings.weight * max(r.kernel, r.bias)
+        return 1.0 if self.settings.method == "damped_msa" else self.settings.augmentation * max(r.kernel, r.bias)
 
     def _refuse_bounded_readout(self) -> None:
         where = slice(self.control_space.slices["readout"].start, self.control_space.slices["offset"].stop)

@@ -17,20 +17,19 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.errors import NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.linalg.blas import add_scaled
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
+from fem_selection.settings import OutputSettings, StochasticSettings
 from fem_selection.typing import Block, Floats
 
-__all__ = ["BatchSource", "Epoch", "StochasticSettings", "descend"]
-
+__all__ = ["BatchSource", "Epoch", "descend"]
 
 _STEPS_BETWEEN_MESSAGES = 20
 
@@ -53,35 +52,6 @@ class BatchSource(Protocol):
         """The next epoch of the stream."""
 
 
-@dataclass(frozen=True)
-class StochasticSettings:
-    """Settings of the stochastic phase.
-
-    Attributes:
-        method: "adam" or "momentum".
-        epochs: Number of passes over the samples.
-        rate: η.
-        schedule: "cosine" or "constant".
-        momentum: β₁.
-        second_moment: β₂.
-        epsilon: ε.
-        patience: Epochs without a better validation before stopping; used with a validation part only.
-        seed: Seed of the random stream.
-        checkpoint_every: Epochs between calls of `save`.
-    """
-
-    method: str = "adam"
-    epochs: int = 100
-    rate: float = 0.01
-    schedule: str = "cosine"
-    momentum: float = 0.9
-    second_moment: float = 0.999
-    epsilon: float = 1e-8
-    patience: int = 20
-    seed: int = 0
-    checkpoint_every: int = 10
-
-
 def descend(
     functional: ScaledFunctional,
     start: Floats,
@@ -93,27 +63,32 @@ def descend(
     save: Save | None = None,
     observe: Callable[[EpochRow], None] | None = None,
     stop: Stop | None = None,
+    *,
+    seed: int = 0,
+    checkpoint_every: int = OutputSettings.checkpoint_every,
 ) -> StochasticReport:
     """Run the stochastic phase (collective).
 
     Args:
         functional: Ĵ, whose mini-batch gradients are taken.
         start: Shard of the first x̂; ignored when resuming.
-        settings: See `StochasticSettings`.
+        settings: Method, epochs, rate and decays; `batch` and `validation` belong to those who make `source` and
+            `validate`, `patience` is used with `validate` only.
         source: Mini-batches.
         validate: Score of a shard on the validation part, larger is better; the best iterate is returned then.
         bounds: Shards of bounds in x̂; steps are projected onto the box.
         resume: State and vectors that `save` was given earlier.
-        save: Called at the start, every few epochs, when stopped and at the end.
+        save: Called at the start, every `checkpoint_every` epochs, when stopped and at the end.
         observe: Called with each epoch's line.
         stop: Asked every 20 mini-batches and after each epoch; the answer takes a message.
+        seed: Of the random stream.
+        checkpoint_every: Epochs between calls of `save`.
 
     Raises:
         NonFinite: after `save` was called with the last good state.
     """
-    if settings.method not in ("adam", "momentum"):
-        raise InvalidInput(f"unknown stochastic method {settings.method!r}; known are adam, momentum")
-    return _Descent(functional, settings, source, validate, bounds, save, observe, stop).run(start, resume)
+    run = _Descent(functional, settings, source, validate, bounds, save, observe, stop, seed, checkpoint_every)
+    return run.run(start, resume)
 
 
 class _Descent:
@@ -127,10 +102,13 @@ class _Descent:
         save: Save | None,
         observe: Callable[[EpochRow], None] | None,
         stop: Stop | None,
+        seed: int,
+        checkpoint_every: int,
     ) -> None:
         self.functional, self.settings, self.source = functional, settings, source
+        self.checkpoint_every = checkpoint_every
         self.validate, self.bounds, self.save, self.observe, self.stop = validate, bounds, save, observe, stop
-        self.rng = np.random.Generator(np.random.PCG64(settings.seed))
+        self.rng = np.random.Generator(np.random.PCG64(seed))
         self.epoch = self.batch = self.step = 0
         self.best_score, self.best_epoch = -np.inf, 0
         self.epoch_value = 0.0
@@ -251,7 +229,7 @@ class _Descent:
                 self.best[:] = self.x
         if self.observe is not None:
             self.observe(EpochRow(self.epoch, objective, self._rate(total), np.nan, score))
-        if self.epoch % self.settings.checkpoint_every == 0 and self.epoch < self.settings.epochs:
+        if self.epoch % self.checkpoint_every == 0 and self.epoch < self.settings.epochs:
             self.epoch_state = self.rng.bit_generator.state
             self._save()
 

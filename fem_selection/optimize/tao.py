@@ -44,13 +44,14 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.riesz import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
-from fem_selection.optimize.tao_options import METHODS, NEWTON, TaoSettings, set_options
+from fem_selection.optimize.tao_options import set_options
 from fem_selection.petsc import remove_shift, tao_reason
+from fem_selection.settings import OptimizerSettings, OutputSettings
+from fem_selection.settings.names import BOUNDED, NEWTON, TAO
 from fem_selection.typing import Floats
 
 __all__ = ["minimize"]
 
-_BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
 _SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
 _NO_DESCENT = -6  # TAO's reason: the line search failed
 _NO_RADIUS = -7  # the trust region shrank to nothing
@@ -60,34 +61,39 @@ _NEARER = 0.1  # part of a step without states at which the next trial is to be
 def minimize(
     functional: ScaledFunctional,
     start: Floats,
-    settings: TaoSettings,
+    settings: OptimizerSettings,
     bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
     stop: Stop | None = None,
+    *,
+    checkpoint_every: int = OutputSettings.checkpoint_every,
 ) -> OptimizationReport:
-    """Minimise Ĵ(x̂) (collective).
+    """Minimise Ĵ(x̂) by TAO (collective).
 
     Args:
         functional: Ĵ.
         start: Shard of the first x̂; ignored when resuming.
-        settings: See `TaoSettings`.
+        settings: Method, limits and tolerances; the method is one of TAO.
         bounds: Shards of lower and upper bounds in x̂; infinite entries are free.
         resume: State and vectors that `save` was given earlier.
-        save: Called with state and vectors at iteration 0, then every few iterations and at the end.
+        save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
         observe: Called with each new line of the history.
         stop: Asked after each iteration.
+        checkpoint_every: Iterations between calls of `save`.
 
     Raises:
+        InvalidInput: for a method that is none of TAO, that knows no bounds where there are some, or options that PETSc
+            or the method refuses.
         NonFinite: with the iteration, at the start or where a line search or a trust region ends without a step that
             has states; `save` has been called with the last good iterate.
     """
-    if settings.method not in METHODS:
-        raise InvalidInput(f"unknown method {settings.method!r}; known are {', '.join(METHODS)}")
-    if bounds is not None and settings.method not in _BOUNDED:
-        raise InvalidInput(f"method {settings.method!r} knows no bounds: use {', '.join(map(repr, _BOUNDED))}")
-    return _Minimizer(functional, settings, bounds, save, observe, stop).run(start, resume)
+    if settings.method not in TAO:
+        raise InvalidInput(f"method {settings.method!r} is none of TAO: use one of {', '.join(TAO)}")
+    if bounds is not None and settings.method not in BOUNDED:
+        raise InvalidInput(f"method {settings.method!r} knows no bounds: use {', '.join(map(repr, BOUNDED))}")
+    return _Minimizer(functional, settings, bounds, save, observe, stop, checkpoint_every).run(start, resume)
 
 
 @dataclass
@@ -103,13 +109,15 @@ class _Minimizer:
     def __init__(
         self,
         functional: ScaledFunctional,
-        settings: TaoSettings,
+        settings: OptimizerSettings,
         bounds: tuple[Floats, Floats] | None,
         save: Save | None,
         observe: Callable[[IterationRow], None] | None,
         stop: Stop | None,
+        checkpoint_every: int,
     ) -> None:
         self.functional, self.settings, self.bounds = functional, settings, bounds
+        self.checkpoint_every = checkpoint_every
         self.save, self.observe, self.stop = save, observe, stop
         self.iteration = self.evaluations = 0
         self.first_norm = 0.0
@@ -237,7 +245,7 @@ class _Minimizer:
         elif self.stop is not None and self.stop():
             self.stopped, reason = True, PETSc.TAO.ConvergedReason.CONVERGED_USER
         tao.setConvergedReason(reason)
-        due = self.iteration % s.checkpoint_every == 0
+        due = self.iteration % self.checkpoint_every == 0
         if not known and (due or reason != 0):
             self._save_now()
 

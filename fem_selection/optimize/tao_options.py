@@ -1,56 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""Settings of TAO: the methods, what a user asks for, and the PETSc options that follow from it."""
+"""The PETSc options that follow from what a user asks of TAO."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput
 from fem_selection.petsc import is_used, options, unique_prefix
+from fem_selection.settings import OptimizerSettings
+from fem_selection.settings.names import NEWTON
 
-__all__ = ["METHODS", "NEWTON", "TaoSettings", "set_options"]
+__all__ = ["set_options"]
 
-NEWTON = ("nls", "ntr", "bnls", "bntr")
-METHODS = {"lmvm": "lmvm", "blmvm": "blmvm", "bqnls": "bqnls", "cg": "bncg", **{name: name for name in NEWTON}}
-"""Names of methods and the TAO types behind them."""
-
+_TYPES = {"cg": "bncg"}  # TAO's names of methods, where they differ
 _OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # options with keys of their own
 _Options = dict[str, str | float | bool | None]
 
 
-@dataclass(frozen=True)
-class TaoSettings:
-    """Settings of the deterministic phase.
-
-    Attributes:
-        method: One of `METHODS`.
-        max_iterations: Limit, counted from the run's beginning.
-        gradient_tolerance: Gradient norm at which to stop, relative to the first of the run.
-        absolute_tolerance: Gradient norm at which to stop.
-        memory: Pairs of a quasi-Newton method.
-        checkpoint_every: Iterations between calls of `save`.
-        options: PETSc options of the TAO object, without the prefix (`{"tao_ls_type": "armijo"}`).
-    """
-
-    method: str = "lmvm"
-    max_iterations: int = 100
-    gradient_tolerance: float = 1e-5
-    absolute_tolerance: float = 1e-10
-    memory: int = 20
-    checkpoint_every: int = 10
-    options: Mapping[str, str | float | bool] = field(default_factory=dict)
-
-
-def set_options(tao: PETSc.TAO, settings: TaoSettings) -> None:
+def set_options(tao: PETSc.TAO, settings: OptimizerSettings) -> None:
     """Type and options of a TAO object that has its functions and vectors, and set it up (collective).
 
     Raises:
         InvalidInput: for options that PETSc refuses, that the method does not know, or that have keys of their own.
     """
-    kind, prefix = METHODS[settings.method], unique_prefix("tao")
+    kind, prefix = _TYPES.get(settings.method, settings.method), unique_prefix("tao")
     asked = _asked(settings)
     values, shared = _defaults(kind, prefix, settings.memory)
     for name, value in asked.items():
@@ -71,7 +44,7 @@ def set_options(tao: PETSc.TAO, settings: TaoSettings) -> None:
     tao.setMaximumFunctionEvaluations(2**30)
 
 
-def _asked(settings: TaoSettings) -> _Options:
+def _asked(settings: OptimizerSettings) -> _Options:
     """The options of the user, without their leading hyphens."""
     asked: _Options = {name.lstrip("-"): value for name, value in settings.options.items()}
     if taken := [name for name in asked if name in _OURS]:

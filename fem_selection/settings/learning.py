@@ -10,11 +10,11 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from fem_selection.settings.fields import Bounds, Option, TomlList, one_of
 from fem_selection.settings.names import (
-    CONTROLS,
     LOSS_ALIASES,
     LOSSES,
     METHOD_ALIASES,
     METHODS,
+    PARTS,
     SCHEDULES,
     SOURCES,
     STOCHASTIC_METHODS,
@@ -33,12 +33,12 @@ __all__ = [
 
 @settings_class
 class Movement:
-    """`data.moved`: random motions of the images; a table of zeros moves nothing.
+    """`data.moved`: standard deviations of the random motions of the images; a table of zeros moves nothing.
 
     Attributes:
-        shift: Largest shift.
-        rotation: Largest rotation.
-        scale: Largest relative change of size.
+        shift: Of each component of the shift, in units of the domain's sides.
+        rotation: Of the angle, or of each component of the rotation vector in space, in radians.
+        scale: Of log(1 + s), where a motion magnifies by 1 + s.
     """
 
     __pydantic_config__ = STRICT | {"strict": False}  # a strict table inside of another is refused
@@ -96,7 +96,7 @@ class ObjectiveSettings:
 
     loss: Annotated[str, one_of(LOSSES, LOSS_ALIASES)] = "softmax"
     weight: float = Field(default=1.0, gt=0)
-    controls: Annotated[tuple[Annotated[str, one_of(CONTROLS)], ...], TomlList] = ()
+    controls: Annotated[tuple[Annotated[str, one_of(PARTS)], ...], TomlList] = ()
     kernel_bounds: Bounds | None = None
     bias_bounds: Bounds | None = None
     readout_bounds: Bounds | None = None
@@ -105,14 +105,14 @@ class ObjectiveSettings:
     @classmethod
     def _some_in_order(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if not value:
-            raise ValueError(f"must name at least one of {', '.join(CONTROLS)}")
+            raise ValueError(f"must name at least one of {', '.join(PARTS)}")
         if "readout" in value and info.data.get("loss") == "tracking":
             raise ValueError("'readout' is listed, but objective.loss = 'tracking' has none; leave it out")
-        return tuple(name for name in CONTROLS if name in value)
+        return tuple(name for name in PARTS if name in value)
 
     def __post_init__(self) -> None:
         if not self.controls:
-            object.__setattr__(self, "controls", CONTROLS[:2] if self.loss == "tracking" else CONTROLS)
+            object.__setattr__(self, "controls", PARTS[:2] if self.loss == "tracking" else PARTS)
 
 
 @settings_class
@@ -120,11 +120,11 @@ class Regularization:
     """`[regularization]`: weights of the quadratic penalties.
 
     Attributes:
-        kernel: L² weight of the kernel.
-        bias: L² weight of the bias.
-        readout: L² weight of the readout.
-        kernel_depth: H¹ weight of the kernel in depth.
-        bias_depth: H¹ weight of the bias in depth.
+        kernel: L² weight α_w of the kernel.
+        bias: L² weight α_b of the bias.
+        readout: L² weight α_c of the readout.
+        kernel_depth: H¹ weight β_w of the kernel in depth.
+        bias_depth: H¹ weight β_b of the bias in depth.
     """
 
     kernel: float = Field(default=1e-4, ge=0)
@@ -132,6 +132,11 @@ class Regularization:
     readout: float = Field(default=1e-4, ge=0)
     kernel_depth: float = Field(default=0.0, ge=0)
     bias_depth: float = Field(default=0.0, ge=0)
+
+    @property
+    def has_depth_term(self) -> bool:
+        """Whether an H¹ term in depth is present."""
+        return self.kernel_depth > 0 or self.bias_depth > 0
 
 
 @settings_class
@@ -171,11 +176,16 @@ class OptimizerSettings:
         method: `lmvm` (L-BFGS), `cg`, or Newton–Krylov by line search, `nls`, or trust region, `ntr`; with bounds
             `blmvm`, `bqnls` where most of them are active, `bnls` or `bntr`.  Successive approximations by the maximum
             principle: `msa`, `damped_msa`, `sqh`, with bounds of kernel and bias too.
-        max_iterations: Limit of iterations; 0 leaves the optimizer out.
-        gradient_tolerance: Gradient norm at which to stop, relative to the first.
-        absolute_tolerance: Gradient norm at which to stop.
+        max_iterations: Limit of iterations, counted from the run's beginning; 0 leaves the optimizer out.
+        gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
+        absolute_tolerance: Norm of the (projected) gradient at which to stop.
         memory: Pairs that a quasi-Newton method keeps.
         starts: Starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
+        reduction: How well each of these minimisations is solved: the norm of its gradient relative to the first.
+        augmentation: First ε of `sqh`, the weight of the squared step that it adds to the Hamiltonian, relative to the
+            larger one of `regularization.kernel` and `regularization.bias`.
+        gap_every: Iterations between measurements of the gap by `sqh`, which cost minimisations of their own; 0 for
+            none.
         options: Further PETSc options by name, without the leading dash.
     """
 
@@ -185,4 +195,7 @@ class OptimizerSettings:
     absolute_tolerance: float = Field(default=1e-10, ge=0)
     memory: int = Field(default=10, ge=1)
     starts: int = Field(default=3, ge=1)
+    reduction: float = Field(default=0.1, ge=0, lt=1)
+    augmentation: float = Field(default=1.0, gt=0)
+    gap_every: int = Field(default=1, ge=0)
     options: dict[str, Option] = field(default_factory=dict)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 __all__ = [
     "ACTIVATIONS",
+    "BOUNDED",
     "CELLS",
-    "CONTROLS",
     "DIMENSIONS",
     "FAMILIES",
     "INTEGRATORS",
@@ -16,6 +16,9 @@ __all__ = [
     "METHODS",
     "METHOD_ALIASES",
     "MODES",
+    "NEWTON",
+    "PARTS",
+    "PONTRYAGIN",
     "REPRESENTATIONS",
     "SCHEDULES",
     "SCHEMES",
@@ -24,6 +27,7 @@ __all__ = [
     "SOURCES",
     "SPACINGS",
     "STOCHASTIC_METHODS",
+    "TAO",
 ]
 
 DIMENSIONS = {"interval": 1, "rectangle": 2, "box": 3}
@@ -71,10 +75,18 @@ LOCAL_TERMS = ("multiplication", "convection", "diffusion")
 SOURCES = ("digits", "npz", "formula")
 LOSSES = ("softmax", "logistic", "least_squares", "tracking")
 LOSS_ALIASES = {"cross_entropy": "softmax", "softmax_cross_entropy": "softmax"}
-CONTROLS = ("kernel", "bias", "readout")
+#: Parts of the controls.
+PARTS = ("kernel", "bias", "readout")
 STOCHASTIC_METHODS = ("adam", "momentum")
 SCHEDULES = ("cosine", "constant")
-METHODS = ("lmvm", "blmvm", "bqnls", "cg", "nls", "ntr", "bnls", "bntr", "msa", "damped_msa", "sqh")
+#: Newton–Krylov methods of TAO.
+NEWTON = ("nls", "ntr", "bnls", "bntr")
+TAO = ("lmvm", "blmvm", "bqnls", "cg", *NEWTON)
+#: Those of TAO that keep bounds.
+BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
+#: Successive approximations by the maximum principle.
+PONTRYAGIN = ("msa", "damped_msa", "sqh")
+METHODS = (*TAO, *PONTRYAGIN)
 METHOD_ALIASES = {"bncg": "cg", "tao_cg": "cg"}
 INTEGRATORS = ("auto", "explicit", "implicit")
 SPACINGS = ("linear", "logarithmic")

@@ -20,12 +20,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fem_selection import optimize
 from fem_selection.errors import NonFinite
 from fem_selection.io.checkpoints import jsonable
 from fem_selection.learning import LearningProblem, SampleStates, describe_problem, verify_gradient
 from fem_selection.optimize import (
-    PONTRYAGIN,
     EpochRow,
     IterationRow,
     OptimizationReport,
@@ -36,6 +34,7 @@ from fem_selection.optimize import (
 )
 from fem_selection.optimize.report import Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings, StochasticSettings
+from fem_selection.settings.names import PONTRYAGIN
 from fem_selection.studies.network_pictures import take_pictures
 from fem_selection.studies.report import Progress
 from fem_selection.studies.run_files import RunFiles
@@ -168,7 +167,7 @@ class _Training:
             return descend(
                 problem.scaled,
                 start,
-                self._stochastic_settings(),
+                settings,
                 problem.batches(settings.batch, fit),
                 self._score(validation),
                 problem.bounds,
@@ -176,6 +175,8 @@ class _Training:
                 lambda state, vectors: self._save("stochastic", state, vectors),
                 observe,
                 self._stop,
+                seed=self.seed,
+                checkpoint_every=self.output.checkpoint_every,
             )
 
     def _score(self, part: SampleStates | None) -> Callable[[Floats], float] | None:
@@ -207,31 +208,12 @@ class _Training:
             def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
                 self._save("deterministic", state, vectors)
 
-            further = problem.bounds, resume, save, observe, self._stop
+            given, every = (problem.bounds, resume, save, observe, self._stop), self.output.checkpoint_every
             if by_pontryagin:
-                return approximate_successively(problem.scaled, start, self._pontryagin_settings(), *further)
-            return minimize(problem.scaled, start, self._tao_settings(), *further)
-
-    def _stochastic_settings(self) -> optimize.StochasticSettings:
-        s = self.stochastic
-        return optimize.StochasticSettings(
-            s.method, s.epochs, s.rate, s.schedule, s.momentum, s.second_moment, s.epsilon, s.patience,
-            self.seed, self.output.checkpoint_every,
-        )  # fmt: skip
-
-    def _tao_settings(self) -> optimize.TaoSettings:
-        o = self.optimizer
-        return optimize.TaoSettings(
-            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.memory,
-            self.output.checkpoint_every, o.options,
-        )  # fmt: skip
-
-    def _pontryagin_settings(self) -> optimize.PontryaginSettings:
-        o = self.optimizer
-        return optimize.PontryaginSettings(
-            o.method, o.max_iterations, o.gradient_tolerance, o.absolute_tolerance, o.starts,
-            seed=self.seed, checkpoint_every=self.output.checkpoint_every,
-        )  # fmt: skip
+                return approximate_successively(
+                    problem.scaled, start, settings, *given, seed=self.seed, checkpoint_every=every
+                )
+            return minimize(problem.scaled, start, settings, *given, checkpoint_every=every)
 
     def _show(self, phase: str, done: int, total: int, values: Mapping[str, float]) -> None:
         if self.progress is not None:

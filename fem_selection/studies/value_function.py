@@ -35,15 +35,15 @@ from fem_selection.hjb import (
     solve_by_dynamic_programming,
 )
 from fem_selection.learning import LearningProblem
-from fem_selection.optimize import TaoSettings, minimize
-from fem_selection.settings import HjbSettings
+from fem_selection.optimize import minimize
+from fem_selection.settings import HjbSettings, OptimizerSettings
 from fem_selection.studies.report import Progress, Report
 from fem_selection.typing import Floats
 
 __all__ = ["HjbReport", "hjb", "reduce_to_states"]
 
 _SIZES = (10.0, 1.0, 3.0)  # L² norms of the random starts, in turn
-_OPEN_LOOP = TaoSettings(max_iterations=2000, gradient_tolerance=1e-8)
+_OPEN_LOOP = OptimizerSettings(max_iterations=2000, gradient_tolerance=1e-8, memory=20)
 _PERTURBATION = 0.08  # of the box's sides
 _STEPS = 400  # of a closed loop
 

@@ -24,13 +24,13 @@ def compute(case: dict, space_ranks: int) -> dict:
 
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.learning import ScaledFunctional, assess_optimality
-    from fem_selection.objectives import Regularization
-    from fem_selection.optimize import PontryaginSettings, approximate_successively
+    from fem_selection.optimize import approximate_successively
     from fem_selection.parallel import Ensemble
+    from fem_selection.settings import OptimizerSettings, Regularization
 
     ensemble = Ensemble(space=space_ranks)
     space = StateSpace(make_domain("interval", 7, comm=ensemble.space_comm), 1)
-    options = {"layers": 2, "intervals": 2, "regularization": Regularization(0.2, 0.3, 0.1), **case}
+    options = {"layers": 2, "intervals": 2, "regularization": Regularization(kernel=0.2, bias=0.3, readout=0.1), **case}
     problem = make_problem(space, ensemble, **options)
     scaled = ScaledFunctional(problem.functional)
     certificate = asdict(assess_optimality(scaled, problem.moved(size=1.0)))
@@ -40,7 +40,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     objectives = {}
     for method, bounds in (("damped_msa", None), ("sqh", None), ("sqh", (-upper, upper))):
         rows: list = []
-        settings = PontryaginSettings(method, 4, starts=4, reduction=1e-9)
+        settings = OptimizerSettings(method=method, max_iterations=4, starts=4, reduction=1e-9)
         approximate_successively(scaled, start, settings, bounds, observe=rows.append)
         key = method if bounds is None else f"{method} in a box"
         objectives[key] = [[r.objective, r.gradient_norm, r.maximum_principle_gap] for r in rows]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fem_selection.config import Case, dump_case, load_case, parse_case
 from fem_selection.errors import ConfigError
-from fem_selection.settings.names import ACTIVATIONS, CONTROLS, METHODS, SCHEMES
+from fem_selection.settings.names import ACTIVATIONS, METHODS, PARTS, SCHEMES
 
 
 def parse(text: str = "", *overrides: str, base: Path | None = None) -> Case:
@@ -337,7 +337,7 @@ options = st.dictionaries(st.text(), st.text() | st.booleans() | st.integers() |
     cells=st.lists(st.integers(1, 9), min_size=2, max_size=2) | st.integers(1, 9),
     horizon=positive,
     names=st.tuples(st.sampled_from(ACTIVATIONS), st.sampled_from(SCHEMES), st.sampled_from(METHODS)),
-    controls=st.lists(st.sampled_from(CONTROLS), min_size=1),
+    controls=st.lists(st.sampled_from(PARTS), min_size=1),
     moved=st.none() | st.fixed_dictionaries({}, optional={"shift": positive, "scale": positive}),
     directory=st.text(min_size=1),
     options=options,

@@ -11,11 +11,12 @@ from problems import REGULARIZATION, make_problem
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels import DenseKernel
-from fem_selection.learning.controls import PARTS, ControlSpace
+from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.riesz import ScaledFunctional
-from fem_selection.objectives import Regularization
 from fem_selection.objectives.regularizers import depth_laplacian
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Regularization
+from fem_selection.settings.names import PARTS
 
 INTERVALS, HORIZON, OUTPUTS = 4, 2.0, 3
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "readout"), ("kernel", "bias"), PARTS]
@@ -24,6 +25,9 @@ SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "readout"), ("kernel
 @pytest.fixture(scope="module", params=["collocated", "galerkin"])
 def space(request, spaces):
     return spaces("interval", 4, 2, request.param)
+
+
+NONE = {"kernel": 0.0, "bias": 0.0, "readout": 0.0}
 
 
 def make(space, parts=PARTS, num_outputs=OUTPUTS):
@@ -113,10 +117,10 @@ def test_regularization_in_l2(space):
         ("bias", values(space, bias=3.0), HORIZON * 9 / 2),
         ("readout", values(space, readout=0.5, offset=0.7), OUTPUTS * (0.25 + 0.49) / 2),
     ):
-        value, _ = controls.regularize(Regularization(**{name: 0.3}), controls.pack(x))
+        value, _ = controls.regularize(Regularization(**NONE | {name: 0.3}), controls.pack(x))
         assert value == pytest.approx(0.3 * wanted, rel=1e-12)
         others = {k: 1.0 for k in ("kernel", "bias", "readout") if k != name}
-        assert controls.regularize(Regularization(**others), controls.pack(x))[0] == 0.0
+        assert controls.regularize(Regularization(**NONE | others), controls.pack(x))[0] == 0.0
 
 
 @pytest.mark.parametrize("part", ["kernel", "bias"])
@@ -125,7 +129,7 @@ def test_regularization_in_h1_of_depth(space, part):
     constants cost nothing."""
     controls = make(space)
     length, slope = HORIZON / INTERVALS, 1.7
-    term = Regularization(**{f"{part}_depth": 0.3})
+    term = Regularization(**NONE, **{f"{part}_depth": 0.3})
     x = controls.pack(values(space, **{part: 5.0 + slope * length * np.arange(INTERVALS)}))
     value, _ = controls.regularize(term, x)
     assert value == pytest.approx(0.15 * (INTERVALS - 1) * length * slope**2, rel=1e-12)

@@ -17,7 +17,6 @@ from fem_selection.discretization.elements import create_element
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.formulas import parse_formula
 from fem_selection.kernels import (
-    TERMS,
     DenseKernel,
     Kernel,
     KernelDirection,
@@ -26,6 +25,7 @@ from fem_selection.kernels import (
     SumKernel,
 )
 from fem_selection.kernels.base import OperatorByParameters
+from fem_selection.settings.names import LOCAL_TERMS
 
 INTERVALS = 3
 SPACES = [
@@ -421,7 +421,7 @@ def test_local_kernel_of_one_coefficient_for_all_directions(spaces):
 def test_inner_product_of_local_coefficients(spaces):
     """Fails if a coefficient is weighed by a wrong power of the length."""
     space = spaces("interval", 4, 2, "galerkin")
-    kernel = LocalKernel.interpolate(space, dict.fromkeys(TERMS, 1.0), DepthGrid(1), length=0.5)
+    kernel = LocalKernel.interpolate(space, dict.fromkeys(LOCAL_TERMS, 1.0), DepthGrid(1), length=0.5)
     one = kernel.parameters()
     for weighed in (kernel.apply_mass(one), kernel.lumped_mass()):
         np.testing.assert_allclose(weighed.reshape(3, -1).sum(axis=1), [1.0, 4.0, 16.0], rtol=1e-12)

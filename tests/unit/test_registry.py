@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from fem_selection.dynamics import SCHEMES, find_scheme
 from fem_selection.functions.activations import ACTIVATIONS, find_activation
-from fem_selection.learning.controls import PARTS
 from fem_selection.objectives import LOSSES, find_loss
 from fem_selection.settings import names as schema
 
@@ -15,7 +14,6 @@ def test_names_agree():
     assert tuple(ACTIVATIONS) == schema.ACTIVATIONS
     assert tuple(SCHEMES) == schema.SCHEMES
     assert (*LOSSES, "tracking") == schema.LOSSES
-    assert schema.CONTROLS == PARTS
 
 
 def test_registries_are_keyed_by_name():

@@ -17,10 +17,11 @@ from problems import make_domain, make_problem, make_targets, smooth_states
 from fem_selection.data import AffineMaps
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.learning import Movement, SampleBatches, SampleStates, ScaledFunctional
-from fem_selection.optimize import EpochRow, StochasticReport, StochasticSettings, descend
+from fem_selection.learning import SampleBatches, SampleStates, ScaledFunctional
+from fem_selection.optimize import EpochRow, StochasticReport, descend
 from fem_selection.optimize import stochastic as module
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Movement, StochasticSettings
 
 SAMPLES = 23
 
@@ -53,7 +54,8 @@ class Setting:
         self.saved[state["step"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
 
     def run(self, settings: StochasticSettings, **more) -> StochasticReport:
-        arguments = {"start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append, **more}
+        arguments = {"start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append}
+        arguments |= {"seed": SEED, "checkpoint_every": 2, **more}
         return descend(self.scaled, settings=settings, **arguments)
 
 
@@ -63,7 +65,8 @@ def stop_after(steps: int):
     return lambda: next(calls) >= steps
 
 
-SETTINGS = StochasticSettings("adam", epochs=6, rate=0.02, seed=3, checkpoint_every=2)
+SETTINGS = StochasticSettings(method="adam", epochs=6, rate=0.02)
+SEED = 3
 
 
 @pytest.mark.parametrize("method", ["adam", "momentum"])
@@ -74,7 +77,7 @@ def test_steps_follow_the_formulas(method: str, schedule: str) -> None:
     run, check = Setting(), Setting()
     settings = replace(SETTINGS, method=method, schedule=schedule, momentum=0.8, second_moment=0.95, epochs=3)
     found = run.run(settings)
-    rng, x = np.random.Generator(np.random.PCG64(settings.seed)), check.start.copy()
+    rng, x = np.random.Generator(np.random.PCG64(SEED)), check.start.copy()
     m, v, k = np.zeros_like(x), np.zeros_like(x), 0
     for _ in range(settings.epochs):
         epoch = check.source.draw_epoch(rng)
@@ -138,7 +141,7 @@ def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
     cut, or if a run that had ended goes on."""
     scores = [0.1, 0.5, 0.4, 0.5, 0.45, 0.3, 0.9]
     whole, cut, rest = Setting(), Setting(), Setting()
-    settings, seen = replace(SETTINGS, epochs=7, patience=3, checkpoint_every=1), []
+    settings, seen = replace(SETTINGS, epochs=7, patience=3), []
 
     def validate(values):
         scores_left = iter(values)
@@ -149,14 +152,14 @@ def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
 
         return score
 
-    found = whole.run(settings, validate=validate(scores))
+    found = whole.run(settings, checkpoint_every=1, validate=validate(scores))
     # the second epoch is the best; an equal score later is not better, and after three worse ones it is over
     assert (found.best_epoch, found.epochs) == (2, 5)
     assert found.reason == "the validation did not improve over 3 epochs"
     np.testing.assert_array_equal(whole.scaled.to_physical(found.solution), seen[1])
     assert [row.validation_accuracy for row in whole.rows] == scores[:5]
-    cut.run(settings, validate=validate(scores))
-    again = rest.run(settings, validate=validate(scores[3:]), resume=cut.saved[3 * 4])
+    cut.run(settings, checkpoint_every=1, validate=validate(scores))
+    again = rest.run(settings, checkpoint_every=1, validate=validate(scores[3:]), resume=cut.saved[3 * 4])
     assert (again.best_epoch, again.epochs) == (2, 5)
     np.testing.assert_array_equal(again.solution, found.solution)
     # a run that had ended is not continued
@@ -169,7 +172,7 @@ def test_the_box_is_kept_at_every_step() -> None:
     coordinates."""
     setting = Setting()
     limit = setting.scaled.to_scaled(np.full(setting.controls.local_size, 0.05))
-    found = setting.run(replace(SETTINGS, rate=0.05, checkpoint_every=1), bounds=(-limit, limit))
+    found = setting.run(replace(SETTINGS, rate=0.05), bounds=(-limit, limit), checkpoint_every=1)
     for _, vectors in list(setting.saved.values())[1:]:
         assert np.all(np.abs(vectors["x"]) <= limit)
     assert np.mean(np.abs(found.solution) == limit) > 0.1
@@ -220,7 +223,8 @@ def test_divergence_leaves_a_finite_iterate(batch: int, epochs: int) -> None:
     """Fails if what is saved is the iterate that overflowed, also where the last step of all is the one."""
     setting = Setting(batch=batch, activation="relu")
     with pytest.raises(NonFinite):
-        setting.run(replace(SETTINGS, epochs=epochs, rate=1e200, schedule="constant", checkpoint_every=1))
+        settings = replace(SETTINGS, epochs=epochs, rate=1e200, schedule="constant")
+        setting.run(settings, checkpoint_every=1)
     _, vectors = setting.saved[max(setting.saved)]
     assert np.isfinite(setting.scaled.evaluate(vectors["best"])[0])
 

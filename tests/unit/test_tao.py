@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from problems import make_domain, make_problem
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.riesz import ScaledFunctional
-from fem_selection.objectives import Regularization
 from fem_selection.optimize.report import IterationRow, OptimizationReport
 from fem_selection.optimize.tao import minimize
-from fem_selection.optimize.tao_options import METHODS, NEWTON, TaoSettings
+from fem_selection.settings import OptimizerSettings, Regularization
+from fem_selection.settings.names import NEWTON, TAO
+
+ENDLESS = {"gradient_tolerance": 0.0, "absolute_tolerance": 0.0}
 
 
 def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: float = 1.0) -> ScaledFunctional:
@@ -36,7 +39,7 @@ def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: flo
         horizon=1.0,
         block=8,
         weight=1.0,
-        regularization=Regularization(weight, weight, weight, 0.0, 0.0),
+        regularization=Regularization(kernel=weight, bias=weight, readout=weight, kernel_depth=0.0, bias_depth=0.0),
     )
     return ScaledFunctional(problem.functional)
 
@@ -62,7 +65,7 @@ class Recorder:
     def save(self, state: dict, vectors: dict) -> None:
         self.saved[state["iteration"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
 
-    def run(self, functional: ScaledFunctional, settings: TaoSettings, **more) -> OptimizationReport:
+    def run(self, functional: ScaledFunctional, settings: OptimizerSettings, **more) -> OptimizationReport:
         start = more.pop("start", zero(functional))
         return minimize(functional, start, settings, save=self.save, observe=self.rows.append, **more)
 
@@ -71,12 +74,12 @@ class Recorder:
         return np.array([row.objective for row in self.rows])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TAO)
 def test_each_method_reaches_the_tolerance(method: str) -> None:
     """Fails if a method ends elsewhere than at the minimum they share, by another criterion than it names, or leaves
     out a row of the history."""
     functional, recorder = tracking(weight=3e-2), Recorder()
-    found = recorder.run(functional, TaoSettings(method, 300, 1e-5))
+    found = recorder.run(functional, OptimizerSettings(method=method, max_iterations=300, gradient_tolerance=1e-5))
     assert found.converged and not found.stopped
     assert found.reason == "the gradient norm fell below 1e-05 times its first value"
     value, gradient = functional.evaluate(found.solution)
@@ -93,7 +96,8 @@ def test_bounds_are_kept_and_active(method: str) -> None:
     left."""
     functional = tracking(weight=3e-2)
     lower, upper = box(functional, 0.5)
-    found = minimize(functional, zero(functional), TaoSettings(method, 400, 1e-5, memory=20), (lower, upper))
+    settings = OptimizerSettings(method=method, max_iterations=400, gradient_tolerance=1e-5, memory=20)
+    found = minimize(functional, zero(functional), settings, (lower, upper))
     x = found.solution
     assert np.all(lower <= x) and np.all(x <= upper)
     at_lower, at_upper = x == lower, x == upper
@@ -111,7 +115,7 @@ def test_methods_without_bounds_refuse_them(method: str) -> None:
     """Fails if bounds are dropped in silence, or if the error names no method that keeps them."""
     functional = tracking()
     with pytest.raises(InvalidInput, match=r"blmvm.*bqnls"):
-        minimize(functional, zero(functional), TaoSettings(method), box(functional, 1.0))
+        minimize(functional, zero(functional), OptimizerSettings(method=method), box(functional, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -132,8 +136,8 @@ def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float |
     whole, rest, cold = Recorder(), Recorder(), Recorder()
     functional = tracking(weight=1e-3)
     bounds = None if limit is None else box(functional, limit)
-    settings = TaoSettings(method, cut + 20, 0.0, 0.0, memory, checkpoint_every=1)
-    full = whole.run(functional, settings, bounds=bounds)
+    settings = OptimizerSettings(method=method, max_iterations=cut + 20, **ENDLESS, memory=memory)
+    full = whole.run(functional, settings, bounds=bounds, checkpoint_every=1)
     state, vectors = whole.saved[cut]
     found = rest.run(tracking(weight=1e-3), settings, bounds=bounds, resume=(state, vectors))
     assert [row.iteration for row in rest.rows] == list(range(cut + 1, cut + 21))
@@ -141,19 +145,19 @@ def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float |
     assert (found.iterations, found.evaluations) == (full.iterations, full.evaluations)
     # without its memory the method takes other steps
     last = vectors[f"x{len(state['objectives']) - 1}"]
-    cold.run(functional, TaoSettings(method, 20, 0.0, 0.0, memory), bounds=bounds, start=last)
+    cold.run(functional, replace(settings, max_iterations=20), bounds=bounds, start=last)
     assert np.max(np.abs(cold.objectives[1:] / whole.objectives[cut + 1 :] - 1)) > 1e-3
 
 
 def test_a_run_cut_several_times_is_the_same_run() -> None:
     """Fails if a cut before there is a pair, or soon after another cut, loses what the next steps need."""
-    whole, settings = Recorder(), TaoSettings("lmvm", 30, 0.0, 0.0, 5, checkpoint_every=1)
-    whole.run(tracking(weight=1e-3), settings)
+    whole, settings = Recorder(), OptimizerSettings(method="lmvm", max_iterations=30, **ENDLESS, memory=5)
+    whole.run(tracking(weight=1e-3), settings, checkpoint_every=1)
     objectives, saved = [], None
     for end in (0, 1, 2, 9, 17, 30):
         part = Recorder()
-        limit = TaoSettings("lmvm", end, 0.0, 0.0, 5, checkpoint_every=1)
-        part.run(tracking(weight=1e-3), limit, resume=saved)
+        limit = replace(settings, max_iterations=end)
+        part.run(tracking(weight=1e-3), limit, resume=saved, checkpoint_every=1)
         objectives += list(part.objectives)
         saved = part.saved[end]
     np.testing.assert_allclose(objectives, whole.objectives, rtol=1e-8)
@@ -163,8 +167,8 @@ def test_cg_resumes_from_its_last_iterate() -> None:
     """Fails if a resumed run of conjugate gradients, which keep no memory, begins at the start or repeats an
     iteration."""
     whole, rest = Recorder(), Recorder()
-    settings = TaoSettings("cg", 12, 0.0, 0.0, checkpoint_every=1)
-    whole.run(tracking(), settings)
+    settings = OptimizerSettings(method="cg", max_iterations=12, **ENDLESS)
+    whole.run(tracking(), settings, checkpoint_every=1)
     rest.run(tracking(), settings, resume=whole.saved[6])
     assert rest.rows[0].iteration == 7
     assert rest.rows[0].objective < whole.rows[6].objective
@@ -173,27 +177,27 @@ def test_cg_resumes_from_its_last_iterate() -> None:
 def test_the_iteration_limit_counts_from_the_beginning() -> None:
     """Fails if a resumed run gets the whole limit again, or if a limit of zero iterates."""
     first, again = Recorder(), Recorder()
-    found = first.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0))
+    found = first.run(tracking(), OptimizerSettings(method="lmvm", max_iterations=6, **ENDLESS))
     assert (found.iterations, found.reason, found.converged) == (6, "the iteration limit was reached", False)
-    beyond = again.run(tracking(), TaoSettings("lmvm", 6, 0.0, 0.0), resume=first.saved[6])
+    beyond = again.run(tracking(), OptimizerSettings(method="lmvm", max_iterations=6, **ENDLESS), resume=first.saved[6])
     assert (beyond.iterations, again.rows, beyond.objective) == (6, [], found.objective)
-    none = Recorder().run(tracking(), TaoSettings("lmvm", 0))
+    none = Recorder().run(tracking(), OptimizerSettings(method="lmvm", max_iterations=0))
     assert (none.iterations, none.evaluations) == (0, 1)
 
 
 def test_reasons_in_words() -> None:
     """Fails if the reason is PETSc's number or the sentence of another, or if a run that was asked to stop counts as
     converged."""
-    found = Recorder().run(tracking(), TaoSettings("lmvm", 50, 0.0, 1e-2))
+    found = Recorder().run(tracking(), OptimizerSettings(gradient_tolerance=0.0, absolute_tolerance=1e-2))
     assert found.reason == "the gradient norm fell below the absolute tolerance"
     calls = iter([False, False, True])
-    found = Recorder().run(tracking(), TaoSettings("lmvm", 50), stop=lambda: next(calls))
+    found = Recorder().run(tracking(), OptimizerSettings(method="lmvm", max_iterations=50), stop=lambda: next(calls))
     assert (found.reason, found.stopped, found.converged, found.iterations) == ("stopped by the user", True, False, 2)
 
 
 def test_round_off_ends_a_run_with_a_sentence() -> None:
     """Fails if a run that can go no lower counts as converged, or ends with an error of the line search."""
-    found = Recorder().run(tracking(weight=1e-1), TaoSettings("cg", 2000, 0.0, 0.0))
+    found = Recorder().run(tracking(weight=1e-1), OptimizerSettings(method="cg", max_iterations=2000, **ENDLESS))
     assert found.reason == "the line search found no lower objective: the gradient is at the level of round-off"
     assert found.gradient_norm < 1e-8 and not found.converged
 
@@ -201,14 +205,14 @@ def test_round_off_ends_a_run_with_a_sentence() -> None:
 def test_a_checkpoint_is_there_from_iteration_0_and_every_few() -> None:
     """Fails if nothing is saved before the first step or at the end, or not at the interval asked for."""
     recorder = Recorder()
-    recorder.run(tracking(), TaoSettings("lmvm", 8, 0.0, 0.0, checkpoint_every=3))
+    recorder.run(tracking(), OptimizerSettings(method="lmvm", max_iterations=8, **ENDLESS), checkpoint_every=3)
     assert list(recorder.saved) == [0, 3, 6, 8]
 
 
 def test_the_best_iterate_is_kept() -> None:
     """Fails if the last iterate is returned: unit steps without a line search end above an earlier objective."""
     recorder = Recorder()
-    settings = TaoSettings("lmvm", 11, 0.0, 0.0, options={"tao_ls_type": "unit"})
+    settings = OptimizerSettings(method="lmvm", max_iterations=11, **ENDLESS, options={"tao_ls_type": "unit"})
     found = recorder.run(tracking(weight=1e-3), settings)
     lowest = int(np.argmin(recorder.objectives))
     assert lowest < 11, "every step went down: this problem tests nothing"
@@ -220,29 +224,30 @@ def test_options_take_effect_and_do_not_leak() -> None:
     """Fails if an option of one run does not reach TAO, or stays in PETSc's database for the next."""
     before = PETSc.Options().getAll()
     plain, armijo, again = Recorder(), Recorder(), Recorder()
-    plain.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0))
-    armijo.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0, options={"tao_ls_type": "armijo"}))
+    settings = OptimizerSettings(method="lmvm", max_iterations=12, **ENDLESS)
+    plain.run(tracking(weight=1e-3), settings)
+    armijo.run(tracking(weight=1e-3), replace(settings, options={"tao_ls_type": "armijo"}))
     assert np.max(np.abs(plain.objectives - armijo.objectives)) > 1e-8
-    again.run(tracking(weight=1e-3), TaoSettings("lmvm", 12, 0.0, 0.0))
+    again.run(tracking(weight=1e-3), settings)
     np.testing.assert_allclose(again.objectives, plain.objectives, rtol=1e-11)  # round-off depends on alignment
     assert PETSc.Options().getAll() == before
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TAO)
 def test_misspelt_options_are_named(method: str) -> None:
     """Fails if an option that the method does not read is passed over, as PETSc does, or if a good one is named with
     it."""
     options = {"tao_ls_tpye": "armijo", **({} if method == "ntr" else {"-tao_ls_type": "armijo"})}
     with pytest.raises(InvalidInput, match=rf"{method} knows no option tao_ls_tpye$"):
-        Recorder().run(tracking(), TaoSettings(method, 3, options=options))
+        Recorder().run(tracking(), OptimizerSettings(method=method, max_iterations=3, options=options))
 
 
 def test_the_memory_is_what_was_asked_for() -> None:
     """Fails if TAO keeps a number of pairs of its own: the first step that an eleventh pair can change is the
     eleventh."""
     ten, eleven = Recorder(), Recorder()
-    ten.run(tracking(weight=1e-3), TaoSettings("lmvm", 16, 0.0, 0.0, memory=10))
-    eleven.run(tracking(weight=1e-3), TaoSettings("lmvm", 16, 0.0, 0.0, memory=11))
+    ten.run(tracking(weight=1e-3), OptimizerSettings(method="lmvm", max_iterations=16, **ENDLESS, memory=10))
+    eleven.run(tracking(weight=1e-3), OptimizerSettings(method="lmvm", max_iterations=16, **ENDLESS, memory=11))
     np.testing.assert_allclose(ten.objectives[:12], eleven.objectives[:12], rtol=1e-11)
     assert abs(ten.objectives[12] - eleven.objectives[12]) > 1e-10
 
@@ -260,14 +265,15 @@ def test_a_non_finite_objective_names_the_iteration_after_saving(monkeypatch: py
 
     monkeypatch.setattr(functional.functional, "evaluate", break_later)
     with pytest.raises(NonFinite, match=r"layer 3 in iteration [56]$"):
-        recorder.run(functional, TaoSettings("lmvm", 20, 0.0, 0.0, checkpoint_every=100))
+        settings = OptimizerSettings(method="lmvm", max_iterations=20, **ENDLESS)
+        recorder.run(functional, settings, checkpoint_every=100)
     state, vectors = recorder.saved[max(recorder.saved)]
     assert state["best_objective"] == recorder.rows[4].objective
     monkeypatch.undo()
     assert functional.evaluate(vectors["best"])[0] == recorder.rows[4].objective
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TAO)
 def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if a trial without states is accepted, however small its step, or if the search has no end."""
     functional, recorder = tracking(), Recorder()
@@ -279,7 +285,7 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
         return evaluate(shard)
 
     monkeypatch.setattr(functional.functional, "evaluate", at_start)
-    settings = TaoSettings(method, 60, 1e-5)
+    settings = OptimizerSettings(method=method, max_iterations=60, gradient_tolerance=1e-5)
     if method == "ntr":  # whose radius shrinks on, an iteration each time
         found = recorder.run(functional, settings)
         assert not found.converged and "shortened" in found.reason
@@ -294,15 +300,15 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
 def test_options_with_keys_of_their_own_are_refused(name: str) -> None:
     """Fails if an option of PETSc may contradict a key of the case."""
     with pytest.raises(InvalidInput, match=rf"{name.lstrip('-')} cannot be set"):
-        Recorder().run(tracking(), TaoSettings("lmvm", 3, options={name: 1}))
+        Recorder().run(tracking(), OptimizerSettings(method="lmvm", max_iterations=3, options={name: 1}))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TAO)
 def test_steps_without_states_are_shortened(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial further than a tenth of the way from every point known has no states: fails if that ends the run, if the
     optimum is another, or if a resumed run takes other steps."""
     free = tracking(weight=3e-2)
-    settings = TaoSettings(method, 300, 1e-5, checkpoint_every=1)
+    settings = OptimizerSettings(method=method, max_iterations=300, gradient_tolerance=1e-5)
     optimum = Recorder().run(free, settings)
     radius, known = 0.1 * np.linalg.norm(optimum.solution), [zero(free)]
     functional, recorder, lengths = tracking(weight=3e-2), Recorder(), []
@@ -320,7 +326,7 @@ def test_steps_without_states_are_shortened(method: str, monkeypatch: pytest.Mon
         return evaluate(shard)
 
     monkeypatch.setattr(functional.functional, "evaluate", limited)
-    found = minimize(functional, zero(functional), settings, save=recorder.save, observe=observe)
+    found = minimize(functional, zero(functional), settings, save=recorder.save, observe=observe, checkpoint_every=1)
     assert found.converged and "shortened, for no finite states" in found.reason
     np.testing.assert_allclose(found.objective, optimum.objective, rtol=1e-7)
     if method in ("lmvm", "blmvm", "bqnls"):
@@ -339,7 +345,7 @@ def test_errors_of_callbacks_come_out_as_they_are() -> None:
 
     functional = tracking()
     with pytest.raises(InvalidInput, match="the disk is full"):
-        minimize(functional, zero(functional), TaoSettings("lmvm", 5), save=full)
+        minimize(functional, zero(functional), OptimizerSettings(method="lmvm", max_iterations=5), save=full)
 
 
 @pytest.mark.parametrize("method", NEWTON)
@@ -347,10 +353,12 @@ def test_errors_of_callbacks_come_out_as_they_are() -> None:
 def test_newton_converges_superlinearly(method: str, mode: str) -> None:
     """Fails if the Hessian is not that of the objective, or its equation is solved too coarsely near the end."""
     space = StateSpace(make_domain("interval", 6), 2, "lagrange", mode)
-    regularization = Regularization(3e-2, 3e-2, 3e-2)
+    regularization = Regularization(kernel=3e-2, bias=3e-2, readout=3e-2)
     problem = make_problem(space, loss="tracking", layers=5, intervals=5, regularization=regularization)
     functional, recorder = ScaledFunctional(problem.functional), Recorder()
-    found = recorder.run(functional, TaoSettings(method, 30, 1e-8, 0.0))
+    found = recorder.run(
+        functional, OptimizerSettings(method=method, max_iterations=30, gradient_tolerance=1e-8, absolute_tolerance=0.0)
+    )
     assert found.converged and found.iterations <= 12
     norms = [row.gradient_norm for row in recorder.rows]
     rates = [b / a for a, b in itertools.pairwise(norms)]
@@ -366,7 +374,10 @@ def counts(method: str, limit: float | None, weight: float, meshes: list[tuple[i
     for cells, grading, layers in meshes:
         functional = tracking(cells, layers, weight, grading)
         bounds = None if limit is None else box(functional, limit)
-        found = minimize(functional, zero(functional), TaoSettings(method, 500, 1e-4, 0.0), bounds)
+        settings = OptimizerSettings(
+            method=method, max_iterations=500, gradient_tolerance=1e-4, absolute_tolerance=0.0, memory=20
+        )
+        found = minimize(functional, zero(functional), settings, bounds)
         assert found.converged, found.reason
         if bounds is not None:
             active = np.mean((found.solution == bounds[0]) | (found.solution == bounds[1]))

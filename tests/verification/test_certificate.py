@@ -16,15 +16,16 @@ from fem_selection.dynamics import SCHEMES, SelectionEquation
 from fem_selection.learning import ScaledFunctional, Triple, assess_optimality, kkt_residual, solve_triple
 from fem_selection.learning.certificate import kernel_ranks
 from fem_selection.learning.extremals import Extremals
-from fem_selection.objectives import Regularization
-from fem_selection.optimize import TaoSettings, minimize
+from fem_selection.optimize import minimize
+from fem_selection.settings import OptimizerSettings, Regularization
 
 
 def optimum(scaled: ScaledFunctional, starts: int = 1) -> np.ndarray:
     """The best of several starts."""
     zero = np.zeros(scaled.control_space.local_size)
     firsts = [zero, *(scaled.to_scaled(2 * scaled.control_space.random_direction(k)) for k in range(1, starts))]
-    found = [minimize(scaled, first, TaoSettings("lmvm", 1000, 1e-9)) for first in firsts]
+    settings = OptimizerSettings(max_iterations=1000, gradient_tolerance=1e-9, memory=20)
+    found = [minimize(scaled, first, settings) for first in firsts]
     return scaled.to_physical(min(found, key=lambda report: report.objective).solution)
 
 
@@ -116,7 +117,8 @@ def problem_of(space, name: str, layers: int) -> ScaledFunctional:
     """The problem with a closed form, or three samples through tanh, with Euler layers."""
     if name == "identity":
         return closed_form(space, layers)
-    options = {"samples": 3, "horizon": 1.0, "parts": ("kernel", "bias"), "regularization": Regularization(0.3, 0.3)}
+    penalty = Regularization(kernel=0.3, bias=0.3)
+    options = {"samples": 3, "horizon": 1.0, "parts": ("kernel", "bias"), "regularization": penalty}
     return ScaledFunctional(make_problem(space, loss="tracking", layers=layers, intervals=layers, **options).functional)
 
 
@@ -142,7 +144,8 @@ def test_at_a_wrong_control_everything_is_large(spaces):
 def test_pontryagin_sees_what_the_gradient_does_not():
     """Fails if the search starts at the present control only: gradient 1e-8, a positive Hessian, a gap of 0.0419."""
     scaled = stationary_with_a_gap()
-    found = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), TaoSettings("lmvm", 100, 0.0, 1e-8))
+    settings = OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_tolerance=1e-8, memory=20)
+    found = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), settings)
     certificate = assess_optimality(scaled, scaled.to_physical(found.solution))
     assert certificate.gradient_norm <= 1e-7
     assert certificate.lowest_hessian_eigenvalue > 0
@@ -156,8 +159,8 @@ def test_pontryagin_sees_what_the_gradient_does_not():
         ({}, 5),
         ({"scheme": "heun"}, 10),
         ({"intervals": 2}, 10),
-        ({"regularization": Regularization(0.1, 0.1, 0.1, kernel_depth=0.1)}, "H¹"),
-        ({"regularization": Regularization(0.0, 0.1, 0.1)}, "regularization.kernel = 0"),
+        ({"regularization": Regularization(kernel=0.1, bias=0.1, readout=0.1, kernel_depth=0.1)}, "H¹"),
+        ({"regularization": Regularization(kernel=0.0, bias=0.1, readout=0.1)}, "regularization.kernel = 0"),
         ({"parts": ("bias", "readout")}, "not optimized"),
     ],
 )
@@ -176,7 +179,7 @@ def test_bound_of_the_rank(spaces, options, bound):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"regularization": Regularization(0.1, 0.1, 0.1, kernel_depth=0.1)}, "H¹ term"),
+        ({"regularization": Regularization(kernel=0.1, bias=0.1, readout=0.1, kernel_depth=0.1)}, "H¹ term"),
         ({"intervals": 2}, "several steps per control"),
     ],
 )
@@ -193,7 +196,8 @@ def test_a_box_is_declined(spaces):
     """Fails if conditions of the unbounded problem are asked of a bounded one; the gradient is the projected one."""
     scaled = learning(spaces("interval", 2, 1), "tracking")
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.2))
-    report = minimize(scaled, 0 * upper, TaoSettings("blmvm", 500, 1e-8), (-upper, upper))
+    settings = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-8, memory=20)
+    report = minimize(scaled, 0 * upper, settings, (-upper, upper))
     found = assess_optimality(scaled, scaled.to_physical(report.solution), (-upper, upper))
     assert found.gradient_norm < 1e-6
     names = ("kkt_residual", "maximum_principle_gap", "hamiltonian_drift", "lowest_hessian_eigenvalue")

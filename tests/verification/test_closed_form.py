@@ -22,8 +22,9 @@ from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.riesz import ScaledFunctional
-from fem_selection.objectives import Regularization, TrackingCost
+from fem_selection.objectives import TrackingCost
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import Regularization
 
 ALPHA, MU, HORIZON, RHO = 0.7, 3.0, 1.0, 2.5
 

@@ -11,7 +11,7 @@ from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import find_activation
 from fem_selection.learning.extremals import Extremals, obstacles
-from fem_selection.objectives import Regularization
+from fem_selection.settings import Regularization
 
 L2 = Regularization(kernel=0.2, bias=0.3, readout=0.1)
 
@@ -146,8 +146,8 @@ def test_proximal_term_and_box(spaces):
     ("options", "named"),
     [
         ({"intervals": 2}, "several steps per control"),
-        ({"regularization": Regularization(1.0, 1.0, 1.0, kernel_depth=0.1)}, "H¹ term"),
-        ({"regularization": Regularization(0.0, 1.0, 1.0)}, "regularization.kernel = 0"),
+        ({"regularization": Regularization(kernel=1.0, bias=1.0, readout=1.0, kernel_depth=0.1)}, "H¹ term"),
+        ({"regularization": Regularization(kernel=0.0, bias=1.0, readout=1.0)}, "regularization.kernel = 0"),
     ],
 )
 def test_obstacles_are_named(spaces, options, named):

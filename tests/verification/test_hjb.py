@@ -35,9 +35,10 @@ from fem_selection.hjb import (
 )
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import ControlSpace, Functional, ScaledFunctional, solve_triple
-from fem_selection.objectives import Regularization, TrackingCost
-from fem_selection.optimize import TaoSettings, minimize
+from fem_selection.objectives import TrackingCost
+from fem_selection.optimize import minimize
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import OptimizerSettings, Regularization
 
 DEMO = Path(__file__).resolve().parents[2] / "demos" / "hjb.toml"
 ONE_CELL_TWO_SAMPLES = (
@@ -138,11 +139,11 @@ def test_costates_of_the_closed_form(area):
         one, kernel, grid = np.full((1, 1), scale), DenseKernel(space, layers), DepthGrid(layers, HORIZON)
         stepper = Stepper(space, kernel, np.zeros((layers, 1)), find_activation("identity"), SCHEMES["euler"], grid)
         controls = ControlSpace(Ensemble(COMM), space, kernel, grid, 0, ("kernel", "bias"))
-        functional = Functional(
-            controls, stepper, TrackingCost(space), one, RHO * one, 1, Regularization(ALPHA, ALPHA), weight=MU
-        )
+        penalty = Regularization(kernel=ALPHA, bias=ALPHA)
+        functional = Functional(controls, stepper, TrackingCost(space), one, RHO * one, 1, penalty, weight=MU)
         scaled = ScaledFunctional(functional)
-        report = minimize(scaled, np.zeros(controls.local_size), TaoSettings("lmvm", 500, 1e-9))
+        lmvm = OptimizerSettings(max_iterations=500, gradient_tolerance=1e-9, memory=20)
+        report = minimize(scaled, np.zeros(controls.local_size), lmvm)
         triple = solve_triple(functional, scaled.to_physical(report.solution))
         states, duals = (np.array([block[0, 0] for block in blocks]) for blocks in (triple.states, triple.costates))
         value = solve_value(
@@ -181,7 +182,8 @@ def learning_problem(*settings: str):
 def open_loop(*settings: str):
     """The results of optimization from several starts, the best first."""
     problem, _ = learning_problem(*settings)
-    controls, tao = problem.functional.control_space, TaoSettings(max_iterations=2000, gradient_tolerance=1e-8)
+    controls = problem.functional.control_space
+    tao = OptimizerSettings(max_iterations=2000, gradient_tolerance=1e-8, memory=20)
     sizes = (10.0, 1.0, 10.0, 10.0)
     starts = [size * controls.random_direction(seed + 1) for seed, size in enumerate(sizes)]
     found = [minimize(problem.scaled, problem.scaled.to_scaled(x), tao) for x in starts]

@@ -14,7 +14,8 @@ from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.dynamics import SCHEMES
 from fem_selection.learning import ScaledFunctional, verify_gradient
 from fem_selection.learning.hessian import Hessian
-from fem_selection.optimize import TaoSettings, minimize
+from fem_selection.optimize import minimize
+from fem_selection.settings import OptimizerSettings
 
 EVERY_SCHEME = ["heun", *(pytest.param(name, marks=pytest.mark.slow) for name in SCHEMES if name != "heun")]
 """One scheme; the others on demand.  `test_implicit` has a quick test of an implicit one with a separable kernel."""
@@ -97,6 +98,8 @@ def test_training(make, space):
     start = scaled.to_scaled(problem.moved(size=1.0))
     first, gradient = scaled.evaluate(start)
     method, iterations = ("lmvm", 100) if space.is_collocated else ("nls", 12)
-    report = minimize(scaled, start, TaoSettings(method=method, max_iterations=iterations, gradient_tolerance=1e-4))
+    report = minimize(
+        scaled, start, OptimizerSettings(method=method, max_iterations=iterations, gradient_tolerance=1e-4)
+    )
     assert report.objective < 0.2 * first
     assert report.gradient_norm <= 1e-2 * scaled.norm(gradient)

@@ -19,11 +19,14 @@ from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import ControlSpace, Functional, ScaledFunctional
 from fem_selection.learning.readout import optimize_readout
-from fem_selection.objectives import Regularization, TrackingCost
-from fem_selection.optimize import PONTRYAGIN, PontryaginSettings, TaoSettings, approximate_successively, minimize
+from fem_selection.objectives import TrackingCost
+from fem_selection.optimize import approximate_successively, minimize
 from fem_selection.parallel import Ensemble
+from fem_selection.settings import OptimizerSettings, Regularization
+from fem_selection.settings.names import PONTRYAGIN
 
 MONOTONE = ("damped_msa", "sqh")
+LMVM = OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_tolerance=1e-8, memory=20)
 L2 = Regularization(kernel=0.02, bias=0.03, readout=0.05)
 
 
@@ -50,7 +53,7 @@ def learning(space, loss: str = "softmax", scheme: str = "euler", **options) -> 
 def solve(scaled: ScaledFunctional, method: str, start=None, bounds=None, **settings):
     rows: list = []
     start = np.zeros(scaled.control_space.local_size) if start is None else start
-    chosen = PontryaginSettings(method, **{"max_iterations": 300, **settings})
+    chosen = OptimizerSettings(method=method, **{"max_iterations": 300, **settings})
     return approximate_successively(scaled, start, chosen, bounds, observe=rows.append), rows
 
 
@@ -65,7 +68,8 @@ def test_closed_form_value_is_reached(spaces, method):
         assert found.converged, found.reason
         gaps.append(found.objective - exact_value(float(space.norm(scaled.functional.initial)[0])))
     assert 0.9 <= observed_orders(gaps, [1 / 4, 1 / 8, 1 / 16])[-1] <= 1.4
-    by_tao = minimize(scaled, np.zeros(scaled.control_space.local_size), TaoSettings("lmvm", 300, 1e-6))
+    lmvm = OptimizerSettings(max_iterations=300, gradient_tolerance=1e-6, memory=20)
+    by_tao = minimize(scaled, np.zeros(scaled.control_space.local_size), lmvm)
     assert found.objective == pytest.approx(by_tao.objective, rel=1e-5)
 
 
@@ -112,7 +116,8 @@ def test_boxes_are_kept_and_used(spaces, method):
     assert found.converged, found.reason
     assert np.all(np.abs(found.solution) <= upper * (1 + 1e-12))
     assert np.sum(np.abs(found.solution) > upper * (1 - 1e-4)) > 3
-    by_tao = minimize(scaled, np.zeros(len(upper)), TaoSettings("blmvm", 500, 1e-7), (-upper, upper))
+    blmvm = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-7, memory=20)
+    by_tao = minimize(scaled, np.zeros(len(upper)), blmvm, (-upper, upper))
     assert found.objective <= by_tao.objective + 1e-6
     assert rows[-1].objective < rows[0].objective
 
@@ -146,14 +151,14 @@ def test_readout_for_given_final_states_is_optimal(spaces, mode, loss):
 def test_resumed_run_follows_the_uninterrupted_one(spaces, method):
     """Fails if the weight, the iterate or a counter is not in the checkpoint: bit by bit the same history."""
     scaled = learning(spaces("interval", 3, 1), "softmax", horizon=0.2)
-    start, settings = np.zeros(scaled.control_space.local_size), PontryaginSettings(method, 9, checkpoint_every=4)
+    start, settings = np.zeros(scaled.control_space.local_size), OptimizerSettings(method=method, max_iterations=9)
     saved: dict = {}
 
     def save(state, vectors):
         saved[state["iteration"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
 
     whole: list = []
-    found = approximate_successively(scaled, start, settings, save=save, observe=whole.append)
+    found = approximate_successively(scaled, start, settings, save=save, observe=whole.append, checkpoint_every=4)
     assert set(saved) == {0, 4, 8, 9}
     rest: list = []
     again = approximate_successively(scaled, start, settings, resume=saved[4], observe=rest.append)
@@ -176,7 +181,7 @@ def stationary_with_a_gap() -> ScaledFunctional:
     controls = ControlSpace(ensemble, space, kernel, grid, 0, ("kernel",))
     initial, target = np.array([[1.0, -3.0]]), np.array([[-1.0, -4.0]])
     return ScaledFunctional(
-        Functional(controls, stepper, TrackingCost(space), initial, target, 2, Regularization(kernel=0.02))
+        Functional(controls, stepper, TrackingCost(space), initial, target, 2, Regularization(kernel=0.02, bias=0.0))
     )
 
 
@@ -186,7 +191,7 @@ def test_the_principle_leaves_a_stationary_point(method):
     successive approximations reach 1.2126, since the Hamiltonian has a lower minimum elsewhere."""
     scaled = stationary_with_a_gap()
     start = scaled.to_scaled(np.full(10, 0.2))
-    by_tao = minimize(scaled, start, TaoSettings("lmvm", 100, 0.0, 1e-8))
+    by_tao = minimize(scaled, start, LMVM)
     assert by_tao.gradient_norm <= 1e-8
     assert by_tao.objective == pytest.approx(1.243742, abs=1e-6)
     settings = {"gradient_tolerance": 0.0, "absolute_tolerance": 1e-8}
@@ -201,7 +206,7 @@ def test_a_stationary_point_is_no_end_where_a_gap_is_open():
     """Fails if a vanishing gradient ends the iteration at once: begun at the stationary point, with tolerances that it
     meets, the method leaves it all the same; with the present control as the only start there is nothing to see."""
     scaled = stationary_with_a_gap()
-    at = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), TaoSettings("lmvm", 100, 0.0, 1e-8)).solution
+    at = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), LMVM).solution
     found, _ = solve(scaled, "damped_msa", at, starts=12, absolute_tolerance=1e-7)
     assert found.converged and found.objective == pytest.approx(1.212607, abs=1e-6)
     blind, rows = solve(scaled, "damped_msa", at, starts=1, absolute_tolerance=1e-7)
@@ -214,7 +219,9 @@ def test_a_resumed_run_leaves_a_stationary_point_too(gap_every):
     where a gap is open."""
     scaled, saved = stationary_with_a_gap(), {}
     start = scaled.to_scaled(np.full(10, 0.2))
-    settings = PontryaginSettings("sqh", 1, 10.0, starts=12, gap_every=gap_every)
+    settings = OptimizerSettings(
+        method="sqh", max_iterations=1, gradient_tolerance=10.0, starts=12, gap_every=gap_every
+    )
     approximate_successively(scaled, start, settings, save=lambda state, vectors: saved.update({0: (state, vectors)}))
     found = approximate_successively(scaled, start, replace(settings, max_iterations=100), resume=saved[0])
     assert found.objective < 1.2127 and found.converged
@@ -235,5 +242,5 @@ def test_settings_are_refused_by_name(spaces):
     scaled = learning(spaces("interval", 3, 1))
     with pytest.raises(InvalidInput, match="mas"):
         approximate_successively(
-            scaled, np.zeros(scaled.control_space.local_size), replace(PontryaginSettings(), method="mas")
+            scaled, np.zeros(scaled.control_space.local_size), replace(OptimizerSettings(), method="mas")
         )

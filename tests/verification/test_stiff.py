@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import make_problem, taylor_orders
+from problems import UNPENALIZED, make_problem, taylor_orders
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Stepper, solve_forward
@@ -17,7 +17,6 @@ from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel, LocalKernel, SumKernel
 from fem_selection.learning.hessian import Hessian
 from fem_selection.learning.verification import adjoint_identity_error
-from fem_selection.objectives import Regularization
 
 CELLS, D = 200, 0.7
 LIMIT = 0.5 / (D * CELLS**2)
@@ -102,7 +101,7 @@ def test_derivatives_are_exact_there(spaces, scheme, mode, parts):
     if parts == "sum":
         kernel = SumKernel([kernel, DenseKernel.random(space, 2, 1.0, 7)])
     values = kernel.parameters()
-    problem = make_problem(space, kernel=kernel, scheme=scheme, loss="tracking", regularization=Regularization())
+    problem = make_problem(space, kernel=kernel, scheme=scheme, loss="tracking", regularization=UNPENALIZED)
     J, controls = problem.functional, problem.controls
     J.initial *= 0.02
     x = controls.pack({"kernel": values, "bias": problem.stepper.bias.ravel().copy()})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import LOSSES_AND_TRACKING, SCHEMES_AND_LOSSES, make_problem, smooth_states, taylor_orders
+from problems import LOSSES_AND_TRACKING, SCHEMES_AND_LOSSES, UNPENALIZED, make_problem, smooth_states, taylor_orders
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.dynamics import SCHEMES
@@ -16,7 +16,6 @@ from fem_selection.errors import NonFinite
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import verify_gradient
 from fem_selection.learning.functional import Functional
-from fem_selection.objectives import Regularization
 
 MODES = ["collocated", "galerkin"]
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
@@ -217,7 +216,7 @@ def test_a_certificate_of_a_wrong_gradient(monkeypatch, space, part):
 
 def test_a_certificate_of_a_linear_objective(space):
     """Fails if an objective without curvature, here one that does not depend on the bias, is taken for a wrong one."""
-    problem = make_problem(space, parts=("bias",), regularization=Regularization())
+    problem = make_problem(space, parts=("bias",), regularization=UNPENALIZED)
     problem.functional.cost.assign(space.create_block(3), np.zeros(3))
     found = verify_gradient(problem.functional, problem.moved())
     assert found.is_linear and np.isnan(found.taylor_order)
