@@ -39,46 +39,47 @@ Action = Callable[[Floats, Floats], None]
 """(x, y) ↦ y = A x on this rank's entries, shape (num_local,): reads its first argument, writes its second."""
 
 _numbers = count()
+_TAO, _SNES, _KSP = PETSc.TAO.ConvergedReason, PETSc.SNES.ConvergedReason, PETSc.KSP.ConvergedReason
 
 _TAO_REASONS = {
-    3: "the gradient norm fell below the absolute tolerance",
-    4: "the gradient norm fell below the tolerance relative to the objective",
-    5: "the gradient norm fell below the tolerance relative to the first gradient",
-    6: "the step fell below its tolerance",
-    7: "the objective fell below the wanted minimum",
-    8: "stopped by the user",
-    -2: "the iteration limit was reached",
-    -4: "the objective or the gradient became infinite or NaN",
-    -5: "the limit of evaluations was reached",
-    -6: "the line search found no lower objective: the gradient is at the level of round-off",
-    -7: "the trust region shrank to nothing",
-    -8: "the convergence test of the user failed",
+    _TAO.CONVERGED_GATOL: "the gradient norm fell below the absolute tolerance",
+    _TAO.CONVERGED_GRTOL: "the gradient norm fell below the tolerance relative to the objective",
+    _TAO.CONVERGED_GTTOL: "the gradient norm fell below the tolerance relative to the first gradient",
+    _TAO.CONVERGED_STEPTOL: "the step fell below its tolerance",
+    _TAO.CONVERGED_MINF: "the objective fell below the wanted minimum",
+    _TAO.CONVERGED_USER: "stopped by the user",
+    _TAO.DIVERGED_MAXITS: "the iteration limit was reached",
+    _TAO.DIVERGED_NAN: "the objective or the gradient became infinite or NaN",
+    _TAO.DIVERGED_MAXFCN: "the limit of evaluations was reached",
+    _TAO.DIVERGED_LS_FAILURE: "the line search found no lower objective: the gradient is at the level of round-off",
+    _TAO.DIVERGED_TR_REDUCTION: "the trust region shrank to nothing",
+    _TAO.DIVERGED_USER: "the convergence test of the user failed",
 }
 
 _SNES_REASONS = {
-    2: "the residual fell below the absolute tolerance",
-    3: "the residual fell below the tolerance relative to the first residual",
-    4: "the step fell below its tolerance",
-    -1: "the residual could not be evaluated there",
-    -2: "the limit of evaluations was reached",
-    -3: "a linear solve did not converge",
-    -4: "the residual became infinite or NaN",
-    -5: "the iteration limit was reached",
-    -6: "the line search found no smaller residual",
-    -8: "a local minimum of the residual was reached that is no solution",
-    -9: "the residual grew beyond its bound",
-    -11: "the trust region shrank to nothing",
+    _SNES.CONVERGED_FNORM_ABS: "the residual fell below the absolute tolerance",
+    _SNES.CONVERGED_FNORM_RELATIVE: "the residual fell below the tolerance relative to the first residual",
+    _SNES.CONVERGED_SNORM_RELATIVE: "the step fell below its tolerance",
+    _SNES.DIVERGED_FUNCTION_DOMAIN: "the residual could not be evaluated there",
+    _SNES.DIVERGED_FUNCTION_COUNT: "the limit of evaluations was reached",
+    _SNES.DIVERGED_LINEAR_SOLVE: "a linear solve did not converge",
+    _SNES.DIVERGED_FUNCTION_NANORINF: "the residual became infinite or NaN",
+    _SNES.DIVERGED_MAX_IT: "the iteration limit was reached",
+    _SNES.DIVERGED_LINE_SEARCH: "the line search found no smaller residual",
+    _SNES.DIVERGED_LOCAL_MIN: "a local minimum of the residual was reached that is no solution",
+    _SNES.DIVERGED_DTOL: "the residual grew beyond its bound",
+    _SNES.DIVERGED_TR_DELTA: "the trust region shrank to nothing",
 }
 
 _KSP_REASONS = {
-    2: "the residual fell below the tolerance relative to the right-hand side",
-    3: "the residual fell below the absolute tolerance",
-    7: "the solution was found exactly",
-    -3: "the iteration limit was reached",
-    -4: "the residual grew beyond its bound",
-    -5: "the Krylov space broke down",
-    -9: "the residual became infinite or NaN",
-    -11: "the preconditioner could not be set up",
+    _KSP.CONVERGED_RTOL: "the residual fell below the tolerance relative to the right-hand side",
+    _KSP.CONVERGED_ATOL: "the residual fell below the absolute tolerance",
+    _KSP.CONVERGED_HAPPY_BREAKDOWN: "the solution was found exactly",
+    _KSP.DIVERGED_MAX_IT: "the iteration limit was reached",
+    _KSP.DIVERGED_DTOL: "the residual grew beyond its bound",
+    _KSP.DIVERGED_BREAKDOWN: "the Krylov space broke down",
+    _KSP.DIVERGED_NANORINF: "the residual became infinite or NaN",
+    _KSP.DIVERGED_PCSETUP_FAILED: "the preconditioner could not be set up",
 }
 
 

@@ -21,7 +21,7 @@ from fem_selection.dynamics.superposition import derivative_from_slope
 from fem_selection.errors import NotConverged
 from fem_selection.kernels.base import HasLocalPart, Kernel
 from fem_selection.linalg.operators import Operator
-from fem_selection.petsc import create_shell, options, unique_prefix
+from fem_selection.petsc import create_shell, ksp_reason, options, unique_prefix
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Resolvent", "has_local_part", "resolvents_of"]
@@ -100,8 +100,9 @@ class Resolvent:
             self._solver.solve(self._b, self._x)
         except PETSc.Error as error:  # as where I − a A is singular
             raise NotConverged("a system with the linearization has no solution") from error
-        if self._solver.getConvergedReason() < 0 and not self._is_near():
-            raise NotConverged("GMRES did not solve a system with the linearization")
+        reason = self._solver.getConvergedReason()
+        if reason < 0 and not self._is_near():
+            raise NotConverged(f"GMRES did not solve a system with the linearization: {ksp_reason(reason)}")
         return self._x.array_r[:, None].copy(order="F")
 
     def _is_near(self) -> bool:

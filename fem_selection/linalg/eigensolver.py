@@ -34,9 +34,9 @@ End = Literal["smallest", "largest", "largest modulus"]
 """Which eigenvalues are wanted: those of smallest or largest real part, or of largest modulus."""
 
 _REASONS = {
-    -1: "the limit of restarts was reached",
-    -2: "the Krylov space broke down",
-    -3: "the operator is not symmetric",
+    SLEPc.EPS.ConvergedReason.DIVERGED_ITS: "the limit of restarts was reached",
+    SLEPc.EPS.ConvergedReason.DIVERGED_BREAKDOWN: "the Krylov space broke down",
+    SLEPc.EPS.ConvergedReason.DIVERGED_SYMMETRY_LOST: "the operator is not symmetric",
 }
 
 

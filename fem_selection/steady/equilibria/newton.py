@@ -32,7 +32,7 @@ from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
-from fem_selection.petsc import options, unique_prefix
+from fem_selection.petsc import options, snes_reason, unique_prefix
 from fem_selection.settings import NewtonSettings
 from fem_selection.steady.equilibria.local_newton import local_newton
 from fem_selection.typing import Block, Floats
@@ -43,16 +43,7 @@ _INNER_TOLERANCE = 1e-10  # of LSQR, relative to the residual
 _INNER_ITERATIONS = 400  # of LSQR; a step that this cuts short is used all the same
 _NEAR = 1e-24  # squared distance of g below which m grows no more
 
-_REASONS = {
-    2: "the residual fell below the tolerance",
-    4: "the step fell below round-off",
-    -1: "the residual became infinite or NaN",
-    -3: "the linear solver failed",
-    -4: "the residual became infinite or NaN",
-    -5: "the iteration limit was reached",
-    -6: "the line search found no smaller residual",
-    -8: "the residual has a local minimum that is not zero",
-}
+_AT_ROUND_OFF = "the residual is at the level of round-off"
 
 
 @dataclass(frozen=True)
@@ -102,16 +93,16 @@ def solve_newton(
         and (f := local_newton(field, block, settings.residual))
     ):
         away = c.norm(c.to_euclidean(f[0]) - first)
-        return NewtonResult(f[0][:, 0], f[1], tuple(f[2]), True, _REASONS[2 if f[1] <= settings.residual else 4], away)
+        below = snes_reason(PETSc.SNES.ConvergedReason.CONVERGED_FNORM_ABS)
+        reason = below if f[1] <= settings.residual else _AT_ROUND_OFF
+        return NewtonResult(f[0][:, 0], f[1], tuple(f[2]), True, reason, away)
     problem = _Deflated(field, c, known)
     residuals: list[float] = []
     x, code = _run_snes(problem, first, settings, residuals)
     state = c.to_function(x)
     residual = c.norm(c.to_euclidean(field.rate(state)))
     converged = bool(residual <= settings.residual)
-    reason = _REASONS.get(code, f"PETSc's SNES stopped with reason {code}")
-    if converged and code < 0:
-        reason = "the residual is at the level of round-off"
+    reason = _AT_ROUND_OFF if converged and code < 0 else snes_reason(code)
     return NewtonResult(state[:, 0], residual, tuple(residuals), converged, reason, c.norm(x - first))
 
 
