@@ -8,6 +8,7 @@ import pytest
 import scipy.linalg
 from mpi4py import MPI
 
+from fem_selection.discretization.depth import DepthGrid
 from fem_selection.errors import NotConverged
 from fem_selection.kernels import DenseKernel, KernelOperator, SeparableKernel
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
@@ -94,9 +95,10 @@ def test_singular_directions_are_those_of_the_dense_block(space):
     np.testing.assert_allclose(values, wanted, rtol=1e-8, atol=1e-15 * wanted[0])
     np.testing.assert_allclose(products(space, q, q), np.eye(4), atol=1e-13)
     np.testing.assert_allclose((q * values) @ v, y, atol=1e-13)
-    kept, triangle = orthonormal_directions(space, y, 1e-10)
-    assert kept.shape[1] == len(triangle) == 3
-    np.testing.assert_allclose(kept @ triangle, y, atol=1e-10 * wanted[0])
+    for size in (1.0, 1e-20):
+        kept, triangle = orthonormal_directions(space, size * y, 1e-10)
+        assert kept.shape[1] == len(triangle) == 3
+        np.testing.assert_allclose(kept @ triangle, size * y, rtol=0, atol=1e-10 * size * wanted[0])
 
 
 def test_a_basis_of_several_blocks(space):
@@ -176,6 +178,22 @@ def test_three_ways_to_singular_values(space, of_rank_three):
         np.testing.assert_allclose(left @ right.T, (u * s)[:, :rank] @ v[:, :rank].T, atol=1e-10)
 
 
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_a_slowly_decaying_kernel_is_cut_at_the_tolerance(spaces, mode):
+    """s_k ~ k⁻²: the range must grow. Fails if too small a range is taken for enough, so that the error is larger than
+    allowed, or if the rank is larger than LAPACK's decomposition needs."""
+    space = spaces("interval", 150, 1, mode)
+    kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-np.abs(y[0] - z[0])), DepthGrid(1))
+    values = np.linalg.svd(dense_in_l2(space, KernelOperator(kernel)), compute_uv=False)
+    tails = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
+    for tolerance in (1e-2, 1e-3):
+        compressed, error = kernel.compress(tolerance=tolerance)
+        needed = int(np.argmax(tails <= tolerance * tails[0]))
+        assert error <= tolerance * tails[0]
+        assert needed <= compressed.rank <= needed + 1
+        assert error == pytest.approx(tails[compressed.rank], rel=0.1)
+
+
 # ── eigenvalues ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -222,6 +240,17 @@ def test_no_convergence_is_told_in_words(rng):
         )
     with pytest.raises(NotConverged, match="the limit of restarts was reached"):
         general_eigenpairs(MPI.COMM_SELF, lambda x: a @ x, np.ones(200), count=1, end="largest", limits=limits)
+
+
+def test_an_expansion_is_that_of_the_dense_matrix(space):
+    """Fails if the adjoint is not that of L², or a part of the singular values is called complete."""
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
+    expansion = expand(IsometricOperator(IsometricCoordinates(space), operator), 1e-10, 4)
+    wanted = np.linalg.svd(dense_in_l2(space, operator), compute_uv=False)
+    np.testing.assert_allclose(expansion.values, wanted[:4], rtol=1e-11)
+    assert not expansion.is_complete and expansion.nullity is None
+    u, v = expansion.functions(4)
+    np.testing.assert_allclose(operator.apply(v), u * expansion.values, atol=1e-10)
 
 
 def test_norms_are_those_of_the_dense_matrix(space):
