@@ -20,7 +20,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -50,6 +50,12 @@ Settings = Annotated[
 ]
 
 
+def _leave_with(name: str, *arguments: object) -> NoReturn:
+    """Run a command, whose module is loaded now, and leave with its exit status."""
+    module = import_module(f"fem_selection.cli.{name}")
+    raise typer.Exit(getattr(module, f"{name}_command")(*arguments))
+
+
 @app.command()
 def train(
     case: CaseFile,
@@ -59,17 +65,14 @@ def train(
     settings: Settings = None,
 ) -> None:
     """Train the controls of a case: the main job."""
-    from fem_selection.cli.train import train_command
-
-    raise typer.Exit(train_command(case, output, resume, overwrite, settings or []))
+    _leave_with("train", case, output, resume, overwrite, settings or [])
 
 
 def _on_a_case(name: str, what: str) -> None:
-    """Add a command that takes a case file, a folder and settings, and lives in the module of its name."""
+    """Add a command that takes a case file, a folder and settings."""
 
     def command(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
-        module = import_module(f"fem_selection.cli.{name}")
-        raise typer.Exit(getattr(module, f"{name}_command")(case, output, settings or []))
+        _leave_with(name, case, output, settings or [])
 
     app.command(name, help=what)(command)
 
@@ -87,9 +90,7 @@ def stability(
     settings: Settings = None,
 ) -> None:
     """Spectrum, growth and bifurcations at a steady state; of a trained network, layers and Lyapunov exponents."""
-    from fem_selection.cli.stability import stability_command
-
-    raise typer.Exit(stability_command(case, output, settings or []))
+    _leave_with("stability", case, output, settings or [])
 
 
 @app.command()
@@ -99,9 +100,7 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File of the predictions (NPZ).")] = None,
 ) -> None:
     """Apply a trained network to new data."""
-    from fem_selection.cli.predict import predict_command
-
-    raise typer.Exit(predict_command(folder, data, output))
+    _leave_with("predict", folder, data, output)
 
 
 @app.command()
@@ -110,17 +109,13 @@ def certify(
     starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of each minimisation.")] = 12,
 ) -> None:
     """Ask the optimality conditions of a trained network: gradient, Hessian, maximum principle, rank."""
-    from fem_selection.cli.certify import certify_command
-
-    raise typer.Exit(certify_command(folder, starts))
+    _leave_with("certify", folder, starts)
 
 
 @app.command()
 def info() -> None:
     """Versions of the libraries, and what this installation can do."""
-    from fem_selection.cli.info import info_command
-
-    raise typer.Exit(info_command())
+    _leave_with("info")
 
 
 def run() -> None:

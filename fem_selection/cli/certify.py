@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpi4py import MPI
-
-from fem_selection.cli.frame import Frame, counted
+from fem_selection.cli.frame import Frame
 
 __all__ = ["certify_command"]
 
@@ -24,5 +22,5 @@ def certify_command(folder: Path, starts: int) -> int:
     frame.table(("condition", "quantity", "value"), report.rows, boxed=False)
     for sentence in report.verdict:
         frame.say(sentence)
-    frame.say(f"{path}, {frame.elapsed:.1f} s on {counted(MPI.COMM_WORLD.size, 'rank')}")
+    frame.say(f"{path}, {frame.seconds(' s')}")
     return 0

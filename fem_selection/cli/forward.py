@@ -40,8 +40,7 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
             report = forward(
                 problem.field, problem.initial, case.forward, horizon=case.dynamics.horizon, progress=progress
             )
-    path = frame.write(report, problem.space)
-    _print(frame, report, path)
+    _print(frame, report, frame.write(report, problem.space))
     return request.exit_status if report.integration.outcome == "stopped" else 0
 
 
@@ -53,9 +52,7 @@ def _print(frame: Frame, report: ForwardReport, path: Path) -> None:
             for name, e in report.estimates.items()
         ]
         frame.table(["estimate", "measured / bound", "hypothesis that fails"], rows)
-    growth = {}
-    if run.growth is not None:
-        growth["growth"] = f"{run.growth.kind}, rate {run.growth.rate:.6g} from t = {run.growth.since:.4g}"
+    growth = run.growth and f"{run.growth.kind}, rate {run.growth.rate:.6g} from t = {run.growth.since:.4g}"
     frame.rows(
         {
             "steps": f"{run.steps} taken, {run.rejected} rejected, {run.evaluations} evaluations",
@@ -64,7 +61,7 @@ def _print(frame: Frame, report: ForwardReport, path: Path) -> None:
             "largest rate": f"{report.final_rates.max(initial=0.0):.3g}",
             "seconds": frame.seconds(),
             "report": str(path),
-            **growth,
+            **({"growth": growth} if growth else {}),
         }
     )
     frame.say(run.reason)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from fem_selection.studies.report import Report
     from fem_selection.typing import Floats
 
-__all__ = ["Frame", "counted", "on_root"]
+__all__ = ["Frame", "on_root"]
 
 
 class Frame:
@@ -51,18 +50,15 @@ class Frame:
         self.console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
 
     def read(self, path: Path, settings: Sequence[str] = ()) -> Case:
-        """Read the case file, or that in the folder of a run (collective).
+        """Read a case file (collective).
 
         Args:
-            path: The case file, or the folder of a run.
+            path: The file.
             settings: Overrides `KEY=VALUE`.
 
         Raises:
             ConfigError: with all faults of the case, or if it cannot run on these ranks.
-            InvalidInput: for a folder that holds no run.
         """
-        if path.is_dir():
-            path = _case_in(path)
         self.case = on_root(lambda: load_case(path, settings))
         if (size := MPI.COMM_WORLD.size) % (space := self.case.parallel.space):
             raise ConfigError([f"parallel.space: {space} does not divide the number of ranks, {size}"])
@@ -82,7 +78,9 @@ class Frame:
         Raises:
             InvalidInput: for a folder that holds no run, or whose checkpoint cannot be used.
         """
-        self.read(_case_in(folder), settings)
+        if not (folder / "case.toml").exists():
+            raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
+        self.read(folder / "case.toml", settings)
         from fem_selection.cases.learning import build_problem
         from fem_selection.cases.saved import load_controls
 
@@ -102,23 +100,17 @@ class Frame:
             InvalidInput: if the folder holds anything but an earlier report of the same command.
         """
         where = Path(self.case.output.directory) if directory is None else directory
-        self.folder = on_root(lambda: next_numbered_folder(where) if output is None else self._claim(output))
+
+        def claimed() -> Path:
+            if output is None:
+                return next_numbered_folder(where)
+            claim_folder(output, command=self.command)
+            return output
+
+        self.folder = on_root(claimed)
         if announced:
             self.announce(self.folder)
         return self.folder
-
-    def _claim(self, folder: Path) -> Path:
-        report, ours = folder / "report.json", False
-        if report.is_file():
-            try:
-                content = json.loads(report.read_text(encoding="utf-8"))
-                ours = isinstance(content, dict) and content.get("command") == self.command
-            except ValueError:
-                ours = False
-            if not ours:
-                raise InvalidInput(f"{folder} already holds the report of another run: give another --output")
-        claim_folder(folder, resume=False, overwrite=ours, is_run=False)
-        return folder
 
     @cached_property
     def elapsed(self) -> float:
@@ -189,22 +181,12 @@ class Frame:
         """Print a line as it is."""
         self.console.print(text, markup=False)
 
-    def seconds(self) -> str:
+    def seconds(self, unit: str = "") -> str:
         """The time that the command took, and on how many ranks, in words."""
-        return f"{self.elapsed:.1f} on {counted(MPI.COMM_WORLD.size, 'rank')}"
-
-
-def _case_in(folder: Path) -> Path:
-    if not (folder / "case.toml").exists():
-        raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
-    return folder / "case.toml"
+        size = MPI.COMM_WORLD.size
+        return f"{self.elapsed:.1f}{unit} on {size} rank{'' if size == 1 else 's'}"
 
 
 def on_root[T](action: Callable[[], T]) -> T:
     """The result of an action that root takes, or the error it raises, on every rank (collective)."""
     return act_on_root(MPI.COMM_WORLD, action)
-
-
-def counted(number: int, what: str) -> str:
-    """ "1 rank", "2 ranks"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

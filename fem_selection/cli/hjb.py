@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fem-selection hjb`: the global optimum of a small case, by its value function and by optimization from many starts.
-
-DIR/report.json          everything that was found
-DIR/figures/value.png    V and the optimal trajectories; refinement.png, V(0, x(0)) over the mesh width
-DIR/value.bp             V(t, x) for ParaView (value.xdmf without ADIOS2)
-"""
+"""`fem-selection hjb`: the global optimum of a small case (`fem_selection.studies.value_function`)."""
 
 from __future__ import annotations
 
@@ -33,21 +28,16 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
     reduce_to_states(problem, case.hjb)  # refused before there is a folder
     frame.claim(output)
     report = hjb(problem, case.hjb, seed=case.seed)
-    path = frame.write(report, problem.space)
-    _print(frame, report, path)
+    _print(frame, report, frame.write(report, problem.space))
     return 0
 
 
 def _print(frame: Frame, report: HjbReport, path: Path) -> None:
     found = report.refinement
     orders = [""] * min(2, len(found.values)) + [f"{p:.2f}" for p in found.orders]
-    frame.table(
-        ("cells", "V(0, x(0))", "order"),
-        [
-            ("×".join(map(str, cells)), f"{value:.6g}", order)
-            for cells, value, order in zip(found.cells, found.values, orders, strict=True)
-        ],
-    )
+    table = zip(found.cells, found.values, orders, strict=True)
+    rows = [("×".join(map(str, cells)), f"{value:.6g}", order) for cells, value, order in table]
+    frame.table(("cells", "V(0, x(0))", "order"), rows)
     frame.rows(
         {
             "extrapolated": f"{found.extrapolated:.6g} (error {found.extrapolated_error:.1e})",

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 from mpi4py import MPI
-from rich.console import Console
-from rich.table import Table
+
+from fem_selection.cli.frame import Frame
 
 __all__ = ["info_command"]
 
@@ -22,8 +22,6 @@ def info_command() -> int:
     from fem_selection.settings.names import TAO
     from fem_selection.versions import versions
 
-    console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
-    table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
         **versions(),
         "MPI": MPI.Get_library_version().split("\n")[0].strip("\x00"),
@@ -36,7 +34,5 @@ def info_command() -> int:
         "losses": ", ".join([*LOSSES, "tracking"]),
         "methods": ", ".join(TAO),
     }
-    for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table)
+    Frame("info").rows(rows)
     return 0

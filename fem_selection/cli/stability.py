@@ -99,12 +99,9 @@ def _print_state(frame: Frame, report: StabilityReport, path: Path) -> None:
         rows.append((name, bar, f"{runs[value]:.6g}" if value in runs else ""))
     frame.table(("eigenvalue", "error bar", "rate in a run"), rows)
     frame.say(report.verdict.sentence)
-    frame.rows(
-        {"numerical abscissa": f"{report.abscissa:.6g}"}
-        | _optional_rows(report)
-        | _declined(report)
-        | {"report": str(path)}
-    )
+    declined = {name: f"declined: {reason}" for name, reason in report.declined.items()}
+    abscissa = {"numerical abscissa": f"{report.abscissa:.6g}"}
+    frame.rows({**abscissa, **_optional_rows(report), **declined, "report": str(path)})
     if report.branches is not None:
         _print_bifurcations(frame, report.branches)
 
@@ -121,16 +118,6 @@ def _optional_rows(report: StabilityReport) -> dict[str, str]:
         difference = f"differs by {spectrum.krylov_schur_difference:.1e}"
         rows["Krylov–Schur"] = difference if spectrum.krylov_schur.size else "does not converge"
     return rows
-
-
-def _declined(report: StabilityReport) -> dict[str, str]:
-    reasons = {
-        "error bars": report.error_bars_declined,
-        "growth": report.growth_declined,
-        "exponents": report.exponents_declined,
-        "bifurcations": report.branches_declined,
-    }
-    return {name: f"declined: {reason}" for name, reason in reasons.items() if reason is not None}
 
 
 def _print_bifurcations(frame: Frame, report: BranchesReport) -> None:

@@ -35,10 +35,10 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
 
 def _print(frame: Frame, report: SteadyReport, path: Path) -> None:
     if report.states:
-        rows = []
-        for k, state in enumerate(report.states):
-            low, high = state.preactivation_range
-            rows.append([str(k + 1), f"{low:.6g} … {high:.6g}", f"{state.residual:.1e}", state.kind])
+        rows = [
+            (str(k + 1), "{:.6g} … {:.6g}".format(*state.preactivation_range), f"{state.residual:.1e}", state.kind)
+            for k, state in enumerate(report.states)
+        ]
         frame.table(["state", "g = K f + b", "residual", "kind"], rows)
     rank = f"{'' if report.rank_is_complete else 'at least '}{report.numerical_rank} of {report.num_nodes}"
     frame.rows(

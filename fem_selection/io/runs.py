@@ -87,7 +87,12 @@ def next_numbered_folder(directory: Path) -> Path:
 
 
 def claim_folder(
-    folder: Path, resume: bool, overwrite: bool, is_run: bool = True, held: ExitStack | None = None
+    folder: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    *,
+    command: str | None = None,
+    held: ExitStack | None = None,
 ) -> None:
     """Make the folder ready for a run, or for the report of a command that cannot be resumed.
 
@@ -95,7 +100,7 @@ def claim_folder(
         folder: The folder.
         resume: Whether the run in it is to be continued.
         overwrite: Whether the run in it may be replaced.
-        is_run: Whether the command has these two switches.
+        command: Name of a command that cannot be resumed, whose earlier report alone may be replaced; None for a run.
         held: Whatever is to hold the folder's lock until the run ends; None for no lock.
 
     Raises:
@@ -105,6 +110,8 @@ def claim_folder(
     Note:
         Nothing is removed yet: with `overwrite` that is left to `remove_run`, once the new case is known to work.
     """
+    if command is not None:
+        overwrite = _holds_report_of(command, folder)
     try:
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is a file, not a folder")
@@ -126,7 +133,8 @@ def claim_folder(
             raise InvalidInput(f"the folder {folder} cannot be written")
         return
     if holds and not overwrite:
-        ways = "give --resume to continue it, --overwrite to replace it, or another" if is_run else "give another"
+        ways = "give --resume to continue it, --overwrite to replace it, or another"
+        ways = ways if command is None else "give another"
         raise InvalidInput(f"{folder} already holds a run ({', '.join(holds)}): {ways} --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +142,20 @@ def claim_folder(
             raise InvalidInput(f"the folder {folder} cannot be written")
     except (OSError, ValueError) as error:
         raise InvalidInput(f"the folder {folder} cannot be written: {error}") from error
+
+
+def _holds_report_of(command: str, folder: Path) -> bool:
+    """Whether a folder holds a report of a command; False if it holds none, an error if it holds another's."""
+    report = folder / "report.json"
+    if not report.is_file():
+        return False
+    try:
+        content = json.loads(report.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("command") != command:
+        raise InvalidInput(f"{folder} already holds the report of another run: give another --output")
+    return True
 
 
 def _was_only_begun(folder: Path) -> bool:

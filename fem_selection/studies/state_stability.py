@@ -125,6 +125,17 @@ class StabilityReport(Report):
         """The eigenvalue's real part beside it."""
         return float(self.growth.predicted[0].real) if self.growth.predicted.size else None
 
+    @property
+    def declined(self) -> dict[str, str]:
+        """What was not computed although it might have been, with the reason."""
+        reasons = {
+            "error bars": self.error_bars_declined,
+            "growth": self.growth_declined,
+            "exponents": self.exponents_declined,
+            "bifurcations": self.branches_declined,
+        }
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
     def as_dict(self) -> dict[str, Any]:
         """The content of `report.json`."""
         s, growth, transient = self.spectrum, self.growth, self.transient

@@ -13,7 +13,7 @@ from own_objects import bounded_field, bounded_rate, node_weights, ring, states
 from scipy.integrate import solve_ivp
 
 import fem_selection as fs
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NotConverged
 
 ACCURATE = fs.ForwardSettings(until=4.0, times=5, rtol=1e-11, atol=1e-13)
 
@@ -109,8 +109,11 @@ def test_stopping(space):
 
 
 def test_faults(space):
-    """Fails if states of another space or a horizon in the past are taken."""
+    """Fails if states of another space or a horizon in the past are taken, or if the limit of steps is not that of the
+    settings."""
     with pytest.raises(InvalidInput, match="initial states of shape"):
         fs.studies.forward(bounded_field(space), states(space)[1:], ACCURATE)
     with pytest.raises(InvalidInput, match="times"):
         fs.studies.forward(bounded_field(space), states(space), horizon=-1.0)
+    with pytest.raises(NotConverged, match="2 steps"):
+        fs.studies.forward(bounded_field(space), states(space), fs.ForwardSettings(until=9.0, max_steps=2))
