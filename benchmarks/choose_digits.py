@@ -57,12 +57,16 @@ def score(overrides: list[str], seed: int, folder: Path) -> dict[str, float]:
     case = fs.load_case(CASE, settings)
     problem = fs.build_problem(case)
     s = case.stochastic
-    x = fs.descend(problem.scaled, problem.start, s, problem.batches(s.batch), seed=seed).solution
-    scores = {"0": problem.accuracy(problem.test, problem.scaled.to_physical(x))}
+    x = fs.descend(
+        problem.scaled_functional, problem.scaled_start, s, problem.batches(s.batch), seed=seed
+    ).scaled_solution
+    scores = {"0": problem.accuracy(problem.test, problem.scaled_functional.to_controls(x))}
     for iterations in ITERATIONS[1:]:
         lmvm = fs.OptimizerSettings(max_iterations=iterations, memory=20)
-        found = fs.minimize(problem.scaled, x, lmvm, observe=_ignore)
-        scores[str(iterations)] = problem.accuracy(problem.test, problem.scaled.to_physical(found.solution))
+        found = fs.minimize(problem.scaled_functional, x, lmvm, observe=_ignore)
+        scores[str(iterations)] = problem.accuracy(
+            problem.test, problem.scaled_functional.to_controls(found.scaled_solution)
+        )
     return scores
 
 

@@ -79,7 +79,9 @@ def run(method: str, limit: float) -> Run:
         settings = fs.OptimizerSettings(
             method=method, max_iterations=10**6, gradient_tolerance=1e-7, starts=1, gap_every=0
         )
-        report = fs.approximate_successively(problem.scaled, problem.start, settings, observe=observe, stop=stop)
+        report = fs.approximate_successively(
+            problem.scaled_functional, problem.scaled_start, settings, observe=observe, stop=stop
+        )
     else:
         descent = method == "gradient descent"
         options = {"tao_bncg_type": "gd"} if descent else {}
@@ -90,7 +92,7 @@ def run(method: str, limit: float) -> Run:
             memory=20,
             options=options,
         )
-        report = fs.minimize(problem.scaled, problem.start, settings, observe=observe, stop=stop)
+        report = fs.minimize(problem.scaled_functional, problem.scaled_start, settings, observe=observe, stop=stop)
     print(file=sys.stderr)
     done.reason = "the sweeps were used up" if report.stopped else report.reason
     return done

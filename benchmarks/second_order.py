@@ -102,7 +102,7 @@ def main() -> None:
     described_machine = machine()
     problem = build_problem(load_case(CASE))
     controls = problem.functional.control_space
-    x = problem.scaled.to_physical(problem.start) + 0.1 * controls.random_direction(1)
+    x = problem.scaled_functional.to_controls(problem.scaled_start) + 0.1 * controls.random_direction(1)
     tasks = create_tasks(problem.functional, x, controls.random_direction(2))
     times = time_in_turn(tasks, arguments.repeats)
     times[LINEARIZATION] = np.subtract(times.pop(ANEW), times[ACTION]).tolist()

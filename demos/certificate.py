@@ -39,8 +39,8 @@ import fem_selection as fs
 case = fs.load_case(Path(__file__).parent / "digits_optimal.toml")
 problem = fs.build_problem(case)
 lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=2000, gradient_tolerance=3e-4, memory=20)
-report = fs.minimize(problem.scaled, problem.start, lmvm)
-control = problem.scaled.to_physical(report.solution)
+report = fs.minimize(problem.scaled_functional, problem.scaled_start, lmvm)
+control = problem.scaled_functional.to_controls(report.scaled_solution)
 accuracy = problem.accuracy(problem.test, control)
 if problem.ensemble.is_root:
     print(f"objective {report.objective:.5f} after {report.iterations} iterations, test accuracy {accuracy:.4f}")

@@ -103,7 +103,7 @@ if ensemble.is_root:
 # The figure shows the trajectories of three samples under the optimal control.
 
 # %%
-functional.set_controls(scaled.to_physical(report.solution))
+functional.set_controls(scaled.to_controls(report.scaled_solution))
 shown = np.asfortranarray(np.sin(2 * np.pi * (y + 0.3 * np.array([[0.0, 0.4, 1.0]]))))
 trajectory = fs.solve_forward(stepper, shown)
 states = np.stack([space.gather(f) for f in trajectory.states])

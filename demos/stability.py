@@ -58,8 +58,8 @@ short = ["stochastic.epochs=25", "stability.exponents=64", "stability.samples=12
 case = fs.load_case(Path(__file__).parent / "digits.toml", short)
 problem = fs.build_problem(case)
 batches = problem.batches(case.stochastic.batch)
-adam = fs.descend(problem.scaled, problem.start, case.stochastic, batches, seed=case.seed)
-control = problem.scaled.to_physical(adam.solution)
+adam = fs.descend(problem.scaled_functional, problem.scaled_start, case.stochastic, batches, seed=case.seed)
+control = problem.scaled_functional.to_controls(adam.scaled_solution)
 accuracy = problem.accuracy(problem.test, control)
 is_root = problem.ensemble.is_root
 if is_root:

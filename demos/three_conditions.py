@@ -126,7 +126,7 @@ pontryagin = fs.approximate_successively(
 
 # %%
 extremals = fs.Extremals(functional)
-extremals.sweep(scaled.to_physical(newton.solution))
+extremals.sweep(scaled.to_controls(newton.scaled_solution))
 principle = extremals.minimize(fs.Search(starts=1))
 
 # %% [markdown]
@@ -138,13 +138,13 @@ principle = extremals.minimize(fs.Search(starts=1))
 
 def extremal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """f and p at the layers' boundaries."""
-    triple = fs.solve_triple(functional, scaled.to_physical(x))
+    triple = fs.solve_triple(functional, scaled.to_controls(x))
     columns = np.array([triple.states, triple.costates])[:, :, 0]
     return tuple(ensemble.world.bcast(columns)[:, :, 0])
 
 
-states, costates = extremal(newton.solution)
-states_msa, costates_msa = extremal(pontryagin.solution)
+states, costates = extremal(newton.scaled_solution)
+states_msa, costates_msa = extremal(pontryagin.scaled_solution)
 
 # %% [markdown]
 # ## The third condition: the equation of Hamilton, Jacobi and Bellman
@@ -273,8 +273,8 @@ assert mismatch < 0.02
 # %%
 problem = fs.build_problem(fs.load_case(Path(__file__).parent / "gap.toml"))
 lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=200, gradient_tolerance=0.0, absolute_tolerance=1e-8)
-stationary = fs.minimize(problem.scaled, problem.start, lmvm)
-point = problem.scaled.to_physical(stationary.solution)
+stationary = fs.minimize(problem.scaled_functional, problem.scaled_start, lmvm)
+point = problem.scaled_functional.to_controls(stationary.scaled_solution)
 certificate = fs.certify(problem, point, starts=12).certificate
 
 # %% [markdown]
@@ -289,7 +289,10 @@ improved = {}
 for starts, history in histories.items():
     settings = fs.OptimizerSettings(method="damped_msa", max_iterations=50, gradient_tolerance=0.0, starts=starts)
     improved[starts] = fs.approximate_successively(
-        problem.scaled, stationary.solution, settings, observe=lambda row, h=history: h.append(row.objective)
+        problem.scaled_functional,
+        stationary.scaled_solution,
+        settings,
+        observe=lambda row, h=history: h.append(row.objective),
     )
 
 # %% [markdown]

@@ -94,18 +94,20 @@ error_of_witness = abs(value_of_witness - float(coarse_witness.value(0.0, start[
 # %%
 descent = fs.OptimizerSettings(method="lmvm", max_iterations=2000, gradient_tolerance=1e-6, memory=20)
 directions = [size * functional.control_space.random_direction(1 + k) for k, size in enumerate((10.0, 1.0, 3.0))]
-starts = [problem.start, *(problem.scaled.to_scaled(x) for x in directions)]
-reports = sorted((fs.minimize(problem.scaled, x, descent) for x in starts), key=lambda report: report.objective)
+starts = [problem.scaled_start, *(problem.scaled_functional.to_scaled(x) for x in directions)]
+reports = sorted(
+    (fs.minimize(problem.scaled_functional, x, descent) for x in starts), key=lambda report: report.objective
+)
 best, worse = reports[0], reports[-1]
 
 
 def path(x: np.ndarray) -> np.ndarray:
     """The states of a control at the layers' boundaries, from the member of the ensemble that has the sample."""
-    states = fs.solve_triple(functional, problem.scaled.to_physical(x)).states
+    states = fs.solve_triple(functional, problem.scaled_functional.to_controls(x)).states
     return ensemble.world.bcast(np.array(states))[:, :, 0]
 
 
-best_path, worse_path = path(best.solution), path(worse.solution)
+best_path, worse_path = path(best.scaled_solution), path(worse.scaled_solution)
 
 # %% [markdown]
 # ## The feedback
@@ -152,14 +154,16 @@ def follow(control: np.ndarray, degrees: np.ndarray) -> list[float]:
         )
         lmvm = fs.OptimizerSettings(max_iterations=300, gradient_tolerance=0.0, absolute_tolerance=1e-4, memory=20)
         report = fs.minimize(fs.ScaledFunctional(moved), control, lmvm)
-        control = report.solution
+        control = report.scaled_solution
         costs.append(report.objective)
     return costs
 
 
 middle = int(np.argmin(np.abs(angles - nominal)))
 ways = [
-    np.array([*follow(report.solution, angles[middle::-1])[:0:-1], *follow(report.solution, angles[middle:])])
+    np.array(
+        [*follow(report.scaled_solution, angles[middle::-1])[:0:-1], *follow(report.scaled_solution, angles[middle:])]
+    )
     for report in (best, worse)
 ]
 

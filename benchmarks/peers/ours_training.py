@@ -51,8 +51,8 @@ def parts_of(problem: LearningProblem, shard: Floats, prefix: str = "") -> dict[
 def write_problem(problem: LearningProblem, case: fs.Case, path: str) -> None:
     """Write all that the peer needs to take the same steps (collective)."""
     settings = settings_of(case)
-    scaled, regularization = problem.scaled, problem.functional.regularization
-    start, scale = parts_of(problem, problem.start, "start_"), parts_of(problem, scaled.scale, "scale_")
+    control_space, regularization = problem.functional.control_space, problem.functional.regularization
+    start, scale = parts_of(problem, problem.scaled_start, "start_"), parts_of(problem, control_space.scale, "scale_")
     if not problem.ensemble.is_root:
         return
     alphas = {regularization.kernel, regularization.bias, regularization.readout}
@@ -96,9 +96,14 @@ def main() -> None:
         """Write x̂ after the first steps; returns how many these are."""
         batches = problem.batches(case.stochastic.batch)
         report = fs.descend(
-            problem.scaled, problem.start, settings_of(case), batches, stop=lambda: True, seed=case.seed
+            problem.scaled_functional,
+            problem.scaled_start,
+            settings_of(case),
+            batches,
+            stop=lambda: True,
+            seed=case.seed,
         )
-        parts = parts_of(problem, report.solution)
+        parts = parts_of(problem, report.scaled_solution)
         if problem.ensemble.is_root:
             np.savez(path, **parts)
         return report.steps
@@ -111,10 +116,10 @@ def main() -> None:
         seconds, accuracies = [], []
         began = 0.0
 
-        def evaluate(x: Floats) -> float:
+        def evaluate(scaled: Floats) -> float:
             nonlocal began
             seconds.append(time.perf_counter() - began)
-            accuracies.append(problem.accuracy(problem.test, x))
+            accuracies.append(problem.accuracy(problem.test, problem.scaled_functional.to_controls(scaled)))
             problem.ensemble.world.Barrier()
             began = time.perf_counter()
             return accuracies[-1]
@@ -122,7 +127,7 @@ def main() -> None:
         batches = problem.batches(case.stochastic.batch)
         problem.ensemble.world.Barrier()
         began = time.perf_counter()
-        fs.descend(problem.scaled, problem.start, settings, batches, evaluate, seed=case.seed)
+        fs.descend(problem.scaled_functional, problem.scaled_start, settings, batches, evaluate, seed=case.seed)
         return {"seconds": seconds, "accuracies": accuracies}
 
     serve(

@@ -86,12 +86,14 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
         if dataset.test is not None:
             test = _sample_states(case, space, dataset.test, dataset.standardization)
         classes = dataset.samples.classes
-    functional, start = _build_functional(case, ensemble, space, train)
-    scaled, o = ScaledFunctional(functional), case.objective
+    functional, start_controls = _build_functional(case, ensemble, space, train)
+    control_space, o = functional.control_space, case.objective
     return LearningProblem(
-        scaled=scaled,
-        start=scaled.to_scaled(start),
-        bounds=create_box(scaled, {"kernel": o.kernel_bounds, "bias": o.bias_bounds, "readout": o.readout_bounds}),
+        scaled_functional=ScaledFunctional(functional),
+        scaled_start=control_space.to_scaled(start_controls),
+        scaled_bounds=create_box(
+            control_space, {"kernel": o.kernel_bounds, "bias": o.bias_bounds, "readout": o.readout_bounds}
+        ),
         train=train,
         test=test,
         classes=classes,

@@ -72,4 +72,4 @@ def load_controls(
         control_space.global_size,
         lambda found: refuse_another(found, given),
     )
-    return problem.scaled.to_physical(vectors["best"])
+    return problem.scaled_functional.to_controls(vectors["best"])

@@ -22,7 +22,7 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
 
     end_on_signals()
     problem = build_problem(case)
-    report = verify(problem.functional, problem.scaled.to_physical(problem.start), seed=case.seed)
+    report = verify(problem.functional, problem.scaled_functional.to_controls(problem.scaled_start), seed=case.seed)
     frame.table(("step ε", "Taylor remainder", "order"), report.rows)
     for sentence in report.sentences:
         frame.say(sentence)

@@ -177,17 +177,17 @@ class ReducedProblem:
     # ── from the learning problem ─────────────────────────────────────────────────────────────────────────────────
 
     @staticmethod
-    def from_functional(functional: Functional, bounds: tuple[Floats, Floats] | None = None) -> ReducedProblem:
+    def from_functional(functional: Functional, scaled_bounds: tuple[Floats, Floats] | None = None) -> ReducedProblem:
         """The reduced problem of a learning problem (collective).
 
         Args:
             functional: J, on any space × sample split.
-            bounds: Its box constraints, which must be None.
+            scaled_bounds: Its box constraints, which must be None.
 
         Raises:
             InvalidInput: if the value function of this problem is not computed here; names the keys in the way.
         """
-        faults = list(_faults(functional, bounds))
+        faults = list(_faults(functional, scaled_bounds))
         if faults:
             raise InvalidInput(f"no value function for this case: {'; '.join(faults)}")
         space, stepper = functional.control_space.space, functional.stepper
@@ -210,7 +210,7 @@ def _all_samples(functional: Functional, block: Block) -> Floats:
     return np.ascontiguousarray(np.concatenate(functional.control_space.ensemble.sample_comm.allgather(rows), axis=1))
 
 
-def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Iterator[str]:
+def _faults(functional: Functional, scaled_bounds: tuple[Floats, Floats] | None) -> Iterator[str]:
     space, control_space, r = functional.control_space.space, functional.control_space, functional.regularization
     if (space.family, space.degree, space.mode) != ("dg", 0, "collocated"):
         yield (
@@ -226,7 +226,7 @@ def _faults(functional: Functional, bounds: tuple[Floats, Floats] | None) -> Ite
         yield "objective.loss must be 'tracking'"
     if not isinstance(functional.stepper.kernel, DenseKernel):
         yield "dynamics.representation must be 'dense': the kernel's values are free at each pair of cells"
-    if bounds is not None:
+    if scaled_bounds is not None:
         yield "objective.kernel_bounds and objective.bias_bounds must be left out"
     if control_space.grid.intervals != control_space.grid.layers:
         yield (

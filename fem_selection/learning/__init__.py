@@ -11,7 +11,7 @@ from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.identity import describe_problem
 from fem_selection.learning.kkt import KktResidual, Triple, kkt_residual, solve_triple
 from fem_selection.learning.problem import LearningProblem, create_box, predict_labels
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.learning.verification import GradientCertificate, verify_gradient
 
 __all__ = [

@@ -28,7 +28,7 @@ from fem_selection.learning.extremals import Extremals, obstacles
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.kkt import kkt_residual, solve_triple
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.typing import Floats
 
 __all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks"]
@@ -76,9 +76,9 @@ class OptimalityCertificate:
 
 
 def assess_optimality(
-    scaled: ScaledFunctional,
-    shard: Floats,
-    bounds: tuple[Floats, Floats] | None = None,
+    scaled_functional: ScaledFunctional,
+    controls: Floats,
+    scaled_bounds: tuple[Floats, Floats] | None = None,
     starts: int = 12,
     seed: int = 0,
     eigenvalue_tolerance: float = 1e-6,
@@ -86,32 +86,33 @@ def assess_optimality(
     """Ask every condition of some controls (collective).
 
     Args:
-        scaled: J in the optimizer's variable.
-        shard: The controls x.
-        bounds: Shards of the box in x̂ under which they were found, or None.
+        scaled_functional: J in the optimizer's variable.
+        controls: Shard of x.
+        scaled_bounds: Shards of the box in x̂ under which they were found, or None.
         starts: Starts of each minimisation of the Hamiltonian.
         seed: Of the random starts.
         eigenvalue_tolerance: SLEPc's, of the residual relative to the eigenvalue, whose own error is of its square.
     """
     found: dict[str, Any] = {"declined": {}}
-    value, gradient = scaled.evaluate(scaled.to_scaled(shard))
-    found["objective"], found["gradient_norm"] = value, _gradient_norm(scaled, shard, gradient, bounds)
-    functional = scaled.functional
-    if bounds is None:
-        residual = kkt_residual(functional, solve_triple(functional, shard))
+    functional, scaled = scaled_functional.functional, scaled_functional.to_scaled(controls)
+    value, scaled_gradient = scaled_functional.evaluate(scaled)
+    found["objective"] = value
+    found["gradient_norm"] = _gradient_norm(scaled_functional, scaled, scaled_gradient, scaled_bounds)
+    if scaled_bounds is None:
+        residual = kkt_residual(functional, solve_triple(functional, controls))
         found |= {"kkt_residual": residual.total, "kkt_parts": asdict(residual)}
     else:
         _decline(found, "a box: multipliers of the bounds enter the system", "kkt_residual", "kkt_parts")
-    _ask_pontryagin(found, scaled, shard, bounds, starts, seed)
+    _ask_pontryagin(found, scaled_functional, controls, scaled_bounds, starts, seed)
     kernel = functional.stepper.kernel
     if isinstance(kernel, DenseKernel):
-        functional.set_controls(shard)
+        functional.set_controls(controls)
         ranks, values = kernel_ranks(kernel)
         found |= {"kernel_rank": ranks, "kernel_singular_values": values}
-        _bound_rank(found, functional, bounds)
+        _bound_rank(found, functional, scaled_bounds)
     else:
         _decline(found, "a kernel that is not dense", "kernel_rank", "kernel_rank_bound", "kernel_singular_values")
-    _ask_second_order(found, scaled, shard, bounds, eigenvalue_tolerance)
+    _ask_second_order(found, scaled_functional, controls, scaled_bounds, eigenvalue_tolerance)
     return OptimalityCertificate(**found)
 
 
@@ -132,11 +133,11 @@ def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
     return ranks, values
 
 
-def _bound_rank(found: dict[str, Any], functional: Functional, bounds: tuple[Floats, Floats] | None) -> None:
+def _bound_rank(found: dict[str, Any], functional: Functional, scaled_bounds: tuple[Floats, Floats] | None) -> None:
     """α_w w = −Σ q ⊗ f over the samples and stages that an interval's kernel acts on."""
     r, stepper = functional.regularization, functional.stepper
     reasons = {
-        "a box: an active bound adds to the kernel what no sample does": bounds is not None,
+        "a box: an active bound adds to the kernel what no sample does": scaled_bounds is not None,
         "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,
         "regularization.kernel = 0: stationarity says nothing of the kernel's rank": not r.kernel > 0,
         "the kernel is not optimized": "kernel" not in functional.control_space.parts,
@@ -149,34 +150,34 @@ def _bound_rank(found: dict[str, Any], functional: Functional, bounds: tuple[Flo
 
 
 def _gradient_norm(
-    scaled: ScaledFunctional, shard: Floats, gradient: Floats, bounds: tuple[Floats, Floats] | None
+    functional: ScaledFunctional,
+    scaled: Floats,
+    scaled_gradient: Floats,
+    scaled_bounds: tuple[Floats, Floats] | None,
 ) -> float:
-    if bounds is not None:
-        x = scaled.to_scaled(shard)
-        return scaled.norm(x - np.clip(x - gradient, *bounds))
-    control_space = scaled.control_space
-    dual = gradient / scaled.scale
-    local = control_space.riesz(control_space.gather(dual))
-    return float(np.sqrt(max(control_space.inner(dual, local[control_space.shard]), 0.0)))
+    if scaled_bounds is not None:
+        return functional.norm(scaled - np.clip(scaled - scaled_gradient, *scaled_bounds))
+    space = functional.control_space
+    return space.dual_norm(space.dual_from_scaled(scaled_gradient))
 
 
 def _ask_pontryagin(
     found: dict[str, Any],
-    scaled: ScaledFunctional,
-    shard: Floats,
-    bounds: tuple[Floats, Floats] | None,
+    scaled_functional: ScaledFunctional,
+    controls: Floats,
+    scaled_bounds: tuple[Floats, Floats] | None,
     starts: int,
     seed: int,
 ) -> None:
-    reasons = obstacles(scaled.functional)
-    if bounds is not None:
+    reasons = obstacles(scaled_functional.functional)
+    if scaled_bounds is not None:
         reasons.insert(0, "a box: the certificate's minimisation is over all controls")
     if reasons:
         names = ("maximum_principle_gap", "maximum_principle_gaps", "maximum_principle_starts")
         _decline(found, "; ".join(reasons), *names, "hamiltonian", "hamiltonian_drift")
         return
-    extremals = Extremals(scaled.functional)
-    extremals.sweep(shard)
+    extremals = Extremals(scaled_functional.functional)
+    extremals.sweep(controls)
     principle = extremals.minimize(Search(starts, seed))
     found |= {
         "maximum_principle_gap": principle.gap,
@@ -189,17 +190,17 @@ def _ask_pontryagin(
 
 def _ask_second_order(
     found: dict[str, Any],
-    scaled: ScaledFunctional,
-    shard: Floats,
-    bounds: tuple[Floats, Floats] | None,
+    scaled_functional: ScaledFunctional,
+    controls: Floats,
+    scaled_bounds: tuple[Floats, Floats] | None,
     tolerance: float,
 ) -> None:
     names = ("lowest_hessian_eigenvalue", "hessian_actions")
-    if bounds is not None:
+    if scaled_bounds is not None:
         _decline(found, "a box: curvature counts in the directions that the active bounds leave", *names)
         return
-    hessian = ScaledHessian(scaled)
-    hessian.linearize(scaled.to_scaled(shard))
+    hessian = ScaledHessian(scaled_functional)
+    hessian.linearize(scaled_functional.to_scaled(controls))
     try:
         pairs = hessian_eigenpairs(hessian, 1, "smallest", tolerance)
         found |= {"lowest_hessian_eigenvalue": pairs.values[0], "hessian_actions": pairs.actions}

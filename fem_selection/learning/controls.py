@@ -1,17 +1,30 @@
 # SPDX-License-Identifier: MIT
-"""`ControlSpace`: kernel, bias and readout as one vector, its layout over the ranks and its L² inner product.
+"""`ControlSpace`: kernel, bias and readout as one vector, its layout over the ranks, its L² product, its coordinates.
 
     x = (w_1 … w_C, b_1 … b_C, c, μ),
-    ⟨x, x'⟩ = Σ_c Δ_c ( ⟨w_c, w'_c⟩_{L²(Y×Y)} + (b_c, b'_c) ) + (c, c') + μ·μ'
+    ⟨x, x'⟩ = x·M x' = Σ_c Δ_c ( ⟨w_c, w'_c⟩_{L²(Y×Y)} + (b_c, b'_c) ) + (c, c') + μ·μ'
+
+A control has three coordinates.  A name that holds one says which:
+
+| name | coordinates | who holds them |
+|---|---|---|
+| `controls` | x: nodal values, or the kernel's parameters; the geometry is M | users, results, the functional |
+| `scaled`, `scaled_…` | x̂ = M_L^{1/2} x, M_L the lumped mass: L² is the Euclidean product | optimizers |
+| `operators` | D x = (A, b, M c, μ): what a sweep multiplies by | kernel, bias and readout of the dynamics |
+
+Derivatives are duals and go the other way, by the transposed map: `dual` is one in x, `scaled_gradient` one in x̂,
+`operator_dual` one in D x.  M_L and D are diagonal, so boxes stay boxes.
 
 A rank of a space communicator holds the rows of its nodes, the *local* array.  All members of the ensemble hold the
 same; as PETSc vectors the controls are distributed over the world, each member owning one contiguous *shard* of the
-local array.  Optimizers work on shards; a sweep first gathers the local array from them.
+local array.  `controls` and `scaled` are shards, and `operators` parts of a local array; another array that is local
+is called so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from mpi4py import MPI
@@ -21,10 +34,8 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import Kernel
-from fem_selection.objectives.regularizers import depth_laplacian
+from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.parallel import Ensemble
-from fem_selection.settings import Regularization
 from fem_selection.settings.names import PARTS
 from fem_selection.typing import Block, Floats, Integers
 
@@ -32,7 +43,7 @@ __all__ = ["ControlSpace"]
 
 
 class ControlSpace:
-    """Layout and geometry of the controls that are optimized.
+    """Layout, geometry and coordinates of the controls that are optimized.
 
     Args:
         ensemble: The space × sample split.
@@ -41,6 +52,17 @@ class ControlSpace:
         grid: Depth grid; its intervals carry the controls.
         num_outputs: C, the number of readouts; 0 without a readout.
         parts: Which of "kernel", "bias", "readout" are optimized; the others stay as they are.
+
+    Attributes:
+        slices: Where each part, and the "offset" μ, is in a local array.
+        local_size: Length of a local array.
+        shard: This member's part of a local array.
+        lumped: M_L as a local array: the metric in collocated mode, lumped in Galerkin mode.
+        indices: For each entry of the shard its place in an order that no partition changes.
+        global_size: The number of controls.
+
+    Raises:
+        InvalidInput: for an unknown part, a mesh that is not the ensemble's, or controls at the stages' times.
     """
 
     def __init__(
@@ -81,7 +103,6 @@ class ControlSpace:
         self.parts = tuple(p for p in PARTS if p in parts and (p != "readout" or num_outputs))
         self.shard = ensemble.shard(start)
         self.lumped = self._lumped()
-        self._diagonal_of: tuple[Regularization | None, Floats] = (None, np.empty(0))
         self.indices, self.global_size = self._canonical()
 
     # ── layout ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,62 +139,122 @@ class ControlSpace:
             views[part] = view.reshape(shapes[part]) if part in shapes and view.size else view
         return views
 
+    # ── x ↔ x̂ ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def scale(self) -> Floats:
+        """The shard of M_L^{-1/2}: x = scale · x̂."""
+        scale: Floats = 1.0 / np.sqrt(self.lumped[self.shard])
+        return scale
+
+    def to_scaled(self, controls: Floats) -> Floats:
+        """x̂ from x."""
+        return controls / self.scale
+
+    def to_controls(self, scaled: Floats) -> Floats:
+        """x from x̂."""
+        return scaled * self.scale
+
+    def dual_to_scaled(self, dual: Floats, out: Floats | None = None) -> Floats:
+        """The gradient in x̂ from a dual in x, M_L^{-1/2} d: the transpose of `to_controls`; in `out` if given."""
+        return np.multiply(dual, self.scale, out=out)
+
+    def dual_from_scaled(self, scaled_gradient: Floats) -> Floats:
+        """The dual in x from a gradient in x̂: the transpose of `to_scaled`."""
+        return scaled_gradient / self.scale
+
+    # ── x → D x ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def operator_factor(self) -> Floats | None:
+        """The shard of D where it is a diagonal: in collocated mode, for kernels that have an `operator_factor`.
+
+        Elsewhere None: (A, b, M c, μ) stands for (w, b, M c, μ), and the kernel makes A of its parameters itself.
+        """
+        if not self.space.is_collocated:
+            return None
+        factor = np.ones(self.local_size)
+        if "kernel" in self.parts:
+            of_kernel = self.kernel.operator_factor()
+            if of_kernel is None:
+                return None
+            factor[self.slices["kernel"]] = of_kernel
+        factor[self.slices["readout"]] = np.tile(self.space.weights, self.num_outputs if "readout" in self.parts else 0)
+        return factor[self.shard].copy()
+
+    def to_operators(self, controls: Floats, out: Floats) -> dict[str, Floats]:
+        """D x on every rank (collective).
+
+        Args:
+            controls: x, or a direction.
+            out: A local array, overwritten; most of what is returned are views of it.
+
+        Returns:
+            The optimized parts as `unpack` returns them, but with M c for c, and μ on every rank.
+        """
+        if self.operator_factor is not None:
+            controls = np.multiply(controls, self.operator_factor, out=out[self.shard])
+        operators = self.unpack(self.ensemble.gather_shards(controls, out))
+        if "readout" in operators:
+            offset = operators["offset"]
+            operators["offset"] = offset.copy() if self.space.comm.size == 1 else self.space.comm.bcast(offset)
+            if self.operator_factor is None:
+                operators["readout"] = self.space.apply_mass(operators["readout"].T).T
+        return operators
+
+    def assign_kernel(self, kernel: Kernel | KernelDirection, operators: Mapping[str, Floats]) -> None:
+        """Let a kernel of the same layout, or a direction of it, hold its part of what `to_operators` returned."""
+        (kernel.assign if self.operator_factor is None else kernel.assign_operator)(operators["kernel"])
+
+    def dual_to_controls(self, operator_dual: Floats) -> Floats:
+        """The shard of the dual in x from duals in D x, summed over the members: the transpose of `to_operators`.
+
+        Args:
+            operator_dual: Local array with the derivatives of this member's samples; overwritten (collective).
+        """
+        readout = self.slices["readout"]
+        if self.operator_factor is None and readout.stop > readout.start:
+            moments = operator_dual[readout].reshape(self.num_outputs, -1)
+            moments[...] = self.space.apply_mass(moments.T).T
+        dual = self.ensemble.sum_to_shard(operator_dual)
+        if self.operator_factor is not None:
+            dual *= self.operator_factor
+        return dual
+
     # ── geometry ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def apply_metric(self, local: Floats) -> Floats:
-        """The dual of a local array in the L² inner product (collective over space)."""
+    def apply_metric(self, controls: Floats) -> Floats:
+        """M x, the dual of x in the L² inner product (collective)."""
+        if self.space.is_collocated:
+            return self.lumped[self.shard] * controls
+        return self.apply_metric_locally(self.gather(controls))[self.shard]
+
+    def apply_metric_locally(self, local: Floats) -> Floats:
+        """`apply_metric` on a whole local array (collective over space)."""
         if self.space.is_collocated:
             return self.lumped * local
         return self._map_parts(local, self.kernel.apply_mass, self.space.apply_mass, self.grid.interval_length)
 
-    def riesz(self, local_dual: Floats) -> Floats:
-        """The L² representative of a dual; the inverse of `apply_metric` (collective over space)."""
+    def riesz(self, dual: Floats) -> Floats:
+        """The L² representative of a dual; the inverse of `apply_metric` (collective)."""
         if self.space.is_collocated:
-            return local_dual / self.lumped
-        return self._map_parts(local_dual, self.kernel.riesz, self.space.riesz, 1.0 / self.grid.interval_length)
+            return dual / self.lumped[self.shard]
+        local, length = self.gather(dual), 1.0 / self.grid.interval_length
+        return self._map_parts(local, self.kernel.riesz, self.space.riesz, length)[self.shard]
 
-    def regularize(self, regularization: Regularization, shard: Floats) -> tuple[float, Floats]:
-        """The shard's share of the regularization's value, and its dual on the shard (collective)."""
-        r = regularization
-        if self.space.is_collocated and not r.has_depth_term:
-            dual = self._diagonal(r) * shard
-            return 0.5 * float(dual @ shard), dual
-        local = self.gather(shard)
-        weights = _weights_of_parts(r)
-        weighted = np.empty_like(local)
-        for name, where in self.slices.items():
-            np.multiply(local[where], weights[name], out=weighted[where])
-        for name, beta in (("kernel", r.kernel_depth), ("bias", r.bias_depth)):
-            if beta > 0 and name in self.parts:
-                for layers, result in zip(self._layers(name, local), self._layers(name, weighted), strict=True):
-                    result += beta * depth_laplacian(layers, self.grid.interval_length)
-        dual = self.apply_metric(weighted)[self.shard]
-        return 0.5 * float(dual @ shard), dual
+    def inner(self, dual: Floats, controls: Floats) -> float:
+        """⟨d, x⟩ of a dual and a control (collective)."""
+        return self.ensemble.sum(float(dual @ controls))
 
-    def _layers(self, name: str, local: Floats) -> list[Floats]:
-        """Views of the kernel or bias of a local array, the intervals as their first axis."""
-        part = local[self.slices[name]]
-        return self.kernel.by_interval(part) if name == "kernel" else [part.reshape(self.grid.intervals, -1)]
-
-    def _diagonal(self, r: Regularization) -> Floats:
-        """The shard of the regularization's matrix where it is diagonal; kept for the last weights."""
-        if self._diagonal_of[0] != r:
-            diagonal = np.empty(self.local_size)
-            for name, weight in _weights_of_parts(r).items():
-                where = self.slices[name]
-                diagonal[where] = weight * self.lumped[where]
-            self._diagonal_of = (r, diagonal[self.shard].copy())
-        return self._diagonal_of[1]
-
-    def inner(self, dual: Floats, shard: Floats) -> float:
-        """⟨d, x⟩ of a dual and a control, both shards (collective)."""
-        return self.ensemble.sum(float(dual @ shard))
+    def dual_norm(self, dual: Floats) -> float:
+        """The L² norm of a dual's representative (collective)."""
+        return float(np.sqrt(max(self.inner(dual, self.riesz(dual)), 0.0)))
 
     def random_direction(self, seed: int) -> Floats:
-        """A shard of normal entries in the variable x̂ = M_L^{1/2} x, of unit norm, the same on any partition."""
-        shard = hashed_normal(seed, self.indices)
-        shard /= np.sqrt(self.inner(shard, shard))
-        return shard / np.sqrt(self.lumped[self.shard])
+        """Controls that are normal in x̂ and of unit norm there, the same on any partition (collective)."""
+        scaled = hashed_normal(seed, self.indices)
+        scaled /= np.sqrt(self.inner(scaled, scaled))
+        return scaled / np.sqrt(self.lumped[self.shard])
 
     def _map_parts(
         self,
@@ -193,23 +274,6 @@ class ControlSpace:
                 factor = length if part == "bias" else 1.0
                 result[where] = (on_block(block) * factor).T.ravel()
         return result
-
-    def operator_factor(self) -> Floats | None:
-        """The shard of the diagonal D from controls to what a sweep multiplies by: (A, b, M c, μ) = D (w, b, c, μ).
-
-        None in Galerkin mode, where there is none, and for kernels whose operator is not their parameters times
-        weights.  As the transpose, D takes the dual of (A, b, M c, μ) to that of the controls.
-        """
-        factor = np.ones(self.local_size)
-        if not self.space.is_collocated:
-            return None
-        if "kernel" in self.parts:
-            of_kernel = self.kernel.operator_factor()
-            if of_kernel is None:
-                return None
-            factor[self.slices["kernel"]] = of_kernel
-        factor[self.slices["readout"]] = np.tile(self.space.weights, self.num_outputs if "readout" in self.parts else 0)
-        return factor[self.shard].copy()
 
     def _lumped(self) -> Floats:
         """The diagonal M_L of the metric: exact in collocated mode, lumped in Galerkin mode."""
@@ -241,7 +305,3 @@ class ControlSpace:
         if "readout" in self.parts:
             start += self.num_outputs
         return np.concatenate(pieces)[self.shard].astype(np.int64), start
-
-
-def _weights_of_parts(r: Regularization) -> dict[str, float]:
-    return {"kernel": r.kernel, "bias": r.bias, "readout": r.readout, "offset": r.readout}

@@ -64,12 +64,11 @@ def hessian_eigenpairs(
     """
     if which not in ("smallest", "largest"):
         raise InvalidInput(f"which = {which!r}: choose from smallest, largest")
-    scaled, before = hessian.scaled, hessian.hessian.actions
-    control_space = scaled.control_space
+    control_space, before = hessian.control_space, hessian.hessian.actions
     values, columns = symmetric_eigenpairs(
         control_space.ensemble.world,
         hessian.apply,
-        scaled.to_scaled(control_space.random_direction(0)),
+        control_space.to_scaled(control_space.random_direction(0)),
         count=count,
         end=which,
         limits=Limits(tolerance, is_relative=True, max_restarts=max_iterations, basis=basis),
@@ -80,8 +79,8 @@ def hessian_eigenpairs(
         metric = hessian.apply_metric(v)
         v /= np.sqrt(control_space.inner(metric, v))
         defect = hessian.apply(v) - value * hessian.apply_metric(v)
-        vectors.append(scaled.to_physical(v))
-        residuals.append(scaled.norm(defect) / max(abs(value), 1e-300))
+        vectors.append(control_space.to_controls(v))
+        residuals.append(hessian.functional.norm(defect) / max(abs(value), 1e-300))
     actions = hessian.hessian.actions - before
     return HessianEigenpairs(
         values=tuple(values.tolist()), vectors=tuple(vectors), residuals=tuple(residuals), actions=actions

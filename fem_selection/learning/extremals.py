@@ -57,14 +57,14 @@ class MaximumPrinciple:
         gaps: H_n − the lowest value found, for each layer.
         values: H_n along the trajectory.
         starts: Starts for each row of each layer.
-        minimizer: Local array with the minimisers in the kernel's and bias's parts and zeros elsewhere.
+        local_minimizer: Local array of x with the minimisers in the kernel's and bias's parts and zeros elsewhere.
     """
 
     gap: float
     gaps: Floats
     values: Floats
     starts: int
-    minimizer: Floats
+    local_minimizer: Floats
 
     @property
     def drift(self) -> float:
@@ -91,12 +91,12 @@ class Extremals:
             raise InvalidInput(f"the maximum principle does not apply here: {'; '.join(reasons)}")
         self.functional = functional
         self.layers = functional.control_space.ensemble.shard(functional.stepper.grid.layers)
-        self._local = np.empty(0)
+        self._local_controls = np.empty(0)
         self._stages: list[Block] = []
         self._incoming: list[Block] = []
 
-    def sweep(self, shard: Floats) -> tuple[float, Floats]:
-        """J and its dual at some controls, keeping states and costates."""
+    def sweep(self, controls: Floats) -> tuple[float, Floats]:
+        """J and its dual at some controls, a shard of x, keeping states and costates."""
         f = self.functional
         shape = (
             f.stepper.grid.layers,
@@ -112,8 +112,8 @@ class Extremals:
                     stages[n, i, columns] = stage.T
                     met[n, i, columns] = incoming[n][i].T
 
-        result = f.evaluate(shard, keep)
-        self._local = f.control_space.gather(shard)
+        result = f.evaluate(controls, keep)
+        self._local_controls = f.control_space.gather(controls)
         self._stages, self._incoming = self._by_layers(stages), self._by_layers(met)
         return result
 
@@ -136,10 +136,10 @@ class Extremals:
             column_numbers=space.canonical_global,
         )
 
-    def control(self, layer: int, local: Floats | None = None) -> Control:
-        """The control of a layer in a local array, that of the last sweep by default; fixed parts as they are."""
+    def control(self, layer: int, local_controls: Floats | None = None) -> Control:
+        """The control of a layer in a local array of x, that of the last sweep by default; fixed parts as they are."""
         stepper = self.functional.stepper
-        views = self.functional.control_space.unpack(self._local if local is None else local)
+        views = self.functional.control_space.unpack(self._local_controls if local_controls is None else local_controls)
         assert isinstance(stepper.kernel, DenseKernel)
         rows, columns = self.functional.control_space.space.num_local, self.functional.control_space.space.num_nodes
         if "kernel" in views:
@@ -149,12 +149,12 @@ class Extremals:
         bias = views["bias"][layer] if "bias" in views else stepper.bias[layer]
         return Control(kernel, bias)
 
-    def minimize(self, search: Search, bounds: tuple[Floats, Floats] | None = None) -> MaximumPrinciple:
+    def minimize(self, search: Search, local_bounds: tuple[Floats, Floats] | None = None) -> MaximumPrinciple:
         """Minimise the Hamiltonian of every layer (collective).
 
         Args:
             search: How; its seed is varied from layer to layer.
-            bounds: Local arrays of lower and upper bounds, or None.
+            local_bounds: Local arrays of lower and upper bounds of x, or None.
 
         Returns:
             Gaps and values without the proximal term; with one the gaps are those of the minimiser of the augmented
@@ -165,8 +165,10 @@ class Extremals:
         for number, layer in enumerate(range(self.layers.start, self.layers.stop)):
             h, present = self.hamiltonian(number), self.control(layer)
             own = replace(search, seed=search.seed + 104729 * layer)
-            if bounds is not None:
-                own = replace(own, lower=self.control(layer, bounds[0]), upper=self.control(layer, bounds[1]))
+            if local_bounds is not None:
+                own = replace(
+                    own, lower=self.control(layer, local_bounds[0]), upper=self.control(layer, local_bounds[1])
+                )
             control, _ = h.minimize(present, own)
             values.append(h.value(present))
             falls.append(float(h.row_weights @ (h.density(present) - h.density(control))))

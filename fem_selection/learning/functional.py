@@ -21,8 +21,8 @@ from petsc4py import PETSc
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.learning.controls import ControlSpace
+from fem_selection.learning.penalty import Penalty
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
 from fem_selection.settings import ObjectiveSettings, ParallelSettings, Regularization
 from fem_selection.typing import Block, Floats, create_block
@@ -62,10 +62,13 @@ class Functional:
         block: Samples per block.
 
     Attributes:
+        penalty: R with its derivative.
         pullback, bias_dual: What sweeps add the derivatives in kernel and bias to; None for a part that is fixed.
+        counts: The work so far.
 
     Note:
-        All evaluations are collective over the world.  Methods on arrays take and return shards (see `ControlSpace`).
+        All evaluations are collective over the world.  Methods on arrays take and return shards of x and of duals in
+        x (see `ControlSpace`).
     """
 
     def __init__(
@@ -85,51 +88,51 @@ class Functional:
         self.control_space, self.stepper, self.cost = control_space, stepper, cost
         self.initial, self.targets = np.asfortranarray(initial), np.ascontiguousarray(targets)
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
-        self.counts = SweepCounts()
-        self._local, self._local_dual = np.empty(control_space.local_size), np.empty(control_space.local_size)
+        self.penalty, self.counts = Penalty(control_space, regularization), SweepCounts()
+        # local arrays: the controls as the dynamics hold them, and what sweeps add up
+        self._operators, self._operator_dual = (np.empty(control_space.local_size) for _ in range(2))
         self._met: list[list[Block]] = []
         self.bias_dual = np.zeros_like(stepper.bias) if "bias" in control_space.parts else None
-        self._factor = control_space.operator_factor()
         self.pullback: Floats | None = None
+        self._pulls_in_place = control_space.operator_factor is not None
         if "kernel" in control_space.parts:
             # with a factor the pullbacks are summed where the dual is wanted
-            buffer = None if self._factor is None else self._local_dual[control_space.slices["kernel"]]
+            buffer = self._operator_dual[control_space.slices["kernel"]] if self._pulls_in_place else None
             self.pullback = stepper.kernel.create_pullback(buffer)
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
 
-    def value(self, x: PETSc.Vec) -> float:
+    def value(self, controls: PETSc.Vec) -> float:
         """J(x), by forward sweeps alone."""
-        self.set_controls(x.array_r)
-        regular, _ = self.control_space.regularize(self.regularization, x.array_r)
+        self.set_controls(controls.array_r)
+        regular, _ = self.penalty.evaluate(controls.array_r)
         data = self.weight / self.num_samples * self._over_blocks(self._cost_of_block)
         value = self.control_space.ensemble.sum(self._own(data) + regular)
         self._check(value)
         return value
 
-    def derivative(self, x: PETSc.Vec) -> PETSc.Vec:
+    def derivative(self, controls: PETSc.Vec) -> PETSc.Vec:
         """J'(x), a dual: ⟨J'(x), h⟩ is the Euclidean product of the vectors."""
-        return self.control_space.create_vector(self.evaluate(x.array_r)[1])
+        return self.control_space.create_vector(self.evaluate(controls.array_r)[1])
 
-    def gradient(self, x: PETSc.Vec) -> PETSc.Vec:
+    def gradient(self, controls: PETSc.Vec) -> PETSc.Vec:
         """The Riesz representative of J'(x) in the L² inner product of the controls."""
-        local = self.control_space.riesz(self.control_space.gather(self.evaluate(x.array_r)[1]))
-        return self.control_space.create_vector(local[self.control_space.shard])
+        return self.control_space.create_vector(self.control_space.riesz(self.evaluate(controls.array_r)[1]))
 
     # ── on shards ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def evaluate(self, shard: Floats, observe: Observe | None = None) -> tuple[float, Floats]:
+    def evaluate(self, controls: Floats, observe: Observe | None = None) -> tuple[float, Floats]:
         """J(x) and the shard of the dual J'(x).
 
         Args:
-            shard: The controls.
+            controls: x.
             observe: Called after each block's sweep, before its tape is used again.
 
         Raises:
             NonFinite: on all ranks alike, with the layer where a state first was not finite.
         """
-        self.set_controls(shard)
-        data, regular, dual = self._sweep(shard, self.initial, self.targets, self.weight / self.num_samples, observe)
+        self.set_controls(controls)
+        data, regular, dual = self._sweep(controls, self.initial, self.targets, self.weight / self.num_samples, observe)
         self.counts.forward += 1
         self.counts.adjoint += 1
         value, square = self.control_space.ensemble.sums(self._own(data) + regular, float(dual @ dual))
@@ -138,9 +141,9 @@ class Functional:
             raise NonFinite("the gradient", reason=self._trouble())
         return value, dual
 
-    def final_states(self, shard: Floats) -> Block:
+    def final_states(self, controls: Floats) -> Block:
         """States at T of this member's samples under some controls, by forward sweeps alone."""
-        self.set_controls(shard)
+        self.set_controls(controls)
         result = np.empty(self.initial.shape, order="F")
 
         def keep(initial: Block, columns: slice) -> float:
@@ -150,60 +153,43 @@ class Functional:
         self._over_blocks(keep)
         return result
 
-    def value_at(self, shard: Floats, final: Block) -> float:
+    def value_at(self, controls: Floats, final: Block) -> float:
         """J(x) from the states at T that belong to x; without a sweep."""
-        self.set_controls(shard)
-        regular, _ = self.control_space.regularize(self.regularization, shard)
+        self.set_controls(controls)
+        regular, _ = self.penalty.evaluate(controls)
         with np.errstate(over="ignore", invalid="ignore"):
             data = sum(self.cost.value(final[:, c], self.targets[:, c]) for c in self.blocks(final.shape[1]))
         return self.control_space.ensemble.sum(self._own(self.weight / self.num_samples * data) + regular)
 
-    def evaluate_batch(self, shard: Floats, initial: Block, targets: Block, batch: int) -> tuple[float, Floats]:
+    def evaluate_batch(
+        self, controls: Floats, initial: Block, targets: Block, *, batch_size: int
+    ) -> tuple[float, Floats]:
         """This rank's share of the objective on a mini-batch, and the shard of its dual.
 
         Args:
-            shard: The controls.
+            controls: x.
             initial: Initial states of this member's part of the batch, shape (num_local, any).
             targets: Their targets.
-            batch: Samples of the batch over all members.
+            batch_size: Samples of the batch over all members.
 
         Returns:
             Numbers whose sum over the world is the objective (not checked for finiteness), and the dual.
         """
-        self.set_controls(shard)
-        data, regular, dual = self._sweep(shard, initial, targets, self.weight / batch)
-        self.counts.forward += batch / self.num_samples
-        self.counts.adjoint += batch / self.num_samples
+        self.set_controls(controls)
+        data, regular, dual = self._sweep(controls, initial, targets, self.weight / batch_size)
+        self.counts.forward += batch_size / self.num_samples
+        self.counts.adjoint += batch_size / self.num_samples
         return self._own(data) + regular, dual
 
-    def set_controls(self, shard: Floats) -> None:
+    def set_controls(self, controls: Floats) -> None:
         """Let dynamics and readout hold these controls."""
-        parts = self.gather_parts(shard, self._local)
-        if "kernel" in parts:
-            self.assign_kernel(self.stepper.kernel, parts["kernel"])
-        if "bias" in parts:
-            self.stepper.bias[...] = parts["bias"]
-        if "readout" in parts and isinstance(self.cost, ReadoutCost):
-            self.cost.assign_moments(parts["readout"].T, parts["offset"])
-
-    def gather_parts(self, shard: Floats, local: Floats) -> dict[str, Floats]:
-        """Kernel, bias, M c, shape (C, num_local), and μ of a control or direction on every rank (collective).
-
-        `local` is the buffer of which most are views; the kernel's part is for `assign_kernel`.
-        """
-        space = self.control_space.space
-        sent = shard if self._factor is None else shard * self._factor
-        parts = self.control_space.unpack(self.control_space.ensemble.gather_shards(sent, local))
-        if "readout" in parts:
-            offset = parts["offset"] if space.comm.size == 1 else space.comm.bcast(parts["offset"])
-            parts["offset"] = offset.copy()
-            if self._factor is None:
-                parts["readout"] = space.apply_mass(np.asfortranarray(parts["readout"].T)).T
-        return parts
-
-    def assign_kernel(self, kernel: Kernel | KernelDirection, part: Floats) -> None:
-        """Let our stepper's kernel, or a direction of it, hold what `gather_parts` gave."""
-        (kernel.assign if self._factor is None else kernel.assign_operator)(part)
+        operators = self.control_space.to_operators(controls, self._operators)
+        if "kernel" in operators:
+            self.control_space.assign_kernel(self.stepper.kernel, operators)
+        if "bias" in operators:
+            self.stepper.bias[...] = operators["bias"]
+        if "readout" in operators and isinstance(self.cost, ReadoutCost):
+            self.cost.assign_moments(operators["readout"].T, operators["offset"])
 
     def outputs(self, initial: Block) -> Block:
         """Readout outputs, or final states where there is no readout, under the controls last set, block by block."""
@@ -215,7 +201,7 @@ class Functional:
         return result
 
     def _sweep(
-        self, shard: Floats, initial: Block, targets: Block, scale: float, observe: Observe | None = None
+        self, controls: Floats, initial: Block, targets: Block, scale: float, observe: Observe | None = None
     ) -> tuple[float, float, Floats]:
         """Forward and back over all blocks: data term, the shard's share of the regularization, dual shard."""
         self.clear_duals()
@@ -231,7 +217,7 @@ class Functional:
                 sweep_back(self.stepper, tape, dual, self.pullback, self.bias_dual, incoming=incoming)
                 if observe is not None and incoming is not None:
                     observe(columns, tape, incoming)
-            regular, regular_dual = self.control_space.regularize(self.regularization, shard)
+            regular, regular_dual = self.penalty.evaluate(controls)
             regular_dual += self.collect_dual()
         return data, regular, regular_dual
 
@@ -251,30 +237,17 @@ class Functional:
         self.cost.clear()
 
     def collect_dual(self) -> Floats:
-        """The shard of the dual of the controls from what sweeps on all members have added (collective)."""
-        dual = self.control_space.ensemble.sum_to_shard(self._pack_dual())
-        if self._factor is not None:
-            dual *= self._factor
-        return dual
-
-    def _pack_dual(self) -> Floats:
-        """This member's derivative of the data term as a local array, in a buffer that the next sweep reuses.
-
-        In the operators (A, b, M c, μ) if there is a factor, else in the controls.
-        """
-        where, dual = self.control_space.slices, self._local_dual
-        if self.pullback is not None and self._factor is None:
+        """The shard of the dual in x from what sweeps on all members have added, in a buffer of ours (collective)."""
+        where, dual = self.control_space.slices, self._operator_dual
+        if self.pullback is not None and not self._pulls_in_place:
             self.stepper.kernel.parameter_dual(self.pullback, out=dual[where["kernel"]])
         if self.bias_dual is not None:
             # the bias enters by its nodal values: its dual is complete
             dual[where["bias"]] = self.bias_dual.ravel()
         if isinstance(self.cost, ReadoutCost) and "readout" in self.control_space.parts:
-            of_readout = self.cost.readout_dual
-            if self._factor is None:
-                of_readout = self.control_space.space.apply_mass(of_readout)
-            dual[where["readout"]] = of_readout.T.ravel()
+            dual[where["readout"]] = self.cost.readout_dual.T.ravel()
             dual[where["offset"]] = self.cost.offset_dual[: where["offset"].stop - where["offset"].start]
-        return dual
+        return self.control_space.dual_to_controls(dual)
 
     def _over_blocks(self, function: Callable[[Block, slice], float]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):

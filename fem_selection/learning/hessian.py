@@ -19,7 +19,7 @@ from scipy.sparse.linalg import LinearOperator
 from fem_selection.adjoint.second_order import Direction, advance_with_tangent, sweep_back_second
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.linearization import Linearization
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.objectives.terminal import ReadoutCost
 from fem_selection.petsc import create_shell, set_preconditioner
 from fem_selection.typing import Floats
@@ -47,21 +47,21 @@ class Hessian:
     def __init__(self, functional: Functional, gauss_newton: bool = False, memory: int = 2**30) -> None:
         self.functional, self.gauss_newton, self.actions = functional, gauss_newton, 0
         self._direction_kernel = functional.stepper.kernel.create_direction()
-        self._local = np.empty(functional.control_space.local_size)
+        self._operators = np.empty(functional.control_space.local_size)
         self._linearization = Linearization(functional, gauss_newton, memory)
-        self._x: Floats | None = None
+        self._controls: Floats | None = None
 
-    def linearize(self, x: Floats) -> None:
+    def linearize(self, controls: Floats) -> None:
         """Take the second derivative at these controls, a shard, from now on; the first product sweeps there."""
-        self._x = x.copy()
+        self._controls = controls.copy()
         self._linearization.renew()
 
     def apply(self, direction: Floats) -> Floats:
         """J''(x) h, the shard of a dual, for a shard h (collective)."""
-        if self._x is None:
+        if self._controls is None:
             raise RuntimeError("linearize the Hessian first")
         f = self.functional
-        f.set_controls(self._x)
+        f.set_controls(self._controls)
         along = self._set_direction(direction)
         f.clear_duals()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -69,7 +69,7 @@ class Hessian:
                 d_final, turns = advance_with_tangent(f.stepper, tape, along, f.pullback)
                 d_dual = f.cost.evaluate_second(cost, d_final)
                 sweep_back_second(f.stepper, tape, turns, d_dual, along, f.pullback, f.bias_dual)
-        _, result = f.control_space.regularize(f.regularization, direction)
+        _, result = f.penalty.evaluate(direction)
         result += f.collect_dual()
         self.actions += 1
         f.counts.hessian += 1
@@ -93,56 +93,56 @@ class Hessian:
 
     def _set_direction(self, direction: Floats) -> Direction:
         f = self.functional
-        parts = f.gather_parts(direction, self._local)
+        operators = f.control_space.to_operators(direction, self._operators)
         if isinstance(f.cost, ReadoutCost):
             rows, outputs = f.control_space.space.num_local, f.cost.num_outputs
-            moments = parts["readout"] if "readout" in parts else np.zeros((outputs, rows))
-            offset = parts["offset"] if "readout" in parts else np.zeros(outputs)
+            moments = operators["readout"] if "readout" in operators else np.zeros((outputs, rows))
+            offset = operators["offset"] if "readout" in operators else np.zeros(outputs)
             f.cost.assign_direction(moments.T, offset)
-        if "kernel" in parts:
-            f.assign_kernel(self._direction_kernel, parts["kernel"])
-        return Direction(self._direction_kernel if "kernel" in parts else None, parts.get("bias"))
+        if "kernel" in operators:
+            f.control_space.assign_kernel(self._direction_kernel, operators)
+        return Direction(self._direction_kernel if "kernel" in operators else None, operators.get("bias"))
 
 
 class ScaledHessian:
     """The Hessian in the optimizer's variable, M_L^{-1/2} J'' M_L^{-1/2}, with the Riesz map as its preconditioner.
 
     Args:
-        scaled: Ĵ.
+        functional: Ĵ.
         gauss_newton: See `Hessian`.
         memory: See `Hessian`.
     """
 
-    def __init__(self, scaled: ScaledFunctional, gauss_newton: bool = False, memory: int = 2**30) -> None:
-        self.scaled, self.hessian = scaled, Hessian(scaled.functional, gauss_newton, memory)
+    def __init__(self, functional: ScaledFunctional, gauss_newton: bool = False, memory: int = 2**30) -> None:
+        self.functional, self.control_space = functional, functional.control_space
+        self.hessian = Hessian(functional.functional, gauss_newton, memory)
 
-    def linearize(self, x: Floats) -> None:
+    def linearize(self, scaled: Floats) -> None:
         """Take the second derivative at x̂, a shard, from now on."""
-        self.hessian.linearize(self.scaled.to_physical(x))
+        self.hessian.linearize(self.control_space.to_controls(scaled))
 
-    def apply(self, direction: Floats) -> Floats:
+    def apply(self, scaled_direction: Floats) -> Floats:
         """Ĵ''(x̂) h, a shard (collective)."""
-        return self.scaled.scale * self.hessian.apply(self.scaled.scale * direction)
+        dual = self.hessian.apply(self.control_space.to_controls(scaled_direction))
+        return self.control_space.dual_to_scaled(dual, out=dual)
 
-    def precondition(self, residual: Floats) -> Floats:
+    def precondition(self, scaled_residual: Floats) -> Floats:
         """M_L^{1/2} M⁻¹ M_L^{1/2} r: the Riesz map in x̂, the identity in collocated mode (collective)."""
-        control_space = self.scaled.control_space
-        if control_space.space.is_collocated:
-            return residual
-        local = control_space.riesz(control_space.gather(residual / self.scaled.scale))
-        return local[control_space.shard] / self.scaled.scale
+        space = self.control_space
+        if space.space.is_collocated:
+            return scaled_residual
+        return space.to_scaled(space.riesz(space.dual_from_scaled(scaled_residual)))
 
-    def apply_metric(self, x: Floats) -> Floats:
+    def apply_metric(self, scaled: Floats) -> Floats:
         """M_L^{-1/2} M M_L^{-1/2} x̂, the inverse of `precondition` (collective)."""
-        control_space = self.scaled.control_space
-        if control_space.space.is_collocated:
-            return x
-        local = control_space.apply_metric(control_space.gather(self.scaled.scale * x))
-        return self.scaled.scale * local[control_space.shard]
+        space = self.control_space
+        if space.space.is_collocated:
+            return scaled
+        return space.dual_to_scaled(space.apply_metric(space.to_controls(scaled)))
 
     def as_matrix(self) -> PETSc.Mat:
         """The action as a symmetric PETSc shell matrix; the caller destroys it."""
-        return _symmetric_shell(self.scaled.control_space.ensemble.world, len(self.scaled.scale), self.apply)
+        return _symmetric_shell(self.control_space.ensemble.world, len(self.control_space.scale), self.apply)
 
     def use_as_preconditioner(self, pc: PETSc.PC) -> None:
         """Let a preconditioner be the Riesz map."""

@@ -60,10 +60,12 @@ def describe_problem(problem: LearningProblem) -> dict[str, dict[str, Any]]:
             "weight": functional.weight,
             "controls": list(control_space.parts),
             "fixed_readout": None if "readout" in control_space.parts else _of_readout(functional),
-            "bounds": None if problem.bounds is None else [_of_controls(problem, b) for b in problem.bounds],
+            "bounds": None
+            if problem.scaled_bounds is None
+            else [_of_controls(problem, b) for b in problem.scaled_bounds],
         },
         "regularization": asdict(functional.regularization),
-        "start": {"start": _of_controls(problem, problem.start)},
+        "start": {"start": _of_controls(problem, problem.scaled_start)},
         "samples": {
             name: None if part is None else _of_part(problem, part)
             for name, part in (("train", problem.train), ("validation", problem.validation))

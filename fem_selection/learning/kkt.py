@@ -30,7 +30,7 @@ class Triple:
     Attributes:
         states: f_0 … f_L of this member's samples, L + 1 blocks of (num_local, J_member).
         costates: p_0 … p_L as duals (Euclidean derivatives in the nodal values), likewise.
-        controls: A shard.
+        controls: A shard of x.
     """
 
     states: list[Block]
@@ -52,14 +52,14 @@ class KktResidual:
         return float(np.sqrt(self.state**2 + self.costate**2 + self.control**2))
 
 
-def solve_triple(functional: Functional, shard: Floats) -> Triple:
-    """The states and costates that belong to controls, by one sweep forward and one back.
+def solve_triple(functional: Functional, controls: Floats) -> Triple:
+    """The states and costates that belong to controls x, a shard, by one sweep forward and one back.
 
     Note:
         Collective; memory is 2 (L + 1) N J numbers over the number of ranks.
     """
     f = functional
-    f.set_controls(shard)
+    f.set_controls(controls)
     layers, shape = f.stepper.grid.layers, f.initial.shape
     states = [f.initial.copy(order="F"), *(create_block(*shape) for _ in range(layers))]
     costates = [create_block(*shape) for _ in range(layers + 1)]
@@ -75,7 +75,7 @@ def solve_triple(functional: Functional, shard: Floats) -> Triple:
                 layer.advance(n, states[n])
                 layer.pull_back(n, dual, None, None)
                 costates[n][:, columns] = dual
-    return Triple(states, costates, shard)
+    return Triple(states, costates, controls)
 
 
 def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
@@ -98,12 +98,10 @@ def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
             final = np.asfortranarray(states[layers])
             _, dual = f.cost.evaluate(final, f.targets[:, columns], f.weight / f.num_samples)
             squares[1] += _square(f, costates[layers] - dual, dual=True)
-    _, gradient = f.control_space.regularize(f.regularization, triple.controls)
-    gradient += f.collect_dual()
-    local = f.control_space.riesz(f.control_space.gather(gradient))
-    control = f.control_space.inner(gradient, local[f.control_space.shard])
+    _, dual = f.penalty.evaluate(triple.controls)
+    dual += f.collect_dual()
     sums = f.control_space.ensemble.sums(*squares) / f.stepper.grid.step
-    return KktResidual(float(np.sqrt(sums[0])), float(np.sqrt(sums[1])), float(np.sqrt(max(control, 0.0))))
+    return KktResidual(float(np.sqrt(sums[0])), float(np.sqrt(sums[1])), f.control_space.dual_norm(dual))
 
 
 class _Layer:

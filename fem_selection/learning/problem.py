@@ -19,8 +19,9 @@ from fem_selection.data import Standardization, stratified_split
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.learning.batches import SampleBatches, SampleStates
+from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import Movement
 from fem_selection.settings.names import PARTS
@@ -34,9 +35,9 @@ class LearningProblem:
     """What there is to learn.
 
     Attributes:
-        scaled: J in the optimizer's variable.
-        start: Shard of the first x̂.
-        bounds: Shards of the box in x̂, or None.
+        scaled_functional: J in the optimizer's variable.
+        scaled_start: Shard of the first x̂.
+        scaled_bounds: Shards of the box in x̂, or None.
         train: The training samples, those of J.
         test: The test samples, or None.
         validation: Samples on which the stochastic phase chooses its best iterate, beside the training samples; None
@@ -46,9 +47,9 @@ class LearningProblem:
         movement: How much the stochastic phase moves images at random, or None.
     """
 
-    scaled: ScaledFunctional
-    start: Floats
-    bounds: tuple[Floats, Floats] | None = None
+    scaled_functional: ScaledFunctional
+    scaled_start: Floats
+    scaled_bounds: tuple[Floats, Floats] | None = None
     train: SampleStates
     test: SampleStates | None = None
     validation: SampleStates | None = None
@@ -61,7 +62,7 @@ class LearningProblem:
         cls,
         functional: Functional,
         *,
-        start: Floats | None = None,
+        start_controls: Floats | None = None,
         bounds: Mapping[str, tuple[float, float]] | None = None,
         labels: Integers | None = None,
         classes: tuple[str, ...] = (),
@@ -72,7 +73,7 @@ class LearningProblem:
 
         Args:
             functional: J; its samples are the training samples, which every rank then holds.
-            start: Shard of the first controls x; those that the dynamics hold, and a readout of zeros, if left out.
+            start_controls: Shard of the first x; those that the dynamics hold, and a readout of zeros, if left out.
             bounds: Lower and upper bound of "kernel", "bias" or "readout"; parts that are not named are free.
             labels: Classes 0 … C − 1 of all training samples, in the order of the members' shares.
             classes: Names of the classes; their numbers if left out.
@@ -82,19 +83,20 @@ class LearningProblem:
         Raises:
             InvalidInput: for labels or a start that do not fit the functional, or bounds of an unknown part.
         """
-        scaled, control_space = ScaledFunctional(functional), functional.control_space
+        control_space = functional.control_space
         if labels is not None and len(labels) != functional.num_samples:
             raise InvalidInput(f"{len(labels)} labels for {functional.num_samples} samples: give one for each sample")
-        if start is None:
-            start = _current_controls(functional)
-        elif start.shape != scaled.scale.shape:
-            raise InvalidInput(f"the start has shape {start.shape}, a shard of the controls {scaled.scale.shape}")
+        if start_controls is None:
+            start_controls = _current_controls(functional)
+        elif start_controls.shape != control_space.scale.shape:
+            shapes = f"{start_controls.shape}, a shard of the controls {control_space.scale.shape}"
+            raise InvalidInput(f"the start has shape {shapes}")
         if labels is not None and not classes:
             classes = tuple(str(k) for k in range(int(np.max(labels)) + 1))
         return cls(
-            scaled=scaled,
-            start=scaled.to_scaled(start),
-            bounds=create_box(scaled, bounds or {}),
+            scaled_functional=ScaledFunctional(functional),
+            scaled_start=control_space.to_scaled(start_controls),
+            scaled_bounds=create_box(control_space, bounds or {}),
             train=SampleStates.from_shares(control_space.ensemble, functional.initial, functional.targets, labels),
             test=test,
             validation=validation,
@@ -104,7 +106,7 @@ class LearningProblem:
     @property
     def functional(self) -> Functional:
         """J, on this member's share of the training samples."""
-        return self.scaled.functional
+        return self.scaled_functional.functional
 
     @property
     def ensemble(self) -> Ensemble:
@@ -133,9 +135,9 @@ class LearningProblem:
         dimension = self.space.domain.dimension
         return SampleBatches(self.ensemble, part or self.train, batch_size, dimension, self.movement)
 
-    def confusion(self, part: SampleStates, x: Floats) -> Integers:
+    def confusion(self, part: SampleStates, controls: Floats) -> Integers:
         """Counts of (true class, predicted class) under the controls x, a shard (collective)."""
-        self.functional.set_controls(x)
+        self.functional.set_controls(controls)
         initial, _ = part.share(self.ensemble)
         predicted = predict_labels(self.functional.outputs(initial))
         assert part.labels is not None
@@ -146,15 +148,15 @@ class LearningProblem:
         self.ensemble.sample_comm.Allreduce(MPI.IN_PLACE, matrix)
         return matrix
 
-    def accuracy(self, part: SampleStates, x: Floats) -> float:
+    def accuracy(self, part: SampleStates, controls: Floats) -> float:
         """Part of the samples that is classified right (collective)."""
-        matrix = self.confusion(part, x)
+        matrix = self.confusion(part, controls)
         return float(np.trace(matrix) / matrix.sum())
 
-    def mean_cost(self, part: SampleStates, x: Floats) -> float:
+    def mean_cost(self, part: SampleStates, controls: Floats) -> float:
         """The mean terminal cost of a part, without weight and regularization (collective)."""
         f = self.functional
-        f.set_controls(x)
+        f.set_controls(controls)
         initial, targets = part.share(self.ensemble)
         total = 0.0
         for start in range(0, initial.shape[1], f.block):
@@ -165,18 +167,17 @@ class LearningProblem:
 
 
 def create_box(
-    scaled: ScaledFunctional, bounds: Mapping[str, tuple[float, float] | None]
+    control_space: ControlSpace, bounds: Mapping[str, tuple[float, float] | None]
 ) -> tuple[Floats, Floats] | None:
     """Shards of the lower and upper bounds in x̂; None if no part is bounded.
 
     Args:
-        scaled: J in the optimizer's variable.
+        control_space: Layout and coordinates of the controls.
         bounds: Lower and upper bound of each part of the controls; None, or no entry, leaves a part free.
 
     Raises:
         InvalidInput: for the name of a part that does not exist.
     """
-    control_space = scaled.control_space
     if unknown := [part for part in bounds if part not in PARTS]:
         raise InvalidInput(f"bounds of {', '.join(map(repr, unknown))}: choose from {', '.join(PARTS)}")
     if all(box is None for box in bounds.values()):
@@ -187,7 +188,7 @@ def create_box(
         for part, box in bounds.items():
             if box is not None:
                 local[control_space.slices[part]] = box[side]
-        limits.append(scaled.to_scaled(local[control_space.shard]))
+        limits.append(control_space.to_scaled(local[control_space.shard]))
     return limits[0], limits[1]
 
 

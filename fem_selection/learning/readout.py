@@ -20,17 +20,17 @@ __all__ = ["optimize_readout"]
 _ARMIJO = 1e-4
 
 
-def optimize_readout(functional: Functional, final: Block, shard: Floats, tolerance: float = 1e-9) -> Floats:
+def optimize_readout(functional: Functional, final: Block, controls: Floats, tolerance: float = 1e-9) -> Floats:
     """The controls with the readout that is optimal for the final states of this member's samples (collective).
 
     Args:
         functional: J, with a readout that is optimized; its readout is overwritten.
-        final: States at T under the kernel and bias of `shard`.
-        shard: The controls.
+        final: States at T under the kernel and bias of `controls`.
+        controls: Shard of x.
         tolerance: Gradient norm at which to stop, relative to the first.
     """
     problem = _ReadoutProblem(functional, final)
-    local = functional.control_space.gather(shard)
+    local = functional.control_space.gather(controls)
     where = problem.where
     x = local[where] / problem.scale
     value, gradient = problem.evaluate(x)

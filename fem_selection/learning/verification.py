@@ -56,12 +56,14 @@ _SHORTER = 5  # times that the distance from the start may be divided by four
 _ROUND_OFF = 1e-12  # relative to the objective; below it a remainder says nothing
 
 
-def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_samples: int = 16) -> GradientCertificate:
+def verify_gradient(
+    functional: Functional, controls: Floats, seed: int = 0, max_samples: int = 16
+) -> GradientCertificate:
     """Measure both on the first samples of every member (collective).
 
     Args:
         functional: J; its controls are overwritten.
-        start: Shard of a control, moved before use.
+        controls: Shard of x; the control is moved before use.
         seed: Of the random directions.
         max_samples: Largest number of samples of each member.
 
@@ -69,25 +71,23 @@ def verify_gradient(functional: Functional, start: Floats, seed: int = 0, max_sa
         NonFinite: where there are no states at a thousandth of that distance either.
     """
     part = _on_first_samples(functional, max_samples)
-    control_space = part.control_space
-    size = max(
-        0.1, float(np.sqrt(control_space.ensemble.sum(float((start**2) @ control_space.lumped[control_space.shard]))))
-    )
+    space = part.control_space
+    size = max(0.1, float(np.sqrt(space.ensemble.sum(float((controls**2) @ space.lumped[space.shard])))))
     for _ in range(_SHORTER):
         try:
-            return _measure(part, start, size, seed)
+            return _measure(part, controls, size, seed)
         except NonFinite:
             size *= 0.25
-    return _measure(part, start, size, seed)
+    return _measure(part, controls, size, seed)
 
 
-def _measure(part: Functional, start: Floats, size: float, seed: int) -> GradientCertificate:
-    """Both, at a distance from the start."""
-    x = start + size * part.control_space.random_direction(seed + 1)
+def _measure(part: Functional, controls: Floats, size: float, seed: int) -> GradientCertificate:
+    """Both, at a distance from some controls."""
+    moved = controls + size * part.control_space.random_direction(seed + 1)
     found = []
     for number in range(_DIRECTIONS):
         direction = size * part.control_space.random_direction(seed + 2 + number)
-        value, remainders = taylor_remainders(part, x, direction, _STEPS)
+        value, remainders = taylor_remainders(part, moved, direction, _STEPS)
         floor = _ROUND_OFF * max(abs(value), 1e-300)
         orders = _orders(remainders, floor)
         known = [o for o in orders if np.isfinite(o)]
@@ -99,7 +99,7 @@ def _measure(part: Functional, start: Floats, size: float, seed: int) -> Gradien
         remainders=tuple(remainders),
         orders=tuple(orders),
         taylor_order=order,
-        adjoint_identity_error=adjoint_identity_error(part, x, seed),
+        adjoint_identity_error=adjoint_identity_error(part, moved, seed),
         samples=part.num_samples,
         is_linear=is_linear,
     )
@@ -113,26 +113,38 @@ def _orders(remainders: list[float], floor: float) -> list[float]:
 
 
 def taylor_remainders(
-    functional: Functional, x: Floats, direction: Floats, steps: tuple[float, ...]
+    functional: Functional, controls: Floats, direction: Floats, steps: tuple[float, ...]
 ) -> tuple[float, list[float]]:
-    """J(x) and the remainders |J(x + εh) − J(x) − ε⟨J'(x), h⟩| (collective)."""
-    value, dual = functional.evaluate(x)
+    """J(x) and the remainders |J(x + εh) − J(x) − ε⟨J'(x), h⟩| (collective).
+
+    Args:
+        functional: J; its controls are overwritten.
+        controls: Shard of x.
+        direction: Shard of h, likewise.
+        steps: ε.
+    """
+    value, dual = functional.evaluate(controls)
     slope = functional.control_space.inner(dual, direction)
     remainders = []
     for step in steps:
-        moved = functional.control_space.create_vector(x + step * direction)
+        moved = functional.control_space.create_vector(controls + step * direction)
         remainders.append(abs(functional.value(moved) - value - step * slope))
         moved.destroy()
     return value, remainders
 
 
-def adjoint_identity_error(functional: Functional, x: Floats, seed: int = 0) -> float:
+def adjoint_identity_error(functional: Functional, controls: Floats, seed: int = 0) -> float:
     """|⟨T δx, P⟩ − ⟨δx, T* P⟩| relative to the left side, with P = M T δx so that nothing cancels (collective).
 
     δx has parts in the kernel, the bias and the initial states; one block of this member's samples is used.
+
+    Args:
+        functional: J; its controls are overwritten.
+        controls: Shard of x.
+        seed: Of δx.
     """
     control_space, stepper = functional.control_space, functional.stepper
-    functional.set_controls(x)
+    functional.set_controls(controls)
     rng = np.random.default_rng(seed)
     block = functional.initial[:, : functional.block]
     kernel, parameters = stepper.kernel.create_direction(), rng.normal(size=stepper.kernel.num_parameters)

@@ -11,7 +11,8 @@
 
 An iteration costs a forward sweep for each step that is tried and a forward and adjoint sweep for the one taken; the
 minimisations need no sweep.  The gap and the drift of H are reported at every iterate (`MaximumPrinciple`).  Box
-constraints hold at every step: the minimisers respect them, and a box is convex.
+constraints hold at every step: the minimisers respect them, and a box is convex.  The iterates are x̂, as those of
+every optimizer; the Hamiltonians are minimised in x.
 
 References:
     Q. Li, L. Chen, C. Tai, W. E, Maximum principle based algorithms for deep learning, JMLR 18 (2017) 165.
@@ -31,7 +32,7 @@ from fem_selection.adjoint.hamiltonian import Search
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.readout import optimize_readout
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings
 from fem_selection.settings.names import PONTRYAGIN
@@ -49,9 +50,9 @@ _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
 def approximate_successively(
     functional: ScaledFunctional,
-    start: Floats,
+    scaled_start: Floats,
     settings: OptimizerSettings,
-    bounds: tuple[Floats, Floats] | None = None,
+    scaled_bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
@@ -64,9 +65,9 @@ def approximate_successively(
 
     Args:
         functional: Ĵ.
-        start: Shard of the first x̂; ignored when resuming.
+        scaled_start: Shard of the first x̂; ignored when resuming.
         settings: Method, limits and tolerances; the method is "msa", "damped_msa" or "sqh".
-        bounds: Shards of lower and upper bounds of kernel and bias in x̂; infinite entries are free.
+        scaled_bounds: Shards of lower and upper bounds of kernel and bias in x̂; infinite entries are free.
         resume: State and vectors that `save` was given earlier.
         save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
         observe: Called with each new line of the history.
@@ -81,14 +82,14 @@ def approximate_successively(
     if settings.method not in PONTRYAGIN:
         methods = ", ".join(PONTRYAGIN)
         raise InvalidInput(f"method {settings.method!r} is none of Pontryagin's principle: use one of {methods}")
-    run = _Approximation(functional, settings, bounds, save, observe, stop, seed, checkpoint_every)
-    return run.run(start, resume)
+    run = _Approximation(functional, settings, scaled_bounds, save, observe, stop, seed, checkpoint_every)
+    return run.run(scaled_start, resume)
 
 
 @dataclass(frozen=True)
 class _Iterate:
     objective: float
-    solution: Floats
+    scaled: Floats
     gradient: Floats
 
 
@@ -99,14 +100,14 @@ class _Approximation:
         self,
         functional: ScaledFunctional,
         settings: OptimizerSettings,
-        bounds: tuple[Floats, Floats] | None,
+        scaled_bounds: tuple[Floats, Floats] | None,
         save: Save | None,
         observe: Callable[[IterationRow], None] | None,
         stop: Stop | None,
         seed: int,
         checkpoint_every: int,
     ) -> None:
-        self.scaled, self.settings, self.bounds = functional, settings, bounds
+        self.functional, self.settings, self.scaled_bounds = functional, settings, scaled_bounds
         self.seed, self.checkpoint_every = seed, checkpoint_every
         self.save, self.observe, self.stop = save, observe, stop
         self.control_space, self.extremals = functional.control_space, Extremals(functional.functional)
@@ -114,14 +115,20 @@ class _Approximation:
         self.first_norm = 0.0
         self.weight = self._first_weight()
         self.best: _Iterate | None = None
-        gather, physical = self.control_space.gather, functional.to_physical
-        self.box = None if bounds is None else (gather(physical(bounds[0])), gather(physical(bounds[1])))
+        self.local_bounds: tuple[Floats, Floats] | None = None
+        if scaled_bounds is not None:
+            space = self.control_space
+            lower, upper = (space.gather(space.to_controls(bound)) for bound in scaled_bounds)
+            self.local_bounds = (lower, upper)
         self._refuse_bounded_readout()
 
-    def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> OptimizationReport:
+    def run(
+        self, scaled_start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
+    ) -> OptimizationReport:
         if resume is None:
-            x = start if self.bounds is None else np.clip(start, *self.bounds)
-            now, length = self._evaluate(x), 0.0
+            if self.scaled_bounds is not None:
+                scaled_start = np.clip(scaled_start, *self.scaled_bounds)
+            now, length = self._evaluate(scaled_start), 0.0
             self.first_norm = self._norm(now)
         else:
             now, length = self._load(*resume), float(resume[0]["length"])
@@ -145,7 +152,7 @@ class _Approximation:
                 reason = _NO_STEP
                 self._save_now(now, length)
                 break
-            length = self.scaled.norm(found.solution - now.solution)
+            length = self.functional.norm(found.scaled - now.scaled)
             now, known = found, False
             self.iteration += 1
         return self._report(reason, stopped)
@@ -157,28 +164,28 @@ class _Approximation:
         every = self.settings.gap_every
         if self.settings.method == "sqh" and (not every or self.iteration % every):
             return None
-        return self.extremals.minimize(self._search(0.0), self.box)
+        return self.extremals.minimize(self._search(0.0), self.local_bounds)
 
     def _step(self, now: _Iterate, principle: MaximumPrinciple | None) -> _Iterate | None:
         """The next iterate; None if no step lowers the objective."""
         if self.settings.method == "msa":
             assert principle is not None
-            return self._evaluate(self._complete(self._towards(now, principle.minimizer, 1.0))[0])
+            return self._evaluate(self._complete(self._towards(now, principle.local_minimizer, 1.0))[0])
         return self._damped(now, principle) if principle is not None and self._is_damped else self._quadratic(now)
 
     def _damped(self, now: _Iterate, principle: MaximumPrinciple) -> _Iterate | None:
         """Towards the best minimisers found; if that leads uphill, for they may be far, towards the nearest ones."""
-        found = self._part_of_the_way(now, principle.minimizer, _FAR)
+        found = self._part_of_the_way(now, principle.local_minimizer, _FAR)
         if found is None:
-            near = self.extremals.minimize(replace(self._search(0.0), starts=1), self.box)
-            found = self._part_of_the_way(now, near.minimizer, _STALLED)
+            near = self.extremals.minimize(replace(self._search(0.0), starts=1), self.local_bounds)
+            found = self._part_of_the_way(now, near.local_minimizer, _STALLED)
         return found
 
-    def _part_of_the_way(self, now: _Iterate, minimizer: Floats, least: float) -> _Iterate | None:
+    def _part_of_the_way(self, now: _Iterate, local_minimizer: Floats, least: float) -> _Iterate | None:
         """The first of the parts θ, θ/2, … that lowers the objective; None below the least."""
         part = self.weight
         while part > least:
-            trial, value = self._complete(self._towards(now, minimizer, part))
+            trial, value = self._complete(self._towards(now, local_minimizer, part))
             if value < now.objective:
                 self.weight = min(1.0, 1.5 * part)
                 return self._evaluate(trial)
@@ -187,43 +194,44 @@ class _Approximation:
 
     def _quadratic(self, now: _Iterate) -> _Iterate | None:
         while self.weight * _STALLED < self._first_weight():
-            minimizer = self.extremals.minimize(self._search(self.weight), self.box).minimizer
-            trial, value = self._complete(self._towards(now, minimizer, 1.0))
-            square = self.scaled.norm(trial - now.solution) ** 2
+            local_minimizer = self.extremals.minimize(self._search(self.weight), self.local_bounds).local_minimizer
+            trial, value = self._complete(self._towards(now, local_minimizer, 1.0))
+            square = self.functional.norm(trial - now.scaled) ** 2
             if value <= now.objective - _DECREASE * self._first_weight() * square and square > 0:
                 self.weight *= _SHRINK
                 return self._evaluate(trial)
             self.weight *= _GROW
         return None
 
-    def _towards(self, now: _Iterate, minimizer: Floats, part: float) -> Floats:
+    def _towards(self, now: _Iterate, local_minimizer: Floats, part: float) -> Floats:
         """x̂ with kernel and bias a part of the way to the minimisers."""
-        x = self.scaled.to_physical(now.solution)
-        moving = np.zeros(self.control_space.local_size, dtype=bool)
+        space = self.control_space
+        controls = space.to_controls(now.scaled)
+        moving = np.zeros(space.local_size, dtype=bool)
         for name in ("kernel", "bias"):
-            moving[self.control_space.slices[name]] = True
-        where = moving[self.control_space.shard]
-        x[where] += part * (minimizer[self.control_space.shard][where] - x[where])
-        return self.scaled.to_scaled(x)
+            moving[space.slices[name]] = True
+        where = moving[space.shard]
+        controls[where] += part * (local_minimizer[space.shard][where] - controls[where])
+        return space.to_scaled(controls)
 
-    def _complete(self, trial: Floats) -> tuple[Floats, float]:
+    def _complete(self, scaled_trial: Floats) -> tuple[Floats, float]:
         """A step with the readout that fits its final states, and the objective there; one forward sweep.
 
         Not finite is larger than anything.
         """
-        f, x = self.scaled.functional, self.scaled.to_physical(trial)
-        final = f.final_states(x)
+        f, controls = self.functional.functional, self.control_space.to_controls(scaled_trial)
+        final = f.final_states(controls)
         if not self.control_space.ensemble.any(not np.all(np.isfinite(final))):
             if "readout" in self.control_space.parts:
-                x = optimize_readout(f, final, x)
-            value = f.value_at(x, final)
-            return self.scaled.to_scaled(x), value if np.isfinite(value) else np.inf
-        return trial, np.inf
+                controls = optimize_readout(f, final, controls)
+            value = f.value_at(controls, final)
+            return self.control_space.to_scaled(controls), value if np.isfinite(value) else np.inf
+        return scaled_trial, np.inf
 
-    def _evaluate(self, x: Floats) -> _Iterate:
-        value, dual = self.extremals.sweep(self.scaled.to_physical(x))
+    def _evaluate(self, scaled: Floats) -> _Iterate:
+        value, dual = self.extremals.sweep(self.control_space.to_controls(scaled))
         self.evaluations += 1
-        now = _Iterate(value, x.copy(), dual * self.scaled.scale)
+        now = _Iterate(value, scaled.copy(), self.control_space.dual_to_scaled(dual))
         if self.best is None or value <= self.best.objective:
             self.best = now
         return now
@@ -237,21 +245,21 @@ class _Approximation:
 
     def _first_weight(self) -> float:
         """The scale of ε, or the first θ."""
-        r = self.scaled.functional.regularization
+        r = self.functional.functional.regularization
         return 1.0 if self.settings.method == "damped_msa" else self.settings.augmentation * max(r.kernel, r.bias)
 
     def _refuse_bounded_readout(self) -> None:
         where = slice(self.control_space.slices["readout"].start, self.control_space.slices["offset"].stop)
-        if self.box is not None and any(np.any(np.isfinite(b[where])) for b in self.box):
+        if self.local_bounds is not None and any(np.any(np.isfinite(b[where])) for b in self.local_bounds):
             raise InvalidInput("objective.readout_bounds: Pontryagin's methods know bounds of kernel and bias only")
 
     # ── telling, saving, ending ───────────────────────────────────────────────────────────────────────────────────
 
     def _norm(self, now: _Iterate) -> float:
         """Norm of the projected gradient x̂ − P(x̂ − ∇Ĵ)."""
-        if self.bounds is None:
-            return self.scaled.norm(now.gradient)
-        return self.scaled.norm(now.solution - np.clip(now.solution - now.gradient, *self.bounds))
+        if self.scaled_bounds is None:
+            return self.functional.norm(now.gradient)
+        return self.functional.norm(now.scaled - np.clip(now.scaled - now.gradient, *self.scaled_bounds))
 
     def _tell(self, now: _Iterate, principle: MaximumPrinciple | None, length: float) -> None:
         if self.observe is not None:
@@ -271,7 +279,7 @@ class _Approximation:
         else:
             return ""
         if principle is None and s.gap_every:
-            principle = self.extremals.minimize(self._search(0.0), self.box)
+            principle = self.extremals.minimize(self._search(0.0), self.local_bounds)
         return "" if principle is not None and principle.gap > _OPEN * abs(now.objective) else reason
 
     def _save_now(self, now: _Iterate, length: float) -> None:
@@ -286,7 +294,7 @@ class _Approximation:
             "best_objective": self.best.objective,
             "gradient_norm": self._norm(now),
         }
-        self.save(state, {"best": self.best.solution, "best_gradient": self.best.gradient, "now": now.solution})
+        self.save(state, {"best": self.best.scaled, "best_gradient": self.best.gradient, "now": now.scaled})
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> _Iterate:
         """The saved iterate; its states and costates are computed again, one sweep more than without a break."""
@@ -299,7 +307,7 @@ class _Approximation:
     def _report(self, reason: str, stopped: bool) -> OptimizationReport:
         assert self.best is not None
         return OptimizationReport(
-            solution=self.best.solution,
+            scaled_solution=self.best.scaled,
             objective=self.best.objective,
             gradient_norm=self._norm(self.best),
             iterations=self.iteration,

@@ -60,7 +60,7 @@ class OptimizationReport:
     """How the deterministic phase ended.
 
     Attributes:
-        solution: Shard of the best x̂.
+        scaled_solution: Shard of the best x̂.
         objective: J there.
         gradient_norm: Norm of the gradient at the last iterate, for Pontryagin's methods at the solution.
         iterations: Iterations from the run's beginning, resumed parts included.
@@ -70,7 +70,7 @@ class OptimizationReport:
         stopped: Whether the caller's `Stop` ended it.
     """
 
-    solution: Floats
+    scaled_solution: Floats
     objective: float
     gradient_norm: float
     iterations: int
@@ -85,7 +85,7 @@ class StochasticReport:
     """How the stochastic phase ended.
 
     Attributes:
-        solution: Shard of x̂: the best by validation, or the last without a validation part.
+        scaled_solution: Shard of x̂: the best by validation, or the last without a validation part.
         epochs: Epochs done, from the run's beginning.
         steps: Mini-batch steps done, likewise.
         best_epoch: The epoch of the solution.
@@ -93,7 +93,7 @@ class StochasticReport:
         stopped: Whether the caller's `Stop` ended it.
     """
 
-    solution: Floats
+    scaled_solution: Floats
     epochs: int
     steps: int
     best_epoch: int

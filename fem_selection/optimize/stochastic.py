@@ -23,7 +23,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.errors import NonFinite
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.linalg.blas import add_scaled
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
 from fem_selection.settings import OutputSettings, StochasticSettings
@@ -54,11 +54,11 @@ class BatchSource(Protocol):
 
 def descend(
     functional: ScaledFunctional,
-    start: Floats,
+    scaled_start: Floats,
     settings: StochasticSettings,
     source: BatchSource,
     validate: Callable[[Floats], float] | None = None,
-    bounds: tuple[Floats, Floats] | None = None,
+    scaled_bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[EpochRow], None] | None = None,
@@ -71,12 +71,12 @@ def descend(
 
     Args:
         functional: Ĵ, whose mini-batch gradients are taken.
-        start: Shard of the first x̂; ignored when resuming.
+        scaled_start: Shard of the first x̂; ignored when resuming.
         settings: Method, epochs, rate and decays; `batch` and `validation` belong to those who make `source` and
             `validate`, `patience` is used with `validate` only.
         source: Mini-batches.
-        validate: Score of a shard on the validation part, larger is better; the best iterate is returned then.
-        bounds: Shards of bounds in x̂; steps are projected onto the box.
+        validate: Score of a shard of x̂ on the validation part, larger is better; the best iterate is returned then.
+        scaled_bounds: Shards of bounds in x̂; steps are projected onto the box.
         resume: State and vectors that `save` was given earlier.
         save: Called at the start, every `checkpoint_every` epochs, when stopped and at the end.
         observe: Called with each epoch's line.
@@ -87,8 +87,8 @@ def descend(
     Raises:
         NonFinite: after `save` was called with the last good state.
     """
-    run = _Descent(functional, settings, source, validate, bounds, save, observe, stop, seed, checkpoint_every)
-    return run.run(start, resume)
+    run = _Descent(functional, settings, source, validate, scaled_bounds, save, observe, stop, seed, checkpoint_every)
+    return run.run(scaled_start, resume)
 
 
 class _Descent:
@@ -98,7 +98,7 @@ class _Descent:
         settings: StochasticSettings,
         source: BatchSource,
         validate: Callable[[Floats], float] | None,
-        bounds: tuple[Floats, Floats] | None,
+        scaled_bounds: tuple[Floats, Floats] | None,
         save: Save | None,
         observe: Callable[[EpochRow], None] | None,
         stop: Stop | None,
@@ -107,7 +107,8 @@ class _Descent:
     ) -> None:
         self.functional, self.settings, self.source = functional, settings, source
         self.checkpoint_every = checkpoint_every
-        self.validate, self.bounds, self.save, self.observe, self.stop = validate, bounds, save, observe, stop
+        self.validate, self.scaled_bounds = validate, scaled_bounds
+        self.save, self.observe, self.stop = save, observe, stop
         self.rng = np.random.Generator(np.random.PCG64(seed))
         self.epoch = self.batch = self.step = 0
         self.best_score, self.best_epoch = -np.inf, 0
@@ -116,15 +117,16 @@ class _Descent:
         self.fault: tuple[int, int | None] | None = None
         self._last_batch: tuple[Block, Block] | None = None
 
-    def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> StochasticReport:
+    def run(
+        self, scaled_start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
+    ) -> StochasticReport:
         if resume is None:
-            self.x = start.copy()
-            self.first, self.second = np.zeros_like(start), np.zeros_like(start)
-            self.best = start.copy()
+            self.scaled, self.best_scaled = scaled_start.copy(), scaled_start.copy()
+            self.first, self.second = np.zeros_like(scaled_start), np.zeros_like(scaled_start)
             self._save()
         else:
             self._load(*resume)
-        self._work = np.empty_like(self.x)
+        self._work = np.empty_like(self.scaled)
         reason = "all epochs were done"
         while self.epoch < self.settings.epochs and not self.stopped:
             if self.validate is not None and self.epoch - self.best_epoch >= self.settings.patience:
@@ -134,9 +136,14 @@ class _Descent:
         if self.stopped:
             reason = "stopped by the user"
         self._save()
-        solution = self.x if self.validate is None else self.best
-        best = self.epoch if self.validate is None else self.best_epoch
-        return StochasticReport(solution, self.epoch, self.step, best, reason, self.stopped)
+        return StochasticReport(
+            scaled_solution=self.scaled if self.validate is None else self.best_scaled,
+            epochs=self.epoch,
+            steps=self.step,
+            best_epoch=self.epoch if self.validate is None else self.best_epoch,
+            reason=reason,
+            stopped=self.stopped,
+        )
 
     def _run_epoch(self) -> None:
         self.epoch_state = self.rng.bit_generator.state
@@ -144,9 +151,7 @@ class _Descent:
         total = self.settings.epochs * epoch.num_batches
         while self.batch < epoch.num_batches:
             initial, targets = epoch.batch(self.batch)
-            x = self.functional.to_physical(self.x)
-            value, gradient = self.functional.functional.evaluate_batch(x, initial, targets, self.source.batch_size)
-            gradient *= self.functional.scale
+            value, gradient = self._evaluate_batch(initial, targets)
             self._update(gradient, self._rate(total))
             self.epoch_value += value
             self.batch += 1
@@ -159,6 +164,10 @@ class _Descent:
                     return
         self._finish_epoch(epoch.num_batches, total)
         self._is_asked_to_stop()
+
+    def _evaluate_batch(self, initial: Block, targets: Block) -> tuple[float, Floats]:
+        size = self.source.batch_size
+        return self.functional.evaluate_batch(self.scaled, initial, targets, batch_size=size)
 
     def _is_asked_to_stop(self) -> bool:
         self.stopped = self.stop is not None and self.stop()
@@ -178,11 +187,11 @@ class _Descent:
             np.sqrt(self.second, out=work)
             work += s.epsilon / factor
             np.divide(self.first, work, out=work)
-            add_scaled(-length / factor, work, self.x)
+            add_scaled(-length / factor, work, self.scaled)
         else:
-            add_scaled(-length, self.first, self.x)
-        if self.bounds is not None:
-            np.clip(self.x, *self.bounds, out=self.x)
+            add_scaled(-length, self.first, self.scaled)
+        if self.scaled_bounds is not None:
+            np.clip(self.scaled, *self.scaled_bounds, out=self.scaled)
 
     def _rate(self, total: int) -> float:
         if self.settings.schedule == "constant":
@@ -191,19 +200,17 @@ class _Descent:
 
     def _look(self, value: float, step: int, initial: Block) -> None:
         """Note the first step whose objective is not finite; a member's ranks agree on it (collective over space)."""
-        stepper = self.functional.functional.stepper
-        bad = not np.isfinite(value)
-        if stepper.space.comm.size > 1:
-            bad = stepper.space.comm.allreduce(bad, op=MPI.LOR)
+        bad, comm = not np.isfinite(value), self.functional.control_space.space.comm
+        if comm.size > 1:
+            bad = comm.allreduce(bad, op=MPI.LOR)
         if bad and self.fault is None:
-            self.fault = (step, stepper.first_bad_layer(initial))
+            self.fault = (step, self.functional.first_bad_layer(initial))
 
     def _check_iterate(self) -> None:
         """Raise on all ranks if the iterate that is to be saved gives no finite objective on the last mini-batch."""
         if self._last_batch is not None:
             initial, targets = self._last_batch
-            x = self.functional.to_physical(self.x)
-            value, _ = self.functional.functional.evaluate_batch(x, initial, targets, self.source.batch_size)
+            value, _ = self._evaluate_batch(initial, targets)
             self._look(value, self.step + 1, initial)
             self._check()
 
@@ -223,10 +230,10 @@ class _Descent:
         self.batch, self.epoch_value = 0, 0.0
         score = np.nan
         if self.validate is not None:
-            score = self.validate(self.functional.to_physical(self.x))
+            score = self.validate(self.scaled)
             if score > self.best_score:
                 self.best_score, self.best_epoch = score, self.epoch
-                self.best[:] = self.x
+                self.best_scaled[:] = self.scaled
         if self.observe is not None:
             self.observe(EpochRow(self.epoch, objective, self._rate(total), np.nan, score))
         if self.epoch % self.checkpoint_every == 0 and self.epoch < self.settings.epochs:
@@ -249,8 +256,8 @@ class _Descent:
             "epoch_value": partial,
             "stream": self.rng.bit_generator.state if at_boundary else self.epoch_state,
         }
-        vectors = {"x": self.x, "first_moment": self.first, "second_moment": self.second}
-        vectors["best"] = self.x if self.validate is None else self.best
+        vectors = {"x": self.scaled, "first_moment": self.first, "second_moment": self.second}
+        vectors["best"] = self.scaled if self.validate is None else self.best_scaled
         self.save(state, vectors)
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
@@ -259,5 +266,5 @@ class _Descent:
         self.best_score = -np.inf if state["best_score"] is None else float(state["best_score"])
         self.epoch_value = float(state["epoch_value"]) if self.functional.control_space.ensemble.is_root else 0.0
         self.rng.bit_generator.state = state["stream"]
-        self.x, self.best = vectors["x"].copy(), vectors["best"].copy()
+        self.scaled, self.best_scaled = vectors["x"].copy(), vectors["best"].copy()
         self.first, self.second = vectors["first_moment"].copy(), vectors["second_moment"].copy()

@@ -42,7 +42,7 @@ from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.hessian import ScaledHessian
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.optimize.tao_options import set_options
 from fem_selection.petsc import remove_shift, tao_reason
@@ -60,9 +60,9 @@ _NEARER = 0.1  # part of a step without states at which the next trial is to be
 
 def minimize(
     functional: ScaledFunctional,
-    start: Floats,
+    scaled_start: Floats,
     settings: OptimizerSettings,
-    bounds: tuple[Floats, Floats] | None = None,
+    scaled_bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
@@ -74,9 +74,9 @@ def minimize(
 
     Args:
         functional: Ĵ.
-        start: Shard of the first x̂; ignored when resuming.
+        scaled_start: Shard of the first x̂; ignored when resuming.
         settings: Method, limits and tolerances; the method is one of TAO.
-        bounds: Shards of lower and upper bounds in x̂; infinite entries are free.
+        scaled_bounds: Shards of lower and upper bounds in x̂; infinite entries are free.
         resume: State and vectors that `save` was given earlier.
         save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
         observe: Called with each new line of the history.
@@ -91,15 +91,16 @@ def minimize(
     """
     if settings.method not in TAO:
         raise InvalidInput(f"method {settings.method!r} is none of TAO: use one of {', '.join(TAO)}")
-    if bounds is not None and settings.method not in BOUNDED:
+    if scaled_bounds is not None and settings.method not in BOUNDED:
         raise InvalidInput(f"method {settings.method!r} knows no bounds: use {', '.join(map(repr, BOUNDED))}")
-    return _Minimizer(functional, settings, bounds, save, observe, stop, checkpoint_every).run(start, resume)
+    run = _Minimizer(functional, settings, scaled_bounds, save, observe, stop, checkpoint_every)
+    return run.run(scaled_start, resume)
 
 
 @dataclass
 class _Iterate:
     objective: float
-    solution: Floats
+    scaled: Floats
     gradient: Floats
 
 
@@ -110,13 +111,13 @@ class _Minimizer:
         self,
         functional: ScaledFunctional,
         settings: OptimizerSettings,
-        bounds: tuple[Floats, Floats] | None,
+        scaled_bounds: tuple[Floats, Floats] | None,
         save: Save | None,
         observe: Callable[[IterationRow], None] | None,
         stop: Stop | None,
         checkpoint_every: int,
     ) -> None:
-        self.functional, self.settings, self.bounds = functional, settings, bounds
+        self.functional, self.settings, self.scaled_bounds = functional, settings, scaled_bounds
         self.checkpoint_every = checkpoint_every
         self.save, self.observe, self.stop = save, observe, stop
         self.iteration = self.evaluations = 0
@@ -132,26 +133,28 @@ class _Minimizer:
         self._latest: _Iterate | None = None
         self._hessian = ScaledHessian(functional) if settings.method in NEWTON else None
 
-    def run(self, start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None) -> OptimizationReport:
+    def run(
+        self, scaled_start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None
+    ) -> OptimizationReport:
         create = self.functional.control_space.create_vector
         if resume is not None:
-            start = self._load(*resume)
-        x, g = create(start), create()
-        limits = [create(b) for b in self.bounds] if self.bounds is not None else []
+            scaled_start = self._load(*resume)
+        scaled, gradient = create(scaled_start), create()
+        limits = [create(b) for b in self.scaled_bounds] if self.scaled_bounds is not None else []
         tao = PETSc.TAO().create(self.functional.control_space.ensemble.world)
         matrices = [] if self._hessian is None else [self._hessian.as_matrix()]
         try:
             if self._hessian is not None:
                 self._use_hessian(tao, self._hessian, *matrices)
-            tao.setObjectiveGradient(self._evaluate, g)
-            tao.setSolution(x)
+            tao.setObjectiveGradient(self._evaluate, gradient)
+            tao.setSolution(scaled)
             if limits:
                 tao.setVariableBounds(*limits)
             set_options(tao, self.settings)
             if self._hessian is not None:
                 self._hessian.use_as_preconditioner(tao.getKSP().getPC())
-            self._replay(tao, x)
-            x.array[:] = start
+            self._replay(tao, scaled)
+            scaled.array[:] = scaled_start
             tao.setConvergenceTest(self._test)
             self._solve(tao)
             if self.fault is not None and tao.getConvergedReason() in (_NO_DESCENT, _NO_RADIUS):
@@ -159,14 +162,14 @@ class _Minimizer:
                 raise self.fault
             return self._report(tao)
         finally:
-            for thing in (tao, x, g, *limits, *matrices):
+            for thing in (tao, scaled, gradient, *limits, *matrices):
                 thing.destroy()
 
     def _use_hessian(self, tao: PETSc.TAO, hessian: ScaledHessian, matrix: PETSc.Mat) -> None:
         """Give TAO the second derivative; a new one sets how well Newton's equation is to be solved."""
 
-        def linearize(tao: PETSc.TAO, x: PETSc.Vec, h: PETSc.Mat, p: PETSc.Mat) -> None:
-            hessian.linearize(x.array_r)
+        def linearize(tao: PETSc.TAO, scaled: PETSc.Vec, h: PETSc.Mat, p: PETSc.Mat) -> None:
+            hessian.linearize(scaled.array_r)
             remove_shift(h)
             ratio = self.last[1] / self.first_norm if self.first_norm > 0 else 1.0
             tao.getKSP().setTolerances(rtol=min(0.5, float(np.sqrt(ratio))))
@@ -185,39 +188,39 @@ class _Minimizer:
 
     # ── callbacks ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _evaluate(self, tao: PETSc.TAO, x: PETSc.Vec, g: PETSc.Vec) -> float:
+    def _evaluate(self, tao: PETSc.TAO, scaled: PETSc.Vec, gradient: PETSc.Vec) -> float:
         if self.replayed is not None:
-            return self._answer(x, g, self.replayed)
-        if self._latest is not None and self._is_at(x, self._latest):
-            g.array[:] = self._latest.gradient
+            return self._answer(scaled, gradient, self.replayed)
+        if self._latest is not None and self._is_at(scaled, self._latest):
+            gradient.array[:] = self._latest.gradient
             return self._latest.objective
         try:
-            self._latest = self._sweep(x)
+            self._latest = self._sweep(scaled)
         except NonFinite as error:
             if self.best is None:
                 raise
             self.fault = error
-            return self._refuse(x, g, self.memory[-1])
+            return self._refuse(scaled, gradient, self.memory[-1])
         self.fault = None
-        g.array[:] = self._latest.gradient
+        gradient.array[:] = self._latest.gradient
         return self._latest.objective
 
-    def _sweep(self, x: PETSc.Vec) -> _Iterate:
+    def _sweep(self, scaled: PETSc.Vec) -> _Iterate:
         """Objective and gradient, counted."""
         self.evaluations += 1
         try:
-            value, gradient = self.functional.evaluate(x.array_r)
+            value, gradient = self.functional.evaluate(scaled.array_r)
         except NonFinite as error:
             raise error.at_iteration(self.iteration + 1 if self.best is not None else 0) from error
-        return _Iterate(value, x.array_r.copy(), gradient.copy())
+        return _Iterate(value, scaled.array_r.copy(), gradient.copy())
 
-    def _refuse(self, x: PETSc.Vec, g: PETSc.Vec, base: _Iterate) -> float:
+    def _refuse(self, scaled: PETSc.Vec, gradient: PETSc.Vec, base: _Iterate) -> float:
         """What a trial without states is answered by: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s < 0 the slope at τ = 0."""
         self.shortened += 1
         if self.settings.method == "ntr":
             return np.inf
-        slope = self.functional.control_space.ensemble.sum(float(base.gradient @ (x.array_r - base.solution)))
-        g.array[:] = (1.0 - 1.0 / _NEARER) * base.gradient
+        slope = self.functional.control_space.ensemble.sum(float(base.gradient @ (scaled.array_r - base.scaled)))
+        gradient.array[:] = (1.0 - 1.0 / _NEARER) * base.gradient
         # far above round-off of Ĵ₀, with which it would pass for no worse
         return base.objective + max((0.5 / _NEARER - 1.0) * abs(slope), 1e-8 * abs(base.objective))
 
@@ -251,29 +254,29 @@ class _Minimizer:
 
     def _accept(self, tao: PETSc.TAO, objective: float) -> None:
         """Remember an iterate, and whether it is the best."""
-        x, latest = tao.getSolution(), self._latest
-        if latest is None or not self._is_at(x, latest):
+        scaled, latest = tao.getSolution(), self._latest
+        if latest is None or not self._is_at(scaled, latest):
             # the line search ended on another point than the one it evaluated last
-            latest = self._sweep(x)
+            latest = self._sweep(scaled)
         self.memory.append(latest)
         if self.best is None or objective <= self.best.objective:
             self.best = latest
 
-    def _is_at(self, x: PETSc.Vec, iterate: _Iterate) -> bool:
+    def _is_at(self, scaled: PETSc.Vec, iterate: _Iterate) -> bool:
         """Whether a vector is an iterate, to the last bit on every rank."""
-        return not self.functional.control_space.ensemble.any(not np.array_equal(x.array_r, iterate.solution))
+        return not self.functional.control_space.ensemble.any(not np.array_equal(scaled.array_r, iterate.scaled))
 
     # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answer(self, x: PETSc.Vec, g: PETSc.Vec, stored: _Iterate) -> float:
+    def _answer(self, scaled: PETSc.Vec, gradient: PETSc.Vec, stored: _Iterate) -> float:
         """The stored objective and gradient at the stored iterate; anywhere else a value that ends the line search."""
-        if self._is_at(x, stored):
-            g.array[:] = stored.gradient
+        if self._is_at(scaled, stored):
+            gradient.array[:] = stored.gradient
             return stored.objective
-        g.array[:] = 0.0
+        gradient.array[:] = 0.0
         return stored.objective - 1e6 * (1.0 + abs(stored.objective))
 
-    def _replay(self, tao: PETSc.TAO, x: PETSc.Vec) -> None:
+    def _replay(self, tao: PETSc.TAO, scaled: PETSc.Vec) -> None:
         """Feed TAO's matrix the stored iterates but the last, from which the solve goes on."""
         method = self.settings.method
         if method in ("cg", *NEWTON) or len(self.memory) < 2:
@@ -285,7 +288,7 @@ class _Minimizer:
         tao.setConvergenceTest(_one_iteration)
         for iterate in stored:
             self.replayed = iterate
-            x.array[:] = iterate.solution
+            scaled.array[:] = iterate.scaled
             tao.solve()
         self.replayed = None
 
@@ -296,10 +299,10 @@ class _Minimizer:
         def feed(tao: PETSc.TAO, iteration: int) -> None:
             if iteration == 0:
                 for iterate in stored:
-                    x, g = create(iterate.solution), create(iterate.gradient)
-                    tao.getLMVMMat().updateLMVM(x, g)
-                    x.destroy()
-                    g.destroy()
+                    scaled, gradient = create(iterate.scaled), create(iterate.gradient)
+                    tao.getLMVMMat().updateLMVM(scaled, gradient)
+                    scaled.destroy()
+                    gradient.destroy()
 
         tao.setUpdate(feed)
 
@@ -315,9 +318,9 @@ class _Minimizer:
             "objectives": [m.objective for m in self.memory],
             "gradient_norm": self.last[1],
         }
-        vectors = {"best": self.best.solution, "best_gradient": self.best.gradient}
+        vectors = {"best": self.best.scaled, "best_gradient": self.best.gradient}
         for number, m in enumerate(self.memory):
-            vectors[f"x{number}"], vectors[f"g{number}"] = m.solution, m.gradient
+            vectors[f"x{number}"], vectors[f"g{number}"] = m.scaled, m.gradient
         self.save(state, vectors)
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> Floats:
@@ -328,7 +331,7 @@ class _Minimizer:
             self.memory.append(_Iterate(objective, vectors[f"x{number}"], vectors[f"g{number}"]))
         self.best = _Iterate(float(state["best_objective"]), vectors["best"], vectors["best_gradient"])
         self._latest = self.memory[-1]
-        return self._latest.solution
+        return self._latest.scaled
 
     # ── report ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -351,7 +354,7 @@ class _Minimizer:
             trials = "1 trial step was" if one else f"{self.shortened} trial steps were"
             sentence += f"; {trials} shortened, for no finite states exist at {'its end' if one else 'their ends'}"
         return OptimizationReport(
-            solution=self.best.solution,
+            scaled_solution=self.best.scaled,
             objective=self.best.objective,
             gradient_norm=norm,
             iterations=self.iteration,

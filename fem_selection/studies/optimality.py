@@ -108,7 +108,9 @@ def certify(
         seed: Of the random starts.
         eigenvalue_tolerance: Residual, relative to the eigenvalue, with which the lowest of the Hessian is accepted.
     """
-    found = assess_optimality(problem.scaled, controls, problem.bounds, starts, seed, eigenvalue_tolerance)
+    found = assess_optimality(
+        problem.scaled_functional, controls, problem.scaled_bounds, starts, seed, eigenvalue_tolerance
+    )
     stepper = problem.functional.stepper
     return CertificateReport(
         certificate=found, has_kink=stepper.activation.has_kink, times=np.array(stepper.grid.sample_times)

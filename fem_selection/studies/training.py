@@ -128,31 +128,31 @@ class _Training:
         if saved is None:
             self.certificate = self._certify()
         at = None if saved is None else (saved[0]["optimizer"], saved[1])
-        start, stopped = self.problem.start, False
+        scaled, stopped = self.problem.scaled_start, False
         if self.stochastic.epochs > 0 and phase != "deterministic":
-            first = self._run_stochastic(start, at)
-            start, stopped = first.solution, first.stopped
+            first = self._run_stochastic(scaled, at)
+            scaled, stopped = first.scaled_solution, first.stopped
             self.outcome = {name: getattr(first, name) for name in ("epochs", "steps", "best_epoch", "reason")}
         found = None
         if not stopped:
-            found = self._run_deterministic(start, at if phase == "deterministic" else None)
-            start, stopped = found.solution, found.stopped
-        x = self.problem.scaled.to_physical(start)
-        report = None if found is None or stopped else self._report(found, x)
-        return TrainingResult(controls=x, report=report, stopped=stopped)
+            found = self._run_deterministic(scaled, at if phase == "deterministic" else None)
+            scaled, stopped = found.scaled_solution, found.stopped
+        controls = self.problem.scaled_functional.to_controls(scaled)
+        report = None if found is None or stopped else self._report(found, controls)
+        return TrainingResult(controls=controls, report=report, stopped=stopped)
 
     def _certify(self) -> dict[str, Any]:
         """The gradient certificate at a control moved from the start; what went wrong, if its states overflow."""
         problem = self.problem
         try:
-            start = problem.scaled.to_physical(problem.start)
-            return dataclasses.asdict(verify_gradient(problem.functional, start, self.seed))
+            controls = problem.scaled_functional.to_controls(problem.scaled_start)
+            return dataclasses.asdict(verify_gradient(problem.functional, controls, self.seed))
         except NonFinite as error:
             return {"taylor_order": None, "adjoint_identity_error": None, "error": str(error)}
 
     # ── phases ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _run_stochastic(self, start: Floats, resume: _Saved | None) -> StochasticReport:
+    def _run_stochastic(self, scaled_start: Floats, resume: _Saved | None) -> StochasticReport:
         settings, problem = self.stochastic, self.problem
         fit, validation = problem.hold_out(settings.validation, self.seed + 1)
         if resume is not None:
@@ -165,12 +165,12 @@ class _Training:
                 self._show("stochastic phase", row.epoch, settings.epochs, {"objective": row.objective})
 
             return descend(
-                problem.scaled,
-                start,
+                problem.scaled_functional,
+                scaled_start,
                 settings,
                 problem.batches(settings.batch, fit),
                 self._score(validation),
-                problem.bounds,
+                problem.scaled_bounds,
                 resume,
                 lambda state, vectors: self._save("stochastic", state, vectors),
                 observe,
@@ -183,12 +183,12 @@ class _Training:
         """What the stochastic phase maximises on the validation part."""
         if part is None:
             return None
-        problem = self.problem
+        problem, to_controls = self.problem, self.problem.scaled_functional.to_controls
         if part.labels is not None:
-            return lambda x: problem.accuracy(part, x)
-        return lambda x: -problem.mean_cost(part, x)
+            return lambda scaled: problem.accuracy(part, to_controls(scaled))
+        return lambda scaled: -problem.mean_cost(part, to_controls(scaled))
 
-    def _run_deterministic(self, start: Floats, resume: _Saved | None) -> OptimizationReport:
+    def _run_deterministic(self, scaled_start: Floats, resume: _Saved | None) -> OptimizationReport:
         settings, problem = self.optimizer, self.problem
         by_pontryagin = settings.method in PONTRYAGIN
         if resume is not None:
@@ -208,12 +208,12 @@ class _Training:
             def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
                 self._save("deterministic", state, vectors)
 
-            given, every = (problem.bounds, resume, save, observe, self._stop), self.output.checkpoint_every
+            given, every = (problem.scaled_bounds, resume, save, observe, self._stop), self.output.checkpoint_every
             if by_pontryagin:
                 return approximate_successively(
-                    problem.scaled, start, settings, *given, seed=self.seed, checkpoint_every=every
+                    problem.scaled_functional, scaled_start, settings, *given, seed=self.seed, checkpoint_every=every
                 )
-            return minimize(problem.scaled, start, settings, *given, checkpoint_every=every)
+            return minimize(problem.scaled_functional, scaled_start, settings, *given, checkpoint_every=every)
 
     def _show(self, phase: str, done: int, total: int, values: Mapping[str, float]) -> None:
         if self.progress is not None:

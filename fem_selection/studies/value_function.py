@@ -222,7 +222,7 @@ def reduce_to_states(problem: LearningProblem, settings: HjbSettings) -> tuple[R
     Note:
         Collective.
     """
-    reduced = ReducedProblem.from_functional(problem.functional, problem.bounds)
+    reduced = ReducedProblem.from_functional(problem.functional, problem.scaled_bounds)
     n = reduced.dimension
 
     def full[T](key: str, given: Sequence[T]) -> tuple[T, ...]:
@@ -255,10 +255,14 @@ class _Parts:
 
 def _optimize(problem: LearningProblem, more: int, seed: int) -> tuple[float, ...]:
     """The objectives that optimization reaches from several starts, the best first (collective)."""
-    scaled, control_space, starts = problem.scaled, problem.functional.control_space, [problem.start]
+    functional, control_space, starts = (
+        problem.scaled_functional,
+        problem.functional.control_space,
+        [problem.scaled_start],
+    )
     for k in range(more):
-        starts.append(scaled.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
-    return tuple(sorted(minimize(scaled, start, _OPEN_LOOP).objective for start in starts))
+        starts.append(control_space.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
+    return tuple(sorted(minimize(functional, start, _OPEN_LOOP).objective for start in starts))
 
 
 def _perturbed(start: Floats, grid: Grid) -> Floats:

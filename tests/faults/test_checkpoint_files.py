@@ -116,7 +116,7 @@ def exchange(folder: Path, task: str) -> None:
             assert path.name == f"from {state['size']} {state['space']}"
             for name, vector in own.items():
                 assert np.array_equal(found[name], vector), f"{path.name} on {size} ranks by {space}"
-        value = problem.scaled.evaluate(found["one"])[0]
+        value = problem.scaled_functional.evaluate(found["one"])[0]
         expected = json.loads((folder / "objective.json").read_text())
         assert abs(value / expected - 1) < 1e-12, f"{value} on {size} ranks by {space}, {expected} on one"
 
@@ -127,9 +127,9 @@ def exchanged(tmp_path: Path) -> Path:
     (tmp_path / "case.toml").write_text(_PLANE)
     problem, (_, indices, size) = _parts(tmp_path / "case.toml", 1)
     rng, whole = np.random.default_rng(5), np.empty(size)
-    whole[indices] = problem.start + 0.1 * rng.normal(size=size)
+    whole[indices] = problem.scaled_start + 0.1 * rng.normal(size=size)
     np.savez(tmp_path / "whole.npz", one=whole, two=rng.normal(size=size) * 10.0 ** rng.integers(-300, 300, size))
-    (tmp_path / "objective.json").write_text(json.dumps(problem.scaled.evaluate(whole[indices])[0]))
+    (tmp_path / "objective.json").write_text(json.dumps(problem.scaled_functional.evaluate(whole[indices])[0]))
     return tmp_path
 
 

@@ -95,7 +95,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     start = ordered(ensemble.space_comm, kernel.canonical_indices(), kernel.parameters())
     hashed = ordered(ensemble.space_comm, space.canonical, hashed_normal(5, space.canonical))
     value, dual = J.evaluate(x)
-    gradient = controls.riesz(controls.gather(dual))[controls.shard]
+    gradient = controls.riesz(dual)
     vector = controls.create_vector(x)
     curvatures = []
     # where one rank of a mesh has no memory, none may keep; implicit layers, which are solved for long, once only

@@ -19,7 +19,7 @@ SETTINGS = fs.StabilitySettings(number=3, exponents=2, samples=2)
 def assess(activation: fs.Activation, comm: MPI.Intracomm, sign: float = 1.0):
     """The problem and the report of its network, with the kernel times `sign`."""
     problem = make_network(activation, comm)
-    controls = sign * problem.scaled.to_physical(problem.start)
+    controls = sign * problem.scaled_functional.to_controls(problem.scaled_start)
     return problem, fs.studies.network_stability(problem, controls, SETTINGS)
 
 
@@ -96,7 +96,7 @@ def test_exponents_of_the_dense_product():
             report.exponents.state[sample], wanted(problem.functional.initial[:, sample]), atol=1e-7
         )
     other = np.asfortranarray(5.0 * space.coordinates)
-    controls = problem.scaled.to_physical(problem.start)
+    controls = problem.scaled_functional.to_controls(problem.scaled_start)
     found = fs.studies.network_stability(problem, controls, SETTINGS, states=other)
     np.testing.assert_allclose(found.exponents.state, [wanted(other[:, 0])], atol=1e-7)
 

@@ -392,7 +392,7 @@ def test_a_diverging_stochastic_phase(call, here: Path) -> None:
         here / "r" / "checkpoint", problem.ensemble, controls.indices, controls.global_size
     )
     assert state["phase"] == "stochastic"
-    assert np.isfinite(problem.scaled.evaluate(vectors["best"])[0])
+    assert np.isfinite(problem.scaled_functional.evaluate(vectors["best"])[0])
 
 
 def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

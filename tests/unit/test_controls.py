@@ -12,7 +12,8 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.penalty import Penalty
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.objectives.regularizers import depth_laplacian
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import Regularization
@@ -117,10 +118,10 @@ def test_regularization_in_l2(space):
         ("bias", values(space, bias=3.0), HORIZON * 9 / 2),
         ("readout", values(space, readout=0.5, offset=0.7), OUTPUTS * (0.25 + 0.49) / 2),
     ):
-        value, _ = controls.regularize(Regularization(**NONE | {name: 0.3}), controls.pack(x))
+        value, _ = Penalty(controls, Regularization(**NONE | {name: 0.3})).evaluate(controls.pack(x))
         assert value == pytest.approx(0.3 * wanted, rel=1e-12)
         others = {k: 1.0 for k in ("kernel", "bias", "readout") if k != name}
-        assert controls.regularize(Regularization(**NONE | others), controls.pack(x))[0] == 0.0
+        assert Penalty(controls, Regularization(**NONE | others)).evaluate(controls.pack(x))[0] == 0.0
 
 
 @pytest.mark.parametrize("part", ["kernel", "bias"])
@@ -131,9 +132,9 @@ def test_regularization_in_h1_of_depth(space, part):
     length, slope = HORIZON / INTERVALS, 1.7
     term = Regularization(**NONE, **{f"{part}_depth": 0.3})
     x = controls.pack(values(space, **{part: 5.0 + slope * length * np.arange(INTERVALS)}))
-    value, _ = controls.regularize(term, x)
+    value, _ = Penalty(controls, term).evaluate(x)
     assert value == pytest.approx(0.15 * (INTERVALS - 1) * length * slope**2, rel=1e-12)
-    constant, dual = controls.regularize(term, controls.pack(values(space, **{part: 5.0})))
+    constant, dual = Penalty(controls, term).evaluate(controls.pack(values(space, **{part: 5.0})))
     assert constant == pytest.approx(0.0, abs=1e-13)
     np.testing.assert_allclose(dual, 0.0, atol=1e-13)
 
@@ -150,8 +151,8 @@ def test_regularization_is_quadratic(space, parts):
     """Fails if its dual is not its derivative: of a quadratic R, R(x + h) − R(x − h) = 2 ⟨R'(x), h⟩."""
     controls = make(space, parts)
     x, h = controls.random_direction(1), controls.random_direction(2)
-    value, dual = controls.regularize(REGULARIZATION, x)
-    up, down = (controls.regularize(REGULARIZATION, x + s * h)[0] for s in (1, -1))
+    value, dual = Penalty(controls, REGULARIZATION).evaluate(x)
+    up, down = (Penalty(controls, REGULARIZATION).evaluate(x + s * h)[0] for s in (1, -1))
     assert up - down == pytest.approx(2 * dual @ h, rel=1e-10, abs=1e-12)
     assert 2 * value == pytest.approx(dual @ x, rel=1e-12)
 
@@ -194,7 +195,7 @@ def test_scaled_variable(space):
     scaled = ScaledFunctional(problem.functional)
     x, h = problem.moved(), problem.controls.random_direction(2)
     hat = scaled.to_scaled(x)
-    np.testing.assert_allclose(scaled.to_physical(hat), x, rtol=1e-14)
+    np.testing.assert_allclose(scaled.to_controls(hat), x, rtol=1e-14)
     assert scaled.norm(hat) == pytest.approx(3.0, rel=1e-12)
     value, gradient = scaled.evaluate(hat)
     reference, dual = problem.functional.evaluate(x)

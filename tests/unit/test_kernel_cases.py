@@ -158,7 +158,7 @@ def test_no_value_function_of_other_kernels():
     }
     problem = build_problem(parse({"representation": "separable"}, **tables))
     with pytest.raises(InvalidInput, match=r"dynamics\.representation must be 'dense'"):
-        ReducedProblem.from_functional(problem.functional, problem.bounds)
+        ReducedProblem.from_functional(problem.functional, problem.scaled_bounds)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,9 @@ def test_runs_resume_and_predict(folder, number):
     assert problem.functional.stepper.kernel.num_intervals == 3
     if number == 0:
         assert call_application("verify", case, "--output", folder / "verify") == 0
-        found = assess_optimality(problem.scaled, problem.scaled.to_physical(problem.start))
+        found = assess_optimality(
+            problem.scaled_functional, problem.scaled_functional.to_controls(problem.scaled_start)
+        )
         assert "not dense" in found.declined["maximum_principle_gap"] and "not dense" in found.declined["kernel_rank"]
 
 

@@ -54,7 +54,7 @@ class Setting:
         self.saved[state["step"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
 
     def run(self, settings: StochasticSettings, **more) -> StochasticReport:
-        arguments = {"start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append}
+        arguments = {"scaled_start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append}
         arguments |= {"seed": SEED, "checkpoint_every": 2, **more}
         return descend(self.scaled, settings=settings, **arguments)
 
@@ -84,8 +84,7 @@ def test_steps_follow_the_formulas(method: str, schedule: str) -> None:
         assert epoch.num_batches == SAMPLES // 5
         total = settings.epochs * epoch.num_batches
         for number in range(epoch.num_batches):
-            _, g = check.scaled.functional.evaluate_batch(check.scaled.to_physical(x), *epoch.batch(number), 5)
-            g *= check.scaled.scale
+            _, g = check.scaled.evaluate_batch(x, *epoch.batch(number), batch_size=5)
             rate = settings.rate * (0.5 * (1 + np.cos(np.pi * k / total)) if schedule == "cosine" else 1.0)
             k += 1
             m = 0.8 * m + 0.2 * g
@@ -94,7 +93,7 @@ def test_steps_follow_the_formulas(method: str, schedule: str) -> None:
             if method == "adam":
                 step /= np.sqrt(v / (1 - 0.95**k)) + settings.epsilon
             x = x - rate * step
-    np.testing.assert_allclose(found.solution, x, rtol=0, atol=1e-12 * np.abs(x).max())
+    np.testing.assert_allclose(found.scaled_solution, x, rtol=0, atol=1e-12 * np.abs(x).max())
     assert (found.epochs, found.steps, found.reason) == (3, 12, "all epochs were done")
     assert run.rows[-1].rate == pytest.approx(0.0 if schedule == "cosine" else settings.rate, abs=1e-15)
 
@@ -107,7 +106,7 @@ def test_the_objective_falls(method: str) -> None:
     rate = 0.05 if method == "adam" else 0.5
     found = setting.run(replace(SETTINGS, method=method, epochs=30, rate=rate))
     before = setting.scaled.evaluate(setting.start)[0]
-    assert setting.scaled.evaluate(found.solution)[0] < 0.9 * before
+    assert setting.scaled.evaluate(found.scaled_solution)[0] < 0.9 * before
     assert [row.epoch for row in setting.rows] == list(range(1, 31))
 
 
@@ -125,15 +124,15 @@ def test_a_run_resumed_in_an_epoch_equals_the_uninterrupted_one(
     assert (stopped.stopped, stopped.steps) == (True, steps)
     state, vectors = cut.saved[steps]
     assert (state["epoch"], state["batch"]) == divmod(steps, 4)
-    found = rest.run(settings, start=np.full_like(rest.start, np.nan), resume=(state, vectors))
-    np.testing.assert_array_equal(found.solution, full.solution)
+    found = rest.run(settings, scaled_start=np.full_like(rest.start, np.nan), resume=(state, vectors))
+    np.testing.assert_array_equal(found.scaled_solution, full.scaled_solution)
     np.testing.assert_array_equal([astuple(row) for row in cut.rows + rest.rows], [astuple(row) for row in whole.rows])
     # the test can fail: another stream, or no moments, ends elsewhere
     for name in ("first_moment", "second_moment")[: 2 if method == "adam" else 1]:
         wrong = Setting().run(settings, resume=(state, {**vectors, name: np.zeros_like(vectors[name])}))
-        assert np.abs(wrong.solution - full.solution).max() > 1e-6
+        assert np.abs(wrong.scaled_solution - full.scaled_solution).max() > 1e-6
     other = {**state, "stream": np.random.Generator(np.random.PCG64(99)).bit_generator.state}
-    assert np.abs(Setting().run(settings, resume=(other, vectors)).solution - full.solution).max() > 1e-6
+    assert np.abs(Setting().run(settings, resume=(other, vectors)).scaled_solution - full.scaled_solution).max() > 1e-6
 
 
 def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
@@ -156,12 +155,12 @@ def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
     # the second epoch is the best; an equal score later is not better, and after three worse ones it is over
     assert (found.best_epoch, found.epochs) == (2, 5)
     assert found.reason == "the validation did not improve over 3 epochs"
-    np.testing.assert_array_equal(whole.scaled.to_physical(found.solution), seen[1])
+    np.testing.assert_array_equal(found.scaled_solution, seen[1])
     assert [row.validation_accuracy for row in whole.rows] == scores[:5]
     cut.run(settings, checkpoint_every=1, validate=validate(scores))
     again = rest.run(settings, checkpoint_every=1, validate=validate(scores[3:]), resume=cut.saved[3 * 4])
     assert (again.best_epoch, again.epochs) == (2, 5)
-    np.testing.assert_array_equal(again.solution, found.solution)
+    np.testing.assert_array_equal(again.scaled_solution, found.scaled_solution)
     # a run that had ended is not continued
     ended = Setting().run(settings, validate=validate([]), resume=whole.saved[5 * 4])
     assert (ended.epochs, ended.best_epoch) == (5, 2)
@@ -172,10 +171,10 @@ def test_the_box_is_kept_at_every_step() -> None:
     coordinates."""
     setting = Setting()
     limit = setting.scaled.to_scaled(np.full(setting.controls.local_size, 0.05))
-    found = setting.run(replace(SETTINGS, rate=0.05), bounds=(-limit, limit), checkpoint_every=1)
+    found = setting.run(replace(SETTINGS, rate=0.05), scaled_bounds=(-limit, limit), checkpoint_every=1)
     for _, vectors in list(setting.saved.values())[1:]:
         assert np.all(np.abs(vectors["x"]) <= limit)
-    assert np.mean(np.abs(found.solution) == limit) > 0.1
+    assert np.mean(np.abs(found.scaled_solution) == limit) > 0.1
 
 
 def test_images_move_in_training_alone() -> None:
@@ -245,7 +244,7 @@ def print_solutions() -> None:
         found = setting.run(replace(SETTINGS, epochs=2))
         places, pieces = (
             world.gather(setting.controls.indices),
-            world.gather(setting.scaled.to_physical(found.solution)),
+            world.gather(setting.scaled.to_controls(found.scaled_solution)),
         )
         if world.rank == 0:
             whole = np.empty(setting.controls.global_size)
@@ -260,7 +259,7 @@ def test_ranks_see_the_same_batches_and_iterates(run_mpi) -> None:
     alone = Setting()
     found = alone.run(replace(SETTINGS, epochs=2))
     expected = np.empty(alone.controls.global_size)
-    expected[alone.controls.indices] = alone.scaled.to_physical(found.solution)
+    expected[alone.controls.indices] = alone.scaled.to_controls(found.scaled_solution)
     results = [json.loads(line) for line in run_mpi(2, __file__).splitlines()]
     assert len(results) == 2
     for result in results:

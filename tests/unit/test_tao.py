@@ -18,7 +18,7 @@ from problems import make_domain, make_problem
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport
 from fem_selection.optimize.tao import minimize
 from fem_selection.settings import OptimizerSettings, Regularization
@@ -66,7 +66,7 @@ class Recorder:
         self.saved[state["iteration"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
 
     def run(self, functional: ScaledFunctional, settings: OptimizerSettings, **more) -> OptimizationReport:
-        start = more.pop("start", zero(functional))
+        start = more.pop("scaled_start", zero(functional))
         return minimize(functional, start, settings, save=self.save, observe=self.rows.append, **more)
 
     @property
@@ -82,7 +82,7 @@ def test_each_method_reaches_the_tolerance(method: str) -> None:
     found = recorder.run(functional, OptimizerSettings(method=method, max_iterations=300, gradient_tolerance=1e-5))
     assert found.converged and not found.stopped
     assert found.reason == "the gradient norm fell below 1e-05 times its first value"
-    value, gradient = functional.evaluate(found.solution)
+    value, gradient = functional.evaluate(found.scaled_solution)
     assert value == pytest.approx(found.objective, rel=1e-14)
     assert functional.norm(gradient) <= 1e-5 * recorder.rows[0].gradient_norm
     assert [row.iteration for row in recorder.rows] == list(range(found.iterations + 1))
@@ -98,7 +98,7 @@ def test_bounds_are_kept_and_active(method: str) -> None:
     lower, upper = box(functional, 0.5)
     settings = OptimizerSettings(method=method, max_iterations=400, gradient_tolerance=1e-5, memory=20)
     found = minimize(functional, zero(functional), settings, (lower, upper))
-    x = found.solution
+    x = found.scaled_solution
     assert np.all(lower <= x) and np.all(x <= upper)
     at_lower, at_upper = x == lower, x == upper
     assert 0.1 < np.mean(at_lower | at_upper) < 0.9
@@ -137,15 +137,15 @@ def test_a_resumed_run_follows_the_uninterrupted_one(method: str, limit: float |
     functional = tracking(weight=1e-3)
     bounds = None if limit is None else box(functional, limit)
     settings = OptimizerSettings(method=method, max_iterations=cut + 20, **ENDLESS, memory=memory)
-    full = whole.run(functional, settings, bounds=bounds, checkpoint_every=1)
+    full = whole.run(functional, settings, scaled_bounds=bounds, checkpoint_every=1)
     state, vectors = whole.saved[cut]
-    found = rest.run(tracking(weight=1e-3), settings, bounds=bounds, resume=(state, vectors))
+    found = rest.run(tracking(weight=1e-3), settings, scaled_bounds=bounds, resume=(state, vectors))
     assert [row.iteration for row in rest.rows] == list(range(cut + 1, cut + 21))
     np.testing.assert_allclose(rest.objectives, whole.objectives[cut + 1 :], rtol=1e-8)
     assert (found.iterations, found.evaluations) == (full.iterations, full.evaluations)
     # without its memory the method takes other steps
     last = vectors[f"x{len(state['objectives']) - 1}"]
-    cold.run(functional, replace(settings, max_iterations=20), bounds=bounds, start=last)
+    cold.run(functional, replace(settings, max_iterations=20), scaled_bounds=bounds, scaled_start=last)
     assert np.max(np.abs(cold.objectives[1:] / whole.objectives[cut + 1 :] - 1)) > 1e-3
 
 
@@ -217,7 +217,7 @@ def test_the_best_iterate_is_kept() -> None:
     lowest = int(np.argmin(recorder.objectives))
     assert lowest < 11, "every step went down: this problem tests nothing"
     assert found.objective == recorder.objectives[lowest]
-    assert tracking(weight=1e-3).evaluate(found.solution)[0] == found.objective
+    assert tracking(weight=1e-3).evaluate(found.scaled_solution)[0] == found.objective
 
 
 def test_options_take_effect_and_do_not_leak() -> None:
@@ -289,7 +289,7 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
     if method == "ntr":  # whose radius shrinks on, an iteration each time
         found = recorder.run(functional, settings)
         assert not found.converged and "shortened" in found.reason
-        np.testing.assert_array_equal(found.solution, start)
+        np.testing.assert_array_equal(found.scaled_solution, start)
     else:
         with pytest.raises(NonFinite, match=r"in iteration \d+$"):
             recorder.run(functional, settings)
@@ -310,7 +310,7 @@ def test_steps_without_states_are_shortened(method: str, monkeypatch: pytest.Mon
     free = tracking(weight=3e-2)
     settings = OptimizerSettings(method=method, max_iterations=300, gradient_tolerance=1e-5)
     optimum = Recorder().run(free, settings)
-    radius, known = 0.1 * np.linalg.norm(optimum.solution), [zero(free)]
+    radius, known = 0.1 * np.linalg.norm(optimum.scaled_solution), [zero(free)]
     functional, recorder, lengths = tracking(weight=3e-2), Recorder(), []
     evaluate = functional.functional.evaluate
 
@@ -380,7 +380,7 @@ def counts(method: str, limit: float | None, weight: float, meshes: list[tuple[i
         found = minimize(functional, zero(functional), settings, bounds)
         assert found.converged, found.reason
         if bounds is not None:
-            active = np.mean((found.solution == bounds[0]) | (found.solution == bounds[1]))
+            active = np.mean((found.scaled_solution == bounds[0]) | (found.scaled_solution == bounds[1]))
             assert active > 0.02, "no bound is active: this problem tests nothing"
         result.append(found.iterations)
     return result

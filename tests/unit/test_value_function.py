@@ -27,7 +27,7 @@ SHORT = ("hjb.cells=8", "hjb.levels=2", "hjb.starts=1", "hjb.snapshots=5", "dyna
 def reduced_problem(*settings: str) -> ReducedProblem:
     """The reduced problem of the demo with these settings, on this process."""
     problem = build_problem(load_case(DEMO, settings), MPI.COMM_SELF)
-    return ReducedProblem.from_functional(problem.functional, problem.bounds)
+    return ReducedProblem.from_functional(problem.functional, problem.scaled_bounds)
 
 
 # ── grid ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,7 +26,7 @@ def optimum(scaled: ScaledFunctional, starts: int = 1) -> np.ndarray:
     firsts = [zero, *(scaled.to_scaled(2 * scaled.control_space.random_direction(k)) for k in range(1, starts))]
     settings = OptimizerSettings(max_iterations=1000, gradient_tolerance=1e-9, memory=20)
     found = [minimize(scaled, first, settings) for first in firsts]
-    return scaled.to_physical(min(found, key=lambda report: report.objective).solution)
+    return scaled.to_controls(min(found, key=lambda report: report.objective).scaled_solution)
 
 
 # ── the KKT residual ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,7 +146,7 @@ def test_pontryagin_sees_what_the_gradient_does_not():
     scaled = stationary_with_a_gap()
     settings = OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_tolerance=1e-8, memory=20)
     found = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), settings)
-    certificate = assess_optimality(scaled, scaled.to_physical(found.solution))
+    certificate = assess_optimality(scaled, scaled.to_controls(found.scaled_solution))
     assert certificate.gradient_norm <= 1e-7
     assert certificate.lowest_hessian_eigenvalue > 0
     assert certificate.maximum_principle_gap == pytest.approx(0.041872, abs=1e-5)
@@ -198,7 +198,7 @@ def test_a_box_is_declined(spaces):
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.2))
     settings = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-8, memory=20)
     report = minimize(scaled, 0 * upper, settings, (-upper, upper))
-    found = assess_optimality(scaled, scaled.to_physical(report.solution), (-upper, upper))
+    found = assess_optimality(scaled, scaled.to_controls(report.scaled_solution), (-upper, upper))
     assert found.gradient_norm < 1e-6
     names = ("kkt_residual", "maximum_principle_gap", "hamiltonian_drift", "lowest_hessian_eigenvalue")
     for name in names:

@@ -21,7 +21,7 @@ from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.objectives import TrackingCost
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import Regularization

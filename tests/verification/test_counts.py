@@ -161,7 +161,7 @@ def test_a_batch_counts_for_its_share(spaces):
     J = problem.functional
     for k in range(3):
         columns = slice(2 * k, 2 * k + 2)
-        J.evaluate_batch(problem.moved(), J.initial[:, columns], J.targets[:, columns], 2)
+        J.evaluate_batch(problem.moved(), J.initial[:, columns], J.targets[:, columns], batch_size=2)
     assert (J.counts.forward, J.counts.adjoint) == pytest.approx((1, 1))
 
 

@@ -144,7 +144,7 @@ def test_costates_of_the_closed_form(area):
         scaled = ScaledFunctional(functional)
         lmvm = OptimizerSettings(max_iterations=500, gradient_tolerance=1e-9, memory=20)
         report = minimize(scaled, np.zeros(controls.local_size), lmvm)
-        triple = solve_triple(functional, scaled.to_physical(report.solution))
+        triple = solve_triple(functional, scaled.to_controls(report.scaled_solution))
         states, duals = (np.array([block[0, 0] for block in blocks]) for blocks in (triple.states, triple.costates))
         value = solve_value(
             ReducedProblem.from_functional(functional), Grid.uniform([-1.5 * scale], [4.0 * scale], cells), comm=COMM
@@ -175,7 +175,7 @@ def test_extrapolation_gains_an_order():
 @cache
 def learning_problem(*settings: str):
     problem = build_problem(load_case(DEMO, settings), COMM)
-    return problem, ReducedProblem.from_functional(problem.functional, problem.bounds)
+    return problem, ReducedProblem.from_functional(problem.functional, problem.scaled_bounds)
 
 
 @cache
@@ -186,7 +186,7 @@ def open_loop(*settings: str):
     tao = OptimizerSettings(max_iterations=2000, gradient_tolerance=1e-8, memory=20)
     sizes = (10.0, 1.0, 10.0, 10.0)
     starts = [size * controls.random_direction(seed + 1) for seed, size in enumerate(sizes)]
-    found = [minimize(problem.scaled, problem.scaled.to_scaled(x), tao) for x in starts]
+    found = [minimize(problem.scaled_functional, problem.scaled_functional.to_scaled(x), tao) for x in starts]
     return sorted(found, key=lambda report: report.objective)
 
 
@@ -228,7 +228,7 @@ def test_a_worse_local_optimum_exists():
 
 def costates(problem, reduced, report) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times, states and ∂J/∂x_n = a ∘ p_n on the layer boundaries, by differentiating the midpoint rule by hand."""
-    parts = problem.functional.control_space.unpack(problem.scaled.to_physical(report.solution))
+    parts = problem.functional.control_space.unpack(problem.scaled_functional.to_controls(report.scaled_solution))
     m, grid = reduced.num_cells, problem.functional.control_space.grid
     kernels = problem.functional.stepper.kernel.create_direction()
     kernels.assign(parts["kernel"])

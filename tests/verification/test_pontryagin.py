@@ -103,7 +103,7 @@ def test_schemes_with_stages(spaces, scheme):
     scaled = learning(spaces("interval", 3, 1), "tracking", scheme)
     found, _ = solve(scaled, "damped_msa", gradient_tolerance=1e-6)
     assert found.converged
-    assert scaled.norm(scaled.evaluate(found.solution)[1]) <= 1.01 * found.gradient_norm
+    assert scaled.norm(scaled.evaluate(found.scaled_solution)[1]) <= 1.01 * found.gradient_norm
 
 
 @pytest.mark.parametrize("method", MONOTONE)
@@ -114,8 +114,8 @@ def test_boxes_are_kept_and_used(spaces, method):
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.5))
     found, rows = solve(scaled, method, bounds=(-upper, upper), gradient_tolerance=1e-5)
     assert found.converged, found.reason
-    assert np.all(np.abs(found.solution) <= upper * (1 + 1e-12))
-    assert np.sum(np.abs(found.solution) > upper * (1 - 1e-4)) > 3
+    assert np.all(np.abs(found.scaled_solution) <= upper * (1 + 1e-12))
+    assert np.sum(np.abs(found.scaled_solution) > upper * (1 - 1e-4)) > 3
     blmvm = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-7, memory=20)
     by_tao = minimize(scaled, np.zeros(len(upper)), blmvm, (-upper, upper))
     assert found.objective <= by_tao.objective + 1e-6
@@ -163,7 +163,7 @@ def test_resumed_run_follows_the_uninterrupted_one(spaces, method):
     rest: list = []
     again = approximate_successively(scaled, start, settings, resume=saved[4], observe=rest.append)
     assert rest == whole[5:]
-    assert np.array_equal(again.solution, found.solution)
+    assert np.array_equal(again.scaled_solution, found.scaled_solution)
     cold: list = []
     approximate_successively(scaled, saved[4][1]["now"], settings, observe=cold.append)
     assert method != "sqh" or cold[1].objective != whole[5].objective
@@ -206,7 +206,7 @@ def test_a_stationary_point_is_no_end_where_a_gap_is_open():
     """Fails if a vanishing gradient ends the iteration at once: begun at the stationary point, with tolerances that it
     meets, the method leaves it all the same; with the present control as the only start there is nothing to see."""
     scaled = stationary_with_a_gap()
-    at = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), LMVM).solution
+    at = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), LMVM).scaled_solution
     found, _ = solve(scaled, "damped_msa", at, starts=12, absolute_tolerance=1e-7)
     assert found.converged and found.objective == pytest.approx(1.212607, abs=1e-6)
     blind, rows = solve(scaled, "damped_msa", at, starts=1, absolute_tolerance=1e-7)
@@ -233,7 +233,7 @@ def test_the_report_is_of_one_iterate(spaces):
     scaled = learning(spaces("interval", 3, 1), "tracking")
     found, rows = solve(scaled, "msa", scaled.to_scaled(5 * scaled.control_space.random_direction(2)), max_iterations=6)
     assert rows[-1].objective > found.objective
-    value, gradient = scaled.evaluate(found.solution)
+    value, gradient = scaled.evaluate(found.scaled_solution)
     assert (found.objective, found.gradient_norm) == pytest.approx((value, scaled.norm(gradient)), rel=1e-10)
 
 

@@ -21,7 +21,7 @@ from problems import (
 from fem_selection.adjoint.second_order import SecondTape
 from fem_selection.learning.curvature import hessian_eigenpairs
 from fem_selection.learning.hessian import Hessian, ScaledHessian
-from fem_selection.learning.riesz import ScaledFunctional
+from fem_selection.learning.scaled import ScaledFunctional
 
 MODES = ["collocated", "galerkin"]
 ALL_PAIRS = [*SCHEMES_AND_LOSSES, *(pytest.param(*p, marks=pytest.mark.slow) for p in OTHER_SCHEMES_AND_LOSSES)]
@@ -215,7 +215,7 @@ def test_eigenpairs(space, which):
     controls = problem.controls
     hessian = ScaledHessian(ScaledFunctional(problem.functional))
     x = problem.moved()
-    hessian.linearize(hessian.scaled.to_scaled(x))
+    hessian.linearize(hessian.functional.to_scaled(x))
     found = hessian_eigenpairs(hessian, 3, which)
 
     unit = np.eye(controls.local_size)

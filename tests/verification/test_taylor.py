@@ -154,7 +154,7 @@ def test_batches_average_to_the_whole(space):
     J, x = problem.functional, problem.moved()
     value, dual = J.evaluate(x)
     parts = [slice(0, 2), slice(2, 4), slice(4, 6)]
-    batches = [J.evaluate_batch(x, J.initial[:, s], J.targets[:, s], 2) for s in parts]
+    batches = [J.evaluate_batch(x, J.initial[:, s], J.targets[:, s], batch_size=2) for s in parts]
     assert np.mean([b[0] for b in batches]) == pytest.approx(value, rel=1e-13)
     np.testing.assert_allclose(np.mean([b[1] for b in batches], axis=0), dual, rtol=1e-11, atol=1e-14)
 
@@ -183,7 +183,7 @@ def test_outputs_are_those_of_the_controls(space):
     value, _ = J.evaluate(problem.moved())
     outputs = J.outputs(J.initial)
     mean = 0.5 * np.sum((outputs - J.targets) ** 2) / J.num_samples
-    regular, _ = problem.controls.regularize(J.regularization, problem.moved())
+    regular, _ = J.penalty.evaluate(problem.moved())
     assert J.weight * mean + regular == pytest.approx(value, rel=1e-12)
 
 
