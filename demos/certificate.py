@@ -53,7 +53,7 @@ if problem.ensemble.is_root:
 # the costates and at random ones too. The gap that it finds is a lower bound of the true one.
 
 # %%
-found = fs.certify(problem, control, starts=2, eigenvalue_tolerance=1e-2)
+found = fs.certify(problem, control, fs.CertificateSettings(starts=2, eigenvalue_tolerance=1e-2))
 certificate = found.certificate
 
 

@@ -275,7 +275,7 @@ problem = fs.build_problem(fs.load_case(Path(__file__).parent / "gap.toml"))
 lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=200, gradient_tolerance=0.0, absolute_tolerance=1e-8)
 stationary = fs.minimize(problem.scaled_functional, problem.scaled_start, lmvm)
 point = problem.scaled_functional.to_controls(stationary.scaled_solution)
-certificate = fs.certify(problem, point, starts=12).certificate
+certificate = fs.certify(problem, point).certificate
 
 # %% [markdown]
 # Pontryagin's principle compares with *all* controls at each depth, not with those near by. The Hamiltonian of a layer,

@@ -32,6 +32,7 @@ _HOME = {
     "Activation": "functions.activations",
     "ActivationFamily": "functions.activations",
     "Case": "config",
+    "CertificateSettings": "settings",
     "CertificateReport": "studies.optimality",
     "Control": "adjoint",
     "ControlSpace": "learning",

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.adjoint.pointwise import RowProblem, SharedMap, minimize_one_sample, minimize_rows
+from fem_selection.adjoint.pointwise import TOLERANCE, RowProblem, SharedMap, minimize_one_sample, minimize_rows
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats, Integers
@@ -62,12 +62,12 @@ class Search:
         reduction: Of the rows' gradients, relative to those at each start.
     """
 
-    starts: int = 8
+    starts: int
     seed: int = 0
     proximal: float = 0.0
     lower: Control | None = None
     upper: Control | None = None
-    tolerance: float = 1e-10
+    tolerance: float = TOLERANCE
     reduction: float = 0.0
 
 

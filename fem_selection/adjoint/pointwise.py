@@ -23,8 +23,10 @@ import numpy as np
 from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample", "minimize_rows"]
+__all__ = ["TOLERANCE", "OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample", "minimize_rows"]
 
+TOLERANCE = 1e-10
+"""Of the rows' gradients, relative to 1 + |c|, if no other is asked for."""
 _ARMIJO = 1e-4
 _HALVINGS = 30
 _ROUND_OFF = 1e-14
@@ -131,7 +133,7 @@ class RowProblem:
 def minimize_rows(
     problem: RowProblem,
     starts: Iterable[Floats],
-    tolerance: float = 1e-10,
+    tolerance: float = TOLERANCE,
     reduction: float = 0.0,
     max_iterations: int = 60,
 ) -> tuple[Floats, Floats]:

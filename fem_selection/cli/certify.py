@@ -14,10 +14,11 @@ def certify_command(folder: Path, starts: int) -> int:
     """Certify, write `certificate.json` and a figure, print a table and return the exit status."""
     frame = Frame("certify")
     problem, controls = frame.read_run(folder, also=("data", "regularization"))
+    from fem_selection.settings import CertificateSettings
     from fem_selection.studies.optimality import certify
 
     with frame.console.status("asking the optimality conditions"):
-        report = certify(problem, controls, starts=starts, seed=frame.case.seed)
+        report = certify(problem, controls, CertificateSettings(starts=starts), seed=frame.case.seed)
     path = report.write(folder, about=frame.about("ranks", "seconds", "versions"))
     frame.table(("condition", "quantity", "value"), report.rows, boxed=False)
     for sentence in report.verdict:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from fem_selection.data.samples import DataSet, Samples
 from fem_selection.errors import InvalidInput
+from fem_selection.settings import DataSettings
 
 __all__ = ["load_npz", "load_npz_inputs", "load_npz_truth"]
 
 
 def load_npz(
-    path: str | PathLike[str], grid: Sequence[int] | None, dimension: int, standardize: bool = False
+    path: str | PathLike[str], grid: Sequence[int] | None, dimension: int, standardize: bool = DataSettings.standardize
 ) -> DataSet:
     """Read samples from a NumPy archive with `x` and `y`, or `x_train`, `y_train` and, optionally, `x_test`, `y_test`.
 

@@ -19,9 +19,12 @@ from fem_selection.errors import InvalidInput
 from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.hjb.value import ValueFunction, solve_value
+from fem_selection.settings import HjbSettings
 from fem_selection.typing import Floats
 
 __all__ = ["BoxInfluence", "Refinement", "box_influence", "extrapolate", "refine"]
+
+_SNAPSHOTS = 11  # of value functions that are looked at at the first time alone
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ class BoxInfluence:
 def refine(
     problem: ReducedProblem,
     grid: Grid,
-    levels: int = 3,
-    snapshots: int = 41,
+    levels: int = HjbSettings.levels,
+    snapshots: int = HjbSettings.snapshots,
     comm: MPI.Intracomm | None = None,
 ) -> Refinement:
     """Solve on a grid and on coarser ones, each with half the cells (collective).
@@ -114,14 +117,11 @@ def extrapolate(coarse: ValueFunction, fine: ValueFunction) -> ValueFunction:
     return ValueFunction(fine.grid, fine.times, (4.0 * fine.values - values) / 3.0, fine.steps, share, when)
 
 
-def box_influence(
-    problem: ReducedProblem, grid: Grid, snapshots: int = 11, comm: MPI.Intracomm | None = None
-) -> BoxInfluence:
+def box_influence(problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm | None = None) -> BoxInfluence:
     """Solve on a grid and with a quarter as many cells more at each side (collective)."""
     larger = grid.enlarged(max(max(grid.cells) // 4, 1))
-    values = [
-        float(solve_value(problem, g, snapshots, comm).value(0.0, problem.start[None])[0]) for g in (grid, larger)
-    ]
+    found = (solve_value(problem, g, _SNAPSHOTS, comm) for g in (grid, larger))
+    values = [float(value.value(0.0, problem.start[None])[0]) for value in found]
     return BoxInfluence((grid.cells, larger.cells), (values[0], values[1]))
 
 

@@ -28,6 +28,7 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.hjb.forms import step_forms
 from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
+from fem_selection.settings import HjbSettings
 from fem_selection.typing import Floats
 
 __all__ = ["ValueFunction", "solve_value"]
@@ -83,7 +84,7 @@ class ValueFunction:
 def solve_value(
     problem: ReducedProblem,
     grid: Grid,
-    snapshots: int = 41,
+    snapshots: int = HjbSettings.snapshots,
     comm: MPI.Intracomm | None = None,
     terminal: Callable[[Floats], Floats] | None = None,
     speeds: Floats | None = None,

@@ -29,6 +29,7 @@ from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.kkt import kkt_residual, solve_triple
 from fem_selection.learning.scaled import ScaledFunctional
+from fem_selection.settings import CertificateSettings
 from fem_selection.typing import Floats
 
 __all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks"]
@@ -79,9 +80,9 @@ def assess_optimality(
     scaled_functional: ScaledFunctional,
     controls: Floats,
     scaled_bounds: tuple[Floats, Floats] | None = None,
-    starts: int = 12,
+    settings: CertificateSettings | None = None,
+    *,
     seed: int = 0,
-    eigenvalue_tolerance: float = 1e-6,
 ) -> OptimalityCertificate:
     """Ask every condition of some controls (collective).
 
@@ -89,10 +90,10 @@ def assess_optimality(
         scaled_functional: J in the optimizer's variable.
         controls: Shard of x.
         scaled_bounds: Shards of the box in x̂ under which they were found, or None.
-        starts: Starts of each minimisation of the Hamiltonian.
+        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue.
         seed: Of the random starts.
-        eigenvalue_tolerance: SLEPc's, of the residual relative to the eigenvalue, whose own error is of its square.
     """
+    settings = CertificateSettings() if settings is None else settings
     found: dict[str, Any] = {"declined": {}}
     functional, scaled = scaled_functional.functional, scaled_functional.to_scaled(controls)
     value, scaled_gradient = scaled_functional.evaluate(scaled)
@@ -103,7 +104,7 @@ def assess_optimality(
         found |= {"kkt_residual": residual.total, "kkt_parts": asdict(residual)}
     else:
         _decline(found, "a box: multipliers of the bounds enter the system", "kkt_residual", "kkt_parts")
-    _ask_pontryagin(found, scaled_functional, controls, scaled_bounds, starts, seed)
+    _ask_pontryagin(found, scaled_functional, controls, scaled_bounds, settings.starts, seed)
     kernel = functional.stepper.kernel
     if isinstance(kernel, DenseKernel):
         functional.set_controls(controls)
@@ -112,7 +113,7 @@ def assess_optimality(
         _bound_rank(found, functional, scaled_bounds)
     else:
         _decline(found, "a kernel that is not dense", "kernel_rank", "kernel_rank_bound", "kernel_singular_values")
-    _ask_second_order(found, scaled_functional, controls, scaled_bounds, eigenvalue_tolerance)
+    _ask_second_order(found, scaled_functional, controls, scaled_bounds, settings.eigenvalue_tolerance)
     return OptimalityCertificate(**found)
 
 

@@ -22,8 +22,10 @@ from fem_selection.linalg.orthonormal import orthonormalize
 from fem_selection.linalg.ranges import find_range
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Factors", "factorize"]
+__all__ = ["MAX_RANK", "Factors", "factorize"]
 
+MAX_RANK = 400
+"""Largest rank that is factorized, if no other is asked for."""
 _BLOCK = 24
 _ENTRIES = 3e7  # of the largest basis
 
@@ -57,7 +59,7 @@ class Factors:
 
 
 def factorize(
-    space: StateSpace, operator: Operator, tolerance: float = 1e-13, max_rank: int = 400, seed: int = 0
+    space: StateSpace, operator: Operator, tolerance: float = 1e-13, max_rank: int = MAX_RANK, seed: int = 0
 ) -> Factors:
     """The singular value decomposition of an operator down to a tolerance (collective).
 

@@ -16,6 +16,7 @@ from fem_selection.settings.instruments import (
     StepSettings,
 )
 from fem_selection.settings.learning import (
+    CertificateSettings,
     DataSettings,
     Movement,
     ObjectiveSettings,
@@ -27,6 +28,7 @@ from fem_selection.settings.run import OutputSettings, ParallelSettings
 from fem_selection.settings.tables import InvalidSettings
 
 __all__ = [
+    "CertificateSettings",
     "DataSettings",
     "DomainSettings",
     "DynamicsSettings",

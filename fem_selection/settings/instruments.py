@@ -137,6 +137,7 @@ class StabilitySettings:
         range: Values of the parameter between which it is continued, from the first on.
         step: Largest step along a branch; a fiftieth of the range if left out.
         points: Points on a branch at most.
+        branches: Branches at most.
         cycles: Whether limit cycles beside Hopf points are run to.
     """
 
@@ -151,6 +152,7 @@ class StabilitySettings:
     range: Bounds | None = None
     step: float | None = Field(default=None, gt=0)
     points: int = Field(default=400, ge=2)
+    branches: int = Field(default=8, ge=1)
     cycles: bool = True
 
 

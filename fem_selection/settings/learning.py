@@ -22,6 +22,7 @@ from fem_selection.settings.names import (
 from fem_selection.settings.tables import STRICT, settings_class
 
 __all__ = [
+    "CertificateSettings",
     "DataSettings",
     "Movement",
     "ObjectiveSettings",
@@ -199,3 +200,17 @@ class OptimizerSettings:
     augmentation: float = Field(default=1.0, gt=0)
     gap_every: int = Field(default=1, ge=0)
     options: dict[str, Option] = field(default_factory=dict)
+
+
+@settings_class
+class CertificateSettings:
+    """What `certify` asks of a trained network; no table of the case file.
+
+    Attributes:
+        starts: Starts of each minimisation of the Hamiltonian.
+        eigenvalue_tolerance: Residual, relative to the eigenvalue, with which the lowest one of the Hessian is
+            accepted; the eigenvalue's own error is of its square.
+    """
+
+    starts: int = Field(default=12, ge=1)
+    eigenvalue_tolerance: float = Field(default=1e-6, gt=0, lt=1)

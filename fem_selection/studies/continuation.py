@@ -131,7 +131,8 @@ def branches(family: Family, start: Block, settings: StabilitySettings) -> Branc
     name, (lower, upper) = settings.parameter or "parameter", settings.range
     reduced = ReducedFamily(family(lower).space, family, lower, upper)
     try:
-        diagram = continue_branches(reduced, reduced.coordinates(start), lower, upper, settings.step, settings.points)
+        first, limits = reduced.coordinates(start), (settings.step, settings.points, settings.branches)
+        diagram = continue_branches(reduced, first, lower, upper, *limits)
     except NotConverged as error:
         raise NoBranch(f"at {name} = {lower:g}: {error}") from error
     cycles = {}

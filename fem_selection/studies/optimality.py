@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fem_selection.learning import LearningProblem, OptimalityCertificate, assess_optimality
+from fem_selection.settings import CertificateSettings
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats
 
@@ -94,23 +95,19 @@ class CertificateReport(Report):
 def certify(
     problem: LearningProblem,
     controls: Floats,
+    settings: CertificateSettings | None = None,
     *,
-    starts: int = 12,
     seed: int = 0,
-    eigenvalue_tolerance: float = 1e-6,
 ) -> CertificateReport:
     """Ask every optimality condition of some controls (collective).
 
     Args:
         problem: The learning problem, with the box under which they were found.
         controls: A shard of x.
-        starts: Starts of each minimisation of the Hamiltonian.
+        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue.
         seed: Of the random starts.
-        eigenvalue_tolerance: Residual, relative to the eigenvalue, with which the lowest of the Hessian is accepted.
     """
-    found = assess_optimality(
-        problem.scaled_functional, controls, problem.scaled_bounds, starts, seed, eigenvalue_tolerance
-    )
+    found = assess_optimality(problem.scaled_functional, controls, problem.scaled_bounds, settings, seed=seed)
     stepper = problem.functional.stepper
     return CertificateReport(
         certificate=found, has_kink=stepper.activation.has_kink, times=np.array(stepper.grid.sample_times)

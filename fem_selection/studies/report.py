@@ -23,6 +23,7 @@ from mpi4py import MPI
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.io.runs import write_json
 from fem_selection.parallel import act_on_root
+from fem_selection.settings import OutputSettings
 
 __all__ = ["Progress", "Report"]
 
@@ -68,7 +69,7 @@ class Report(ABC):
         self,
         folder: str | Path,
         *,
-        figures: bool = True,
+        figures: bool = OutputSettings.figures,
         space: StateSpace | None = None,
         about: Mapping[str, Any] | None = None,
         comm: MPI.Intracomm | None = None,

@@ -47,6 +47,7 @@ from fem_selection.steady import (
     steady_state_near,
     transient_growth,
 )
+from fem_selection.steady.stability.growth import MAX_STEPS
 from fem_selection.studies.continuation import BranchesReport, Family, branches
 from fem_selection.studies.report import Progress, Report
 from fem_selection.typing import Block, Floats, Integers
@@ -56,7 +57,6 @@ __all__ = ["FinerSpace", "StabilityReport", "as_pairs", "draw_exponents", "find_
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _CERTAIN = 0.1  # part of an eigenvalue that may be uncertain where a run is to show it
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
-_STEPS = 20_000  # of a run, at most
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
 
 FinerSpace = tuple[SelectionField, Block]
@@ -376,7 +376,7 @@ def _measure(
             spectrum.modes[:, which],
             spectrum.norm or 1.0,
             settings.perturbation,
-            max_steps=_STIFF_STEPS if is_local else _STEPS,
+            max_steps=_STIFF_STEPS if is_local else MAX_STEPS,
         )
 
     growth, declined = _if_finite(lambda: run(_to_measure(spectrum, is_local)))

@@ -17,7 +17,7 @@ from fem_selection.learning import ScaledFunctional, Triple, assess_optimality, 
 from fem_selection.learning.certificate import kernel_ranks
 from fem_selection.learning.extremals import Extremals
 from fem_selection.optimize import minimize
-from fem_selection.settings import OptimizerSettings, Regularization
+from fem_selection.settings import CertificateSettings, OptimizerSettings, Regularization
 
 
 def optimum(scaled: ScaledFunctional, starts: int = 1) -> np.ndarray:
@@ -169,7 +169,7 @@ def test_bound_of_the_rank(spaces, options, bound):
     at a stationary point of seven nodes and five samples the rank is within the bound."""
     settings = {"layers": 4, "intervals": 4, "regularization": L2, **options}
     scaled = ScaledFunctional(make_problem(spaces("interval", 6, 1), **settings).functional)
-    found = assess_optimality(scaled, optimum(scaled), starts=1)
+    found = assess_optimality(scaled, optimum(scaled), settings=CertificateSettings(starts=1))
     if isinstance(bound, str):
         assert found.kernel_rank_bound is None and bound in found.declined["kernel_rank_bound"]
     else:

@@ -102,7 +102,7 @@ def test_states_that_see_no_kernel(spaces):
         find_activation("tanh"), np.zeros((3, 1)), np.ones((3, 1)),
         space.weights, space.weights, 0.5, None, space.canonical, space.canonical_global,
     )  # fmt: skip
-    found, density = h.minimize(u, Search())
+    found, density = h.minimize(u, Search(starts=8))
     np.testing.assert_array_equal(found.kernel, 0.0)
     np.testing.assert_allclose(density, 0.0)
     assert h.value(u) == pytest.approx(0.25)

@@ -18,6 +18,7 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.functions.activations import find_activation
+from fem_selection.settings import NewtonSettings, StabilitySettings
 from fem_selection.steady.branches.bifurcations import Bifurcation, find_bifurcations
 from fem_selection.steady.branches.corrector import Corrector, Point
 from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordinates
@@ -64,7 +65,9 @@ class Diagram:
     branch_of: list[int] = field(default_factory=list)
 
 
-def solve_steady(family: ReducedFamily, start: Floats, parameter: float, max_iterations: int = 60) -> Floats:
+def solve_steady(
+    family: ReducedFamily, start: Floats, parameter: float, max_iterations: int = NewtonSettings.max_iterations
+) -> Floats:
     """The steady state of the reduced equation that damped Newton reaches from a start at a fixed parameter.
 
     Args:
@@ -156,8 +159,8 @@ def continue_branches(
     lower: float,
     upper: float,
     step: float | None = None,
-    max_points: int = 400,
-    max_branches: int = 8,
+    points: int = StabilitySettings.points,
+    branches: int = StabilitySettings.branches,
 ) -> Diagram:
     """Follow the steady state that belongs to `start` at `lower` through the range, and what branches off.
 
@@ -167,8 +170,8 @@ def continue_branches(
         lower: Where to begin.
         upper: Where to end.
         step: Largest step along a branch; a fiftieth of the range by default.
-        max_points: Limit of points on a branch.
-        max_branches: Limit of branches.
+        points: Points on a branch at most.
+        branches: Branches at most.
 
     Raises:
         NotConverged: if there is no steady state near the start.
@@ -177,11 +180,11 @@ def continue_branches(
         raise InvalidInput("the kernel is zero in the whole range: every state, or none, is steady")
     scale = upper - lower
     corrector = Corrector(family, scale)
-    follower = _Follower(corrector, lower, upper, scale / 50 if step is None else step, max_points)
+    follower = _Follower(corrector, lower, upper, scale / 50 if step is None else step, points)
     x = np.append(solve_steady(family, start, lower), lower)
     diagram = Diagram()
     waiting: list[tuple[Point, Point | None, int | None]] = [(corrector.point(x, np.eye(x.size)[-1]), None, None)]
-    while waiting and len(diagram.branches) < max_branches:
+    while waiting and len(diagram.branches) < branches:
         begin, root, parent = waiting.pop(0)
         branch = follower.follow(begin, root, parent)
         number = len(diagram.branches)

@@ -26,7 +26,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import KernelOperator
-from fem_selection.linalg.factors import factorize
+from fem_selection.linalg.factors import MAX_RANK, factorize
 from fem_selection.linalg.operators import random_block, sum_over_space
 from fem_selection.linalg.orthonormal import orthonormal_basis, orthonormalize, outside_of
 from fem_selection.typing import Block, Complexes, Floats, create_block
@@ -141,7 +141,7 @@ class ReducedFamily:
         family: Callable[[float], SelectionField],
         lower: float,
         upper: float,
-        max_rank: int = 400,
+        max_rank: int = MAX_RANK,
     ) -> None:
         self.space, self._family = space, family
         self._cache: dict[float, ReducedEquation] = {}

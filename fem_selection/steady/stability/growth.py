@@ -21,10 +21,13 @@ import numpy as np
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import NonFinite
+from fem_selection.settings import StabilitySettings
 from fem_selection.typing import Block, Complexes, Floats, Integers
 
-__all__ = ["GrowthRun", "measure_growth", "runge_kutta_step"]
+__all__ = ["MAX_STEPS", "GrowthRun", "measure_growth", "runge_kutta_step"]
 
+MAX_STEPS = 20_000
+"""After which a run ends anyway, if no other number is asked for."""
 _STEP = 0.1  # times ‖A‖
 _LEAD = 5.0  # e-foldings that a faster mode may gain
 _SAMPLES = 80
@@ -60,10 +63,10 @@ def measure_growth(
     values: Complexes,
     modes: Complexes,
     norm: float,
-    perturbation: float = 1e-6,
+    perturbation: float = StabilitySettings.perturbation,
     foldings: float = 3.0,
     turns: float = 4.0,
-    max_steps: int = 20_000,
+    max_steps: int = MAX_STEPS,
 ) -> GrowthRun:
     """Run the equation from f* + ε v for each mode (collective over space).
 

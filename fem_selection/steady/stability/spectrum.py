@@ -31,9 +31,10 @@ from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part, resolvents_of
 from fem_selection.errors import NonFinite, NotConverged
 from fem_selection.linalg.balanced import balanced_spectrum, count_above
-from fem_selection.linalg.factors import Factors, factorize
+from fem_selection.linalg.factors import MAX_RANK, Factors, factorize
 from fem_selection.linalg.krylov import Resolvents, by_real_part, leading_eigenpairs, normalize_modes, residual_norms
 from fem_selection.linalg.operators import Disturbed, Operator, products
+from fem_selection.settings import StabilitySettings
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
 from fem_selection.typing import Block, Complexes, Floats
 
@@ -114,7 +115,11 @@ class Spectrum:
 
 
 def analyze_spectrum(
-    field: SelectionField, f: Block, number: int = 6, tolerance: float = 1e-10, max_rank: int = 400
+    field: SelectionField,
+    f: Block,
+    number: int = StabilitySettings.number,
+    tolerance: float = StabilitySettings.tolerance,
+    max_rank: int = MAX_RANK,
 ) -> Spectrum:
     """The spectrum of the linearization at one state (collective over space).
 
@@ -146,9 +151,9 @@ def spectrum_of_operator(
     space: StateSpace,
     operator: Operator,
     slope_range: tuple[float, float],
-    number: int = 6,
-    tolerance: float = 1e-10,
-    max_rank: int = 400,
+    number: int = StabilitySettings.number,
+    tolerance: float = StabilitySettings.tolerance,
+    max_rank: int = MAX_RANK,
 ) -> Spectrum:
     """The same of any operator on V_h (collective over space)."""
     factors = factorize(space, operator, max_rank=max_rank)
