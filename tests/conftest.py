@@ -58,6 +58,12 @@ def spaces() -> Callable:
     return make
 
 
+@pytest.fixture(scope="session", params=["collocated", "galerkin"])
+def space(request: pytest.FixtureRequest, spaces: Callable):
+    """Quadratic elements on four cells of an interval, in collocated and in Galerkin mode."""
+    return spaces("interval", 4, 2, request.param)
+
+
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """A function (*arguments) that runs `fem-selection` in this process; a traceback is no outcome."""

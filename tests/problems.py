@@ -7,6 +7,7 @@ space × sample split sees the same problem.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,7 +18,7 @@ from fem_selection.discretization import domains
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.dynamics import SCHEMES, Stepper, find_scheme
+from fem_selection.dynamics import SCHEMES, SelectionField, Stepper, find_scheme
 from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel
 from fem_selection.learning.controls import ControlSpace
@@ -33,8 +34,8 @@ from fem_selection.settings import Regularization
 from fem_selection.settings.names import LOCAL_TERMS, PARTS
 
 REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
-UNPENALIZED = Regularization(kernel=0.0, bias=0.0, readout=0.0)
 """Every term present, all weights different."""
+UNPENALIZED = Regularization(kernel=0.0, bias=0.0, readout=0.0)
 
 
 def random_local(space: StateSpace, intervals: int, seed: int) -> LocalKernel:
@@ -69,6 +70,10 @@ SCHEMES_AND_LOSSES = [
 """Explicit schemes with every loss; implicit ones, which take longer, with one each: losses know nothing of stages."""
 OTHER_SCHEMES_AND_LOSSES = [pair for pair in product(SCHEMES, LOSSES_AND_TRACKING) if pair not in SCHEMES_AND_LOSSES]
 """The rest of all pairs, for tests that are marked slow."""
+
+MODES = ("collocated", "galerkin")
+SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
+"""Parts that are controls where the others are fixed."""
 
 
 @dataclass
@@ -160,6 +165,27 @@ def make_problem(
         block,
     )
     return Problem(ensemble, space, stepper, controls, functional)
+
+
+def make_field(space: StateSpace, kernel, bias=0.0, activation: str | Activation = "tanh") -> SelectionField:
+    """The right-hand side σ(K f + b) on a domain of one dimension, or with coefficients that depend on y_0 alone.
+
+    Args:
+        space: The state space.
+        kernel: Function of (y, z), or a number.
+        bias: Function of y, or a number.
+        activation: Name of σ, or σ itself.
+    """
+    sigma = find_activation(activation) if isinstance(activation, str) else activation
+    y = space.coordinates[:, 0]
+    values = np.array(np.broadcast_to(bias(y) if callable(bias) else bias, y.shape), dtype=float)
+    coefficient = (lambda t, y, z: kernel(y[0], z[0])) if callable(kernel) else kernel
+    return SelectionField(space, DenseKernel.interpolate(space, coefficient, DepthGrid(1)), values, sigma)
+
+
+def as_from_a_file(state: dict, vectors: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
+    """What an optimizer saves, as it would come back from a checkpoint."""
+    return json.loads(json.dumps(state)), {name: vector.copy() for name, vector in vectors.items()}
 
 
 def observed_orders(errors: list[float], sizes: list[float]) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import merge_tables
 from ranks import TWO_OR_THREE, print_results
 
 CASES = {
@@ -36,9 +37,7 @@ def create_case(name):
         "data": {"initial": "cos(3*y0 + s)" if name == "plane" else "cos(3*y + s)", "samples": 3},
         "forward": {"until": 8.0, "times": 7},
     }
-    for table, keys in CASES[name].items():
-        tables[table] = {**tables[table], **keys}
-    return parse_case(tables)
+    return parse_case(merge_tables(tables, CASES[name]))
 
 
 def main() -> None:

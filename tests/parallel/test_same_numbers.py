@@ -147,17 +147,12 @@ def ordered(comm, indices, values) -> list[float]:
 
 def communicators_left(evaluations: int) -> bool:
     """Whether evaluations on all ranks of one mesh leave communicators behind (known with MPICH alone)."""
+    from counting import next_communicator
     from mpi4py import MPI
     from problems import KERNELS, make_domain, make_problem
 
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.parallel import Ensemble
-
-    def next_handle():
-        comm = MPI.COMM_WORLD.Dup()
-        handle = comm.handle if "MPICH" in MPI.Get_library_version() else 0
-        comm.Free()
-        return handle
 
     ensemble = Ensemble(space=MPI.COMM_WORLD.size)
     space = StateSpace(make_domain("interval", 6, comm=ensemble.space_comm), 2, mode="galerkin")
@@ -165,10 +160,10 @@ def communicators_left(evaluations: int) -> bool:
     problem = make_problem(space, ensemble, layers=2, samples=2, kernel=own_kernel)
     problem.functional.evaluate(problem.moved())
     gc.disable()
-    before = next_handle()
+    before = next_communicator(MPI.COMM_WORLD)
     for _ in range(evaluations):
         problem.functional.evaluate(problem.moved())
-    after = next_handle()
+    after = next_communicator(MPI.COMM_WORLD)
     gc.enable()
     return after != before
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import merge_tables
 from ranks import print_results
 
 CASES = {
@@ -62,9 +63,7 @@ def main() -> None:
             "space": {"degree": 2},
             "data": {"initial": "y + s", "samples": 2},
         }
-        for table, keys in changes.items():
-            tables[table] = {**tables.get(table, {}), **keys}
-        problem = build_field(parse_case(tables))
+        problem = build_field(parse_case(merge_tables(tables, changes)))
         field, space = problem.field, problem.space
         triplets = 6 if name == "local" else 200  # fewer than nodes: the eigenvalue nearest to zero decides
         settings = SteadySettings(starts=1, states=3, triplets=triplets, horizon=100.0)

@@ -23,11 +23,6 @@ INTERVALS, HORIZON, OUTPUTS = 4, 2.0, 3
 SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "readout"), ("kernel", "bias"), PARTS]
 
 
-@pytest.fixture(scope="module", params=["collocated", "galerkin"])
-def space(request, spaces):
-    return spaces("interval", 4, 2, request.param)
-
-
 NONE = {"kernel": 0.0, "bias": 0.0, "readout": 0.0}
 
 

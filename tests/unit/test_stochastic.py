@@ -6,13 +6,13 @@ The resume tests fail if a moment, the step's number, the place in the epoch or 
 
 from __future__ import annotations
 
-import json
 from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 from mpi4py import MPI
-from problems import make_domain, make_problem, make_targets, smooth_states
+from problems import as_from_a_file, make_domain, make_problem, make_targets, smooth_states
+from ranks import print_results
 
 from fem_selection.data import AffineMaps
 from fem_selection.discretization.spaces import StateSpace
@@ -51,7 +51,7 @@ class Setting:
         self.saved: dict[int, tuple] = {}
 
     def save(self, state: dict, vectors: dict) -> None:
-        self.saved[state["step"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
+        self.saved[state["step"]] = as_from_a_file(state, vectors)
 
     def run(self, settings: StochasticSettings, **more) -> StochasticReport:
         arguments = {"scaled_start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append}
@@ -236,31 +236,29 @@ def test_divergence_names_layer_and_step() -> None:
     assert caught.value.iteration == 2 and 1 <= caught.value.layer <= 4
 
 
-def print_solutions() -> None:
-    """On several ranks: the solutions by every split, gathered, as the test below reads them."""
-    world = MPI.COMM_WORLD
+def main() -> None:
+    """Prints the solutions by every split, gathered."""
+    world, runs = MPI.COMM_WORLD, []
     for space in (s for s in range(1, world.size + 1) if world.size % s == 0):
         setting = Setting(world, space)
         found = setting.run(replace(SETTINGS, epochs=2))
-        places, pieces = (
-            world.gather(setting.controls.indices),
-            world.gather(setting.scaled.to_controls(found.scaled_solution)),
-        )
-        if world.rank == 0:
-            whole = np.empty(setting.controls.global_size)
-            for where, piece in zip(places, pieces, strict=True):
-                whole[where] = piece
-            print(json.dumps({"x": whole.tolist(), "objectives": [row.objective for row in setting.rows]}))
+        places = world.allgather(setting.controls.indices)
+        pieces = world.allgather(setting.scaled.to_controls(found.scaled_solution))
+        whole = np.empty(setting.controls.global_size)
+        for where, piece in zip(places, pieces, strict=True):
+            whole[where] = piece
+        runs.append({"x": whole.tolist(), "objectives": [row.objective for row in setting.rows]})
+    print_results({"runs": runs})
 
 
-def test_ranks_see_the_same_batches_and_iterates(run_mpi) -> None:
+def test_ranks_see_the_same_batches_and_iterates(results_on) -> None:
     """Fails if ranks draw different batches, if a batch's samples are lost between them, or if gradients are summed
     with other weights than on one rank."""
     alone = Setting()
     found = alone.run(replace(SETTINGS, epochs=2))
     expected = np.empty(alone.controls.global_size)
     expected[alone.controls.indices] = alone.scaled.to_controls(found.scaled_solution)
-    results = [json.loads(line) for line in run_mpi(2, __file__).splitlines()]
+    results = results_on(2)["runs"]
     assert len(results) == 2
     for result in results:
         np.testing.assert_allclose(result["x"], expected, rtol=0, atol=1e-10 * np.abs(expected).max())
@@ -268,4 +266,4 @@ def test_ranks_see_the_same_batches_and_iterates(run_mpi) -> None:
 
 
 if __name__ == "__main__":
-    print_solutions()
+    main()

@@ -8,13 +8,12 @@ run beside and must differ by far.  The counts fail if the optimizer works in th
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from petsc4py import PETSc
-from problems import make_domain, make_problem
+from problems import as_from_a_file, make_domain, make_problem
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
@@ -63,7 +62,7 @@ class Recorder:
         self.saved: dict[int, tuple] = {}
 
     def save(self, state: dict, vectors: dict) -> None:
-        self.saved[state["iteration"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
+        self.saved[state["iteration"]] = as_from_a_file(state, vectors)
 
     def run(self, functional: ScaledFunctional, settings: OptimizerSettings, **more) -> OptimizationReport:
         start = more.pop("scaled_start", zero(functional))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optima import PENALTIES, closed_form_problem, problem_with_a_gap, six_samples
 from problems import make_problem, observed_orders
-from test_pontryagin import L2, closed_form, learning, stationary_with_a_gap
 
 from fem_selection.adjoint.hamiltonian import Search
 from fem_selection.dynamics import SCHEMES, SelectionEquation
@@ -50,7 +50,7 @@ def test_residuals_are_those_of_the_weak_forms(spaces, mode):
     """Fails if the system that is left is not the selection equation and its adjoint: for states and costates that
     belong to nothing, with Euler layers, against the assembled forms (σ(s), φ) and (σ'(s) p, ψ)."""
     space = spaces("interval", 3, 2, mode)
-    problem = make_problem(space, loss="tracking", layers=2, intervals=2, samples=1, regularization=L2)
+    problem = make_problem(space, loss="tracking", layers=2, intervals=2, samples=1, regularization=PENALTIES)
     f, x, dt = problem.functional, problem.moved(), 0.4
     triple = solve_triple(f, x)
     wave = np.cos(5 * space.coordinates)
@@ -85,7 +85,7 @@ def test_at_an_optimum_everything_is_small_and_falls_with_the_step(spaces):
     at the level of the squared gradient, and H is constant up to O(Δt)."""
     drifts = []
     for layers in (8, 16, 32):
-        scaled = closed_form(spaces("interval", 3, 1), layers)
+        scaled = closed_form_problem(spaces("interval", 3, 1), layers)
         found = assess_optimality(scaled, optimum(scaled))
         assert found.gradient_norm < 1e-6 and found.kkt_residual == pytest.approx(found.gradient_norm, rel=1e-6)
         assert 0 <= found.maximum_principle_gap < 1e-11
@@ -116,7 +116,7 @@ def test_gap_of_coarse_controls_falls_with_the_step(spaces, name):
 def problem_of(space, name: str, layers: int) -> ScaledFunctional:
     """The problem with a closed form, or three samples through tanh, with Euler layers."""
     if name == "identity":
-        return closed_form(space, layers)
+        return closed_form_problem(space, layers)
     penalty = Regularization(kernel=0.3, bias=0.3)
     options = {"samples": 3, "horizon": 1.0, "parts": ("kernel", "bias"), "regularization": penalty}
     return ScaledFunctional(make_problem(space, loss="tracking", layers=layers, intervals=layers, **options).functional)
@@ -124,7 +124,7 @@ def problem_of(space, name: str, layers: int) -> ScaledFunctional:
 
 def test_best_of_several_starts_for_tanh(spaces):
     """Fails if the multi-start minimisation finds controls that are not lower: a tanh network at its best optimum."""
-    scaled = learning(spaces("interval", 2, 1), "tracking")
+    scaled = six_samples(spaces("interval", 2, 1), "tracking")
     found = assess_optimality(scaled, optimum(scaled, starts=4))
     assert 0 <= found.maximum_principle_gap < 1e-9
     assert max(found.kernel_rank) <= 3  # three nodes
@@ -133,7 +133,7 @@ def test_best_of_several_starts_for_tanh(spaces):
 
 def test_at_a_wrong_control_everything_is_large(spaces):
     """Fails if a certificate is given to anything: gradient, gap and drift of a random control and of the optimum."""
-    scaled = learning(spaces("interval", 2, 1), "tracking")
+    scaled = six_samples(spaces("interval", 2, 1), "tracking")
     best = assess_optimality(scaled, optimum(scaled))
     wrong = assess_optimality(scaled, 4 * scaled.control_space.random_direction(5))
     assert wrong.gradient_norm > 0.05 and wrong.kkt_residual > 0.05
@@ -143,7 +143,7 @@ def test_at_a_wrong_control_everything_is_large(spaces):
 
 def test_pontryagin_sees_what_the_gradient_does_not():
     """Fails if the search starts at the present control only: gradient 1e-8, a positive Hessian, a gap of 0.0419."""
-    scaled = stationary_with_a_gap()
+    scaled = problem_with_a_gap()
     settings = OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_tolerance=1e-8, memory=20)
     found = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), settings)
     certificate = assess_optimality(scaled, scaled.to_controls(found.scaled_solution))
@@ -167,7 +167,7 @@ def test_pontryagin_sees_what_the_gradient_does_not():
 def test_bound_of_the_rank(spaces, options, bound):
     """Fails if the representer form is claimed where it does not hold, or stages and steps of a control are forgotten:
     at a stationary point of seven nodes and five samples the rank is within the bound."""
-    settings = {"layers": 4, "intervals": 4, "regularization": L2, **options}
+    settings = {"layers": 4, "intervals": 4, "regularization": PENALTIES, **options}
     scaled = ScaledFunctional(make_problem(spaces("interval", 6, 1), **settings).functional)
     found = assess_optimality(scaled, optimum(scaled), settings=CertificateSettings(starts=1))
     if isinstance(bound, str):
@@ -185,7 +185,9 @@ def test_bound_of_the_rank(spaces, options, bound):
 )
 def test_what_does_not_apply_is_declined_by_name(spaces, options, reason):
     """Fails if a number is given where the principle does not hold; the other conditions are answered all the same."""
-    problem = make_problem(spaces("interval", 2, 1), **{"layers": 4, "intervals": 4, "regularization": L2, **options})
+    problem = make_problem(
+        spaces("interval", 2, 1), **{"layers": 4, "intervals": 4, "regularization": PENALTIES, **options}
+    )
     found = assess_optimality(ScaledFunctional(problem.functional), problem.moved())
     assert found.maximum_principle_gap is None and found.hamiltonian_drift is None
     assert reason in found.declined["maximum_principle_gap"]
@@ -194,7 +196,7 @@ def test_what_does_not_apply_is_declined_by_name(spaces, options, reason):
 
 def test_a_box_is_declined(spaces):
     """Fails if conditions of the unbounded problem are asked of a bounded one; the gradient is the projected one."""
-    scaled = learning(spaces("interval", 2, 1), "tracking")
+    scaled = six_samples(spaces("interval", 2, 1), "tracking")
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.2))
     settings = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-8, memory=20)
     report = minimize(scaled, 0 * upper, settings, (-upper, upper))

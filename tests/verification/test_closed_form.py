@@ -1,56 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The optimal value of a training problem that has a closed form: σ = id, one sample, tracking, α_w = α_b = α.
-
-    J* = min_r { α (asinh r − asinh r₀)² / (2T) + (μ/2) (r − ρ)² },   r₀ = ‖f^I‖,  target ρ f^I / r₀
-
-Eliminating the controls at given velocity v costs ‖v‖²/(2γ) with γ = (‖f‖² + 1)/α: geodesics of a conformal metric.
-The discrete problem has this optimum in its own inner product, so space contributes no error.
-"""
+"""The optimal value of a training problem that has a closed form, given in `optima`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from mpi4py import MPI
+from optima import closed_form_problem, closed_form_value
 from problems import observed_orders
-from scipy.optimize import minimize, minimize_scalar
-
-from fem_selection.discretization.depth import DepthGrid
-from fem_selection.dynamics import SCHEMES, Stepper
-from fem_selection.functions.activations import find_activation
-from fem_selection.kernels import DenseKernel
-from fem_selection.learning.controls import ControlSpace
-from fem_selection.learning.functional import Functional
-from fem_selection.learning.scaled import ScaledFunctional
-from fem_selection.objectives import TrackingCost
-from fem_selection.parallel import Ensemble
-from fem_selection.settings import Regularization
-
-ALPHA, MU, HORIZON, RHO = 0.7, 3.0, 1.0, 2.5
-
-
-def exact_value(r0: float) -> float:
-    def along_ray(r):
-        return ALPHA * (np.arcsinh(r) - np.arcsinh(r0)) ** 2 / (2 * HORIZON) + MU / 2 * (r - RHO) ** 2
-
-    return minimize_scalar(along_ray, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).fun
+from scipy.optimize import minimize
 
 
 def trained(space, scheme: str, layers: int) -> tuple[float, float, float]:
     """The value found from zero controls, J*, and the largest entry of the gradient in x̂."""
-    grid = DepthGrid(layers, HORIZON)
-    kernel, bias = DenseKernel(space, layers), np.zeros((layers, space.num_local))
-    stepper = Stepper(space, kernel, bias, find_activation("identity"), SCHEMES[scheme], grid)
-    controls = ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, grid, 0)
-    start = np.asfortranarray(1 + 0.5 * np.sin(2 * np.pi * space.coordinates))
-    r0 = float(space.norm(start)[0])
-    regularization = Regularization(kernel=ALPHA, bias=ALPHA)
-    J = Functional(controls, stepper, TrackingCost(space), start, RHO / r0 * start, 1, regularization, weight=MU)
+    scaled = closed_form_problem(space, layers, scheme)
     options = {"maxiter": 400, "ftol": 1e-16, "gtol": 1e-9, "maxcor": 30}
-    found = minimize(
-        ScaledFunctional(J).evaluate, np.zeros(controls.local_size), jac=True, method="L-BFGS-B", options=options
-    )
-    return found.fun, exact_value(r0), np.abs(found.jac).max()
+    zero = np.zeros(scaled.control_space.local_size)
+    found = minimize(scaled.evaluate, zero, jac=True, method="L-BFGS-B", options=options)
+    exact = closed_form_value(float(space.norm(scaled.functional.initial)[0]))
+    return found.fun, exact, np.abs(found.jac).max()
 
 
 @pytest.mark.parametrize(

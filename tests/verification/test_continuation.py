@@ -5,26 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mpi4py import MPI
+from cases import CELLWISE, HALVES, build_equation
 
-from fem_selection.cases.field import build_field
-from fem_selection.config import parse_case
 from fem_selection.errors import InvalidInput
 from fem_selection.steady import ReducedFamily, continue_branches, measure_cycles
 
-HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
-CELLWISE = {"family": "dg", "degree": 0}
-
 
 def follow(kernel, activation, parameter, lower, upper, start="0", bias="0", cells=10, space=None, **options):
-    case = {
-        "parameters": {parameter: lower},
-        "domain": {"shape": "interval", "cells": cells},
-        "space": space or {},
-        "dynamics": {"activation": activation, "kernel": kernel, "bias": bias},
-        "data": {"initial": start},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    """The family of an equation over a parameter, and its branches through the state at the start."""
+    dynamics = {"activation": activation, "kernel": kernel, "bias": bias}
+    problem = build_equation(dynamics, cells=cells, space=space, initial=start, parameters={parameter: lower})
     family = ReducedFamily(problem.space, lambda value: problem.field_at({parameter: value}), lower, upper)
     return family, continue_branches(family, family.coordinates(problem.initial), lower, upper, **options)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dolfinx import mesh
 from mpi4py import MPI
-from problems import smooth_states
+from problems import MODES, smooth_states
 
 from fem_selection.discretization import domains
 from fem_selection.discretization.elements import create_element
@@ -20,7 +20,6 @@ from fem_selection.dynamics import SelectionEquation
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.functions.activations import ACTIVATIONS, Activation
 
-MODES = ["collocated", "galerkin"]
 SHAPES = [
     ("quadrilateral", 2, 2, "collocated"),
     ("quadrilateral", 2, 1, "galerkin", "dg"),

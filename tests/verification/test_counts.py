@@ -9,8 +9,7 @@ from collections import Counter
 import dolfinx
 import numpy as np
 import pytest
-from dolfinx import fem
-from mpi4py import MPI
+from counting import CountingKernel, next_communicator, number_of_functions
 from problems import make_domain, make_problem
 
 from fem_selection.discretization.spaces import StateSpace
@@ -19,26 +18,6 @@ from fem_selection.kernels import DenseKernel
 from fem_selection.learning.hessian import Hessian
 
 EXPLICIT = [name for name, scheme in SCHEMES.items() if not scheme.is_implicit]
-
-
-class CountingKernel(DenseKernel):
-    """A dense kernel that counts its products."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.counts = Counter()
-
-    def apply(self, *arguments, **switches):
-        self.counts["apply"] += 1
-        super().apply(*arguments, **switches)
-
-    def add_transpose(self, *arguments):
-        self.counts["transpose"] += 1
-        super().add_transpose(*arguments)
-
-    def add_pullback(self, *arguments):
-        self.counts["pullback"] += 1
-        super().add_pullback(*arguments)
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])
@@ -86,18 +65,6 @@ def test_nothing_grows_over_evaluations(spaces, mode):
     finally:
         gc.enable()
     x.destroy()
-
-
-def number_of_functions() -> int:
-    return sum(isinstance(thing, fem.Function) for thing in gc.get_objects())
-
-
-def next_communicator() -> int:
-    """The handle that a new communicator gets: MPICH hands out the one freed last, so a leak changes it."""
-    comm = MPI.COMM_SELF.Dup()
-    handle = comm.handle if "MPICH" in MPI.Get_library_version() else 0
-    comm.Free()
-    return handle
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])

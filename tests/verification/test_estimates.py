@@ -6,9 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import ufl
+from dense import kernel_matrix, mass_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import smooth_states
+from problems import make_field, smooth_states
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SelectionField
@@ -37,14 +38,6 @@ def space(spaces):
     return spaces("interval", 5, 2)
 
 
-def create_field(space, kernel, bias=0.2, activation="tanh"):
-    sigma = find_activation(activation) if isinstance(activation, str) else activation
-    y = space.coordinates[:, 0]
-    values = np.broadcast_to(bias(y) if callable(bias) else bias, y.shape).astype(float)
-    dense = DenseKernel.interpolate(space, lambda t, y, z: kernel(y[0], z[0]) + 0 * y[0] * z[0], INSTANT)
-    return SelectionField(space, dense, values, sigma)
-
-
 def run(field, samples=2, horizon=2.0):
     initial = smooth_states(field.space, slice(0, samples))
     settings_ = StepSettings(rtol=1e-10, atol=1e-11, steady_tolerance=0.0)
@@ -55,11 +48,9 @@ def run(field, samples=2, horizon=2.0):
 def test_norms_of_operators(any_space):
     """Against dense linear algebra in the mass-weighted product. Fails if K* is taken for Kᵀ, or M is left out."""
     space = any_space
-    field = create_field(space, lambda y, z: np.sin(3 * y + z) + 0.5 * y * z)
-    n = space.num_nodes
-    k = field.preactivation(np.asfortranarray(np.eye(n))) - field.bias[:, None]
-    root = np.linalg.cholesky(space.apply_mass(np.asfortranarray(np.eye(n)))).T  # ‖f‖² = |R F|²
-    a = root @ k @ np.linalg.inv(root)
+    field = make_field(space, lambda y, z: np.sin(3 * y + z) + 0.5 * y * z)
+    root = mass_root(space)
+    a = root @ kernel_matrix(field) @ np.linalg.inv(root)
     kernel = KernelOperator(field.kernel)
     norm = operator_norm(space, kernel)
     assert norm == pytest.approx(np.linalg.norm(a, 2), rel=1e-9)
@@ -136,7 +127,7 @@ def test_bounds_hold(space, seed, kind, activation, strength, bias):
         a = a - a.T
     waves = [(i, j) for i in range(3) for j in range(3)]
     kernel = lambda y, z: sum(a[i, j] * np.cos(2 * i * y) * np.cos(2 * j * z) for i, j in waves)  # noqa: E731
-    found, outcome = run(create_field(space, kernel, bias, activation), horizon=1.0)
+    found, outcome = run(make_field(space, kernel, bias, activation), horizon=1.0)
     assert set(found) == NAMES
     assert found["growth"].claimed and found["dependence"].claimed
     odd = activation in ("identity", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu")
@@ -153,21 +144,21 @@ def test_bounds_hold(space, seed, kind, activation, strength, bias):
 
 def test_bounds_are_attained(space):
     """Equality where theory has it: σ = id, K = λ on one function. Fails if a bound is larger than it has to be."""
-    field = create_field(space, lambda y, z: 1.5, 0.0, "identity")
+    field = make_field(space, 1.5, 0.0, "identity")
     initial = np.ones((space.num_local, 2), order="F") * [1.0, 2.0]
     found = integrate(field, np.asfortranarray(initial), np.linspace(0, 2, 5), StepSettings(rtol=1e-11, atol=1e-9))
     estimates = estimate_run(field, found.times, found.states)
     np.testing.assert_allclose(estimates["growth"].ratio, 1.0, rtol=1e-8)
     np.testing.assert_allclose(estimates["dependence"].ratio, 1.0, rtol=1e-8)
     np.testing.assert_allclose(estimates["growth"].bound[:, 0], np.exp(1.5 * found.times), rtol=1e-8)
-    with_bias = create_field(space, lambda y, z: 1.5, 0.7, "identity")
+    with_bias = make_field(space, 1.5, 0.7, "identity")
     found = integrate(with_bias, np.asfortranarray(initial), np.linspace(0, 2, 5), StepSettings(rtol=1e-11, atol=1e-9))
     np.testing.assert_allclose(estimate_run(with_bias, found.times, found.states)["growth"].ratio, 1.0, rtol=1e-7)
 
 
 def test_energy_against_its_formula(any_space):
     """E by dense products, and its fall by the integral of ⟨g, σ(g)⟩. Fails with a sign or a half missing."""
-    field = create_field(any_space, lambda y, z: -np.exp(-((y - z) ** 2)) + np.cos(y - z), 0.3)
+    field = make_field(any_space, lambda y, z: -np.exp(-((y - z) ** 2)) + np.cos(y - z), 0.3)
     estimates, found = run(field, horizon=1.0)
     energy = estimates["energy"]
     assert energy.claimed
@@ -186,7 +177,7 @@ def test_energy_against_its_formula(any_space):
 def test_potential_of_a_skew_kernel_with_relu(space):
     """∫Σ(g) is constant while g need not stay bounded; fails if the potential is not claimed or moves, or if a bound of
     g is claimed."""
-    field = create_field(space, lambda y, z: 3 * np.sin(2 * (y - z)), 0.5, "relu")
+    field = make_field(space, lambda y, z: 3 * np.sin(2 * (y - z)), 0.5, "relu")
     estimates, _ = run(field, horizon=4.0)
     potential = estimates["potential"]
     assert potential.claimed
@@ -218,9 +209,9 @@ def test_broken_hypotheses_are_named(space, name, statement, change):
     given_ = {"kernel": lambda y, z: -np.cos(y - z), "bias": 0.2, "activation": "tanh"}
     if name == "monotonicity":
         given_["activation"] = "softplus"
-    whole, _ = run(create_field(space, **given_), horizon=0.5)
+    whole, _ = run(make_field(space, **given_), horizon=0.5)
     assert whole[name].claimed and not whole[name].failed
-    broken, _ = run(create_field(space, **{**given_, **change}), horizon=0.5)
+    broken, _ = run(make_field(space, **{**given_, **change}), horizon=0.5)
     estimate = broken[name]
     assert not estimate.claimed and estimate.bound is None and estimate.ratio is None and np.isnan(estimate.excess)
     assert [h.statement for h in estimate.failed] == [statement]
@@ -231,7 +222,7 @@ def test_broken_hypotheses_are_named(space, name, statement, change):
 def test_hypotheses_on_the_discretisation_and_on_time(spaces, space):
     """Fails if signs are claimed in Galerkin mode, which keeps none, or if more than Gronwall's bounds is claimed where
     coefficients move."""
-    galerkin, _ = run(create_field(spaces("interval", 5, 2, "galerkin"), lambda y, z: y * z, 0.1, "relu"), horizon=0.5)
+    galerkin, _ = run(make_field(spaces("interval", 5, 2, "galerkin"), lambda y, z: y * z, 0.1, "relu"), horizon=0.5)
     assert [h.statement for h in galerkin["monotonicity"].failed] == ["σ acts at the nodes (collocated mode)"]
     bias = np.zeros(space.num_local)
 

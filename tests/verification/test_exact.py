@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import observed_orders, smooth_states
+from problems import MODES, observed_orders, smooth_states
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
@@ -14,8 +14,6 @@ from fem_selection.dynamics import SCHEMES, Stepper, solve_forward
 from fem_selection.errors import NonFinite
 from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
-
-MODES = ["collocated", "galerkin"]
 
 
 def solve(space, kernel, activation, scheme, layers, initial, bias=0.0, horizon=1.0, keep=None):

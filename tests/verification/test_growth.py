@@ -6,12 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
-from mpi4py import MPI
+from cases import CELLWISE, HALVES, build_equation
+from dense import identity, mass_root
 from problems import make_problem, smooth_states
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
-from fem_selection.cases.field import build_field
-from fem_selection.config import parse_case
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels import DenseKernel
 from fem_selection.steady import (
@@ -22,19 +21,11 @@ from fem_selection.steady import (
     transient_growth,
 )
 
-HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
-CELLWISE = {"family": "dg", "degree": 0}
-
 
 def at_zero(kernel, activation="tanh", parameters=None, cells=8, **space):
-    case = {
-        "parameters": parameters or {},
-        "domain": {"shape": "interval", "cells": cells},
-        "space": space,
-        "dynamics": {"activation": activation, "kernel": kernel},
-        "data": {"initial": "0"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    """An equation, its state 0, and the spectrum of the linearization there."""
+    dynamics = {"activation": activation, "kernel": kernel}
+    problem = build_equation(dynamics, cells=cells, space=space, parameters=parameters)
     zero = problem.space.create_block(1)
     return problem, zero, analyze_spectrum(problem.field, zero)
 
@@ -72,9 +63,8 @@ def test_non_normality(mode):
     """
     problem, zero, spectrum = at_zero("-3*exp(-2*y - z) + 20*sin(3*y)*cos(pi*z)", mode=mode)
     space, linearization = problem.space, problem.field.linearize(zero)
-    identity = np.eye(space.num_nodes, order="F")
-    root = np.linalg.cholesky(space.apply_mass(identity)).T
-    dense = root @ linearization.apply(np.asfortranarray(identity)) @ np.linalg.inv(root)
+    root = mass_root(space)
+    dense = root @ linearization.apply(identity(space)) @ np.linalg.inv(root)
     exact = np.linalg.eigvalsh(0.5 * (dense + dense.T))[-1]
     by_factors = numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors)
     by_krylov = numerical_abscissa(space, linearization, spectrum.norm, None)
@@ -90,13 +80,7 @@ def test_transient_growth_to_a_projection():
 
     Fails if a norm that stands still passes for one that grows.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": 200},
-        "dynamics": {"kernel": "-1 - y"},
-        "data": {"initial": "0"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
-    spectrum = analyze_spectrum(problem.field, problem.space.create_block(1))
+    problem, _, spectrum = at_zero("-1 - y", cells=200)
     growth = transient_growth(problem.space, spectrum.factors)
     assert growth.is_bounded and growth.largest == pytest.approx(np.sqrt(7 / 3) / 1.5, rel=1e-4)
 
@@ -124,18 +108,16 @@ def test_exponents_are_the_singular_values(spaces, key, scheme):
     stepper = make_problem(space, scheme=scheme, layers=6, intervals=2, horizon=1.5).stepper
     initial, n = smooth_states(space, slice(0, 2)), space.num_nodes
     found = finite_time_exponents(stepper, initial, n)
-    identity = np.eye(n, order="F")
-    root = np.linalg.cholesky(space.apply_mass(np.asfortranarray(identity))).T
+    root, inverse = mass_root(space), np.linalg.inv(mass_root(space))
     for j in range(2):
         same = np.asfortranarray(np.repeat(initial[:, j : j + 1], n, axis=1))
         tape = stepper.tape(n)
         stepper.advance(same, tape)
-        product = sweep_tangent(stepper, tape, initial=np.asfortranarray(identity))
-        values = np.linalg.svd(root @ product @ np.linalg.inv(root), compute_uv=False)
+        product = sweep_tangent(stepper, tape, initial=identity(space))
+        values = np.linalg.svd(root @ product @ inverse, compute_uv=False)
         np.testing.assert_allclose(found.state[j], np.log(values) / 1.5, atol=1e-10)
-        back = np.asfortranarray(identity.copy())
+        back = identity(space)
         sweep_back(stepper, tape, back, None, None, to_initial=True)
-        inverse = np.linalg.inv(root)
         dual_values = np.linalg.svd(inverse.T @ back @ root.T, compute_uv=False)
         np.testing.assert_allclose(found.adjoint[j], np.log(dual_values) / 1.5, atol=1e-10)
     assert found.amplification.shape == (2, n)

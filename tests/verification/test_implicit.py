@@ -7,8 +7,8 @@ import gc
 
 import numpy as np
 import pytest
-from problems import KERNELS, make_problem, observed_orders, smooth_states, taylor_orders
-from test_counts import CountingKernel, next_communicator
+from counting import CountingKernel, next_communicator
+from problems import KERNELS, MODES, make_problem, observed_orders, smooth_states, taylor_orders
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Scheme, SelectionEquation, Stepper, solve_forward
@@ -18,17 +18,11 @@ from fem_selection.kernels import DenseKernel
 from fem_selection.learning.hessian import Hessian
 from fem_selection.learning.verification import adjoint_identity_error
 
-MODES = ["collocated", "galerkin"]
 IMPLICIT = [name for name, scheme in SCHEMES.items() if scheme.is_implicit]
 GAMMA = 1 - 0.5**0.5
 SDIRK = Scheme("sdirk", 2, ((GAMMA,), (1 - GAMMA, GAMMA)), (1 - GAMMA, GAMMA))
 MIXED = Scheme("mixed", 2, ((0.3,), (0.4,), (0.2, 0.1, 0.5)), (0.3, 0.2, 0.5))
 """Implicit stages around an explicit one, and no stage is a state."""
-
-
-@pytest.fixture(scope="module", params=MODES)
-def space(request, spaces):
-    return spaces("interval", 4, 2, request.param)
 
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "identity"])

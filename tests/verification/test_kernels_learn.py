@@ -21,11 +21,6 @@ EVERY_SCHEME = ["heun", *(pytest.param(name, marks=pytest.mark.slow) for name in
 """One scheme; the others on demand.  `test_implicit` has a quick test of an implicit one with a separable kernel."""
 
 
-@pytest.fixture(scope="module", params=["collocated", "galerkin"])
-def space(request, spaces):
-    return spaces("interval", 4, 2, request.param)
-
-
 @pytest.fixture(params=KERNELS)
 def make(request, space):
     return lambda **options: make_problem(space, kernel=KERNELS[request.param](space, 2), **options)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
+from dense import kernel_matrix
 from mpi4py import MPI
-from problems import smooth_states
+from problems import make_field, smooth_states
 from scipy.integrate import solve_ivp
 
 from fem_selection.discretization import domains
@@ -29,15 +30,6 @@ def space(spaces):
     return spaces("interval", 6, 2)
 
 
-def create_field(space, kernel, bias=0.0, activation="tanh"):
-    """A field from a function of (y, z), a function of y or a number, and the name of σ or σ itself."""
-    sigma = find_activation(activation) if isinstance(activation, str) else activation
-    y = space.coordinates[:, 0]
-    values = np.broadcast_to(bias(y) if callable(bias) else bias, y.shape).astype(float)
-    dense = DenseKernel.interpolate(space, lambda t, y, z: kernel(y[0], z[0]) + 0 * y[0] * z[0], INSTANT)
-    return SelectionField(space, dense, values, sigma)
-
-
 def random_kernel(seed):
     """A smooth kernel with random coefficients."""
     a = np.random.default_rng(seed).standard_normal((3, 3))
@@ -48,8 +40,7 @@ def random_kernel(seed):
 
 def solve_outside(field, initial, times):
     """The states by scipy's DOP853 at tight tolerances, from a matrix that is assembled column by column."""
-    n = field.space.num_nodes
-    matrix = field.preactivation(np.asfortranarray(np.eye(n))) - field.bias[:, None]
+    matrix = kernel_matrix(field)
     value = field.activation.value
 
     def rate(t, f):
@@ -72,9 +63,8 @@ TIGHT = ask(rtol=1e-12, atol=1e-13)
 
 def test_linear(space):
     """σ = id: the matrix exponential. Fails if a stage, the kernel or the bias is wrong."""
-    field = create_field(space, random_kernel(1), 0.0, "identity")
-    initial, n = smooth_states(space, slice(0, 3)), space.num_nodes
-    matrix = field.rate(np.asfortranarray(np.eye(n)))
+    field = make_field(space, random_kernel(1), 0.0, "identity")
+    initial, matrix = smooth_states(space, slice(0, 3)), kernel_matrix(field)
     for method in ("explicit", "auto"):
         settings = ask(rtol=1e-12, atol=1e-13, method=method)
         found = integrate(field, initial, np.array([0.0, 0.7, 2.0]), settings)
@@ -87,7 +77,7 @@ def test_rank_one(space, strength):
     """w = λ u ⊗ u, b = 0: with s = ⟨u, f⟩ the equation is s' = ⟨u, tanh(λ s u)⟩, f' = tanh(λ s u), solved beside it.
     Fails at 1e-12 if tolerances are not kept."""
     u = np.cos(space.coordinates[:, 0]) + 0.2
-    field = create_field(space, lambda y, z: strength * (np.cos(y) + 0.2) * (np.cos(z) + 0.2))
+    field = make_field(space, lambda y, z: strength * (np.cos(y) + 0.2) * (np.cos(z) + 0.2))
     initial = smooth_states(space, slice(0, 2))
 
     def rate(t, s):
@@ -102,7 +92,7 @@ def test_rank_one(space, strength):
 
 def test_skew_kernel_conserves_the_norm(space):
     """Fails if K f is not antisymmetric in L², as with nodal weights on the wrong side."""
-    field = create_field(space, lambda y, z: 4 * np.sin(3 * (y - z)), 0.0, "identity")
+    field = make_field(space, lambda y, z: 4 * np.sin(3 * (y - z)), 0.0, "identity")
     initial = smooth_states(space, slice(0, 3))
     found = integrate(field, initial, np.linspace(0, 30, 4), TIGHT)
     for state in found.states:
@@ -112,7 +102,7 @@ def test_skew_kernel_conserves_the_norm(space):
 def test_relu_without_kernel(space):
     """w = 0: f^I + t max(b, 0), up to t = 10⁶; fails if it takes many steps, or if the growth is not linear at the rate
     ‖max(b, 0)‖."""
-    field = create_field(space, lambda y, z: 0.0, lambda y: np.cos(4 * y), "relu")
+    field = make_field(space, 0.0, lambda y: np.cos(4 * y), "relu")
     initial = smooth_states(space, slice(0, 3))
     found = integrate(field, initial, np.array([0.0, 1.0, 123.0, 1e6]), ask())
     positive = np.maximum(field.bias, 0.0)[:, None]
@@ -127,7 +117,7 @@ def test_relu_without_kernel(space):
 @pytest.mark.parametrize("method", ["explicit", "implicit"])
 def test_against_scipy(space, activation, method):
     """Random smooth kernels, all activations, at asked times: fails if a method drifts from the equation."""
-    field = create_field(space, random_kernel(sum(map(ord, activation))), lambda y: 0.4 * np.sin(5 * y), activation)
+    field = make_field(space, random_kernel(sum(map(ord, activation))), lambda y: 0.4 * np.sin(5 * y), activation)
     initial, times = smooth_states(space, slice(0, 3)), np.array([0.0, 0.31, 1.0, 1.5])
     tolerance = 1e-10 if method == "explicit" else 1e-7
     found = integrate(field, initial, times, ask(rtol=tolerance, atol=tolerance, method=method))
@@ -141,7 +131,7 @@ def test_against_scipy(space, activation, method):
 def test_error_is_proportional_to_the_tolerance(space, method):
     """Fails if the estimate is not that of the step, or the controller does not use its order: from tolerance to
     tolerance the error falls by about the same factor."""
-    field = create_field(space, random_kernel(5), 0.3)
+    field = make_field(space, random_kernel(5), 0.3)
     initial, times = smooth_states(space, slice(0, 3)), np.linspace(0, 4, 9)
     outside = solve_outside(field, initial, times)
     tolerances = np.array([1e-6, 1e-8, 1e-10] if method == "explicit" else [1e-4, 1e-6, 1e-8])
@@ -161,7 +151,7 @@ def test_error_is_proportional_to_the_tolerance(space, method):
 
 def test_times_asked_for_do_not_change_the_steps(space):
     """Dense output: fails if it costs steps or accuracy."""
-    field = create_field(space, random_kernel(2), 0.3)
+    field = make_field(space, random_kernel(2), 0.3)
     initial = smooth_states(space, slice(0, 3))
     settings = ask(rtol=1e-9, atol=1e-9)
     few = integrate(field, initial, np.array([0.0, 5.0]), settings)
@@ -179,7 +169,7 @@ def test_steps_do_not_change_with_the_mesh():
     counts = []
     for cells in (10, 40):
         space = StateSpace(domains.interval(MPI.COMM_SELF, cells), 2)
-        field = create_field(space, random_kernel(3), lambda y: np.sin(2 * y))
+        field = make_field(space, random_kernel(3), lambda y: np.sin(2 * y))
         found = integrate(field, smooth_states(space, slice(0, 3)), np.array([0.0, 10.0]), ask())
         counts.append((found.steps, found.rejected))
     assert counts[0] == counts[1]
@@ -193,8 +183,7 @@ def test_time_of_a_steady_state(spaces, method, tolerance):
     Fails if that time is the end of a step that went far beyond.
     """
     space = spaces("interval", 8, 1)
-    kernel = DenseKernel.interpolate(space, lambda t, y, z: -1.0 + 0.0 * y[0] * z[0], DepthGrid(1))
-    field = SelectionField(space, kernel, np.zeros(space.num_local), find_activation("identity"))
+    field = make_field(space, -1.0, 0.0, "identity")
     initial = np.asfortranarray(np.ones((space.num_local, 2)) * [1.0, 2.0])
     settings = ask(rtol=1e-9, atol=1e-12, method=method, steady_tolerance=tolerance)
     found = integrate(field, initial, np.array([0.0, 1.0, 1e4]), settings)
@@ -208,7 +197,7 @@ def test_time_of_a_steady_state(spaces, method, tolerance):
 
 def test_steady_state(space):
     """w = −1, σ = tanh: the mean decays, f' → 0. Fails if the event comes late or early, or on one sample alone."""
-    field = create_field(space, lambda y, z: -1.0)
+    field = make_field(space, -1.0)
     initial = smooth_states(space, slice(0, 3))
     settings = ask(rtol=1e-10, atol=1e-12, steady_tolerance=1e-6)
     found = integrate(field, initial, np.linspace(0, 1e6, 5), settings)
@@ -223,7 +212,7 @@ def test_steady_state(space):
 def test_growth(space, activation, kind):
     """w = 2: exponential with the eigenvalue 2 for σ = id, linear with |Y|^{1/2} for tanh; sin leads to a steady state.
     Fails if the law or its rate is another."""
-    field = create_field(space, lambda y, z: 2.0, 0.1, activation)
+    field = make_field(space, 2.0, 0.1, activation)
     initial = np.ones((space.num_local, 1), order="F")
     bound = 1e6 if kind == "exponential" else 1e4
     settings = ask(rtol=1e-9, atol=1e-9, growth_bound=bound)
@@ -239,7 +228,7 @@ def test_growth(space, activation, kind):
 def test_million(space):
     """A stiff decay up to t = 10⁶ in few evaluations: explicit steps are left when stability limits them.
     Fails if the switch does not come (10⁷ evaluations) or the implicit steps lose the solution."""
-    field = create_field(space, lambda y, z: -50.0 - np.cos(y) * np.cos(z), 0.2)
+    field = make_field(space, lambda y, z: -50.0 - np.cos(y) * np.cos(z), 0.2)
     initial = smooth_states(space, slice(0, 2))
     found = integrate(field, initial, np.array([0.0, 1e6]), ask(rtol=1e-7, atol=1e-9))
     assert [name for _, name in found.methods] == ["Dormand–Prince 8(5,3)", "Kennedy–Carpenter ESDIRK 4(3)"]
@@ -270,7 +259,7 @@ def test_time_dependent(space):
 def test_blow_up(space):
     """σ(s) = s²: f' = f² from f = 1 ends at t = 1. Fails if the integrator goes beyond or does not say where it
     stopped; with a bound the run ends as unbounded."""
-    field = create_field(space, lambda y, z: 1.0, 0.0, Activation("square", lambda s: s**2))
+    field = make_field(space, 1.0, 0.0, Activation("square", lambda s: s**2))
     initial = np.ones((space.num_local, 1), order="F")
     with pytest.raises((NotConverged, NonFinite), match=r"t = (1|0\.99999)"):
         integrate(field, initial, np.array([0.0, 2.0]), ask())
@@ -280,7 +269,7 @@ def test_blow_up(space):
 
 def test_stopping_and_faults(space):
     """Fails if a stopped run loses what it has, or faulty input is not named."""
-    field = create_field(space, random_kernel(2), 0.3)
+    field = make_field(space, random_kernel(2), 0.3)
     initial = smooth_states(space, slice(0, 2))
     found = integrate(field, initial, np.linspace(0, 50, 11), ask(), progress=lambda t, n: n >= 3)
     assert found.outcome == "stopped" and found.steps == 3 and 0 < found.times[-1] < 50

@@ -3,51 +3,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from mpi4py import MPI
-from problems import make_problem, observed_orders
-from test_closed_form import ALPHA, HORIZON, MU, RHO, exact_value
+from optima import closed_form_problem, closed_form_value, problem_with_a_gap, six_samples
+from problems import as_from_a_file, make_problem, observed_orders
 
-from fem_selection.discretization.depth import DepthGrid
-from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.functions.activations import find_activation
-from fem_selection.kernels import DenseKernel
-from fem_selection.learning import ControlSpace, Functional, ScaledFunctional
+from fem_selection.learning import ScaledFunctional
 from fem_selection.learning.readout import optimize_readout
-from fem_selection.objectives import TrackingCost
 from fem_selection.optimize import approximate_successively, minimize
-from fem_selection.parallel import Ensemble
-from fem_selection.settings import OptimizerSettings, Regularization
+from fem_selection.settings import OptimizerSettings
 from fem_selection.settings.names import PONTRYAGIN
 
 MONOTONE = ("damped_msa", "sqh")
 LMVM = OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_tolerance=1e-8, memory=20)
-L2 = Regularization(kernel=0.02, bias=0.03, readout=0.05)
-
-
-def closed_form(space, layers: int, alpha: float = ALPHA) -> ScaledFunctional:
-    """The problem of `test_closed_form` with Euler layers."""
-    kernel, bias = DenseKernel(space, layers), np.zeros((layers, space.num_local))
-    grid = DepthGrid(layers, HORIZON)
-    stepper = Stepper(space, kernel, bias, find_activation("identity"), find_scheme("euler"), grid)
-    controls = ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, grid, 0)
-    start = np.asfortranarray(1 + 0.5 * np.sin(2 * np.pi * space.coordinates))
-    target = RHO / float(space.norm(start)[0]) * start
-    penalty = Regularization(kernel=alpha, bias=alpha)
-    return ScaledFunctional(Functional(controls, stepper, TrackingCost(space), start, target, 1, penalty, weight=MU))
-
-
-def learning(space, loss: str = "softmax", scheme: str = "euler", **options) -> ScaledFunctional:
-    """Six samples, readout and all, four layers."""
-    problem = make_problem(
-        space, loss=loss, scheme=scheme, layers=4, intervals=4, samples=6, regularization=L2, weight=1.0, **options
-    )
-    return ScaledFunctional(problem.functional)
 
 
 def solve(scaled: ScaledFunctional, method: str, start=None, bounds=None, **settings):
@@ -63,10 +34,10 @@ def test_closed_form_value_is_reached(spaces, method):
     the same discrete optimum as LMVM's."""
     space, gaps = spaces("interval", 4, 1), []
     for layers in (4, 8, 16):
-        scaled = closed_form(space, layers)
+        scaled = closed_form_problem(space, layers)
         found, _ = solve(scaled, method, gradient_tolerance=1e-4, gap_every=0)
         assert found.converged, found.reason
-        gaps.append(found.objective - exact_value(float(space.norm(scaled.functional.initial)[0])))
+        gaps.append(found.objective - closed_form_value(float(space.norm(scaled.functional.initial)[0])))
     assert 0.9 <= observed_orders(gaps, [1 / 4, 1 / 8, 1 / 16])[-1] <= 1.4
     lmvm = OptimizerSettings(max_iterations=300, gradient_tolerance=1e-6, memory=20)
     by_tao = minimize(scaled, np.zeros(scaled.control_space.local_size), lmvm)
@@ -76,19 +47,19 @@ def test_closed_form_value_is_reached(spaces, method):
 def test_plain_approximations_converge_where_controls_are_dear(spaces):
     """Fails if `msa` does not go the whole way, or hides that it may diverge: it converges linearly for α = 30, and for
     α = 0.7 leaves the finite numbers, which is reported with the iteration."""
-    found, rows = solve(closed_form(spaces("interval", 4, 1), 10, alpha=30.0), "msa", gradient_tolerance=1e-9)
+    found, rows = solve(closed_form_problem(spaces("interval", 4, 1), 10, alpha=30.0), "msa", gradient_tolerance=1e-9)
     assert found.converged
     norms = np.array([row.gradient_norm for row in rows])
     assert np.all(norms[2:7] < 0.5 * norms[1:6])
     with pytest.raises(NonFinite, match="iteration"):
-        solve(closed_form(spaces("interval", 4, 1), 10), "msa")
+        solve(closed_form_problem(spaces("interval", 4, 1), 10), "msa")
 
 
 @pytest.mark.parametrize("method", MONOTONE)
 @pytest.mark.parametrize("loss", ["softmax", "tracking"])
 def test_objective_never_rises(spaces, method, loss):
     """Fails if a step is taken that raises the objective, readout included; gap and drift are reported with it."""
-    scaled = learning(spaces("interval", 3, 2), loss)
+    scaled = six_samples(spaces("interval", 3, 2), loss)
     found, rows = solve(scaled, method, max_iterations=25, gradient_tolerance=1e-8)
     objectives = np.array([row.objective for row in rows])
     assert np.all(np.diff(objectives) < 0)
@@ -100,7 +71,7 @@ def test_objective_never_rises(spaces, method, loss):
 @pytest.mark.parametrize("scheme", ["heun", "rk4"])
 def test_schemes_with_stages(spaces, scheme):
     """Fails if stages are not counted as samples of their own: the stationary point found is one of the functional."""
-    scaled = learning(spaces("interval", 3, 1), "tracking", scheme)
+    scaled = six_samples(spaces("interval", 3, 1), "tracking", scheme)
     found, _ = solve(scaled, "damped_msa", gradient_tolerance=1e-6)
     assert found.converged
     assert scaled.norm(scaled.evaluate(found.scaled_solution)[1]) <= 1.01 * found.gradient_norm
@@ -110,7 +81,7 @@ def test_schemes_with_stages(spaces, scheme):
 def test_boxes_are_kept_and_used(spaces, method):
     """Fails if a bound is crossed on the way, or if the end is no minimiser within the box: as good as BLMVM's, which
     works with projected gradients."""
-    scaled = learning(spaces("interval", 3, 1), "tracking")
+    scaled = six_samples(spaces("interval", 3, 1), "tracking")
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.5))
     found, rows = solve(scaled, method, bounds=(-upper, upper), gradient_tolerance=1e-5)
     assert found.converged, found.reason
@@ -124,7 +95,7 @@ def test_boxes_are_kept_and_used(spaces, method):
 
 def test_bounded_readouts_are_refused(spaces):
     """Fails if bounds of the readout are ignored."""
-    scaled = learning(spaces("interval", 3, 1))
+    scaled = six_samples(spaces("interval", 3, 1))
     upper = np.full(scaled.control_space.local_size, np.inf)
     upper[scaled.control_space.slices["readout"]] = 1.0
     with pytest.raises(InvalidInput, match="readout_bounds"):
@@ -150,12 +121,12 @@ def test_readout_for_given_final_states_is_optimal(spaces, mode, loss):
 @pytest.mark.parametrize("method", PONTRYAGIN)
 def test_resumed_run_follows_the_uninterrupted_one(spaces, method):
     """Fails if the weight, the iterate or a counter is not in the checkpoint: bit by bit the same history."""
-    scaled = learning(spaces("interval", 3, 1), "softmax", horizon=0.2)
+    scaled = six_samples(spaces("interval", 3, 1), "softmax", horizon=0.2)
     start, settings = np.zeros(scaled.control_space.local_size), OptimizerSettings(method=method, max_iterations=9)
     saved: dict = {}
 
     def save(state, vectors):
-        saved[state["iteration"]] = (json.loads(json.dumps(state)), {k: v.copy() for k, v in vectors.items()})
+        saved[state["iteration"]] = as_from_a_file(state, vectors)
 
     whole: list = []
     found = approximate_successively(scaled, start, settings, save=save, observe=whole.append, checkpoint_every=4)
@@ -169,27 +140,11 @@ def test_resumed_run_follows_the_uninterrupted_one(spaces, method):
     assert method != "sqh" or cold[1].objective != whole[5].objective
 
 
-def stationary_with_a_gap() -> ScaledFunctional:
-    """One node, two samples, no bias: tanh has two basins (T = 0.1, ten layers, f = (1, −3) towards (−1, −4))."""
-    from fem_selection.discretization.domains import interval
-    from fem_selection.discretization.spaces import StateSpace
-
-    ensemble, layers = Ensemble(MPI.COMM_SELF), 10
-    space, grid = StateSpace(interval(MPI.COMM_SELF, 1), 0, "dg"), DepthGrid(layers, 0.1)
-    kernel = DenseKernel(space, layers)
-    stepper = Stepper(space, kernel, np.zeros((layers, 1)), find_activation("tanh"), find_scheme("euler"), grid)
-    controls = ControlSpace(ensemble, space, kernel, grid, 0, ("kernel",))
-    initial, target = np.array([[1.0, -3.0]]), np.array([[-1.0, -4.0]])
-    return ScaledFunctional(
-        Functional(controls, stepper, TrackingCost(space), initial, target, 2, Regularization(kernel=0.02, bias=0.0))
-    )
-
-
 @pytest.mark.parametrize("method", PONTRYAGIN)
 def test_the_principle_leaves_a_stationary_point(method):
     """Fails if minimisations start at the present control only: LMVM ends at 1.2437 with a gradient of 1e-8; from there
     successive approximations reach 1.2126, since the Hamiltonian has a lower minimum elsewhere."""
-    scaled = stationary_with_a_gap()
+    scaled = problem_with_a_gap()
     start = scaled.to_scaled(np.full(10, 0.2))
     by_tao = minimize(scaled, start, LMVM)
     assert by_tao.gradient_norm <= 1e-8
@@ -205,7 +160,7 @@ def test_the_principle_leaves_a_stationary_point(method):
 def test_a_stationary_point_is_no_end_where_a_gap_is_open():
     """Fails if a vanishing gradient ends the iteration at once: begun at the stationary point, with tolerances that it
     meets, the method leaves it all the same; with the present control as the only start there is nothing to see."""
-    scaled = stationary_with_a_gap()
+    scaled = problem_with_a_gap()
     at = minimize(scaled, scaled.to_scaled(np.full(10, 0.2)), LMVM).scaled_solution
     found, _ = solve(scaled, "damped_msa", at, starts=12, absolute_tolerance=1e-7)
     assert found.converged and found.objective == pytest.approx(1.212607, abs=1e-6)
@@ -217,7 +172,7 @@ def test_a_stationary_point_is_no_end_where_a_gap_is_open():
 def test_a_resumed_run_leaves_a_stationary_point_too(gap_every):
     """Fails if a run that is resumed, or whose gap is not measured at every iterate, takes a small gradient for the end
     where a gap is open."""
-    scaled, saved = stationary_with_a_gap(), {}
+    scaled, saved = problem_with_a_gap(), {}
     start = scaled.to_scaled(np.full(10, 0.2))
     settings = OptimizerSettings(
         method="sqh", max_iterations=1, gradient_tolerance=10.0, starts=12, gap_every=gap_every
@@ -230,7 +185,7 @@ def test_a_resumed_run_leaves_a_stationary_point_too(gap_every):
 def test_the_report_is_of_one_iterate(spaces):
     """Fails if the objective of the best iterate stands beside the gradient of the last, where the approximations jump
     about."""
-    scaled = learning(spaces("interval", 3, 1), "tracking")
+    scaled = six_samples(spaces("interval", 3, 1), "tracking")
     found, rows = solve(scaled, "msa", scaled.to_scaled(5 * scaled.control_space.random_direction(2)), max_iterations=6)
     assert rows[-1].objective > found.objective
     value, gradient = scaled.evaluate(found.scaled_solution)
@@ -239,7 +194,7 @@ def test_the_report_is_of_one_iterate(spaces):
 
 def test_settings_are_refused_by_name(spaces):
     """Fails if a misspelt method runs another one."""
-    scaled = learning(spaces("interval", 3, 1))
+    scaled = six_samples(spaces("interval", 3, 1))
     with pytest.raises(InvalidInput, match="mas"):
         approximate_successively(
             scaled, np.zeros(scaled.control_space.local_size), replace(OptimizerSettings(), method="mas")

@@ -13,6 +13,7 @@ from problems import (
     LOSSES_AND_TRACKING,
     OTHER_SCHEMES_AND_LOSSES,
     SCHEMES_AND_LOSSES,
+    SUBSETS,
     UNPENALIZED,
     make_problem,
     observed_orders,
@@ -23,7 +24,6 @@ from fem_selection.learning.curvature import hessian_eigenpairs
 from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.scaled import ScaledFunctional
 
-MODES = ["collocated", "galerkin"]
 ALL_PAIRS = [*SCHEMES_AND_LOSSES, *(pytest.param(*p, marks=pytest.mark.slow) for p in OTHER_SCHEMES_AND_LOSSES)]
 FEW_PAIRS = [("euler", "least_squares"), ("heun", "softmax"), ("rk4", "logistic"), ("crank_nicolson", "tracking")]
 """Each loss once, for what depends on scheme and loss one by one."""
@@ -31,12 +31,6 @@ KEPT_PAIRS = [
     *FEW_PAIRS,
     *(pytest.param(*p, marks=pytest.mark.slow) for p in SCHEMES_AND_LOSSES if p not in FEW_PAIRS),
 ]
-SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
-
-
-@pytest.fixture(scope="module", params=MODES)
-def space(request, spaces):
-    return spaces("interval", 4, 2, request.param)
 
 
 def linearized(problem, gauss_newton=False):

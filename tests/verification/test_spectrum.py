@@ -6,10 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
-from mpi4py import MPI
+from cases import CELLWISE, HALVES, build_equation
+from dense import identity, mass_matrix, mass_root
 
-from fem_selection.cases.field import build_field
-from fem_selection.config import parse_case
 from fem_selection.kernels import DenseKernel, KernelOperator
 from fem_selection.linalg.balanced import balanced_spectrum, balancing_exponents
 from fem_selection.linalg.factors import factorize
@@ -27,26 +26,18 @@ from fem_selection.steady.stability.nonnormality import numerical_abscissa
 from fem_selection.steady.stability.spectrum import analyze_spectrum
 from fem_selection.steady.stability.verdict import judge
 
-HALVES = "2*where(y < 0.5, where(z < 0.5, a, -3), where(z < 0.5, 1, -0.9))"
 SPACES = [("interval", 9, 2, "collocated"), ("interval", 9, 2, "galerkin"), ("triangle", 4, 1, "galerkin")]
 
 
 def make(kernel, activation="tanh", cells=12, parameters=None, bias="0", factors=None, **space):
-    case = {
-        "parameters": parameters or {},
-        "domain": {"shape": "interval", "cells": cells},
-        "space": space,
-        "dynamics": {"activation": activation, "bias": bias},
-        "data": {"initial": "0"},
-    }
-    if factors is None:
-        case["dynamics"]["kernel"] = kernel
-    else:
-        case["dynamics"] |= {"representation": "separable", "factors": factors}
-    return build_field(parse_case(case), MPI.COMM_SELF)
+    """The equation with this kernel, dense, or with these factors, separable."""
+    kernels = {"kernel": kernel} if factors is None else {"representation": "separable", "factors": factors}
+    dynamics = {"activation": activation, "bias": bias, **kernels}
+    return build_equation(dynamics, cells=cells, space=space, parameters=parameters)
 
 
 def at_zero(kernel, activation="tanh", number=6, **options):
+    """The spectrum of the linearization at 0."""
     problem = make(kernel, activation, **options)
     return analyze_spectrum(problem.field, problem.space.create_block(1), number)
 
@@ -77,9 +68,7 @@ def test_factors_are_the_singular_value_decomposition(spaces, key):
     space = spaces(*key)
     operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
     factors = factorize(space, operator)
-    identity = np.eye(space.num_nodes, order="F")
-    dense, mass = operator.apply(identity), space.apply_mass(identity)
-    root = np.linalg.cholesky(mass).T
+    dense, mass, root = operator.apply(identity(space)), mass_matrix(space), mass_root(space)
     wanted = np.linalg.svd(root @ dense @ np.linalg.inv(root), compute_uv=False)
     np.testing.assert_allclose(factors.values, wanted, atol=1e-12 * wanted[0])
     rebuilt = factors.left @ np.diag(factors.values) @ factors.right.T @ mass
@@ -127,7 +116,7 @@ def test_numerical_range_beyond_the_factors(spaces):
     space = spaces("interval", 30, 2)
     kernel = DenseKernel.random(space, 1, 3.0, 2)
     operator = KernelOperator(kernel)
-    dense = np.linalg.eigvals(operator.apply(np.eye(space.num_nodes, order="F")))
+    dense = np.linalg.eigvals(operator.apply(identity(space)))
     wanted = np.sort(dense.real)[::-1]
     found = leading_eigenpairs(space, operator, 5, 5.0)
     assert abs(found.values.imag.sum()) < 1e-12
@@ -136,7 +125,7 @@ def test_numerical_range_beyond_the_factors(spaces):
     assert not incomplete.is_complete
     symmetric = leading_eigenpairs(space, SymmetricPart(space, operator), 1, 5.0)
     root = np.sqrt(space.weights)
-    scaled = root[:, None] * operator.apply(np.eye(space.num_nodes, order="F")) / root
+    scaled = root[:, None] * operator.apply(identity(space)) / root
     assert symmetric.values[0].real == pytest.approx(np.linalg.eigvalsh(0.5 * (scaled + scaled.T))[-1], rel=1e-10)
 
 
@@ -147,12 +136,7 @@ def test_diffusion_shows_its_largest_real_parts(cells):
     Fails if eigenvalues are chosen by their modulus, as those of a compact operator are, if Krylov–Schur is left alone
     with a spectrum of which the wanted part is 10⁻⁷ of ‖K‖, or if the resolvent is turned back wrongly.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": cells},
-        "dynamics": {"representation": "local", "multiplication": "0.5", "diffusion": "0.3"},
-        "data": {"initial": "0"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    problem = build_equation({"representation": "local", "multiplication": "0.5", "diffusion": "0.3"}, cells=cells)
     zero = problem.space.create_block(1)
     found = analyze_spectrum(problem.field, zero, 5)
     wanted = 0.5 - 0.6 * cells**2 * (1 - np.cos(np.pi * np.arange(5) / cells))
@@ -166,18 +150,9 @@ def test_diffusion_shows_its_largest_real_parts(cells):
 
 
 def advected(cells, diffusion, multiplication="-1", **space):
-    case = {
-        "domain": {"shape": "interval", "cells": cells},
-        "space": space,
-        "dynamics": {
-            "representation": "local",
-            "multiplication": multiplication,
-            "diffusion": str(diffusion),
-            "convection": "1",
-        },
-        "data": {"initial": "0"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    """K = D Δ ± ∂_y + multiplication without flux, and the state 0."""
+    coefficients = {"multiplication": multiplication, "diffusion": str(diffusion), "convection": "1"}
+    problem = build_equation({"representation": "local", **coefficients}, cells=cells, space=space)
     return problem, problem.space.create_block(1)
 
 
@@ -287,14 +262,8 @@ def test_one_way_couplings_beside_a_local_part(kernel, multiplication):
     Fails if the ranks of A and A² are those of a matrix whose couplings were scaled away, or if a local part of zero
     leads away from the factors, which know a nilpotent kernel.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": 20},
-        "space": {"family": "dg", "degree": 0},
-        "dynamics": {"representation": "local + dense", "kernel": kernel, "multiplication": multiplication},
-        "data": {"initial": "0"},
-    }
-    case["dynamics"]["local_terms"] = ["multiplication"]
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    dynamics = {"representation": "local + dense", "kernel": kernel, "multiplication": multiplication}
+    problem = build_equation({**dynamics, "local_terms": ["multiplication"]}, cells=20, space=CELLWISE)
     verdict = judge(analyze_spectrum(problem.field, problem.space.create_block(1)), False)
     assert verdict.kind == "linear growth"
 
@@ -304,7 +273,7 @@ def test_verdict_unstable_with_frequency():
 
     Fails if the halves are not normalised or if the sentence names another rate.
     """
-    found = at_zero(HALVES, family="dg", degree=0, parameters={"a": 1.0})
+    found = at_zero(HALVES, **CELLWISE, parameters={"a": 1.0})
     np.testing.assert_allclose(found.values, 0.05 + 1j * np.sqrt(2.0975) * np.array([1, -1]), atol=1e-12)
     verdict = judge(found, True)
     assert (verdict.kind, verdict.rate) == ("unstable", pytest.approx(0.05))
@@ -378,7 +347,7 @@ def test_verdict_at_a_multiple_zero(power, size, mode):
 
 def test_verdict_with_one_node():
     """One cell: K has no kernel on this mesh; fails if one is claimed."""
-    verdict = judge(at_zero("-2", cells=1, family="dg", degree=0), True)
+    verdict = judge(at_zero("-2", cells=1, **CELLWISE), True)
     assert verdict.kind == "stable" and verdict.rate == pytest.approx(-2.0)
     assert "0 belongs to its spectrum" in verdict.sentence
 

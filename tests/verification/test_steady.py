@@ -6,17 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import ufl
-from mpi4py import MPI
+from cases import build_equation
 from petsc4py import PETSc
+from problems import MODES, make_field
 from scipy.optimize import brentq
 
-from fem_selection.cases.field import build_field
-from fem_selection.config import parse_case
-from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.functions.activations import Activation, find_activation
-from fem_selection.kernels import DenseKernel
+from fem_selection.functions.activations import Activation
 from fem_selection.settings import LimitSettings, SteadySettings
 from fem_selection.steady import (
     IsometricCoordinates,
@@ -33,33 +30,28 @@ from fem_selection.steady import (
     steady_state_near,
 )
 
-MODES = ("collocated", "galerkin")
 PITCHFORK = Activation("pitchfork", lambda s: ufl.tanh(2 * s) - s)
 ROOT = brentq(lambda g: np.tanh(2 * g) - g, 0.5, 1.0, xtol=1e-15)
 
 
-def minimum(t, y, z):
-    return np.minimum(y[0], z[0])
+def minimum(y, z):
+    """Regular, of singular values 1 / ((k − ½)² π²) on (0, 1)."""
+    return np.minimum(y, z)
 
 
-def constant(value):
-    return lambda t, y, z: value + 0 * y[0] * z[0]
+def decaying(y, z):
+    """Regular, with a kink on the diagonal."""
+    return np.exp(-np.abs(y - z))
 
 
-def decaying(t, y, z):
-    return np.exp(-np.abs(y[0] - z[0]))
+def gaussian(y, z):
+    """Smooth: singular values that fall below round-off."""
+    return np.exp(-30 * (y - z) ** 2)
 
 
-def gaussian(t, y, z):
-    return np.exp(-30 * (y[0] - z[0]) ** 2)
-
-
-def make_field(space, kernel, bias=0.0, activation="tanh"):
-    """A field from a kernel and a bias given as functions."""
-    sigma = find_activation(activation) if isinstance(activation, str) else activation
-    y = space.coordinates[:, 0]
-    values = np.array(np.broadcast_to(bias(y) if callable(bias) else bias, y.shape), dtype=float)
-    return SelectionField(space, DenseKernel.interpolate(space, kernel, DepthGrid(1)), values, sigma), y
+def field_and_nodes(space, kernel, bias=0.0, activation="tanh"):
+    """The right-hand side of `make_field`, and the nodes."""
+    return make_field(space, kernel, bias, activation), space.coordinates[:, 0]
 
 
 def kernel_of(field):
@@ -68,6 +60,7 @@ def kernel_of(field):
 
 
 def column(values):
+    """A block of one column."""
     return np.asfortranarray(np.asarray(values, dtype=float)[:, None])
 
 
@@ -79,7 +72,7 @@ def column(values):
 def test_coordinates_are_isometric_and_the_transpose_is_the_adjoint(spaces, mode, shape):
     """Fails if Q is no isometry (a weight or the basis wrong), or Âᵀ is not the L² adjoint of A."""
     space = spaces(shape, 3, 2, mode)
-    field, y = make_field(space, lambda t, y, z: np.cos(y[0] + 2 * z[0]), np.sin, "tanh")
+    field, y = field_and_nodes(space, lambda y, z: np.cos(y + 2 * z), np.sin, "tanh")
     c = IsometricCoordinates(space)
     f, g = column(np.cos(3 * y)), column(1 + y**2)
     x, z = c.to_euclidean(f), c.to_euclidean(g)
@@ -96,7 +89,7 @@ def test_coordinates_are_isometric_and_the_transpose_is_the_adjoint(spaces, mode
 def test_newton_is_quadratic_and_its_limit_the_nearest(spaces, mode):
     """Fails if the Jacobian is not that of the residual (linear convergence), or if steps have parts in ker K: the
     nearest point of {∫ f = g*} to f₀ is f₀ + (g* − ∫ f₀), at the distance |g* − ∫ f₀|."""
-    field, y = make_field(spaces("interval", 10, 2, mode), constant(1.0), 0.0, PITCHFORK)
+    field, y = field_and_nodes(spaces("interval", 10, 2, mode), 1.0, 0.0, PITCHFORK)
     start = 0.3 + y
     result = solve_newton(field, start)
     assert result.converged
@@ -111,7 +104,7 @@ def test_newton_is_quadratic_and_its_limit_the_nearest(spaces, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_three_states_by_deflation(spaces, mode):
     """Fails if a known state is found again or one of the three is missed, from one start that is itself near one."""
-    field, y = make_field(spaces("interval", 6, 1, mode), constant(1.0), 0.0, PITCHFORK)
+    field, y = field_and_nodes(spaces("interval", 6, 1, mode), 1.0, 0.0, PITCHFORK)
     found = find_equilibria(field, [0.3 + y], SteadySettings(states=4))
     levels = sorted(float(e.preactivation.mean()) for e in found)
     np.testing.assert_allclose(levels, [-ROOT, 0.0, ROOT], atol=1e-10)
@@ -125,7 +118,7 @@ def test_three_states_by_deflation(spaces, mode):
 
 def test_the_start_may_be_a_known_state(spaces):
     """Fails if the deflated residual, infinite there, stops the search."""
-    field, y = make_field(spaces("interval", 6, 1), constant(1.0), 0.0, PITCHFORK)
+    field, y = field_and_nodes(spaces("interval", 6, 1), 1.0, 0.0, PITCHFORK)
     assert len(find_equilibria(field, [0 * y], SteadySettings(states=3))) == 3
 
 
@@ -133,7 +126,7 @@ def test_isolated_states_on_a_mesh_and_their_sensitivity(spaces):
     """A kernel that is regular on the mesh has as many states as there are choices of a zero of σ at each node.  Fails
     if the derivative in b lacks a factor or a sign, or an isolated state is not told from a family."""
     space = spaces("interval", 5, 0, "collocated", "dg")
-    field, y = make_field(space, decaying, 0.1, PITCHFORK)
+    field, y = field_and_nodes(space, decaying, 0.1, PITCHFORK)
     found = find_equilibria(field, [0.3 + y, -y], SteadySettings(states=6))
     assert len(found) == 6 and all(e.is_isolated and e.kind == "isolated" for e in found)
     patterns = {tuple(np.round(e.preactivation, 6)) for e in found}
@@ -153,7 +146,7 @@ def test_isolated_states_on_a_mesh_and_their_sensitivity(spaces):
 
 def test_a_limit_of_singular_values_leaves_isolation_undecided(spaces):
     """Fails if an expansion that was cut short passes for a full one."""
-    field, y = make_field(spaces("interval", 8, 1), decaying, 0.0, PITCHFORK)
+    field, y = field_and_nodes(spaces("interval", 8, 1), decaying, 0.0, PITCHFORK)
     (state,) = find_equilibria(field, [0.1 + 0 * y], SteadySettings(states=1, triplets=3))
     assert state.jacobian.nullity is None and not state.is_isolated and "undecided" in state.kind
 
@@ -171,7 +164,7 @@ def test_singular_value_expansion_of_the_minimum(spaces, mode):
     errors = []
     for cells in (16, 32, 64):
         space = spaces("interval", cells, 1, mode)
-        field, y = make_field(space, minimum)
+        field, y = field_and_nodes(space, minimum)
         expansion = expand(kernel_of(field), 1e-10, 5)
         assert not expansion.is_complete and expansion.rank == 5
         left, right = expansion.functions(5)
@@ -193,16 +186,16 @@ def test_separable_kernels_are_exact(spaces, mode):
     weights of the inner product are missing, or zero singular values break the method."""
     space = spaces("interval", 6, 0 if mode == "collocated" else 1, mode, "dg")
 
-    def kernel(t, y, z):
-        low_y, low_z = (y[0] < 0.5).astype(float), (z[0] < 0.5).astype(float)
+    def kernel(y, z):
+        low_y, low_z = (y < 0.5).astype(float), (z < 0.5).astype(float)
         return 2 * (3 * low_y * (1 - low_z) + (1 - low_y) * low_z)
 
     if mode == "galerkin":  # nodes at 1/2 belong to both halves
 
-        def kernel(t, y, z):
-            return 3 + 0 * y[0] * z[0] + 12 * (y[0] - 0.5) * (z[0] - 0.5)
+        def kernel(y, z):
+            return 3 + 12 * (y - 0.5) * (z - 0.5)
 
-    field, _ = make_field(space, kernel)
+    field, _ = field_and_nodes(space, kernel)
     expansion = expand(kernel_of(field), 1e-10, 200)
     np.testing.assert_allclose(expansion.values, [3.0, 1.0], rtol=1e-12)
     assert expansion.is_complete and expansion.nullity == space.num_nodes - 2
@@ -213,7 +206,7 @@ def test_separable_kernels_are_exact(spaces, mode):
 
 def test_the_zero_kernel_has_rank_zero(spaces):
     """Fails where SLEPc finds nothing."""
-    field, _ = make_field(spaces("interval", 6, 1), constant(0.0), 0.5)
+    field, _ = field_and_nodes(spaces("interval", 6, 1), 0.0, 0.5)
     expansion = expand(kernel_of(field), 1e-10, 200)
     assert expansion.rank == 0 and expansion.is_complete
     report = solve_first_kind(expansion, -field.bias)
@@ -226,7 +219,7 @@ def test_the_zero_kernel_has_rank_zero(spaces):
 def test_picard_ratios_of_the_minimum(spaces, right_hand_side, power):
     """K 1 = y − y²/2 is in the range, y (whose derivative does not vanish at 1) and 1 are not; the ratios are
     √2 ((k − ½) π)^power.  Fails if ratios or the judgement of their decay are wrong."""
-    field, y = make_field(spaces("interval", 120, 1), minimum)
+    field, y = field_and_nodes(spaces("interval", 120, 1), minimum)
     expansion = expand(kernel_of(field), 1e-10, 30)
     report = solve_first_kind(expansion, right_hand_side(y))
     k = np.arange(1, 9)
@@ -238,7 +231,7 @@ def test_picard_ratios_of_the_minimum(spaces, right_hand_side, power):
 
 def test_minimal_norm_solution_of_a_smooth_kernel(spaces):
     """b = K f for f in the range of K*: fails if the truncation or a norm is wrong."""
-    field, y = make_field(spaces("interval", 20, 2), gaussian)
+    field, y = field_and_nodes(spaces("interval", 20, 2), gaussian)
     operator = kernel_of(field)
     f = operator.operator.apply(column(np.cos(2 * y)))
     expansion = expand(operator, 1e-10, 200)
@@ -258,13 +251,13 @@ def test_minimal_norm_solution_of_a_smooth_kernel(spaces):
 def test_projections_in_closed_form(spaces, mode):
     """w = c is a half space of ∫ f.  Fails if the sign of the constraint or the metric of the projection is wrong."""
     space = spaces("interval", 7, 2, mode)
-    field, y = make_field(space, constant(1.0), -1.0, "relu")  # ∫ f ≤ 1
+    field, y = field_and_nodes(space, 1.0, -1.0, "relu")  # ∫ f ≤ 1
     high = project(field, 2 + np.sin(2 * np.pi * y))
     np.testing.assert_allclose(high.state, 1 + np.sin(2 * np.pi * y), atol=1e-12)
     assert high.distance == pytest.approx(1.0, rel=1e-12)
     inside = project(field, 0.5 * y)
     assert inside.distance == 0.0 and inside.contacts == 0
-    field, _ = make_field(space, constant(-1.0), 1.0, "relu")  # ∫ f ≥ 1
+    field, _ = field_and_nodes(space, -1.0, 1.0, "relu")  # ∫ f ≥ 1
     np.testing.assert_allclose(project(field, 0 * y).state, 1.0, atol=1e-12)
     both = project(field, 3 + 0 * y, -0.5, 0.25)  # −0.5 ≤ 1 − ∫ f ≤ 0.25
     np.testing.assert_allclose(both.state, 1.5, atol=1e-12)
@@ -275,7 +268,9 @@ def test_projections_in_closed_form(spaces, mode):
 def test_projections_satisfy_their_optimality_conditions(spaces, kernel, mode):
     """Fails if the active set is left too early, a multiplier has the wrong sign or weight: the conditions are
     evaluated afresh with K and K*."""
-    field, y = make_field(spaces("interval", 24, 2, mode), lambda *a: -kernel(*a), lambda y: y * np.cos(9 * y), "relu")
+    field, y = field_and_nodes(
+        spaces("interval", 24, 2, mode), lambda *a: -kernel(*a), lambda y: y * np.cos(9 * y), "relu"
+    )
     state = np.sin(4 * y) - 1
     found = project(field, state)
     scale = 1 + found.distance
@@ -323,7 +318,9 @@ def solve_dual_by_tao(field, state):
 @pytest.mark.parametrize("kernel", [gaussian, decaying, minimum])
 def test_projections_are_those_of_tao(spaces, kernel):
     """The dual problem by another method and another library; fails if the two differ by more than round-off."""
-    field, y = make_field(spaces("interval", 24, 2), lambda *a: -kernel(*a), lambda y: 0.3 - np.cos(25 * y), "relu")
+    field, y = field_and_nodes(
+        spaces("interval", 24, 2), lambda *a: -kernel(*a), lambda y: 0.3 - np.cos(25 * y), "relu"
+    )
     state = np.sin(4 * y) - 1
     found = project(field, state)
     assert found.exists and found.contacts >= 1
@@ -334,11 +331,11 @@ def test_empty_sets_are_reported(spaces):
     """w = 0 with b > 0, and a kernel whose range contains no function of one sign: fails if the limit of distances is
     not seen."""
     space = spaces("interval", 10, 1)
-    for kernel in (constant(0.0), lambda t, y, z: np.cos(2 * np.pi * y[0]) * np.sin(2 * np.pi * z[0])):
-        field, y = make_field(space, kernel, 0.5, "relu")
+    for kernel in (0.0, lambda y, z: np.cos(2 * np.pi * y) * np.sin(2 * np.pi * z)):
+        field, y = field_and_nodes(space, kernel, 0.5, "relu")
         found = project(field, y)
         assert not found.exists and found.distance == np.inf
-    field, y = make_field(space, constant(0.0), -0.5, "relu")
+    field, y = field_and_nodes(space, 0.0, -0.5, "relu")
     assert project(field, y).distance == 0.0
 
 
@@ -349,7 +346,7 @@ def test_selection_by_relu_in_closed_form(spaces):
     errors = []
     for cells in (20, 40, 80):
         space = spaces("interval", cells, 0, "collocated", "dg")
-        field, y = make_field(space, constant(-1.0), lambda y: y, "relu")
+        field, y = field_and_nodes(space, -1.0, lambda y: y, "relu")
         limit = find_limit(field, np.zeros((cells, 1), order="F"), LimitSettings(steady_tolerance=1e-7))
         assert limit.outcomes == ("steady",)
         left = y < 0.7
@@ -364,13 +361,13 @@ def test_selection_by_relu_in_closed_form(spaces):
 def test_limits_sample_by_sample(spaces):
     """K = 1, b = −1: f^I = 2 explodes with rate 1, f^I = 0.5 stays.  Fails if one sample's event ends the others' runs,
     or if the growth law is not reported."""
-    field, y = make_field(spaces("interval", 6, 1), constant(1.0), -1.0, "relu")
+    field, y = field_and_nodes(spaces("interval", 6, 1), 1.0, -1.0, "relu")
     initial = np.asfortranarray(np.column_stack([2 + 0 * y, 0.5 + 0 * y]))
     limit = find_limit(field, initial)
     assert limit.outcomes == ("unbounded", "steady") and limit.rates[1] == 0.0
     assert limit.growth_rates[0] == pytest.approx(1.0, rel=1e-3)
     np.testing.assert_array_equal(limit.states[:, 1], initial[:, 1])
-    still, y = make_field(spaces("interval", 6, 1), constant(0.0), lambda y: y - 0.5, "relu")
+    still, y = field_and_nodes(spaces("interval", 6, 1), 0.0, lambda y: y - 0.5, "relu")
     moving = find_limit(still, column(0 * y), LimitSettings(horizon=1e3))
     assert moving.outcomes == ("unbounded",) and "t^1.00" in moving.reasons[0]
     np.testing.assert_allclose(moving.states[:, 0], 1e3 * np.maximum(y - 0.5, 0), rtol=1e-7)
@@ -378,7 +375,7 @@ def test_limits_sample_by_sample(spaces):
 
 def test_limit_agrees_with_newton(spaces):
     """The run from a state near a stable root ends where Newton's method does in g.  Fails if either is wrong."""
-    field, y = make_field(spaces("interval", 6, 1), constant(1.0), 0.0, PITCHFORK)
+    field, y = field_and_nodes(spaces("interval", 6, 1), 1.0, 0.0, PITCHFORK)
     limit = find_limit(field, column(0.2 * y))
     assert limit.outcomes == ("steady",) and 10 < limit.time < 100
     end = limit.states[:, 0]
@@ -403,7 +400,7 @@ def test_limit_agrees_with_newton(spaces):
 )
 def test_analysis_chooses_by_the_zeros(spaces, activation, words):
     """Fails if an instrument is used where it does not apply, or is missing where it does."""
-    field, y = make_field(spaces("interval", 5, 1), constant(-1.0), 0.0, activation)
+    field, y = field_and_nodes(spaces("interval", 5, 1), -1.0, 0.0, activation)
     settings = SteadySettings(starts=1, horizon=50.0)
     found = analyse_steady_states(field, column(-1 + y), settings)
     assert words in found.verdict
@@ -415,7 +412,7 @@ def test_analysis_chooses_by_the_zeros(spaces, activation, words):
 
 def test_analysis_refuses_what_depends_on_time(spaces):
     """Fails if a steady state is looked for where there can be none."""
-    field, y = make_field(spaces("interval", 5, 1), constant(1.0))
+    field, y = field_and_nodes(spaces("interval", 5, 1), 1.0)
     moving = SelectionField(field.space, field.kernel, field.bias, field.activation, lambda t: None)
     for look in (analyse_steady_states, find_limit):
         with pytest.raises(InvalidInput, match="depends on time"):
@@ -431,10 +428,8 @@ def test_a_local_kernel_on_a_fine_mesh(mode):
     b is chosen so that f* = cos(πy), up to the mesh, for the zero g = 0.  Fails if Newton's steps are left to products
     with F' and its adjoint, which round-off of ‖F'‖ ~ h⁻² defeats, or if that round-off passes for no convergence.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": 1500},
-        "space": {"mode": mode},
-        "dynamics": {
+    problem = build_equation(
+        {
             "activation": "tanh(2*s) - s",
             "representation": "local + separable",
             "multiplication": "-1",
@@ -442,9 +437,10 @@ def test_a_local_kernel_on_a_fine_mesh(mode):
             "factors": [["y", "cos(pi*z)"]],
             "bias": "(1 + 0.05*pi**2)*cos(pi*y) - y/2",
         },
-        "data": {"initial": "cos(pi*y) + 0.05*cos(2*pi*y)"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+        cells=1500,
+        space={"mode": mode},
+        initial="cos(pi*y) + 0.05*cos(2*pi*y)",
+    )
     start = problem.initial[:, 0].copy()
     found = solve_newton(problem.field, start)
     near, residual = steady_state_near(problem.field, problem.initial)
@@ -459,12 +455,11 @@ def test_a_local_kernel_where_the_activation_is_saturated():
 
     Fails if it does not begin again from K f + b = 0.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": 450},
-        "dynamics": {"representation": "local", "multiplication": "-1", "diffusion": "0.01", "bias": "10*sin(9*y)"},
-        "data": {"initial": "1"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    problem = build_equation(
+        {"representation": "local", "multiplication": "-1", "diffusion": "0.01", "bias": "10*sin(9*y)"},
+        cells=450,
+        initial="1",
+    )
     state, residual = steady_state_near(problem.field, problem.initial)
     assert residual < 1e-9
     assert np.abs(problem.field.preactivation(state)).max() < 1e-8
@@ -476,12 +471,11 @@ def test_analysis_of_a_local_kernel():
     Fails if a part of an unbounded operator's singular values passes for its Picard condition, or if the long-time
     limit is no start: from the initial states themselves, where tanh is saturated, Newton's method finds no way.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": 30},
-        "dynamics": {"representation": "local", "multiplication": "-1", "diffusion": "0.05", "bias": "y"},
-        "data": {"initial": "2*sin(2*pi*y)"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    problem = build_equation(
+        {"representation": "local", "multiplication": "-1", "diffusion": "0.05", "bias": "y"},
+        cells=30,
+        initial="2*sin(2*pi*y)",
+    )
     found = analyse_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
     assert found.limit.outcomes == ("steady",) and found.picard is None
     assert "local part" in found.declined["picard_ratios"]
@@ -504,12 +498,7 @@ def test_analysis_of_a_local_kernel():
 
 def test_a_local_kernel_with_a_null_space():
     """K = D Δ with no flux: constants are in ker K. Fails if the state passes for isolated, or gets a derivative."""
-    case = {
-        "domain": {"shape": "interval", "cells": 30},
-        "dynamics": {"representation": "local", "diffusion": "1", "bias": "y - 0.5"},
-        "data": {"initial": "0"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    problem = build_equation({"representation": "local", "diffusion": "1", "bias": "y - 0.5"}, cells=30)
     found = analyse_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
     (only,) = found.equilibria
     assert not only.is_isolated and only.is_decided and only.nearest < 1e-10 and "degenerate" in only.kind
@@ -522,12 +511,9 @@ def test_eigenvalues_near_zero_of_a_local_kernel(a):
 
     Fails if positive eigenvalues count for less, or if a state passes for isolated whose derivative is not found.
     """
-    case = {
-        "domain": {"shape": "interval", "cells": 40},
-        "dynamics": {"representation": "local", "multiplication": str(a), "diffusion": "0.05", "bias": "0"},
-        "data": {"initial": "0"},
-    }
-    field = build_field(parse_case(case), MPI.COMM_SELF).field
+    field = build_equation(
+        {"representation": "local", "multiplication": str(a), "diffusion": "0.05", "bias": "0"}, cells=40
+    ).field
     (only,) = find_equilibria(field, [np.zeros(field.space.num_local)], SteadySettings(states=1, triplets=10))
     assert only.nearest == pytest.approx(abs(a), rel=1e-4) and only.is_isolated
     one = np.ones((field.space.num_local, 1), order="F")
@@ -537,12 +523,7 @@ def test_eigenvalues_near_zero_of_a_local_kernel(a):
 @pytest.mark.parametrize("table", [{"convection": "1"}, {"multiplication": "1e-6"}])
 def test_systems_that_are_not_solved_leave_it_undecided(table):
     """Convection without diffusion, and a step of Newton's that is singular. Fails if either ends in an error."""
-    case = {
-        "domain": {"shape": "interval", "cells": 300},
-        "dynamics": {"representation": "local", "bias": "0", **table},
-        "data": {"initial": "0"},
-    }
-    problem = build_field(parse_case(case), MPI.COMM_SELF)
+    problem = build_equation({"representation": "local", "bias": "0", **table}, cells=300)
     settings = SteadySettings(starts=0, triplets=10, horizon=10.0)
     found = analyse_steady_states(problem.field, problem.initial, settings)
     for state in found.equilibria:

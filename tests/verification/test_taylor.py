@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import LOSSES_AND_TRACKING, SCHEMES_AND_LOSSES, UNPENALIZED, make_problem, smooth_states, taylor_orders
+from problems import (
+    LOSSES_AND_TRACKING,
+    SCHEMES_AND_LOSSES,
+    SUBSETS,
+    UNPENALIZED,
+    make_problem,
+    smooth_states,
+    taylor_orders,
+)
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.dynamics import SCHEMES
@@ -16,14 +24,6 @@ from fem_selection.errors import NonFinite
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import verify_gradient
 from fem_selection.learning.functional import Functional
-
-MODES = ["collocated", "galerkin"]
-SUBSETS = [("kernel",), ("bias",), ("readout",), ("kernel", "bias"), ("bias", "readout"), ("kernel", "readout")]
-
-
-@pytest.fixture(scope="module", params=MODES)
-def space(request, spaces):
-    return spaces("interval", 4, 2, request.param)
 
 
 def check_taylor(problem, seed=2):

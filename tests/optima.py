@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Learning problems for conditions of optimality: a known optimum, a stationary point that is none, all parts.
+
+The closed form: σ = id, one sample, tracking, α_w = α_b = α.
+
+    J* = min_r { α (asinh r − asinh r₀)² / (2T) + (μ/2) (r − ρ)² },   r₀ = ‖f^I‖,  target ρ f^I / r₀
+
+Eliminating the controls at given velocity v costs ‖v‖²/(2γ) with γ = (‖f‖² + 1)/α: geodesics of a conformal metric.
+The discrete problem has this optimum in its own inner product, so space contributes no error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from mpi4py import MPI
+from problems import make_problem
+from scipy.optimize import minimize_scalar
+
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.domains import interval
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.functions.activations import find_activation
+from fem_selection.kernels import DenseKernel
+from fem_selection.learning import ControlSpace, Functional, ScaledFunctional
+from fem_selection.objectives import TrackingCost
+from fem_selection.parallel import Ensemble
+from fem_selection.settings import Regularization
+
+__all__ = [
+    "ALPHA",
+    "HORIZON",
+    "MU",
+    "PENALTIES",
+    "RHO",
+    "closed_form_problem",
+    "closed_form_value",
+    "problem_with_a_gap",
+    "six_samples",
+]
+
+ALPHA, MU, HORIZON, RHO = 0.7, 3.0, 1.0, 2.5
+PENALTIES = Regularization(kernel=0.02, bias=0.03, readout=0.05)
+"""Without H¹ terms, which the maximum principle does not cover."""
+
+
+def closed_form_value(r0: float) -> float:
+    """J* for a start of norm r₀."""
+
+    def along_ray(r):
+        return ALPHA * (np.arcsinh(r) - np.arcsinh(r0)) ** 2 / (2 * HORIZON) + MU / 2 * (r - RHO) ** 2
+
+    return minimize_scalar(along_ray, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).fun
+
+
+def closed_form_problem(space, layers: int, scheme: str = "euler", *, alpha: float = ALPHA) -> ScaledFunctional:
+    """The problem of the closed form; its controls start from zero.
+
+    Args:
+        space: The state space, of a domain of area 1.
+        layers: Number of layers, with a control each.
+        scheme: Scheme of the layers.
+        alpha: α_w = α_b, if another than that of `closed_form_value`.
+    """
+    kernel, bias = DenseKernel(space, layers), np.zeros((layers, space.num_local))
+    grid = DepthGrid(layers, HORIZON)
+    stepper = Stepper(space, kernel, bias, find_activation("identity"), find_scheme(scheme), grid)
+    controls = ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, grid, 0)
+    start = np.asfortranarray(1 + 0.5 * np.sin(2 * np.pi * space.coordinates))
+    target = RHO / float(space.norm(start)[0]) * start
+    penalty = Regularization(kernel=alpha, bias=alpha)
+    return ScaledFunctional(Functional(controls, stepper, TrackingCost(space), start, target, 1, penalty, weight=MU))
+
+
+def problem_with_a_gap() -> ScaledFunctional:
+    """One node, two samples, no bias: tanh has two basins (T = 0.1, ten layers, f = (1, −3) towards (−1, −4)).
+
+    From w = 0.2 descent ends at a stationary point of J = 1.2437, at which the Hamiltonian has a lower minimum
+    elsewhere; J = 1.2126 is reached.
+    """
+    ensemble, layers = Ensemble(MPI.COMM_SELF), 10
+    space, grid = StateSpace(interval(MPI.COMM_SELF, 1), 0, "dg"), DepthGrid(layers, 0.1)
+    kernel = DenseKernel(space, layers)
+    stepper = Stepper(space, kernel, np.zeros((layers, 1)), find_activation("tanh"), find_scheme("euler"), grid)
+    controls = ControlSpace(ensemble, space, kernel, grid, 0, ("kernel",))
+    initial, target = np.array([[1.0, -3.0]]), np.array([[-1.0, -4.0]])
+    return ScaledFunctional(
+        Functional(controls, stepper, TrackingCost(space), initial, target, 2, Regularization(kernel=0.02, bias=0.0))
+    )
+
+
+def six_samples(space, loss: str = "softmax", scheme: str = "euler", **options) -> ScaledFunctional:
+    """Six samples, readout and all, four layers with a control each, the penalties of `PENALTIES`."""
+    fixed = {"layers": 4, "intervals": 4, "samples": 6, "regularization": PENALTIES, "weight": 1.0}
+    problem = make_problem(space, loss=loss, scheme=scheme, **fixed, **options)
+    return ScaledFunctional(problem.functional)
