@@ -171,22 +171,21 @@ def _ask_pontryagin(
     seed: int,
 ) -> None:
     reasons = obstacles(scaled_functional.functional)
+    names = ("maximum_principle_gap", "maximum_principle_gaps", "maximum_principle_starts")
     if scaled_bounds is not None:
         reasons.insert(0, "a box: the certificate's minimisation is over all controls")
     if reasons:
-        names = ("maximum_principle_gap", "maximum_principle_gaps", "maximum_principle_starts")
         _decline(found, "; ".join(reasons), *names, "hamiltonian", "hamiltonian_drift")
         return
     extremals = Extremals(scaled_functional.functional)
     extremals.sweep(controls)
     principle = extremals.minimize(Search(starts, seed))
-    found |= {
-        "maximum_principle_gap": principle.gap,
-        "maximum_principle_gaps": principle.gaps.tolist(),
-        "maximum_principle_starts": starts,
-        "hamiltonian": principle.values.tolist(),
-        "hamiltonian_drift": principle.drift,
-    }
+    found |= {"hamiltonian": principle.values.tolist(), "hamiltonian_drift": principle.drift}
+    if np.isfinite(principle.gap):
+        found |= dict(zip(names, (principle.gap, principle.gaps.tolist(), starts), strict=True))
+    else:  # σ outgrows the penalty
+        layer = int(np.argmin(np.isfinite(principle.gaps)))
+        _decline(found, f"the Hamiltonian of layer {layer} has no minimum: it falls without bound", *names)
 
 
 def _ask_second_order(

@@ -128,7 +128,7 @@ def taylor_remainders(
     remainders = []
     for step in steps:
         moved = functional.control_space.create_vector(controls + step * direction)
-        remainders.append(abs(functional.value(moved) - value - step * slope))
+        remainders.append(float(abs(functional.value(moved) - value - step * slope)))
         moved.destroy()
     return value, remainders
 

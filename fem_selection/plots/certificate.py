@@ -41,7 +41,6 @@ def plot_certificate(
     left, middle, right = axes[0]
     if hamiltonian is None:
         _say(left, "Hamiltonian", declined.get("hamiltonian", ""))
-        _say(middle, "gap", declined.get("maximum_principle_gaps", ""))
     else:
         left.plot(times, hamiltonian, "o-", color=COLOURS["blue"])
         left.set(xlabel="depth t", ylabel="Hamiltonian H(t)")
@@ -49,6 +48,9 @@ def plot_certificate(
         # from zero, so that a constant looks constant
         low, high = min(0.0, *hamiltonian), max(0.0, *hamiltonian)
         left.set_ylim(low - 0.05 * largest - _ROUND_OFF, high + 0.05 * largest + _ROUND_OFF)
+    if gaps is None:
+        _say(middle, "gap", declined.get("maximum_principle_gaps", ""))
+    else:
         shown = np.maximum(np.array(gaps), _ROUND_OFF)
         middle.semilogy(times, shown, "o-", color=COLOURS["vermilion"])
         middle.set_ylim(shown.min() / 4.0, shown.max() * 4.0)  # round-off should not look like structure

@@ -50,7 +50,8 @@ class PredictionReport(Report):
 
     def as_dict(self) -> dict[str, Any]:
         """Outputs, labels and accuracy."""
-        return {"outputs": self.outputs, "labels": self.labels, "accuracy": self.accuracy}
+        labels = None if self.labels is None else self.labels.tolist()
+        return {"outputs": self.outputs.tolist(), "labels": labels, "accuracy": self.accuracy}
 
     def write_file(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write outputs and labels as NPZ; `about` has no place in it."""

@@ -146,7 +146,7 @@ class _Training:
         problem = self.problem
         try:
             controls = problem.scaled_functional.to_controls(problem.scaled_start)
-            return dataclasses.asdict(verify_gradient(problem.functional, controls, self.seed))
+            return jsonable(dataclasses.asdict(verify_gradient(problem.functional, controls, self.seed)))
         except NonFinite as error:
             return {"taylor_order": None, "adjoint_identity_error": None, "error": str(error)}
 

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""The study `verify` on a functional that no case file made, and on one whose derivative is wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from own_networks import make_classifier, numpy_objective
+
+import fem_selection as fs
+from fem_selection.learning import Functional
+
+
+@pytest.fixture(scope="module")
+def problem() -> fs.LearningProblem:
+    return make_classifier(MPI.COMM_SELF)
+
+
+def controls_of(problem: fs.LearningProblem) -> np.ndarray:
+    return problem.scaled_functional.to_controls(problem.scaled_start)
+
+
+def test_a_right_gradient_passes(problem):
+    """Fails if the judgement asks too much of an exact derivative, or looks at another number than it prints."""
+    report = fs.verify(problem.functional, controls_of(problem), seed=1)
+    found = report.certificate
+    assert report.passed and found.taylor_order == pytest.approx(2.0, abs=0.05)
+    assert found.adjoint_identity_error < 1e-13 and found.samples == 15
+    assert len(report.rows) == len(found.steps) and report.rows[0][2] == ""
+    assert report.rows[1][2] == f"{found.orders[0]:.3f}"
+    assert f"{found.taylor_order:.4f}" in report.sentences[0] and "at most 1e-10" in report.sentences[1]
+
+
+def test_the_gradient_is_that_of_numpy(problem):
+    """Fails if what passes is the derivative of another objective: against differences of one by NumPy."""
+    x, J = problem.functional.control_space.random_direction(2), problem.functional
+    direction = problem.functional.control_space.random_direction(3)
+    _, dual = J.evaluate(x)
+    slope = (numpy_objective(problem, x + 1e-5 * direction) - numpy_objective(problem, x - 1e-5 * direction)) / 2e-5
+    assert dual @ direction == pytest.approx(slope, rel=1e-8)
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.0])
+def test_a_wrong_gradient_fails(problem, monkeypatch, factor):
+    """Fails if a derivative that is wrong by a thousandth, or missing, passes."""
+    evaluate = Functional.evaluate
+
+    def wrong(self, shard, observe=None):
+        value, dual = evaluate(self, shard, observe)
+        return value, factor * dual
+
+    monkeypatch.setattr(Functional, "evaluate", wrong)
+    report = fs.verify(problem.functional, controls_of(problem))
+    assert not report.passed and report.certificate.taylor_order < 1.2
+    assert report.as_dict()["passed"] is False
+
+
+def test_a_wrong_adjoint_fails(problem, monkeypatch):
+    """Fails if the adjoint identity does not count beside the order."""
+    import fem_selection.learning.verification as module
+
+    monkeypatch.setattr(module, "adjoint_identity_error", lambda *_: 1e-9)
+    report = fs.verify(problem.functional, controls_of(problem))
+    assert report.certificate.taylor_order > 1.9 and not report.passed
+
+
+def test_an_objective_that_is_linear_passes():
+    """Fails if the absence of an order counts against a derivative that is right to round-off."""
+    straight = fs.Activation("straight", lambda s: s)
+    problem = make_classifier(MPI.COMM_SELF, activation=straight, parts=("bias",))
+    functional = problem.functional
+    linear = Functional(
+        functional.control_space, functional.stepper, fs.TrackingCost(problem.space), functional.initial,
+        functional.initial, 15, fs.Regularization(kernel=0.0, bias=0.0, readout=0.0), weight=0.0,
+    )  # fmt: skip
+    report = fs.verify(linear, controls_of(problem))
+    assert report.certificate.is_linear and report.passed
+    assert "none, the objective is linear" in report.sentences[0]
+
+
+def test_the_report_is_kept_and_written(problem, tmp_path):
+    """Fails if the report holds a PETSc object, or the file is not what `as_dict` says."""
+    report = fs.verify(problem.functional, controls_of(problem))
+    again = pickle.loads(pickle.dumps(report))
+    path = again.write(tmp_path / "folder", figures=False, comm=MPI.COMM_SELF)
+    assert path == tmp_path / "folder" / "verify.json" and [p.name for p in path.parent.iterdir()] == ["verify.json"]
+    written = json.loads(path.read_text())
+    assert written["passed"] is True and written["taylor_order"] == report.certificate.taylor_order
+    assert written.keys() == json.loads(json.dumps(report.as_dict())).keys()
