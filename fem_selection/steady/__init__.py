@@ -7,15 +7,15 @@ from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOper
 from fem_selection.linalg.krylov import Eigenpairs, leading_eigenpairs
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.steady.branches.bifurcations import Bifurcation
-from fem_selection.steady.branches.continuation import Diagram, continue_branches, solve_steady, steady_state_near
+from fem_selection.steady.branches.continuation import Diagram, continue_branches
 from fem_selection.steady.branches.cycles import Cycles, measure_cycles
-from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordinates
 from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyse_steady_states
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
-from fem_selection.steady.equilibria.newton import NewtonResult, solve_newton
 from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kind
+from fem_selection.steady.equilibria.reduction import ReducedFamily, TooManyCoordinates
+from fem_selection.steady.equilibria.steady_state import SteadyState, find_steady_state
 from fem_selection.steady.stability.growth import GrowthRun, measure_growth
 from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
 from fem_selection.steady.stability.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
@@ -34,13 +34,13 @@ __all__ = [
     "KernelOperator",
     "LongTimeLimit",
     "LyapunovExponents",
-    "NewtonResult",
     "PicardReport",
     "Projection",
     "ReducedFamily",
     "SingularExpansion",
     "Spectrum",
     "SteadyAnalysis",
+    "SteadyState",
     "TooManyCoordinates",
     "TransientGrowth",
     "Verdict",
@@ -51,6 +51,7 @@ __all__ = [
     "expand",
     "find_equilibria",
     "find_limit",
+    "find_steady_state",
     "finite_time_exponents",
     "has_local_part",
     "is_compact",
@@ -61,8 +62,5 @@ __all__ = [
     "numerical_abscissa",
     "project",
     "solve_first_kind",
-    "solve_newton",
-    "solve_steady",
-    "steady_state_near",
     "transient_growth",
 ]

@@ -26,13 +26,13 @@ from fem_selection.steady import (
     Spectrum,
     Verdict,
     analyze_spectrum,
+    find_steady_state,
     finite_time_exponents,
     is_compact,
     judge,
-    steady_state_near,
 )
 from fem_selection.studies.report import Report
-from fem_selection.studies.state_stability import as_pairs, draw_exponents
+from fem_selection.studies.state_stability import PRECISE, as_pairs, draw_exponents
 from fem_selection.typing import Block, Floats
 
 __all__ = ["LayerStability", "NetworkStabilityReport", "network_stability"]
@@ -170,9 +170,9 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
     scale = float(space.norm(field.rate(mean))[0])
     state, residual, at = mean, scale, "mean"
     try:
-        found, left = steady_state_near(field, mean)
-        if left <= _STEADY * max(scale, 1e-300):
-            state, residual, at = found, left, "steady"
+        found = find_steady_state(field, mean[:, 0], PRECISE)
+        if found.residual <= _STEADY * max(scale, 1e-300):
+            state, residual, at = np.asfortranarray(found.state[:, None]), found.residual, "steady"
     except (NotConverged, InvalidInput):
         pass
     spectrum = analyze_spectrum(field, state, number, tolerance)

@@ -29,7 +29,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Scheme, SelectionField, Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.io.triangles import gather_triangles
-from fem_selection.settings import StabilitySettings
+from fem_selection.settings import NewtonSettings, StabilitySettings
 from fem_selection.steady import (
     GrowthRun,
     LyapunovExponents,
@@ -38,13 +38,13 @@ from fem_selection.steady import (
     TransientGrowth,
     Verdict,
     analyze_spectrum,
+    find_steady_state,
     finite_time_exponents,
     has_local_part,
     is_compact,
     judge,
     measure_growth,
     numerical_abscissa,
-    steady_state_near,
     transient_growth,
 )
 from fem_selection.steady.stability.growth import MAX_STEPS
@@ -52,7 +52,10 @@ from fem_selection.studies.continuation import BranchesReport, Family, branches
 from fem_selection.studies.report import Progress, Report
 from fem_selection.typing import Block, Floats, Integers
 
-__all__ = ["FinerSpace", "StabilityReport", "as_pairs", "draw_exponents", "find_state", "stability"]
+__all__ = ["PRECISE", "FinerSpace", "StabilityReport", "as_pairs", "draw_exponents", "find_state", "stability"]
+
+PRECISE = NewtonSettings(residual=1e-12)
+"""Of the states whose spectra are looked at."""
 
 _STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
 _CERTAIN = 0.1  # part of an eigenvalue that may be uncertain where a run is to show it
@@ -289,15 +292,15 @@ def find_state(field: SelectionField, start: Block, *, name: str = "the start") 
     if not field.is_autonomous:
         raise InvalidInput("steady states need an equation that does not depend on t")
     try:
-        state, residual = steady_state_near(field, start)
+        found = find_steady_state(field, start[:, 0], PRECISE)
     except NotConverged as error:
         raise InvalidInput(f"{name}: {error}; give a start nearer to one") from error
-    if residual > _STEADY:
+    if found.residual > _STEADY:
         raise InvalidInput(
             f"from {name} Newton's method reaches a state at which K f + b stands still, but not f: "
-            f"‖σ(K f + b)‖ = {residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
+            f"‖σ(K f + b)‖ = {found.residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
         )
-    return state
+    return np.asfortranarray(found.state[:, None])
 
 
 def as_pairs(values: np.ndarray) -> list[list[float]]:

@@ -45,7 +45,6 @@ OTHERS = {
     "linalg.norms.symmetric_part_maximum.tolerance": "residual of an eigenpair",
     "plots.bifurcation.draw_bifurcations.cycles": "those that were found",
     "plots.bifurcation.plot_bifurcations.cycles": "those that were found",
-    "steady.branches.continuation.steady_state_near.tolerance": "residual of a start that is steady already",
     "steady.equilibria.complementarity.project.lower": "of K f + b",
     "steady.equilibria.complementarity.project.upper": "of K f + b",
     "steady.equilibria.complementarity.project.tolerance": "of the contact set",
@@ -134,13 +133,13 @@ def test_no_list_of_names_is_stated_twice():
 
 def _takers() -> list[tuple[str, object]]:
     from fem_selection import evolution, learning, optimize, steady, studies
-    from fem_selection.steady import find_equilibria, find_limit, solve_newton
+    from fem_selection.steady import find_equilibria, find_limit, find_steady_state
 
     return [
         ("forward", evolution.integrate),
         ("forward", studies.forward),
         ("steady", find_limit),
-        ("steady", solve_newton),
+        ("steady", find_steady_state),
         ("steady", find_equilibria),
         ("steady", steady.analyse_steady_states),
         ("stability", studies.stability),

@@ -12,7 +12,7 @@ from problems import MODES, make_field
 from scipy.optimize import brentq
 
 from fem_selection.dynamics import SelectionField
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.functions.activations import Activation
 from fem_selection.settings import LimitSettings, SteadySettings
 from fem_selection.steady import (
@@ -24,12 +24,12 @@ from fem_selection.steady import (
     expand,
     find_equilibria,
     find_limit,
+    find_steady_state,
     project,
     solve_first_kind,
-    solve_newton,
-    steady_state_near,
 )
 
+FULL = ("full",)
 PITCHFORK = Activation("pitchfork", lambda s: ufl.tanh(2 * s) - s)
 ROOT = brentq(lambda g: np.tanh(2 * g) - g, 0.5, 1.0, xtol=1e-15)
 
@@ -91,8 +91,7 @@ def test_newton_is_quadratic_and_its_limit_the_nearest(spaces, mode):
     nearest point of {∫ f = g*} to f₀ is f₀ + (g* − ∫ f₀), at the distance |g* − ∫ f₀|."""
     field, y = field_and_nodes(spaces("interval", 10, 2, mode), 1.0, 0.0, PITCHFORK)
     start = 0.3 + y
-    result = solve_newton(field, start)
-    assert result.converged
+    result = find_steady_state(field, start, strategies=FULL)
     np.testing.assert_allclose(result.state, start + (ROOT - 0.8), atol=1e-12)
     assert result.distance == pytest.approx(ROOT - 0.8, rel=1e-10)
     r = np.array(result.residuals)
@@ -140,7 +139,7 @@ def test_isolated_states_on_a_mesh_and_their_sensitivity(spaces):
         ends = []
         for sign in (1, -1):
             field.bias[:] = bias + sign * h * directions[:, k]
-            ends.append(solve_newton(field, found[0].state).state)
+            ends.append(find_steady_state(field, found[0].state, strategies=FULL).state)
         np.testing.assert_allclose((ends[0] - ends[1]) / (2 * h), derivative[:, k], rtol=1e-7)
 
 
@@ -379,7 +378,7 @@ def test_limit_agrees_with_newton(spaces):
     limit = find_limit(field, column(0.2 * y))
     assert limit.outcomes == ("steady",) and 10 < limit.time < 100
     end = limit.states[:, 0]
-    result = solve_newton(field, end)
+    result = find_steady_state(field, end, strategies=FULL)
     assert result.distance < 1e-7
     np.testing.assert_allclose(field.preactivation(column(result.state)), ROOT, atol=1e-10)
     finite = limit.distances[np.isfinite(limit.distances[:, 0]), 0]
@@ -442,12 +441,10 @@ def test_a_local_kernel_on_a_fine_mesh(mode):
         initial="cos(pi*y) + 0.05*cos(2*pi*y)",
     )
     start = problem.initial[:, 0].copy()
-    found = solve_newton(problem.field, start)
-    near, residual = steady_state_near(problem.field, problem.initial)
+    found = find_steady_state(problem.field, start)
     exact = np.cos(np.pi * problem.space.coordinates[:, 0])
-    assert found.converged and max(found.residual, residual) < 1e-9 and len(found.residuals) < 12
+    assert found.strategy == "sparse" and found.residual < 1e-9 and len(found.residuals) < 12
     assert np.abs(found.state - exact).max() < 1e-5
-    np.testing.assert_allclose(near[:, 0], found.state, atol=1e-9)
 
 
 def test_a_local_kernel_where_the_activation_is_saturated():
@@ -460,9 +457,11 @@ def test_a_local_kernel_where_the_activation_is_saturated():
         cells=450,
         initial="1",
     )
-    state, residual = steady_state_near(problem.field, problem.initial)
-    assert residual < 1e-9
-    assert np.abs(problem.field.preactivation(state)).max() < 1e-8
+    found = find_steady_state(problem.field, problem.initial[:, 0])
+    assert found.residual < 1e-9
+    assert np.abs(problem.field.preactivation(np.asfortranarray(found.state[:, None]))).max() < 1e-8
+    with pytest.raises(NotConverged, match="the line search found no smaller residual"):
+        find_steady_state(problem.field, problem.initial[:, 0], restart=False)
 
 
 def test_analysis_of_a_local_kernel():

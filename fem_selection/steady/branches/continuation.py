@@ -3,8 +3,8 @@
 
     G(c, μ) = 0,   t · (x − x_k − Δs t) = 0,   x = (c, μ)
 
-in the coordinates of `reduction`, in which the affine families f* + ker K are single points and no bifurcations.  At
-branch points the crossing curve is followed to both sides, so that the diagram shows it whole.
+in the coordinates of `equilibria.reduction`, in which the affine families f* + ker K are single points and no
+bifurcations.  At branch points the crossing curve is followed to both sides, so that the diagram shows it whole.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from itertools import pairwise
 
 import numpy as np
 
-from fem_selection.dynamics.field import SelectionField
-from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
-from fem_selection.functions.activations import find_activation
-from fem_selection.settings import NewtonSettings, StabilitySettings
+from fem_selection.settings import StabilitySettings
 from fem_selection.steady.branches.bifurcations import Bifurcation, find_bifurcations
 from fem_selection.steady.branches.corrector import Corrector, Point
-from fem_selection.steady.branches.reduction import ReducedFamily, TooManyCoordinates
-from fem_selection.steady.equilibria.local_newton import local_newton
-from fem_selection.typing import Block, Floats
+from fem_selection.steady.equilibria.newton import solve_newton
+from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedFamily
+from fem_selection.typing import Floats
 
-__all__ = ["Branch", "Diagram", "continue_branches", "solve_steady", "steady_state_near"]
+__all__ = ["Branch", "Diagram", "continue_branches", "solve_steady"]
 
-_IDENTITY = find_activation("identity")
 _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch is left
 _SMALLEST_STEP = 1e-4  # of the largest
 _TURN = 0.95  # cosine of the largest angle between tangents
-_STEADY = 1e-9  # ‖F‖ with which Newton's method need not try again
 _SAME = 1e-3  # of the range: distance at which two branch points are one
 
 
@@ -65,92 +60,24 @@ class Diagram:
     branch_of: list[int] = field(default_factory=list)
 
 
-def solve_steady(
-    family: ReducedFamily, start: Floats, parameter: float, max_iterations: int = NewtonSettings.max_iterations
-) -> Floats:
-    """The steady state of the reduced equation that damped Newton reaches from a start at a fixed parameter.
+def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floats:
+    """The steady state of the reduced equation that Newton's method reaches from a start at a fixed parameter.
 
     Args:
         family: G.
         start: c, shape (r,).
         parameter: μ.
-        max_iterations: Limit.
 
     Raises:
         NotConverged: if the residual does not come down to round-off.
     """
-    equation, c = family.at(parameter), start.copy()
-    size = float(np.linalg.norm(equation.residual(c)))
-    for _ in range(max_iterations):
-        if size <= 1e-13 * max(1.0, float(np.linalg.norm(c))):
-            break
-        step = np.linalg.lstsq(equation.jacobian(c), equation.residual(c), rcond=1e-13)[0]
-        for damping in 0.5 ** np.arange(12):
-            new = c - damping * step
-            trial = float(np.linalg.norm(equation.residual(new)))
-            if np.isfinite(trial) and trial < (1 - 0.1 * damping) * size:
-                c, size = new, trial
-                break
-        else:
-            break
-    if not size <= 1e-9 * max(1.0, float(np.linalg.norm(c))):
-        raise NotConverged(f"no steady state near the start: Newton's method stopped with a residual of {size:.2e}")
-    return c
-
-
-def steady_state_near(right_hand_side: SelectionField, start: Block, tolerance: float = 1e-12) -> tuple[Block, float]:
-    """A steady state that Newton's method reaches from a state, or else from K f + b ≈ 0; the part in ker K stays.
-
-    Args:
-        right_hand_side: F.
-        start: A state, shape (num_local, 1).
-        tolerance: ‖F(f)‖ below which the start itself is steady.
-
-    Returns:
-        f and ‖F(f)‖ = ‖σ(K f + b)‖ in L². If that is not small, K σ(K f + b) = 0 alone: f drifts within ker K.
-
-    Raises:
-        NotConverged: if Newton's method reaches nothing.
-        InvalidInput: if the kernel's rank is too large for it.
-    """
-    space = right_hand_side.space
-    residual = float(space.norm(right_hand_side.rate(start))[0])
-    if residual <= tolerance:
-        return start, residual
-    nothing = f"no steady state near the start: Newton's method does not converge from ‖F‖ = {residual:.3g}"
-    is_local = has_local_part(right_hand_side.kernel, right_hand_side.interval)
-    if is_local and (found := _local_state_near(right_hand_side, start, tolerance)) is not None:
-        return found
-    try:
-        family = ReducedFamily(space, lambda _: right_hand_side, 0.0, 0.0)
-    except TooManyCoordinates as error:
-        raise (NotConverged(nothing) if is_local else error) from error
-    equation, before = family.at(0.0), family.coordinates(start)
-    best: tuple[Block, float] | None = None
-    for begin in (before, equation.without_preactivation()):
-        try:
-            after = solve_steady(family, begin, 0.0)
-        except NotConverged:
-            continue
-        f = np.asfortranarray(start + equation.lift(after - before))
-        left = float(space.norm(right_hand_side.rate(f))[0])
-        if best is None or left < best[1]:
-            best = f, left
-        if left <= _STEADY * max(1.0, residual):
-            break
-    if best is None:
-        raise NotConverged(nothing)
-    return best
-
-
-def _local_state_near(field: SelectionField, start: Block, tolerance: float) -> tuple[Block, float] | None:
-    """By Newton's method with a sparse factorization: from the start, or else from K f + b = 0 (collective)."""
-    found = local_newton(field, start, tolerance)
-    if found is None:  # as where σ is saturated
-        linear = SelectionField(field.space, field.kernel, field.bias, _IDENTITY, interval=field.interval)
-        solved = local_newton(linear, start, tolerance)
-        found = None if solved is None else local_newton(field, solved[0], tolerance)
-    return None if found is None else found[:2]
+    run = solve_newton(family.at(parameter), start, line_search=LINE_SEARCH)
+    if not run.converged:
+        size = run.residuals[-1]
+        raise NotConverged(
+            f"no steady state near the start: Newton's method stopped with a residual of {size:.2e}: {run.reason}"
+        )
+    return run.solution
 
 
 def continue_branches(

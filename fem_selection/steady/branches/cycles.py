@@ -14,7 +14,7 @@ import numpy as np
 
 from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.continuation import solve_steady
-from fem_selection.steady.branches.reduction import ReducedEquation, ReducedFamily
+from fem_selection.steady.equilibria.reduction import ReducedEquation, ReducedFamily
 from fem_selection.steady.stability.growth import runge_kutta_step
 from fem_selection.typing import Floats
 

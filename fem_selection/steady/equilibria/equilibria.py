@@ -14,7 +14,7 @@ There the eigenvalue nearest to zero decides, and the derivative is that of `ste
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from mpi4py import MPI
@@ -25,13 +25,13 @@ from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.settings import NewtonSettings, SteadySettings
+from fem_selection.steady.equilibria.deflation import is_known
 from fem_selection.steady.equilibria.local_newton import nearest_to_zero, solve_linearized
-from fem_selection.steady.equilibria.newton import NewtonResult, solve_newton
+from fem_selection.steady.equilibria.steady_state import SteadyState, find_steady_state
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
 
-_PUSH = 0.1
 _FLAT = 1e-8  # σ' below it counts as a zero, relative to 1 + max |σ'|
 
 
@@ -52,7 +52,7 @@ class Equilibrium:
 
     state: Floats
     preactivation: Floats
-    newton: NewtonResult
+    newton: SteadyState
     start: int
     jacobian: SingularExpansion
     regular: bool
@@ -126,46 +126,29 @@ def find_equilibria(
 
 
 def _new_state(
-    field: SelectionField,
-    start: Floats,
-    settings: NewtonSettings,
-    known: list[Floats],
-    c: IsometricCoordinates,
-) -> NewtonResult | None:
+    field: SelectionField, start: Floats, settings: NewtonSettings, known: list[Floats], c: IsometricCoordinates
+) -> SteadyState | None:
     """A state from a start that is none of the known ones, or None."""
-    result = solve_newton(field, start, settings, (), c)
-    if known and (not result.converged or _is_known(field, result.state, known, c)):
-        moved = start + _push(c, start) if _is_known(field, start, known, c) else start
-        deflated = solve_newton(field, moved, settings, known, c)
-        if not np.isfinite(deflated.residual):
+
+    def find(known: Sequence[Floats]) -> SteadyState | None:
+        try:
+            return find_steady_state(
+                field, start, settings, known=known, strategies=("sparse", "full"), restart=False, coordinates=c
+            )
+        except NotConverged:
             return None
-        last = solve_newton(field, deflated.state, settings, (), c)  # the residual without the factor
-        away = c.norm(c.to_euclidean(np.asfortranarray((last.state - start)[:, None])))
-        result = replace(last, residuals=deflated.residuals + last.residuals, distance=away)
-    if not result.converged or _is_known(field, result.state, known, c):
-        return None
-    return result
 
+    def is_new(found: SteadyState | None) -> bool:
+        return found is not None and not is_known(field, found.state, known, c)
 
-def _push(c: IsometricCoordinates, start: Floats) -> Floats:
-    """A tenth of 1 + ‖f₀‖ in a random direction, for a start at a known state, where m is infinite (collective)."""
-    x = c.random(0)
-    size = _PUSH * (1.0 + c.norm(c.to_euclidean(np.asfortranarray(start[:, None]))))
-    return c.to_function(x * (size / c.norm(x)))[:, 0]
-
-
-def _is_known(field: SelectionField, state: Floats, known: list[Floats], c: IsometricCoordinates) -> bool:
-    """Whether g is that of a known state, up to a millionth of 1 + ‖g‖."""
-    here = c.to_euclidean(field.preactivation(state[:, None].copy(order="F")))
-    for other in known:
-        there = c.to_euclidean(field.preactivation(other[:, None].copy(order="F")))
-        if c.norm(here - there) <= 1e-6 * (1.0 + c.norm(here)):
-            return True
-    return False
+    found = find(())
+    if known and not is_new(found):
+        found = find(known)
+    return found if is_new(found) else None
 
 
 def _describe(
-    field: SelectionField, result: NewtonResult, start: int, settings: SteadySettings, c: IsometricCoordinates
+    field: SelectionField, result: SteadyState, start: int, settings: SteadySettings, c: IsometricCoordinates
 ) -> Equilibrium:
     at = field.linearize(np.asfortranarray(result.state[:, None]))
     comm, slope = field.space.comm, np.abs(at.slope)

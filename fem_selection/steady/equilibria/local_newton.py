@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Newton's method for σ(K f + b) = 0 where K has a local part, with the sparse factorization of that part.
+"""Newton's equations for σ(K f + b) = 0 where K has a local part, by the sparse factorization of that part.
 
-    (I − a F'(f)) d = a F(f),   f ← f + d,      a large: d = −F'(f)⁻¹ F(f) up to 1/(a |λ|)
+    (I − a F'(f)) d = −a F(f),      a large: d = F'(f)⁻¹ F(f) up to 1/(a |λ|)
 
 Diffusion makes F' so ill-conditioned, ~ h⁻², that methods which take products with F' and its adjoint alone do not find
 d.  A large implicit step of the equation f' = F(f) is nearly Newton's, and its systems have a preconditioner.
@@ -19,59 +19,58 @@ from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import Resolvent
 from fem_selection.errors import NotConverged
 from fem_selection.petsc import create_shell, set_preconditioner
+from fem_selection.steady.equilibria.newton import LineSearch
 from fem_selection.typing import Block, Floats
 
-__all__ = ["local_newton", "nearest_to_zero", "round_off", "solve_linearized"]
+__all__ = ["LINE_SEARCH", "LocalEquation", "nearest_to_zero", "solve_linearized"]
 
 _STEP = 1e6  # a
-_ITERATIONS = 40
-_DAMPINGS = 0.5 ** np.arange(10)
-_SLOW = 0.5  # a residual that falls by less than this, and is of the size of round-off, falls no further
+_ITERATIONS = 40  # of GMRES
 _SOLVED = 1e-5  # of the right-hand side: with more left a system counts as singular (round-off: eps s₁ / |λ|)
 _ROUNDS = 30  # of inverse iteration
 
+LINE_SEARCH = LineSearch(decrease=0.1, shortest=2.0**-9)
+"""Of Newton's method with these steps: where it creeps, as where σ is saturated, another start is the better way."""
 
-def local_newton(field: SelectionField, start: Block, tolerance: float) -> tuple[Block, float, list[float]] | None:
-    """A steady state near a start, shape (num_local, 1), its residual, and the residuals of all iterates.
 
-    Converged is what has a residual below the tolerance or at the level of round-off; else None (collective).
+class LocalEquation:
+    """F(f) = 0 in nodal values, shape (num_local, 1), whose Newton steps are large implicit ones (collective).
+
+    Args:
+        field: F, whose kernel has a local part.
+        tolerance: ‖F‖ at which to stop.
     """
-    space = field.space
-    f, rate = start, field.rate(start)
-    residuals = [float(space.norm(rate)[0])]
-    while len(residuals) <= _ITERATIONS and residuals[-1] > tolerance:
-        linearization = field.linearize(f)
+
+    def __init__(self, field: SelectionField, tolerance: float) -> None:
+        self._field, self._tolerance = field, tolerance
+
+    def residual(self, x: Block) -> Block:
+        """F(f)."""
+        return self._field.rate(np.asfortranarray(x))
+
+    def newton_step(self, x: Block, residual: Block) -> tuple[Block, float]:
+        """d with (I − a F') d = −a F, and (F, F' d), F' d = F + d/a."""
+        linearization = self._field.linearize(np.asfortranarray(x))
         resolvent = Resolvent(linearization, linearization, _STEP)
         try:
-            step = resolvent.apply(np.asfortranarray(_STEP * rate))
-        except NotConverged:
-            break
+            step = -resolvent.apply(np.asfortranarray(_STEP * residual))
         finally:
             resolvent.destroy()
-        for damping in _DAMPINGS:
-            moved = np.asfortranarray(f + damping * step)
-            new = field.rate(moved)
-            size = float(space.norm(new)[0])
-            if size < (1 - 0.1 * damping) * residuals[-1]:
-                break
-        else:
-            break
-        has_stalled = damping == 1.0 and size > _SLOW * residuals[-1] and size <= round_off(field, moved)
-        f, rate = moved, new
-        residuals.append(size)
-        if has_stalled:
-            break
-    if not residuals[-1] <= max(tolerance, round_off(field, f)):
-        return None
-    return f, residuals[-1], residuals
+        return step, self.inner(residual, residual + step / _STEP)
 
+    def inner(self, a: Block, b: Block) -> float:
+        """In L²."""
+        return float(self._field.space.inner(np.asfortranarray(a), np.asfortranarray(b))[0])
 
-def round_off(field: SelectionField, f: Block) -> float:
-    """What the rounding of f alone may change of ‖F(f)‖, generously (collective)."""
-    noise = 1.0 + np.finfo(float).eps * hashed_normal(3, field.space.canonical)[:, None]
-    return 10.0 * float(
-        field.space.norm(np.asfortranarray(field.rate(np.asfortranarray(f * noise)) - field.rate(f)))[0]
-    )
+    def tolerance(self, x: Block) -> float:
+        """As given."""
+        return self._tolerance
+
+    def round_off(self, x: Block) -> float:
+        """What the rounding of f alone may change of ‖F(f)‖, generously."""
+        noise = 1.0 + np.finfo(float).eps * hashed_normal(3, self._field.space.canonical)[:, None]
+        change = self.residual(x * noise) - self.residual(x)
+        return 10.0 * float(np.sqrt(self.inner(change, change)))
 
 
 def solve_linearized(at: Linearization, right: Block) -> Block:

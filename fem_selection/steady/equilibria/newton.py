@@ -1,199 +1,202 @@
 # SPDX-License-Identifier: MIT
-"""Newton's method for σ(K f + b) = 0 with steps of minimal norm, by SNES and LSQR.
+"""Newton's method with a line search, the one routine under every search for a steady state.
 
-    F'(f) d = −F(f),   d of minimal L² norm,   F'(f) = Π σ'(K f + b) K
+    F'(x) d = F(x),    x ← x − λ d
 
-F' is singular on ker K, where nothing can be known about f.  LSQR needs F' and its adjoint only and returns the step
-that is orthogonal to ker F'; where σ'(g) has no zero this is ker K, so that all iterates differ from the start by
-elements of (ker K)^⊥, and the limit is the point of its family f* + ker K that is nearest to the start.  Convergence is
-quadratic where σ'(g*) has no zero and F lies in the range of F'.
+λ is 1, or the first of 1 > λ₁ > λ₂ > … with
 
-Known solutions g_i = K f_i + b are *deflated*: Newton is applied to m(f) F(f),
+    ‖F(x − λ d)‖² ≤ ‖F(x)‖² − 2 α λ |(F, F' d)|,
 
-    m(f) = Π_i ( 1 / ‖g − g_i‖² + 1 ),
+where λ_{k+1} is where the parabola, later the cubic, through the norms known has its minimum, but at least a tenth and
+at most half of λ_k.  This is the line search of PETSc's SNES, type `bt`; here residual, linear solve and inner product
+are handed over as an `Equation`, so that each search has the coordinates in which its systems are solved best:
 
-which does not vanish there.  Distances are those of g, in which all members of a family coincide.  A kernel with a
-local part first has `local_newton`, which solves for d by its sparse factorization.
+| equation | unknowns | systems |
+|---|---|---|
+| `deflation.MinimalNormEquation` | f in the coordinates of L² | LSQR, steps of minimal norm; known states deflated |
+| `local_newton.LocalEquation` | nodal values of f | sparse factorization of the local part, GMRES |
+| `reduction.ReducedEquation` | c of f = V c + f₀, few | dense least squares |
+| `branches.corrector` | the same and a parameter | dense, without a line search |
 
 References:
-    P. Farrell, Á. Birkisson, S. Funke, SIAM J. Sci. Comput. 37 (2015) A2026, doi:10.1137/140984798 (deflation).
-    C. Paige, M. Saunders, ACM Trans. Math. Softw. 8 (1982) 43, doi:10.1145/355984.355989 (LSQR).
+    J. E. Dennis, R. B. Schnabel, Numerical Methods for Unconstrained Optimization and Nonlinear Equations, SIAM 1996,
+    doi:10.1137/1.9781611971200, section 6.3.2 (the line search).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from petsc4py import PETSc
 
-from fem_selection.dynamics.field import Linearization, SelectionField
-from fem_selection.dynamics.resolvent import has_local_part
-from fem_selection.kernels.base import KernelOperator
-from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
-from fem_selection.petsc import options, snes_reason, unique_prefix
+from fem_selection.errors import NotConverged
 from fem_selection.settings import NewtonSettings
-from fem_selection.steady.equilibria.local_newton import local_newton
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Floats
 
-__all__ = ["NewtonResult", "solve_newton"]
+__all__ = ["Equation", "LineSearch", "NewtonRun", "solve_newton"]
 
-_INNER_TOLERANCE = 1e-10  # of LSQR, relative to the residual
-_INNER_ITERATIONS = 400  # of LSQR; a step that this cuts short is used all the same
-_NEAR = 1e-24  # squared distance of g below which m grows no more
+_MINIMUM = "the derivative is singular there: the residual has a local minimum that is not zero"
+_SOLVED = "the residual fell below the tolerance"
+_ROUND_OFF = "the residual is at the level of round-off"
+_NOT_FINITE = "the residual became infinite or NaN"
+_LIMIT = "the iteration limit was reached"
+_NO_STEP = "the line search found no smaller residual"
+_ORTHOGONAL = 1e-4  # share (F, F' d) / ‖F‖² of F in the range of F' below which F' counts as singular
+_FLAT = 1e-8  # λ: where F falls on so small a part of d alone, it has a minimum, as far as round-off lets one see
 
-_AT_ROUND_OFF = "the residual is at the level of round-off"
+
+class Equation(Protocol):
+    """F(x) = 0; x and F(x) are arrays of any shape, spread over the ranks or the same on all of them."""
+
+    def residual(self, x: Floats) -> Floats:
+        """F(x)."""
+
+    def newton_step(self, x: Floats, residual: Floats) -> tuple[Floats, float]:
+        """d with F'(x) d = F(x), of least norm where F' is singular, and (F, F' d).
+
+        Raises:
+            NotConverged: with the reason, if the system is not solved.
+        """
+
+    def inner(self, a: Floats, b: Floats) -> float:
+        """The inner product of two residuals, the same on every rank."""
+
+    def tolerance(self, x: Floats) -> float:
+        """The ‖F‖ at which to stop."""
+
+    def round_off(self, x: Floats) -> float:
+        """The ‖F‖ that counts as zero if it falls no further."""
 
 
 @dataclass(frozen=True)
-class NewtonResult:
+class LineSearch:
+    """How far a step is shortened.
+
+    Attributes:
+        decrease: α.
+        shortest: The λ at which the search is given up.
+    """
+
+    decrease: float = 1e-4
+    shortest: float = 1e-12
+
+
+@dataclass(frozen=True)
+class NewtonRun:
     """Where Newton's method ended.
 
     Attributes:
-        state: Nodal values of f, shape (space.num_local,).
-        residual: ‖σ(K f + b)‖.
-        residuals: ‖m F‖ at every iterate, m = 1 without deflation.
-        converged: Whether the residual is below the tolerance.
-        reason: In words.
-        distance: ‖f − f₀‖ from the start.
+        solution: The last x.
+        residuals: ‖F‖ at every iterate.
+        converged: Whether the last is below the tolerance or at the level of round-off.
+        reason: Why it ended, in words.
     """
 
-    state: Floats
-    residual: float
+    solution: Floats
     residuals: tuple[float, ...]
     converged: bool
     reason: str
-    distance: float
 
 
 def solve_newton(
-    field: SelectionField,
+    equation: Equation,
     start: Floats,
-    settings: NewtonSettings | None = None,
-    known: Sequence[Floats] = (),
-    coordinates: IsometricCoordinates | None = None,
-) -> NewtonResult:
-    """A steady state near a start (collective).
+    *,
+    max_iterations: int = NewtonSettings.max_iterations,
+    line_search: LineSearch | None = LineSearch(),
+    slow: float = 0.5,
+) -> NewtonRun:
+    """Solve F(x) = 0 by Newton's method from a start (collective if the equation is).
 
     Args:
-        field: The right-hand side, not depending on time.
-        start: Nodal values of f₀, shape (num_local,).
-        settings: When to stop.
-        known: Nodal values of steady states to keep away from.
-        coordinates: Those of the space, if they are there already.
+        equation: F.
+        start: The first x; not changed.
+        max_iterations: Steps at most.
+        line_search: How far steps are shortened; None takes full steps alone.
+        slow: A residual at the level of round-off that falls by less than this factor falls no further.
+
+    Returns:
+        The last iterate, converged or not.
     """
-    settings = NewtonSettings() if settings is None else settings
-    c = IsometricCoordinates(field.space) if coordinates is None else coordinates
-    first = c.to_euclidean(np.asfortranarray(start[:, None]))
-    block = np.asfortranarray(start[:, None])
-    if (
-        not known
-        and has_local_part(field.kernel, field.interval)
-        and (f := local_newton(field, block, settings.residual))
-    ):
-        away = c.norm(c.to_euclidean(f[0]) - first)
-        below = snes_reason(PETSc.SNES.ConvergedReason.CONVERGED_FNORM_ABS)
-        reason = below if f[1] <= settings.residual else _AT_ROUND_OFF
-        return NewtonResult(f[0][:, 0], f[1], tuple(f[2]), True, reason, away)
-    problem = _Deflated(field, c, known)
-    residuals: list[float] = []
-    x, code = _run_snes(problem, first, settings, residuals)
-    state = c.to_function(x)
-    residual = c.norm(c.to_euclidean(field.rate(state)))
-    converged = bool(residual <= settings.residual)
-    reason = _AT_ROUND_OFF if converged and code < 0 else snes_reason(code)
-    return NewtonResult(state[:, 0], residual, tuple(residuals), converged, reason, c.norm(x - first))
+    x, residual = start, equation.residual(start)
+    sizes = [_norm(equation, residual)]
+    while not (reason := _reason(equation, x, sizes, slow, max_iterations)):
+        try:
+            step, slope = equation.newton_step(x, residual)
+        except NotConverged as error:
+            reason = str(error)
+            break
+        moved = _Ray(equation, x, step, sizes[-1] ** 2, slope).next_iterate(line_search)
+        if moved is None:
+            reason = _MINIMUM if abs(slope) <= _ORTHOGONAL * sizes[-1] ** 2 else _NO_STEP
+            break
+        x, residual, length = moved
+        sizes.append(_norm(equation, residual))
+        if length <= _FLAT:
+            reason = _MINIMUM
+            break
+    converged = reason in (_SOLVED, _ROUND_OFF)
+    if not converged and sizes[-1] <= equation.round_off(x):
+        converged, reason = True, _ROUND_OFF
+    return NewtonRun(solution=x, residuals=tuple(sizes), converged=converged, reason=reason)
 
 
-def _run_snes(problem: _Deflated, first: Block, settings: NewtonSettings, residuals: list[float]) -> tuple[Block, int]:
-    """The last iterate and SNES's reason; residual norms are appended."""
-    c = problem.coordinates
-    prefix = unique_prefix("newton")
-    solver = PETSc.SNES().create(c.space.comm)
-    x, r = c.create_vector(first), c.create_vector()
-    jacobian = c.create_matrix(problem)
-    try:
-        solver.setOptionsPrefix(prefix)
-        solver.setFunction(problem.function, r)
-        solver.setJacobian(problem.refresh, jacobian, jacobian)
-        solver.setTolerances(rtol=0.0, atol=settings.residual, stol=0.0, max_it=settings.max_iterations)
-        solver.setMonitor(lambda _, __, norm: residuals.append(float(norm)))
-        inner: dict[str, str | float | bool | None] = {
-            "ksp_type": "lsqr",
-            "pc_type": "none",
-            "ksp_rtol": _INNER_TOLERANCE,
-            "ksp_max_it": _INNER_ITERATIONS,
-            "snes_max_linear_solve_fail": settings.max_iterations + 1,
-            "snes_linesearch_type": "bt",
-        }
-        with options(prefix, inner):
-            solver.setFromOptions()
-        solver.solve(None, x)
-        return x.array_r[:, None].copy(order="F"), int(solver.getConvergedReason())
-    finally:
-        for thing in (solver, jacobian, x, r):
-            thing.destroy()
+def _reason(equation: Equation, x: Floats, sizes: list[float], slow: float, max_iterations: int) -> str:
+    """Why to stop at x, or nothing."""
+    if not np.isfinite(sizes[-1]):
+        return _NOT_FINITE
+    if sizes[-1] <= equation.tolerance(x):
+        return _SOLVED
+    if len(sizes) > 1 and sizes[-1] > slow * sizes[-2] and sizes[-1] <= equation.round_off(x):
+        return _ROUND_OFF
+    return _LIMIT if len(sizes) > max_iterations else ""
 
 
-class _Deflated:
-    """x ↦ m(f) F(f) in isometric coordinates, and its derivative m F' + F ∇mᵀ."""
+def _norm(equation: Equation, residual: Floats) -> float:
+    return float(np.sqrt(equation.inner(residual, residual)))
 
-    def __init__(self, field: SelectionField, coordinates: IsometricCoordinates, known: Sequence[Floats]) -> None:
-        self.coordinates, self._field = coordinates, field
-        self._kernel = IsometricOperator(coordinates, KernelOperator(field.kernel))
-        self._known = [self._pattern(np.asfortranarray(f[:, None])) for f in known]
-        self._jacobian: IsometricOperator | None = None
-        self._factor, self._rate, self._turn = 1.0, np.empty((0, 1)), np.empty((0, 1))
 
-    def _pattern(self, f: Block) -> Block:
-        """K f, which g is up to b."""
-        return self.coordinates.to_euclidean(self._kernel.operator.apply(f))
+class _Ray:
+    """x − λ d, with the squares ‖F(x − λ d)‖² at the λ tried."""
 
-    def function(self, _: PETSc.SNES, x: PETSc.Vec, out: PETSc.Vec) -> None:
-        """m F."""
-        f = self.coordinates.to_function(x.array_r[:, None])
-        rate = self.coordinates.to_euclidean(self._field.rate(f))
-        out.array[:] = self._deflation(f)[0] * rate[:, 0]
+    def __init__(self, equation: Equation, x: Floats, step: Floats, square: float, slope: float) -> None:
+        self.equation, self.x, self.step = equation, x, step
+        self.square, self.slope = square, -abs(slope)  # ½ ‖F(x − λ d)‖² has this derivative at λ = 0
 
-    def refresh(self, _: PETSc.SNES, x: PETSc.Vec, matrix: PETSc.Mat, __: PETSc.Mat) -> None:
-        """Linearize at x."""
-        f = self.coordinates.to_function(x.array_r[:, None])
-        at: Linearization = self._field.linearize(f)
-        self._jacobian = IsometricOperator(self.coordinates, at)
-        self._rate = self.coordinates.to_euclidean(at.rate)
-        self._factor, turn = self._deflation(f)
-        self._turn = self._kernel.apply_adjoint(turn) if self._known else turn
-        matrix.assemble()
+    def next_iterate(self, rule: LineSearch | None) -> tuple[Floats, Floats, float] | None:
+        """The next x, its residual and λ; None if no λ above the shortest is good enough."""
+        if self.slope == 0.0:
+            return None
+        length, before = 1.0, None
+        while True:
+            x = self.x - length * self.step
+            residual = self.equation.residual(x)
+            square = self.equation.inner(residual, residual)
+            if rule is None or self._is_enough(square, length, rule.decrease):
+                return x, residual, length
+            if length <= rule.shortest:
+                return None
+            best = self._minimum((length, square), before) if np.isfinite(square) else 0.0
+            before = (length, square) if np.isfinite(square) else None
+            length = min(max(best, 0.1 * length), 0.5 * length)
 
-    def _deflation(self, f: Block) -> tuple[float, Block]:
-        """m, and ∇m as a functional of g."""
-        c = self.coordinates
-        factors, slopes = [], []
-        here = self._pattern(f) if self._known else np.zeros((c.num_local, 1))
-        for pattern in self._known:
-            away = here - pattern
-            squared = max(c.inner(away, away), _NEAR)
-            factors.append(1.0 / squared + 1.0)
-            slopes.append(away * (-2.0 / squared**2))
-        m = float(np.prod(factors)) if factors else 1.0
-        turn = np.zeros((c.num_local, 1))
-        for factor, slope in zip(factors, slopes, strict=True):
-            turn += (m / factor) * slope
-        return m, turn
+    def _is_enough(self, square: float, length: float, decrease: float) -> bool:
+        """Whether F has fallen as it should; a shortened step on which it has not changed, by round-off, has not."""
+        bound = self.square + 2.0 * length * decrease * self.slope
+        return square < bound or (length == 1.0 and square == bound)
 
-    def apply(self, x: Block) -> Block:
-        """(m F' + F ∇mᵀ) x, shape (num_local, 1)."""
-        assert self._jacobian is not None
-        result = self._factor * self._jacobian.apply(x)
-        if self._known:
-            result += self._rate * self.coordinates.inner(self._turn, x)
-        return result
-
-    def apply_adjoint(self, x: Block) -> Block:
-        """(m F'ᵀ + ∇m Fᵀ) x."""
-        assert self._jacobian is not None
-        result = self._factor * self._jacobian.apply_adjoint(x)
-        if self._known:
-            result += self._turn * self.coordinates.inner(self._rate, x)
-        return result
+    def _minimum(self, last: tuple[float, float], before: tuple[float, float] | None) -> float:
+        """Where the parabola through one λ tried, or the cubic through two, has its minimum."""
+        length, square = last
+        bend = 0.5 * (square - self.square) - length * self.slope
+        if before is None:
+            return -0.5 * self.slope * length**2 / bend
+        other, other_square = before
+        other_bend = 0.5 * (other_square - self.square) - other * self.slope
+        ratios = bend / length**2, other_bend / other**2
+        cubic = (ratios[0] - ratios[1]) / (length - other)
+        quadratic = (length * ratios[1] - other * ratios[0]) / (length - other)
+        if cubic == 0.0:
+            return -self.slope / (2.0 * quadratic)
+        return float((-quadratic + np.sqrt(max(quadratic**2 - 3.0 * cubic * self.slope, 0.0))) / (3.0 * cubic))

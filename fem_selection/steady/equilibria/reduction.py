@@ -24,19 +24,25 @@ import scipy.linalg
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.factors import MAX_RANK, factorize
 from fem_selection.linalg.operators import random_block, sum_over_space
 from fem_selection.linalg.orthonormal import orthonormal_basis, orthonormalize, outside_of
+from fem_selection.steady.equilibria.newton import LineSearch
 from fem_selection.typing import Block, Complexes, Floats, create_block
 
-__all__ = ["ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
+__all__ = ["LINE_SEARCH", "ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
 
 _TOLERANCE = 1e-8
 _SAMPLES = 33
 _ZERO = 1e-12
+_SOLVED, _ROUND_OFF = 1e-13, 1e-9  # of max(1, |c|)
+_SINGULAR = 1e-13  # singular values of G' that count as zero, relative to the largest
 _PLACES = (0.137, 0.491, 0.873)  # of the range, at which the rank is taken
+
+LINE_SEARCH = LineSearch(decrease=0.1, shortest=2.0**-11)
+"""Of Newton's method for G: where it creeps, another start is the better way."""
 
 
 class TooManyCoordinates(InvalidInput):
@@ -77,6 +83,27 @@ class ReducedEquation:
     def jacobian(self, c: Floats) -> Floats:
         """∂G/∂c, shape (r, r)."""
         return self._slopes(c) - self._gauge
+
+    def newton_step(self, c: Floats, residual: Floats) -> tuple[Floats, float]:
+        """d of least norm for which |G' d − G| is smallest, and (G, G' d)."""
+        matrix = self.jacobian(c)
+        try:
+            step = np.linalg.lstsq(matrix, residual, rcond=_SINGULAR)[0]
+        except np.linalg.LinAlgError as error:
+            raise NotConverged("the derivative became infinite or NaN") from error
+        return np.asarray(step), self.inner(residual, matrix @ step)
+
+    def inner(self, a: Floats, b: Floats) -> float:
+        """The Euclidean product, which is that of V a and V b in L²."""
+        return float(a @ b)
+
+    def tolerance(self, c: Floats) -> float:
+        """The |G| at which Newton's method stops."""
+        return _SOLVED * max(1.0, float(np.linalg.norm(c)))
+
+    def round_off(self, c: Floats) -> float:
+        """The |G| that counts as zero if it falls no further."""
+        return _ROUND_OFF * max(1.0, float(np.linalg.norm(c)))
 
     def eigenvalues(self, c: Floats) -> Complexes:
         """The nonzero eigenvalues of σ'(g) K, by decreasing real part."""

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""The one way to a steady state from a start: Newton's method in the coordinates that fit the kernel.
+
+    σ(K f + b) = 0,   f near f₀
+
+The strategies, tried in this order, each from f₀ and then, where that leads nowhere and `restart` allows it, from an f
+with K f + b = 0, or as small as it can be: where σ is saturated Newton's steps lead nowhere, but near g = 0 it is not.
+
+| strategy | tried where | unknowns and linear systems |
+|---|---|---|
+| `sparse` | K has a local part | nodal values; the local part's sparse factorization (`local_newton`) |
+| `reduced` | K has a numerical rank of at most 400 | c of f = V c + f₀, f₀ ∈ ker K; dense (`reduction`) |
+| `full` | everywhere | the coordinates of L²; LSQR, steps of minimal norm (`deflation`) |
+
+Where σ'(g*) has no zero, g* = K f* + b, the steady states come as affine families f* + ker K.  Returned is the member
+that is nearest to the start: `reduced` leaves the part of f₀ in ker K as it is, and so do the steps of `full`, which
+are orthogonal to ker K; a kernel with a local part has, up to a few directions, no ker K.
+
+`full` alone can keep away from states that are known.  `reduced` treats singular values of K below 1e-8 of the largest
+as zero and is the more robust for it; it also reports where K f + b stands still but f does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.functions.activations import find_activation
+from fem_selection.linalg.coordinates import IsometricCoordinates
+from fem_selection.settings import NewtonSettings
+from fem_selection.steady.equilibria import local_newton, reduction
+from fem_selection.steady.equilibria.deflation import MinimalNormEquation, is_known, push_away
+from fem_selection.steady.equilibria.local_newton import LocalEquation
+from fem_selection.steady.equilibria.newton import NewtonRun, solve_newton
+from fem_selection.steady.equilibria.reduction import ReducedFamily, TooManyCoordinates
+from fem_selection.typing import Block, Floats
+
+__all__ = ["STRATEGIES", "SteadyState", "Strategy", "find_steady_state"]
+
+Strategy = Literal["sparse", "reduced", "full"]
+
+STRATEGIES: tuple[Strategy, ...] = ("sparse", "reduced", "full")
+"""All strategies in the order in which they are tried."""
+
+_IDENTITY = find_activation("identity")
+_STEADY = 1e-9  # ‖F‖, relative to max(1, ‖F(f₀)‖), above which f counts as moving
+
+
+@dataclass(frozen=True)
+class SteadyState:
+    """A steady state, and how it was found.
+
+    Attributes:
+        state: Nodal values of f, shape (space.num_local,).
+        residual: ‖σ(K f + b)‖.
+        is_steady: Whether that is small; else K f + b stands still, and f moves within ker K.
+        residuals: The norms that Newton's method has met: of F, of m F where known states are deflated, or of the
+            reduced equation.
+        strategy: Which found it; "none" where the start itself is steady.
+        reason: Why Newton's method ended, in words.
+        distance: ‖f − f₀‖ from the start.
+    """
+
+    state: Floats
+    residual: float
+    is_steady: bool
+    residuals: tuple[float, ...]
+    strategy: str
+    reason: str
+    distance: float
+
+
+def find_steady_state(
+    field: SelectionField,
+    start: Floats,
+    settings: NewtonSettings | None = None,
+    *,
+    known: Sequence[Floats] = (),
+    strategies: Sequence[Strategy] = ("sparse", "reduced"),
+    restart: bool = True,
+    coordinates: IsometricCoordinates | None = None,
+) -> SteadyState:
+    """Find the steady state that Newton's method reaches from a start (collective).
+
+    Args:
+        field: F, not depending on time.
+        start: Nodal values of f₀, shape (num_local,).
+        settings: When to stop; `NewtonSettings()` by default.  A residual at the level of round-off is good enough.
+        known: Nodal values of steady states to keep away from: then Newton's method first runs on the deflated
+            residual, and what follows begins where that ends.  The state may still be one of them.
+        strategies: Those to try, in the order of `STRATEGIES`.
+        restart: Whether each may begin again from K f + b = 0.
+        coordinates: Those of the space, if they are there already.
+
+    Returns:
+        The state found first; of those at which K f + b stands still, but f moves, the one with the smallest residual.
+
+    Raises:
+        InvalidInput: if F depends on time, or the rank of a kernel without a local part is too large for `reduced`.
+        NotConverged: with the reasons, if Newton's method reaches nothing.
+    """
+    if not field.is_autonomous:
+        raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    if unknown := set(strategies) - set(STRATEGIES):
+        raise InvalidInput(f"unknown strategies {sorted(unknown)}; known are {', '.join(STRATEGIES)}")
+    search = _Search(field, start, NewtonSettings() if settings is None else settings, coordinates)
+    if known:
+        search.flee(known)
+    found = search.run(strategies, restart)
+    away = float(field.space.norm(_column(found.state - start))[0])
+    return replace(found, residuals=search.before + found.residuals, distance=away)
+
+
+class _Search:
+    """From one start.
+
+    Attributes:
+        before: The norms that the run on the deflated residual has met.
+    """
+
+    def __init__(
+        self,
+        field: SelectionField,
+        start: Floats,
+        settings: NewtonSettings,
+        coordinates: IsometricCoordinates | None,
+    ) -> None:
+        self.field, self.start = field, start
+        self.tolerance, self.max_iterations = settings.residual, settings.max_iterations
+        self._coordinates = coordinates
+        self.before: tuple[float, ...] = ()
+
+    @property
+    def coordinates(self) -> IsometricCoordinates:
+        """Those of L²."""
+        if self._coordinates is None:
+            self._coordinates = IsometricCoordinates(self.field.space)
+        return self._coordinates
+
+    def flee(self, known: Sequence[Floats]) -> None:
+        """Let the start be where Newton's method for the deflated residual ends."""
+        c = self.coordinates
+        if is_known(self.field, self.start, known, c):
+            self.start = push_away(self.start, c)
+        self.start, run = self._solve_full(self.field, self.start, known)
+        self.before = run.residuals
+
+    def run(self, strategies: Sequence[Strategy], restart: bool) -> SteadyState:
+        """The first steady state that a strategy finds, or the best of what moves within ker K."""
+        first = self._residual(self.start)
+        if first <= self.tolerance:
+            return self._state("none", self.start, first, NewtonRun(self.start, (first,), True, "the start is steady"))
+        best: SteadyState | None = None
+        reasons: list[str] = []
+        too_many: TooManyCoordinates | None = None
+        for strategy in (s for s in STRATEGIES if s in strategies):
+            try:
+                for moved, run in self._runs(strategy, restart):
+                    if not run.converged:
+                        reasons.append(f"{strategy}: {run.reason}")
+                        continue
+                    found = self._state(strategy, moved, first, run)
+                    if found.is_steady:
+                        return found
+                    if best is None or found.residual < best.residual:
+                        best = found
+            except TooManyCoordinates as error:
+                too_many = error
+        if best is not None:
+            return best
+        if too_many is not None and not reasons:
+            raise too_many
+        raise NotConverged(
+            f"no steady state near the start: Newton's method does not converge from ‖F‖ = {first:.3g}"
+            + "".join(f"; {reason}" for reason in dict.fromkeys(reasons))
+        )
+
+    def _runs(self, strategy: Strategy, restart: bool) -> Iterator[tuple[Floats, NewtonRun]]:
+        """Where Newton's method ends from f₀ and from K f + b = 0, as nodal values, and how it got there."""
+        if strategy == "reduced":
+            yield from self._reduced_runs(restart)
+        elif strategy == "full" or has_local_part(self.field.kernel, self.field.interval):
+            solve = self._solve_sparse if strategy == "sparse" else self._solve_full
+            yield solve(self.field, self.start)
+            if restart:
+                linear = SelectionField(
+                    self.field.space, self.field.kernel, self.field.bias, _IDENTITY, interval=self.field.interval
+                )
+                begin, run = solve(linear, self.start)
+                if run.converged:
+                    yield solve(self.field, begin)
+
+    def _solve_sparse(self, field: SelectionField, start: Floats) -> tuple[Floats, NewtonRun]:
+        equation = LocalEquation(field, self.tolerance)
+        run = solve_newton(
+            equation, _column(start), max_iterations=self.max_iterations, line_search=local_newton.LINE_SEARCH
+        )
+        return run.solution[:, 0], run
+
+    def _solve_full(
+        self, field: SelectionField, start: Floats, known: Sequence[Floats] = ()
+    ) -> tuple[Floats, NewtonRun]:
+        c = self.coordinates
+        equation = MinimalNormEquation(field, c, self.tolerance, known)
+        run = solve_newton(equation, c.to_euclidean(_column(start)), max_iterations=self.max_iterations)
+        return c.to_function(run.solution)[:, 0], run
+
+    def _reduced_runs(self, restart: bool) -> Iterator[tuple[Floats, NewtonRun]]:
+        family = ReducedFamily(self.field.space, lambda _: self.field, 0.0, 0.0)
+        equation, before = family.at(0.0), family.coordinates(_column(self.start))
+        for begin in (before, equation.without_preactivation())[: 1 + restart]:
+            run = solve_newton(equation, begin, max_iterations=self.max_iterations, line_search=reduction.LINE_SEARCH)
+            yield self.start + equation.lift(run.solution - before)[:, 0], run
+
+    def _residual(self, f: Floats) -> float:
+        return float(self.field.space.norm(self.field.rate(_column(f)))[0])
+
+    def _state(self, strategy: str, f: Floats, first: float, run: NewtonRun) -> SteadyState:
+        residual = self._residual(f)
+        moves = strategy == "reduced" and residual > max(self.tolerance, _STEADY * max(1.0, first))
+        return SteadyState(
+            state=f,
+            residual=residual,
+            is_steady=not moves,
+            residuals=run.residuals,
+            strategy=strategy,
+            reason=run.reason,
+            distance=0.0,
+        )
+
+
+def _column(f: Floats) -> Block:
+    return np.asfortranarray(f[:, None])
