@@ -11,7 +11,7 @@ from fem_selection.cli.frame import Frame
 from fem_selection.signals import end_on_signals
 
 if TYPE_CHECKING:
-    from fem_selection.studies.steady_states import SampleLimit, SteadyReport
+    from fem_selection.studies.steady_report import SampleLimit, SteadyReport
 
 __all__ = ["steady_command"]
 
