@@ -9,7 +9,7 @@ from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.continuation import Diagram, continue_branches
 from fem_selection.steady.branches.cycles import Cycles, measure_cycles
-from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyse_steady_states
+from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyze_steady_states
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
@@ -44,7 +44,7 @@ __all__ = [
     "TooManyCoordinates",
     "TransientGrowth",
     "Verdict",
-    "analyse_steady_states",
+    "analyze_steady_states",
     "analyze_spectrum",
     "continue_branches",
     "differentiate_in_bias",

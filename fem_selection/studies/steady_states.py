@@ -6,7 +6,7 @@
     report.write("folder", space=field.space)
 
 What is looked for depends on the zeros of σ; `fem_selection.steady.equilibria.analysis` says how.  Its function
-`analyse_steady_states` gives singular functions and operators too, which a report does not hold.
+`analyze_steady_states` gives singular functions and operators too, which a report does not hold.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mpi4py import MPI
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import SteadySettings
-from fem_selection.steady import SteadyAnalysis, analyse_steady_states
+from fem_selection.steady import SteadyAnalysis, analyze_steady_states
 from fem_selection.studies.steady_report import PicardCondition, SampleLimit, SteadyReport, SteadyState
 from fem_selection.typing import Block, Floats
 
@@ -43,7 +43,7 @@ def steady(
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
     """
-    found = analyse_steady_states(field, initial, settings, seed)
+    found = analyze_steady_states(field, initial, settings, seed)
     space, kernel, shown = field.space, found.kernel, _shown(found)
     columns = np.asfortranarray(np.array(list(shown.values())).reshape(-1, space.num_local).T)
     return SteadyReport(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Steady states, singular values, projections and limits are the same on 1, 2 and 3 ranks.
 
-Run by mpiexec this file analyses its cases and prints the numbers as JSON; run by pytest it launches itself.
+Run by mpiexec this file analyzes its cases and prints the numbers as JSON; run by pytest it launches itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     from fem_selection.cases.field import build_field
     from fem_selection.config import parse_case
     from fem_selection.settings import SteadySettings
-    from fem_selection.steady import analyse_steady_states, differentiate_in_bias
+    from fem_selection.steady import analyze_steady_states, differentiate_in_bias
 
     results = {}
     for name, changes in CASES.items():
@@ -67,7 +67,7 @@ def main() -> None:
         field, space = problem.field, problem.space
         triplets = 6 if name == "local" else 200  # fewer than nodes: the eigenvalue nearest to zero decides
         settings = SteadySettings(starts=1, states=3, triplets=triplets, horizon=100.0)
-        found = analyse_steady_states(field, problem.initial, settings)
+        found = analyze_steady_states(field, problem.initial, settings)
 
         def gather(values, space=space):
             return space.gather(np.asfortranarray(values[:, None])).ravel().tolist()

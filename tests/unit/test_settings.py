@@ -141,7 +141,7 @@ def _takers() -> list[tuple[str, object]]:
         ("steady", find_limit),
         ("steady", find_steady_state),
         ("steady", find_equilibria),
-        ("steady", steady.analyse_steady_states),
+        ("steady", steady.analyze_steady_states),
         ("stability", studies.stability),
         ("hjb", studies.hjb),
         ("stochastic", optimize.descend),

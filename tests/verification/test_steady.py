@@ -19,7 +19,7 @@ from fem_selection.steady import (
     IsometricCoordinates,
     IsometricOperator,
     KernelOperator,
-    analyse_steady_states,
+    analyze_steady_states,
     differentiate_in_bias,
     expand,
     find_equilibria,
@@ -401,7 +401,7 @@ def test_analysis_chooses_by_the_zeros(spaces, activation, words):
     """Fails if an instrument is used where it does not apply, or is missing where it does."""
     field, y = field_and_nodes(spaces("interval", 5, 1), -1.0, 0.0, activation)
     settings = SteadySettings(starts=1, horizon=50.0)
-    found = analyse_steady_states(field, column(-1 + y), settings)
+    found = analyze_steady_states(field, column(-1 + y), settings)
     assert words in found.verdict
     assert (found.picard is None) == (activation == "softplus") == ("picard_ratios" in found.declined)
     assert bool(found.projections) == (activation == "relu") == ("projection" not in found.declined)
@@ -413,7 +413,7 @@ def test_analysis_refuses_what_depends_on_time(spaces):
     """Fails if a steady state is looked for where there can be none."""
     field, y = field_and_nodes(spaces("interval", 5, 1), 1.0)
     moving = SelectionField(field.space, field.kernel, field.bias, field.activation, lambda t: None)
-    for look in (analyse_steady_states, find_limit):
+    for look in (analyze_steady_states, find_limit):
         with pytest.raises(InvalidInput, match="depends on time"):
             look(moving, column(y))
     with pytest.raises(InvalidInput, match="depends on time"):
@@ -475,7 +475,7 @@ def test_analysis_of_a_local_kernel():
         cells=30,
         initial="2*sin(2*pi*y)",
     )
-    found = analyse_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
+    found = analyze_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
     assert found.limit.outcomes == ("steady",) and found.picard is None
     assert "local part" in found.declined["picard_ratios"]
     (only,) = found.equilibria
@@ -498,7 +498,7 @@ def test_analysis_of_a_local_kernel():
 def test_a_local_kernel_with_a_null_space():
     """K = D Δ with no flux: constants are in ker K. Fails if the state passes for isolated, or gets a derivative."""
     problem = build_equation({"representation": "local", "diffusion": "1", "bias": "y - 0.5"}, cells=30)
-    found = analyse_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
+    found = analyze_steady_states(problem.field, problem.initial, SteadySettings(starts=0, triplets=10, horizon=200.0))
     (only,) = found.equilibria
     assert not only.is_isolated and only.is_decided and only.nearest < 1e-10 and "degenerate" in only.kind
     assert found.sensitivities == (None,) and "degenerate" in found.declined["sensitivity"]
@@ -524,7 +524,7 @@ def test_systems_that_are_not_solved_leave_it_undecided(table):
     """Convection without diffusion, and a step of Newton's that is singular. Fails if either ends in an error."""
     problem = build_equation({"representation": "local", "bias": "0", **table}, cells=300)
     settings = SteadySettings(starts=0, triplets=10, horizon=10.0)
-    found = analyse_steady_states(problem.field, problem.initial, settings)
+    found = analyze_steady_states(problem.field, problem.initial, settings)
     for state in found.equilibria:
         assert state.is_isolated or state.kind.startswith(("undecided", "degenerate"))
     assert len(found.equilibria) == 1

@@ -32,7 +32,7 @@ from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kin
 from fem_selection.steady.equilibria.zero_set import ZeroSet, find_zeros
 from fem_selection.typing import Block, Floats
 
-__all__ = ["SteadyAnalysis", "analyse_steady_states"]
+__all__ = ["SteadyAnalysis", "analyze_steady_states"]
 
 _SIZES = (1.0, 3.0, 0.3)  # L² norms of the random starts, in turn
 _STARTS = 5  # initial states that Newton's method starts from, and that are projected
@@ -69,7 +69,7 @@ class SteadyAnalysis:
     verdict: str
 
 
-def analyse_steady_states(
+def analyze_steady_states(
     field: SelectionField, initial: Block, settings: SteadySettings | None = None, seed: int = 0
 ) -> SteadyAnalysis:
     """Find steady states and the limits of some initial states (collective).
