@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runge–Kutta schemes as data: explicit and diagonally implicit Butcher tableaux with a declared order.
+"""Runge–Kutta schemes as data: Butcher tableaux, explicit or diagonally implicit, with a declared order.
 
     G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   R_i = σ(K G_i + b),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
@@ -16,12 +16,16 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from fem_selection.errors import InvalidInput
+import numpy as np
 
-__all__ = ["SCHEMES", "Scheme", "find_scheme"]
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Floats
+
+__all__ = ["SCHEMES", "Scheme", "combine", "find_scheme", "take_step"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +119,43 @@ def find_scheme(name: str) -> Scheme:
     if name not in SCHEMES:
         raise InvalidInput(f"unknown scheme {name!r}; known are {', '.join(SCHEMES)}")
     return SCHEMES[name]
+
+
+def take_step(scheme: Scheme, rate: Callable[[Floats], Floats], state: Floats, step: float) -> Floats:
+    """One step of an explicit scheme for f' = F(f); the layers of a network are the `Stepper`'s.
+
+    Args:
+        scheme: An explicit scheme.
+        rate: F.
+        state: F_n: a block, or any array.
+        step: Δt.
+
+    Returns:
+        F_{n+1}, a new array.
+
+    Raises:
+        InvalidInput: if a stage of the scheme is implicit.
+    """
+    if scheme.is_implicit:
+        raise InvalidInput(f"scheme {scheme.name!r} has implicit stages: a step of it is an equation to be solved")
+    rates: list[Floats] = []
+    for row in scheme.lower:
+        stage = np.empty_like(state)
+        combine(state, step, row, rates, stage)
+        rates.append(rate(stage))
+    result = np.empty_like(state)
+    combine(state, step, scheme.b, rates, result)
+    return result
+
+
+def combine(state: Floats, dt: float, coefficients: Sequence[float], rates: Sequence[Floats], out: Floats) -> None:
+    """`out` = F + Δt Σ_i c_i R_i."""
+    if out is not state and len(coefficients) == 1:
+        np.multiply(rates[0], dt * coefficients[0], out=out)
+        out += state
+        return
+    if out is not state:
+        np.copyto(out, state)
+    for c, rate in zip(coefficients, rates, strict=False):
+        if c != 0.0:
+            out += (dt * c) * rate

@@ -18,14 +18,14 @@ import numpy as np
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.implicit import StageSolver
-from fem_selection.dynamics.schemes import Scheme
+from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.kernels.base import Kernel
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Stepper", "Tape", "combine"]
+__all__ = ["Stepper", "Tape"]
 
 # an overflow shows in the state; whoever asked for the sweep names its layer
 _QUIET: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
@@ -228,16 +228,3 @@ class Stepper:
             combine(state, self.grid.step, self.scheme.b, rates, out)
         elif out is not stages[-1]:
             np.copyto(out, stages[-1])
-
-
-def combine(state: Block, dt: float, coefficients: Sequence[float], rates: Sequence[Block], out: Block) -> None:
-    """`out` = F + Δt Σ_i c_i R_i."""
-    if out is not state and len(coefficients) == 1:
-        np.multiply(rates[0], dt * coefficients[0], out=out)
-        out += state
-        return
-    if out is not state:
-        np.copyto(out, state)
-    for c, rate in zip(coefficients, rates, strict=False):
-        if c != 0.0:
-            out += (dt * c) * rate

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fem_selection.dynamics import SCHEMES, Scheme, find_scheme
+from fem_selection.dynamics.schemes import take_step
 from fem_selection.errors import InvalidInput
 
 
@@ -63,3 +64,21 @@ def test_unknown_name_lists_the_known():
     """Fails if the message does not help the reader of a case file."""
     with pytest.raises(InvalidInput, match="unknown scheme 'rk45'; known are euler, midpoint, heun, ssprk3, rk4"):
         find_scheme("rk45")
+
+
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if not scheme.is_implicit])
+def test_a_step_has_the_local_error_of_its_order(name):
+    """f' = f², f(0) = 1: f(t) = 1/(1 − t).  Fails if a stage or the end takes other coefficients than the tableau's,
+    or if the state is overwritten."""
+    scheme, state = find_scheme(name), np.ones((2, 1), order="F")
+    steps = np.array([0.04, 0.02, 0.01])
+    errors = [abs(float(take_step(scheme, np.square, state, h)[0, 0]) - 1 / (1 - h)) for h in steps]
+    rates = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert np.all((rates > scheme.order + 0.9) & (rates < scheme.order + 1.4))
+    assert np.all(state == 1.0)
+
+
+def test_a_step_with_implicit_stages_is_refused():
+    """Fails if the diagonal of a tableau is left out in silence."""
+    with pytest.raises(InvalidInput, match="implicit stages"):
+        take_step(find_scheme("implicit_euler"), np.square, np.ones(2), 0.1)

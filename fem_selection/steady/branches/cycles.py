@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fem_selection.dynamics.schemes import find_scheme, take_step
 from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.continuation import solve_steady
 from fem_selection.steady.equilibria.reduction import ReducedEquation, ReducedFamily
-from fem_selection.steady.stability.growth import runge_kutta_step
 from fem_selection.typing import Floats
 
 __all__ = ["Cycles", "measure_cycles"]
 
+_SCHEME = find_scheme("rk4")
 _STEPS_PER_PERIOD = 60
 _PERIODS = 4  # of a window
 _WINDOWS = 400
@@ -87,7 +88,7 @@ def _settle(equation: ReducedEquation, start: Floats, frequency: float, rate: fl
         run = np.empty((count, start.size))
         for n in range(count):
             run[n] = state
-            state = runge_kutta_step(equation.rate, state, dt)
+            state = take_step(_SCHEME, equation.rate, state, dt)
         if not np.all(np.isfinite(state)) or np.linalg.norm(state) > largest:
             return np.nan
         mean = weights @ run

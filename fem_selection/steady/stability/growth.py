@@ -13,21 +13,22 @@ Steps are classical Runge–Kutta ones with Δt ‖A‖ = 0.1, whose error in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
+from fem_selection.dynamics.schemes import find_scheme, take_step
 from fem_selection.errors import NonFinite
 from fem_selection.settings import StabilitySettings
 from fem_selection.typing import Block, Complexes, Floats, Integers
 
-__all__ = ["MAX_STEPS", "GrowthRun", "measure_growth", "runge_kutta_step"]
+__all__ = ["MAX_STEPS", "GrowthRun", "measure_growth"]
 
 MAX_STEPS = 20_000
 """After which a run ends anyway, if no other number is asked for."""
+_SCHEME = find_scheme("rk4")
 _STEP = 0.1  # times ‖A‖
 _LEAD = 5.0  # e-foldings that a faster mode may gain
 _SAMPLES = 80
@@ -96,19 +97,10 @@ def measure_growth(
     wanted = {int(n) for s in steps for n in _numbers(s)}
     with np.errstate(over="ignore", invalid="ignore"):
         for n in range(1, int(steps.max(initial=0)) + 1):
-            state = runge_kutta_step(field.rate, state, dt)
+            state = take_step(_SCHEME, field.rate, state, dt)
             if n in wanted:
                 series[n] = reader.coordinates(state[:, :k] - state[:, k:])
     return _evaluate(values, series, steps, dt, perturbation)
-
-
-def runge_kutta_step(rate: Callable[[Block], Block], state: Block, dt: float) -> Block:
-    """One step of the classical scheme of order four."""
-    first = rate(state)
-    second = rate(np.asfortranarray(state + 0.5 * dt * first))
-    third = rate(np.asfortranarray(state + 0.5 * dt * second))
-    fourth = rate(np.asfortranarray(state + dt * third))
-    return np.asfortranarray(state + dt / 6 * (first + 2 * second + 2 * third + fourth))
 
 
 class _Reader:
