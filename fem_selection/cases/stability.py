@@ -6,24 +6,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from fem_selection.cases.field import FieldProblem, build_field
 from fem_selection.cases.kernel import is_random
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.elements import MAX_DEGREE
 from fem_selection.dynamics import SelectionField
 from fem_selection.kernels import DenseKernel
-from fem_selection.typing import Block
+from fem_selection.typing import Floats
 
 __all__ = ["depth_of", "family_of", "finer_start", "start_state", "why_not_finer"]
 
 _LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
 
 
-def start_state(problem: FieldProblem) -> Block:
-    """Nodal values of `stability.state`, shape (num_local, 1) (collective)."""
-    return np.asfortranarray(problem.values("stability.state", problem.case.stability.state)[:, None])
+def start_state(problem: FieldProblem) -> Floats:
+    """Nodal values of `stability.state`, shape (num_local,) (collective)."""
+    return problem.values("stability.state", problem.case.stability.state)
 
 
 def depth_of(problem: FieldProblem) -> DepthGrid:
@@ -54,7 +52,7 @@ def why_not_finer(problem: FieldProblem) -> str | None:
     return None
 
 
-def finer_start(problem: FieldProblem) -> tuple[SelectionField, Block]:
+def finer_start(problem: FieldProblem) -> tuple[SelectionField, Floats]:
     """The equation of a case on a finer space, and `stability.state` there (collective).
 
     A shape gets twice the cells; on a mesh file, which holds one mesh, functions get one degree more, with full

@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.settings import StabilitySettings
 from fem_selection.steady import Bifurcation, Cycles, Diagram, ReducedFamily, continue_branches, measure_cycles
 from fem_selection.studies.report import Report
-from fem_selection.typing import Block
+from fem_selection.typing import Block, Floats
 
-__all__ = ["BranchesReport", "Family", "NoBranch", "branches"]
+__all__ = ["BranchesReport", "Family", "NoBranch", "as_column", "branches"]
 
 _DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
 
@@ -114,25 +115,27 @@ class BranchesReport(Report):
         plots.save(figure, folder / "bifurcations.png")
 
 
-def branches(family: Family, start: Block, settings: StabilitySettings) -> BranchesReport:
+def branches(family: Family, start: Floats, settings: StabilitySettings) -> BranchesReport:
     """Follow the steady state near a start through the range of a parameter, and what branches off (collective).
 
     Args:
         family: The equation at a value of the parameter; none may depend on time.
-        start: Nodal values of a state near a steady one at the first value of the range, shape (num_local, 1).
+        start: Nodal values of a state near a steady one at the first value of the range, shape (num_local,).
         settings: Range and steps, and whether cycles are run to; the name of the parameter is for the report.
 
     Raises:
-        InvalidInput: without a range; `TooManyCoordinates` if the rank of the kernels is too large.
+        InvalidInput: without a range, or for a start of another shape; `TooManyCoordinates` if the rank of the kernels
+            is too large.
         NoBranch: if there is no steady state near the start at the first value.
     """
     if settings.range is None:
         raise InvalidInput("stability.range: branches need the values of the parameter between which to follow them")
     name, (lower, upper) = settings.parameter or "parameter", settings.range
-    reduced = ReducedFamily(family(lower).space, family, lower, upper)
+    space = family(lower).space
+    first, reduced = as_column(space, start, "the start"), ReducedFamily(space, family, lower, upper)
     try:
-        first, limits = reduced.coordinates(start), (settings.step, settings.points, settings.branches)
-        diagram = continue_branches(reduced, first, lower, upper, *limits)
+        limits = settings.step, settings.points, settings.branches
+        diagram = continue_branches(reduced, reduced.coordinates(first), lower, upper, *limits)
     except NotConverged as error:
         raise NoBranch(f"at {name} = {lower:g}: {error}") from error
     cycles = {}
@@ -142,3 +145,21 @@ def branches(family: Family, start: Block, settings: StabilitySettings) -> Branc
         if found.kind == "hopf" and distances:
             cycles[number] = measure_cycles(reduced, found, distances)
     return BranchesReport(parameter=name, diagram=diagram, cycles=cycles)
+
+
+def as_column(space: StateSpace, values: Floats, name: str) -> Block:
+    """Nodal values of one function as a block of one column (collective).
+
+    Args:
+        space: The state space.
+        values: Shape (num_local,).
+        name: What they are called in errors.
+
+    Raises:
+        InvalidInput: on all ranks, if the values of one of them have another shape.
+    """
+    fits = values.shape == (space.num_local,)
+    if not all(space.comm.allgather(fits)):
+        given = f"{name} has shape {values.shape}" if not fits else f"{name} has another shape on another rank"
+        raise InvalidInput(f"{given}, expected are the nodal values of one function, shape ({space.num_local},)")
+    return np.asfortranarray(values[:, None])

@@ -48,7 +48,7 @@ from fem_selection.steady import (
     transient_growth,
 )
 from fem_selection.steady.stability.growth import MAX_STEPS
-from fem_selection.studies.continuation import BranchesReport, Family, branches
+from fem_selection.studies.continuation import BranchesReport, Family, as_column, branches
 from fem_selection.studies.report import Progress, Report
 from fem_selection.typing import Block, Floats, Integers
 
@@ -62,7 +62,7 @@ _CERTAIN = 0.1  # part of an eigenvalue that may be uncertain where a run is to 
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
 
-FinerSpace = tuple[SelectionField, Block]
+FinerSpace = tuple[SelectionField, Floats]
 """The same equation on a finer space, and nodal values there of a state near the steady one."""
 
 
@@ -71,7 +71,7 @@ class StabilityReport(Report):
     """What `stability` returns; `state` and the modes in `spectrum` are nodal values of this rank.
 
     Attributes:
-        state: f*, shape (num_local, 1).
+        state: f*, shape (num_local,).
         residual: ‖σ(K f* + b)‖.
         spectrum: Of the linearization at f*.
         error_bars: Distances of the leading eigenvalues to those on a finer space; None without one.
@@ -90,7 +90,7 @@ class StabilityReport(Report):
         modes: The eigenfunctions at all nodes, complex, shape (num_nodes, k), for figures.
     """
 
-    state: Block
+    state: Floats
     residual: float
     spectrum: Spectrum
     error_bars: Floats | None
@@ -202,10 +202,10 @@ class StabilityReport(Report):
 
 def stability(
     field: SelectionField,
-    start: Block,
+    start: Floats,
     settings: StabilitySettings | None = None,
     *,
-    state: Block | None = None,
+    state: Floats | None = None,
     finer: FinerSpace | Callable[[], FinerSpace] | None = None,
     finer_declined: str | None = None,
     initial: Block | None = None,
@@ -218,7 +218,7 @@ def stability(
 
     Args:
         field: F, which must not depend on time.
-        start: Nodal values of a state from which Newton's method reaches the steady one, shape (num_local, 1).
+        start: Nodal values of a state from which Newton's method reaches the steady one, shape (num_local,).
         settings: How much is computed; the defaults if left out. `settings.state` belongs to case files.
         state: f*, if `find_state` has found it already.
         finer: The same equation on a finer space and a start there, or what makes them; error bars of the eigenvalues
@@ -239,13 +239,12 @@ def stability(
     settings = StabilitySettings() if settings is None else settings
     space = field.space
     tell = _Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))
-    if state is None:
-        state = find_state(field, start)
-    spectrum = analyze_spectrum(field, state, settings.number, settings.tolerance)
+    column = as_column(space, find_state(field, start) if state is None else state, "the state")
+    spectrum = analyze_spectrum(field, column, settings.number, settings.tolerance)
     tell("spectrum")
     bars, unstable, declined = _error_bars(spectrum, settings, finer, finer_declined)
     tell("error bars")
-    growth, growth_declined = _measure(field, state, spectrum, settings)
+    growth, growth_declined = _measure(field, column, spectrum, settings)
     tell("growth")
     exponents, exponents_declined = _exponents(field, settings, initial, depth, scheme)
     tell("exponents")
@@ -258,8 +257,8 @@ def stability(
         tell("branches")
     factors = spectrum.factors
     return StabilityReport(
-        state=state,
-        residual=float(space.norm(field.rate(state))[0]),
+        state=column[:, 0],
+        residual=float(space.norm(field.rate(column))[0]),
         spectrum=spectrum,
         error_bars=bars,
         unstable_on_finer_space=unstable,
@@ -267,7 +266,7 @@ def stability(
         verdict=judge(spectrum, is_compact(field.kernel)),
         growth=growth,
         growth_declined=growth_declined,
-        abscissa=numerical_abscissa(space, field.linearize(state), spectrum.norm, factors),
+        abscissa=numerical_abscissa(space, field.linearize(column), spectrum.norm, factors),
         transient=None if factors is None else transient_growth(space, factors),
         exponents=exponents,
         exponents_declined=exponents_declined,
@@ -278,21 +277,20 @@ def stability(
     )
 
 
-def find_state(field: SelectionField, start: Block, *, name: str = "the start") -> Block:
-    """Return the steady state that Newton's method reaches from a start (collective).
+def find_state(field: SelectionField, start: Floats, *, name: str = "the start") -> Floats:
+    """Return the steady state that Newton's method reaches from a start, shape (num_local,) (collective).
 
     Args:
         field: F, which must not depend on time.
-        start: Nodal values, shape (num_local, 1).
+        start: Nodal values, shape (num_local,).
         name: What the start is called in errors.
 
     Raises:
         InvalidInput: if F depends on time, or there is no steady state near the start.
     """
-    if not field.is_autonomous:
-        raise InvalidInput("steady states need an equation that does not depend on t")
+    as_column(field.space, start, name)
     try:
-        found = find_steady_state(field, start[:, 0], PRECISE)
+        found = find_steady_state(field, start, PRECISE)
     except NotConverged as error:
         raise InvalidInput(f"{name}: {error}; give a start nearer to one") from error
     if found.residual > _STEADY:
@@ -300,7 +298,7 @@ def find_state(field: SelectionField, start: Block, *, name: str = "the start") 
             f"from {name} Newton's method reaches a state at which K f + b stands still, but not f: "
             f"‖σ(K f + b)‖ = {found.residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
         )
-    return np.asfortranarray(found.state[:, None])
+    return found.state
 
 
 def as_pairs(values: np.ndarray) -> list[list[float]]:
@@ -353,7 +351,7 @@ def _error_bars(
         return None, None, declined or "no finer space is given"
     try:
         other_side, other_start = finer() if callable(finer) else finer
-        state = find_state(other_side, other_start)
+        state = as_column(other_side.space, find_state(other_side, other_start), "the state")
         other = analyze_spectrum(other_side, state, settings.number, settings.tolerance)
     except (InvalidInput, NotConverged) as error:
         return None, None, f"on the finer space: {error}"

@@ -75,7 +75,9 @@ def main() -> None:
             family=family_of(problem),
         )
         s, diagram = found.spectrum, None if found.branches is None else found.branches.diagram
-        krylov = leading_eigenpairs(problem.space, problem.field.linearize(found.state), 2, s.norm)
+        krylov = leading_eigenpairs(
+            problem.space, problem.field.linearize(np.asfortranarray(found.state[:, None])), 2, s.norm
+        )
         values = [] if diagram is None else [[b.parameter, b.frequency] for b in diagram.bifurcations]
         results[name] = {
             "eigenvalues": [*s.leading.real, *s.leading.imag, *np.abs(krylov.values[:1])],

@@ -50,9 +50,9 @@ def make_swing(comm: MPI.Intracomm, cells: int = 6) -> tuple[fs.SelectionField, 
     space = make_parallelogram(comm, cells)
     kernel = fs.DenseKernel.interpolate(space, swing_kernel, fs.DepthGrid(1))
     y = space.coordinates
-    state = np.asfortranarray(np.cos(2 * y[:, :1]) - y[:, 1:2])
+    state = np.cos(2 * y[:, 0]) - y[:, 1]
     moved = space.create_block(1)
-    kernel.apply(0, state, moved)
+    kernel.apply(0, np.asfortranarray(state[:, None]), moved)
     bias = np.where(y[:, 0] > 0.71, np.pi, 0.0) - moved[:, 0]
     return fs.SelectionField(space, kernel, bias, SWING), state
 
@@ -66,7 +66,7 @@ def make_mean_field(comm: MPI.Intracomm):
     def family(mu: float) -> fs.SelectionField:
         return fs.SelectionField(space, kernel, bias, shapes.at("tanh(μ s) − s", {"mu": mu}))
 
-    return family, space.create_block(1)
+    return family, np.zeros(space.num_local)
 
 
 def make_network(activation: fs.Activation, comm: MPI.Intracomm, layers: int = 3) -> fs.LearningProblem:
