@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Settings as frozen dataclasses, one class for each table of a case file; the defaults stand here and nowhere else.
 
+    fs.studies.forward(field, initial, fs.ForwardSettings(until=50.0, rtol=1e-10))
+
 The numerics take these objects, `config` reads TOML into them.  A field's annotation is its allowed range; a table
-checks itself when it is made.  Nothing here imports FEniCSx.
+checks itself when it is made, and raises `InvalidSettings` with all faults.  Where a routine needs a part of a table,
+that part is a class of its own, which the table's class inherits: `StepSettings`, `NewtonSettings`, `LimitSettings`.
+Nothing here imports FEniCSx.
 """
 
 from fem_selection.settings.equation import DomainSettings, DynamicsSettings, SpaceSettings
