@@ -92,7 +92,7 @@ if ensemble.is_root:
 
 # %%
 scaled = fs.ScaledFunctional(functional)
-lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=500, gradient_tolerance=1e-4)
+lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=500, gradient_tolerance=1e-4, memory=20)
 report = fs.minimize(scaled, scaled.to_scaled(start), lmvm)
 if ensemble.is_root:
     print(f"J = {report.objective:.6f} after {report.iterations} iterations: {report.reason}")

@@ -217,9 +217,11 @@ _MORE = {
     "stochastic.method": "adam", "stochastic.epochs": 3, "stochastic.momentum": 0.5, "stochastic.validation": 0.5,
     "optimizer.options": {"tao_ls_type": "armijo"}, "optimizer.method": "msa", "optimizer.memory": 3, "hjb.cells": [8],
     "hjb.lower": [0.0], "hjb.upper": [1.0], "hjb.snapshots": 3, "forward.method": "auto", "forward.rtol": 1e-3,
-    "forward.times": 3, "forward.spacing": "log", "steady.within": 3.0, "steady.starts": 2, "steady.horizon": 1.0,
+    "forward.times": 3, "forward.spacing": "log", "forward.growth_bound": 10.0, "forward.first_step": 0.1,
+    "steady.within": 3.0, "steady.starts": 2, "steady.horizon": 1.0, "steady.max_iterations": 3, "steady.rtol": 1e-3,
+    "steady.snapshots": 3, "optimizer.reduction": 0.5, "optimizer.augmentation": 2.0, "optimizer.gap_every": 2,
     "stability.state": "0", "stability.number": 2, "stability.parameter": "a", "stability.range": [0, 1],
-    "stability.step": 0.1, "parallel.space": 1, "parallel.block": 3, "output.directory": "a",
+    "stability.step": 0.1, "stability.branches": 2, "parallel.space": 1, "parallel.block": 3, "output.directory": "a",
     "output.checkpoint_every": 3, "parameters.a": 1.0, "title": "a", "seed": 1,
 }  # fmt: skip
 
