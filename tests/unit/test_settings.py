@@ -218,7 +218,7 @@ def test_values_of_numpy_and_paths_are_taken_for_what_they_are():
 
 @pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 def test_they_are_frozen_and_built_by_keyword(cls):
-    """Fails if one has no public name, if a field that is moved gives its values to another, if one can be set later, or
+    """Fails if one has no public name, if a field that moves gives its values to another, if one can be set later, or
     if a changed copy is not checked."""
     assert getattr(fs, cls.__name__) is cls
     assert all(entry.kind is entry.KEYWORD_ONLY for entry in inspect.signature(cls).parameters.values())
