@@ -2,11 +2,11 @@
 """Samples and the initial states they become.
 
 `samples` holds and splits data; `archives` reads a user's files; `images` evaluates pixel images as functions at mesh
-nodes; `synthetic` makes small sets for tests and demos.  Nothing here needs a mesh: node coordinates come in as arrays.
+nodes.  Nothing here needs a mesh: node coordinates come in as arrays.
 """
 
 from fem_selection.data.archives import load_npz, load_npz_inputs, load_npz_truth
-from fem_selection.data.images import AffineMaps, draw_maps, image_states, interpolation_matrix
+from fem_selection.data.images import AffineMaps, draw_maps, image_states
 from fem_selection.data.samples import (
     DataSet,
     Samples,
@@ -15,7 +15,6 @@ from fem_selection.data.samples import (
     split_samples,
     stratified_split,
 )
-from fem_selection.data.synthetic import sine_square
 
 __all__ = [
     "AffineMaps",
@@ -24,12 +23,10 @@ __all__ = [
     "Standardization",
     "draw_maps",
     "image_states",
-    "interpolation_matrix",
     "load_digits_samples",
     "load_npz",
     "load_npz_inputs",
     "load_npz_truth",
-    "sine_square",
     "split_samples",
     "stratified_split",
 ]

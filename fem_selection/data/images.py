@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fem_selection.errors import InvalidInput
 
-__all__ = ["AffineMaps", "draw_maps", "image_states", "interpolation_matrix"]
+__all__ = ["AffineMaps", "draw_maps", "image_states"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,28 +115,6 @@ def draw_maps(
     rotations = rotation * rng.standard_normal(shape)
     scales = np.expm1(scale * rng.standard_normal(num_samples))
     return AffineMaps(shift=shifts, rotation=rotations, scale=scales)
-
-
-def interpolation_matrix(
-    points: ArrayLike, grid: Sequence[int], lower: ArrayLike, upper: ArrayLike
-) -> scipy.sparse.csr_array:
-    """The matrix that takes pixel values to values at points.
-
-    Args:
-        points: Coordinates, shape (num_points, d); a third column beyond d, as FEniCSx pads them, is ignored.
-        grid: Number of pixels along each axis of the image array, (M,), (H, W) or (D, H, W), at least two each.
-        lower: Lower corner of the box, shape (d,).
-        upper: Upper corner of the box, shape (d,).
-
-    Returns:
-        Shape (num_points, num_pixels), pixels in the array's (row-major) order; the rows of points in the box add up to
-        one, those of points outside are empty.
-
-    Raises:
-        InvalidInput: If shapes, dimensions or the box cannot be used.
-    """
-    box = _Box.create(grid, lower, upper)
-    return _matrix(box, box.centred(points))
 
 
 def image_states(

@@ -74,11 +74,6 @@ class Domain:
         return int(self.mesh.geometry.dim)
 
     @property
-    def is_manifold(self) -> bool:
-        """Whether it has lower dimension than the space that it lies in, as a surface in R³ has."""
-        return bool(self.mesh.topology.dim < self.mesh.geometry.dim)
-
-    @property
     def cell(self) -> str:
         """Name of the cell type ("interval", "triangle", "quadrilateral", …)."""
         return str(self.mesh.topology.cell_name())

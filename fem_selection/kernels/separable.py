@@ -8,7 +8,7 @@ O(N R) for each sample and, on several ranks, one Allreduce of R × J numbers; n
 
 The inner product of the parameters is Σ_r (u_r, u'_r) + (v_r, v'_r), and the regularization of a learning problem
 α/2 Σ_r ‖u_r‖² + ‖v_r‖².  Its minimum over all factorisations of one w, at rank R ≥ rank w, is α times the nuclear norm
-of w, Σ_k s_k: it favours low rank, unlike the α/2 Σ_k s_k² = α/2 ‖w‖² of a dense kernel (`squared_norm`).  Where all
+of w, Σ_k s_k: it favours low rank, unlike the α/2 Σ_k s_k² = α/2 ‖w‖² of a dense kernel.  Where all
 factors vanish the derivative vanishes as well: start elsewhere.
 """
 
@@ -128,15 +128,6 @@ class SeparableKernel(Summable, OperatorByParameters):
         """w(y_i, z_k) at some nodes in the canonical order, shape (n, n), on every rank (collective)."""
         u, v = (self.space.gather(np.asfortranarray(factor))[nodes] for factor in self.factors[interval])
         return np.asarray(u @ v.T)
-
-    def squared_norm(self) -> Floats:
-        """‖w‖² in L²(Y × Y) of each interval, Σ_rs (u_r, u_s)(v_r, v_s), shape (num_intervals,) (collective)."""
-        grams = np.empty((2, self.num_intervals, self.rank, self.rank))
-        for c, (u, v) in enumerate(self.factors):
-            grams[0, c] = u.T @ self.space.apply_mass(u)
-            grams[1, c] = v.T @ self._right[c]
-        self.space.comm.Allreduce(MPI.IN_PLACE, grams)
-        return np.einsum("crs,crs->c", grams[0], grams[1])
 
     def assign(self, parameters: Floats) -> None:
         """Set the factors of all intervals, keeping the array by reference, and renew the moments M v."""

@@ -44,14 +44,12 @@ class EpochRow:
         epoch: Number of the epoch, from 1.
         objective: Mean of the mini-batches' objectives over the epoch.
         rate: Step size at its end.
-        train_accuracy: Part of the mini-batch samples classified right on the way, or NaN.
-        validation_accuracy: The same on the validation part after the epoch, or NaN.
+        validation_accuracy: Score of the validation part after the epoch, or NaN.
     """
 
     epoch: int
     objective: float
     rate: float
-    train_accuracy: float
     validation_accuracy: float
 
 

@@ -235,7 +235,11 @@ class _Descent:
                 self.best_score, self.best_epoch = score, self.epoch
                 self.best_scaled[:] = self.scaled
         if self.observe is not None:
-            self.observe(EpochRow(self.epoch, objective, self._rate(total), np.nan, score))
+            self.observe(
+                EpochRow(
+                    epoch=self.epoch, objective=objective, rate=self._rate(total), validation_accuracy=float(score)
+                )
+            )
         if self.epoch % self.checkpoint_every == 0 and self.epoch < self.settings.epochs:
             self.epoch_state = self.rng.bit_generator.state
             self._save()

@@ -17,7 +17,6 @@ from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 __all__ = ["plot_convergence"]
 
 _MARKED = 40  # a line of at most so many points shows each of them
-_ACCURACIES = (("train_accuracy", "training", "-"), ("validation_accuracy", "validation", "--"))
 
 
 @styled
@@ -26,12 +25,12 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
 
     The gradient norm is on a logarithmic scale, the objective too if it is positive and falls by a factor of ten or
     more.  A phase without rows has no panels, unless there would be none at all.  Values that are not finite are gaps
-    in the objective and gradient norm, and are passed over in the accuracies, which need not be known at every epoch.
+    in the objective and gradient norm, and are passed over in the accuracy, which need not be known at every epoch.
 
     Args:
         history: Columns `iteration`, `objective`, `gradient_norm`, each of shape (num_rows,).
-        stochastic: Columns `epoch`, `objective` and, if known, `train_accuracy`, `validation_accuracy` (from 0 to 1),
-            each of shape (num_epochs,).
+        stochastic: Columns `epoch`, `objective` and, if known, `validation_accuracy` (from 0 to 1), each of shape
+            (num_epochs,).
 
     Returns:
         A figure with one axes per panel: [objective, accuracy] by epoch, then objective and gradient norm by
@@ -46,7 +45,7 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
     panels = []
     if epochs and epochs["epoch"].size:
         panels.append("epoch_objective")
-        if any(np.isfinite(epochs[name]).any() for name, _, _ in _ACCURACIES if name in epochs):
+        if np.isfinite(epochs.get("validation_accuracy", np.nan)).any():
             panels.append("epoch_accuracy")
     if run["iteration"].size or not panels:
         panels += ["objective", "gradient_norm"]
@@ -64,7 +63,7 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
         if name == "epoch_objective":
             _draw_objective(panel, epochs["epoch"], epochs["objective"], COLOURS["green"])
         elif name == "epoch_accuracy":
-            _draw_accuracies(panel, epochs)
+            _draw_accuracy(panel, epochs["epoch"], epochs["validation_accuracy"])
         elif name == "objective":
             _draw_objective(panel, run["iteration"], run["objective"], COLOURS["blue"])
         else:
@@ -78,7 +77,7 @@ def _columns(history: Mapping[str, np.ndarray], required: tuple[str, ...], what:
     """Return the columns as floats; what is not finite becomes NaN."""
     if missing := [name for name in required if name not in history]:
         raise InvalidInput(f"{what} has no column {', '.join(missing)}; it has {', '.join(history) or 'none'}")
-    wanted = [*required, *(name for name, _, _ in _ACCURACIES if name in history)]
+    wanted = [*required, *(["validation_accuracy"] if "validation_accuracy" in history else [])]
     columns = {name: np.atleast_1d(np.asarray(history[name], dtype=float)) for name in wanted}
     shapes = {name: column.shape for name, column in columns.items()}
     if len(set(shapes.values())) > 1 or len(shapes[required[0]]) != 1:
@@ -141,10 +140,9 @@ def _draw_gradient_norm(axes: Axes, x: np.ndarray, norms: np.ndarray) -> None:
         axes.legend(loc="upper right")
 
 
-def _draw_accuracies(axes: Axes, epochs: Mapping[str, np.ndarray]) -> None:
-    for (name, label, style), colour in zip(_ACCURACIES, (COLOURS["green"], COLOURS["ink"]), strict=True):
-        if name in epochs and (known := np.isfinite(epochs[name])).any():
-            _draw_line(axes, epochs["epoch"][known], epochs[name][known], colour, style, label)
+def _draw_accuracy(axes: Axes, epoch: np.ndarray, accuracy: np.ndarray) -> None:
+    known = np.isfinite(accuracy)
+    _draw_line(axes, epoch[known], accuracy[known], COLOURS["ink"], "--", "validation")
     axes.set_ylabel("accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend(loc="lower right")

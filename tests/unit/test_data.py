@@ -16,11 +16,9 @@ from fem_selection.data import (
     Standardization,
     draw_maps,
     image_states,
-    interpolation_matrix,
     load_digits_samples,
     load_npz,
     load_npz_inputs,
-    sine_square,
     split_samples,
     stratified_split,
 )
@@ -148,18 +146,6 @@ def test_inconsistent_samples_are_refused(arguments: dict[str, Any]) -> None:
     samples."""
     with pytest.raises(InvalidInput):
         Samples(**arguments)
-
-
-def test_sines_and_squares_are_labelled() -> None:
-    """Fails if a signal labelled square takes other values than −1, 0 and 1, if the seed does not fix the signals, or
-    if one signal passes for both classes."""
-    signals = sine_square(20, num_values=17, noise=0.0, seed=2)
-    assert signals.inputs.shape == (20, 17)
-    assert np.all(np.isin(signals.inputs[signals.targets == 1], (-1.0, 0.0, 1.0)))
-    assert np.all(np.ptp(signals.inputs[signals.targets == 0], axis=1) < 2.0 + 1e-12)
-    assert np.array_equal(sine_square(6, seed=1).inputs, sine_square(6, seed=1).inputs)
-    with pytest.raises(InvalidInput):
-        sine_square(1)
 
 
 # -------------------------------------------------------------------------------------------------------------- files
@@ -363,26 +349,6 @@ def test_multilinear_functions_are_reproduced(dimension: int) -> None:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_interpolation_matrix_holds_the_weights(dimension: int) -> None:
-    """Fails if rows do not sum to one inside and to zero outside, hold more than a cell's corners, or give other values
-    than `image_states`."""
-    grid = GRIDS[dimension]
-    points = np.vstack([random_points(dimension), np.array(BOXES[dimension][1]) + 0.1, BOXES[dimension][1]])
-    matrix = interpolation_matrix(points, grid, *BOXES[dimension])
-    assert matrix.format == "csr"
-    assert matrix.shape == (len(points), np.prod(grid))
-    sums = np.ones(len(points))
-    sums[-2] = 0.0  # outside
-    np.testing.assert_allclose(matrix.sum(axis=1), sums, atol=1e-14)
-    assert matrix.data.min() >= 0.0
-    assert np.diff(matrix.indptr).max() <= 2**dimension
-    images = np.random.default_rng(0).standard_normal((3, *grid))
-    np.testing.assert_allclose(
-        image_states(images, points, *BOXES[dimension]), matrix @ images.reshape(3, -1).T, atol=1e-15
-    )
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_zero_maps_move_nothing(dimension: int) -> None:
     """Fails if a map that moves nothing pushes a point of the boundary out of the box by round-off."""
     images = np.random.default_rng(0).standard_normal((5, *GRIDS[dimension]))
@@ -487,7 +453,6 @@ def test_images_and_maps_that_do_not_fit_are_refused() -> None:
         lambda: image_states(images, points, [0.0], [1.0]),
         lambda: image_states(images, points, [0.0, 1.0], [1.0, 1.0]),
         lambda: image_states(images, points, *box, affine=maps),
-        lambda: interpolation_matrix(points, (5,), *box),
         lambda: AffineMaps(np.zeros((2, 2)), np.zeros(2), np.array([0.0, -1.0])),
         lambda: AffineMaps(np.zeros((2, 2)), np.zeros(3), np.zeros(2)),
         lambda: AffineMaps(np.zeros((2, 3)), np.zeros(2), np.zeros(2)),

@@ -32,7 +32,6 @@ def stochastic(num_epochs: int) -> dict[str, np.ndarray]:
     return {
         "epoch": epochs,
         "objective": 1.0 + epochs,
-        "train_accuracy": epochs / 20,
         "validation_accuracy": validation,
     }
 
@@ -82,8 +81,7 @@ def test_stochastic_phase_stands_on_the_left_and_unknown_accuracies_are_passed_o
     accuracy, norm = panels["accuracyepoch"], panels["gradient normiteration"]
     figure.canvas.draw()
     assert accuracy.get_position().x1 < norm.get_position().x0
-    train, validation = accuracy.lines
-    np.testing.assert_array_equal(train.get_xdata(), np.arange(7))
+    (validation,) = accuracy.lines
     np.testing.assert_array_equal(validation.get_xdata(), [0, 3, 6])
     without = {name: stochastic(7)[name] for name in ("epoch", "objective")}
     assert ylabels(plot_convergence(history(25), without)) == ["objective", "objective", "gradient norm"]
@@ -99,7 +97,7 @@ def test_convergence_of_degenerate_histories(num_rows: int, value: float | None)
     columns, epochs = history(num_rows), stochastic(num_rows)
     if value is not None:
         columns |= {name: np.full(num_rows, value) for name in ("objective", "gradient_norm")}
-        epochs |= {name: np.full(num_rows, value) for name in ("objective", "train_accuracy", "validation_accuracy")}
+        epochs |= {name: np.full(num_rows, value) for name in ("objective", "validation_accuracy")}
     draw(plot_convergence(columns, epochs))
 
 

@@ -50,11 +50,6 @@ class ScalarProperties:
     antiderivative_minimum: float
     slopes: tuple[float, float]
 
-    @property
-    def is_coercive(self) -> bool:
-        """Whether Σ(s) → ∞ for s → ±∞ at least as c|s|."""
-        return min(self.slopes) > 1e-6
-
 
 @cache
 def examine(activation: Activation) -> ScalarProperties:
