@@ -137,7 +137,12 @@ def remove_shift(matrix: PETSc.Mat) -> None:
 
 
 def set_preconditioner(pc: PETSc.PC, apply: Action) -> None:
-    """Let a preconditioner be the function (x, y) ↦ y = P⁻¹ x."""
+    """Let a preconditioner be a function.
+
+    Args:
+        pc: The preconditioner.
+        apply: (x, y) ↦ y = P⁻¹ x.
+    """
     pc.setType(PETSc.PC.Type.PYTHON)
     pc.setPythonContext(_Preconditioner(apply))
 

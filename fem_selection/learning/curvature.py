@@ -71,8 +71,10 @@ def hessian_eigenpairs(
         control_space.to_scaled(control_space.random_direction(0)),
         count=count,
         end=which,
-        limits=Limits(tolerance, is_relative=True, max_restarts=max_iterations, basis=basis),
-        metric=None if control_space.space.is_collocated else Metric(hessian.apply_metric, hessian.precondition),
+        limits=Limits(tolerance=tolerance, is_relative=True, max_restarts=max_iterations, basis=basis),
+        metric=None
+        if control_space.space.is_collocated
+        else Metric(apply=hessian.apply_metric, solve=hessian.precondition),
     )
     vectors, residuals = [], []
     for value, v in zip(values, columns.T.copy(), strict=True):

@@ -35,7 +35,7 @@ from fem_selection.linalg.krylov import by_real_part
 from fem_selection.linalg.operators import Operator
 from fem_selection.typing import Block, Complexes, Floats, create_block
 
-__all__ = ["BalancedSpectrum", "balanced_spectrum", "count_above", "nodal_matrix"]
+__all__ = ["BalancedSpectrum", "balanced_spectrum", "balancing_exponents", "count_above", "nodal_matrix"]
 
 _COLUMNS = 64
 _EPSILON = float(np.finfo(float).eps)
@@ -73,7 +73,12 @@ class BalancedSpectrum:
 
 
 def nodal_matrix(space: StateSpace, operator: Operator) -> Floats:
-    """The matrix of A in nodal values, rows and columns in canonical order, on every rank (collective)."""
+    """The matrix of A in nodal values, rows and columns in canonical order, on every rank (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+    """
     parts = []
     for first in range(0, space.num_nodes, _COLUMNS):
         numbers = np.arange(first, min(first + _COLUMNS, space.num_nodes))
@@ -91,6 +96,9 @@ def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, c
         operator: A.
         tolerance: Singular values below this part of the largest count as zero.
         cosine: Likewise cosines between the range of B and the complement of its kernel.
+
+    Raises:
+        NonFinite: if the matrix of A is.
     """
     matrix = nodal_matrix(space, operator)
     found = None
@@ -99,11 +107,19 @@ def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, c
     found = space.comm.bcast(found)
     if found is None:
         raise NonFinite("the linearization")
-    return BalancedSpectrum(matrix, *found)
+    values, uncertainties, rank, rank_of_square = found
+    return BalancedSpectrum(
+        matrix=matrix, values=values, uncertainties=uncertainties, rank=rank, rank_of_square=rank_of_square
+    )
 
 
 def count_above(cosines: Floats, cosine: float) -> int:
-    """rank A² of A = U S V*, from V*U of those columns whose singular values count."""
+    """rank A² of A = U S V*.
+
+    Args:
+        cosines: V*U of those columns whose singular values count.
+        cosine: Singular values of V*U below this count as zero.
+    """
     return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > cosine)) if cosines.size else 0
 
 

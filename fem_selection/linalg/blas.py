@@ -22,6 +22,15 @@ def add_product(
     """`out` = scale · op(a) op(b), plus what `out` held if `keep`.
 
     All three must be in Fortran order: BLAS would work on a silent copy of `out` otherwise.
+
+    Args:
+        scale: The factor of the product.
+        a: A.
+        b: B.
+        out: C, overwritten.
+        transpose_a: Whether op(A) is Aᵀ.
+        transpose_b: Whether op(B) is Bᵀ.
+        keep: Whether C is added to.
     """
     assert out.flags.f_contiguous
     if a.size and b.size:
@@ -31,7 +40,13 @@ def add_product(
 
 
 def add_scaled(scale: float, x: Floats, out: Floats) -> None:
-    """`out` += scale · x, for contiguous vectors."""
+    """`out` += scale · x, for contiguous vectors.
+
+    Args:
+        scale: The factor.
+        x: The vector that is added.
+        out: Added to.
+    """
     assert out.flags.c_contiguous and out.ndim == 1
     if out.size:
         daxpy(x, out, a=scale)

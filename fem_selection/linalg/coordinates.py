@@ -28,7 +28,7 @@ from fem_selection.linalg.operators import Operator
 from fem_selection.petsc import create_shell
 from fem_selection.typing import Block, Floats
 
-__all__ = ["IsometricCoordinates", "IsometricOperator"]
+__all__ = ["HasAdjoint", "IsometricCoordinates", "IsometricOperator"]
 
 
 class HasAdjoint(Protocol):

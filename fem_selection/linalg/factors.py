@@ -75,9 +75,20 @@ def factorize(
         space, operator.apply, width=lambda _: _BLOCK, tolerance=tolerance, limit=limit, seed=seed
     )
     if not basis.shape[1]:
-        return Factors(basis, np.zeros(0), basis.copy(order="F"), tolerance, is_complete)
+        return Factors(
+            left=basis,
+            values=np.zeros(0),
+            right=basis.copy(order="F"),
+            tolerance=tolerance,
+            is_complete=is_complete,
+        )
     right, triangle = orthonormalize(space, adjoint(space, operator, basis))
     u, values, vt = np.linalg.svd(triangle.T)
     kept = values > tolerance * values[0]
-    left = np.asfortranarray(basis @ u[:, kept])
-    return Factors(left, values[kept], np.asfortranarray(right @ vt[kept].T), tolerance, is_complete)
+    return Factors(
+        left=np.asfortranarray(basis @ u[:, kept]),
+        values=values[kept],
+        right=np.asfortranarray(right @ vt[kept].T),
+        tolerance=tolerance,
+        is_complete=is_complete,
+    )

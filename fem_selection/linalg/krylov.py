@@ -22,10 +22,13 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import NotConverged
 from fem_selection.linalg.eigensolver import Limits, general_eigenpairs
 from fem_selection.linalg.operators import Operator
+from fem_selection.petsc import released
 from fem_selection.typing import Block, Complexes, Floats, Integers
 
 __all__ = [
+    "RESTARTS_BEFORE",
     "Eigenpairs",
+    "Inverse",
     "Resolvents",
     "by_real_part",
     "leading_by_resolvent",
@@ -97,19 +100,21 @@ def leading_eigenpairs(
         NotConverged: if none was found.
     """
     if norm == 0.0:
-        return Eigenpairs(np.zeros(0, complex), np.zeros((space.num_local, 0), complex), np.zeros(0))
-    limits = Limits(tolerance * norm, is_relative=False, max_restarts=max_restarts, basis=basis)
+        nothing = np.zeros((space.num_local, 0), complex)
+        return Eigenpairs(values=np.zeros(0, complex), modes=nothing, residuals=np.zeros(0))
+    limits = Limits(tolerance=tolerance * norm, is_relative=False, max_restarts=max_restarts, basis=basis)
     if resolvents is None:
         return _solve(space, operator, operator, count, limits)
     try:
         few = replace(limits, max_restarts=min(max_restarts, RESTARTS_BEFORE))
         return _solve(space, operator, operator, count, few)
     except NotConverged:
-        return leading_by_resolvent(space, operator, count, norm, resolvents, replace(limits, tolerance=tolerance))
+        limits = replace(limits, tolerance=tolerance)
+        return leading_by_resolvent(space, operator, count, norm=norm, resolvents=resolvents, limits=limits)
 
 
 def leading_by_resolvent(
-    space: StateSpace, operator: Operator, count: int, norm: float, resolvents: Resolvents, limits: Limits
+    space: StateSpace, operator: Operator, count: int, *, norm: float, resolvents: Resolvents, limits: Limits
 ) -> Eigenpairs:
     """The eigenvalues nearest to 1/a, for an 1/a at least twice as large as their real parts (collective).
 
@@ -126,10 +131,8 @@ def leading_by_resolvent(
     """
     for part in _SHIFTS:
         resolvent = resolvents(1 / (part * norm))
-        try:
+        with released(resolvent):
             found = _solve(space, operator, resolvent, count, limits, 1 / (part * norm))
-        finally:
-            resolvent.destroy()
         if found.values[0].real < 0.5 * part * norm:
             break
     return found
@@ -158,7 +161,8 @@ def _solve(
         values = (1 - 1 / values) / a
         order = by_real_part(values)
         values, modes = values[order], modes[:, order]
-    return Eigenpairs(values, modes, residual_norms(space, operator, values, modes))
+    residuals = residual_norms(space, operator, values, modes)
+    return Eigenpairs(values=values, modes=modes, residuals=residuals)
 
 
 def by_real_part(values: Complexes) -> Integers:
@@ -167,7 +171,12 @@ def by_real_part(values: Complexes) -> Integers:
 
 
 def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
-    """The modes with unit L² norm and a phase that no partition changes (collective)."""
+    """The modes with unit L² norm and a phase that no partition changes (collective).
+
+    Args:
+        space: The state space.
+        modes: Complex nodal values, shape (num_local, k).
+    """
     parts = np.asfortranarray(np.concatenate([modes.real, modes.imag], axis=1))
     norms = np.sqrt(np.sum(space.inner(parts, parts).reshape(2, -1), axis=0))
     witness = np.asfortranarray(np.broadcast_to(hashed_normal(2, space.canonical)[:, None], parts.shape))
@@ -177,7 +186,14 @@ def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
 
 
 def residual_norms(space: StateSpace, operator: Operator, values: Complexes, modes: Complexes) -> Floats:
-    """‖A v − λ v‖ in L² of each pair (collective)."""
+    """‖A v − λ v‖ in L² of each pair (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        values: λ, shape (k,).
+        modes: v, shape (num_local, k).
+    """
     parts = np.asfortranarray(np.concatenate([modes.real, modes.imag], axis=1))
     k = len(values)
     images = operator.apply(parts)

@@ -35,6 +35,10 @@ Form = Callable[[Block], Block]
 def operator_norm(space: StateSpace, operator: Operator) -> float:
     """‖A‖ from L² to L², the largest singular value on V_h (collective).
 
+    Args:
+        space: The state space.
+        operator: A.
+
     Raises:
         NotConverged: if it was not found.
     """
@@ -45,7 +49,7 @@ def operator_norm(space: StateSpace, operator: Operator) -> float:
     def form(v: Block) -> Block:
         return operator.apply_transpose(space.apply_mass(operator.apply(v)))
 
-    return float(np.sqrt(_largest(space, form, Limits(_TOLERANCE, True, _MAX_RESTARTS, _BASIS))))
+    return float(np.sqrt(_largest(space, form, _limits(_TOLERANCE, is_relative=True))))
 
 
 def symmetric_part_maximum(
@@ -82,17 +86,23 @@ def symmetric_part_maximum(
 
     restarts = max_restarts if resolvents is None else min(max_restarts, RESTARTS_BEFORE)
     try:
-        return _largest(space, form, Limits(tolerance * norm, False, restarts, _BASIS))
+        return _largest(space, form, _limits(tolerance * norm, max_restarts=restarts))
     except NotConverged:
         if resolvents is None:
             raise
-    limits = Limits(tolerance, False, max_restarts, _BASIS)
-    found = leading_by_resolvent(space, SymmetricPart(space, operator), 1, norm, resolvents, limits)
+    limits = _limits(tolerance, max_restarts=max_restarts)
+    symmetric = SymmetricPart(space, operator)
+    found = leading_by_resolvent(space, symmetric, 1, norm=norm, resolvents=resolvents, limits=limits)
     return float(found.values[0].real)
 
 
 def skew_part_norm(space: StateSpace, operator: Operator, norm: float) -> float:
-    """‖(A − A*)/2‖, the distance from symmetry; `norm` is ‖A‖, to whose 10⁻⁷ it is found (collective).
+    """‖(A − A*)/2‖, the distance from symmetry (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        norm: ‖A‖, to whose 10⁻⁷ it is found.
 
     Raises:
         NotConverged: if it was not found.
@@ -106,7 +116,11 @@ def skew_part_norm(space: StateSpace, operator: Operator, norm: float) -> float:
 
     if not norm > 0:
         return 0.0
-    return float(np.sqrt(max(_largest(space, form, Limits((1e-7 * norm) ** 2, False, _MAX_RESTARTS, _BASIS)), 0.0)))
+    return float(np.sqrt(max(_largest(space, form, _limits((1e-7 * norm) ** 2)), 0.0)))
+
+
+def _limits(tolerance: float, *, is_relative: bool = False, max_restarts: int = _MAX_RESTARTS) -> Limits:
+    return Limits(tolerance=tolerance, is_relative=is_relative, max_restarts=max_restarts, basis=_BASIS)
 
 
 def _largest(space: StateSpace, form: Form, limits: Limits) -> float:
@@ -117,7 +131,7 @@ def _largest(space: StateSpace, form: Form, limits: Limits) -> float:
         """D⁻¹ B D⁻¹ x, D = M^{1/2} or the identity."""
         return np.asarray((form(np.asfortranarray(x[:, None] / scale)) / scale)[:, 0])
 
-    metric = Metric(_of_vectors(space.apply_mass), _of_vectors(space.riesz))
+    metric = Metric(apply=_of_vectors(space.apply_mass), solve=_of_vectors(space.riesz))
     values, _ = symmetric_eigenpairs(
         space.comm,
         apply,

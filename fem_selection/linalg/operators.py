@@ -71,12 +71,23 @@ class Disturbed:
 
 
 def adjoint(space: StateSpace, operator: Operator, v: Block) -> Block:
-    """A* v (collective)."""
+    """A* v (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        v: Nodal values, shape (num_local, k).
+    """
     return space.riesz(operator.apply_transpose(space.apply_mass(v)))
 
 
 def sum_over_space(space: StateSpace, array: Floats) -> Floats:
-    """The sum over the ranks of a space, bit for bit the same on all, so that they decide alike (collective)."""
+    """The sum over the ranks of a space, bit for bit the same on all, so that they decide alike (collective).
+
+    Args:
+        space: The state space.
+        array: This rank's terms; may be overwritten by the sum.
+    """
     if space.comm.size > 1:
         array = np.ascontiguousarray(array)
         space.comm.Allreduce(MPI.IN_PLACE, array)
@@ -85,12 +96,25 @@ def sum_over_space(space: StateSpace, array: Floats) -> Floats:
 
 
 def products(space: StateSpace, f: Block, g: Block) -> Floats:
-    """All L² products (f_i, g_j) of the columns of two blocks (collective)."""
+    """All L² products (f_i, g_j) of the columns of two blocks, shape (k, l) (collective).
+
+    Args:
+        space: The state space.
+        f: Shape (num_local, k).
+        g: Shape (num_local, l).
+    """
     return sum_over_space(space, f.T @ space.apply_mass(g))
 
 
 def random_block(space: StateSpace, columns: int, seed: int, first: int = 0) -> Block:
-    """White noise in L² (exactly so in collocated mode), the same on any partition."""
+    """White noise in L² (exactly so in collocated mode), the same on any partition.
+
+    Args:
+        space: The state space.
+        columns: How many functions.
+        seed: Another seed gives other functions.
+        first: Number of the first of them in the seed's sequence.
+    """
     numbers = np.arange(first, first + columns)
     draws = hashed_normal(seed, space.canonical[:, None], numbers[None, :])
     return np.asfortranarray(draws / np.sqrt(space.weights)[:, None])

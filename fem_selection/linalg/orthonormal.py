@@ -22,6 +22,7 @@ from fem_selection.linalg.operators import products, sum_over_space
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = [
+    "extend_basis",
     "orthonormal_basis",
     "orthonormal_directions",
     "orthonormalize",
@@ -136,12 +137,12 @@ def orthonormal_basis(space: StateSpace, blocks: list[Block], tolerance: float) 
     basis, largest = create_block(space.num_local, 0), 0.0
     for block in blocks:
         if block.shape[1]:
-            basis, largest, _ = extend_basis(space, basis, block, tolerance, largest)
+            basis, largest, _ = extend_basis(space, basis, block, tolerance=tolerance, largest=largest)
     return basis
 
 
 def extend_basis(
-    space: StateSpace, basis: Block, block: Block, tolerance: float, largest: float
+    space: StateSpace, basis: Block, block: Block, *, tolerance: float, largest: float
 ) -> tuple[Block, float, int]:
     """A basis with the directions of a block that are not in its span (collective).
 

@@ -53,7 +53,7 @@ def find_range(
             return basis, False
         columns = min(width(basis.shape[1]), space.num_nodes - basis.shape[1])
         images = apply(random_block(space, columns, seed, first=basis.shape[1]))
-        basis, largest, added = extend_basis(space, basis, images, tolerance, largest)
+        basis, largest, added = extend_basis(space, basis, images, tolerance=tolerance, largest=largest)
         if added < columns:
             return basis, True
         if is_enough is not None and is_enough(basis):

@@ -10,7 +10,7 @@ round-off is wanted, use `fem_selection.linalg.factors`, which finds the range w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -92,12 +92,20 @@ def expand(operator: IsometricOperator, tolerance: float, triplets: int) -> Sing
     nodes = c.space.num_nodes
     if c.norm(operator.apply(c.random(1))) == 0.0:  # the zero operator
         nothing = np.zeros((c.num_local, 0), order="F")
-        return SingularExpansion(operator, np.empty(0), nothing, nothing.copy(), tolerance, True)
-    largest, _ = _leading_left(operator, 1, Limits(1e-3, True, _RESTARTS, 2 + _EXTRA))
+        return SingularExpansion(
+            operator=operator,
+            values=np.empty(0),
+            left=nothing,
+            right=nothing.copy(),
+            tolerance=tolerance,
+            is_complete=True,
+        )
+    rough = Limits(tolerance=1e-3, is_relative=True, max_restarts=_RESTARTS, basis=2 + _EXTRA)
+    largest, _ = _leading_left(operator, 1, rough)
+    fine = replace(rough, tolerance=_ROUND_OFF * float(largest[0]), is_relative=False)
     count = min(_FIRST, triplets, nodes)
     while True:
-        limits = Limits(_ROUND_OFF * float(largest[0]), False, _RESTARTS, 2 * count + _EXTRA)
-        values, left = _leading_left(operator, count, limits)
+        values, left = _leading_left(operator, count, replace(fine, basis=2 * count + _EXTRA))
         below = values.size < count or values[-1] <= tolerance * values[0]
         if below or count >= min(triplets, nodes):
             break
@@ -105,12 +113,12 @@ def expand(operator: IsometricOperator, tolerance: float, triplets: int) -> Sing
     values, left, right = _rayleigh_ritz(operator, left)
     kept = values > tolerance * values[0]
     return SingularExpansion(
-        operator,
-        values[kept],
-        np.asfortranarray(left[:, kept]),
-        np.asfortranarray(right[:, kept]),
-        tolerance,
-        bool(below or count == nodes),
+        operator=operator,
+        values=values[kept],
+        left=np.asfortranarray(left[:, kept]),
+        right=np.asfortranarray(right[:, kept]),
+        tolerance=tolerance,
+        is_complete=bool(below or count == nodes),
     )
 
 

@@ -84,9 +84,13 @@ def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
     """max ‖e^{tA}‖ for t from 1/64 ‖A‖⁻¹ to 1000 ‖A‖⁻¹, or longer if it has not settled there (collective).
 
     e^{2tA} is the square of e^{tA}: few exponentials serve for all times.
+
+    Args:
+        space: The state space.
+        factors: A = U S V*.
     """
     if factors.norm == 0.0:
-        return TransientGrowth(np.zeros(1), np.ones(1), 1.0, 0.0, True)
+        return TransientGrowth(times=np.zeros(1), norms=np.ones(1), largest=1.0, time=0.0, is_bounded=True)
     small, has_rest = _compress(space, factors)
     times, norms = [0.0], [1.0]
     powers = [scipy.linalg.expm(_time(k) / factors.norm * small) for k in range(_PER_OCTAVE)]
@@ -101,7 +105,13 @@ def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
     largest = max(norms)
     first = next(k for k, size in enumerate(norms) if size >= (1.0 - 1e-6) * largest)
     stands = norms[-1] <= (1.0 + 1e-6) * norms[-1 - _PER_OCTAVE]  # as where e^{tA} tends to a projection
-    return TransientGrowth(np.array(times), np.array(norms), largest, times[first], stands or _has_fallen(norms))
+    return TransientGrowth(
+        times=np.array(times),
+        norms=np.array(norms),
+        largest=largest,
+        time=times[first],
+        is_bounded=stands or _has_fallen(norms),
+    )
 
 
 def _time(k: int) -> float:
