@@ -26,15 +26,15 @@ class CountingKernel(DenseKernel):
         self.counts["apply"] += 1
         super().apply(*arguments, **switches)
 
-    def add_transpose(self, *arguments):
+    def add_transpose(self, *arguments, **more):
         """Counts and adds the transpose."""
         self.counts["transpose"] += 1
-        super().add_transpose(*arguments)
+        super().add_transpose(*arguments, **more)
 
-    def add_pullback(self, *arguments):
+    def add_pullback(self, *arguments, **more):
         """Counts and adds the pullback."""
         self.counts["pullback"] += 1
-        super().add_pullback(*arguments)
+        super().add_pullback(*arguments, **more)
 
 
 def number_of_functions() -> int:

@@ -45,7 +45,7 @@ def create_functional(repeat: int = 1, layers: int = 10) -> tuple[Functional, Fl
     train = split_samples(load_digits_samples(), TEST_FRACTION, seed=0).samples
     labels = np.tile(train.targets, repeat)
     mine = ensemble.samples(labels.size)
-    initial = np.tile(image_states(train.inputs, space.coordinates, *domain.bounds), repeat)
+    initial = np.tile(image_states(train.inputs, space.coordinates, domain.bounds), repeat)
     functional = Functional(
         ControlSpace(ensemble, space, kernel, grid, 10),
         stepper,

@@ -188,8 +188,7 @@ def _load_data(case: config.Case) -> data.DataSet | None:
 
 def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, outside: float = 0.0) -> Block:
     """Initial states of images: the nodal values of the functions they are."""
-    lower, upper = space.domain.bounds
-    return data.image_states(inputs, space.coordinates, lower, upper, maps, outside)
+    return data.image_states(inputs, space.coordinates, space.domain.bounds, maps, outside)
 
 
 def samples_of_inputs(space: StateSpace, inputs: Floats) -> SampleStates:

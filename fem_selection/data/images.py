@@ -120,8 +120,7 @@ def draw_maps(
 def image_states(
     images: ArrayLike,
     points: ArrayLike,
-    lower: ArrayLike,
-    upper: ArrayLike,
+    bounds: tuple[ArrayLike, ArrayLike],
     affine: AffineMaps | None = None,
     outside: float = 0.0,
 ) -> NDArray[np.float64]:
@@ -130,8 +129,7 @@ def image_states(
     Args:
         images: Pixel values, shape (num_samples, *grid).
         points: Coordinates, shape (num_points, d); a third column beyond d, as FEniCSx pads them, is ignored.
-        lower: Lower corner of the box, shape (d,).
-        upper: Upper corner of the box, shape (d,).
+        bounds: Lower and upper corner of the box, each of shape (d,).
         affine: How each image is moved; nothing moves if it is not given.
         outside: The constant by which images are continued outside the box, the background (for standardised images
             the value that a background pixel has become).
@@ -151,7 +149,7 @@ def image_states(
         raise InvalidInput(
             f"images have shape {array.shape}, expected (num_samples, *grid) with one to three grid axes"
         )
-    box = _Box.create(array.shape[1:], lower, upper)
+    box = _Box.create(array.shape[1:], *bounds)
     centred = box.centred(points)
     num_samples, num_points = array.shape[0], centred.shape[0]
     if affine is None:

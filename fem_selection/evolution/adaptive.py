@@ -29,7 +29,7 @@ from mpi4py import MPI
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.evolution.embedded import DOP853, DOPRI5, EmbeddedPair
-from fem_selection.evolution.growth import Growth, History, fit_growth
+from fem_selection.evolution.growth import Growth, StepHistory, fit_growth
 from fem_selection.evolution.implicit_steps import ImplicitSteps
 from fem_selection.evolution.step_control import StepController, first_step
 from fem_selection.evolution.stiffness import StiffnessProbe
@@ -142,7 +142,7 @@ class _Run:
         self.kept_times, self.kept = [self.time], [self.state.copy(order="F")]
         self.steps = self.rejected = self.evaluations = 0
         self.methods: list[tuple[float, str]] = []
-        self.history = History()
+        self.history = StepHistory()
         self._probe = StiffnessProbe(field, initial.shape[1])
         self._stiff_probes = self._short_steps = 0
         self._explicit_step = 0.0
@@ -276,7 +276,7 @@ class _Run:
         if self.sample_comm is not None:
             mine = max(self.sample_comm.allgather(mine))
         self.largest = mine[0]
-        self.history.append(self.time, *mine, self.largest_rate, step)
+        self.history.add(self.time, *mine, rate=self.largest_rate, step=step)
 
     def _worst(self, values: Floats) -> float:
         """The largest of the samples' values, on all ranks alike and to three digits; NaN counts as infinite."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from fem_selection.typing import Floats
 
-__all__ = ["Growth", "History", "fit_growth"]
+__all__ = ["Growth", "StepHistory", "fit_growth"]
 
 _KEPT = 4096
 _BETWEEN = np.linspace(0.0, 1.0, 4, endpoint=False)
@@ -43,7 +43,7 @@ class Growth:
     until: float
 
 
-class History:
+class StepHistory:
     """The steps of a run: time, largest ‖f_j‖, its derivative in time, largest ‖∂_t f_j‖, step.
 
     Of a long run every second, fourth, … step is kept, and always the last.
@@ -54,7 +54,7 @@ class History:
         self._last: tuple[float, ...] | None = None
         self._stride, self._count = 1, 0
 
-    def append(self, time: float, norm: float, slope: float, rate: float, step: float) -> None:
+    def add(self, time: float, norm: float, slope: float, rate: float, step: float) -> None:
         """Add a step."""
         self._last = (time, norm, slope, rate, step)
         if self._count % self._stride == 0:

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from fem_selection.adjoint.second_order import Direction, advance_with_tangent, sweep_back_second
 from fem_selection.learning.functional import Functional
-from fem_selection.learning.linearization import Linearization
+from fem_selection.learning.linearization import FunctionalLinearization
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.objectives.terminal import ReadoutCost
 from fem_selection.petsc import create_shell, set_preconditioner
@@ -48,7 +48,7 @@ class Hessian:
         self.functional, self.gauss_newton, self.actions = functional, gauss_newton, 0
         self._direction_kernel = functional.stepper.kernel.create_direction()
         self._operators = np.empty(functional.control_space.local_size)
-        self._linearization = Linearization(functional, gauss_newton, memory)
+        self._linearization = FunctionalLinearization(functional, gauss_newton, memory)
         self._controls: Floats | None = None
 
     def linearize(self, controls: Floats) -> None:

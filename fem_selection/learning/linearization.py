@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`Linearization`: what actions of the Hessian need of all samples at one control, kept as far as memory allows.
+"""`FunctionalLinearization`: what actions of the Hessian need of all samples at one control, kept as far as memory allows.
 
 One sweep forward and, for the exact Hessian, one back at the first action; further actions at the same control find
 stages, slopes, curvatures and duals there.  Blocks of samples beyond the limit are swept again at every action, with
@@ -17,10 +17,10 @@ from fem_selection.adjoint.second_order import SecondTape, linearize_adjoint, li
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives.terminal import LinearizedCost
 
-__all__ = ["Linearization"]
+__all__ = ["FunctionalLinearization"]
 
 
-class Linearization:
+class FunctionalLinearization:
     """The blocks of a functional's samples, linearized at the controls that its dynamics hold.
 
     Args:

@@ -321,7 +321,7 @@ def test_pictures_are_upright() -> None:
     """The first row is the top, the last column the right; fails if rows are not counted downward or axes swapped."""
     image = np.array([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
     corners = np.array([[0, 1], [1, 1], [0, 0], [1, 0], [0.5, 0], [0.5, 0.5]])
-    states = image_states(image, corners, [0, 0], [1, 1])
+    states = image_states(image, corners, ([0, 0], [1, 1]))
     np.testing.assert_allclose(states[:, 0], [1, 3, 4, 6, 5, 3.5], atol=1e-15)
 
 
@@ -329,7 +329,7 @@ def test_pictures_are_upright() -> None:
 def test_images_are_exact_at_their_pixels(dimension: int) -> None:
     """Fails if a pixel's place is off by one, an axis runs the other way, or neighbours enter at a pixel itself."""
     images = np.random.default_rng(0).standard_normal((4, *GRIDS[dimension]))
-    states = image_states(images, pixel_coordinates(dimension), *BOXES[dimension])
+    states = image_states(images, pixel_coordinates(dimension), BOXES[dimension])
     assert states.shape == (images[0].size, 4)
     assert states.flags.f_contiguous
     np.testing.assert_allclose(states, images.reshape(4, -1).T, rtol=0, atol=1e-14)
@@ -345,7 +345,7 @@ def test_multilinear_functions_are_reproduced(dimension: int) -> None:
 
     images = function(pixel_coordinates(dimension)).reshape(1, *GRIDS[dimension])
     points = random_points(dimension)
-    np.testing.assert_allclose(image_states(images, points, *BOXES[dimension])[:, 0], function(points), rtol=1e-13)
+    np.testing.assert_allclose(image_states(images, points, BOXES[dimension])[:, 0], function(points), rtol=1e-13)
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -354,8 +354,8 @@ def test_zero_maps_move_nothing(dimension: int) -> None:
     images = np.random.default_rng(0).standard_normal((5, *GRIDS[dimension]))
     points = np.vstack([random_points(dimension, inner=1.2), pixel_coordinates(dimension)])
     maps = draw_maps(np.random.default_rng(0), 5, dimension, 0.0, 0.0, 0.0)
-    moved = image_states(images, points, *BOXES[dimension], affine=maps, outside=-7.0)
-    np.testing.assert_allclose(moved, image_states(images, points, *BOXES[dimension], outside=-7.0), rtol=0, atol=1e-14)
+    moved = image_states(images, points, BOXES[dimension], affine=maps, outside=-7.0)
+    np.testing.assert_allclose(moved, image_states(images, points, BOXES[dimension], outside=-7.0), rtol=0, atol=1e-14)
     assert (moved == -7.0).any()
     assert moved.flags.f_contiguous
 
@@ -413,11 +413,11 @@ def test_a_part_of_points_and_samples_gives_that_part() -> None:
     images = np.random.default_rng(0).standard_normal((2000, 8, 8))  # several blocks
     points = random_points(2, 61, inner=1.3)
     maps = draw_maps(np.random.default_rng(1), 2000, 2, 0.1, 0.2, 0.1)
-    whole = image_states(images, points, *BOXES[2], affine=maps)
-    part = image_states(images[300:], points[20:], *BOXES[2], affine=maps.subset(slice(300, None)))
+    whole = image_states(images, points, BOXES[2], affine=maps)
+    part = image_states(images[300:], points[20:], BOXES[2], affine=maps.subset(slice(300, None)))
     np.testing.assert_allclose(part, whole[20:, 300:], rtol=0, atol=1e-13)
-    assert image_states(images, points[:0], *BOXES[2], affine=maps).shape == (0, 2000)
-    assert image_states(images[:0], points, *BOXES[2]).shape == (61, 0)
+    assert image_states(images, points[:0], BOXES[2], affine=maps).shape == (0, 2000)
+    assert image_states(images[:0], points, BOXES[2]).shape == (61, 0)
 
 
 def test_a_third_coordinate_does_not_enter_in_the_plane() -> None:
@@ -425,7 +425,7 @@ def test_a_third_coordinate_does_not_enter_in_the_plane() -> None:
     points = random_points(2)
     padded = np.hstack([points, np.full((len(points), 1), 9.0)])
     images = np.random.default_rng(0).standard_normal((2, 5, 7))
-    assert np.array_equal(image_states(images, padded, *BOXES[2]), image_states(images, points, *BOXES[2]))
+    assert np.array_equal(image_states(images, padded, BOXES[2]), image_states(images, points, BOXES[2]))
 
 
 def test_drawn_maps_have_their_deviations() -> None:
@@ -446,13 +446,13 @@ def test_images_and_maps_that_do_not_fit_are_refused() -> None:
     images, points, box = np.zeros((2, 5, 7)), random_points(2), BOXES[2]
     maps = draw_maps(np.random.default_rng(0), 3, 2, 0.1, 0.1, 0.1)
     for wrong in (
-        lambda: image_states(np.zeros(5), points, *box),
-        lambda: image_states(np.zeros((2, 5, 1)), points, *box),
-        lambda: image_states(images, points[:, :1], *box),
-        lambda: image_states(images, points * np.nan, *box),
-        lambda: image_states(images, points, [0.0], [1.0]),
-        lambda: image_states(images, points, [0.0, 1.0], [1.0, 1.0]),
-        lambda: image_states(images, points, *box, affine=maps),
+        lambda: image_states(np.zeros(5), points, box),
+        lambda: image_states(np.zeros((2, 5, 1)), points, box),
+        lambda: image_states(images, points[:, :1], box),
+        lambda: image_states(images, points * np.nan, box),
+        lambda: image_states(images, points, ([0.0], [1.0])),
+        lambda: image_states(images, points, ([0.0, 1.0], [1.0, 1.0])),
+        lambda: image_states(images, points, box, affine=maps),
         lambda: AffineMaps(np.zeros((2, 2)), np.zeros(2), np.array([0.0, -1.0])),
         lambda: AffineMaps(np.zeros((2, 2)), np.zeros(3), np.zeros(2)),
         lambda: AffineMaps(np.zeros((2, 3)), np.zeros(2), np.zeros(2)),
