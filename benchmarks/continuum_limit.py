@@ -257,7 +257,7 @@ def tabulate(studies: Sequence[Study], title: str, what: str) -> None:
 @styled
 def draw(width: Sequence[Study], depth: Sequence[Study], independent: Sequence[Study]) -> Figure:
     """Errors over width, over depth, and what independent weights do; lines have the declared orders or limits."""
-    figure, axes = create_axes(1, 3, 1.4 * WIDTH, 4.2)
+    figure, axes = create_axes(1, 3, 1.4 * WIDTH, height=4.2)
     colours = [COLOURS[name] for name in ("blue", "vermilion", "green", "ink", "muted")]
     panels = (
         (axes[0, 0], width, "panels of the rule; random nodes: N", "error, depth left out", (4, 16, 64, 256)),

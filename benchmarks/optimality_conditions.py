@@ -63,13 +63,24 @@ def learning_problem(layers: int) -> fs.ScaledFunctional:
     ensemble = fs.Ensemble()
     space = fs.StateSpace(fs.interval(ensemble.space_comm, 1), 0, "dg")
     kernel, bias = fs.DenseKernel(space, layers), np.zeros((layers, 1))
-    grid = fs.DepthGrid(layers, HORIZON)
-    stepper = fs.Stepper(space, kernel, bias, fs.find_activation("identity"), fs.find_scheme("euler"), grid)
-    controls = fs.ControlSpace(ensemble, space, kernel, grid, 0, ("kernel", "bias"))
+    grid = fs.DepthGrid(layers=layers, horizon=HORIZON)
+    stepper = fs.Stepper(
+        space, kernel, bias, activation=fs.find_activation("identity"), scheme=fs.find_scheme("euler"), grid=grid
+    )
+    controls = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
     initial, target = np.array([[START]]), np.array([[TARGET]])
     penalty = fs.Regularization(kernel=ALPHA, bias=ALPHA)
     return fs.ScaledFunctional(
-        fs.Functional(controls, stepper, fs.TrackingCost(space), initial, target, 1, penalty, weight=MU)
+        fs.Functional(
+            controls,
+            stepper,
+            fs.TrackingCost(space=space),
+            initial=initial,
+            targets=target,
+            num_samples=1,
+            regularization=penalty,
+            weight=MU,
+        )
     )
 
 
@@ -92,7 +103,14 @@ def by_bellman(solve, cells: int) -> float:
     """V(0, x) by finite elements or dynamic programming."""
     one = np.array([[1.0]])
     problem = ReducedProblem(
-        fs.find_activation("identity"), np.ones(1), START * one, TARGET * one, ALPHA, ALPHA, HORIZON, MU
+        activation=fs.find_activation("identity"),
+        areas=np.ones(1),
+        initial=START * one,
+        targets=TARGET * one,
+        alpha_kernel=ALPHA,
+        alpha_bias=ALPHA,
+        horizon=HORIZON,
+        weight=MU,
     )
     grid = Grid.uniform([BOX[0]], [BOX[1]], cells)
     return float(solve(problem, grid).value(0.0, problem.start[None])[0])

@@ -49,15 +49,15 @@ def work(nodes: int, rank: int) -> dict[str, object]:
     state = np.asfortranarray(np.cos(2 * np.pi * y) + y)
     bias = space.create_block(1)
     kernel.apply(0, state, bias)
-    field = fs.SelectionField(space, kernel, -bias[:, 0], fs.find_activation("tanh"))
+    field = fs.SelectionField(space, kernel, -bias[:, 0], activation=fs.find_activation("tanh"))
     marks.append(("kernel", time.perf_counter()))
     spectrum = analyze_spectrum(field, state)
     verdict = judge(spectrum, is_compact=True)
     marks.append(("spectrum", time.perf_counter()))
-    abscissa = numerical_abscissa(space, field.linearize(state), spectrum.norm, spectrum.factors)
+    abscissa = numerical_abscissa(space, field.linearize(state), spectrum.norm, factors=spectrum.factors)
     transient = transient_growth(space, spectrum.factors)
     marks.append(("non-normality", time.perf_counter()))
-    run = measure_growth(field, state, spectrum.leading[:1], spectrum.modes[:, :1], spectrum.norm)
+    run = measure_growth(field, state, spectrum.leading[:1], modes=spectrum.modes[:, :1], norm=spectrum.norm)
     marks.append(("perturbed run", time.perf_counter()))
     seconds = {name: t - before for (_, before), (name, t) in pairwise(marks)}
     return {

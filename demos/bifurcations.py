@@ -54,7 +54,9 @@ is_root, zero = world.rank == 0, np.zeros(space.num_local)
 
 def make_field(factors, activation: fs.Activation) -> fs.SelectionField:
     """The right-hand side with the kernel Σ u ⊗ v of pairs (u, v) of functions of t and y."""
-    return fs.SelectionField(space, fs.SeparableKernel.interpolate(space, factors, fs.DepthGrid(1)), zero, activation)
+    return fs.SelectionField(
+        space, fs.SeparableKernel.interpolate(space, factors, fs.DepthGrid(layers=1)), zero, activation=activation
+    )
 
 
 # %% [markdown]
@@ -71,8 +73,10 @@ def make_field(factors, activation: fs.Activation) -> fs.SelectionField:
 # %%
 one = [(1.0, 1.0)]
 shifted = fs.ActivationFamily(lambda s, mu: ufl.tanh(mu * s) - s, ("mu",))
-mean_field = steady.ReducedFamily(space, lambda mu: make_field(one, shifted.at("tanh(μ s) − s", {"mu": mu})), 0.5, 2.0)
-pitchforks = steady.continue_branches(mean_field, mean_field.coordinates(zero[:, None]), 0.5, 2.0)
+mean_field = steady.ReducedFamily(
+    space, lambda mu: make_field(one, shifted.at("tanh(μ s) − s", {"mu": mu})), lower=0.5, upper=2.0
+)
+pitchforks = steady.continue_branches(mean_field, mean_field.coordinates(zero[:, None]), lower=0.5, upper=2.0)
 pitchfork = pitchforks.bifurcations[0]
 if is_root:
     print(f"{pitchfork.kind}, {pitchfork.criticality}, at mu = {pitchfork.parameter:.9f}")
@@ -126,8 +130,8 @@ def make_oscillator(a: float) -> fs.SelectionField:
 
 
 OMEGA = np.sqrt(2.19)
-oscillators = steady.ReducedFamily(space, make_oscillator, 0.5, 1.5)
-rests = steady.continue_branches(oscillators, oscillators.coordinates(zero[:, None]), 0.5, 1.5)
+oscillators = steady.ReducedFamily(space, make_oscillator, lower=0.5, upper=1.5)
+rests = steady.continue_branches(oscillators, oscillators.coordinates(zero[:, None]), lower=0.5, upper=1.5)
 hopf = rests.bifurcations[0]
 if is_root:
     print(f"{hopf.kind} at a = {hopf.parameter:.9f}, frequency {hopf.frequency:.9f}, sqrt(2.19) = {OMEGA:.9f}")
@@ -157,7 +161,7 @@ def run_to_cycle(distance: float) -> float:
     """The amplitude α that a run at a = 0.9 + distance settles at."""
     start = np.asfortranarray(CONSTANT * np.sqrt(distance) * upper)
     times = 8.0 / distance + np.linspace(0.0, 20 * 2 * np.pi / OMEGA, 401)
-    run = fs.integrate(make_oscillator(0.9 + distance), start, np.append(0.0, times), settings)
+    run = fs.integrate(make_oscillator(0.9 + distance), start, np.append(0.0, times), settings=settings)
     squares = np.array([space.norm(state)[0] ** 2 for state in run.states[1:]])
     weights = np.sin(np.pi * np.linspace(0.0, 1.0, 401)) ** 2
     return float(np.sqrt(2.0 * (weights @ squares) / weights.sum()))
@@ -203,7 +207,9 @@ for name, (field, state, exact) in cases.items():
     state = np.asfortranarray(state)
     spectrum = steady.analyze_spectrum(field, state)
     chosen = [0]  # of a pair, one
-    growth = steady.measure_growth(field, state, spectrum.leading[chosen], spectrum.modes[:, chosen], spectrum.norm)
+    growth = steady.measure_growth(
+        field, state, spectrum.leading[chosen], modes=spectrum.modes[:, chosen], norm=spectrum.norm
+    )
     verdict = steady.judge(spectrum, is_compact=True)
     grown[name] = growth, exact, verdict
     if is_root:
@@ -225,13 +231,13 @@ def draw_diagram(axes, diagram, heights, **more):
     marks = [(b.kind, b.parameter, 0.0) for b in diagram.bifurcations]
     parameters = [np.array([p.parameter for p in branch.points]) for branch in diagram.branches]
     unstable = [np.array([p.unstable for p in branch.points]) for branch in diagram.branches]
-    draw_bifurcations(axes, parameters, heights, unstable, marks, **more)
+    draw_bifurcations(axes, parameters, heights, unstable=unstable, marks=marks, **more)
 
 
 @styled
 def draw():
     """Two diagrams, the amplitude and the growth."""
-    figure, grid = create_axes(2, 2, WIDTH, 5.2)
+    figure, grid = create_axes(2, 2, WIDTH, height=5.2)
     left, right = grid[0]
     draw_diagram(left, pitchforks, levels)
     left.plot(*np.array(scalar)[::4].T, ".", color=COLOURS["ink"], label=r"$\tanh(\mu g) = g$")

@@ -92,10 +92,12 @@ def create_space(cells, degree):
 def solve(space, scheme_name, layers, activation=None):
     """f_L at this rank's nodes."""
     scheme = fs.find_scheme(scheme_name)
-    grid = fs.DepthGrid(layers, HORIZON, stage_nodes=scheme.nodes)
+    grid = fs.DepthGrid(layers=layers, horizon=HORIZON, stage_nodes=scheme.nodes)
     kernel = fs.DenseKernel.interpolate(space, lambda t, y, z: w(t, y[0], z[0]), grid)
     bias = np.stack([function_values(space, lambda t, y: b(t, y[0]), t) for t in grid.sample_times])
-    stepper = fs.Stepper(space, kernel, bias, activation or fs.find_activation("tanh"), scheme, grid)
+    stepper = fs.Stepper(
+        space, kernel, bias, activation=activation or fs.find_activation("tanh"), scheme=scheme, grid=grid
+    )
     return fs.solve_forward(stepper, np.asfortranarray(f_initial(space.coordinates)), [layers]).final
 
 
@@ -198,12 +200,13 @@ NOISE = 2.0
 zeta, probability = hermegauss(40)
 probability = probability / probability.sum()
 flat = fs.Activation(
-    "flat", lambda g: sum(float(p) * ufl.tanh(g + NOISE * float(z)) for z, p in zip(zeta, probability, strict=True))
+    name="flat",
+    expression=lambda g: sum(float(p) * ufl.tanh(g + NOISE * float(z)) for z, p in zip(zeta, probability, strict=True)),
 )
 coarse = create_space(4, 6)
 y, m = coarse.gather(coarse.coordinates)[:, 0], coarse.gather(coarse.weights)
 without_noise = coarse.gather(solve(coarse, "rk4", 100))
-averaged = coarse.gather(solve(coarse, "rk4", 100, flat))
+averaged = coarse.gather(solve(coarse, "rk4", 100, stage=flat))
 apart = float(np.sqrt(m @ (without_noise - averaged) ** 2)[0])
 
 depths = [64, 128, 256, 512, 1024]
@@ -270,7 +273,7 @@ if ensemble.is_root:
 @styled
 def draw():
     """Width, depth, and independent weights."""
-    figure, axes = create_axes(1, 3, WIDTH * 1.25, 3.4)
+    figure, axes = create_axes(1, 3, WIDTH * 1.25, height=3.4)
     blue, red, green, ink = (COLOURS[name] for name in ("blue", "vermilion", "green", "ink"))
     left, middle, right = axes[0]
 

@@ -55,8 +55,8 @@ def create_field(turn: float) -> fs.SelectionField:
         distance = y[0] - z[0]
         return -8.0 * np.exp(-(distance**2) / 0.02) + turn * np.sin(2 * np.pi * distance)
 
-    dense = fs.DenseKernel.interpolate(space, kernel, fs.DepthGrid(1))
-    return fs.SelectionField(space, dense, bias, fs.find_activation("tanh"))
+    dense = fs.DenseKernel.interpolate(space, kernel, fs.DepthGrid(layers=1))
+    return fs.SelectionField(space, dense, bias, activation=fs.find_activation("tanh"))
 
 
 # %% [markdown]
@@ -68,7 +68,7 @@ def create_field(turn: float) -> fs.SelectionField:
 # %%
 times = np.concatenate([[0.0], np.geomspace(1e-2, 1e2, 60)])
 symmetric = create_field(0.0)
-run = fs.integrate(symmetric, initial, times, fs.StepSettings(rtol=1e-8, steady_tolerance=0.0))
+run = fs.integrate(symmetric, initial, times, settings=fs.StepSettings(rtol=1e-8, steady_tolerance=0.0))
 print(run.reason, f"in {run.steps} steps;", *(f"{name} from t = {since:.3g}" for since, name in run.methods))
 estimates = estimate_run(symmetric, run.times, run.states)
 
@@ -89,7 +89,7 @@ for name in ("energy", "potential"):
 
 # %%
 turning = create_field(12.0)
-turned_run = fs.integrate(turning, initial, times, fs.StepSettings(rtol=1e-8, steady_tolerance=0.0))
+turned_run = fs.integrate(turning, initial, times, settings=fs.StepSettings(rtol=1e-8, steady_tolerance=0.0))
 turned = estimate_run(turning, turned_run.times, turned_run.states)
 for hypothesis in turned["energy"].failed:
     print(f"not claimed: {hypothesis.statement} does not hold; {hypothesis.measured}")
@@ -104,7 +104,7 @@ print(f"E rises by up to {rise:.3f} between two of the times")
 @styled
 def draw():
     """Both functionals for both kernels."""
-    figure, axes = create_axes(1, 2, WIDTH, 2.8)
+    figure, axes = create_axes(1, 2, WIDTH, height=2.8)
     for panel, name, label in zip(axes[0], ("energy", "potential"), ("E(f)", "∫Σ(K f + b)"), strict=True):
         for found, colour, kind in ((estimates, "blue", "symmetric"), (turned, "vermilion", "with a skew part")):
             lines = panel.plot(times, found[name].measured, color=COLOURS[colour], linewidth=1.0)

@@ -51,7 +51,9 @@ space = fs.StateSpace(fs.interval(ensemble.space_comm, cells=12), degree=2)
 grid = fs.DepthGrid(layers=16, horizon=1.0)
 kernel = fs.DenseKernel(space, grid.intervals)
 bias = np.zeros((grid.intervals, space.num_local))
-stepper = fs.Stepper(space, kernel, bias, fs.find_activation("tanh"), fs.find_scheme("heun"), grid)
+stepper = fs.Stepper(
+    space, kernel, bias, activation=fs.find_activation("tanh"), scheme=fs.find_scheme("heun"), grid=grid
+)
 
 # %% [markdown]
 # ## Samples
@@ -74,10 +76,17 @@ target = np.asfortranarray(0.5 * np.cos(2 * np.pi * (y + 0.3 * phase)))
 # remainder, which is 2 for the right derivative and 1 for a wrong one, and the adjoint identity.
 
 # %%
-controls = fs.ControlSpace(ensemble, space, kernel, grid, num_outputs=0, parts=("kernel", "bias"))
+controls = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
 regularization = fs.Regularization(kernel=0.05, bias=0.05)
 functional = fs.Functional(
-    controls, stepper, fs.TrackingCost(space), initial, target, num_samples, regularization, weight=10.0
+    controls,
+    stepper,
+    fs.TrackingCost(space=space),
+    initial=initial,
+    targets=target,
+    num_samples=num_samples,
+    regularization=regularization,
+    weight=10.0,
 )
 start = np.zeros(controls.shard.stop - controls.shard.start)
 certificate = fs.verify_gradient(functional, start)
@@ -111,7 +120,7 @@ coordinates = space.gather(space.coordinates)
 if ensemble.is_root:
     from fem_selection import plots
 
-    figure = plots.plot_states(coordinates, states, trajectory.times, ["s = 0", "s = 0.4", "s = 1"])
+    figure = plots.plot_states(coordinates, states, trajectory.times, titles=["s = 0", "s = 0.4", "s = 1"])
     folder = Path("runs")
     folder.mkdir(exist_ok=True)
     plots.save(figure, folder / "first_steps.png")

@@ -44,8 +44,8 @@ relu = fs.find_activation("relu")
 
 def make_field(kernel, bias):
     """The right-hand side with a kernel w(y, z) and a bias b(y)."""
-    w = fs.DenseKernel.interpolate(space, lambda t, y, z: kernel(y[0], z[0]), fs.DepthGrid(1))
-    return fs.SelectionField(space, w, bias(space.coordinates[:, 0]) * np.ones(space.num_local), relu)
+    w = fs.DenseKernel.interpolate(space, lambda t, y, z: kernel(y[0], z[0]), fs.DepthGrid(layers=1))
+    return fs.SelectionField(space, w, bias(space.coordinates[:, 0]) * np.ones(space.num_local), activation=relu)
 
 
 field = make_field(lambda y, z: -1.0 + 0.0 * y * z, lambda y: y)

@@ -58,7 +58,7 @@ short = ["stochastic.epochs=25", "stability.exponents=64", "stability.samples=12
 case = fs.load_case(Path(__file__).parent / "digits.toml", short)
 problem = fs.build_problem(case)
 batches = problem.batches(case.stochastic.batch)
-adam = fs.descend(problem.scaled_functional, problem.scaled_start, case.stochastic, batches, seed=case.seed)
+adam = fs.descend(problem.scaled_functional, problem.scaled_start, case.stochastic, source=batches, seed=case.seed)
 control = problem.scaled_functional.to_controls(adam.scaled_solution)
 accuracy = problem.accuracy(problem.test, control)
 is_root = problem.ensemble.is_root
@@ -154,7 +154,7 @@ tape = stepper.tape(images.shape[1])
 final = stepper.advance(images, tape)
 _, dual = problem.functional.cost.evaluate(final, problem.train.targets[:, :12], 1.0)
 at_end = space.norm(space.riesz(dual))
-sweep_back(stepper, tape, dual, None, None, to_initial=True)
+sweep_back(stepper, tape, dual, kernel_pullback=None, bias_dual=None, to_initial=True)
 measured = space.norm(space.riesz(dual)) / at_end
 largest, smallest = exponents.amplification[:, 0], exponents.amplification[:, -1]
 if is_root:
@@ -190,7 +190,7 @@ if is_root:
 @styled
 def draw():
     """Gradients between their bounds; singular values over the scale of the controls."""
-    figure, grid = create_axes(1, 2, WIDTH, 2.8)
+    figure, grid = create_axes(1, 2, WIDTH, height=2.8)
     left, right = grid[0]
     numbers = np.arange(len(measured))
     left.vlines(numbers, smallest, largest, color=COLOURS["blue"], linewidth=1.0, label="from $s_{64}$ to $s_1$")

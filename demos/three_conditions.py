@@ -90,11 +90,22 @@ ensemble = fs.Ensemble()
 space = fs.StateSpace(fs.interval(ensemble.space_comm, cells=1), degree=0, family="dg")
 grid = fs.DepthGrid(layers=16, horizon=HORIZON)
 kernel, bias = fs.DenseKernel(space, grid.intervals), np.zeros((grid.intervals, space.num_local))
-stepper = fs.Stepper(space, kernel, bias, fs.find_activation("identity"), fs.find_scheme("midpoint"), grid)
-controls = fs.ControlSpace(ensemble, space, kernel, grid, num_outputs=0, parts=("kernel", "bias"))
+stepper = fs.Stepper(
+    space, kernel, bias, activation=fs.find_activation("identity"), scheme=fs.find_scheme("midpoint"), grid=grid
+)
+controls = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
 one = np.ones((space.num_local, 1), order="F")[:, ensemble.samples(1)]
 penalty = fs.Regularization(kernel=ALPHA, bias=ALPHA)
-functional = fs.Functional(controls, stepper, fs.TrackingCost(space), START * one, TARGET * one, 1, penalty, weight=MU)
+functional = fs.Functional(
+    controls,
+    stepper,
+    fs.TrackingCost(space=space),
+    initial=START * one,
+    targets=TARGET * one,
+    num_samples=1,
+    regularization=penalty,
+    weight=MU,
+)
 scaled = fs.ScaledFunctional(functional)
 zero = np.zeros(controls.shard.stop - controls.shard.start)
 
@@ -203,7 +214,7 @@ def draw() -> Figure:
     first = {"color": blue, "marker": "o", "markersize": 4.5, "markerfacecolor": "white", "linestyle": ""}
     second = {"color": red, "marker": "x", "markersize": 4.0, "linestyle": ""}
     third = {"color": green, "linewidth": 1.2}
-    figure, axes = create_axes(2, 3, WIDTH, 4.6, sharex="col", height_ratios=(2.2, 1.0))
+    figure, axes = create_axes(2, 3, WIDTH, height=4.6, sharex="col", height_ratios=(2.2, 1.0))
     (top, below) = axes
 
     top[0].plot(x, exact_value, **exact)
@@ -328,9 +339,9 @@ there.sweep(point)
 def draw_gap() -> Figure:
     first, present = there.hamiltonian(0), there.control(0).kernel[0, 0]
     kernels = np.linspace(-4.2, 1.7, 400)
-    energies = np.array([first.value(fs.Control(np.array([[w]]), np.zeros(1))) for w in kernels])
+    energies = np.array([first.value(fs.Control(kernel=np.array([[w]]), bias=np.zeros(1))) for w in kernels])
     lowest, here = int(np.argmin(energies)), first.value(there.control(0))
-    figure, axes = create_axes(1, 2, WIDTH, 2.7)
+    figure, axes = create_axes(1, 2, WIDTH, height=2.7)
     left, right = axes[0]
     left.plot(kernels, energies, color=COLOURS["blue"])
     left.plot(present, here, "o", color=COLOURS["vermilion"], markersize=5.0)

@@ -146,11 +146,11 @@ def follow(control: np.ndarray, degrees: np.ndarray) -> list[float]:
             functional.control_space,
             functional.stepper,
             functional.cost,
-            np.asfortranarray(x[:, None][:, columns]),
-            functional.targets,
-            1,
-            functional.regularization,
-            functional.weight,
+            initial=np.asfortranarray(x[:, None][:, columns]),
+            targets=functional.targets,
+            num_samples=1,
+            regularization=functional.regularization,
+            weight=functional.weight,
         )
         lmvm = fs.OptimizerSettings(max_iterations=300, gradient_tolerance=0.0, absolute_tolerance=1e-4, memory=20)
         report = fs.minimize(fs.ScaledFunctional(moved), control, lmvm)
@@ -191,7 +191,13 @@ if ensemble.is_root:
     shown, value = [0, 20], found.improved  # t = 0 and t = 1 of 41 snapshots
     levels = np.maximum(value.values[shown], 0.0)  # costs are; extrapolation undershoots
     figure = plots.plot_value(
-        box.axes, levels, value.times[shown], loop.times, loop.states, reduced.targets[:, 0], ["$x_1$", "$x_2$"]
+        box.axes,
+        levels,
+        value.times[shown],
+        trajectory_times=loop.times,
+        trajectories=loop.states,
+        target=reduced.targets[:, 0],
+        labels=["$x_1$", "$x_2$"],
     )
     plots.save(figure, Path("runs") / "value_function.png")
 
@@ -213,7 +219,7 @@ def draw() -> Figure:
     blue, red, green, muted = (COLOURS[name] for name in ("blue", "vermilion", "green", "muted"))
     degrees = np.linspace(0.0, 90.0, 181)
     section = on_circle(degrees)
-    figure, axes = create_axes(1, 2, WIDTH, 3.2)
+    figure, axes = create_axes(1, 2, WIDTH, height=3.2)
     left, right = axes[0]
     for cost, colour, name in zip(ways, (blue, red), ("clockwise", "counterclockwise"), strict=True):
         left.plot(angles, cost, "o-", color=colour, markersize=4.0, linewidth=0.6, label=f"open loop, {name}")

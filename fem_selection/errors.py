@@ -73,7 +73,7 @@ class NonFinite(SelectionError):
     """
 
     def __init__(
-        self, what: str, layer: int | None = None, iteration: int | None = None, reason: str | None = None
+        self, what: str, layer: int | None = None, iteration: int | None = None, *, reason: str | None = None
     ) -> None:
         self.what, self.layer, self.iteration, self.reason = what, layer, iteration, reason
         place = f" at layer {layer}" if layer is not None else ""
@@ -86,4 +86,4 @@ class NonFinite(SelectionError):
 
     def at_iteration(self, iteration: int) -> NonFinite:
         """The same in an iteration of an optimizer."""
-        return NonFinite(self.what, self.layer, iteration, self.reason)
+        return NonFinite(self.what, self.layer, iteration, reason=self.reason)

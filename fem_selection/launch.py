@@ -79,7 +79,9 @@ def _pmi(environment: Mapping[str, str]) -> Launch | None:
     if tasks is None:
         return None
     remedy = "Start them with the mpiexec that belongs to this MPI, or with the --mpi type of srun that it speaks"
-    return Launch("a launcher that speaks PMI", tasks, _number(environment, "PMI_RANK") or 0, remedy)
+    return Launch(
+        launcher="a launcher that speaks PMI", tasks=tasks, task=_number(environment, "PMI_RANK") or 0, remedy=remedy
+    )
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Launch | None:
@@ -87,7 +89,12 @@ def _open_mpi(environment: Mapping[str, str]) -> Launch | None:
     if tasks is None:
         return None
     remedy = "Start them with the mpiexec that belongs to this MPI; Open MPI's comes first on the path"
-    return Launch("Open MPI's mpiexec", tasks, _number(environment, "OMPI_COMM_WORLD_RANK") or 0, remedy)
+    return Launch(
+        launcher="Open MPI's mpiexec",
+        tasks=tasks,
+        task=_number(environment, "OMPI_COMM_WORLD_RANK") or 0,
+        remedy=remedy,
+    )
 
 
 def _slurm_step(environment: Mapping[str, str]) -> Launch | None:
@@ -99,7 +106,7 @@ def _slurm_step(environment: Mapping[str, str]) -> Launch | None:
         "Start them with `srun --mpi=pmi2` (`srun --mpi=list` shows the types there are; Open MPI speaks pmix), or "
         "with mpiexec from the batch script; if separate runs are what you want, give each an `srun --ntasks=1`"
     )
-    return Launch("srun", tasks, _number(environment, "SLURM_PROCID") or 0, remedy)
+    return Launch(launcher="srun", tasks=tasks, task=_number(environment, "SLURM_PROCID") or 0, remedy=remedy)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:

@@ -53,7 +53,7 @@ def spaces() -> Callable:
 
     @cache
     def make(shape: str, cells: int, degree: int, mode: str = "collocated", family: str = "lagrange") -> StateSpace:
-        return StateSpace(make_domain(shape, cells), degree, family, mode)
+        return StateSpace(make_domain(shape, cells), degree, family, mode=mode)
 
     return make
 

@@ -63,13 +63,26 @@ def closed_form_problem(space, layers: int, scheme: str = "euler", *, alpha: flo
         alpha: α_w = α_b, if another than that of `closed_form_value`.
     """
     kernel, bias = DenseKernel(space, layers), np.zeros((layers, space.num_local))
-    grid = DepthGrid(layers, HORIZON)
-    stepper = Stepper(space, kernel, bias, find_activation("identity"), find_scheme(scheme), grid)
-    controls = ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, grid, 0)
+    grid = DepthGrid(layers=layers, horizon=HORIZON)
+    stepper = Stepper(
+        space, kernel, bias, activation=find_activation("identity"), scheme=find_scheme(scheme), grid=grid
+    )
+    controls = ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, grid=grid, num_outputs=0)
     start = np.asfortranarray(1 + 0.5 * np.sin(2 * np.pi * space.coordinates))
     target = RHO / float(space.norm(start)[0]) * start
     penalty = Regularization(kernel=alpha, bias=alpha)
-    return ScaledFunctional(Functional(controls, stepper, TrackingCost(space), start, target, 1, penalty, weight=MU))
+    return ScaledFunctional(
+        Functional(
+            controls,
+            stepper,
+            TrackingCost(space=space),
+            initial=start,
+            targets=target,
+            num_samples=1,
+            regularization=penalty,
+            weight=MU,
+        )
+    )
 
 
 def problem_with_a_gap() -> ScaledFunctional:
@@ -79,13 +92,23 @@ def problem_with_a_gap() -> ScaledFunctional:
     elsewhere; J = 1.2126 is reached.
     """
     ensemble, layers = Ensemble(MPI.COMM_SELF), 10
-    space, grid = StateSpace(interval(MPI.COMM_SELF, 1), 0, "dg"), DepthGrid(layers, 0.1)
+    space, grid = StateSpace(interval(MPI.COMM_SELF, 1), 0, "dg"), DepthGrid(layers=layers, horizon=0.1)
     kernel = DenseKernel(space, layers)
-    stepper = Stepper(space, kernel, np.zeros((layers, 1)), find_activation("tanh"), find_scheme("euler"), grid)
-    controls = ControlSpace(ensemble, space, kernel, grid, 0, ("kernel",))
+    stepper = Stepper(
+        space, kernel, np.zeros((layers, 1)), activation=find_activation("tanh"), scheme=find_scheme("euler"), grid=grid
+    )
+    controls = ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel",))
     initial, target = np.array([[1.0, -3.0]]), np.array([[-1.0, -4.0]])
     return ScaledFunctional(
-        Functional(controls, stepper, TrackingCost(space), initial, target, 2, Regularization(kernel=0.02, bias=0.0))
+        Functional(
+            controls,
+            stepper,
+            TrackingCost(space=space),
+            initial=initial,
+            targets=target,
+            num_samples=2,
+            regularization=Regularization(kernel=0.02, bias=0.0),
+        )
     )
 
 

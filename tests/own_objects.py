@@ -26,7 +26,7 @@ __all__ = [
     "states",
 ]
 
-_AT_ONE_TIME = fs.DepthGrid(1, 1.0, stage_nodes=(0.0,))
+_AT_ONE_TIME = fs.DepthGrid(layers=1, horizon=1.0, stage_nodes=(0.0,))
 
 
 def ring(comm: MPI.Intracomm, cells: int = 4) -> fs.StateSpace:
@@ -47,10 +47,10 @@ def states(space: fs.StateSpace) -> np.ndarray:
 def bounded_field(space: fs.StateSpace) -> fs.SelectionField:
     """σ(s) = s / (1 + s²), w(y, z) = y₀ z₁ − exp(−|y − z|²) in UFL, b(y) = y₀ / 4."""
     kernel = fs.DenseKernel.interpolate(
-        space, fs.UflKernel(lambda t, y, z: y[0] * z[1] - ufl.exp(-ufl.dot(y - z, y - z))), _AT_ONE_TIME
+        space, fs.UflKernel(expression=lambda t, y, z: y[0] * z[1] - ufl.exp(-ufl.dot(y - z, y - z))), _AT_ONE_TIME
     )
-    activation = fs.Activation("bounded", lambda s: s / (1 + s**2))
-    return fs.SelectionField(space, kernel, 0.25 * space.coordinates[:, 0], activation)
+    activation = fs.Activation(name="bounded", expression=lambda s: s / (1 + s**2))
+    return fs.SelectionField(space, kernel, 0.25 * space.coordinates[:, 0], activation=activation)
 
 
 def bounded_rate(places: np.ndarray, weights: np.ndarray):
@@ -70,8 +70,8 @@ def shifted_field(space: fs.StateSpace) -> fs.SelectionField:
     kernel = fs.LocalKernel.interpolate(space, {"multiplication": -1.0}, _AT_ONE_TIME) + fs.DenseKernel.interpolate(
         space, lambda t, y, z: 0.1 * y[1] * z[0], _AT_ONE_TIME
     )
-    activation = fs.Activation("shifted", lambda s: ufl.tanh(s) - 0.25)
-    return fs.SelectionField(space, kernel, space.coordinates[:, 1].copy(), activation)
+    activation = fs.Activation(name="shifted", expression=lambda s: ufl.tanh(s) - 0.25)
+    return fs.SelectionField(space, kernel, space.coordinates[:, 1].copy(), activation=activation)
 
 
 def shifted_rate(places: np.ndarray, weights: np.ndarray):
@@ -83,8 +83,8 @@ def shifted_rate(places: np.ndarray, weights: np.ndarray):
 def double_well_field(space: fs.StateSpace) -> fs.SelectionField:
     """σ(s) = s − s³, K f = ∫ f, b = 0: the mean field ∫ f goes to 1 or −1 and f moves by a constant."""
     kernel = fs.DenseKernel.interpolate(space, 1.0, _AT_ONE_TIME)
-    activation = fs.Activation("double well", lambda s: s - s**3)
-    return fs.SelectionField(space, kernel, np.zeros(space.num_local), activation)
+    activation = fs.Activation(name="double well", expression=lambda s: s - s**3)
+    return fs.SelectionField(space, kernel, np.zeros(space.num_local), activation=activation)
 
 
 def node_weights(places: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ UNPENALIZED = Regularization(kernel=0.0, bias=0.0, readout=0.0)
 
 def random_local(space: StateSpace, intervals: int, seed: int) -> LocalKernel:
     """Coefficients 1, ℓ, ℓ² times normal numbers, ℓ = 0.1; multiplication alone where elements jump."""
-    kernel = LocalKernel(space, intervals, LOCAL_TERMS if space.family == "lagrange" else LOCAL_TERMS[:1], 0.1)
+    kernel = LocalKernel(space, intervals, LOCAL_TERMS if space.family == "lagrange" else LOCAL_TERMS[:1], length=0.1)
     values = hashed_normal(seed, kernel.canonical_indices())
     kernel.assign(values * np.sqrt(np.tile(space.weights, len(values) // space.num_local) / kernel.lumped_mass()))
     return kernel
@@ -48,13 +48,13 @@ def random_local(space: StateSpace, intervals: int, seed: int) -> LocalKernel:
 
 # name: function (space, number of intervals, seed) to a kernel with parameters away from zero
 KERNELS = {
-    "dense": lambda space, intervals, seed=7: DenseKernel.random(space, intervals, 1.0, seed),
-    "separable": lambda space, intervals, seed=7: SeparableKernel.random(space, intervals, 2, 1.0, seed),
+    "dense": lambda space, intervals, seed=7: DenseKernel.random(space, intervals, 1.0, seed=seed),
+    "separable": lambda space, intervals, seed=7: SeparableKernel.random(space, intervals, 2, scale=1.0, seed=seed),
     "local": lambda space, intervals, seed=7: random_local(space, intervals, seed),
     "local + separable + dense": lambda space, intervals, seed=7: (
         random_local(space, intervals, seed)
-        + SeparableKernel.random(space, intervals, 2, 1.0, seed)
-        + DenseKernel.random(space, intervals, 1.0, seed)
+        + SeparableKernel.random(space, intervals, 2, scale=1.0, seed=seed)
+        + DenseKernel.random(space, intervals, 1.0, seed=seed)
     ),
 }
 LINEAR_KERNELS = ("dense", "local")
@@ -141,28 +141,28 @@ def make_problem(
 ) -> Problem:
     """A learning problem on a space; kernel and bias start at random values, so that fixed parts matter too."""
     ensemble = Ensemble(MPI.COMM_SELF) if ensemble is None else ensemble
-    grid = DepthGrid(layers, horizon, intervals)
-    kernel = DenseKernel.random(space, intervals, 1.0, 7) if kernel is None else kernel
+    grid = DepthGrid(layers=layers, horizon=horizon, intervals=intervals)
+    kernel = DenseKernel.random(space, intervals, 1.0, seed=7) if kernel is None else kernel
     bias = np.sin(3 * space.coordinates[:, 0] + np.arange(intervals)[:, None])
     sigma = find_activation(activation) if isinstance(activation, str) else activation
-    stepper = Stepper(space, kernel, bias, sigma, find_scheme(scheme), grid)
+    stepper = Stepper(space, kernel, bias, activation=sigma, scheme=find_scheme(scheme), grid=grid)
     mine = ensemble.samples(samples)
     if loss == "tracking":
-        cost, num_outputs = TrackingCost(space), 0
+        cost, num_outputs = TrackingCost(space=space), 0
     else:
-        cost = ReadoutCost(space, find_loss(loss), num_outputs)
+        cost = ReadoutCost(space=space, loss=find_loss(loss), num_outputs=num_outputs)
         cost.assign(np.asfortranarray(np.cos(space.coordinates[:, :1] * np.arange(num_outputs))), np.ones(num_outputs))
-    controls = ControlSpace(ensemble, space, kernel, grid, num_outputs, parts)
+    controls = ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=num_outputs, parts=parts)
     functional = Functional(
         controls,
         stepper,
         cost,
-        smooth_states(space, mine),
-        make_targets(space, loss, mine, num_outputs),
-        samples,
-        regularization,
-        weight,
-        block,
+        initial=smooth_states(space, mine),
+        targets=make_targets(space, loss, mine, num_outputs),
+        num_samples=samples,
+        regularization=regularization,
+        weight=weight,
+        block=block,
     )
     return Problem(ensemble, space, stepper, controls, functional)
 
@@ -180,7 +180,9 @@ def make_field(space: StateSpace, kernel, bias=0.0, activation: str | Activation
     y = space.coordinates[:, 0]
     values = np.array(np.broadcast_to(bias(y) if callable(bias) else bias, y.shape), dtype=float)
     coefficient = (lambda t, y, z: kernel(y[0], z[0])) if callable(kernel) else kernel
-    return SelectionField(space, DenseKernel.interpolate(space, coefficient, DepthGrid(1)), values, sigma)
+    return SelectionField(
+        space, DenseKernel.interpolate(space, coefficient, DepthGrid(layers=1)), values, activation=sigma
+    )
 
 
 def as_from_a_file(state: dict, vectors: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:

@@ -39,21 +39,28 @@ def create_functional(repeat: int = 1, layers: int = 10) -> tuple[Functional, Fl
     ensemble = Ensemble()
     domain = domains.rectangle(ensemble.space_comm, (7, 7))
     space = StateSpace(domain, 1, mode="collocated")
-    grid = DepthGrid(layers, 1.0)
+    grid = DepthGrid(layers=layers, horizon=1.0)
     kernel = DenseKernel.random(space, layers, 1.0, seed=0)
-    stepper = Stepper(space, kernel, np.zeros((layers, 64)), find_activation("tanh"), find_scheme("euler"), grid)
+    stepper = Stepper(
+        space,
+        kernel,
+        np.zeros((layers, 64)),
+        activation=find_activation("tanh"),
+        scheme=find_scheme("euler"),
+        grid=grid,
+    )
     train = split_samples(load_digits_samples(), TEST_FRACTION, seed=0).samples
     labels = np.tile(train.targets, repeat)
     mine = ensemble.samples(labels.size)
     initial = np.tile(image_states(train.inputs, space.coordinates, domain.bounds), repeat)
     functional = Functional(
-        ControlSpace(ensemble, space, kernel, grid, 10),
+        ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=10),
         stepper,
-        ReadoutCost(space, find_loss("softmax"), 10),
-        np.asfortranarray(initial[:, mine]),
-        encode_labels(labels[mine], 10, "softmax"),
-        labels.size,
-        REGULARIZATION,
+        ReadoutCost(space=space, loss=find_loss("softmax"), num_outputs=10),
+        initial=np.asfortranarray(initial[:, mine]),
+        targets=encode_labels(labels[mine], 10, "softmax"),
+        num_samples=labels.size,
+        regularization=REGULARIZATION,
     )
     return functional, initial, labels
 

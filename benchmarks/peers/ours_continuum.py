@@ -29,13 +29,15 @@ class Solution:
             kernel, values = fs.DenseKernel(self.space, 1), np.zeros(self.space.num_local)
 
             def refresh(time: float, w=w, kernel=kernel, values=values) -> None:
-                at = fs.DepthGrid(1, stage_nodes=(time,))
+                at = fs.DepthGrid(layers=1, stage_nodes=(time,))
                 kernel.assign(fs.DenseKernel.interpolate(self.space, on_points(w), at).parameters())
                 values[:] = function_values(self.space, on_points(peer.bias), time)
 
-            field = fs.SelectionField(self.space, kernel, values, fs.find_activation("tanh"), refresh)
+            field = fs.SelectionField(
+                self.space, kernel, values, activation=fs.find_activation("tanh"), refresh=refresh
+            )
             settings = fs.StepSettings(rtol=1e-13, atol=1e-14, method="explicit", steady_tolerance=0.0)
-            state = fs.integrate(field, state, np.array([begin, end]), settings).final
+            state = fs.integrate(field, state, np.array([begin, end]), settings=settings).final
         return self.sorted(state)
 
     def layered(self, layers: int) -> np.ndarray:
@@ -66,8 +68,8 @@ def on_points(function: Callable) -> Callable:
 def by_stepper(space: fs.StateSpace, scheme_name: str, layers: int) -> np.ndarray:
     """f_L by the package's layers, coefficients at the stage times."""
     scheme = fs.find_scheme(scheme_name)
-    grid = fs.DepthGrid(layers, peer.HORIZON, stage_nodes=scheme.nodes)
+    grid = fs.DepthGrid(layers=layers, horizon=peer.HORIZON, stage_nodes=scheme.nodes)
     kernel = fs.DenseKernel.interpolate(space, on_points(peer.kernel), grid)
     bias = np.stack([function_values(space, on_points(peer.bias), t) for t in grid.sample_times])
-    stepper = fs.Stepper(space, kernel, bias, fs.find_activation("tanh"), scheme, grid)
+    stepper = fs.Stepper(space, kernel, bias, activation=fs.find_activation("tanh"), scheme=scheme, grid=grid)
     return fs.solve_forward(stepper, np.asfortranarray(peer.initial(space.coordinates)), [layers]).final

@@ -30,7 +30,7 @@ def main(folder: str, path: str) -> None:
     """Serve on all ranks; rank 0 writes the problem for the others."""
     ensemble = Ensemble()
     space = StateSpace(domains.interval(ensemble.space_comm, problem.NODES - 1))
-    dense = DenseKernel.interpolate(space, lambda t, y, z: problem.kernel(y[0], z[0]), DepthGrid(1))
+    dense = DenseKernel.interpolate(space, lambda t, y, z: problem.kernel(y[0], z[0]), DepthGrid(layers=1))
     y = space.coordinates[:, 0]
     bias, sigma = problem.bias(y), find_activation("tanh")
     mine = ensemble.samples(problem.SAMPLES)
@@ -46,10 +46,12 @@ def main(folder: str, path: str) -> None:
         if compressed:
             kernel, _ = dense.compress(_OF_TOLERANCE * tolerance)
             rank = kernel.rank
-        field = SelectionField(space, kernel, bias, sigma)
+        field = SelectionField(space, kernel, bias, activation=sigma)
         compression = time.perf_counter() - start
         settings = StepSettings(rtol=tolerance, atol=tolerance, steady_tolerance=0.0)
-        found = integrate(field, initial, np.array([0.0, problem.HORIZON]), settings, sample_comm=ensemble.sample_comm)
+        found = integrate(
+            field, initial, np.array([0.0, problem.HORIZON]), settings=settings, sample_comm=ensemble.sample_comm
+        )
         ensemble.world.Barrier()
         seconds = time.perf_counter() - start
         if save:

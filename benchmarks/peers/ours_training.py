@@ -33,8 +33,10 @@ def settings_of(case: fs.Case) -> fs.StochasticSettings:
 def batch_numbers(problem: LearningProblem, case: fs.Case) -> Integers:
     """The samples that `descend` will take, shape (epochs, batches, batch): its batches of states that are numbers."""
     labels = np.zeros((1, problem.train.num_samples))
-    numbers = SampleStates(problem.train.num_samples, lambda chosen, _: chosen[None, :], labels, None)
-    source = SampleBatches(fs.Ensemble(MPI.COMM_SELF), numbers, case.stochastic.batch, 2)
+    numbers = SampleStates(
+        num_samples=problem.train.num_samples, states=lambda chosen, _: chosen[None, :], targets=labels, labels=None
+    )
+    source = SampleBatches(fs.Ensemble(MPI.COMM_SELF), numbers, case.stochastic.batch, dimension=2)
     rng = np.random.Generator(np.random.PCG64(case.seed))
     epochs = [source.draw_epoch(rng) for _ in range(case.stochastic.epochs)]
     return np.array([[epoch.batch(k)[0][0] for k in range(epoch.num_batches)] for epoch in epochs])
@@ -99,7 +101,7 @@ def main() -> None:
             problem.scaled_functional,
             problem.scaled_start,
             settings_of(case),
-            batches,
+            source=batches,
             stop=lambda: True,
             seed=case.seed,
         )
@@ -127,7 +129,9 @@ def main() -> None:
         batches = problem.batches(case.stochastic.batch)
         problem.ensemble.world.Barrier()
         began = time.perf_counter()
-        fs.descend(problem.scaled_functional, problem.scaled_start, settings, batches, evaluate, seed=case.seed)
+        fs.descend(
+            problem.scaled_functional, problem.scaled_start, settings, source=batches, validate=evaluate, seed=case.seed
+        )
         return {"seconds": seconds, "accuracies": accuracies}
 
     serve(

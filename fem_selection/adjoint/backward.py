@@ -29,6 +29,7 @@ def sweep_back(
     stepper: Stepper,
     tape: Tape,
     dual: Block,
+    *,
     kernel_pullback: Floats | None,
     bias_dual: Floats | None,
     to_initial: bool = False,
@@ -49,7 +50,15 @@ def sweep_back(
     for n in reversed(range(stepper.grid.layers)):
         kept = None if incoming is None else incoming[n]
         step_back(
-            stepper, n, tape.stages[n], tape.slopes[n], dual, kernel_pullback, bias_dual, n > 0 or to_initial, kept
+            stepper,
+            n,
+            tape.stages[n],
+            slopes=tape.slopes[n],
+            dual=dual,
+            kernel_pullback=kernel_pullback,
+            bias_dual=bias_dual,
+            to_state=n > 0 or to_initial,
+            incoming=kept,
         )
 
 
@@ -57,6 +66,7 @@ def step_back(
     stepper: Stepper,
     n: int,
     stages: list[Block],
+    *,
     slopes: list[Block],
     dual: Block,
     kernel_pullback: Floats | None,
@@ -71,16 +81,16 @@ def step_back(
     ones = np.ones(dual.shape[1])
     for i in reversed(range(scheme.num_stages)):
         terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
-        met = mix(scheme.b[i], dual, terms, mixed)
+        met = mix(scheme.b[i], dual, terms, out=mixed)
         if scheme.diagonal[i]:
-            stepper.solve_adjoint(n, i, stepper.derivative(slopes[i]), met, mixed)
+            stepper.solve_adjoint(n, i, stepper.derivative(slopes[i]), right=met, out=mixed)
             met = mixed
         if incoming is not None:
             np.copyto(incoming[i], met)
         stepper.superposition.apply_transpose(slopes[i], met, q)
         c = stepper.intervals[n][i]
         if kernel_pullback is not None:
-            kernel.add_pullback(c, q, stages[i], dt, kernel_pullback)
+            kernel.add_pullback(c, q, stages[i], scale=dt, out=kernel_pullback)
         if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
             dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
         if to_state or i > 0:
@@ -88,12 +98,12 @@ def step_back(
             target = dual if i == 0 else pulled[i]
             if i > 0:
                 target.fill(0.0)
-            kernel.add_transpose(c, q, dt, target)
+            kernel.add_transpose(c, q, dt, out=target)
     for g in pulled[1:]:
         dual += g
 
 
-def mix(weight: float, dual: Block, terms: list[tuple[float, Block]], out: Block) -> Block:
+def mix(weight: float, dual: Block, terms: list[tuple[float, Block]], *, out: Block) -> Block:
     """b P + Σ a Ḡ: in `out`, or P itself where it is no more than that."""
     if weight == 1.0 and not terms:
         return dual

@@ -126,7 +126,7 @@ class Hamiltonian:
             kernel = self.alpha_kernel * u.kernel + q @ self.states.T
         if self.alpha_bias is not None:
             bias = self.alpha_bias * u.bias + q.sum(axis=1)
-        return Control(kernel, bias)
+        return Control(kernel=kernel, bias=bias)
 
     def minimize(self, present: Control, search: Search) -> tuple[Control, Floats]:
         """The best minimiser found, never worse than the present control in any row.
@@ -146,7 +146,7 @@ class Hamiltonian:
         if frame.is_scalar:
             c = frame.minimize_scalar()
         else:
-            c, _ = minimize_rows(frame.problem, frame.starts(), search.tolerance, search.reduction)
+            c, _ = minimize_rows(frame.problem, frame.starts(), search.tolerance, reduction=search.reduction)
         found = frame.control(c)
         before, after = self.density(present), self._augmented(found, present, search.proximal)
         keep = ~(after < before)
@@ -193,7 +193,9 @@ class _Coordinates:
             low, high = (self._gathered(u) * self.scale - self.centre for u in (search.lower, search.upper))
             bounds = (low, high)
         self.features, self.matrix = features, matrix
-        self.problem = RowProblem(h.activation, h.costates, SharedMap(matrix), shift, bounds)
+        self.problem = RowProblem(
+            activation=h.activation, p=h.costates, maps=SharedMap(matrix=matrix), shift=shift, bounds=bounds
+        )
         self.is_scalar = features.shape[1] == 1 and not bounded
 
     def control(self, c: Floats) -> Control:
@@ -203,14 +205,14 @@ class _Coordinates:
         n = len(self.h.column_weights) if self.h.alpha_kernel is not None else 0
         kernel = values[:, :n].copy() if n else self.present.kernel.copy()
         bias = values[:, n].copy() if self.h.alpha_bias is not None else self.present.bias.copy()
-        return Control(kernel, bias)
+        return Control(kernel=kernel, bias=bias)
 
     def minimize_scalar(self) -> Floats:
         """The global minimum for one sample: s° + c R with c = (s − s°)/R, γ = R² = |F|²."""
         shift = self.problem.shift
         assert shift is not None
         gamma = float(np.sum(self.features**2))
-        s = minimize_one_sample(self.h.activation, self.h.costates[:, 0], np.array(gamma), shift[:, 0])
+        s = minimize_one_sample(self.h.activation, self.h.costates[:, 0], np.array(gamma), shift=shift[:, 0])
         # the coordinates of x − x° = (s − s°) F / γ, in the basis or not
         towards = self.matrix[:, 0] / gamma if gamma > 0 else np.zeros(len(self.matrix))  # s cannot be moved
         c: Floats = (s - shift[:, 0])[:, None] * towards

@@ -134,6 +134,7 @@ def minimize_rows(
     problem: RowProblem,
     starts: Iterable[Floats],
     tolerance: float = TOLERANCE,
+    *,
     reduction: float = 0.0,
     max_iterations: int = 60,
 ) -> tuple[Floats, Floats]:
@@ -252,7 +253,7 @@ _REACH, _SPACING, _POINTS = 12.0, 0.25, 33
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 
 
-def minimize_one_sample(activation: Activation, p: Floats, gamma: Floats, shift: Floats | None = None) -> Floats:
+def minimize_one_sample(activation: Activation, p: Floats, gamma: Floats, *, shift: Floats | None = None) -> Floats:
     """The global minimiser s of p σ(s) + (s − s°)²/(2γ), entry by entry.
 
     A minimiser lies within γ |p| Lip σ of s°.  That interval is sampled, evenly and at the points about zero where

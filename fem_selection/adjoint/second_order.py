@@ -76,7 +76,7 @@ class SecondTape(Tape):
     def __init__(self, stepper: Stepper, num_samples: int, gauss_newton: bool) -> None:
         rows, points = stepper.space.num_local, stepper.superposition.tape_rows
         layers, stages = stepper.grid.layers, stepper.scheme.num_stages
-        super().__init__(rows, points, num_samples, layers, stepper.scheme)
+        super().__init__(rows, points, num_samples, layers=layers, scheme=stepper.scheme)
         self.gauss_newton = gauss_newton
         self.curvatures: list[list[Block]] = []
         self.duals: list[list[Block]] = []
@@ -102,14 +102,14 @@ def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Blo
         state, stages = tape.states[n], tape.stages[n]
         for i, rate in enumerate(rates):
             if stages[i] is not state:
-                combine(state, dt, scheme.lower[i], rates, stages[i])
-                stepper.solve_stage(n, i, state, stages[i])
+                combine(state, dt, scheme.lower[i], rates=rates, out=stages[i])
+                stepper.solve_stage(n, i, state, stage=stages[i])
             c = stepper.intervals[n][i]
             np.copyto(s, stepper.bias[c][:, None])
             stepper.kernel.apply(c, stages[i], s, keep=True)
             curvature = None if tape.gauss_newton else tape.curvatures[n][i]
-            stepper.superposition.evaluate_to_second(s, rate, tape.slopes[n][i], curvature)
-        stepper.finish_layer(state, stages, rates, tape.states[n + 1])
+            stepper.superposition.evaluate_to_second(s, rate, tape.slopes[n][i], curvature=curvature)
+        stepper.finish_layer(state, stages, rates, out=tape.states[n + 1])
     return tape.states[-1]
 
 
@@ -121,23 +121,23 @@ def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
         for i in reversed(range(scheme.num_stages)):
             q = tape.duals[n][i]
             terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
-            incoming = mix(scheme.b[i], dual, terms, mixed)
+            incoming = mix(scheme.b[i], dual, terms, out=mixed)
             if scheme.diagonal[i]:
-                stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), incoming, mixed)
+                stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), right=incoming, out=mixed)
                 incoming = mixed
-            stepper.superposition.transpose_to_second(tape.slopes[n][i], tape.curvatures[n][i], incoming, q)
+            stepper.superposition.transpose_to_second(tape.slopes[n][i], tape.curvatures[n][i], incoming, out=q)
             if n == 0 and i == 0:
                 return
             target = dual if i == 0 else pulled[i]
             if i > 0:
                 target.fill(0.0)
-            stepper.kernel.add_transpose(stepper.intervals[n][i], q, dt, target)
+            stepper.kernel.add_transpose(stepper.intervals[n][i], q, dt, out=target)
         for g in pulled[1:]:
             dual += g
 
 
 def advance_with_tangent(
-    stepper: Stepper, tape: SecondTape, direction: Direction, kernel_pullback: Floats | None
+    stepper: Stepper, tape: SecondTape, direction: Direction, *, kernel_pullback: Floats | None
 ) -> tuple[Block, list[Block]]:
     """Carry the derivative of a block, zero at the start, through all layers.
 
@@ -162,19 +162,19 @@ def advance_with_tangent(
             if direction.kernel is not None:
                 direction.kernel.apply(c, tape.stages[n][i], ds, keep=True)
             if d_stages[i] is not state:
-                combine(state, dt, scheme.lower[i], d_rates, d_stages[i])
+                combine(state, dt, scheme.lower[i], rates=d_rates, out=d_stages[i])
             if scheme.diagonal[i]:
                 derivative = _derivative(stepper, tape, n, i)
                 derivative.apply(ds, d_rates[i])
                 d_stages[i] += (dt * scheme.diagonal[i]) * d_rates[i]
-                stepper.solve_tangent(n, i, derivative, d_stages[i], d_stages[i])
+                stepper.solve_tangent(n, i, derivative, right=d_stages[i], out=d_stages[i])
             if n > 0 or i > 0 or scheme.diagonal[i]:  # nothing has moved before
                 kernel.apply(c, d_stages[i], ds, keep=True)
                 if turns and kernel_pullback is not None:
-                    kernel.add_pullback(c, tape.duals[n][i], d_stages[i], dt, kernel_pullback)
+                    kernel.add_pullback(c, tape.duals[n][i], d_stages[i], scale=dt, out=kernel_pullback)
             curvature, turn = (tape.curvatures[n][i], turns[n * count + i]) if turns else (None, None)
-            stepper.superposition.move(tape.slopes[n][i], curvature, ds, d_rates[i], turn)
-        combine(state, dt, scheme.b, d_rates, state)
+            stepper.superposition.move(tape.slopes[n][i], curvature, ds, out=d_rates[i], turn=turn)
+        combine(state, dt, scheme.b, rates=d_rates, out=state)
     return state, turns
 
 
@@ -182,6 +182,7 @@ def sweep_back_second(
     stepper: Stepper,
     tape: SecondTape,
     turns: Sequence[Block],
+    *,
     d_dual: Block,
     direction: Direction,
     kernel_pullback: Floats | None,
@@ -206,15 +207,15 @@ def sweep_back_second(
         for i in reversed(range(count)):
             c = stepper.intervals[n][i]
             terms = [(scheme.a[j][i], d_pulled[j]) for j in range(i + 1, count)]
-            d_incoming = mix(scheme.b[i], d_dual, terms, mixed)
+            d_incoming = mix(scheme.b[i], d_dual, terms, out=mixed)
             turn = turns[n * count + i] if turns else None
             if scheme.diagonal[i]:
                 d_incoming = _solve_second(stepper, tape, n, i, turn, d_incoming, direction, dq)
-            stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, dq)
+            stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, out=dq)
             if kernel_pullback is not None:
-                kernel.add_pullback(c, dq, tape.stages[n][i], dt, kernel_pullback)
+                kernel.add_pullback(c, dq, tape.stages[n][i], scale=dt, out=kernel_pullback)
                 if bilinear is not None:
-                    bilinear.add_second_pullback(c, tape.duals[n][i], tape.stages[n][i], dt, kernel_pullback)
+                    bilinear.add_second_pullback(c, tape.duals[n][i], tape.stages[n][i], scale=dt, out=kernel_pullback)
             if bias_dual is not None and ones.size:
                 dgemv(dt, dq, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n == 0 and i == 0:
@@ -222,9 +223,9 @@ def sweep_back_second(
             target = d_dual if i == 0 else d_pulled[i]
             if i > 0:
                 target.fill(0.0)
-            kernel.add_transpose(c, dq, dt, target)
+            kernel.add_transpose(c, dq, dt, out=target)
             if turns and direction.kernel is not None:
-                direction.kernel.add_transpose(c, tape.duals[n][i], dt, target)
+                direction.kernel.add_transpose(c, tape.duals[n][i], dt, out=target)
         for g in d_pulled[1:]:
             d_dual += g
 
@@ -243,11 +244,11 @@ def _solve_second(
     step, c = stepper.grid.step * stepper.scheme.diagonal[i], stepper.intervals[n][i]
     right = stepper.work("right to second", work, 1)[0]
     right.fill(0.0)
-    stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, work)
-    stepper.kernel.add_transpose(c, work, step, right)
+    stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, out=work)
+    stepper.kernel.add_transpose(c, work, step, out=right)
     if turn is not None and direction.kernel is not None:
-        direction.kernel.add_transpose(c, tape.duals[n][i], step, right)
-    stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), right, right)
+        direction.kernel.add_transpose(c, tape.duals[n][i], step, out=right)
+    stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), right=right, out=right)
     right += d_incoming
     return right
 

@@ -23,6 +23,7 @@ def sweep_tangent(
     stepper: Stepper,
     tape: Tape,
     initial: Block | None = None,
+    *,
     kernel: KernelDirection | None = None,
     bias: Floats | None = None,
 ) -> Block:
@@ -41,7 +42,7 @@ def sweep_tangent(
     like = tape.states[-1]
     state = np.zeros_like(like, order="F") if initial is None else initial.copy(order="F")
     for n in range(stepper.grid.layers):
-        step_tangent(stepper, n, tape.stages[n], tape.slopes[n], state, kernel, bias)
+        step_tangent(stepper, n, tape.stages[n], slopes=tape.slopes[n], state=state, kernel=kernel, bias=bias)
     return state
 
 
@@ -49,6 +50,7 @@ def step_tangent(
     stepper: Stepper,
     n: int,
     stages: list[Block],
+    *,
     slopes: list[Block],
     state: Block,
     kernel: KernelDirection | None = None,
@@ -71,7 +73,7 @@ def step_tangent(
         if scheme.diagonal[i]:
             derivative.apply(s, rate)
             stage += dt * scheme.diagonal[i] * rate
-            stepper.solve_tangent(n, i, derivative, stage, stage)
+            stepper.solve_tangent(n, i, derivative, right=stage, out=stage)
         stepper.kernel.apply(c, stage, s, keep=True)
         derivative.apply(s, rate)
         rates.append(rate)

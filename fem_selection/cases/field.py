@@ -69,7 +69,13 @@ def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldPr
     world = MPI.COMM_WORLD if comm is None else comm
     ensemble = Ensemble(world, world.size)
     space = build_space(case, ensemble)
-    return FieldProblem(case, ensemble, space, _build_right_hand_side(case, space), initial_states(case, space))
+    return FieldProblem(
+        case=case,
+        ensemble=ensemble,
+        space=space,
+        field=_build_right_hand_side(case, space),
+        initial=initial_states(case, space),
+    )
 
 
 def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionField:
@@ -91,9 +97,9 @@ def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionFie
             bias[:] = function_values(space, bias_formula, time)
 
     moves: Callable[[float], None] | None = refresh if moving_bias or moving_kernel else None
-    return SelectionField(space, kernel, bias, build_activation(case), moves)
+    return SelectionField(space, kernel, bias, activation=build_activation(case), refresh=moves)
 
 
 def _instant(time: float) -> DepthGrid:
     """A grid of one interval that is sampled at a time."""
-    return DepthGrid(1, 1.0, stage_nodes=(time,))
+    return DepthGrid(layers=1, horizon=1.0, stage_nodes=(time,))

@@ -82,7 +82,7 @@ def _formulas(case: config.Case) -> Iterator[Formula]:
 def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
     d = case.dynamics
     if d.kernel is None:
-        return DenseKernel.random(space, grid.intervals, d.start_scale, case.seed)
+        return DenseKernel.random(space, grid.intervals, d.start_scale, seed=case.seed)
     kernel = DenseKernel.interpolate(space, case_formula(case, d.kernel, "t", "y", "z"), grid)
     require_finite(space, kernel.parameters(), "dynamics.kernel", d.kernel)
     return kernel
@@ -91,7 +91,7 @@ def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
 def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
     d = case.dynamics
     if d.factors is None:
-        return SeparableKernel.random(space, grid.intervals, d.rank or _RANK, d.start_scale, case.seed + 1)
+        return SeparableKernel.random(space, grid.intervals, d.rank or _RANK, scale=d.start_scale, seed=case.seed + 1)
     factors = [(case_formula(case, u, "t", "y"), case_formula(case, v, "t", "z")) for u, v in d.factors]
     kernel = SeparableKernel.interpolate(space, factors, grid)
     require_finite(space, kernel.parameters(), "dynamics.factors", *(text for pair in d.factors for text in pair))
@@ -111,4 +111,4 @@ def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
         sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
         coefficients[term] = sources if len(sources) > 1 else sources[0]
     size = float(np.max(np.subtract(*space.domain.bounds[::-1])))
-    return LocalKernel.interpolate(space, coefficients, grid, d.local_length or 0.1 * size)
+    return LocalKernel.interpolate(space, coefficients, grid, length=d.local_length or 0.1 * size)

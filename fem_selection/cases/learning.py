@@ -54,7 +54,9 @@ def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
     with at_key("domain.file" if case.domain.file is not None else keys):
         try:
             domain = _build_domain(case.domain, ensemble.space_comm)
-            return StateSpace(domain, s.degree, cast(Family, s.family), cast(Mode, s.mode), s.quadrature_degree)
+            return StateSpace(
+                domain, s.degree, cast(Family, s.family), mode=cast(Mode, s.mode), quadrature_degree=s.quadrature_degree
+            )
         except (RuntimeError, ArithmeticError) as error:  # as where the domain's measure underflows
             raise InvalidInput(f"no mesh can be made: {next(iter(str(error).splitlines()), '')}") from error
 
@@ -63,9 +65,9 @@ def _build_domain(d: DomainSettings, comm: MPI.Intracomm) -> domains.Domain:
     if d.file is not None:
         return domains.Domain.from_file(comm, d.file, d.group)
     if d.shape == "interval":
-        return domains.interval(comm, d.cells[0], d.lower[0], d.upper[0], d.grading)
+        return domains.interval(comm, d.cells[0], lower=d.lower[0], upper=d.upper[0], grading=d.grading)
     create = domains.rectangle if d.shape == "rectangle" else domains.box
-    return create(comm, d.cells, d.lower, d.upper, d.cell, d.grading)
+    return create(comm, d.cells, lower=d.lower, upper=d.upper, cell=d.cell, grading=d.grading)
 
 
 def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> LearningProblem:
@@ -110,7 +112,7 @@ def _build_functional(
 ) -> tuple[Functional, Floats]:
     """J and the shard of the control that the case starts from."""
     y, o = case.dynamics, case.objective
-    grid = DepthGrid(y.layers, y.horizon, y.control_intervals)
+    grid = DepthGrid(layers=y.layers, horizon=y.horizon, intervals=y.control_intervals)
     values = space.num_nodes * (space.num_nodes if "dense" in y.representation else 1)
     if (count := grid.intervals * values) > LARGEST:
         raise InvalidInput(
@@ -123,25 +125,25 @@ def _build_functional(
         formula = case_formula(case, y.bias, "t", "y")
         bias[...] = [function_values(space, formula, float(t)) for t in grid.sample_times]
         require_finite(space, bias, "dynamics.bias", y.bias)
-    stepper = Stepper(space, kernel, bias, build_activation(case), find_scheme(y.scheme), grid)
+    stepper = Stepper(space, kernel, bias, activation=build_activation(case), scheme=find_scheme(y.scheme), grid=grid)
     cost: TerminalCost
     if o.loss == "tracking":
-        cost, num_outputs = TrackingCost(space), 0
+        cost, num_outputs = TrackingCost(space=space), 0
     else:
         num_outputs = train.targets.shape[0]
-        cost = ReadoutCost(space, find_loss(o.loss), num_outputs)
-    control_space = ControlSpace(ensemble, space, kernel, grid, num_outputs, o.controls)
+        cost = ReadoutCost(space=space, loss=find_loss(o.loss), num_outputs=num_outputs)
+    control_space = ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=num_outputs, parts=o.controls)
     initial, targets = train.share(ensemble)
     functional = Functional(
         control_space,
         stepper,
         cost,
-        initial,
-        targets,
-        train.num_samples,
-        case.regularization,
-        o.weight,
-        case.parallel.block,
+        initial=initial,
+        targets=targets,
+        num_samples=train.num_samples,
+        regularization=case.regularization,
+        weight=o.weight,
+        block=case.parallel.block,
     )
     readout = np.zeros((num_outputs, space.num_local))
     start = control_space.pack(
@@ -176,7 +178,7 @@ def _load_data(case: config.Case) -> data.DataSet | None:
     if d.source == "formula":
         return None
     if d.source == "digits":
-        dataset = data.DataSet(data.load_digits_samples())
+        dataset = data.DataSet(samples=data.load_digits_samples())
     else:
         assert d.file is not None
         dataset = data.load_npz(Path(d.file), d.shape, case.domain.dimension)
@@ -186,9 +188,9 @@ def _load_data(case: config.Case) -> data.DataSet | None:
     return dataset.standardized() if d.standardize else dataset
 
 
-def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, outside: float = 0.0) -> Block:
+def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, *, outside: float = 0.0) -> Block:
     """Initial states of images: the nodal values of the functions they are."""
-    return data.image_states(inputs, space.coordinates, space.domain.bounds, maps, outside)
+    return data.image_states(inputs, space.coordinates, space.domain.bounds, affine=maps, outside=outside)
 
 
 def samples_of_inputs(space: StateSpace, inputs: Floats) -> SampleStates:
@@ -197,7 +199,7 @@ def samples_of_inputs(space: StateSpace, inputs: Floats) -> SampleStates:
     def states(numbers: Integers, maps: data.AffineMaps | None) -> Block:
         return states_of_inputs(space, inputs[numbers], maps)
 
-    return SampleStates(len(inputs), states, np.empty((0, len(inputs))), None)
+    return SampleStates(num_samples=len(inputs), states=states, targets=np.empty((0, len(inputs))), labels=None)
 
 
 def _sample_states(
@@ -223,10 +225,10 @@ def _sample_states(
             f"{samples.targets.shape}: store labels as integers or strings, or use loss = 'least_squares'"
         )
     return SampleStates(
-        samples.num_samples,
-        lambda numbers, maps: states_of_inputs(space, samples.inputs[numbers], maps, outside),
-        targets,
-        samples.targets if samples.has_labels else None,
+        num_samples=samples.num_samples,
+        states=lambda numbers, maps: states_of_inputs(space, samples.inputs[numbers], maps, outside=outside),
+        targets=targets,
+        labels=samples.targets if samples.has_labels else None,
     )
 
 
@@ -237,7 +239,7 @@ def initial_states(case: config.Case, space: StateSpace) -> Block:
         assert case.data.initial is not None
         return _formula_block(case, space, "data.initial", case.data.initial)
     outside = 0.0 if dataset.standardization is None else float(dataset.standardization.apply(np.zeros(1))[0])
-    return states_of_inputs(space, dataset.samples.inputs, None, outside)
+    return states_of_inputs(space, dataset.samples.inputs, None, outside=outside)
 
 
 def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
@@ -248,7 +250,12 @@ def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
     if d.target is None:
         raise InvalidInput("data.target: a formula for the targets is needed to learn from data.initial")
     targets = _formula_block(case, space, "data.target", d.target)
-    return SampleStates(d.samples, lambda numbers, maps: np.asfortranarray(initial[:, numbers]), targets, None)
+    return SampleStates(
+        num_samples=d.samples,
+        states=lambda numbers, maps: np.asfortranarray(initial[:, numbers]),
+        targets=targets,
+        labels=None,
+    )
 
 
 def _formula_block(case: config.Case, space: StateSpace, key: str, text: str) -> Block:

@@ -69,7 +69,7 @@ def load_controls(
         folder / CHECKPOINT,
         problem.ensemble,
         control_space.indices,
-        control_space.global_size,
-        lambda found: refuse_another(found, given),
+        global_size=control_space.global_size,
+        check=lambda found: refuse_another(found, given),
     )
     return problem.scaled_functional.to_controls(vectors["best"])

@@ -26,7 +26,7 @@ def start_state(problem: FieldProblem) -> Floats:
 
 def depth_of(problem: FieldProblem) -> DepthGrid:
     """The layers of the case, all of one equation."""
-    return DepthGrid(problem.case.dynamics.layers, problem.case.dynamics.horizon, 1)
+    return DepthGrid(layers=problem.case.dynamics.layers, horizon=problem.case.dynamics.horizon, intervals=1)
 
 
 def family_of(problem: FieldProblem) -> Callable[[float], SelectionField] | None:

@@ -21,7 +21,9 @@ from fem_selection.signals import catch_signals
 __all__ = ["train_command"]
 
 
-def train_command(case_file: Path, output: Path | None, resume: bool, overwrite: bool, settings: Sequence[str]) -> int:
+def train_command(
+    case_file: Path, output: Path | None, resume: bool, *, overwrite: bool, settings: Sequence[str]
+) -> int:
     """Train, write the folder, print a table and return the exit status."""
     frame = Frame("train")
     with catch_signals() as request, ExitStack() as held:

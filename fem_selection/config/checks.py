@@ -36,6 +36,10 @@ class Fault:
 _TENSOR_CELLS = {"triangle": "quadrilateral", "tetrahedron": "hexahedron"}
 
 
+def _fault(keys: tuple[str, ...], message: str) -> Fault:
+    return Fault(keys=keys, message=message)
+
+
 def check_case(case: Case) -> Iterator[Fault]:
     """Yield the faults between the keys of a case whose tables are valid one by one."""
     yield from _check_sizes(case)
@@ -64,25 +68,25 @@ def _check_sizes(case: Case) -> Iterator[Fault]:
                 if isinstance(number, int) and number > LARGEST:
                     shown = str(number) if number < 10**20 else "a much larger one"
                     message = f"must be at most {LARGEST}, the largest index of PETSc, got {shown}"
-                    yield Fault((f"{table.name}.{key.name}",), message)
+                    yield _fault((f"{table.name}.{key.name}",), message)
     if case.domain.file is not None or max(*case.domain.cells, case.data.samples) > LARGEST:
         return
     nodes = math.prod(n * max(case.space.degree, 1) for n in case.domain.cells)
     if nodes > LARGEST or ("dense" in case.dynamics.representation and nodes**2 > _VALUES):
         message = f"{list(case.domain.cells)} with space.degree = {case.space.degree} make {nodes:.3g} nodes, "
         message += "and a dense kernel has a value for each pair of them" if nodes <= LARGEST else "too many to count"
-        yield Fault(("domain.cells", "space.degree", "domain.shape", "dynamics.representation"), message)
+        yield _fault(("domain.cells", "space.degree", "domain.shape", "dynamics.representation"), message)
     if case.data.source == "formula" and nodes * case.data.samples > _VALUES:
         message = f"{case.data.samples} states of {nodes} nodes fit on no machine"
-        yield Fault(("data.samples", "domain.cells", "space.degree"), message)
+        yield _fault(("data.samples", "domain.cells", "space.degree"), message)
 
 
 def _check_space(case: Case) -> Iterator[Fault]:
     cell, degree = case.domain.cell, case.space.degree
     if case.domain.group is not None and case.domain.file is None:
-        yield Fault(("domain.group", "domain.file"), "names cells of a mesh file: give domain.file too")
+        yield _fault(("domain.group", "domain.file"), "names cells of a mesh file: give domain.file too")
     if case.space.mode == "collocated" and cell in _TENSOR_CELLS and degree >= 2:
-        yield Fault(
+        yield _fault(
             ("space.mode", "space.degree", "domain.cell", "domain.shape"),
             f"'collocated' with space.degree = {degree} is not possible on {cell} cells: no quadrature rule at the "
             "nodes has positive weights there; set space.mode = 'galerkin', or "
@@ -102,33 +106,36 @@ def _check_representation(case: Case) -> Iterator[Fault]:
         for key in own if name not in d.representation else ():
             if getattr(d, key) is not None:
                 message = f"belongs to a {name} kernel, which {here} = {list(d.representation)} does not name"
-                yield Fault((f"dynamics.{key}", here), message)
+                yield _fault((f"dynamics.{key}", here), message)
     if d.rank is not None and d.factors is not None:
         message = f"dynamics.factors says it already, {len(d.factors)}: leave one of the two out"
-        yield Fault(("dynamics.rank", "dynamics.factors"), message)
+        yield _fault(("dynamics.rank", "dynamics.factors"), message)
     if "local" in d.representation:
         for term in LOCAL_TERMS:
             if getattr(d, term) is not None and term not in d.terms:
-                yield Fault((f"dynamics.{term}", "dynamics.local_terms"), "dynamics.local_terms leaves this term out")
+                yield _fault(
+                    (f"dynamics.{term}", "dynamics.local_terms"),
+                    "dynamics.local_terms leaves this term out",
+                )
         if case.space.family == "dg" and d.terms != ("multiplication",):
-            yield Fault(
+            yield _fault(
                 ("dynamics.local_terms", "space.family", here, *(f"dynamics.{term}" for term in LOCAL_TERMS)),
                 "functions of space.family = 'dg' jump between cells and have no gradient: dynamics.convection and "
                 "dynamics.diffusion need 'lagrange'; or set it to ['multiplication'], and leave them out",
             )
         if d.convection is not None and len(d.convection) not in (1, case.domain.dimension):
             message = f"has {len(d.convection)} formulas; one, or one for each of {case.domain.dimension} directions"
-            yield Fault(("dynamics.convection", "domain.shape"), message)
+            yield _fault(("dynamics.convection", "domain.shape"), message)
     if len(d.representation) > 1 and case.objective.kernel_bounds is not None:
         message = f"bounds of a sum are not known ({here} = {list(d.representation)}); use one representation"
-        yield Fault(("objective.kernel_bounds", here), message)
+        yield _fault(("objective.kernel_bounds", here), message)
 
 
 def _check_formulas(case: Case) -> Iterator[Fault]:
     y, z = (coordinate_names(letter, case.domain.dimension) for letter in "yz")
     for name in case.parameters:
         if not is_free_name(name, ("t", "s", *y, *z)):
-            yield Fault(
+            yield _fault(
                 (f"parameters.{name}",),
                 "is no name that a formula could use: choose an identifier that is no variable, constant or function",
             )
@@ -152,7 +159,7 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
             try:
                 parse_formula(text, variables, case.parameters)
             except InvalidInput as error:
-                yield Fault((key, "domain.shape", "parameters"), f"{error}{_hint(case, text)}")
+                yield _fault((key, "domain.shape", "parameters"), f"{error}{_hint(case, text)}")
 
 
 def _hint(case: Case, text: str) -> str:
@@ -173,33 +180,36 @@ def _hint(case: Case, text: str) -> str:
 def _check_data(case: Case) -> Iterator[Fault]:
     data, loss = case.data, case.objective.loss
     if data.source == "npz" and data.file is None:
-        yield Fault(("data.file", "data.source"), "data.source = 'npz' needs a file")
+        yield _fault(("data.file", "data.source"), "data.source = 'npz' needs a file")
     if data.source == "npz" and data.file is not None and not Path(data.file).is_file():
-        yield Fault(("data.file", "data.source"), f"no such file: {data.file}")
+        yield _fault(("data.file", "data.source"), f"no such file: {data.file}")
     if data.source == "formula":
         if data.initial is None:
-            yield Fault(("data.initial", "data.source"), "data.source = 'formula' needs a formula in y and s")
+            yield _fault(("data.initial", "data.source"), "data.source = 'formula' needs a formula in y and s")
         if data.target is None and loss == "tracking":
             needs = "objective.loss = 'tracking' with data.source = 'formula' needs a formula in y and s"
-            yield Fault(("data.target", "objective.loss", "data.source"), needs)
+            yield _fault(("data.target", "objective.loss", "data.source"), needs)
         if data.moved is not None:
-            yield Fault(("data.moved", "data.source"), "only digits and npz data are moved; leave it out")
+            yield _fault(("data.moved", "data.source"), "only digits and npz data are moved; leave it out")
     if data.shape is not None and len(data.shape) != case.domain.dimension:
-        yield Fault(
+        yield _fault(
             ("data.shape", "domain.shape"),
             f"{list(data.shape)} has {len(data.shape)} entries and the domain {case.domain.dimension} dimensions",
         )
     if data.moved is not None and data.moved.rotation > 0 and case.domain.dimension == 1:
-        yield Fault(("data.moved.rotation", "domain.shape"), "signals on an interval cannot be rotated; set it to 0")
+        yield _fault(
+            ("data.moved.rotation", "domain.shape"),
+            "signals on an interval cannot be rotated; set it to 0",
+        )
     if data.source == "digits":
         if case.domain.dimension != 2:
-            yield Fault(
+            yield _fault(
                 ("data.source", "domain.shape", "data.file"),
                 f"'digits' are images and need domain.shape = 'rectangle' or a plane mesh, got "
                 f"{case.domain.shape!r} of dimension {case.domain.dimension}; or set data.source to 'npz' or 'formula'",
             )
         if loss == "tracking":
-            yield Fault(
+            yield _fault(
                 ("objective.loss", "data.source", "data.file"),
                 "'tracking' needs target states, which data.source = 'digits' lacks; use 'softmax', 'logistic' or "
                 "'least_squares', or data.source = 'formula' with data.target",
@@ -212,7 +222,7 @@ def _check_bounds(case: Case) -> Iterator[Fault]:
         keys = tuple(f"objective.{name}_bounds" for name in given)
         others = () if "readout" in given else PONTRYAGIN
         able = ", ".join(map(repr, (*BOUNDED, *others)))
-        yield Fault(
+        yield _fault(
             ("optimizer.method", *keys),
             f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; {able} handle bounds",
         )
@@ -224,34 +234,37 @@ def _check_pontryagin(case: Case) -> Iterator[Fault]:
     if method not in PONTRYAGIN:
         return
     if case.space.mode != "collocated":
-        yield Fault(("optimizer.method", "space.mode"), f"{method!r} needs space.mode = 'collocated'")
+        yield _fault(("optimizer.method", "space.mode"), f"{method!r} needs space.mode = 'collocated'")
     if case.dynamics.representation != ("dense",):
-        yield Fault(
+        yield _fault(
             ("optimizer.method", "dynamics.representation"),
             f"{method!r} needs dynamics.representation = 'dense': a kernel whose values are free at each pair of nodes",
         )
     keys: tuple[str, ...]
     if case.dynamics.control_intervals != case.dynamics.layers:
         keys = ("optimizer.method", "dynamics.control_intervals", "dynamics.layers")
-        yield Fault(keys, f"{method!r} needs one control per layer: leave dynamics.control_intervals out")
+        yield _fault(keys, f"{method!r} needs one control per layer: leave dynamics.control_intervals out")
     for name in ("kernel", "bias"):
         if name in case.objective.controls and not getattr(r, name) > 0:
             keys = ("optimizer.method", f"regularization.{name}", "objective.controls")
-            yield Fault(keys, f"{method!r} needs regularization.{name} > 0")
+            yield _fault(keys, f"{method!r} needs regularization.{name} > 0")
         if getattr(r, f"{name}_depth") > 0:
             keys = ("optimizer.method", f"regularization.{name}_depth")
-            yield Fault(keys, f"{method!r} does not work with regularization.{name}_depth: it couples the layers")
+            yield _fault(keys, f"{method!r} does not work with regularization.{name}_depth: it couples the layers")
     if "kernel" not in case.objective.controls and "bias" not in case.objective.controls:
-        yield Fault(("optimizer.method", "objective.controls"), f"{method!r} needs the kernel or the bias as a control")
+        yield _fault(
+            ("optimizer.method", "objective.controls"),
+            f"{method!r} needs the kernel or the bias as a control",
+        )
     if case.objective.readout_bounds is not None:
         keys = ("optimizer.method", "objective.readout_bounds")
-        yield Fault(keys, f"{method!r} cannot keep objective.readout_bounds; those of kernel and bias it can")
+        yield _fault(keys, f"{method!r} cannot keep objective.readout_bounds; those of kernel and bias it can")
 
 
 def _check_hjb(case: Case) -> Iterator[Fault]:
     cells, divisor = case.hjb.cells, 2 ** min(case.hjb.levels - 1, 60)
     if any(n % divisor or n < 2 * divisor for n in cells):
-        yield Fault(
+        yield _fault(
             ("hjb.cells", "hjb.levels"),
             f"{list(cells)} cannot be halved {case.hjb.levels - 1} times with two cells left, as hjb.levels = "
             f"{case.hjb.levels} asks; use a multiple of {divisor}, {2 * divisor} at least, or fewer levels",
@@ -259,13 +272,13 @@ def _check_hjb(case: Case) -> Iterator[Fault]:
     lower, upper = case.hjb.lower, case.hjb.upper
     if (lower is None) != (upper is None):
         given, missing = ("lower", "upper") if upper is None else ("upper", "lower")
-        yield Fault((f"hjb.{missing}", f"hjb.{given}"), f"hjb.{given} alone makes no box; give both or neither")
+        yield _fault((f"hjb.{missing}", f"hjb.{given}"), f"hjb.{given} alone makes no box; give both or neither")
     elif lower is not None and upper is not None:
         if len(lower) != len(upper):
             message = f"has {len(upper)} entries and hjb.lower {len(lower)}"
-            yield Fault(("hjb.upper", "hjb.lower"), message)
+            yield _fault(("hjb.upper", "hjb.lower"), message)
         elif any(a >= b for a, b in zip(lower, upper, strict=True)):
-            yield Fault(("hjb.upper", "hjb.lower"), f"{list(upper)} must be above hjb.lower = {list(lower)}")
+            yield _fault(("hjb.upper", "hjb.lower"), f"{list(upper)} must be above hjb.lower = {list(lower)}")
 
 
 def _check_stability(case: Case) -> Iterator[Fault]:
@@ -273,7 +286,7 @@ def _check_stability(case: Case) -> Iterator[Fault]:
     if (name is None) != (values is None):
         given, missing = ("range", "parameter") if name is None else ("parameter", "range")
         keys = (f"stability.{missing}", f"stability.{given}")
-        yield Fault(keys, f"stability.{given} alone continues nothing; give both or neither")
+        yield _fault(keys, f"stability.{given} alone continues nothing; give both or neither")
     elif name is not None and name not in case.parameters:
         keys = ("stability.parameter", "parameters")
-        yield Fault(keys, f"{name!r} is not in [parameters] ({', '.join(case.parameters) or 'there are none'})")
+        yield _fault(keys, f"{name!r} is not in [parameters] ({', '.join(case.parameters) or 'there are none'})")

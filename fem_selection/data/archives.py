@@ -26,7 +26,11 @@ __all__ = ["load_npz", "load_npz_inputs", "load_npz_truth"]
 
 
 def load_npz(
-    path: str | PathLike[str], grid: Sequence[int] | None, dimension: int, standardize: bool = DataSettings.standardize
+    path: str | PathLike[str],
+    grid: Sequence[int] | None,
+    dimension: int,
+    *,
+    standardize: bool = DataSettings.standardize,
 ) -> DataSet:
     """Read samples from a NumPy archive with `x` and `y`, or `x_train`, `y_train` and, optionally, `x_test`, `y_test`.
 
@@ -77,7 +81,7 @@ def load_npz(
             )
     if faults:
         raise InvalidInput("\n".join(faults))
-    parts = [Samples(inputs[x], targets[y], classes, inputs[x].shape[1:]) for x, y in pairs]
+    parts = [Samples(inputs=inputs[x], targets=targets[y], classes=classes, grid=inputs[x].shape[1:]) for x, y in pairs]
     data = DataSet(samples=parts[0], test=parts[1] if len(parts) == 2 else None)
     return data.standardized() if standardize else data
 

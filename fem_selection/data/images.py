@@ -81,11 +81,11 @@ class AffineMaps:
     def subset(self, indices: ArrayLike | slice) -> AffineMaps:
         """The maps of some samples."""
         chosen = indices if isinstance(indices, slice) else np.asarray(indices)
-        return AffineMaps(self.shift[chosen], self.rotation[chosen], self.scale[chosen])
+        return AffineMaps(shift=self.shift[chosen], rotation=self.rotation[chosen], scale=self.scale[chosen])
 
 
 def draw_maps(
-    rng: np.random.Generator, num_samples: int, dimension: int, shift: float, rotation: float, scale: float
+    rng: np.random.Generator, num_samples: int, dimension: int, *, shift: float, rotation: float, scale: float
 ) -> AffineMaps:
     """Draw random maps: normal shifts and rotations, log-normal magnifications.
 
@@ -121,6 +121,7 @@ def image_states(
     images: ArrayLike,
     points: ArrayLike,
     bounds: tuple[ArrayLike, ArrayLike],
+    *,
     affine: AffineMaps | None = None,
     outside: float = 0.0,
 ) -> NDArray[np.float64]:

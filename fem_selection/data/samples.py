@@ -154,7 +154,7 @@ class DataSet:
 
 
 def stratified_split(
-    labels: NDArray[Any] | None, fraction: float, seed: int, num_samples: int
+    labels: NDArray[Any] | None, fraction: float, seed: int, *, num_samples: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Split sample numbers into a training and a test part.
 
@@ -201,7 +201,7 @@ def split_samples(samples: Samples, fraction: float, seed: int) -> DataSet:
         seed: The same seed gives the same split.
     """
     labels = samples.targets if samples.has_labels else None
-    train, test = stratified_split(labels, fraction, seed, samples.num_samples)
+    train, test = stratified_split(labels, fraction, seed, num_samples=samples.num_samples)
     return DataSet(samples=samples.subset(train), test=samples.subset(test))
 
 

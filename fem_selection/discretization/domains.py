@@ -61,7 +61,7 @@ class Domain:
             mesh, groups = _distribute(comm, _on_root(comm, lambda: read_gmsh(path, group), share=False))
         cells = mesh.topology.index_map(mesh.topology.dim).size_global
         name = f"{path.name}{'' if group is None else f', {group}'}, {cells} {mesh.topology.cell_name()} cells"
-        return cls(mesh, name, _bounding_box(mesh), groups)
+        return cls(mesh=mesh, name=name, bounds=_bounding_box(mesh), groups=groups)
 
     @property
     def comm(self) -> MPI.Intracomm:
@@ -79,7 +79,9 @@ class Domain:
         return str(self.mesh.topology.cell_name())
 
 
-def interval(comm: MPI.Intracomm, cells: int, lower: float = 0.0, upper: float = 1.0, grading: float = 1.0) -> Domain:
+def interval(
+    comm: MPI.Intracomm, cells: int, *, lower: float = 0.0, upper: float = 1.0, grading: float = 1.0
+) -> Domain:
     """The interval (lower, upper) with `cells` cells; `grading` is the ratio of the last cell's size to the first's."""
     mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
     return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading)
@@ -88,6 +90,7 @@ def interval(comm: MPI.Intracomm, cells: int, lower: float = 0.0, upper: float =
 def rectangle(
     comm: MPI.Intracomm,
     cells: Sequence[int],
+    *,
     lower: Sequence[float] = (0.0, 0.0),
     upper: Sequence[float] = (1.0, 1.0),
     cell: str = "quadrilateral",
@@ -108,6 +111,7 @@ def rectangle(
 def box(
     comm: MPI.Intracomm,
     cells: Sequence[int],
+    *,
     lower: Sequence[float] = (0.0, 0.0, 0.0),
     upper: Sequence[float] = (1.0, 1.0, 1.0),
     cell: str = "hexahedron",
@@ -127,7 +131,7 @@ def box(
 
 def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
     """A mesh that the user already has, on its own communicator (collective)."""
-    return Domain(mesh, name, _bounding_box(mesh))
+    return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh))
 
 
 def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
@@ -200,4 +204,4 @@ def _finish(
             side = upper[k] - lower[k]
             x[:, k] = lower[k] + side * np.interp((x[:, k] - lower[k]) / side, np.linspace(0, 1, n + 1), nodes)
     name = f"{shape}, {'×'.join(str(n) for n in cells)} {mesh.topology.cell_name()} cells"
-    return Domain(mesh, name, (lower, upper))
+    return Domain(mesh=mesh, name=name, bounds=(lower, upper))

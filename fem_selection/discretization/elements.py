@@ -30,7 +30,7 @@ _CELLS = ("interval", "quadrilateral", "hexahedron", *_SIMPLICES)
 MAX_DEGREE = 6
 
 
-def create_element(cell: str, family: Family, degree: int, shape: tuple[int, ...] | None = None) -> Any:
+def create_element(cell: str, family: Family, degree: int, *, shape: tuple[int, ...] | None = None) -> Any:
     """The scalar Lagrange element on GLL nodes, continuous ("lagrange") or not ("dg").
 
     Raises:
@@ -50,7 +50,9 @@ def create_element(cell: str, family: Family, degree: int, shape: tuple[int, ...
     )
 
 
-def create_measure(mesh: Any, cell: str, mode: Mode, degree: int, quadrature_degree: int | None = None) -> ufl.Measure:
+def create_measure(
+    mesh: Any, cell: str, mode: Mode, *, degree: int, quadrature_degree: int | None = None
+) -> ufl.Measure:
     """The measure dy of all integrals of a mode.
 
     Raises:

@@ -143,11 +143,13 @@ def read_gmsh(path: str | Path, group: str | None = None) -> GmshCells:
     tag_of_cells = np.concatenate(numbers)
     groups = {n: np.flatnonzero(tag_of_cells == tag) for n, (tag, d) in names.items() if d == dimension}
     shape = np.concatenate(blocks).shape
+    cell, degree = kinds.pop()
     return GmshCells(
-        *kinds.pop(),
-        np.ascontiguousarray(cells.reshape(shape), dtype=np.int64),
-        np.ascontiguousarray(points[:, : used_coordinates(points, dimension)]),
-        {name: cells for name, cells in groups.items() if cells.size},
+        cell=cell,
+        degree=degree,
+        cells=np.ascontiguousarray(cells.reshape(shape), dtype=np.int64),
+        points=np.ascontiguousarray(points[:, : used_coordinates(points, dimension)]),
+        groups={name: cells for name, cells in groups.items() if cells.size},
     )
 
 
@@ -155,7 +157,7 @@ def read_gmsh(path: str | Path, group: str | None = None) -> GmshCells:
 def _describe_gmsh(path: str, group: str | None, stamp: int) -> MeshDescription:
     """The same as long as the file is."""
     found = read_gmsh(path, group)
-    return MeshDescription(found.points.shape[1], found.cell)
+    return MeshDescription(dimension=found.points.shape[1], cell=found.cell)
 
 
 def used_coordinates(points: Floats, at_least: int) -> int:
@@ -214,7 +216,7 @@ def _describe_xdmf(path: Path) -> MeshDescription:
         for item in (*topology.iter("DataItem"), *geometry.iter("DataItem")):
             _check_data_file(path, item)
         cell, dimension = _XDMF_CELLS[kind]
-        return MeshDescription(max(dimension, len(layout)), cell, grid.get("Name") or "")
+        return MeshDescription(dimension=max(dimension, len(layout)), cell=cell, grid=grid.get("Name") or "")
     raise InvalidInput(
         f"{path} has no mesh of intervals, triangles, quadrilaterals, tetrahedra or hexahedra; "
         + (f"it has grids of type {', '.join(map(repr, found))}" if found else "it has no grid with cells and points")

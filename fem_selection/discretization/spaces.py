@@ -53,11 +53,12 @@ class StateSpace:
         domain: Domain,
         degree: int = 1,
         family: Family = "lagrange",
+        *,
         mode: Mode = "collocated",
         quadrature_degree: int | None = None,
     ) -> None:
         element = create_element(domain.cell, family, degree)
-        self.dx = create_measure(domain.mesh, domain.cell, mode, degree, quadrature_degree)
+        self.dx = create_measure(domain.mesh, domain.cell, mode, degree=degree, quadrature_degree=quadrature_degree)
         self.domain, self.degree, self.family, self.mode = domain, degree, family, mode
         self.V = fem.functionspace(domain.mesh, element)
         index_map = self.V.dofmap.index_map

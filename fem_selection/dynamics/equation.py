@@ -75,14 +75,14 @@ class SelectionEquation:
         """The duals F'(s; φ_i, p), shape (num_local,), for a costate's nodal values p (collective)."""
         return self._apply("adjoint", s, p)
 
-    def assemble_stage(self, g: Floats, h: Floats, a: float, s: Floats) -> Floats:
+    def assemble_stage(self, g: Floats, h: Floats, a: float, *, s: Floats) -> Floats:
         """The duals of an implicit stage's residual, shape (num_local,), for s = K g + b (collective)."""
         for function, values in ((self._g, g), (self._h, h), (self._s, s)):
             self._set(function, values)
         self._a.value = a
         return self._assemble("stage")
 
-    def assemble_stage_tangent(self, a: float, s: Floats, dg: Floats, ds: Floats) -> Floats:
+    def assemble_stage_tangent(self, a: float, s: Floats, dg: Floats, *, ds: Floats) -> Floats:
         """The duals of its Jacobian applied to δg, shape (num_local,), for δs = K δg (collective)."""
         self._a.value = a
         return self._apply("stage_in_g", s, dg) + self._apply("stage_in_s", s, ds)

@@ -43,6 +43,7 @@ class SelectionField:
         space: StateSpace,
         kernel: Kernel,
         bias: Floats,
+        *,
         activation: Activation,
         refresh: Callable[[float], None] | None = None,
         interval: int | None = None,
@@ -107,20 +108,20 @@ class Linearization:
         self.rate = create_block(*f.shape)
         self.slope = create_block(field.superposition.tape_rows, f.shape[1])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            field.superposition.evaluate_to_second(self.preactivation, self.rate, self.slope, None)
+            field.superposition.evaluate_to_second(self.preactivation, self.rate, self.slope, curvature=None)
 
     def apply(self, v: Block) -> Block:
         """F'(f) v."""
         moved, result = create_block(*v.shape), create_block(*v.shape)
         self.field.kernel.apply(self.field.interval, v, moved)
-        self.field.superposition.move(self._slope_for(v), None, moved, result, None)
+        self.field.superposition.move(self._slope_for(v), None, moved, out=result, turn=None)
         return result
 
     def apply_transpose(self, dual: Block) -> Block:
         """F'(f)ᵀ d, the transpose in the Euclidean product of nodal values."""
         turned, result = create_block(*dual.shape), create_block(*dual.shape)
-        self.field.superposition.move_transpose(self._slope_for(dual), None, dual, turned)
-        self.field.kernel.add_transpose(self.field.interval, turned, 1.0, result)
+        self.field.superposition.move_transpose(self._slope_for(dual), None, dual, out=turned)
+        self.field.kernel.add_transpose(self.field.interval, turned, 1.0, out=result)
         return result
 
     def _slope_for(self, block: Block) -> Block:

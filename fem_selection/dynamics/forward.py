@@ -59,4 +59,4 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
             if words is not None:
                 raise NotConverged(f"no state at layer {first}: {words}")
             raise NonFinite("the state", layer=first)
-    return Trajectory(stepper.grid.times[list(kept)], tuple(states))
+    return Trajectory(times=stepper.grid.times[list(kept)], states=tuple(states))

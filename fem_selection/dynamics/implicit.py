@@ -68,14 +68,16 @@ class StageSolver:
         Solves are collective over the space communicator.
     """
 
-    def __init__(self, space: StateSpace, kernel: Kernel, bias: Sequence[Floats], superposition: Superposition) -> None:
+    def __init__(
+        self, space: StateSpace, kernel: Kernel, bias: Sequence[Floats], *, superposition: Superposition
+    ) -> None:
         self.space, self.kernel, self.bias, self.superposition = space, kernel, bias, superposition
         self.counts = SolverCounts()
         self.trouble: str | None = None
         self._preconditioner = LocalPreconditioner(space, kernel)
         self._systems: dict[int, StageSystem] = {}
 
-    def solve(self, interval: int, step: float, guess: Block, stage: Block) -> None:
+    def solve(self, interval: int, step: float, guess: Block, *, stage: Block) -> None:
         """Solve G − H − a Π σ(K G + b) = 0.
 
         Args:
@@ -97,7 +99,7 @@ class StageSolver:
             self._fail(stage, words)
 
     def solve_linear(
-        self, interval: int, step: float, derivative: Derivative, right: Block, out: Block, transpose: bool = False
+        self, interval: int, step: float, derivative: Derivative, *, right: Block, out: Block, transpose: bool = False
     ) -> None:
         """`out` = (I − a D K)⁻¹ B, or (I − a Kᵀ Dᵀ)⁻¹ B if `transpose`; `right` and `out` may be the same."""
         if right.shape[1] == 0:
@@ -128,7 +130,12 @@ class StageSolver:
             if len(self._systems) >= _KEPT:
                 self._systems.pop(next(iter(self._systems))).destroy()
             self._systems[samples] = StageSystem(
-                self.space, self.kernel, self.bias, self.superposition, self._preconditioner, samples
+                self.space,
+                self.kernel,
+                self.bias,
+                superposition=self.superposition,
+                preconditioner=self._preconditioner,
+                samples=samples,
             )
         return self._systems[samples]
 

@@ -61,7 +61,7 @@ class LocalPreconditioner:
         if self._kernel is not None:
             pc.setPythonContext(self)
 
-    def prepare(self, interval: int, step: float, derivative: Derivative, like: Block) -> None:
+    def prepare(self, interval: int, step: float, derivative: Derivative, *, like: Block) -> None:
         """Fit the stages with these K, a and D, if what is there does not."""
         if self._kernel is None:
             return

@@ -69,7 +69,7 @@ class Resolvent:
         field = linearization.field
         self._preconditioner = LocalPreconditioner(field.space, field.kernel)
         derivative = derivative_from_slope(field.superposition, linearization.slope)
-        self._preconditioner.prepare(field.interval, a, derivative, field.space.create_block(1))
+        self._preconditioner.prepare(field.interval, a, derivative, like=field.space.create_block(1))
 
         def apply(x: Floats, y: Floats) -> None:
             """y = x − a A x."""

@@ -97,14 +97,14 @@ class Scheme:
 SCHEMES: dict[str, Scheme] = {
     s.name: s
     for s in (
-        Scheme("euler", 1, ((),), (1.0,)),
-        Scheme("midpoint", 2, ((), (0.5,)), (0.0, 1.0)),
-        Scheme("heun", 2, ((), (1.0,)), (0.5, 0.5)),
-        Scheme("ssprk3", 3, ((), (1.0,), (0.25, 0.25)), (1 / 6, 1 / 6, 2 / 3)),
-        Scheme("rk4", 4, ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
-        Scheme("implicit_euler", 1, ((1.0,),), (1.0,)),
-        Scheme("crank_nicolson", 2, ((), (0.5, 0.5)), (0.5, 0.5)),
-        Scheme("implicit_midpoint", 2, ((0.5,),), (1.0,)),
+        Scheme(name="euler", order=1, a=((),), b=(1.0,)),
+        Scheme(name="midpoint", order=2, a=((), (0.5,)), b=(0.0, 1.0)),
+        Scheme(name="heun", order=2, a=((), (1.0,)), b=(0.5, 0.5)),
+        Scheme(name="ssprk3", order=3, a=((), (1.0,), (0.25, 0.25)), b=(1 / 6, 1 / 6, 2 / 3)),
+        Scheme(name="rk4", order=4, a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+        Scheme(name="implicit_euler", order=1, a=((1.0,),), b=(1.0,)),
+        Scheme(name="crank_nicolson", order=2, a=((), (0.5, 0.5)), b=(0.5, 0.5)),
+        Scheme(name="implicit_midpoint", order=2, a=((0.5,),), b=(1.0,)),
     )
 }
 """The built-in schemes by name."""

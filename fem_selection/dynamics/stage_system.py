@@ -64,6 +64,7 @@ class StageEquation:
         space: StateSpace,
         kernel: Kernel,
         bias: Sequence[Floats],
+        *,
         superposition: Superposition,
         preconditioner: LocalPreconditioner,
         samples: int,
@@ -82,7 +83,7 @@ class StageEquation:
     def pose_linear(self, interval: int, step: float, derivative: Derivative) -> None:
         """Take these K, a and D from now on."""
         self.interval, self.step, self.derivative = interval, step, derivative
-        self.preconditioner.prepare(interval, step, derivative, self._x)
+        self.preconditioner.prepare(interval, step, derivative, like=self._x)
 
     def residual(self, snes: PETSc.SNES | None, x: PETSc.Vec, f: PETSc.Vec) -> None:
         """G − H − a Π σ(K G + b), leaving the slopes."""
@@ -98,7 +99,7 @@ class StageEquation:
     def linearize(self, snes: PETSc.SNES, x: PETSc.Vec, jacobian: PETSc.Mat, _: PETSc.Mat) -> None:
         """Nothing to assemble: the slopes are there."""
         self.preconditioner.review(snes.getKSP().getIterationNumber())
-        self.preconditioner.prepare(self.interval, self.step, self.derivative, self._x)
+        self.preconditioner.prepare(self.interval, self.step, self.derivative, like=self._x)
         jacobian.assemble()
 
     def apply_jacobian(self, x: Floats, y: Floats) -> None:
@@ -116,7 +117,7 @@ class StageEquation:
         self.derivative.apply_transpose(self._x, self._s)
         out = _as_block(y, self._x)
         np.copyto(out, self._x)
-        self.kernel.add_transpose(self.interval, self._s, -self.step, out)
+        self.kernel.add_transpose(self.interval, self._s, -self.step, out=out)
 
 
 class StageSystem:
@@ -134,12 +135,15 @@ class StageSystem:
         space: StateSpace,
         kernel: Kernel,
         bias: Sequence[Floats],
+        *,
         superposition: Superposition,
         preconditioner: LocalPreconditioner,
         samples: int,
     ) -> None:
         # PETSc's objects refer to the equation, which knows nothing of them: they do not wait for Python's collector
-        equation = StageEquation(space, kernel, bias, superposition, preconditioner, samples)
+        equation = StageEquation(
+            space, kernel, bias, superposition=superposition, preconditioner=preconditioner, samples=samples
+        )
         self.equation = equation
         size = equation.known.size
         self.x = PETSc.Vec().createMPI((size, None), comm=space.comm)

@@ -41,7 +41,7 @@ class Tape:
         slopes: The tapes of σ' as `slopes[n][i]`.
     """
 
-    def __init__(self, rows: int, tape_rows: int, num_samples: int, layers: int, scheme: Scheme) -> None:
+    def __init__(self, rows: int, tape_rows: int, num_samples: int, *, layers: int, scheme: Scheme) -> None:
         states = np.empty((layers + 1, num_samples, rows))
         inner = np.empty((layers, scheme.num_inner_stages, num_samples, rows))
         slopes = np.empty((layers, scheme.num_stages, num_samples, tape_rows))
@@ -78,7 +78,14 @@ class Stepper:
     """
 
     def __init__(
-        self, space: StateSpace, kernel: Kernel, bias: Floats, activation: Activation, scheme: Scheme, grid: DepthGrid
+        self,
+        space: StateSpace,
+        kernel: Kernel,
+        bias: Floats,
+        *,
+        activation: Activation,
+        scheme: Scheme,
+        grid: DepthGrid,
     ) -> None:
         if kernel.num_intervals != grid.intervals or bias.shape != (grid.intervals, space.num_local):
             raise InvalidInput(
@@ -92,7 +99,7 @@ class Stepper:
         self.intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
         self.solver: StageSolver | None = None
         if scheme.is_implicit:
-            self.solver = StageSolver(space, kernel, self._bias_columns, self.superposition)
+            self.solver = StageSolver(space, kernel, self._bias_columns, superposition=self.superposition)
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
 
@@ -102,7 +109,9 @@ class Stepper:
             if len(self._tapes) > 3:
                 self._tapes.clear()
             rows, layers = self.space.num_local, self.grid.layers
-            self._tapes[num_samples] = Tape(rows, self.superposition.tape_rows, num_samples, layers, self.scheme)
+            self._tapes[num_samples] = Tape(
+                rows, self.superposition.tape_rows, num_samples, layers=layers, scheme=self.scheme
+            )
         return self._tapes[num_samples]
 
     def advance(self, initial: Block, tape: Tape) -> Block:
@@ -155,7 +164,7 @@ class Stepper:
         own = self.scheme.starts_at_state
         return [state if own and i == 0 else np.empty_like(state, order="F") for i in range(self.scheme.num_stages)]
 
-    def advance_layer(self, n: int, state: Block, stages: list[Block], slopes: list[Block], out: Block) -> None:
+    def advance_layer(self, n: int, state: Block, stages: list[Block], *, slopes: list[Block], out: Block) -> None:
         """F_{n+1} in `out` from F_n, writing the stages (see `create_stages`) and the tape of σ'."""
         with np.errstate(**_QUIET):
             self._step(n, state, stages, slopes, out, *self._step_work(out))
@@ -173,23 +182,23 @@ class Stepper:
         """D = Π σ'(S) of a stage from its tape."""
         return derivative_from_tape(self.superposition, slopes)
 
-    def solve_tangent(self, n: int, i: int, derivative: Derivative, right: Block, out: Block) -> None:
+    def solve_tangent(self, n: int, i: int, derivative: Derivative, *, right: Block, out: Block) -> None:
         """`out` = (I − Δt a_ii D K)⁻¹ B for stage i of layer n; both may be the same block (collective over space)."""
         self._solve_linear(n, i, derivative, right, out, transpose=False)
 
-    def solve_adjoint(self, n: int, i: int, derivative: Derivative, right: Block, out: Block) -> None:
+    def solve_adjoint(self, n: int, i: int, derivative: Derivative, *, right: Block, out: Block) -> None:
         """`out` = (I − Δt a_ii Kᵀ Dᵀ)⁻¹ B, the transpose of `solve_tangent`."""
         self._solve_linear(n, i, derivative, right, out, transpose=True)
 
     def _solve_linear(self, n: int, i: int, derivative: Derivative, right: Block, out: Block, transpose: bool) -> None:
         assert self.solver is not None
         step = self.grid.step * self.scheme.diagonal[i]
-        self.solver.solve_linear(self.intervals[n][i], step, derivative, right, out, transpose)
+        self.solver.solve_linear(self.intervals[n][i], step, derivative, right=right, out=out, transpose=transpose)
 
-    def solve_stage(self, n: int, i: int, state: Block, stage: Block) -> None:
+    def solve_stage(self, n: int, i: int, state: Block, *, stage: Block) -> None:
         """G_i in `stage` from H_i = F_n + Δt Σ_{j<i} a_ij R_j in it (collective over space)."""
         if self.solver is not None and self.scheme.diagonal[i]:
-            self.solver.solve(self.intervals[n][i], self.grid.step * self.scheme.diagonal[i], state, stage)
+            self.solver.solve(self.intervals[n][i], self.grid.step * self.scheme.diagonal[i], state, stage=stage)
 
     def _step_work(self, like: Block) -> tuple[list[Block], Block]:
         """Blocks for the stage rates R_i and for S, the same at every call."""
@@ -211,8 +220,8 @@ class Stepper:
             rates = slopes  # one block for both
         for i, rate in enumerate(rates):
             if stages[i] is not state:
-                combine(state, dt, scheme.lower[i], rates, stages[i])
-                self.solve_stage(n, i, state, stages[i])
+                combine(state, dt, scheme.lower[i], rates=rates, out=stages[i])
+                self.solve_stage(n, i, state, stage=stages[i])
             c = self.intervals[n][i]
             np.copyto(s, self._bias_columns[c])
             self.kernel.apply(c, stages[i], s, keep=True)
@@ -220,11 +229,11 @@ class Stepper:
                 self.superposition.evaluate(s, rate)
             else:
                 self.superposition.evaluate_with_tape(s, rate, slopes[i])
-        self.finish_layer(state, stages, rates, out)
+        self.finish_layer(state, stages, rates, out=out)
 
-    def finish_layer(self, state: Block, stages: list[Block], rates: list[Block], out: Block) -> None:
+    def finish_layer(self, state: Block, stages: list[Block], rates: list[Block], *, out: Block) -> None:
         """F_{n+1} in `out`, from the rates or, where the last stage is it, without the round-off of K G in them."""
         if not self.scheme.ends_at_state:
-            combine(state, self.grid.step, self.scheme.b, rates, out)
+            combine(state, self.grid.step, self.scheme.b, rates=rates, out=out)
         elif out is not stages[-1]:
             np.copyto(out, stages[-1])

@@ -61,16 +61,16 @@ class Superposition(Protocol):
 
     # for second derivatives: slope, curvature and turn are blocks of values at the evaluation points
 
-    def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
         """`out` = Π σ(s), `slope` = σ'(s), and `curvature` = σ''(s) unless it is None."""
 
-    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
         """`out` = (Π σ'(s))ᵀ d; `curvature`, σ''(s) so far, times d is C, with which (Π σ''(s) δs)ᵀ d is C δs."""
 
-    def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
+    def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
         """`out` = Π σ'(s) δs, and `turn` = C δs unless it is None."""
 
-    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
         """`out` = (Π σ'(s))ᵀ δd, plus (Π σ''(s) δs)ᵀ d from its `turn` unless that is None."""
 
 
@@ -89,16 +89,19 @@ class Derivative:
 
 def derivative_from_tape(superposition: Superposition, tape: Block) -> Derivative:
     """D from what `evaluate_with_tape` left, as long as that is not overwritten."""
-    return Derivative(partial(superposition.apply_derivative, tape), partial(superposition.apply_transpose, tape))
+    return Derivative(
+        apply=partial(superposition.apply_derivative, tape),
+        apply_transpose=partial(superposition.apply_transpose, tape),
+    )
 
 
 def derivative_from_slope(superposition: Superposition, slope: Block) -> Derivative:
     """D from σ'(s) at the evaluation points, as long as that is not overwritten."""
 
     def apply(block: Block, out: Block) -> None:
-        superposition.move(slope, None, block, out, None)
+        superposition.move(slope, None, block, out=out, turn=None)
 
-    return Derivative(apply, partial(superposition.move_transpose, slope, None))
+    return Derivative(apply=apply, apply_transpose=partial(superposition.move_transpose, slope, None))
 
 
 class NodalSuperposition:
@@ -134,25 +137,25 @@ class NodalSuperposition:
         else:
             self._pullback(tape, dual, out)
 
-    def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
         """Entry by entry."""
         if curvature is None:
             self._activation.value_and_derivative(s, out, slope)
         else:
             self._activation.value_and_two_derivatives(s, out, slope, curvature)
 
-    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
         """`out` = σ'(s) d, `curvature` = C = σ''(s) d."""
         np.multiply(slope, dual, out=out)
         curvature *= dual
 
-    def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
+    def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
         """`out` = σ'(s) δs, `turn` = C δs."""
         np.multiply(slope, ds, out=out)
         if curvature is not None and turn is not None:
             np.multiply(curvature, ds, out=turn)
 
-    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
         """`out` = σ'(s) δd + C δs."""
         np.multiply(slope, d_dual, out=out)
         if turn is not None:
@@ -188,13 +191,13 @@ class ProjectedSuperposition:
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
         """`out` = M⁻¹ Bᵀ ω σ'(B s) B ds."""
-        self.move(tape, None, ds, out, None)
+        self.move(tape, None, ds, out=out, turn=None)
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = Bᵀ ω σ'(B s) B M⁻¹ d."""
-        self.move_transpose(tape, None, dual, out)
+        self.move_transpose(tape, None, dual, out=out)
 
-    def evaluate_to_second(self, s: Block, out: Block, slope: Block, curvature: Block | None) -> None:
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
         """`out` = M⁻¹ Bᵀ ω σ(B s), `slope` = σ'(B s), `curvature` = σ''(B s)."""
         points = self._points.values(s)
         values = np.empty_like(points)
@@ -204,14 +207,14 @@ class ProjectedSuperposition:
             self._activation.value_and_two_derivatives(points, values, slope, curvature)
         self._project(values, out)
 
-    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, out: Block) -> None:
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
         """`out` = Bᵀ ω σ'(B s) B M⁻¹ d, `curvature` = C = σ''(B s) B M⁻¹ d."""
         values = self._points.values(self._space.riesz(dual))
         curvature *= values
         values *= slope
         self._points.integrate(values, out)
 
-    def move(self, slope: Block, curvature: Block | None, ds: Block, out: Block, turn: Block | None) -> None:
+    def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
         """`out` = M⁻¹ Bᵀ ω σ'(B s) B δs, `turn` = C B δs."""
         values = self._points.values(ds)
         if curvature is not None and turn is not None:
@@ -219,7 +222,7 @@ class ProjectedSuperposition:
         values *= slope
         self._project(values, out)
 
-    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, out: Block) -> None:
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
         """`out` = Bᵀ ω (σ'(B s) B M⁻¹ δd + C B δs)."""
         values = self._points.values(self._space.riesz(d_dual))
         values *= slope

@@ -89,6 +89,7 @@ def integrate(
     field: SelectionField,
     initial: Block,
     times: Floats,
+    *,
     settings: StepSettings | None = None,
     progress: Callable[[float, int], bool | None] | None = None,
     sample_comm: MPI.Intracomm | None = None,
@@ -177,7 +178,9 @@ class _Run:
             h, last = self._fit_step()
             end = self.horizon if last else self.time + h
             inside = self.asked[(self.asked > self.time) & (self.asked < end)]
-            errors = self._method.attempt(self.time, h, self.state, self.rate, list((inside - self.time) / h))
+            errors = self._method.attempt(
+                self.time, h, self.state, rate=self.rate, inside=list((inside - self.time) / h)
+            )
             ratio = self._worst(errors / self._allowed)
             factor = self._controller.factor(ratio)
             self.step = h * factor
@@ -224,7 +227,7 @@ class _Run:
     def _largest_of(self, rate: Block) -> float:
         """The largest norm of the samples' rates (collective)."""
         sums = np.zeros(rate.shape[1])
-        sums_of_squares(self.field.space.weights, rate, self._scratch, sums)
+        sums_of_squares(self.field.space.weights, rate, self._scratch, out=sums)
         if self.field.space.comm.size > 1:
             self.field.space.comm.Allreduce(MPI.IN_PLACE, sums)
         return self._worst(np.sqrt(sums))
@@ -255,15 +258,15 @@ class _Run:
         self.evaluations += 1
         moved -= self.rate
         curvature = self._worst(self.field.space.norm(moved) / (h * self._allowed))
-        return first_step(self._method.pair, rate, curvature, span) if np.isfinite(curvature) else h
+        return first_step(self._method.pair, rate, curvature, horizon=span) if np.isfinite(curvature) else h
 
     # ── norms and events ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _measure(self, step: float) -> None:
         """Norms of states and rates, what errors are allowed, and a line of the history (collective)."""
         weights = self.field.space.weights
-        sums_of_squares(weights, self.state, self._scratch, self._sums[0])
-        sums_of_squares(weights, self.rate, self._scratch, self._sums[1])
+        sums_of_squares(weights, self.state, self._scratch, out=self._sums[0])
+        sums_of_squares(weights, self.rate, self._scratch, out=self._sums[1])
         np.multiply(self.state, self.rate, out=self._scratch)
         np.dot(weights, self._scratch, out=self._sums[2])
         if self.field.space.comm.size > 1:

@@ -99,7 +99,7 @@ class EmbeddedPair:
 
 
 DOPRI5 = EmbeddedPair(
-    "Dormand–Prince 5(4)",
+    name="Dormand–Prince 5(4)",
     order=5,
     error_order=5,
     a=(
@@ -138,7 +138,7 @@ _B8 = {
 }
 
 DOP853 = EmbeddedPair(
-    "Dormand–Prince 8(5,3)",
+    name="Dormand–Prince 8(5,3)",
     order=8,
     error_order=8,
     a=(
@@ -198,7 +198,7 @@ _GAMMA = 1 / 4
 _B4 = {0: 82889 / 524892, 2: 15625 / 83664, 3: 69875 / 102672, 4: -2260 / 8211, 5: _GAMMA}
 
 ESDIRK4 = EmbeddedPair(
-    "Kennedy–Carpenter ESDIRK 4(3)",
+    name="Kennedy–Carpenter ESDIRK 4(3)",
     order=4,
     error_order=4,
     a=(

@@ -54,7 +54,7 @@ class StepHistory:
         self._last: tuple[float, ...] | None = None
         self._stride, self._count = 1, 0
 
-    def add(self, time: float, norm: float, slope: float, rate: float, step: float) -> None:
+    def add(self, time: float, norm: float, slope: float, *, rate: float, step: float) -> None:
         """Add a step."""
         self._last = (time, norm, slope, rate, step)
         if self._count % self._stride == 0:
@@ -84,8 +84,10 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats) -> Growth | None:
     best = int(fits[1][1] < fits[0][1])
     rate, left_over = fits[best]
     if left_over > _LEFT_OVER:
-        return Growth("other", fits[0][0], left_over, float(t[0]), float(t[-1]))
-    return Growth("linear" if best else "exponential", rate, left_over, float(t[0]), float(t[-1]))
+        return Growth(kind="other", rate=fits[0][0], left_over=left_over, since=float(t[0]), until=float(t[-1]))
+    return Growth(
+        kind="linear" if best else "exponential", rate=rate, left_over=left_over, since=float(t[0]), until=float(t[-1])
+    )
 
 
 def _refine(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats]:

@@ -43,7 +43,7 @@ class ImplicitSteps:
         self._stage, self._known, self._guess = (create_block(*shape) for _ in range(3))
         self._sums = np.zeros(num_samples)
         self._outputs: list[Block] = []
-        self._solver = StageSolver(field.space, field.kernel, [field.bias[:, None]], field.superposition)
+        self._solver = StageSolver(field.space, field.kernel, [field.bias[:, None]], superposition=field.superposition)
 
     @property
     def evaluations(self) -> int:
@@ -51,7 +51,7 @@ class ImplicitSteps:
         counts = self._solver.counts
         return counts.newton + counts.krylov + counts.stages
 
-    def attempt(self, time: float, step: float, state: Block, rate: Block, inside: Sequence[float]) -> Floats:
+    def attempt(self, time: float, step: float, state: Block, *, rate: Block, inside: Sequence[float]) -> Floats:
         """See `TrialSteps.attempt`."""
         self._row(0)[...], self._row(1)[...] = state, rate
         np.copyto(self._stage, state)
@@ -61,7 +61,7 @@ class ImplicitSteps:
         np.copyto(self.new, self._stage)
         np.copyto(self.new_rate, self._row(1 + self.pair.num_stages))
         self._combine(0.0, step, self.pair.errors[0], self._stage)
-        sums_of_squares(self.field.space.weights, self._stage, self._known, self._sums)
+        sums_of_squares(self.field.space.weights, self._stage, self._known, out=self._sums)
         if self.field.space.comm.size > 1:
             self.field.space.comm.Allreduce(MPI.IN_PLACE, self._sums)
         self._outputs = [create_block(*state.shape) for _ in inside]
@@ -77,7 +77,7 @@ class ImplicitSteps:
         np.copyto(self._guess, self._stage)
         np.copyto(self._stage, self._known)
         self.field.move_to(time + self.pair.node(stage) * step)
-        self._solver.solve(0, a, self._guess, self._stage)
+        self._solver.solve(0, a, self._guess, stage=self._stage)
         rate = self._row(1 + stage)
         np.subtract(self._stage, self._known, out=rate)
         rate /= a

@@ -55,7 +55,7 @@ class StepController:
         return factor
 
 
-def first_step(pair: EmbeddedPair, rate: float, curvature: float, horizon: float) -> float:
+def first_step(pair: EmbeddedPair, rate: float, curvature: float, *, horizon: float) -> float:
     """A first step whose error should be about a tenth of what is allowed.
 
     A component that moves at the frequency λ with rate r has the local error C r/λ (λh)^q, C a constant of the method.

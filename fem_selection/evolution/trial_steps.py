@@ -48,7 +48,7 @@ class TrialSteps(Protocol):
     def evaluations(self) -> int:
         """Evaluations of F, for all samples, so far."""
 
-    def attempt(self, time: float, step: float, state: Block, rate: Block, inside: Sequence[float]) -> Floats:
+    def attempt(self, time: float, step: float, state: Block, *, rate: Block, inside: Sequence[float]) -> Floats:
         """The norms of the estimated local error, shape (samples,), of a step (collective over space).
 
         Args:
@@ -82,7 +82,9 @@ class ExplicitSteps:
         group: Samples whose stages are computed together; as many as fit the cache by default.
     """
 
-    def __init__(self, field: SelectionField, pair: EmbeddedPair, num_samples: int, group: int | None = None) -> None:
+    def __init__(
+        self, field: SelectionField, pair: EmbeddedPair, num_samples: int, *, group: int | None = None
+    ) -> None:
         self.field, self.pair = field, pair
         self._evaluations = 0
         rows, self._slots = _assign_rows(pair)
@@ -106,7 +108,7 @@ class ExplicitSteps:
         """See `TrialSteps.evaluations`."""
         return self._evaluations
 
-    def attempt(self, time: float, step: float, state: Block, rate: Block, inside: Sequence[float]) -> Floats:
+    def attempt(self, time: float, step: float, state: Block, *, rate: Block, inside: Sequence[float]) -> Floats:
         """See `TrialSteps.attempt`."""
         while len(self._outputs) < len(inside):
             self._outputs.append(create_block(*self.new.shape))
@@ -160,7 +162,9 @@ class ExplicitSteps:
             new_rate[...] = self._row(self._slots[pair.num_stages], count)
         for number, error in enumerate(self._errors):
             self._combine(0.0, 1.0, error, work)
-            sums_of_squares(self.field.space.weights, work, self._preactivation[:, :count], self._sums[number, columns])
+            sums_of_squares(
+                self.field.space.weights, work, self._preactivation[:, :count], out=self._sums[number, columns]
+            )
         if polynomial:
             for stage in range(pair.num_stages + 1, pair.num_rates):
                 self._combine(1.0, step, self._coefficients[stage], work)
@@ -195,7 +199,7 @@ class ExplicitSteps:
         return weights
 
 
-def sums_of_squares(weights: Floats, block: Block, scratch: Block, out: Floats) -> None:
+def sums_of_squares(weights: Floats, block: Block, scratch: Block, *, out: Floats) -> None:
     """`out_j` = Σ_k m_k B_kj² over the nodes of this rank."""
     np.multiply(block, block, out=scratch)
     np.dot(weights, scratch, out=out)

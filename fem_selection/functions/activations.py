@@ -115,12 +115,12 @@ class ActivationFamily:
     def __init__(self, expression: Callable[..., UflExpression], names: Sequence[str]) -> None:
         self._expression, self._names = expression, tuple(names)
         symbols = tuple(ufl.Constant(_placeholder.ufl_domain()) for _ in names)
-        self._template = Activation("family", lambda s: expression(s, *symbols), symbols)
+        self._template = Activation(name="family", expression=lambda s: expression(s, *symbols), symbols=symbols)
 
     def at(self, name: str, values: Mapping[str, float]) -> Activation:
         """The activation of that name with these values of the parameters."""
         numbers = [float(values[parameter]) for parameter in self._names]
-        result = Activation(name, lambda s: self._expression(s, *(ufl.as_ufl(n) for n in numbers)))
+        result = Activation(name=name, expression=lambda s: self._expression(s, *(ufl.as_ufl(n) for n in numbers)))
         for attribute, inputs in _PROGRAMS.items():
             program = getattr(self._template, attribute)
             result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
@@ -203,16 +203,16 @@ def _softplus(s: UflExpression) -> UflExpression:
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (
-        Activation("identity", lambda s: s),
-        Activation("tanh", ufl.tanh),
-        Activation("relu", lambda s: ufl.max_value(s, 0.0)),
-        Activation("leaky_relu", lambda s: ufl.conditional(_positive(s), s, 0.01 * s)),
-        Activation("softplus", _softplus),
-        Activation("sigmoid", _sigmoid),
-        Activation("elu", lambda s: ufl.conditional(_positive(s), s, ufl.exp(s) - 1)),
-        Activation("gelu", lambda s: 0.5 * s * (1 + ufl.erf(s / 2**0.5))),
-        Activation("silu", lambda s: s * _sigmoid(s)),
-        Activation("sine", ufl.sin),
+        Activation(name="identity", expression=lambda s: s),
+        Activation(name="tanh", expression=ufl.tanh),
+        Activation(name="relu", expression=lambda s: ufl.max_value(s, 0.0)),
+        Activation(name="leaky_relu", expression=lambda s: ufl.conditional(_positive(s), s, 0.01 * s)),
+        Activation(name="softplus", expression=_softplus),
+        Activation(name="sigmoid", expression=_sigmoid),
+        Activation(name="elu", expression=lambda s: ufl.conditional(_positive(s), s, ufl.exp(s) - 1)),
+        Activation(name="gelu", expression=lambda s: 0.5 * s * (1 + ufl.erf(s / 2**0.5))),
+        Activation(name="silu", expression=lambda s: s * _sigmoid(s)),
+        Activation(name="sine", expression=ufl.sin),
     )
 }
 """The built-in activations by name; written so that neither they nor their derivatives overflow."""

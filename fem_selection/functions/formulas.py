@@ -134,7 +134,9 @@ def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str
     values = {name: float(value) for name, value in (parameters or {}).items() if name not in declared}
     checker = _Checker(source, indent, declared | values.keys())
     checker.check(tree)
-    return Formula(text, declared, frozenset(checker.names - values.keys()), values, tree)
+    return Formula(
+        text=text, variables=declared, names=frozenset(checker.names - values.keys()), parameters=values, _tree=tree
+    )
 
 
 def is_free_name(name: str, variables: Collection[str] = ()) -> bool:
@@ -201,7 +203,7 @@ class _Checker:
                 self.check(left, depth + 1)
                 self.check(right, depth + 1)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-                self.check_call(node, name, args, depth)
+                self.check_call(node, name, args, depth=depth)
             case _:
                 what = _DESCRIPTIONS.get(type(node), type(node).__name__.lower())
                 self.refuse(node, f"{what} is not allowed in a formula")
@@ -223,7 +225,7 @@ class _Checker:
             valid = [*sorted(self.variables), *CONSTANTS, *FUNCTIONS]
             self.refuse(node, f"unknown name {name!r}", _suggestion(name, valid, "variables", self.variables))
 
-    def check_call(self, node: ast.expr, name: str, args: list[ast.expr], depth: int) -> None:
+    def check_call(self, node: ast.expr, name: str, args: list[ast.expr], *, depth: int) -> None:
         if name not in FUNCTIONS:
             self.refuse(node, f"unknown function {name!r}", _suggestion(name, FUNCTIONS, "functions", FUNCTIONS))
         if len(args) != (count := FUNCTIONS[name]):
@@ -304,7 +306,7 @@ def _numpy_table() -> _Table:
     }
     functions |= {name: getattr(operator, name) for name in (*_OPERATORS.values(), *_COMPARISONS.values())}
     functions |= {"ln": np.log, "abs": np.abs, "erf": erf, "atan": np.arctan, "max": np.maximum, "min": np.minimum}
-    return _Table(np.float64, functions | {"where": np.where}, np.logical_and)
+    return _Table(number=np.float64, functions=functions | {"where": np.where}, both=np.logical_and)
 
 
 def _ufl_table() -> _Table:
@@ -335,4 +337,4 @@ def _ufl_table() -> _Table:
     functions |= {name: real(getattr(operator, name)) for name in _OPERATORS.values()}
     functions |= {name: getattr(ufl, name) for name in _COMPARISONS.values()}
     functions |= {"log": functions["ln"], "abs": abs, "max": ufl.max_value, "min": ufl.min_value}
-    return _Table(ufl.as_ufl, functions | {"pow": real(power), "where": ufl.conditional}, ufl.And)
+    return _Table(number=ufl.as_ufl, functions=functions | {"pow": real(power), "where": ufl.conditional}, both=ufl.And)

@@ -48,7 +48,7 @@ class ClosedLoop:
 
 
 def simulate(
-    problem: ReducedProblem, value: ValueFunction, initial: Floats | None = None, steps: int = 200
+    problem: ReducedProblem, value: ValueFunction, initial: Floats | None = None, *, steps: int = 200
 ) -> ClosedLoop:
     """Run the feedback from some initial states, by the midpoint rule.
 

@@ -61,7 +61,7 @@ class StepForms:
 
 
 def step_forms(
-    V: fem.Function, H: fem.Function, v: fem.Function, D: fem.Function, S: fem.Function, keep_flux: bool
+    V: fem.Function, H: fem.Function, v: fem.Function, *, D: fem.Function, S: fem.Function, keep_flux: bool
 ) -> StepForms:
     """The forms.
 

@@ -45,7 +45,7 @@ class Grid:
     def uniform(lower: Sequence[float] | Floats, upper: Sequence[float] | Floats, cells: int | Sequence[int]) -> Grid:
         """A grid from any sequences; one number of cells stands for every direction."""
         counts = (cells,) * len(lower) if isinstance(cells, int) else tuple(int(n) for n in cells)
-        return Grid(tuple(map(float, lower)), tuple(map(float, upper)), counts)
+        return Grid(lower=tuple(map(float, lower)), upper=tuple(map(float, upper)), cells=counts)
 
     @property
     def dimension(self) -> int:

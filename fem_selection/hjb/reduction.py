@@ -169,8 +169,8 @@ class ReducedProblem:
 
     def _minimize_several(self, features: Floats, costates: Floats, warm: Floats | None) -> Floats:
         n, m, r = len(features), self.num_cells, features.shape[1]
-        maps = OwnMaps(np.repeat(features, m, axis=0))
-        problem = RowProblem(self.activation, costates.reshape(n * m, self.num_samples), maps)
+        maps = OwnMaps(matrices=np.repeat(features, m, axis=0))
+        problem = RowProblem(activation=self.activation, p=costates.reshape(n * m, self.num_samples), maps=maps)
         starts = find_starts(problem, maps) if warm is None else iter((warm.reshape(n * m, r),))
         return minimize_rows(problem, starts, _TOLERANCE)[0].reshape(n, m, r)
 

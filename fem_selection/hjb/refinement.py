@@ -74,6 +74,7 @@ def refine(
     problem: ReducedProblem,
     grid: Grid,
     levels: int = HjbSettings.levels,
+    *,
     snapshots: int = HjbSettings.snapshots,
     comm: MPI.Intracomm | None = None,
 ) -> Refinement:
@@ -92,8 +93,11 @@ def refine(
             f"{list(grid.cells)} cells cannot be halved {levels - 1} times with two left: use multiples of "
             f"{divisor}, {2 * divisor} at least, or fewer levels"
         )
-    grids = [Grid(grid.lower, grid.upper, tuple(n // 2**k for n in grid.cells)) for k in reversed(range(levels))]
-    found = [solve_value(problem, g, snapshots, comm) for g in grids]
+    grids = [
+        Grid(lower=grid.lower, upper=grid.upper, cells=tuple(n // 2**k for n in grid.cells))
+        for k in reversed(range(levels))
+    ]
+    found = [solve_value(problem, g, snapshots, comm=comm) for g in grids]
     values = [float(v.value(0.0, problem.start[None])[0]) for v in found]
     limits = [(4.0 * fine - coarse) / 3.0 for coarse, fine in pairwise(values)]
     return Refinement(
@@ -114,15 +118,22 @@ def extrapolate(coarse: ValueFunction, fine: ValueFunction) -> ValueFunction:
     shape = fine.values.shape
     values: Floats = np.stack([coarse.grid.interpolate(v, nodes) for v in coarse.values]).reshape(shape)
     share, when = fine.outflow_share, fine.outflow_time
-    return ValueFunction(fine.grid, fine.times, (4.0 * fine.values - values) / 3.0, fine.steps, share, when)
+    return ValueFunction(
+        grid=fine.grid,
+        times=fine.times,
+        values=(4.0 * fine.values - values) / 3.0,
+        steps=fine.steps,
+        outflow_share=share,
+        outflow_time=when,
+    )
 
 
 def box_influence(problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm | None = None) -> BoxInfluence:
     """Solve on a grid and with a quarter as many cells more at each side (collective)."""
     larger = grid.enlarged(max(max(grid.cells) // 4, 1))
-    found = (solve_value(problem, g, _SNAPSHOTS, comm) for g in (grid, larger))
+    found = (solve_value(problem, g, _SNAPSHOTS, comm=comm) for g in (grid, larger))
     values = [float(value.value(0.0, problem.start[None])[0]) for value in found]
-    return BoxInfluence((grid.cells, larger.cells), (values[0], values[1]))
+    return BoxInfluence(cells=(grid.cells, larger.cells), values=(values[0], values[1]))
 
 
 def _observed(coarse: float, middle: float, fine: float) -> float:

@@ -39,6 +39,7 @@ def solve_by_dynamic_programming(
     problem: ReducedProblem,
     grid: Grid,
     steps: int | None = None,
+    *,
     comm: MPI.Intracomm | None = None,
     terminal: Callable[[Floats], Floats] | None = None,
 ) -> ValueFunction:
@@ -76,7 +77,7 @@ def solve_by_dynamic_programming(
         kept.append(values)
     times = np.linspace(0.0, problem.horizon, steps + 1)
     stacked = np.stack(kept[::-1]).reshape(steps + 1, *grid.shape)
-    return ValueFunction(grid, times, stacked, steps, np.nan, np.nan)
+    return ValueFunction(grid=grid, times=times, values=stacked, steps=steps, outflow_share=np.nan, outflow_time=np.nan)
 
 
 def _search_radius(problem: ReducedProblem, grid: Grid, values: Floats) -> Floats:

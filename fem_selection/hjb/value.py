@@ -85,6 +85,7 @@ def solve_value(
     problem: ReducedProblem,
     grid: Grid,
     snapshots: int = HjbSettings.snapshots,
+    *,
     comm: MPI.Intracomm | None = None,
     terminal: Callable[[Floats], Floats] | None = None,
     speeds: Floats | None = None,
@@ -129,7 +130,14 @@ def solve_value(
         kept.append(scheme.gather())
         if not np.all(np.isfinite(kept[-1])):
             raise NonFinite("the value function")
-    return ValueFunction(grid, times, np.stack(kept[::-1]), steps, *worst)
+    return ValueFunction(
+        grid=grid,
+        times=times,
+        values=np.stack(kept[::-1]),
+        steps=steps,
+        outflow_share=worst[0],
+        outflow_time=worst[1],
+    )
 
 
 def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
@@ -159,7 +167,7 @@ class _Scheme:
         self.v = fem.Function(fem.functionspace(mesh, ("DG", 0, (n,))))
         self.D, self.S = (fem.Function(fem.functionspace(mesh, ("DG", 0, (n + 1,)))) for _ in range(2))
         self._speeds = None if speeds is None else np.asarray(speeds, dtype=np.float64)
-        forms = step_forms(self.V, self.H, self.v, self.D, self.S, keep_flux=speeds is None)
+        forms = step_forms(self.V, self.H, self.v, D=self.D, S=self.S, keep_flux=speeds is None)
         self._rate, self._leaving, self._outflow = (fem.form(f) for f in (forms.rate, forms.leaving, forms.outflow))
         self._dual = la.vector(self.space.dofmap.index_map)
         self.mass = self._assemble(fem.form(forms.mass))

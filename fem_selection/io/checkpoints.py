@@ -36,6 +36,7 @@ def write_checkpoint(
     path: Path,
     ensemble: Ensemble,
     indices: Integers,
+    *,
     global_size: int,
     state: Mapping[str, Any],
     vectors: Mapping[str, Floats],
@@ -129,6 +130,7 @@ def read_checkpoint(
     path: Path,
     ensemble: Ensemble,
     indices: Integers,
+    *,
     global_size: int,
     check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Floats]]:

@@ -32,7 +32,9 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(errno.EIO, f"could not be written: {reason}", str(path)) from error
 
 
-def write_states(path: Path, space: StateSpace, times: Floats, states: Sequence[Block], names: Sequence[str]) -> Path:
+def write_states(
+    path: Path, space: StateSpace, times: Floats, *, states: Sequence[Block], names: Sequence[str]
+) -> Path:
     """Write trajectories of a few samples (collective over the space communicator).
 
     VTX (a folder `.bp`) where dolfinx was built with ADIOS2, else XDMF with the values at the vertices.

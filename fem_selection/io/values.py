@@ -20,7 +20,7 @@ __all__ = ["write_value"]
 
 
 def write_value(
-    path: Path, comm: MPI.Intracomm, axes: Sequence[Floats], times: Floats, values: Floats, name: str = "V"
+    path: Path, comm: MPI.Intracomm, axes: Sequence[Floats], *, times: Floats, values: Floats, name: str = "V"
 ) -> Path:
     """Write V(t, x) (collective).
 
@@ -47,9 +47,9 @@ def write_value(
     lower, upper = [float(a[0]) for a in axes], [float(a[-1]) for a in axes]
     cells = [len(a) - 1 for a in axes]
     if len(axes) == 1:
-        mesh = domains.interval(comm, cells[0], lower[0], upper[0]).mesh
+        mesh = domains.interval(comm, cells[0], lower=lower[0], upper=upper[0]).mesh
     else:
-        mesh = (domains.rectangle if len(axes) == 2 else domains.box)(comm, cells, lower, upper).mesh
+        mesh = (domains.rectangle if len(axes) == 2 else domains.box)(comm, cells, lower=lower, upper=upper).mesh
     field = fem.Function(fem.functionspace(mesh, ("Lagrange", 1)), name=name)
     nodes = field.function_space.tabulate_dof_coordinates()[:, : len(axes)]
     widths = (np.asarray(upper) - lower) / cells

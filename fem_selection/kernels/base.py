@@ -40,13 +40,13 @@ class KernelDirection(Protocol):
     def assign_operator(self, operator: Floats) -> None:
         """Set D δθ of all intervals, where the kernel has an `operator_factor` D; kept by reference."""
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = K'(θ)δθ F, plus what `out` held if `keep` (collective over space)."""
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · (K'(θ)δθ)ᵀ Q (collective over space)."""
 
-    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """`out` += scale · ∂²_θθ ⟨K F, Q⟩ δθ, in the form of the kernel's pullbacks (collective over space)."""
 
 
@@ -93,10 +93,10 @@ class Kernel(Protocol):
     def canonical_indices(self) -> Integers:
         """For each of this rank's parameters its place in an order that no partition changes."""
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = K F, plus what `out` held if `keep`: nodal values of K f_j for those of f_j (collective)."""
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · Kᵀ Q (collective over space)."""
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
@@ -105,7 +105,7 @@ class Kernel(Protocol):
         In `buffer`, shape (num_parameters,), if given and `operator_factor` is not None.
         """
 
-    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """`out` += scale · ∂_θ ⟨K F, Q⟩, in the kernel's own intermediate form (collective over space)."""
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
@@ -172,7 +172,7 @@ class KernelOperator:
     def apply_transpose(self, dual: Block) -> Block:
         """Kᵀ d."""
         result = create_block(*dual.shape)
-        self._kernel.add_transpose(self._interval, dual, 1.0, result)
+        self._kernel.add_transpose(self._interval, dual, 1.0, out=result)
         return result
 
 

@@ -68,7 +68,7 @@ class DenseKernel(Summable):
         return kernel
 
     @classmethod
-    def random(cls, space: StateSpace, num_intervals: int, scale: float, seed: int) -> DenseKernel:
+    def random(cls, space: StateSpace, num_intervals: int, scale: float, *, seed: int) -> DenseKernel:
         """Independent normal entries of the operator A of standard deviation scale / √N, the same on any partition."""
         kernel = cls(space, num_intervals)
         draws = hashed_normal(seed, kernel.canonical_indices()).reshape(kernel._shape)
@@ -142,7 +142,7 @@ class DenseKernel(Summable):
         Raises:
             InvalidInput: unless one of the two is given.
         """
-        cut = Truncation(rank, tolerance)
+        cut = Truncation(rank=rank, tolerance=tolerance)
         found = [self._truncated(c, cut) for c in range(self.num_intervals)]
         kernel = SeparableKernel.from_factors(self.space, [(f.left, f.right) for f in found])
         return kernel, max(f.missed for f in found)
@@ -153,7 +153,7 @@ class DenseKernel(Summable):
         def residual(left: Block, right: Block) -> float:
             rest = w.copy(order="F")
             columns = np.asfortranarray(np.concatenate(space.comm.allgather(right)))
-            add_product(-1.0, np.asfortranarray(left), columns, rest, transpose_b=True)
+            add_product(-1.0, np.asfortranarray(left), columns, out=rest, transpose_b=True)
             return self._norm_of(rest)
 
         return compress(space, KernelOperator(self, interval), residual, norm=self._norm_of(w), cut=cut)
@@ -181,29 +181,29 @@ class DenseKernel(Summable):
         column, row = self.space.canonical_global[None, :, None], self.space.canonical[None, None, :]
         return ((interval * n + column) * n + row).ravel()
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = A F, added to what `out` held if `keep`."""
         operator = self._operators[interval]
         if self._alone:
-            add_product(1.0, operator, block, out, keep=keep)
+            add_product(1.0, operator, block, out=out, keep=keep)
             return
         for number, (rows, part) in enumerate(self._gathered(block)):
-            add_product(1.0, operator[:, rows], part, out, keep=keep or number > 0)
+            add_product(1.0, operator[:, rows], part, out=out, keep=keep or number > 0)
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · Aᵀ Q."""
         operator = self._operators[interval]
         if self._alone:
             if operator.size <= _SMALL and dual.shape[1] > operator.shape[0]:
-                add_product(scale, self._transposed(interval), dual, out)
+                add_product(scale, self._transposed(interval), dual, out=out)
             else:
-                add_product(scale, operator, dual, out, transpose_a=True)
+                add_product(scale, operator, dual, out=out, transpose_a=True)
             return
         samples = dual.shape[1]
         parts = np.empty(self.space.num_nodes * samples)
         for rows in self._row_slices:
             part = _block_of(parts, rows, samples)
-            add_product(scale, operator[:, rows], dual, part, transpose_a=True, keep=False)
+            add_product(scale, operator[:, rows], dual, out=part, transpose_a=True, keep=False)
         received = np.empty((self.space.num_local, samples), order="F")
         self.space.comm.Reduce_scatter(parts, received.reshape(-1, order="F"), [n * samples for n in self.space.counts])
         out += received
@@ -215,16 +215,16 @@ class DenseKernel(Summable):
         buffer.fill(0.0)
         return buffer.reshape(self._shape)
 
-    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """`out[interval]` += scale · (Q Fᵀ)ᵀ, the dual of A."""
         target = out[interval].T
         if self._alone:
-            add_product(scale, dual, block, target, transpose_b=True)
+            add_product(scale, dual, block, out=target, transpose_b=True)
             return
         for rows, part in self._gathered(block):
-            add_product(scale, dual, part, target[:, rows], transpose_b=True)
+            add_product(scale, dual, part, out=target[:, rows], transpose_b=True)
 
-    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """As a direction: nothing, since K is linear in W."""
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:

@@ -152,6 +152,7 @@ class LocalKernel(Summable, OperatorByParameters):
         space: StateSpace,
         num_intervals: int,
         terms: Sequence[str] | LocalForms = LOCAL_TERMS,
+        *,
         length: float = 1.0,
     ) -> None:
         if not length > 0:
@@ -174,6 +175,7 @@ class LocalKernel(Summable, OperatorByParameters):
         space: StateSpace,
         coefficients: Mapping[str, Source | Sequence[Source]],
         grid: DepthGrid,
+        *,
         length: float = 1.0,
     ) -> LocalKernel:
         """The kernel of the terms that have coefficients (see `discretization.coefficients`) at the sample times.
@@ -184,7 +186,7 @@ class LocalKernel(Summable, OperatorByParameters):
             grid: The depth grid.
             length: ℓ of the inner product.
         """
-        kernel = cls(space, grid.intervals, tuple(coefficients), length)
+        kernel = cls(space, grid.intervals, tuple(coefficients), length=length)
         sources: list[Source] = []
         for term in kernel._forms.terms:
             given, count = coefficients[term], space.domain.dimension if term == "convection" else 1
@@ -222,14 +224,14 @@ class LocalKernel(Summable, OperatorByParameters):
 
     def create_direction(self) -> LocalKernel:
         """A local kernel of zeros with the same forms: K is linear in its coefficients."""
-        return LocalKernel(self.space, self.num_intervals, self._forms, self.length)
+        return LocalKernel(self.space, self.num_intervals, self._forms, length=self.length)
 
     def canonical_indices(self) -> Integers:
         """(interval, coefficient, node) in the canonical numbering of the nodes, as one number."""
         leading = np.arange(self.num_intervals * len(self.names)).reshape(*self._shape[:2], 1)
         return (leading * self.space.num_nodes + self.space.canonical).ravel()
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = M⁻¹ A F, added to what `out` held if `keep`."""
         result = self.space.riesz(self._product(self._matrices[interval], block))
         if keep:
@@ -237,7 +239,7 @@ class LocalKernel(Summable, OperatorByParameters):
         else:
             out[...] = result
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · Aᵀ M⁻¹ Q."""
         if not self._transposed[interval]:
             self._matrices[interval].transpose(self._transposes[interval])
@@ -250,13 +252,13 @@ class LocalKernel(Summable, OperatorByParameters):
         """Zeros of shape (num_intervals, number of coefficients, quadrature points)."""
         return np.zeros((*self._shape[:2], self._forms.points.num_points))
 
-    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """The densities of ⟨A F, M⁻¹ Q⟩ = Σ_j (a f_j, g_j) + (β·∇f_j, g_j) − (D ∇f_j, ∇g_j) at the points."""
         representative = self.space.riesz(dual)
         for target, density in zip(out[interval], self._forms.products(block, representative), strict=True):
             target += scale * density
 
-    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """As a direction: nothing, since K is linear in its coefficients."""
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:

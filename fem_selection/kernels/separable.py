@@ -75,7 +75,7 @@ class SeparableKernel(Summable, OperatorByParameters):
         return kernel
 
     @classmethod
-    def random(cls, space: StateSpace, num_intervals: int, rank: int, scale: float, seed: int) -> SeparableKernel:
+    def random(cls, space: StateSpace, num_intervals: int, rank: int, *, scale: float, seed: int) -> SeparableKernel:
         """Independent normal factors, the same on any partition; ‖u_r‖ ≈ ‖v_r‖.
 
         They are scaled so that the nodal values of K f have standard deviation scale · ‖f‖ / |Y|^{1/2}, on any mesh:
@@ -114,8 +114,8 @@ class SeparableKernel(Summable, OperatorByParameters):
         Raises:
             InvalidInput: unless one of the two is given.
         """
-        cut = Truncation(rank, tolerance)
-        found = [truncate(self.space, u, v, cut) for u, v in self.factors]
+        cut = Truncation(rank=rank, tolerance=tolerance)
+        found = [truncate(self.space, u, v, cut=cut) for u, v in self.factors]
         kernel = SeparableKernel.from_factors(self.space, [(f.left, f.right) for f in found])
         return kernel, max(f.missed for f in found)
 
@@ -152,11 +152,11 @@ class SeparableKernel(Summable, OperatorByParameters):
         leading = np.arange(2 * self.num_intervals * self.rank).reshape(*self._shape[:3], 1)
         return (leading * self.space.num_nodes + self.space.canonical).ravel()
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = u (M v)ᵀ F, added to what `out` held if `keep`."""
         _act(self.space.comm, [self._left[interval]], [self._right[interval]], block, 1.0, out, keep)
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · M v uᵀ Q."""
         _act(self.space.comm, [self._right[interval]], [self._left[interval]], dual, scale, out, True)
 
@@ -164,13 +164,13 @@ class SeparableKernel(Summable, OperatorByParameters):
         """Zeros of shape (num_intervals, 2, rank, num_local): the duals of u and of M v."""
         return np.zeros(self._shape)
 
-    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """Q (Fᵀ M v) to the dual of u, F (Qᵀ u) to that of M v."""
         coefficients = _project(
             self.space.comm, [(self._right[interval], block), (self._left[interval], dual)], block.shape[1]
         )
-        add_product(scale, dual, coefficients[0], out[interval, 0].T, transpose_b=True)
-        add_product(scale, block, coefficients[1], out[interval, 1].T, transpose_b=True)
+        add_product(scale, dual, coefficients[0], out=out[interval, 0].T, transpose_b=True)
+        add_product(scale, block, coefficients[1], out=out[interval, 1].T, transpose_b=True)
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
         """The dual of v from that of M v by the mass matrix, which is symmetric."""
@@ -208,18 +208,18 @@ class SeparableDirection(OperatorByParameters):
         """Set δu, δv of all intervals, keeping the array by reference."""
         self._delta.assign(parameters)
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = (δu (M v)ᵀ + u (M δv)ᵀ) F, added to what `out` held if `keep`."""
         _act(self._kernel.space.comm, *self._pairs(interval), block, 1.0, out, keep)
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · (M v δuᵀ + M δv uᵀ) Q."""
         left, right = self._pairs(interval)
         _act(self._kernel.space.comm, right, left, dual, scale, out, True)
 
-    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """The pullback of the kernel with the factors δu, δv: ⟨K F, Q⟩ is bilinear in u and v."""
-        self._delta.add_pullback(interval, dual, block, scale, out)
+        self._delta.add_pullback(interval, dual, block, scale=scale, out=out)
 
     def _pairs(self, interval: int) -> tuple[list[Block], list[Block]]:
         own, delta = self._kernel, self._delta
@@ -230,7 +230,7 @@ def _project(comm: MPI.Comm, pairs: Sequence[tuple[Block, Block]], samples: int)
     """The coefficients Rᵀ F, shape (rank, J), of pairs (R, F), summed over the ranks in one message (collective)."""
     sums = np.empty((len(pairs), samples, pairs[0][0].shape[1]))
     for (factor, block), target in zip(pairs, sums, strict=True):
-        add_product(1.0, factor, block, target.T, transpose_a=True, keep=False)
+        add_product(1.0, factor, block, out=target.T, transpose_a=True, keep=False)
     if comm.size > 1:
         comm.Allreduce(MPI.IN_PLACE, sums)
     return [s.T for s in sums]
@@ -242,4 +242,4 @@ def _act(
     """`out` = scale · Σ_k L_k R_kᵀ F, plus what `out` held if `keep` (collective)."""
     coefficients = _project(comm, [(r, block) for r in right], block.shape[1])
     for k, (factor, coefficient) in enumerate(zip(left, coefficients, strict=True)):
-        add_product(scale, factor, coefficient, out, keep=keep or k > 0)
+        add_product(scale, factor, coefficient, out=out, keep=keep or k > 0)

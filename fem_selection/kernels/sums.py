@@ -96,15 +96,15 @@ class SumKernel(Summable, OperatorByParameters):
             kept = self._sparse[interval] = (states, total)
         return kept[1]
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = Σ K_p F, added to what `out` held if `keep`."""
         for number, part in enumerate(self.parts):
             part.apply(interval, block, out, keep=keep or number > 0)
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · Σ K_pᵀ Q."""
         for part in self.parts:
-            part.add_transpose(interval, dual, scale, out)
+            part.add_transpose(interval, dual, scale, out=out)
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
         """Zeros that hold the pullbacks of all parts, flattened."""
@@ -118,10 +118,10 @@ class SumKernel(Summable, OperatorByParameters):
         """The parts' pullbacks, as views."""
         return [pullback[where].reshape(shape) for where, shape in self._pullbacks]
 
-    def add_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """Each part's to its own."""
         for part, own in zip(self.parts, self.pullbacks(out), strict=True):
-            part.add_pullback(interval, dual, block, scale, own)
+            part.add_pullback(interval, dual, block, scale=scale, out=own)
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
         """The duals of the parts, one after the other."""
@@ -161,18 +161,18 @@ class SumDirection(OperatorByParameters):
         for part, where in zip(self._parts, self._kernel.slices, strict=True):
             part.assign(parameters[where])
 
-    def apply(self, interval: int, block: Block, out: Block, keep: bool = False) -> None:
+    def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = Σ K_p'δθ_p F, added to what `out` held if `keep`."""
         for number, part in enumerate(self._parts):
             part.apply(interval, block, out, keep=keep or number > 0)
 
-    def add_transpose(self, interval: int, dual: Block, scale: float, out: Block) -> None:
+    def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · Σ (K_p'δθ_p)ᵀ Q."""
         for part in self._parts:
-            part.add_transpose(interval, dual, scale, out)
+            part.add_transpose(interval, dual, scale, out=out)
 
-    def add_second_pullback(self, interval: int, dual: Block, block: Block, scale: float, out: Floats) -> None:
+    def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """Of those parts that are not linear in their parameters."""
         for part, own, kernel in zip(self._parts, self._kernel.pullbacks(out), self._kernel.parts, strict=True):
             if not kernel.is_linear:
-                part.add_second_pullback(interval, dual, block, scale, own)
+                part.add_second_pullback(interval, dual, block, scale=scale, out=own)

@@ -63,11 +63,11 @@ class SampleStates:
                 raise InvalidInput("states that are no images cannot be moved: leave the movement out")
             return np.asfortranarray(initial[:, numbers])
 
-        return cls(count, states, targets, labels)
+        return cls(num_samples=count, states=states, targets=targets, labels=labels)
 
     @classmethod
     def from_shares(
-        cls, ensemble: Ensemble, initial: Block, targets: Block, labels: Integers | None = None
+        cls, ensemble: Ensemble, initial: Block, targets: Block, *, labels: Integers | None = None
     ) -> SampleStates:
         """Samples of which each member of an ensemble has its share (collective); all ranks then hold all of them.
 
@@ -90,10 +90,10 @@ class SampleStates:
     def subset(self, numbers: Integers) -> SampleStates:
         """The part of those samples."""
         return SampleStates(
-            len(numbers),
-            lambda chosen, maps: self.states(numbers[chosen], maps),
-            np.asfortranarray(self.targets[:, numbers]),
-            None if self.labels is None else self.labels[numbers],
+            num_samples=len(numbers),
+            states=lambda chosen, maps: self.states(numbers[chosen], maps),
+            targets=np.asfortranarray(self.targets[:, numbers]),
+            labels=None if self.labels is None else self.labels[numbers],
         )
 
 
@@ -109,7 +109,13 @@ class SampleBatches:
     """
 
     def __init__(
-        self, ensemble: Ensemble, part: SampleStates, batch_size: int, dimension: int, movement: Movement | None = None
+        self,
+        ensemble: Ensemble,
+        part: SampleStates,
+        batch_size: int,
+        *,
+        dimension: int,
+        movement: Movement | None = None,
     ) -> None:
         self.batch_size = min(batch_size, part.num_samples)
         self._ensemble, self._part, self._dimension, self._movement = ensemble, part, dimension, movement
@@ -121,7 +127,7 @@ class SampleBatches:
         maps = None
         if self._movement is not None:
             m = self._movement
-            maps = draw_maps(rng, total, self._dimension, m.shift, m.rotation, m.scale)
+            maps = draw_maps(rng, total, self._dimension, shift=m.shift, rotation=m.rotation, scale=m.scale)
         num_batches = total // self.batch_size
         batches = order[: num_batches * self.batch_size].reshape(num_batches, self.batch_size)
         own = batches[:, share(self.batch_size, self._ensemble.num_members, self._ensemble.member)]

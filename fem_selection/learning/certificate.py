@@ -80,8 +80,8 @@ def assess_optimality(
     scaled_functional: ScaledFunctional,
     controls: Floats,
     scaled_bounds: tuple[Floats, Floats] | None = None,
-    settings: CertificateSettings | None = None,
     *,
+    settings: CertificateSettings | None = None,
     seed: int = 0,
 ) -> OptimalityCertificate:
     """Ask every condition of some controls (collective).
@@ -179,7 +179,7 @@ def _ask_pontryagin(
         return
     extremals = Extremals(scaled_functional.functional)
     extremals.sweep(controls)
-    principle = extremals.minimize(Search(starts, seed))
+    principle = extremals.minimize(Search(starts=starts, seed=seed))
     found |= {"hamiltonian": principle.values.tolist(), "hamiltonian_drift": principle.drift}
     if np.isfinite(principle.gap):
         found |= dict(zip(names, (principle.gap, principle.gaps.tolist(), starts), strict=True))
@@ -202,7 +202,7 @@ def _ask_second_order(
     hessian = ScaledHessian(scaled_functional)
     hessian.linearize(scaled_functional.to_scaled(controls))
     try:
-        pairs = hessian_eigenpairs(hessian, 1, "smallest", tolerance)
+        pairs = hessian_eigenpairs(hessian, 1, "smallest", tolerance=tolerance)
         found |= {"lowest_hessian_eigenvalue": pairs.values[0], "hessian_actions": pairs.actions}
     except NotConverged as error:
         _decline(found, f"SLEPc did not converge: {error}", *names)

@@ -70,6 +70,7 @@ class ControlSpace:
         ensemble: Ensemble,
         space: StateSpace,
         kernel: Kernel,
+        *,
         grid: DepthGrid,
         num_outputs: int,
         parts: Sequence[str] = PARTS,

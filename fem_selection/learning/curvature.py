@@ -43,6 +43,7 @@ def hessian_eigenpairs(
     hessian: ScaledHessian,
     count: int = 1,
     which: Literal["smallest", "largest"] = "smallest",
+    *,
     tolerance: float = 1e-8,
     max_iterations: int = 500,
     basis: int = 128,

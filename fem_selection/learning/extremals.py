@@ -147,7 +147,7 @@ class Extremals:
         else:
             kernel = stepper.kernel.weights[layer]
         bias = views["bias"][layer] if "bias" in views else stepper.bias[layer]
-        return Control(kernel, bias)
+        return Control(kernel=kernel, bias=bias)
 
     def minimize(self, search: Search, local_bounds: tuple[Floats, Floats] | None = None) -> MaximumPrinciple:
         """Minimise the Hamiltonian of every layer (collective).
@@ -180,7 +180,9 @@ class Extremals:
         # without a proximal term no row's minimum is above its present value, but for round-off in their difference
         gaps = everywhere[1] if search.proximal > 0 else np.maximum(everywhere[1], 0.0)
         gap = self.functional.stepper.grid.step * float(gaps.sum())
-        return MaximumPrinciple(gap, gaps, everywhere[0], search.starts, self._collect(found))
+        return MaximumPrinciple(
+            gap=gap, gaps=gaps, values=everywhere[0], starts=search.starts, local_minimizer=self._collect(found)
+        )
 
     def _collect(self, found: list[Control]) -> Floats:
         """A local array of the members' layers put together."""

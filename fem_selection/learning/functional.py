@@ -76,6 +76,7 @@ class Functional:
         control_space: ControlSpace,
         stepper: Stepper,
         cost: TerminalCost,
+        *,
         initial: Block,
         targets: Block,
         num_samples: int,
@@ -214,7 +215,9 @@ class Functional:
                 value, dual = self.cost.evaluate(final, targets[:, columns], scale)
                 data += value
                 incoming = None if observe is None else self._incoming(block)
-                sweep_back(self.stepper, tape, dual, self.pullback, self.bias_dual, incoming=incoming)
+                sweep_back(
+                    self.stepper, tape, dual, kernel_pullback=self.pullback, bias_dual=self.bias_dual, incoming=incoming
+                )
                 if observe is not None and incoming is not None:
                     observe(columns, tape, incoming)
             regular, regular_dual = self.penalty.evaluate(controls)

@@ -66,9 +66,17 @@ class Hessian:
         f.clear_duals()
         with np.errstate(over="ignore", invalid="ignore"):
             for tape, cost in self._linearization:
-                d_final, turns = advance_with_tangent(f.stepper, tape, along, f.pullback)
+                d_final, turns = advance_with_tangent(f.stepper, tape, along, kernel_pullback=f.pullback)
                 d_dual = f.cost.evaluate_second(cost, d_final)
-                sweep_back_second(f.stepper, tape, turns, d_dual, along, f.pullback, f.bias_dual)
+                sweep_back_second(
+                    f.stepper,
+                    tape,
+                    turns,
+                    d_dual=d_dual,
+                    direction=along,
+                    kernel_pullback=f.pullback,
+                    bias_dual=f.bias_dual,
+                )
         _, result = f.penalty.evaluate(direction)
         result += f.collect_dual()
         self.actions += 1
@@ -101,7 +109,7 @@ class Hessian:
             f.cost.assign_direction(moments.T, offset)
         if "kernel" in operators:
             f.control_space.assign_kernel(self._direction_kernel, operators)
-        return Direction(self._direction_kernel if "kernel" in operators else None, operators.get("bias"))
+        return Direction(kernel=self._direction_kernel if "kernel" in operators else None, bias=operators.get("bias"))
 
 
 class ScaledHessian:

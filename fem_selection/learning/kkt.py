@@ -73,9 +73,9 @@ def solve_triple(functional: Functional, controls: Floats) -> Triple:
             costates[layers][:, columns] = dual
             for n in reversed(range(layers)):
                 layer.advance(n, states[n])
-                layer.pull_back(n, dual, None, None)
+                layer.pull_back(n, dual, None, bias_dual=None)
                 costates[n][:, columns] = dual
-    return Triple(states, costates, controls)
+    return Triple(states=states, costates=costates, controls=controls)
 
 
 def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
@@ -93,7 +93,7 @@ def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
                 layer.advance(n, triple.states[n])
                 squares[0] += _square(f, states[n + 1] - layer.out, dual=False)
                 back = costates[n + 1].copy(order="F")
-                layer.pull_back(n, back, f.pullback, f.bias_dual)
+                layer.pull_back(n, back, f.pullback, bias_dual=f.bias_dual)
                 squares[1] += _square(f, costates[n] - back, dual=True)
             final = np.asfortranarray(states[layers])
             _, dual = f.cost.evaluate(final, f.targets[:, columns], f.weight / f.num_samples)
@@ -101,7 +101,9 @@ def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
     _, dual = f.penalty.evaluate(triple.controls)
     dual += f.collect_dual()
     sums = f.control_space.ensemble.sums(*squares) / f.stepper.grid.step
-    return KktResidual(float(np.sqrt(sums[0])), float(np.sqrt(sums[1])), f.control_space.dual_norm(dual))
+    return KktResidual(
+        state=float(np.sqrt(sums[0])), costate=float(np.sqrt(sums[1])), control=f.control_space.dual_norm(dual)
+    )
 
 
 class _Layer:
@@ -119,11 +121,19 @@ class _Layer:
     def advance(self, n: int, states: Block) -> None:
         """`out` = Φ_n(f_n), keeping what the way back needs."""
         np.copyto(self._state, states[:, self.columns])
-        self.stepper.advance_layer(n, self._state, self._stages, self._slopes, self.out)
+        self.stepper.advance_layer(n, self._state, self._stages, slopes=self._slopes, out=self.out)
 
-    def pull_back(self, n: int, dual: Block, kernel_pullback: Floats | None, bias_dual: Floats | None) -> None:
+    def pull_back(self, n: int, dual: Block, kernel_pullback: Floats | None, *, bias_dual: Floats | None) -> None:
         """The dual of F_n from that of F_{n+1}, in place."""
-        step_back(self.stepper, n, self._stages, self._slopes, dual, kernel_pullback, bias_dual)
+        step_back(
+            self.stepper,
+            n,
+            self._stages,
+            slopes=self._slopes,
+            dual=dual,
+            kernel_pullback=kernel_pullback,
+            bias_dual=bias_dual,
+        )
 
 
 def _square(functional: Functional, block: Block, dual: bool) -> float:

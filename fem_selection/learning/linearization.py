@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`FunctionalLinearization`: what actions of the Hessian need of all samples at one control, kept as far as memory allows.
+"""`FunctionalLinearization`: what actions of the Hessian need of all samples at one control.
 
 One sweep forward and, for the exact Hessian, one back at the first action; further actions at the same control find
 stages, slopes, curvatures and duals there.  Blocks of samples beyond the limit are swept again at every action, with
@@ -80,7 +80,7 @@ class FunctionalLinearization:
         f = self.functional
         final = linearize_forward(f.stepper, f.initial[:, columns], tape)
         scale = f.weight / f.num_samples
-        cost, dual = f.cost.linearize(final, f.targets[:, columns], scale, self.gauss_newton)
+        cost, dual = f.cost.linearize(final, f.targets[:, columns], scale, gauss_newton=self.gauss_newton)
         if dual is not None:
             linearize_adjoint(f.stepper, tape, dual)
         return cost

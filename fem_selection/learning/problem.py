@@ -97,7 +97,9 @@ class LearningProblem:
             scaled_functional=ScaledFunctional(functional),
             scaled_start=control_space.to_scaled(start_controls),
             scaled_bounds=create_box(control_space, bounds or {}),
-            train=SampleStates.from_shares(control_space.ensemble, functional.initial, functional.targets, labels),
+            train=SampleStates.from_shares(
+                control_space.ensemble, functional.initial, functional.targets, labels=labels
+            ),
             test=test,
             validation=validation,
             classes=classes,
@@ -127,13 +129,13 @@ class LearningProblem:
         """
         if self.validation is not None or fraction == 0 or self.train.num_samples < 3:
             return self.train, self.validation
-        fit, validation = stratified_split(self.train.labels, fraction, seed, self.train.num_samples)
+        fit, validation = stratified_split(self.train.labels, fraction, seed, num_samples=self.train.num_samples)
         return self.train.subset(fit), self.train.subset(validation)
 
     def batches(self, batch_size: int, part: SampleStates | None = None) -> SampleBatches:
         """Mini-batches of the training samples, or of another part."""
         dimension = self.space.domain.dimension
-        return SampleBatches(self.ensemble, part or self.train, batch_size, dimension, self.movement)
+        return SampleBatches(self.ensemble, part or self.train, batch_size, dimension=dimension, movement=self.movement)
 
     def confusion(self, part: SampleStates, controls: Floats) -> Integers:
         """Counts of (true class, predicted class) under the controls x, a shard (collective)."""

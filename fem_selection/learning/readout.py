@@ -20,7 +20,7 @@ __all__ = ["optimize_readout"]
 _ARMIJO = 1e-4
 
 
-def optimize_readout(functional: Functional, final: Block, controls: Floats, tolerance: float = 1e-9) -> Floats:
+def optimize_readout(functional: Functional, final: Block, controls: Floats, *, tolerance: float = 1e-9) -> Floats:
     """The controls with the readout that is optimal for the final states of this member's samples (collective).
 
     Args:

@@ -57,7 +57,7 @@ _ROUND_OFF = 1e-12  # relative to the objective; below it a remainder says nothi
 
 
 def verify_gradient(
-    functional: Functional, controls: Floats, seed: int = 0, max_samples: int = 16
+    functional: Functional, controls: Floats, seed: int = 0, *, max_samples: int = 16
 ) -> GradientCertificate:
     """Measure both on the first samples of every member (collective).
 
@@ -87,7 +87,7 @@ def _measure(part: Functional, controls: Floats, size: float, seed: int) -> Grad
     found = []
     for number in range(_DIRECTIONS):
         direction = size * part.control_space.random_direction(seed + 2 + number)
-        value, remainders = taylor_remainders(part, moved, direction, _STEPS)
+        value, remainders = taylor_remainders(part, moved, direction, steps=_STEPS)
         floor = _ROUND_OFF * max(abs(value), 1e-300)
         orders = _orders(remainders, floor)
         known = [o for o in orders if np.isfinite(o)]
@@ -113,7 +113,7 @@ def _orders(remainders: list[float], floor: float) -> list[float]:
 
 
 def taylor_remainders(
-    functional: Functional, controls: Floats, direction: Floats, steps: tuple[float, ...]
+    functional: Functional, controls: Floats, direction: Floats, *, steps: tuple[float, ...]
 ) -> tuple[float, list[float]]:
     """J(x) and the remainders |J(x + εh) − J(x) − ε⟨J'(x), h⟩| (collective).
 
@@ -153,11 +153,11 @@ def adjoint_identity_error(functional: Functional, controls: Floats, seed: int =
     initial = np.asfortranarray(rng.normal(size=block.shape))
     tape = stepper.tape(block.shape[1])
     stepper.advance(block, tape)
-    moved = sweep_tangent(stepper, tape, initial, kernel, bias)
+    moved = sweep_tangent(stepper, tape, initial, kernel=kernel, bias=bias)
     dual = functional.control_space.space.apply_mass(moved)
     left = float(np.vdot(dual, moved))
     pullback, bias_dual = stepper.kernel.create_pullback(), np.zeros_like(bias)
-    sweep_back(stepper, tape, dual, pullback, bias_dual, to_initial=True)
+    sweep_back(stepper, tape, dual, kernel_pullback=pullback, bias_dual=bias_dual, to_initial=True)
     right = float(parameters @ stepper.kernel.parameter_dual(pullback))
     right += float(np.vdot(bias_dual, bias)) + float(np.vdot(dual, initial))
     left, right = control_space.space.comm.allreduce(left), control_space.space.comm.allreduce(right)
@@ -171,10 +171,10 @@ def _on_first_samples(functional: Functional, max_samples: int) -> Functional:
         functional.control_space,
         functional.stepper,
         functional.cost,
-        initial,
-        targets,
-        int(functional.control_space.ensemble.world.allreduce(own)),
-        functional.regularization,
-        functional.weight,
-        functional.block,
+        initial=initial,
+        targets=targets,
+        num_samples=int(functional.control_space.ensemble.world.allreduce(own)),
+        regularization=functional.regularization,
+        weight=functional.weight,
+        block=functional.block,
     )

@@ -88,7 +88,7 @@ def nodal_matrix(space: StateSpace, operator: Operator) -> Floats:
     return np.concatenate(parts, axis=1)
 
 
-def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, cosine: float) -> BalancedSpectrum:
+def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, *, cosine: float) -> BalancedSpectrum:
     """The spectrum of an operator on few nodes (collective).
 
     Args:
@@ -107,10 +107,7 @@ def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, c
     found = space.comm.bcast(found)
     if found is None:
         raise NonFinite("the linearization")
-    values, uncertainties, rank, rank_of_square = found
-    return BalancedSpectrum(
-        matrix=matrix, values=values, uncertainties=uncertainties, rank=rank, rank_of_square=rank_of_square
-    )
+    return found
 
 
 def count_above(cosines: Floats, cosine: float) -> int:
@@ -123,7 +120,7 @@ def count_above(cosines: Floats, cosine: float) -> int:
     return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > cosine)) if cosines.size else 0
 
 
-def _solve(matrix: Floats, tolerance: float, cosine: float) -> tuple[Complexes, Floats, int, int]:
+def _solve(matrix: Floats, tolerance: float, cosine: float) -> BalancedSpectrum:
     exponents = balancing_exponents(matrix)
     balanced = _scaled(matrix, exponents)
     values, v, u = scipy.linalg.eig(balanced, left=True, right=True)
@@ -133,7 +130,13 @@ def _solve(matrix: Floats, tolerance: float, cosine: float) -> tuple[Complexes, 
     order = by_real_part(values)
     rank = int(np.sum(sizes > tolerance * sizes[0]))
     uncertainties = np.minimum(condition[order] * _EPSILON, 1.0) * sizes[0]
-    return values[order], uncertainties, rank, count_above(right[:rank] @ left[:, :rank], cosine)
+    return BalancedSpectrum(
+        matrix=matrix,
+        values=values[order],
+        uncertainties=uncertainties,
+        rank=rank,
+        rank_of_square=count_above(right[:rank] @ left[:, :rank], cosine),
+    )
 
 
 def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:

@@ -14,6 +14,7 @@ def add_product(
     scale: float,
     a: Block,
     b: Block,
+    *,
     out: Block,
     transpose_a: bool = False,
     transpose_b: bool = False,

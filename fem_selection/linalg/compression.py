@@ -79,7 +79,7 @@ class Truncation:
         return max(1, int(small[0]) if small.size else len(singular_values))
 
 
-def truncate(space: StateSpace, left: Block, right: Block, cut: Truncation, *, missed: float = 0.0) -> Factorization:
+def truncate(space: StateSpace, left: Block, right: Block, *, cut: Truncation, missed: float = 0.0) -> Factorization:
     """The truncated singular value decomposition of Σ_r u_r ⊗ v_r, balanced (collective).
 
     Args:
@@ -147,7 +147,7 @@ def compress(
         if cut.rank is not None:
             left, right = _settle(space, operator, left, right, cut.rank)
         missed = residual(left, right)
-    return truncate(space, left, right, cut, missed=missed)
+    return truncate(space, left, right, cut=cut, missed=missed)
 
 
 def _settle(space: StateSpace, operator: Operator, left: Block, right: Block, rank: int) -> tuple[Block, Block]:

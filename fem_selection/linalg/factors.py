@@ -59,7 +59,7 @@ class Factors:
 
 
 def factorize(
-    space: StateSpace, operator: Operator, tolerance: float = 1e-13, max_rank: int = MAX_RANK, seed: int = 0
+    space: StateSpace, operator: Operator, tolerance: float = 1e-13, *, max_rank: int = MAX_RANK, seed: int = 0
 ) -> Factors:
     """The singular value decomposition of an operator down to a tolerance (collective).
 

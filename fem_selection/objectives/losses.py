@@ -85,9 +85,24 @@ def _least_squares_curvature(outputs: Block) -> Block:
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("softmax", _softmax, _softmax_probabilities, _softmax_second),
-        Loss("logistic", _logistic, _logistic_curvature, np.multiply),
-        Loss("least_squares", _least_squares, _least_squares_curvature, np.multiply),
+        Loss(
+            name="softmax",
+            value_and_derivative=_softmax,
+            curvature=_softmax_probabilities,
+            second_derivative=_softmax_second,
+        ),
+        Loss(
+            name="logistic",
+            value_and_derivative=_logistic,
+            curvature=_logistic_curvature,
+            second_derivative=np.multiply,
+        ),
+        Loss(
+            name="least_squares",
+            value_and_derivative=_least_squares,
+            curvature=_least_squares_curvature,
+            second_derivative=np.multiply,
+        ),
     )
 }
 """The losses of a readout by name."""

@@ -76,7 +76,7 @@ class ReadoutCost:
     def outputs(self, final: Block) -> Block:
         """o = ⟨c, f(T)⟩ + μ, shape (C, J) (collective over space)."""
         o = np.empty((self.num_outputs, final.shape[1]))  # rows are contiguous: sums over classes run along them
-        add_product(1.0, final, self._moments, o.T, transpose_a=True, keep=False)
+        add_product(1.0, final, self._moments, out=o.T, transpose_a=True, keep=False)
         if self.space.comm.size > 1:
             self.space.comm.Allreduce(MPI.IN_PLACE, o)
         o += self.offset[:, None]
@@ -89,10 +89,10 @@ class ReadoutCost:
         """
         value, do = self.loss.value_and_derivative(self.outputs(final), targets)
         do *= scale
-        add_product(1.0, final, do.T, self.readout_dual)
+        add_product(1.0, final, do.T, out=self.readout_dual)
         self.offset_dual += np.add.reduce(do, axis=1)
         dual = np.empty(final.shape, order="F")
-        add_product(1.0, self._moments, do.T, dual, transpose_b=True, keep=False)
+        add_product(1.0, self._moments, do.T, out=dual, transpose_b=True, keep=False)
         return scale * value, dual
 
     def assign_direction(self, moments: Block, offset: Floats) -> None:
@@ -100,7 +100,7 @@ class ReadoutCost:
         self._d_moments, self._d_offset = moments, offset
 
     def linearize(
-        self, final: Block, targets: Block, scale: float, gauss_newton: bool
+        self, final: Block, targets: Block, scale: float, *, gauss_newton: bool
     ) -> tuple[LinearizedCost, Block | None]:
         """What `evaluate_second` needs, and scale · P_T (collective over space).
 
@@ -109,12 +109,12 @@ class ReadoutCost:
         o = self.outputs(final)
         curvature = self.loss.curvature(o)
         if gauss_newton:
-            return LinearizedCost(scale, final, curvature), None
+            return LinearizedCost(scale=scale, final=final, curvature=curvature), None
         e = self.loss.value_and_derivative(o, targets)[1]
         e *= scale
         dual = np.empty(final.shape, order="F")
-        add_product(1.0, self._moments, e.T, dual, transpose_b=True, keep=False)
-        return LinearizedCost(scale, final, curvature, e), dual
+        add_product(1.0, self._moments, e.T, out=dual, transpose_b=True, keep=False)
+        return LinearizedCost(scale=scale, final=final, curvature=curvature, derivative=e), dual
 
     def evaluate_second(self, at: LinearizedCost, d_final: Block) -> Block:
         """The derivative scale · δP_T in the direction (δf, δc, δμ), with c and μ those of `linearize`.
@@ -123,20 +123,20 @@ class ReadoutCost:
         """
         assert at.curvature is not None
         do = np.empty((self.num_outputs, d_final.shape[1]))
-        add_product(1.0, d_final, self._moments, do.T, transpose_a=True, keep=False)
-        add_product(1.0, at.final, self._d_moments, do.T, transpose_a=True)
+        add_product(1.0, d_final, self._moments, out=do.T, transpose_a=True, keep=False)
+        add_product(1.0, at.final, self._d_moments, out=do.T, transpose_a=True)
         if self.space.comm.size > 1:
             self.space.comm.Allreduce(MPI.IN_PLACE, do)
         do += self._d_offset[:, None]
         de = self.loss.second_derivative(at.curvature, do)
         de *= at.scale
-        add_product(1.0, at.final, de.T, self.readout_dual)
+        add_product(1.0, at.final, de.T, out=self.readout_dual)
         self.offset_dual += np.add.reduce(de, axis=1)
         d_dual = np.empty(d_final.shape, order="F")
-        add_product(1.0, self._moments, de.T, d_dual, transpose_b=True, keep=False)
+        add_product(1.0, self._moments, de.T, out=d_dual, transpose_b=True, keep=False)
         if at.derivative is not None:
-            add_product(1.0, d_final, at.derivative.T, self.readout_dual)
-            add_product(1.0, self._d_moments, at.derivative.T, d_dual, transpose_b=True)
+            add_product(1.0, d_final, at.derivative.T, out=self.readout_dual)
+            add_product(1.0, self._d_moments, at.derivative.T, out=d_dual, transpose_b=True)
         return d_dual
 
     def value(self, final: Block, targets: Block) -> float:
@@ -168,10 +168,10 @@ class TrackingCost:
         return float(self.space.comm.allreduce(local)), dual
 
     def linearize(
-        self, final: Block, targets: Block, scale: float, gauss_newton: bool
+        self, final: Block, targets: Block, scale: float, *, gauss_newton: bool
     ) -> tuple[LinearizedCost, Block | None]:
         """What `evaluate_second` needs, and scale · P_T; with `gauss_newton` that counts as zero: None."""
-        at = LinearizedCost(scale, final)
+        at = LinearizedCost(scale=scale, final=final)
         if gauss_newton:
             return at, None
         dual = self.space.apply_mass(np.asfortranarray(final - targets))

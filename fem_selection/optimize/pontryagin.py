@@ -52,12 +52,12 @@ def approximate_successively(
     functional: ScaledFunctional,
     scaled_start: Floats,
     settings: OptimizerSettings,
+    *,
     scaled_bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
     stop: Stop | None = None,
-    *,
     seed: int = 0,
     checkpoint_every: int = OutputSettings.checkpoint_every,
 ) -> OptimizationReport:
@@ -231,13 +231,13 @@ class _Approximation:
     def _evaluate(self, scaled: Floats) -> _Iterate:
         value, dual = self.extremals.sweep(self.control_space.to_controls(scaled))
         self.evaluations += 1
-        now = _Iterate(value, scaled.copy(), self.control_space.dual_to_scaled(dual))
+        now = _Iterate(objective=value, scaled=scaled.copy(), gradient=self.control_space.dual_to_scaled(dual))
         if self.best is None or value <= self.best.objective:
             self.best = now
         return now
 
     def _search(self, proximal: float) -> Search:
-        return Search(self.settings.starts, self.seed, proximal, reduction=self.settings.reduction)
+        return Search(starts=self.settings.starts, seed=self.seed, proximal=proximal, reduction=self.settings.reduction)
 
     @property
     def _is_damped(self) -> bool:
@@ -264,7 +264,15 @@ class _Approximation:
     def _tell(self, now: _Iterate, principle: MaximumPrinciple | None, length: float) -> None:
         if self.observe is not None:
             gap, drift = (np.nan, np.nan) if principle is None else (principle.gap, principle.drift)
-            row = IterationRow(self.iteration, now.objective, self._norm(now), length, self.evaluations, gap, drift)
+            row = IterationRow(
+                iteration=self.iteration,
+                objective=now.objective,
+                gradient_norm=self._norm(now),
+                step=length,
+                evaluations=self.evaluations,
+                maximum_principle_gap=gap,
+                hamiltonian_drift=drift,
+            )
             self.observe(row)
 
     def _reason(self, now: _Iterate, principle: MaximumPrinciple | None) -> str:
@@ -298,7 +306,9 @@ class _Approximation:
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> _Iterate:
         """The saved iterate; its states and costates are computed again, one sweep more than without a break."""
-        self.best = _Iterate(float(state["best_objective"]), vectors["best"], vectors["best_gradient"])
+        self.best = _Iterate(
+            objective=float(state["best_objective"]), scaled=vectors["best"], gradient=vectors["best_gradient"]
+        )
         now = self._evaluate(vectors["now"])
         self.iteration, self.evaluations = int(state["iteration"]), int(state["evaluations"])
         self.first_norm, self.weight = float(state["first_norm"]), float(state["weight"])

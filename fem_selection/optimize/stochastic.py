@@ -56,6 +56,7 @@ def descend(
     functional: ScaledFunctional,
     scaled_start: Floats,
     settings: StochasticSettings,
+    *,
     source: BatchSource,
     validate: Callable[[Floats], float] | None = None,
     scaled_bounds: tuple[Floats, Floats] | None = None,
@@ -63,7 +64,6 @@ def descend(
     save: Save | None = None,
     observe: Callable[[EpochRow], None] | None = None,
     stop: Stop | None = None,
-    *,
     seed: int = 0,
     checkpoint_every: int = OutputSettings.checkpoint_every,
 ) -> StochasticReport:

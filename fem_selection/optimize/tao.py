@@ -62,12 +62,12 @@ def minimize(
     functional: ScaledFunctional,
     scaled_start: Floats,
     settings: OptimizerSettings,
+    *,
     scaled_bounds: tuple[Floats, Floats] | None = None,
     resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None = None,
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
     stop: Stop | None = None,
-    *,
     checkpoint_every: int = OutputSettings.checkpoint_every,
 ) -> OptimizationReport:
     """Minimise Ĵ(x̂) by TAO (collective).
@@ -212,7 +212,7 @@ class _Minimizer:
             value, gradient = self.functional.evaluate(scaled.array_r)
         except NonFinite as error:
             raise error.at_iteration(self.iteration + 1 if self.best is not None else 0) from error
-        return _Iterate(value, scaled.array_r.copy(), gradient.copy())
+        return _Iterate(objective=value, scaled=scaled.array_r.copy(), gradient=gradient.copy())
 
     def _refuse(self, scaled: PETSc.Vec, gradient: PETSc.Vec, base: _Iterate) -> float:
         """What a trial without states is answered by: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s < 0 the slope at τ = 0."""
@@ -238,7 +238,15 @@ class _Minimizer:
             if self.iteration == 0:
                 self.first_norm = norm
             if self.observe is not None:
-                self.observe(IterationRow(self.iteration, objective, norm, step, self.evaluations))
+                self.observe(
+                    IterationRow(
+                        iteration=self.iteration,
+                        objective=objective,
+                        gradient_norm=norm,
+                        step=step,
+                        evaluations=self.evaluations,
+                    )
+                )
         s = self.settings
         reason = tao.getConvergedReason()  # a failed line search, or none yet
         if norm <= max(s.absolute_tolerance, s.gradient_tolerance * self.first_norm):
@@ -328,8 +336,12 @@ class _Minimizer:
         self.iteration, self.evaluations = int(state["iteration"]), int(state["evaluations"])
         self.first_norm, self.shortened = float(state["first_norm"]), int(state.get("shortened", 0))
         for number, objective in enumerate(state["objectives"]):
-            self.memory.append(_Iterate(objective, vectors[f"x{number}"], vectors[f"g{number}"]))
-        self.best = _Iterate(float(state["best_objective"]), vectors["best"], vectors["best_gradient"])
+            self.memory.append(
+                _Iterate(objective=objective, scaled=vectors[f"x{number}"], gradient=vectors[f"g{number}"])
+            )
+        self.best = _Iterate(
+            objective=float(state["best_objective"]), scaled=vectors["best"], gradient=vectors["best_gradient"]
+        )
         self._latest = self.memory[-1]
         return self._latest.scaled
 

@@ -24,6 +24,7 @@ def plot_bifurcations(
     name: str,
     parameters: Sequence[np.ndarray],
     levels: Sequence[np.ndarray],
+    *,
     unstable: Sequence[np.ndarray],
     marks: Sequence[tuple[str, float, float]],
     cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),
@@ -41,9 +42,9 @@ def plot_bifurcations(
     Raises:
         InvalidInput: The shapes do not fit together.
     """
-    figure, grid = create_axes(1, 1, 5.0, 3.4)
+    figure, grid = create_axes(1, 1, 5.0, height=3.4)
     axes = grid[0, 0]
-    draw_bifurcations(axes, parameters, levels, unstable, marks, cycles)
+    draw_bifurcations(axes, parameters, levels, unstable=unstable, marks=marks, cycles=cycles)
     axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the largest variation")
     axes.legend()
     return figure
@@ -53,6 +54,7 @@ def draw_bifurcations(
     axes: Axes,
     parameters: Sequence[np.ndarray],
     levels: Sequence[np.ndarray],
+    *,
     unstable: Sequence[np.ndarray],
     marks: Sequence[tuple[str, float, float]],
     cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),

@@ -22,6 +22,7 @@ def plot_certificate(
     times: np.ndarray,
     hamiltonian: Sequence[float] | None,
     gaps: Sequence[float] | None,
+    *,
     singular_values: Sequence[Sequence[float]] | None,
     declined: Mapping[str, str],
 ) -> Figure:
@@ -37,7 +38,7 @@ def plot_certificate(
     Returns:
         A figure with three panels; what was declined says so in its place.
     """
-    figure, axes = create_axes(1, 3, WIDTH, 2.5)
+    figure, axes = create_axes(1, 3, WIDTH, height=2.5)
     left, middle, right = axes[0]
     if hamiltonian is None:
         _say(left, "Hamiltonian", declined.get("hamiltonian", ""))

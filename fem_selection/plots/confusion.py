@@ -43,7 +43,7 @@ def plot_confusion(matrix: np.ndarray, labels: Sequence[object], accuracy: float
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
     side = float(np.clip(1.4 + 0.34 * num_classes, 2.6, WIDTH - 0.8))
-    figure, grid = create_axes(1, 1, side + 0.8, side)
+    figure, grid = create_axes(1, 1, side + 0.8, height=side)
     axes = grid[0, 0]
     axes.set(xlabel="predicted", ylabel="true")
     if np.isfinite(accuracy):
@@ -73,6 +73,6 @@ def plot_confusion(matrix: np.ndarray, labels: Sequence[object], accuracy: float
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.55 else COLOURS["ink" if count else "muted"]
             axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=size)
-    bar = add_colour_bar(figure, grid, (colours, norm), "share of the true class")
+    bar = add_colour_bar(figure, grid, (colours, norm), label="share of the true class")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure

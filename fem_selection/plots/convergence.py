@@ -51,10 +51,10 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
         panels += ["objective", "gradient_norm"]
 
     if len(panels) == 4:
-        figure, grid = create_axes(2, 2, WIDTH, 4.2, sharex="col")
+        figure, grid = create_axes(2, 2, WIDTH, height=4.2, sharex="col")
         axes = dict(zip(panels, grid.T.ravel(), strict=True))
     else:
-        figure, grid = create_axes(1, len(panels), WIDTH, 2.6)
+        figure, grid = create_axes(1, len(panels), WIDTH, height=2.6)
         axes = dict(zip(panels, grid.ravel(), strict=True))
 
     for name, panel in axes.items():

@@ -66,15 +66,17 @@ def lay_out(
         Where the points are, and the functions there, shape (K, M).
     """
     if coordinates.shape[1] == 2:
-        return Layout(coordinates, triangles), values
+        return Layout(points=coordinates, triangles=triangles), values
     if triangles is None:
         points, values, level = take_slice(coordinates, values)
-        return Layout(points, where=rf" at $y_3 = {level:.3g}$"), values
+        return Layout(points=points, where=rf" at $y_3 = {level:.3g}$"), values
     ca, sa, ce, se = np.cos(_AZIMUTH), np.sin(_AZIMUTH), np.cos(_ELEVATION), np.sin(_ELEVATION)
     across, up = np.array([-sa, ca, 0.0]), np.array([-se * ca, -se * sa, ce])
     nearness = coordinates @ np.array([ce * ca, ce * sa, se])
     order = np.argsort(nearness[triangles].mean(axis=1))
-    return Layout(coordinates @ np.column_stack([across, up]), triangles[order], is_surface=True), values
+    return Layout(
+        points=coordinates @ np.column_stack([across, up]), triangles=triangles[order], is_surface=True
+    ), values
 
 
 def check_coordinates(coordinates: np.ndarray, num_nodes: int) -> np.ndarray:
@@ -166,7 +168,7 @@ def aspect_ratio(coordinates: np.ndarray) -> float:
     return float(np.clip(height / width, 1 / 3, 3)) if width > 0 and height > 0 else 1.0
 
 
-def draw_field(axes: Axes, layout: Layout, values: np.ndarray, scale: tuple[Colormap, Normalize]) -> Collection:
+def draw_field(axes: Axes, layout: Layout, values: np.ndarray, *, scale: tuple[Colormap, Normalize]) -> Collection:
     """Draw nodal values over a plane domain, or a surface as it is seen.
 
     Args:

@@ -22,6 +22,7 @@ def plot_norms(
     times: np.ndarray,
     norms: np.ndarray,
     bound: np.ndarray | None,
+    *,
     history: Mapping[str, np.ndarray],
     logarithmic: bool = False,
 ) -> Figure:
@@ -37,7 +38,7 @@ def plot_norms(
     Returns:
         A figure with two panels.
     """
-    figure, axes = create_axes(1, 2, WIDTH, 2.6)
+    figure, axes = create_axes(1, 2, WIDTH, height=2.6)
     left, right = axes[0]
     _draw_samples(left, times, norms, COLOURS["blue"], "‖f(t)‖")
     if bound is not None:
@@ -72,7 +73,7 @@ def plot_functionals(times: np.ndarray, functionals: Mapping[str, np.ndarray], l
     Returns:
         A figure with one row of two panels for each functional.
     """
-    figure, grid = create_axes(len(functionals), 2, WIDTH, 2.4 * max(len(functionals), 1))
+    figure, grid = create_axes(len(functionals), 2, WIDTH, height=2.4 * max(len(functionals), 1))
     for (name, values), (left, right) in zip(functionals.items(), grid, strict=True):
         _draw_samples(left, times, values, COLOURS["blue"], "")
         left.set(xlabel="t", ylabel=name)

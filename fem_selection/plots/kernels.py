@@ -21,6 +21,7 @@ def plot_controls(
     kernels: np.ndarray,
     biases: np.ndarray,
     times: np.ndarray,
+    *,
     coordinates: np.ndarray,
     triangles: np.ndarray | None = None,
 ) -> Figure:
@@ -66,7 +67,7 @@ def plot_controls(
     cell = min((WIDTH - 1.2) / columns, 2.4)
     ratio = 0.6 if one_dimensional else aspect_ratio(points)
     figure, grid = create_axes(
-        2, columns, columns * cell + 1.2, cell * (1 + ratio) + 0.75, height_ratios=(1.0, ratio), sharey="row"
+        2, columns, columns * cell + 1.2, height=cell * (1 + ratio) + 0.75, height_ratios=(1.0, ratio), sharey="row"
     )
     upper, lower = grid
     kernel_scale = colour_scale(pictures, symmetric=True)
@@ -97,7 +98,7 @@ def plot_controls(
     for axes in lower:
         hide_frame(axes)
     for axes, bias in zip(lower, fields.T, strict=False):
-        draw_field(axes, layout, bias, bias_scale)
+        draw_field(axes, layout, bias, scale=bias_scale)
     add_side_bar(lower[-1], bias_scale, "$b(t, y)$" + layout.where)
     return figure
 

@@ -33,7 +33,7 @@ _SMALLEST_LOG = 0.05  # half of the range of λT that is drawn at least
 
 @styled
 def plot_spectrum(
-    values: np.ndarray, leading: np.ndarray, errors: np.ndarray | None, abscissa: float, has_kernel: bool
+    values: np.ndarray, leading: np.ndarray, errors: np.ndarray | None, *, abscissa: float, has_kernel: bool
 ) -> Figure:
     """Draw eigenvalues in the complex plane, the imaginary axis and the numerical abscissa.
 
@@ -44,7 +44,7 @@ def plot_spectrum(
         abscissa: Numerical abscissa.
         has_kernel: Whether 0 belongs to the spectrum too.
     """
-    figure, grid = create_axes(1, 1, 4.6, 3.2)
+    figure, grid = create_axes(1, 1, 4.6, height=3.2)
     axes = grid[0, 0]
     axes.axvline(0.0, color=COLOURS["ink"], linewidth=0.6)
     axes.axvline(abscissa, color=COLOURS["muted"], linestyle=":", label=rf"numerical abscissa {abscissa:.3g}")
@@ -69,7 +69,7 @@ def plot_layer_spectra(times: np.ndarray, spectra: Sequence[np.ndarray], is_stea
         spectra: Eigenvalues of each layer, complex.
         is_steady: Whether they are those at a frozen steady state (filled), or at the mean state (open).
     """
-    figure, grid = create_axes(1, 1, 4.8, 3.4)
+    figure, grid = create_axes(1, 1, 4.8, height=3.4)
     axes = grid[0, 0]
     colours, norm = scale = depth_scale(np.asarray(times))
     axes.axvline(0.0, color=COLOURS["ink"], linewidth=0.6)
@@ -83,7 +83,7 @@ def plot_layer_spectra(times: np.ndarray, spectra: Sequence[np.ndarray], is_stea
             axes.plot([], [], "o", color=COLOURS["ink"], markerfacecolor=fill, markersize=4.5, label=label)
     _frame_plane(axes, np.concatenate([*spectra, [0.0]]))
     add_legend_above(axes, 2)
-    add_colour_bar(figure, np.array([axes]), scale, "depth $t$")
+    add_colour_bar(figure, np.array([axes]), scale, label="depth $t$")
     return figure
 
 
@@ -98,7 +98,7 @@ def _frame_plane(axes: Axes, values: np.ndarray) -> None:
 
 @styled
 def plot_eigenfunctions(
-    coordinates: np.ndarray, modes: np.ndarray, values: np.ndarray, triangles: np.ndarray | None = None
+    coordinates: np.ndarray, modes: np.ndarray, values: np.ndarray, *, triangles: np.ndarray | None = None
 ) -> Figure:
     """Draw eigenfunctions; of a complex pair real and imaginary part.
 
@@ -130,18 +130,18 @@ def plot_eigenfunctions(
     if points.shape[1] == 1:
         return _plot_lines(points, fields, names)
     layout, fields = lay_out(points, fields, triangles)
-    figure, grid = create_axes(1, fields.shape[1], WIDTH, WIDTH / fields.shape[1] + 0.3, compressed=True)
+    figure, grid = create_axes(1, fields.shape[1], WIDTH, height=WIDTH / fields.shape[1] + 0.3, compressed=True)
     scale = colour_scale(fields, symmetric=True)
     for axes, values_shown, name in zip(grid[0], fields.T, names, strict=False):
         hide_frame(axes)
-        draw_field(axes, layout, values_shown, scale)
+        draw_field(axes, layout, values_shown, scale=scale)
         axes.set_title(name, fontsize=7)
-    add_colour_bar(figure, grid, scale, "$v(y)$")
+    add_colour_bar(figure, grid, scale, label="$v(y)$")
     return figure
 
 
 def _plot_lines(points: np.ndarray, fields: np.ndarray, names: Sequence[str]) -> Figure:
-    figure, grid = create_axes(1, 1, 4.8, 3.0)
+    figure, grid = create_axes(1, 1, 4.8, height=3.0)
     axes, order = grid[0, 0], sort_nodes(points)
     axes.axhline(0.0, color=COLOURS["rule"], linewidth=0.6, zorder=0)
     marker = "o" if len(order) <= _SHOWN_NODES else ""
@@ -161,6 +161,7 @@ def plot_growth(
     times: np.ndarray,
     amplitudes: np.ndarray,
     predicted: np.ndarray,
+    *,
     transient_times: np.ndarray | None = None,
     transient: np.ndarray | None = None,
 ) -> Figure:
@@ -174,7 +175,7 @@ def plot_growth(
         transient: ‖e^{tA}‖ at these.
     """
     columns = 1 if transient is None or transient_times is None else 2
-    figure, grid = create_axes(1, columns, WIDTH if columns == 2 else 4.6, 2.8)
+    figure, grid = create_axes(1, columns, WIDTH if columns == 2 else 4.6, height=2.8)
     axes = grid[0, 0]
     for k, (t, a, value) in enumerate(zip(times, amplitudes, predicted, strict=True)):
         colour = COLOURS[_LINES[k % len(_LINES)]]
@@ -200,7 +201,7 @@ def plot_exponents(state: np.ndarray, adjoint: np.ndarray, horizon: float) -> Fi
         adjoint: The same of the adjoint.
         horizon: T, for the axis of e^{λT}.
     """
-    figure, grid = create_axes(1, 1, 4.8, 3.0)
+    figure, grid = create_axes(1, 1, 4.8, height=3.0)
     axes = grid[0, 0]
     numbers = np.arange(1, state.shape[1] + 1)
     for j, (forward, back) in enumerate(zip(state, adjoint, strict=True)):

@@ -20,6 +20,7 @@ def plot_states(
     coordinates: np.ndarray,
     states: np.ndarray,
     times: np.ndarray,
+    *,
     titles: Sequence[str] | None = None,
     label: str = "$f(t, y)$",
     triangles: np.ndarray | None = None,
@@ -67,7 +68,9 @@ def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: li
     num_samples = states.shape[2]
     columns = max(num_samples, 1) if num_samples <= 4 else min((3, 4), key=lambda n: -num_samples % n)
     rows = -(-max(num_samples, 1) // columns)
-    figure, grid = create_axes(rows, columns, WIDTH if columns > 1 else 4.6, 0.5 + 1.9 * rows, sharex=True, sharey=True)
+    figure, grid = create_axes(
+        rows, columns, WIDTH if columns > 1 else 4.6, height=0.5 + 1.9 * rows, sharex=True, sharey=True
+    )
     order = sort_nodes(y[:, None])
     colours, norm = scale = depth_scale(times)
     for sample, axes in enumerate(grid.flat):
@@ -90,7 +93,7 @@ def _plot_lines(y: np.ndarray, states: np.ndarray, times: np.ndarray, titles: li
         if sample % columns == 0:
             axes.set_ylabel(label)
         axes.margins(x=0.0)
-    add_colour_bar(figure, np.array(figure.axes), scale, "depth $t$")
+    add_colour_bar(figure, np.array(figure.axes), scale, label="depth $t$")
     return figure
 
 
@@ -100,15 +103,15 @@ def _plot_pictures(layout: Layout, states: np.ndarray, times: np.ndarray, titles
     rows, columns = max(num_samples, 1), max(num_layers, 1)
     cell = float(np.clip((WIDTH - 1.0) / columns, 0.6, 1.6))
     height = rows * cell * aspect_ratio(layout.points) + 0.35
-    figure, grid = create_axes(rows, columns, columns * cell + 1.0, height, compressed=True)
+    figure, grid = create_axes(rows, columns, columns * cell + 1.0, height=height, compressed=True)
     scale = colour_scale(states)
     for axes in grid.flat:
         hide_frame(axes)
     for sample in range(num_samples):
         grid[sample, 0].set_ylabel(titles[sample])
         for layer in range(num_layers):
-            draw_field(grid[sample, layer], layout, states[layer, :, sample], scale)
+            draw_field(grid[sample, layer], layout, states[layer, :, sample], scale=scale)
     for layer in range(num_layers):
         grid[0, layer].set_title(f"$t = {times[layer]:.3g}$")
-    add_colour_bar(figure, grid, scale, label)
+    add_colour_bar(figure, grid, scale, label=label)
     return figure

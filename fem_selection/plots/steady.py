@@ -21,7 +21,7 @@ _ROUND_OFF = 1e-18
 
 @styled
 def plot_steady_states(
-    coordinates: np.ndarray, states: np.ndarray, names: Sequence[str], triangles: np.ndarray | None = None
+    coordinates: np.ndarray, states: np.ndarray, names: Sequence[str], *, triangles: np.ndarray | None = None
 ) -> Figure:
     """Draw some functions of y: lines in one dimension, else pictures, in three of the plane through the middle.
 
@@ -44,20 +44,21 @@ def plot_steady_states(
     columns = min(len(states), 4)
     rows = -(-len(states) // columns)
     cell = (WIDTH - 1.0) / columns if columns > 1 else 3.0
-    figure, grid = create_axes(rows, columns, columns * cell + 1.0, rows * (cell * aspect_ratio(layout.points) + 0.3),
+    height = rows * (cell * aspect_ratio(layout.points) + 0.3)
+    figure, grid = create_axes(rows, columns, columns * cell + 1.0, height=height,
                                compressed=True)  # fmt: skip
     scale = colour_scale(fields)
     for axes in grid.flat:
         hide_frame(axes)
     for axes, values, name in zip(grid.flat, fields.T, names, strict=False):
         axes.set_title(name)
-        draw_field(axes, layout, values, scale)
-    add_colour_bar(figure, grid, scale, "$f(y)$")
+        draw_field(axes, layout, values, scale=scale)
+    add_colour_bar(figure, grid, scale, label="$f(y)$")
     return figure
 
 
 def _plot_lines(y: np.ndarray, states: np.ndarray, names: Sequence[str]) -> Figure:
-    figure, grid = create_axes(1, 1, WIDTH, 2.8)
+    figure, grid = create_axes(1, 1, WIDTH, height=2.8)
     axes = grid[0, 0]
     order = sort_nodes(y[:, None])
     for k, (values, name) in enumerate(zip(states, names, strict=True)):
@@ -70,7 +71,7 @@ def _plot_lines(y: np.ndarray, states: np.ndarray, names: Sequence[str]) -> Figu
 
 
 @styled
-def plot_picard(values: np.ndarray, coefficients: np.ndarray, ratios: np.ndarray, verdict: str = "") -> Figure:
+def plot_picard(values: np.ndarray, coefficients: np.ndarray, ratios: np.ndarray, *, verdict: str = "") -> Figure:
     """Draw singular values s_k, the coefficients |(r, u_k)| of a right-hand side and the Picard ratios.
 
     Args:
@@ -84,7 +85,7 @@ def plot_picard(values: np.ndarray, coefficients: np.ndarray, ratios: np.ndarray
     """
     if not np.shape(values) == np.shape(coefficients) == np.shape(ratios):
         raise InvalidInput("singular values, coefficients and ratios must be equally many")
-    figure, grid = create_axes(1, 1, WIDTH, 2.8)
+    figure, grid = create_axes(1, 1, WIDTH, height=2.8)
     axes = grid[0, 0]
     number = np.arange(1, len(values) + 1)
     shapes = ("o", "s", "^")
@@ -113,7 +114,7 @@ def plot_approach(times: np.ndarray, distances: np.ndarray, names: Sequence[str]
     times, distances = np.asarray(times, dtype=float), np.asarray(distances, dtype=float)
     if distances.shape != (times.size, len(names)):
         raise InvalidInput(f"distances of shape {distances.shape} for {times.size} times and {len(names)} samples")
-    figure, grid = create_axes(1, 1, WIDTH, 2.8)
+    figure, grid = create_axes(1, 1, WIDTH, height=2.8)
     axes = grid[0, 0]
     later = times > 0
     shown_at_all = np.where(distances[later] > _ROUND_OFF, distances[later], np.nan)

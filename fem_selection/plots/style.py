@@ -103,7 +103,7 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def create_axes(
-    rows: int, columns: int, width: float, height: float, *, compressed: bool = False, **kwargs: Any
+    rows: int, columns: int, width: float, *, height: float, compressed: bool = False, **kwargs: Any
 ) -> tuple[Figure, np.ndarray]:
     """Create a figure with a grid of axes.
 
@@ -160,7 +160,7 @@ def depth_scale(times: np.ndarray) -> tuple[Colormap, Normalize]:
 
 
 def add_colour_bar(
-    figure: Figure, axes: np.ndarray, scale: tuple[Colormap, Normalize], label: str, aspect: float = 22.0
+    figure: Figure, axes: np.ndarray, scale: tuple[Colormap, Normalize], *, label: str, aspect: float = 22.0
 ) -> Colorbar:
     """Put one colour bar to the right of a group of axes that share a scale."""
     colormap, norm = scale

@@ -25,6 +25,7 @@ def plot_value(
     axes: Sequence[np.ndarray],
     values: np.ndarray,
     times: np.ndarray,
+    *,
     trajectory_times: np.ndarray,
     trajectories: np.ndarray,
     target: np.ndarray,
@@ -64,7 +65,7 @@ def plot_value(
     else:
         titles = [f"$t = {t:.3g}$" for t in times]
     height = np.clip((WIDTH - 0.9) / len(times) * np.ptp(axes[1]) / np.ptp(axes[0]), 1.5, 6.0) + 0.7
-    figure, grid = create_axes(1, len(times), WIDTH, float(height), compressed=True, sharey=True)
+    figure, grid = create_axes(1, len(times), WIDTH, height=float(height), compressed=True, sharey=True)
     for panel, value, k, title in zip(grid[0], values, now, titles, strict=True):
         colours, norm = scale = colour_scale(value)
         # equal steps of √V: V is nearly flat about its minimum
@@ -75,7 +76,7 @@ def plot_value(
         panel.plot(*target[:2], marker="x", markersize=6.0, color=COLOURS["vermilion"], linestyle="", label="target")
         panel.set(title=title, xlabel=labels[0], aspect="equal")
         panel.set(xlim=(axes[0][0], axes[0][-1]), ylim=(axes[1][0], axes[1][-1]))
-        add_colour_bar(figure, np.array([panel]), scale, "$V(t, x)$")
+        add_colour_bar(figure, np.array([panel]), scale, label="$V(t, x)$")
     grid[0, 0].set_ylabel(labels[1])
     handles, names = grid[0, 0].get_legend_handles_labels()
     order = np.argsort([_LEGEND.index(name) for name in names])
@@ -112,7 +113,7 @@ def _plot_curves(
     target: np.ndarray,
     label: str,
 ) -> Figure:
-    figure, grid = create_axes(1, 2, WIDTH, 2.6)
+    figure, grid = create_axes(1, 2, WIDTH, height=2.6)
     colours, norm = scale = depth_scale(times)
     left, right = grid[0]
     for value, t in zip(values, times, strict=True):
@@ -127,7 +128,7 @@ def _plot_curves(
     right.plot(trajectory_times[-1], target[0], "x", color=COLOURS["vermilion"], markersize=6.0, label="target")
     right.set(xlabel="depth $t$", ylabel=label)
     right.legend()
-    add_colour_bar(figure, np.array([left]), scale, "depth $t$")
+    add_colour_bar(figure, np.array([left]), scale, label="depth $t$")
     return figure
 
 
@@ -140,7 +141,9 @@ def _on_curve(
 
 
 @styled
-def plot_refinement(cells: np.ndarray, values: np.ndarray, extrapolated: float, others: Mapping[str, float]) -> Figure:
+def plot_refinement(
+    cells: np.ndarray, values: np.ndarray, extrapolated: float, *, others: Mapping[str, float]
+) -> Figure:
     """Draw the value at the initial state over the mesh width, the line to its limit, and other routes to that number.
 
     Args:
@@ -155,7 +158,7 @@ def plot_refinement(cells: np.ndarray, values: np.ndarray, extrapolated: float, 
     cells, values = np.asarray(cells, dtype=float), np.asarray(values, dtype=float)
     if cells.shape != values.shape or cells.ndim != 1 or not cells.size:
         raise InvalidInput(f"cells of shape {cells.shape} and values of shape {values.shape}; expected (meshes,) both")
-    figure, grid = create_axes(1, 1, 4.6, 2.8)
+    figure, grid = create_axes(1, 1, 4.6, height=2.8)
     panel = grid[0, 0]
     order = np.argsort(cells)
     widths = 1.0 / cells[order]

@@ -131,7 +131,7 @@ def _sentence(cls: type, fault: SettingFault) -> str:
 
 
 def _fault(cls: type, error: Mapping[str, Any]) -> SettingFault:
-    return SettingFault(tuple(error["loc"]), _message(cls, error))
+    return SettingFault(path=tuple(error["loc"]), message=_message(cls, error))
 
 
 def _message(cls: type, error: Mapping[str, Any]) -> str:

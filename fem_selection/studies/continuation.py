@@ -108,9 +108,11 @@ class BranchesReport(Report):
             self.parameter,
             [np.array([p.parameter for p in branch.points]) for branch in self.diagram.branches],
             [x @ direction for x in points],
-            [np.array([p.unstable for p in branch.points]) for branch in self.diagram.branches],
-            [(found.kind, found.parameter, height) for found, height in zip(self.bifurcations, heights, strict=True)],
-            [(c.parameters, c.amplitudes, heights[number]) for number, c in self.cycles.items()],
+            unstable=[np.array([p.unstable for p in branch.points]) for branch in self.diagram.branches],
+            marks=[
+                (found.kind, found.parameter, height) for found, height in zip(self.bifurcations, heights, strict=True)
+            ],
+            cycles=[(c.parameters, c.amplitudes, heights[number]) for number, c in self.cycles.items()],
         )
         plots.save(figure, folder / "bifurcations.png")
 

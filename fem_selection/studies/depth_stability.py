@@ -166,7 +166,9 @@ def _mean_states(problem: LearningProblem, stepper: Stepper) -> list[Block]:
 def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tolerance: float) -> LayerStability:
     """One frozen layer, at its steady state if Newton's method finds one."""
     space = stepper.space
-    field = SelectionField(space, stepper.kernel, stepper.bias[interval], stepper.activation, interval=interval)
+    field = SelectionField(
+        space, stepper.kernel, stepper.bias[interval], activation=stepper.activation, interval=interval
+    )
     scale = float(space.norm(field.rate(mean))[0])
     state, residual, at = mean, scale, "mean"
     try:
@@ -175,7 +177,7 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
             state, residual, at = np.asfortranarray(found.state[:, None]), found.residual, "steady"
     except (NotConverged, InvalidInput):
         pass
-    spectrum = analyze_spectrum(field, state, number, tolerance)
+    spectrum = analyze_spectrum(field, state, number, tolerance=tolerance)
     distance = float(space.norm(np.asfortranarray(state - mean))[0])
     return LayerStability(
         interval=interval,

@@ -71,16 +71,18 @@ class NetworkPictures:
 
         titles, c = [name.replace("_", " ") for name in self.names], self.controls
         figure = plots.plot_states(
-            self.coordinates, self.shown_states, self.shown_times, titles, triangles=self.triangles
+            self.coordinates, self.shown_states, self.shown_times, titles=titles, triangles=self.triangles
         )
         plots.save(figure, folder / "states.png")
         if c.kernels is not None:
             whole = self.triangles if len(c.nodes) == len(self.coordinates) else None
-            figure = plots.plot_controls(c.kernels, c.biases, c.times, self.coordinates[c.nodes], whole)
+            figure = plots.plot_controls(
+                c.kernels, c.biases, c.times, coordinates=self.coordinates[c.nodes], triangles=whole
+            )
             plots.save(figure, folder / "controls.png")
         if c.coefficients is not None:
             figure = plots.plot_states(
-                self.coordinates, c.coefficients, c.times, c.names, "coefficient", self.triangles
+                self.coordinates, c.coefficients, c.times, titles=c.names, label="coefficient", triangles=self.triangles
             )
             plots.save(figure, folder / "coefficients.png")
 

@@ -87,7 +87,11 @@ class CertificateReport(Report):
 
         c = self.certificate
         figure = plots.plot_certificate(
-            self.times, c.hamiltonian, c.maximum_principle_gaps, c.kernel_singular_values, c.declined
+            self.times,
+            c.hamiltonian,
+            c.maximum_principle_gaps,
+            singular_values=c.kernel_singular_values,
+            declined=c.declined,
         )
         plots.save(figure, folder / "certificate.png")
 
@@ -107,7 +111,7 @@ def certify(
         settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue.
         seed: Of the random starts.
     """
-    found = assess_optimality(problem.scaled_functional, controls, problem.scaled_bounds, settings, seed=seed)
+    found = assess_optimality(problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed)
     stepper = problem.functional.stepper
     return CertificateReport(
         certificate=found, has_kink=stepper.activation.has_kink, times=np.array(stepper.grid.sample_times)

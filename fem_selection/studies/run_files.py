@@ -110,7 +110,7 @@ class RunFiles:
         self.raise_fault()
         if self.folder is not None:
             c, path = self.control_space, self.folder / CHECKPOINT
-            write_checkpoint(path, self.ensemble, c.indices, c.global_size, state, vectors)
+            write_checkpoint(path, self.ensemble, c.indices, global_size=c.global_size, state=state, vectors=vectors)
 
     def read(self) -> tuple[dict[str, Any], dict[str, Floats]] | None:
         """The state and vectors of the checkpoint; None if the run was killed before the first one.
@@ -124,4 +124,4 @@ class RunFiles:
         if not act_on_root(self.ensemble.world, path.exists):
             return None
         check = lambda found: refuse_another(found, self.key)  # noqa: E731
-        return read_checkpoint(path, self.ensemble, c.indices, c.global_size, check)
+        return read_checkpoint(path, self.ensemble, c.indices, global_size=c.global_size, check=check)

@@ -186,14 +186,17 @@ class StabilityReport(Report):
 
         s, t, g = self.spectrum, self.transient, self.growth
         has_kernel = s.rank is not None and s.rank < s.num_nodes
-        figure = plots.plot_spectrum(s.values, s.leading, self.error_bars, self.abscissa, has_kernel)
+        figure = plots.plot_spectrum(
+            s.values, s.leading, self.error_bars, abscissa=self.abscissa, has_kernel=has_kernel
+        )
         plots.save(figure, folder / "spectrum.png")
         if s.leading.size:
-            figure = plots.plot_eigenfunctions(self.mesh[0], self.modes, s.leading, self.mesh[1])
+            figure = plots.plot_eigenfunctions(self.mesh[0], self.modes, s.leading, triangles=self.mesh[1])
             plots.save(figure, folder / "eigenfunctions.png")
         if g.predicted.size:
-            norms = (None, None) if t is None else (t.times[1:], t.norms[1:])
-            plots.save(plots.plot_growth(g.times, g.amplitudes, g.predicted, *norms), folder / "growth.png")
+            transient = {} if t is None else {"transient_times": t.times[1:], "transient": t.norms[1:]}
+            figure = plots.plot_growth(g.times, g.amplitudes, g.predicted, **transient)
+            plots.save(figure, folder / "growth.png")
         if self.exponents is not None:
             draw_exponents(folder, self.exponents)
         if self.branches is not None:
@@ -374,9 +377,9 @@ def _measure(
             field,
             state,
             spectrum.leading[which],
-            spectrum.modes[:, which],
-            spectrum.norm or 1.0,
-            settings.perturbation,
+            modes=spectrum.modes[:, which],
+            norm=spectrum.norm or 1.0,
+            perturbation=settings.perturbation,
             max_steps=_STIFF_STEPS if is_local else MAX_STEPS,
         )
 
@@ -409,8 +412,8 @@ def _exponents(
     if initial is None or depth is None:
         return None, "no initial states and layers are given"
     scheme = find_scheme("rk4") if scheme is None else scheme
-    grid, bias = DepthGrid(depth.layers, depth.horizon, 1), field.bias[None, :]
-    stepper = Stepper(field.space, field.kernel, bias, field.activation, scheme, grid)
+    grid, bias = DepthGrid(layers=depth.layers, horizon=depth.horizon, intervals=1), field.bias[None, :]
+    stepper = Stepper(field.space, field.kernel, bias, activation=field.activation, scheme=scheme, grid=grid)
     first = np.asfortranarray(initial[:, : settings.samples])
     count = min(settings.exponents, field.space.num_nodes)
     return _if_finite(lambda: finite_time_exponents(stepper, first, count))

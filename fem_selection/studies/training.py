@@ -168,13 +168,13 @@ class _Training:
                 problem.scaled_functional,
                 scaled_start,
                 settings,
-                problem.batches(settings.batch, fit),
-                self._score(validation),
-                problem.scaled_bounds,
-                resume,
-                lambda state, vectors: self._save("stochastic", state, vectors),
-                observe,
-                self._stop,
+                source=problem.batches(settings.batch, fit),
+                validate=self._score(validation),
+                scaled_bounds=problem.scaled_bounds,
+                resume=resume,
+                save=lambda state, vectors: self._save("stochastic", state, vectors),
+                observe=observe,
+                stop=self._stop,
                 seed=self.seed,
                 checkpoint_every=self.output.checkpoint_every,
             )
@@ -208,12 +208,19 @@ class _Training:
             def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
                 self._save("deterministic", state, vectors)
 
-            given, every = (problem.scaled_bounds, resume, save, observe, self._stop), self.output.checkpoint_every
+            given: dict[str, Any] = {
+                "scaled_bounds": problem.scaled_bounds,
+                "resume": resume,
+                "save": save,
+                "observe": observe,
+                "stop": self._stop,
+                "checkpoint_every": self.output.checkpoint_every,
+            }
             if by_pontryagin:
                 return approximate_successively(
-                    problem.scaled_functional, scaled_start, settings, *given, seed=self.seed, checkpoint_every=every
+                    problem.scaled_functional, scaled_start, settings, seed=self.seed, **given
                 )
-            return minimize(problem.scaled_functional, scaled_start, settings, *given, checkpoint_every=every)
+            return minimize(problem.scaled_functional, scaled_start, settings, **given)
 
     def _show(self, phase: str, done: int, total: int, values: Mapping[str, float]) -> None:
         if self.progress is not None:

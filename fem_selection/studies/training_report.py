@@ -153,7 +153,9 @@ class TrainingReport(Report):
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
         """Write the states of a few samples for ParaView (collective); the first member of an ensemble writes."""
         if self.pictures is not None and space.comm.bcast(comm.rank == 0):
-            write_states(folder / "states", space, self.pictures.times, self.pictures.states, self.pictures.names)
+            write_states(
+                folder / "states", space, self.pictures.times, states=self.pictures.states, names=self.pictures.names
+            )
         comm.Barrier()
 
 

@@ -96,20 +96,25 @@ class ForwardReport(Report):
         run, found = self.integration, self.estimates
         logarithmic = self.settings.spacing == "logarithmic"
         bound = found["growth"].bound if "growth" in found else None
-        plots.save(plots.plot_norms(run.times, self.norms, bound, run.history, logarithmic), folder / "norms.png")
+        plots.save(
+            plots.plot_norms(run.times, self.norms, bound, history=run.history, logarithmic=logarithmic),
+            folder / "norms.png",
+        )
         falling = {label: found[n].measured for n, label in _FUNCTIONALS.items() if n in found and found[n].claimed}
         if falling:
             plots.save(plots.plot_functionals(run.times, falling, logarithmic), folder / "functionals.png")
         titles = [f"sample {j + 1}" for j in range(self.shown_states.shape[2])]
         coordinates, triangles = self.mesh
-        figure = plots.plot_states(coordinates, self.shown_states, self.shown_times, titles, triangles=triangles)
+        figure = plots.plot_states(coordinates, self.shown_states, self.shown_times, titles=titles, triangles=triangles)
         plots.save(figure, folder / "states.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
         """Write the first samples at all times for ParaView (collective over the space)."""
         samples = self.shown_states.shape[2]
         shown = [np.asfortranarray(f[:, :samples]) for f in self.integration.states]
-        write_states(folder / "states", space, self.integration.times, shown, [f"f_{j}" for j in range(samples)])
+        write_states(
+            folder / "states", space, self.integration.times, states=shown, names=[f"f_{j}" for j in range(samples)]
+        )
 
 
 def forward(
@@ -137,7 +142,7 @@ def forward(
     """
     settings = ForwardSettings() if settings is None else settings
     space = field.space
-    run = integrate(field, initial, _times(settings, horizon), settings, progress)
+    run = integrate(field, initial, _times(settings, horizon), settings=settings, progress=progress)
     estimates = estimate_run(field, run.times, run.states) if settings.estimates else {}
     chosen = np.unique(np.linspace(0, len(run.times) - 1, settings.shown).round().astype(int))
     return ForwardReport(

@@ -131,10 +131,10 @@ class HjbReport(Report):
             value.grid.axes,
             np.maximum(value.values[shown], 0.0),  # costs are; extrapolation undershoots
             value.times[shown],
-            loop.times,
-            loop.states,
-            self.targets.ravel(),
-            _names_of_states(*self.initial.shape),
+            trajectory_times=loop.times,
+            trajectories=loop.states,
+            target=self.targets.ravel(),
+            labels=_names_of_states(*self.initial.shape),
         )
         plots.save(figure, folder / "value.png")
         others = {
@@ -143,7 +143,7 @@ class HjbReport(Report):
             "dynamic programming": self.witness,
         }
         cells = np.array([max(c) for c in found.cells])
-        figure = plots.plot_refinement(cells, np.array(found.values), found.extrapolated, others)
+        figure = plots.plot_refinement(cells, np.array(found.values), found.extrapolated, others=others)
         plots.save(figure, folder / "refinement.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
@@ -157,7 +157,7 @@ class HjbReport(Report):
         from fem_selection.io.values import write_value
 
         value = self.refinement.improved
-        write_value(folder / "value", comm, value.grid.axes, value.times, value.values)
+        write_value(folder / "value", comm, value.grid.axes, times=value.times, values=value.values)
 
 
 def hjb(
@@ -183,7 +183,7 @@ def hjb(
     settings = HjbSettings() if settings is None else settings
     reduced, grid = reduce_to_states(problem, settings)
     world, parts = problem.ensemble.world, _Parts(progress, problem, 3 + settings.witness)
-    found = refine(reduced, grid, settings.levels, settings.snapshots, world)
+    found = refine(reduced, grid, settings.levels, snapshots=settings.snapshots, comm=world)
     parts.report("value functions", value=found.values[-1])
     witness = float("nan")
     if settings.witness:
@@ -197,7 +197,7 @@ def hjb(
     parts.report("open loop", objective=objectives[0])
     states = _perturbed(reduced.start, grid)
     # both costs are attained, so that the lower one counts; extrapolation does not help on coarse meshes
-    loops = [simulate(reduced, value, states, _STEPS) for value in (found.improved, found.finest)]
+    loops = [simulate(reduced, value, states, steps=_STEPS) for value in (found.improved, found.finest)]
     return HjbReport(
         refinement=found,
         witness=witness,

@@ -21,9 +21,9 @@ def test_python_of_the_readme(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Fails if a name of the README is gone, if a block does not run alone, or if a printed value or file is another."""
+    """Fails if a name is gone, a block does not run alone, or a printed value or file is another."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102 - the project's own text
+    exec(compile(block, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     said = re.findall(r"^print\(.*\)  # (.*?)…?$", block, re.MULTILINE)
     assert said

@@ -109,10 +109,13 @@ def exchange(folder: Path, task: str) -> None:
         with np.load(folder / "whole.npz") as held:
             own = {name: held[name][where[1]] for name in ("one", "two")}
         if task == "write":
-            write_checkpoint(folder / f"from {size} {space}", *where, {"size": size, "space": space}, own)
+            state = {"size": size, "space": space}
+            write_checkpoint(
+                folder / f"from {size} {space}", *where[:2], global_size=where[2], state=state, vectors=own
+            )
             continue
         for path in sorted(folder.glob("from *")):
-            state, found = read_checkpoint(path, *where)
+            state, found = read_checkpoint(path, *where[:2], global_size=where[2])
             assert path.name == f"from {state['size']} {state['space']}"
             for name, vector in own.items():
                 assert np.array_equal(found[name], vector), f"{path.name} on {size} ranks by {space}"

@@ -325,10 +325,11 @@ def exchange(data: Path, task: str) -> None:
         where = (problem.ensemble, controls.indices, controls.global_size)
         vectors = {"one": controls.random_direction(1), "two": controls.random_direction(2)}
         if task == "write":
-            write_checkpoint(data / f"from {space}", *where, {"space": space}, vectors)
+            state = {"space": space}
+            write_checkpoint(data / f"from {space}", *where[:2], global_size=where[2], state=state, vectors=vectors)
             continue
         for path in data.glob("from *"):
-            state, found = read_checkpoint(path, *where)
+            state, found = read_checkpoint(path, *where[:2], global_size=where[2])
             assert path.name == f"from {state['space']}"
             for name, vector in vectors.items():
                 np.testing.assert_allclose(found[name], vector, rtol=1e-13)

@@ -41,7 +41,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     for method, bounds in (("damped_msa", None), ("sqh", None), ("sqh", (-upper, upper))):
         rows: list = []
         settings = OptimizerSettings(method=method, max_iterations=4, starts=4, reduction=1e-9)
-        approximate_successively(scaled, start, settings, bounds, observe=rows.append)
+        approximate_successively(scaled, start, settings, scaled_bounds=bounds, observe=rows.append)
         key = method if bounds is None else f"{method} in a box"
         objectives[key] = [[r.objective, r.gradient_norm, r.maximum_principle_gap] for r in rows]
     return {"certificate": certificate, "objectives": objectives}

@@ -52,7 +52,7 @@ def main() -> None:
     for name in CASES:
         problem = build_field(create_case(name))
         f = problem.case.forward
-        run = integrate(problem.field, problem.initial, np.linspace(0, f.until, f.times), f)
+        run = integrate(problem.field, problem.initial, np.linspace(0, f.until, f.times), settings=f)
         found = estimate_run(problem.field, run.times, run.states)
         results[name] = {
             "counts": [run.steps, run.rejected],
@@ -83,7 +83,7 @@ def integrate_with_samples_apart(world):
     ensemble = Ensemble(world)
     space = StateSpace(make_domain("interval", 6, ensemble.space_comm), 2)
     field = SelectionField(
-        space, DenseKernel.random(space, 1, 3.0, 4), np.ones(space.num_local), find_activation("tanh")
+        space, DenseKernel.random(space, 1, 3.0, seed=4), np.ones(space.num_local), activation=find_activation("tanh")
     )
     mine = ensemble.samples(6)
     scale = 4.0 ** np.arange(6)[mine]

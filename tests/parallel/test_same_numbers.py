@@ -214,7 +214,9 @@ def compression() -> list[float]:
     found = []
     for mode in ("collocated", "galerkin"):
         space = StateSpace(make_domain("interval", 20, comm=MPI.COMM_WORLD), 2, mode=mode)
-        dense = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-8 * (y[0] - z[0] ** 2) ** 2), DepthGrid(1))
+        dense = DenseKernel.interpolate(
+            space, lambda t, y, z: np.exp(-8 * (y[0] - z[0] ** 2) ** 2), DepthGrid(layers=1)
+        )
         for kernel in (dense, KERNELS["separable"](space, 2)):
             for cut in ({"rank": 1}, {"tolerance": 1e-3}):
                 small, error = kernel.compress(**cut)

@@ -13,13 +13,13 @@ from mpi4py import MPI
 
 import fem_selection as fs
 
-SWING = fs.Activation("swing", lambda s: ufl.sin(s) + 0.2 * ufl.sin(2 * s))
+SWING = fs.Activation(name="swing", expression=lambda s: ufl.sin(s) + 0.2 * ufl.sin(2 * s))
 """Slope 1.4 at its zero 0 and -0.6 at its zero π."""
 
-SHIFTED = fs.Activation("shifted", lambda s: s / ufl.sqrt(1 + s * s) - 0.3)
+SHIFTED = fs.Activation(name="shifted", expression=lambda s: s / ufl.sqrt(1 + s * s) - 0.3)
 """One zero, at 0.3 / √0.91, of slope 0.91^(3/2)."""
 
-RESTLESS = fs.Activation("restless", lambda s: 1.5 + ufl.sin(s))
+RESTLESS = fs.Activation(name="restless", expression=lambda s: 1.5 + ufl.sin(s))
 """No zero at all."""
 
 ALPHA, MU, HORIZON, START, TARGET = 0.7, 3.0, 1.0, 1.0, 2.5
@@ -48,23 +48,26 @@ def swing_kernel(t, y, z):
 def make_swing(comm: MPI.Intracomm, cells: int = 6) -> tuple[fs.SelectionField, np.ndarray]:
     """σ(K f + b) with a steady state f*: K f* + b is 0 on one side of y_0 = 0.71, and π on the other."""
     space = make_parallelogram(comm, cells)
-    kernel = fs.DenseKernel.interpolate(space, swing_kernel, fs.DepthGrid(1))
+    kernel = fs.DenseKernel.interpolate(space, swing_kernel, fs.DepthGrid(layers=1))
     y = space.coordinates
     state = np.cos(2 * y[:, 0]) - y[:, 1]
     moved = space.create_block(1)
     kernel.apply(0, np.asfortranarray(state[:, None]), moved)
     bias = np.where(y[:, 0] > 0.71, np.pi, 0.0) - moved[:, 0]
-    return fs.SelectionField(space, kernel, bias, SWING), state
+    return fs.SelectionField(space, kernel, bias, activation=SWING), state
 
 
 def make_mean_field(comm: MPI.Intracomm):
     """w = 1 and σ(s) = tanh(μ s) − s as a function of μ, and the state 0, on |Y| = 1."""
     space = make_parallelogram(comm, 2)
-    kernel, bias = fs.SeparableKernel.interpolate(space, [(1.0, 1.0)], fs.DepthGrid(1)), np.zeros(space.num_local)
+    kernel, bias = (
+        fs.SeparableKernel.interpolate(space, [(1.0, 1.0)], fs.DepthGrid(layers=1)),
+        np.zeros(space.num_local),
+    )
     shapes = fs.ActivationFamily(lambda s, mu: ufl.tanh(mu * s) - s, ("mu",))
 
     def family(mu: float) -> fs.SelectionField:
-        return fs.SelectionField(space, kernel, bias, shapes.at("tanh(μ s) − s", {"mu": mu}))
+        return fs.SelectionField(space, kernel, bias, activation=shapes.at("tanh(μ s) − s", {"mu": mu}))
 
     return family, np.zeros(space.num_local)
 
@@ -73,17 +76,21 @@ def make_network(activation: fs.Activation, comm: MPI.Intracomm, layers: int = 3
     """Five samples that Euler layers of the kernel (1 + t)(1 + 2 y z) carry towards 0, the samples over the ranks."""
     ensemble = fs.Ensemble(comm)
     space = make_bent_interval(ensemble.space_comm, 6)
-    grid = fs.DepthGrid(layers, horizon=0.9)
+    grid = fs.DepthGrid(layers=layers, horizon=0.9)
     kernel = fs.DenseKernel.interpolate(space, lambda t, y, z: (1 + t) * (1 + 2 * y[0] * z[0]), grid)
     bias = np.zeros((layers, space.num_local))
-    stepper = fs.Stepper(space, kernel, bias, activation, fs.find_scheme("euler"), grid)
-    control_space = fs.ControlSpace(ensemble, space, kernel, grid, 0, ("kernel", "bias"))
+    stepper = fs.Stepper(space, kernel, bias, activation=activation, scheme=fs.find_scheme("euler"), grid=grid)
+    control_space = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
     mine = ensemble.samples(5)
     numbers = np.arange(mine.start, mine.stop)
     initial = np.asfortranarray(np.cos(3 * space.coordinates[:, :1] + numbers) - 0.2 * numbers)
-    cost, zero = fs.TrackingCost(space), np.zeros_like(initial)
+    cost, zero = fs.TrackingCost(space=space), np.zeros_like(initial)
     penalty = fs.Regularization(kernel=0.1, bias=0.1)
-    return fs.LearningProblem.from_functional(fs.Functional(control_space, stepper, cost, initial, zero, 5, penalty))
+    return fs.LearningProblem.from_functional(
+        fs.Functional(
+            control_space, stepper, cost, initial=initial, targets=zero, num_samples=5, regularization=penalty
+        )
+    )
 
 
 def make_neuron(comm: MPI.Intracomm) -> fs.LearningProblem:
@@ -91,15 +98,22 @@ def make_neuron(comm: MPI.Intracomm) -> fs.LearningProblem:
     ensemble = fs.Ensemble(comm)
     mesh = dmesh.create_interval(ensemble.space_comm, 1, (2.0, 3.0))
     space = fs.StateSpace(fs.from_mesh(mesh, "one cell"), degree=0, family="dg")
-    grid = fs.DepthGrid(16, HORIZON)
+    grid = fs.DepthGrid(layers=16, horizon=HORIZON)
     kernel, bias = fs.DenseKernel(space, 16), np.zeros((16, space.num_local))
-    straight = fs.Activation("straight", lambda s: s)
-    stepper = fs.Stepper(space, kernel, bias, straight, fs.find_scheme("midpoint"), grid)
-    control_space = fs.ControlSpace(ensemble, space, kernel, grid, 0, ("kernel", "bias"))
+    straight = fs.Activation(name="straight", expression=lambda s: s)
+    stepper = fs.Stepper(space, kernel, bias, activation=straight, scheme=fs.find_scheme("midpoint"), grid=grid)
+    control_space = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
     one = np.ones((space.num_local, 1), order="F")[:, ensemble.samples(1)]
     penalty = fs.Regularization(kernel=ALPHA, bias=ALPHA)
     functional = fs.Functional(
-        control_space, stepper, fs.TrackingCost(space), START * one, TARGET * one, 1, penalty, weight=MU
+        control_space,
+        stepper,
+        fs.TrackingCost(space=space),
+        initial=START * one,
+        targets=TARGET * one,
+        num_samples=1,
+        regularization=penalty,
+        weight=MU,
     )
     return fs.LearningProblem.from_functional(functional)
 

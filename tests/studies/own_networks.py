@@ -14,7 +14,7 @@ from own_equations import make_parallelogram
 
 import fem_selection as fs
 
-CUBIC = fs.Activation("cubic", lambda s: s - s**3 / 9)
+CUBIC = fs.Activation(name="cubic", expression=lambda s: s - s**3 / 9)
 CLASSES = ("ant", "bee", "cow")
 ALPHA = {"kernel": 1e-2, "bias": 2e-2, "readout": 3e-2}
 TRAIN, TEST = 15, 7
@@ -64,22 +64,22 @@ def make_classifier(
     """
     ensemble = fs.Ensemble(comm, space_ranks)
     space = make_parallelogram(ensemble.space_comm, cells)
-    grid = fs.DepthGrid(2, horizon)
+    grid = fs.DepthGrid(layers=2, horizon=horizon)
     kernel = fs.DenseKernel.interpolate(space, own_kernel, grid)
     bias = np.tile(0.1 * space.coordinates[:, 0], (2, 1))
-    stepper = fs.Stepper(space, kernel, bias, activation, fs.find_scheme("euler"), grid)
-    cost = fs.ReadoutCost(space, fs.find_loss("softmax"), 3)
-    control_space = fs.ControlSpace(ensemble, space, kernel, grid, 3, parts)
+    stepper = fs.Stepper(space, kernel, bias, activation=activation, scheme=fs.find_scheme("euler"), grid=grid)
+    cost = fs.ReadoutCost(space=space, loss=fs.find_loss("softmax"), num_outputs=3)
+    control_space = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=3, parts=parts)
     numbers = shift + np.arange(TRAIN + TEST)
     mine = numbers[:TRAIN][ensemble.samples(TRAIN)]
     functional = fs.Functional(
         control_space,
         stepper,
         cost,
-        own_states(space, mine),
-        own_targets(mine % 3),
-        TRAIN,
-        fs.Regularization(**ALPHA),
+        initial=own_states(space, mine),
+        targets=own_targets(mine % 3),
+        num_samples=TRAIN,
+        regularization=fs.Regularization(**ALPHA),
     )
     last = numbers[TRAIN:]
     test = fs.SampleStates.from_states(own_states(space, last), own_targets(last % 3), last % 3)

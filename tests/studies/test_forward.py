@@ -65,7 +65,11 @@ def test_time_of_a_moving_bias(space):
     none, if logarithmic times do not begin at a millionth of it, or if the field does not move."""
     kernel, bias = fs.DenseKernel(space, 1), np.zeros(space.num_local)
     field = fs.SelectionField(
-        space, kernel, bias, fs.Activation("linear", lambda s: 1.0 * s), lambda t: bias.fill(np.cos(t))
+        space,
+        kernel,
+        bias,
+        activation=fs.Activation(name="linear", expression=lambda s: 1.0 * s),
+        refresh=lambda t: bias.fill(np.cos(t)),
     )
     settings = fs.ForwardSettings(times=4, spacing="logarithmic", estimates=False, shown=2)
     report = fs.studies.forward(field, states(space), settings, horizon=2.0)

@@ -25,7 +25,7 @@ from scipy.optimize import brentq
 import fem_selection as fs
 
 SETTINGS = fs.StabilitySettings(number=3, exponents=2, samples=2)
-DEPTH = fs.DepthGrid(3, horizon=1.5)
+DEPTH = fs.DepthGrid(layers=3, horizon=1.5)
 BRANCHES = fs.StabilitySettings(parameter="mu", range=(0.5, 2.0), step=0.2, exponents=0)
 
 
@@ -125,7 +125,7 @@ def test_faults_are_refused():
         fs.studies.stability(field, state[:, None])
     restless = fs.Activation("cosh", lambda s: 1 + s * s)
     with pytest.raises(fs.InvalidInput, match=r"the start: .* give a start nearer to one"):
-        fs.studies.stability(fs.SelectionField(field.space, field.kernel, field.bias, restless), state)
+        fs.studies.stability(fs.SelectionField(field.space, field.kernel, field.bias, activation=restless), state)
     family, start = make_mean_field(MPI.COMM_SELF)
     with pytest.raises(fs.InvalidInput, match=r"stability\.range"):
         fs.studies.branches(family, start, fs.StabilitySettings())
@@ -158,11 +158,11 @@ def test_branches_alone():
     family, start = make_mean_field(MPI.COMM_SELF)
     found = fs.studies.branches(family, start, replace(BRANCHES, range=(0.5, 0.9)))
     assert found.bifurcations == [] and found.parameter == "mu"
-    away = fs.Activation("away", lambda s: 1 + s * s)
+    away = fs.Activation(name="away", expression=lambda s: 1 + s * s)
 
     def nothing(mu: float) -> fs.SelectionField:
         field = family(mu)
-        return fs.SelectionField(field.space, field.kernel, field.bias, away)
+        return fs.SelectionField(field.space, field.kernel, field.bias, activation=away)
 
     with pytest.raises(fs.InvalidInput, match=r"at mu = 0\.5: no steady state near the start"):
         fs.studies.branches(nothing, start, BRANCHES)

@@ -99,6 +99,6 @@ def test_faults(space):
     with pytest.raises(InvalidInput, match="initial states of shape"):
         fs.studies.steady(shifted_field(space), states(space)[1:])
     moving = double_well_field(space)
-    moving = fs.SelectionField(space, moving.kernel, moving.bias, moving.activation, lambda t: None)
+    moving = fs.SelectionField(space, moving.kernel, moving.bias, activation=moving.activation, refresh=lambda t: None)
     with pytest.raises(InvalidInput, match="depends on time"):
         fs.studies.steady(moving, states(space))

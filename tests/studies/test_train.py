@@ -74,7 +74,7 @@ def test_the_stochastic_phase_is_the_descent_on_mini_batches():
     def score(scaled: np.ndarray) -> float:
         return same.accuracy(validation, to_controls(scaled))
 
-    found = fs.descend(same.scaled_functional, same.scaled_start, ADAM, batches, score, seed=3)
+    found = fs.descend(same.scaled_functional, same.scaled_start, ADAM, source=batches, validate=score, seed=3)
     np.testing.assert_array_equal(result.controls, to_controls(found.scaled_solution))
     assert result.report.stochastic["best_epoch"] == found.best_epoch
     assert result.report.stochastic["steps"] == 8  # two batches of four in each epoch
@@ -118,7 +118,11 @@ def test_resumed_it_is_the_uninterrupted_run(tmp_path, question):
     ("options", "settings", "words"),
     [
         ({"shift": 1}, {}, "samples.train was [15, "),
-        ({"activation": fs.Activation("cubic", lambda s: s - s**3 / 8)}, {}, "dynamics.activation_values was"),
+        (
+            {"activation": fs.Activation(name="cubic", expression=lambda s: s - s**3 / 8)},
+            {},
+            "dynamics.activation_values was",
+        ),
         ({"cells": 3}, {}, "space.nodes was 9 and is 16"),
         ({"horizon": 1.5}, {}, "dynamics.horizon was 1.0 and is 1.5"),
         ({"parts": ("kernel", "bias")}, {}, "objective.controls was ['kernel', 'bias', 'readout']"),
@@ -250,6 +254,10 @@ def test_an_activation_is_known_by_its_values():
     """Fails if two activations of one name pass for the same, or one and the same for two."""
     describe = [
         fs.learning.describe_problem(make(activation=a))["dynamics"]
-        for a in (CUBIC, fs.Activation("cubic", lambda s: s * (1 - s * s / 9)), fs.Activation("cubic", lambda s: s))
+        for a in (
+            CUBIC,
+            fs.Activation(name="cubic", expression=lambda s: s * (1 - s * s / 9)),
+            fs.Activation(name="cubic", expression=lambda s: s),
+        )
     ]
     assert describe[0] == describe[1] != describe[2]

@@ -70,12 +70,13 @@ def test_a_wrong_adjoint_fails(problem, monkeypatch):
 
 def test_an_objective_that_is_linear_passes():
     """Fails if the absence of an order counts against a derivative that is right to round-off."""
-    straight = fs.Activation("straight", lambda s: s)
+    straight = fs.Activation(name="straight", expression=lambda s: s)
     problem = make_classifier(MPI.COMM_SELF, activation=straight, parts=("bias",))
     functional = problem.functional
     linear = Functional(
-        functional.control_space, functional.stepper, fs.TrackingCost(problem.space), functional.initial,
-        functional.initial, 15, fs.Regularization(kernel=0.0, bias=0.0, readout=0.0), weight=0.0,
+        functional.control_space, functional.stepper, fs.TrackingCost(space=problem.space), initial=functional.initial,
+        targets=functional.initial, num_samples=15,
+        regularization=fs.Regularization(kernel=0.0, bias=0.0, readout=0.0), weight=0.0,
     )  # fmt: skip
     report = fs.verify(linear, controls_of(problem))
     assert report.certificate.is_linear and report.passed

@@ -89,7 +89,7 @@ def test_derivative_at_a_kink_is_one_sided():
 
 def test_one_lambda_is_a_whole_activation():
     """Fails if a user's activation needs more than its UFL expression."""
-    value, derivative, second = run(Activation("cubic", lambda s: s**3 - s), POINTS)
+    value, derivative, second = run(Activation(name="cubic", expression=lambda s: s**3 - s), POINTS)
     np.testing.assert_allclose(value, POINTS**3 - POINTS, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(derivative, 3 * POINTS**2 - 1, rtol=1e-13)
     np.testing.assert_allclose(second, 6 * POINTS, rtol=1e-13)
@@ -111,7 +111,7 @@ USERS = {
 def test_activations_that_users_write(name):
     """Fails if UFL's derivative of a common activation has an operator that cannot be translated (sign, and)."""
     step = 1e-5
-    activation = Activation(name, USERS[name])
+    activation = Activation(name=name, expression=USERS[name])
     s = POINTS + 0.01
     up, down = run(activation, s + step), run(activation, s - step)
     _, derivative, second = run(activation, s)
@@ -124,7 +124,7 @@ def test_tanh_and_its_derivative_cost_one_tanh(monkeypatch):
     tanh, cosh = Mock(side_effect=np.tanh), Mock(side_effect=np.cosh)
     monkeypatch.setitem(programs._UNARY, ufl.classes.Tanh, tanh)
     monkeypatch.setitem(programs._UNARY, ufl.classes.Cosh, cosh)
-    run(Activation("tanh", ufl.tanh), POINTS)
+    run(Activation(name="tanh", expression=ufl.tanh), POINTS)
     assert tanh.call_count == 2  # one for σ and σ' together, one for σ''
     assert cosh.call_count == 0
 
@@ -132,7 +132,7 @@ def test_tanh_and_its_derivative_cost_one_tanh(monkeypatch):
 @pytest.mark.parametrize("name", [*ACTIVATIONS, *USERS])
 def test_derivative_from_the_value(name):
     """Fails if σ' d from σ differs from σ' d from s, or a σ' that needs s is taken for one that does not."""
-    activation = ACTIVATIONS[name] if name in ACTIVATIONS else Activation(name, USERS[name])
+    activation = ACTIVATIONS[name] if name in ACTIVATIONS else Activation(name=name, expression=USERS[name])
     value, derivative, _ = run(activation, POINTS)
     pullback, dual, found = activation.pullback_from_value, np.cos(POINTS), np.empty_like(POINTS)
     assert (pullback is not None) == (name in ("identity", "tanh"))
@@ -145,7 +145,7 @@ def test_derivative_from_the_value(name):
 def test_scaled_tanh_does_not_overflow(scale):
     """Fails if the sech² rewriting misses tanh(μ s): UFL's form overflows at |μ s| = 355."""
     s = np.array([-1e3, 0.3, 1e3])
-    _, derivative, second = run(Activation("scaled", lambda s: ufl.tanh(scale * s)), s)
+    _, derivative, second = run(Activation(name="scaled", expression=lambda s: ufl.tanh(scale * s)), s)
     np.testing.assert_allclose(derivative, [0, scale * (1 - np.tanh(0.3 * scale) ** 2), 0], atol=1e-15)
     assert np.all(np.isfinite(second))
 

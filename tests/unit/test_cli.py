@@ -389,7 +389,7 @@ def test_a_diverging_stochastic_phase(call, here: Path) -> None:
     problem = build_problem(load_case(here / "r" / "case.toml"))
     controls = problem.functional.control_space
     state, vectors = read_checkpoint(
-        here / "r" / "checkpoint", problem.ensemble, controls.indices, controls.global_size
+        here / "r" / "checkpoint", problem.ensemble, controls.indices, global_size=controls.global_size
     )
     assert state["phase"] == "stochastic"
     assert np.isfinite(problem.scaled_functional.evaluate(vectors["best"])[0])

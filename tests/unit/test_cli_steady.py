@@ -135,7 +135,7 @@ def test_figures_from_arrays():
     np.testing.assert_array_equal(lines[0].get_ydata(), [1.0, 2.0, 3.0])
     box = np.stack(np.meshgrid(*[[0.0, 0.5, 1.0]] * 3), axis=-1).reshape(-1, 3)
     plot_steady_states(box, np.array([box[:, 0]]), ["one"]).savefig(io.BytesIO(), dpi=20)
-    picard = plot_picard(np.array([1.0, 0.1]), np.array([0.0, 0.2]), np.array([0.0, 2.0]), "holds")
+    picard = plot_picard(np.array([1.0, 0.1]), np.array([0.0, 0.2]), np.array([0.0, 2.0]), verdict="holds")
     np.testing.assert_array_equal(picard.axes[0].get_lines()[2].get_ydata(), [1e-18, 2.0])
     way = plot_approach(np.array([0.0, 1.0, 10.0]), np.array([[2.0], [1.0], [np.nan]]), ["sample"])
     np.testing.assert_array_equal(way.axes[0].get_lines()[0].get_xdata(), [1.0, 10.0])

@@ -28,7 +28,14 @@ NONE = {"kernel": 0.0, "bias": 0.0, "readout": 0.0}
 
 def make(space, parts=PARTS, num_outputs=OUTPUTS):
     kernel = DenseKernel(space, INTERVALS)
-    return ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, DepthGrid(8, HORIZON, INTERVALS), num_outputs, parts)
+    return ControlSpace(
+        Ensemble(MPI.COMM_SELF),
+        space,
+        kernel,
+        grid=DepthGrid(layers=8, horizon=HORIZON, intervals=INTERVALS),
+        num_outputs=num_outputs,
+        parts=parts,
+    )
 
 
 def values(space, kernel=0.0, bias=0.0, readout=0.0, offset=0.0):
@@ -178,10 +185,12 @@ def test_refusals(space):
     """Fails if controls that cannot be optimized are accepted."""
     kernel, ensemble = DenseKernel(space, 2), Ensemble(MPI.COMM_SELF)
     with pytest.raises(InvalidInput, match="sampled at stage times cannot be optimized"):
-        ControlSpace(ensemble, space, kernel, DepthGrid(1, 1.0, stage_nodes=(0.0, 0.5)), 1)
+        ControlSpace(
+            ensemble, space, kernel, grid=DepthGrid(layers=1, horizon=1.0, stage_nodes=(0.0, 0.5)), num_outputs=1
+        )
     for parts in (("kernel", "mesh"), ()):
         with pytest.raises(InvalidInput, match="choose from kernel, bias, readout"):
-            ControlSpace(ensemble, space, kernel, DepthGrid(2), 1, parts)
+            ControlSpace(ensemble, space, kernel, grid=DepthGrid(layers=2), num_outputs=1, parts=parts)
 
 
 def test_scaled_variable(space):

@@ -56,7 +56,7 @@ def test_split_keeps_proportions_and_is_a_partition() -> None:
     """Fails if the labels are not passed on: 10 % of a class of 30 varies by more than one between random splits."""
     labels = np.repeat(np.arange(4), [30, 100, 55, 200])
     for seed in range(20):
-        train, test = stratified_split(labels, 0.1, seed, len(labels))
+        train, test = stratified_split(labels, 0.1, seed, num_samples=len(labels))
         assert sorted([*train, *test]) == list(range(len(labels)))
         assert np.all(np.abs(np.bincount(labels[test]) - 0.1 * np.bincount(labels)) <= 1)
 
@@ -64,7 +64,7 @@ def test_split_keeps_proportions_and_is_a_partition() -> None:
 def test_split_depends_on_the_seed_alone() -> None:
     """Fails if the split draws from a global stream, or ignores its seed."""
     labels = np.arange(60) % 3
-    first, again, other = (stratified_split(labels, 0.25, seed, 60)[1] for seed in (5, 5, 6))
+    first, again, other = (stratified_split(labels, 0.25, seed, num_samples=60)[1] for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -73,7 +73,7 @@ def test_split_depends_on_the_seed_alone() -> None:
 def test_split_without_labels_is_random(labels: NDArray[Any] | None) -> None:
     """Fails if, where there are no labels, the last samples make the test part, or another number of them than the
     fraction says."""
-    train, test = stratified_split(labels, 0.2, 0, 40)
+    train, test = stratified_split(labels, 0.2, 0, num_samples=40)
     assert (len(train), len(test)) == (32, 8)
     assert not np.array_equal(test, np.arange(32, 40))
 
@@ -94,7 +94,7 @@ def test_impossible_splits_are_refused(labels: NDArray[Any] | None, fraction: fl
     """Fails if a fraction outside (0, 1), too few samples of a class for both parts, or labels of another number than
     the samples give a split."""
     with pytest.raises(InvalidInput):
-        stratified_split(labels, fraction, 0, num_samples)
+        stratified_split(labels, fraction, 0, num_samples=num_samples)
 
 
 def test_digits_and_their_standardization() -> None:
@@ -353,7 +353,7 @@ def test_zero_maps_move_nothing(dimension: int) -> None:
     """Fails if a map that moves nothing pushes a point of the boundary out of the box by round-off."""
     images = np.random.default_rng(0).standard_normal((5, *GRIDS[dimension]))
     points = np.vstack([random_points(dimension, inner=1.2), pixel_coordinates(dimension)])
-    maps = draw_maps(np.random.default_rng(0), 5, dimension, 0.0, 0.0, 0.0)
+    maps = draw_maps(np.random.default_rng(0), 5, dimension, shift=0.0, rotation=0.0, scale=0.0)
     moved = image_states(images, points, BOXES[dimension], affine=maps, outside=-7.0)
     np.testing.assert_allclose(moved, image_states(images, points, BOXES[dimension], outside=-7.0), rtol=0, atol=1e-14)
     assert (moved == -7.0).any()
@@ -373,9 +373,11 @@ def test_moved_linear_functions(dimension: int) -> None:
     centre, slope = (low + high) / 2, np.arange(1.0, dimension + 1)
     images = (pixel_coordinates(dimension) @ slope + 0.3).reshape(1, *GRIDS[dimension])
     num_samples = 400
-    maps = draw_maps(np.random.default_rng(3), num_samples, dimension, 0.03, 0.2 * (dimension > 1), 0.1)
+    maps = draw_maps(
+        np.random.default_rng(3), num_samples, dimension, shift=0.03, rotation=0.2 * (dimension > 1), scale=0.1
+    )
     points = random_points(dimension, inner=0.2)
-    moved = image_states(np.repeat(images, num_samples, axis=0), points, low, high, affine=maps)
+    moved = image_states(np.repeat(images, num_samples, axis=0), points, (low, high), affine=maps)
     for j in range(num_samples):
         if dimension == 1:
             rotation = np.eye(1)
@@ -392,7 +394,7 @@ def test_moved_linear_functions(dimension: int) -> None:
 
 
 def map_of(shift: list[float], rotation: float, scale: float) -> AffineMaps:
-    return AffineMaps(np.array([shift]), np.array([rotation]), np.array([scale]))
+    return AffineMaps(shift=np.array([shift]), rotation=np.array([rotation]), scale=np.array([scale]))
 
 
 def test_quarter_turn_and_shift_of_a_picture() -> None:
@@ -400,11 +402,11 @@ def test_quarter_turn_and_shift_of_a_picture() -> None:
     picture smaller."""
     image = np.arange(1.0, 10.0).reshape(1, 3, 3)
     pixels = [[x, y] for y in (1.0, 0.5, 0.0) for x in (0.0, 0.5, 1.0)]
-    turned = image_states(image, pixels, [0, 0], [1, 1], map_of([0, 0], np.pi / 2, 0))
+    turned = image_states(image, pixels, [0, 0], affine=[1, 1], outside=map_of([0, 0], np.pi / 2, 0))
     np.testing.assert_allclose(turned.reshape(3, 3), np.rot90(image[0]), atol=1e-14)
-    shifted = image_states(image, pixels, [0, 0], [1, 1], map_of([0.5, 0], 0, 0))
+    shifted = image_states(image, pixels, [0, 0], affine=[1, 1], outside=map_of([0.5, 0], 0, 0))
     np.testing.assert_allclose(shifted.reshape(3, 3), [[0, 1, 2], [0, 4, 5], [0, 7, 8]], atol=1e-14)
-    doubled = image_states(image, pixels, [0, 0], [1, 1], map_of([0, 0], 0, 1))
+    doubled = image_states(image, pixels, [0, 0], affine=[1, 1], outside=map_of([0, 0], 0, 1))
     np.testing.assert_allclose(doubled.reshape(3, 3), [[3, 3.5, 4], [4.5, 5, 5.5], [6, 6.5, 7]], atol=1e-14)
 
 
@@ -412,7 +414,7 @@ def test_a_part_of_points_and_samples_gives_that_part() -> None:
     """Fails if a value depends on which other points or samples are asked for, as ranks and blocks do."""
     images = np.random.default_rng(0).standard_normal((2000, 8, 8))  # several blocks
     points = random_points(2, 61, inner=1.3)
-    maps = draw_maps(np.random.default_rng(1), 2000, 2, 0.1, 0.2, 0.1)
+    maps = draw_maps(np.random.default_rng(1), 2000, 2, shift=0.1, rotation=0.2, scale=0.1)
     whole = image_states(images, points, BOXES[2], affine=maps)
     part = image_states(images[300:], points[20:], BOXES[2], affine=maps.subset(slice(300, None)))
     np.testing.assert_allclose(part, whole[20:, 300:], rtol=0, atol=1e-13)
@@ -431,20 +433,20 @@ def test_a_third_coordinate_does_not_enter_in_the_plane() -> None:
 def test_drawn_maps_have_their_deviations() -> None:
     """Fails if a standard deviation is another, if shifts and scales change where rotation is switched off, or if a
     large scale turns an image inside out."""
-    maps = draw_maps(np.random.default_rng(0), 20000, 2, 0.1, 0.3, 0.2)
-    again = draw_maps(np.random.default_rng(0), 20000, 2, 0.1, 0.0, 0.2)
+    maps = draw_maps(np.random.default_rng(0), 20000, 2, shift=0.1, rotation=0.3, scale=0.2)
+    again = draw_maps(np.random.default_rng(0), 20000, 2, shift=0.1, rotation=0.0, scale=0.2)
     assert np.array_equal(maps.shift, again.shift)
     assert np.array_equal(maps.scale, again.scale)
     np.testing.assert_allclose(maps.shift.std(axis=0), 0.1, rtol=0.03)
     np.testing.assert_allclose(maps.rotation.std(), 0.3, rtol=0.03)
     np.testing.assert_allclose(np.log1p(maps.scale).std(), 0.2, rtol=0.03)
-    assert draw_maps(np.random.default_rng(0), 5000, 3, 0.1, 0.1, 2.0).scale.min() > -1.0
+    assert draw_maps(np.random.default_rng(0), 5000, 3, shift=0.1, rotation=0.1, scale=2.0).scale.min() > -1.0
 
 
 def test_images_and_maps_that_do_not_fit_are_refused() -> None:
     """Fails if images, points, boxes or maps whose shapes or values do not fit give states."""
     images, points, box = np.zeros((2, 5, 7)), random_points(2), BOXES[2]
-    maps = draw_maps(np.random.default_rng(0), 3, 2, 0.1, 0.1, 0.1)
+    maps = draw_maps(np.random.default_rng(0), 3, 2, shift=0.1, rotation=0.1, scale=0.1)
     for wrong in (
         lambda: image_states(np.zeros(5), points, box),
         lambda: image_states(np.zeros((2, 5, 1)), points, box),

@@ -13,7 +13,7 @@ from fem_selection.errors import InvalidInput
 
 def test_one_interval_per_layer_by_default():
     """Fails if a layer reads another layer's control, or times are not n Δt."""
-    grid = DepthGrid(4, 2.0)
+    grid = DepthGrid(layers=4, horizon=2.0)
     assert (grid.intervals, grid.step, grid.interval_length) == (4, 0.5, 0.5)
     np.testing.assert_allclose(grid.times, [0, 0.5, 1, 1.5, 2])
     assert [grid.interval(n, 0) for n in range(4)] == [0, 1, 2, 3]
@@ -23,7 +23,7 @@ def test_one_interval_per_layer_by_default():
 @pytest.mark.parametrize(("layers", "intervals"), [(6, 1), (6, 2), (6, 3), (6, 6), (10, 5)])
 def test_intervals_hold_equally_many_layers(layers, intervals):
     """Fails if an interval holds other layers than those in its span of depth, at any stage."""
-    grid = DepthGrid(layers, 3.0, intervals)
+    grid = DepthGrid(layers=layers, horizon=3.0, intervals=intervals)
     assert grid.interval_length == pytest.approx(3.0 / intervals)
     for n in range(layers):
         middle = (n + 0.5) * grid.step
@@ -37,7 +37,7 @@ def test_intervals_hold_equally_many_layers(layers, intervals):
 def test_stage_times(name):
     """Fails if coefficients are not sampled at t_n + c_i Δt: a scheme of order 2 or more would fall back to order 1."""
     nodes = SCHEMES[name].nodes
-    grid = DepthGrid(3, 1.5, stage_nodes=nodes)
+    grid = DepthGrid(layers=3, horizon=1.5, stage_nodes=nodes)
     assert grid.intervals == 3 * len(nodes)
     for n in range(3):
         for i, c in enumerate(nodes):
@@ -47,16 +47,16 @@ def test_stage_times(name):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((0,), "must be positive"),
-        ((4, 0.0), "must be positive"),
-        ((4, float("nan")), "must be positive"),
-        ((4, -1.0), "must be positive"),
-        ((4, 1.0, 3), "3 control intervals do not divide 4 layers"),
-        ((4, 1.0, 8), "8 control intervals do not divide 4 layers"),
-        ((4, 1.0, -2), "-2 control intervals"),
+        ({"layers": 0}, "must be positive"),
+        ({"layers": 4, "horizon": 0.0}, "must be positive"),
+        ({"layers": 4, "horizon": float("nan")}, "must be positive"),
+        ({"layers": 4, "horizon": -1.0}, "must be positive"),
+        ({"layers": 4, "horizon": 1.0, "intervals": 3}, "3 control intervals do not divide 4 layers"),
+        ({"layers": 4, "horizon": 1.0, "intervals": 8}, "8 control intervals do not divide 4 layers"),
+        ({"layers": 4, "horizon": 1.0, "intervals": -2}, "-2 control intervals"),
     ],
 )
 def test_refusals(arguments, reason):
     """Fails if a grid is made of intervals that do not fit the layers, or of no layers."""
     with pytest.raises(InvalidInput, match=reason):
-        DepthGrid(*arguments)
+        DepthGrid(**arguments)

@@ -26,12 +26,12 @@ STEPS = {5: (8, 16, 32, 64), 8: (5, 7, 10, 14), 4: (16, 32, 64, 128)}
 def field(spaces):
     """A field of size one, time-dependent through its bias, so that the nodes c_i matter too."""
     space = spaces("interval", 4, 1)
-    kernel, bias = DenseKernel.random(space, 1, 0.8, 3), np.zeros(space.num_local)
+    kernel, bias = DenseKernel.random(space, 1, 0.8, seed=3), np.zeros(space.num_local)
 
     def refresh(time):
         bias[:] = np.sin(2 * time + space.coordinates[:, 0])
 
-    return SelectionField(space, kernel, bias, find_activation("tanh"), refresh)
+    return SelectionField(space, kernel, bias, activation=find_activation("tanh"), refresh=refresh)
 
 
 def create_steps(field, pair, samples):
@@ -46,7 +46,7 @@ def march(field, pair, steps, horizon=2.0, theta=0.4):
     rate = field.rate(state)
     estimates, between = [], []
     for n in range(steps):
-        estimates.append(method.attempt(n * h, h, state, rate, [theta]))
+        estimates.append(method.attempt(n * h, h, state, rate=rate, inside=[theta]))
         between += method.outputs()
         method.finish((n + 1) * h)
         state, rate = method.exchange(state, rate)
@@ -101,13 +101,13 @@ def test_groups_of_samples_make_no_difference(spaces):
     """Fails if a group of samples writes into another's columns or reads its stages."""
     space = spaces("interval", 5, 2)
     field = SelectionField(
-        space, DenseKernel.random(space, 1, 2.0, 1), np.ones(space.num_local), find_activation("tanh")
+        space, DenseKernel.random(space, 1, 2.0, seed=1), np.ones(space.num_local), activation=find_activation("tanh")
     )
     state = smooth_states(space, slice(0, 7))
     rate, found = field.rate(state), []
     for group in (1, 3, 7):
-        steps = ExplicitSteps(field, DOP853, 7, group)
-        errors = steps.attempt(0.0, 0.3, state, rate, [0.2, 0.9])
+        steps = ExplicitSteps(field, DOP853, 7, group=group)
+        errors = steps.attempt(0.0, 0.3, state, rate=rate, inside=[0.2, 0.9])
         steps.finish(0.3)
         found.append((errors, steps.new.copy(), steps.new_rate.copy(), *steps.outputs()))
     for other in found[1:]:
@@ -120,14 +120,14 @@ def test_a_step_allocates_nothing(spaces):
     """Fails if a step makes an array of the size of the block."""
     space = spaces("interval", 50, 2)
     field = SelectionField(
-        space, DenseKernel.random(space, 1, 2.0, 1), np.ones(space.num_local), find_activation("tanh")
+        space, DenseKernel.random(space, 1, 2.0, seed=1), np.ones(space.num_local), activation=find_activation("tanh")
     )
-    state, steps = smooth_states(space, slice(0, 40)), ExplicitSteps(field, DOP853, 40, 40)
+    state, steps = smooth_states(space, slice(0, 40)), ExplicitSteps(field, DOP853, 40, group=40)
     rate = field.rate(state)
     for measured in (False, True):
         if measured:
             tracemalloc.start()
-        steps.attempt(0.0, 0.1, state, rate, [])
+        steps.attempt(0.0, 0.1, state, rate=rate, inside=[])
         steps.finish(0.1)
         state, rate = steps.exchange(state, rate)
     peak = tracemalloc.get_traced_memory()[1]

@@ -24,7 +24,7 @@ def problem(request, spaces):
 @pytest.fixture
 def field(problem):
     s = problem.stepper
-    return SelectionField(s.space, s.kernel, s.bias[0], s.activation)
+    return SelectionField(s.space, s.kernel, s.bias[0], activation=s.activation)
 
 
 def test_one_euler_layer_is_the_rate(problem, field):

@@ -50,7 +50,7 @@ def parse(dynamics, **tables):
 def kernel_of(dynamics, cells=6, **tables):
     case = parse(dynamics, **tables)
     space = StateSpace(make_domain("interval", cells, upper=2.0))
-    return build_kernel(case, space, DepthGrid(2)), space, case
+    return build_kernel(case, space, DepthGrid(layers=2)), space, case
 
 
 def test_the_kernel_is_dense_if_nothing_is_said():
@@ -96,7 +96,7 @@ def test_random_kernels():
     kernel, _, _ = kernel_of({"representation": "separable"})
     assert isinstance(kernel, SeparableKernel) and kernel.rank == 8
     other, space, _ = kernel_of({"representation": "separable", "rank": 3, "start_scale": 0.2}, seed=5)
-    wanted = SeparableKernel.random(space, 2, 3, 0.2, 6)
+    wanted = SeparableKernel.random(space, 2, 3, scale=0.2, seed=6)
     np.testing.assert_array_equal(other.parameters(), wanted.parameters())
 
 
@@ -205,7 +205,7 @@ def test_a_few_values_of_large_kernels(spaces):
     """Fails if values at some nodes are those at others, or y and z are exchanged."""
     space = spaces("interval", 5, 2, "collocated")
     nodes = np.array([3, 0, 7])
-    kernel = SeparableKernel.random(space, 2, 2, 1.0, 1)
+    kernel = SeparableKernel.random(space, 2, 2, scale=1.0, seed=1)
     dense = DenseKernel(space, 2)
     dense.assign(np.stack([(u @ v.T).T for u, v in kernel.factors]).ravel())
     f = space.gather(smooth_states(space, slice(0, 1)))

@@ -55,7 +55,7 @@ def apply(kernel, interval, block):
 
 def transpose(kernel, interval, dual):
     out = np.zeros(dual.shape, order="F")
-    kernel.add_transpose(interval, dual, 1.0, out)
+    kernel.add_transpose(interval, dual, 1.0, out=out)
     return out
 
 
@@ -121,7 +121,7 @@ def test_direction_is_the_derivative_of_the_operator(make, space):
     np.testing.assert_allclose(np.vdot(moved, q), np.vdot(f, transpose(direction, 1, q)), rtol=1e-12)
     for target in (
         lambda out: direction.apply(1, f, out, keep=True),
-        lambda out: direction.add_transpose(1, f, 0.5, out),
+        lambda out: direction.add_transpose(1, f, 0.5, out=out),
     ):
         out = q.copy(order="F")
         target(out)
@@ -142,11 +142,11 @@ def test_second_pullback_is_the_derivative_of_the_pullback(make, space):
     direction.assign(h)
     f, q = smooth_states(space, slice(0, 3)), smooth_states(space, slice(4, 7), 1.0)
     found, ends = kernel.create_pullback(), []
-    direction.add_second_pullback(1, q, f, 0.5, found)
+    direction.add_second_pullback(1, q, f, scale=0.5, out=found)
     for sign in (1, -1):
         kernel.assign(theta + sign * h)
         pullback = kernel.create_pullback()
-        kernel.add_pullback(1, q, f, 0.5, pullback)
+        kernel.add_pullback(1, q, f, scale=0.5, out=pullback)
         ends.append(kernel.parameter_dual(pullback))
     wanted = (ends[0] - ends[1]) / 2
     np.testing.assert_allclose(kernel.parameter_dual(found), wanted, atol=1e-12 * np.abs(ends[0]).max())
@@ -167,7 +167,7 @@ def test_transpose_is_the_adjoint(make, space, samples):
     kernel.apply(1, q, out, keep=True)
     np.testing.assert_allclose(out, f + apply(kernel, 1, q), rtol=1e-13, atol=1e-13)
     out = f.copy(order="F")
-    kernel.add_transpose(1, q, 0.5, out)
+    kernel.add_transpose(1, q, 0.5, out=out)
     np.testing.assert_allclose(out, f + 0.5 * transpose(kernel, 1, q), rtol=1e-13, atol=1e-13)
 
 
@@ -180,8 +180,8 @@ def test_pullback_is_the_derivative_in_the_parameters(make, space):
     pullback = kernel.create_pullback()
     scales = (1.0, -2.0, 0.5)
     for c, scale in enumerate(scales):
-        kernel.add_pullback(c, q, f, scale, pullback)
-        kernel.add_pullback(c, f, f, scale, pullback)  # a second one adds
+        kernel.add_pullback(c, q, f, scale=scale, out=pullback)
+        kernel.add_pullback(c, f, f, scale=scale, out=pullback)  # a second one adds
     dual = kernel.parameter_dual(pullback)
     assert dual.shape == (kernel.num_parameters,)
     factor, buffer = kernel.operator_factor(), np.ones(kernel.num_parameters)
@@ -252,7 +252,7 @@ def test_separable_kernel_is_the_dense_one_of_its_values(space):
 
 def test_separable_kernel_of_functions(spaces):
     """Fails if factors are exchanged, sampled at other times, or a formula is read in another variable than y."""
-    space, grid = spaces("interval", 4, 2, "collocated"), DepthGrid(4, 2.0, 2)
+    space, grid = spaces("interval", 4, 2, "collocated"), DepthGrid(layers=4, horizon=2.0, intervals=2)
     factors = [(parse_formula("t*sin(y)", ("t", "y")), 2.0), (lambda t, y: y[0], lambda t, y: np.exp(t * y[0]))]
     kernel = SeparableKernel.interpolate(space, factors, grid)
     y = space.coordinates[:, 0]
@@ -268,12 +268,12 @@ def test_random_separable_kernel_has_the_stated_scale(spaces, mode):
         space = spaces("interval", cells, 1, mode)
         f = smooth_states(space, slice(0, 1))
         for rank in (2, 8):
-            kernel = SeparableKernel.random(space, 100, rank, 0.5, 1)
+            kernel = SeparableKernel.random(space, 100, rank, scale=0.5, seed=1)
             values = np.stack([apply(kernel, c, f) for c in range(100)])
             assert values.std() == pytest.approx(0.5 * space.norm(f)[0], rel=0.25)
             norms = np.array([[np.sum(space.norm(np.asfortranarray(g)) ** 2) for g in pair] for pair in kernel.factors])
             assert norms[:, 0].mean() == pytest.approx(norms[:, 1].mean(), rel=0.35)
-    other = SeparableKernel.random(space, 100, 8, 0.5, 2)
+    other = SeparableKernel.random(space, 100, 8, scale=0.5, seed=2)
     assert not np.array_equal(kernel.parameters(), other.parameters())
 
 
@@ -323,7 +323,7 @@ def test_compression_is_the_truncated_singular_value_decomposition(space):
 
 def test_compression_of_separable_kernels(space):
     """Fails if factors that are not orthogonal, or dependent, are cut as they stand: against the dense route."""
-    parts = SeparableKernel.random(space, 2, 3, 1.0, 4).factors
+    parts = SeparableKernel.random(space, 2, 3, scale=1.0, seed=4).factors
     kernel = SeparableKernel.from_factors(
         space, [(np.column_stack([u, u[:, :1]]), np.column_stack([v, 2 * v[:, :1]])) for u, v in parts]
     )
@@ -372,7 +372,7 @@ def test_local_kernel_is_its_form(local_space):
     f, g = (smooth_states(space, slice(k, k + 2)) for k in (0, 5))
     kf, phi = apply(kernel, 0, f), ufl.TestFunction(space.V)
     pullback, dual = kernel.create_pullback(), 0.0
-    kernel.add_pullback(0, space.apply_mass(g), f, 1.0, pullback)
+    kernel.add_pullback(0, space.apply_mass(g), f, scale=1.0, out=pullback)
     derivatives = np.split(kernel.parameter_dual(pullback), len(functions))
     for j in range(2):
         u, v = space.function(f[:, j]), space.function(g[:, j])
@@ -392,12 +392,14 @@ def test_local_kernel_differentiates(spaces):
     (a + β ∂ + D ∂²) f for polynomials that the elements hold, with ∂f = 0 at both ends."""
     space = spaces("interval", 4, 4, "galerkin")
     y = space.coordinates[:, 0]
-    kernel = LocalKernel.interpolate(space, {"multiplication": 2.0, "convection": 0.5, "diffusion": 0.1}, DepthGrid(1))
+    kernel = LocalKernel.interpolate(
+        space, {"multiplication": 2.0, "convection": 0.5, "diffusion": 0.1}, DepthGrid(layers=1)
+    )
     f = y**2 * (3 - 2 * y)
     wanted = 2 * f + 0.5 * 6 * y * (1 - y) + 0.1 * 6 * (1 - 2 * y)
     found = apply(kernel, 0, np.asfortranarray(f[:, None]))[:, 0]
     np.testing.assert_allclose(found, wanted, atol=1e-11)
-    only = LocalKernel.interpolate(space, {"diffusion": lambda t, y: 1 + y[0]}, DepthGrid(1))
+    only = LocalKernel.interpolate(space, {"diffusion": lambda t, y: 1 + y[0]}, DepthGrid(layers=1))
     flux = space.apply_mass(apply(only, 0, smooth_states(space, slice(0, 3))))
     np.testing.assert_allclose(flux.sum(axis=0), 0.0, atol=1e-12)
 
@@ -405,7 +407,7 @@ def test_local_kernel_differentiates(spaces):
 def test_local_kernel_of_one_coefficient_for_all_directions(spaces):
     """Fails if one convection coefficient is not taken for every direction, or a list in another order."""
     space = spaces("quadrilateral", 2, 2, "collocated")
-    grid = DepthGrid(1)
+    grid = DepthGrid(layers=1)
     one = LocalKernel.interpolate(space, {"convection": 2.0}, grid)
     two = LocalKernel.interpolate(space, {"convection": [2.0, 0.5]}, grid)
     assert one.names == two.names == ("convection_0", "convection_1")
@@ -419,7 +421,7 @@ def test_local_kernel_of_one_coefficient_for_all_directions(spaces):
 def test_inner_product_of_local_coefficients(spaces):
     """Fails if a coefficient is weighed by a wrong power of the length."""
     space = spaces("interval", 4, 2, "galerkin")
-    kernel = LocalKernel.interpolate(space, dict.fromkeys(LOCAL_TERMS, 1.0), DepthGrid(1), length=0.5)
+    kernel = LocalKernel.interpolate(space, dict.fromkeys(LOCAL_TERMS, 1.0), DepthGrid(layers=1), length=0.5)
     one = kernel.parameters()
     for weighed in (kernel.apply_mass(one), kernel.lumped_mass()):
         np.testing.assert_allclose(weighed.reshape(3, -1).sum(axis=1), [1.0, 4.0, 16.0], rtol=1e-12)
@@ -485,7 +487,7 @@ def test_sums_that_make_no_sense(space):
 
 def test_norm_of_constant_kernels(space):
     """Fails if ⟨1, 1⟩ in L²(Y × Y) is not |Y|² for every interval, by the metric or by the lumped one."""
-    kernel = DenseKernel.interpolate(space, 1.0, DepthGrid(INTERVALS))
+    kernel = DenseKernel.interpolate(space, 1.0, DepthGrid(layers=INTERVALS))
     one = kernel.parameters()
     assert one @ kernel.apply_mass(one) == pytest.approx(INTERVALS, rel=1e-12)
     assert one @ (kernel.lumped_mass() * one) == pytest.approx(INTERVALS, rel=1e-12)
@@ -508,13 +510,13 @@ def test_norm_of_a_product_is_the_product_of_norms(space):
 @pytest.mark.parametrize("key", [("interval", 4, 2, "collocated"), ("quadrilateral", 2, 1, "collocated")])
 def test_sources_agree(spaces, key):
     """Fails if a callable, a UFL kernel or a formula is sampled at other points, times or with y and z exchanged."""
-    space, grid = spaces(*key), DepthGrid(4, 2.0, 2)
+    space, grid = spaces(*key), DepthGrid(layers=4, horizon=2.0, intervals=2)
     last = space.domain.dimension - 1
     text = f"(1 + t)*exp(-(y0 - z0)**2)*sin(y{last}) + z{last}"
     names = ("t", *(f"{a}{k}" for a in "yz" for k in range(space.domain.dimension)))
     sources = [
         lambda t, y, z: (1 + t) * np.exp(-((y[0] - z[0]) ** 2)) * np.sin(y[last]) + z[last],
-        UflKernel(lambda t, y, z: (1 + t) * ufl.exp(-((y[0] - z[0]) ** 2)) * ufl.sin(y[last]) + z[last]),
+        UflKernel(expression=lambda t, y, z: (1 + t) * ufl.exp(-((y[0] - z[0]) ** 2)) * ufl.sin(y[last]) + z[last]),
         parse_formula(text, names),
     ]
     y = space.coordinates
@@ -530,7 +532,12 @@ def test_sources_agree(spaces, key):
 def test_constant_sources_agree(spaces):
     """Fails if a constant kernel depends on whether it is a number, a callable, UFL or a formula."""
     space = spaces("interval", 4, 2, "collocated")
-    sources = [2.5, lambda t, y, z: 2.5, UflKernel(lambda t, y, z: ufl.as_ufl(2.5)), parse_formula("2.5", ())]
+    sources = [
+        2.5,
+        lambda t, y, z: 2.5,
+        UflKernel(expression=lambda t, y, z: ufl.as_ufl(2.5)),
+        parse_formula("2.5", ()),
+    ]
     for source in sources:
         np.testing.assert_array_equal(kernel_values(space, source), np.full((space.num_local, space.num_nodes), 2.5))
 
@@ -549,7 +556,7 @@ def test_ufl_kernels_as_users_write_them(spaces, expression):
     space = spaces("quadrilateral", 2, 1, "collocated")
     y = space.coordinates
     wanted = np.exp(-np.sum((y[:, None] - y[None]) ** 2, axis=-1)) if expression(0, *_vectors(space)) != 2.5 else 2.5
-    values = kernel_values(space, UflKernel(expression))
+    values = kernel_values(space, UflKernel(expression=expression))
     np.testing.assert_allclose(values, np.broadcast_to(wanted, values.shape), rtol=1e-14)
 
 
@@ -567,7 +574,7 @@ def test_values_that_do_not_fill_a_kernel_are_refused(spaces):
 def test_matrix_is_the_kernel(spaces, key):
     """Fails if the PETSc matrix is a copy, is transposed, or times the moments M f is not K f."""
     space = spaces(*key)
-    kernel = DenseKernel.random(space, 2, 1.0, 3)
+    kernel = DenseKernel.random(space, 2, 1.0, seed=3)
     f = smooth_states(space, slice(0, 1))
     matrix = kernel.matrix(1)
     moments, result = matrix.createVecRight(), matrix.createVecLeft()
@@ -606,7 +613,7 @@ def test_action_is_the_double_integral(spaces, key):
     v.interpolate(lambda x: np.cos(3 * x[0]) + x[0])
     wanted = fem.assemble_scalar(fem.form(kernel * f * v * dx))
 
-    dense = DenseKernel.interpolate(space, w, DepthGrid(1))
+    dense = DenseKernel.interpolate(space, w, DepthGrid(layers=1))
     y = space.coordinates
     kf = apply(dense, 0, np.asfortranarray(np.sin(1 + y)))
     assert space.inner(kf, np.asfortranarray(np.cos(3 * y) + y))[0] == pytest.approx(wanted, rel=1e-12)
@@ -620,7 +627,7 @@ def test_action_converges_to_the_integral(spaces):
         space = spaces("interval", 4, 6, mode)
         y = space.coordinates[:, 0]
         wanted = (np.exp(y[:, None] * z) * np.sin(2 * z + 1)) @ weights
-        kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(y[0] * z[0]), DepthGrid(1))
+        kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(y[0] * z[0]), DepthGrid(layers=1))
         computed = apply(kernel, 0, np.asfortranarray(np.sin(2 * y[:, None] + 1)))
         np.testing.assert_allclose(computed[:, 0], wanted, atol=1e-10)
 
@@ -628,8 +635,8 @@ def test_action_converges_to_the_integral(spaces):
 def test_random_operator_has_the_stated_scale(spaces):
     """Fails if entries of A = W M are not of standard deviation scale / √N on a graded mesh, or the seed is ignored."""
     space = spaces("interval", 30, 1, "collocated")
-    kernel = DenseKernel.random(space, 4, 0.5, 1)
+    kernel = DenseKernel.random(space, 4, 0.5, seed=1)
     operator = np.stack([w * space.weights for w in kernel.weights])
     expected = 0.5 / np.sqrt(space.num_nodes)
     assert operator.std() == pytest.approx(expected, rel=5 / np.sqrt(2 * operator.size))
-    assert not np.array_equal(DenseKernel.random(space, 4, 0.5, 2).parameters(), kernel.parameters())
+    assert not np.array_equal(DenseKernel.random(space, 4, 0.5, seed=2).parameters(), kernel.parameters())

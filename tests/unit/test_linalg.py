@@ -28,7 +28,7 @@ from fem_selection.linalg.orthonormal import (
 from fem_selection.linalg.ranges import find_range
 from fem_selection.linalg.singular import expand
 
-LIMITS = Limits(1e-12, is_relative=True, max_restarts=200, basis=16)
+LIMITS = Limits(tolerance=1e-12, is_relative=True, max_restarts=200, basis=16)
 
 
 @pytest.fixture(params=["collocated", "galerkin"])
@@ -164,7 +164,7 @@ def test_three_ways_to_singular_values(space, of_rank_three):
     operator, u, s, v = of_rank_three
     factors = factorize(space, operator)
     np.testing.assert_allclose(factors.values, s, rtol=1e-9)
-    expansion = expand(IsometricOperator(IsometricCoordinates(space), operator), 1e-10, 20)
+    expansion = expand(IsometricOperator(coordinates=IsometricCoordinates(space), operator=operator), 1e-10, 20)
     np.testing.assert_allclose(expansion.values, s, rtol=1e-9)
     assert expansion.is_complete and expansion.nullity == space.num_nodes - 3
     dense = DenseKernel(space, 1)
@@ -183,7 +183,7 @@ def test_a_slowly_decaying_kernel_is_cut_at_the_tolerance(spaces, mode):
     """s_k ~ k⁻²: the range must grow. Fails if too small a range is taken for enough, so that the error is larger than
     allowed, or if the rank is larger than LAPACK's decomposition needs."""
     space = spaces("interval", 150, 1, mode)
-    kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-np.abs(y[0] - z[0])), DepthGrid(1))
+    kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-np.abs(y[0] - z[0])), DepthGrid(layers=1))
     values = np.linalg.svd(dense_in_l2(space, KernelOperator(kernel)), compute_uv=False)
     tails = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
     for tolerance in (1e-2, 1e-3):
@@ -203,7 +203,7 @@ def test_symmetric_eigenpairs(rng, end, order, with_metric):
     """Against LAPACK. Fails if the wrong end is found, B is forgotten, or vectors are not those of the values."""
     n, half = 30, rng.normal(size=(30, 30))
     a, b = half + half.T, np.eye(30) + 0.05 * (half @ half.T) if with_metric else np.eye(30)
-    metric = Metric(lambda x: b @ x, lambda y: np.linalg.solve(b, y)) if with_metric else None
+    metric = Metric(apply=lambda x: b @ x, solve=lambda y: np.linalg.solve(b, y)) if with_metric else None
     values, vectors = symmetric_eigenpairs(
         MPI.COMM_SELF, lambda x: a @ x, np.ones(n), count=3, end=end, limits=LIMITS, metric=metric
     )
@@ -233,7 +233,7 @@ def test_general_eigenpairs(rng, end):
 def test_no_convergence_is_told_in_words(rng):
     """Fails if too few eigenpairs come back without an error, or the error does not say why."""
     a = rng.normal(size=(200, 200))
-    limits = Limits(1e-14, is_relative=True, max_restarts=1, basis=4)
+    limits = Limits(tolerance=1e-14, is_relative=True, max_restarts=1, basis=4)
     with pytest.raises(NotConverged, match=r"\d of 1 eigenpairs after 1 restarts of Krylov–Schur: the limit of rest"):
         symmetric_eigenpairs(
             MPI.COMM_SELF, lambda x: (a + a.T) @ x, np.ones(200), count=1, end="largest", limits=limits
@@ -244,8 +244,8 @@ def test_no_convergence_is_told_in_words(rng):
 
 def test_an_expansion_is_that_of_the_dense_matrix(space):
     """Fails if the adjoint is not that of L², or a part of the singular values is called complete."""
-    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
-    expansion = expand(IsometricOperator(IsometricCoordinates(space), operator), 1e-10, 4)
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, seed=3))
+    expansion = expand(IsometricOperator(coordinates=IsometricCoordinates(space), operator=operator), 1e-10, 4)
     wanted = np.linalg.svd(dense_in_l2(space, operator), compute_uv=False)
     np.testing.assert_allclose(expansion.values, wanted[:4], rtol=1e-11)
     assert not expansion.is_complete and expansion.nullity is None
@@ -255,7 +255,7 @@ def test_an_expansion_is_that_of_the_dense_matrix(space):
 
 def test_norms_are_those_of_the_dense_matrix(space):
     """Fails if A* is taken for Aᵀ, M is left out, or an eigenvalue is searched at the wrong end."""
-    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, seed=3))
     a = dense_in_l2(space, operator)
     norm = operator_norm(space, operator)
     assert norm == pytest.approx(np.linalg.norm(a, 2), rel=1e-9)
@@ -302,8 +302,10 @@ def test_the_resolvent_helps_where_products_do_not(spaces):
     norm, root = np.linalg.norm(matrix, 2), np.sqrt(space.weights)[:, None]
     uses = {"applied": 0, "destroyed": 0}
     with pytest.raises(NotConverged):
-        leading_eigenpairs(space, Matrix(), 2, norm, max_restarts=2)
-    found = leading_eigenpairs(space, Matrix(), 2, norm, max_restarts=2, resolvents=lambda a: _Inverse(matrix, a, uses))
+        leading_eigenpairs(space, Matrix(), 2, norm=norm, max_restarts=2)
+    found = leading_eigenpairs(
+        space, Matrix(), 2, norm=norm, max_restarts=2, resolvents=lambda a: _Inverse(matrix, a, uses)
+    )
     wanted = np.sort(np.linalg.eigvals(matrix).real)[::-1][:2]
     np.testing.assert_allclose(found.values.real[:2], wanted, atol=1e-11 * norm)
     assert uses["applied"] > 0 and uses["destroyed"] > 0

@@ -117,7 +117,11 @@ def test_dual_of_the_final_states(spaces, mode, name):
     space = spaces("interval", 4, 2, mode)
     final, direction = smooth_states(space, slice(0, 4)), smooth_states(space, slice(4, 8))
     targets = make_targets(space, name, slice(0, 4), 3)
-    cost = TrackingCost(space) if name == "tracking" else ReadoutCost(space, find_loss(name), 3)
+    cost = (
+        TrackingCost(space=space)
+        if name == "tracking"
+        else ReadoutCost(space=space, loss=find_loss(name), num_outputs=3)
+    )
     if name != "tracking":
         cost.assign(smooth_states(space, slice(1, 4)), np.array([0.1, -0.2, 0.3]))
     value, dual = cost.evaluate(final, targets, 0.25)
@@ -132,7 +136,7 @@ def test_outputs_are_integrals(spaces, mode):
     """Fails if o is not ∫ c f dy + μ: exact here for c = 1, y and f = 1, y."""
     space = spaces("interval", 4, 2, mode)
     y = space.coordinates[:, 0]
-    cost = ReadoutCost(space, find_loss("softmax"), 2)
+    cost = ReadoutCost(space=space, loss=find_loss("softmax"), num_outputs=2)
     functions = np.asfortranarray(np.column_stack([np.ones_like(y), y]))
     cost.assign(functions, np.array([10.0, 20.0]))
     np.testing.assert_allclose(cost.outputs(functions), [[11, 10.5], [20.5, 20 + 1 / 3]], rtol=1e-13)
@@ -144,4 +148,4 @@ def test_tracking_is_half_the_squared_distance(spaces, mode):
     space = spaces("interval", 4, 2, mode)
     f, g = smooth_states(space, slice(0, 3)), smooth_states(space, slice(3, 6))
     wanted = 0.5 * np.sum(space.norm(np.asfortranarray(f - g)) ** 2)
-    assert TrackingCost(space).value(f, g) == pytest.approx(wanted, rel=1e-13)
+    assert TrackingCost(space=space).value(f, g) == pytest.approx(wanted, rel=1e-13)

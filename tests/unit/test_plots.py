@@ -158,7 +158,7 @@ def test_states_on_a_line_are_sorted_and_coloured_by_depth() -> None:
     another's title."""
     y = RNG.permutation(np.linspace(-1, 1, 9))
     states = np.stack([np.stack([y + t, y**2 - t], axis=1) for t in (0.0, 0.5, 1.0)])
-    figure = plot_states(y[:, None], states, np.array([0.0, 0.5, 1.0]), ["p", "q"])
+    figure = plot_states(y[:, None], states, np.array([0.0, 0.5, 1.0]), titles=["p", "q"])
     assert len(figure.axes) == 2 + 1
     assert [axes.get_title() for axes in figure.axes[:2]] == ["p", "q"]
     assert [len(axes.lines) for axes in figure.axes[:2]] == [3, 3]
@@ -174,7 +174,7 @@ def test_states_on_a_graded_grid_hold_the_nodal_values() -> None:
     points = shuffled_grid(first, second)
     field = lambda x, y, t, j: x + 10 * y + 100 * t + 1000 * j  # noqa: E731
     states = np.stack([np.stack([field(*points.T, t, j) for j in range(3)], axis=1) for t in (0.0, 1.0)])
-    figure = plot_states(points, states, np.array([0.0, 1.0]), list("abc"))
+    figure = plot_states(points, states, np.array([0.0, 1.0]), titles=list("abc"))
     assert len(figure.axes) == 3 * 2 + 1
     assert [axes.get_ylabel() for axes in figure.axes[:6:2]] == list("abc")
     for sample in range(3):
@@ -192,7 +192,7 @@ def test_states_of_both_signs_share_one_scale_about_zero() -> None:
     points = shuffled_grid(np.linspace(0, 1, 3), np.linspace(0, 1, 3))
     states = RNG.uniform(-1, 1, (2, 9, 2))
     states[1, 4, 1] = -5.0
-    norms = [a.collections[0].norm for a in plot_states(points, states, np.arange(2), ["a", "b"]).axes[:4]]
+    norms = [a.collections[0].norm for a in plot_states(points, states, np.arange(2), titles=["a", "b"]).axes[:4]]
     assert {(norm.vmin, norm.vmax) for norm in norms} == {(-5.0, 5.0)}
 
 
@@ -249,24 +249,24 @@ def test_degenerate_states_and_controls(dimension: int, num_nodes: int) -> None:
     for points in (scattered, aligned)[: dimension if num_nodes > 1 else 1]:
         for layers, samples in ((0, 0), (1, 1)):
             states = np.ones((layers, num_nodes, samples))
-            draw(plot_states(points, states, np.arange(layers), ["x"] * samples))
+            draw(plot_states(points, states, np.arange(layers), titles=["x"] * samples))
         broken = np.full((2, num_nodes, 1), np.nan)
         broken[0, ::2] = 1.0
-        draw(plot_states(points, broken, np.arange(2), ["x"]))
+        draw(plot_states(points, broken, np.arange(2), titles=["x"]))
         for depths in (0, 1):
             kernels = np.full((depths, num_nodes, num_nodes), np.nan)
-            draw(plot_controls(kernels, np.zeros((depths, num_nodes)), np.arange(depths), points))
+            draw(plot_controls(kernels, np.zeros((depths, num_nodes)), np.arange(depths), coordinates=points))
 
 
 def test_states_refuse_shapes_that_do_not_fit() -> None:
     """Fails if states are drawn over coordinates, times or titles of another number."""
     states = np.zeros((2, 5, 3))
     with pytest.raises(InvalidInput, match="coordinates"):
-        plot_states(np.zeros((4, 2)), states, np.arange(2), list("abc"))
+        plot_states(np.zeros((4, 2)), states, np.arange(2), titles=list("abc"))
     with pytest.raises(InvalidInput, match="times"):
-        plot_states(np.zeros((5, 2)), states, np.arange(3), list("abc"))
+        plot_states(np.zeros((5, 2)), states, np.arange(3), titles=list("abc"))
     with pytest.raises(InvalidInput, match="titles"):
-        plot_states(np.zeros((5, 2)), states, np.arange(2), ["a"])
+        plot_states(np.zeros((5, 2)), states, np.arange(2), titles=["a"])
 
 
 # --- controls ---------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_controls_are_sorted_by_coordinate_and_share_a_scale() -> None:
     times = np.linspace(0, 1, 7)
     kernels = np.stack([t + y[:, None] - 2 * y[None, :] for t in times])
     biases = np.stack([t * y for t in times])
-    figure = plot_controls(kernels, biases, times, y[:, None])
+    figure = plot_controls(kernels, biases, times, coordinates=y[:, None])
     upper, lower = figure.axes[:4], figure.axes[4:8]
     nodes = np.sort(y)
     for axes, below, shown in zip(upper, lower, (0, 2, 4, 6), strict=True):
@@ -295,7 +295,7 @@ def test_large_kernels_show_every_nth_node() -> None:
     """Fails if a kernel of a thousand nodes is drawn in full, if its coordinates are not thinned with it, or if the
     bias is."""
     y = np.linspace(0, 1, 1030)
-    figure = plot_controls(np.add.outer(y, -y)[None], y[None], np.zeros(1), y)
+    figure = plot_controls(np.add.outer(y, -y)[None], y[None], np.zeros(1), coordinates=y)
     (mesh,) = figure.axes[0].collections
     np.testing.assert_array_equal(mesh.get_array(), np.add.outer(y[::3], -y[::3]))
     assert mesh.get_coordinates().max() == 1.0
@@ -306,7 +306,9 @@ def test_biases_over_the_plane_are_pictures() -> None:
     """Fails if a bias over the plane is drawn over one coordinate, or if rows and columns of the picture are
     exchanged."""
     points = shuffled_grid(np.linspace(0, 1, 3), np.linspace(0, 1, 4))
-    figure = plot_controls(RNG.normal(size=(2, 12, 12)), np.stack([points[:, 0], -points[:, 1]]), np.arange(2), points)
+    figure = plot_controls(
+        RNG.normal(size=(2, 12, 12)), np.stack([points[:, 0], -points[:, 1]]), np.arange(2), coordinates=points
+    )
     (mesh,) = figure.axes[3].collections
     np.testing.assert_allclose(mesh.get_array(), -mesh.get_coordinates()[..., 1], atol=1e-15)
     assert (mesh.norm.vmin, mesh.norm.vmax) == (-1.0, 1.0)
@@ -315,7 +317,7 @@ def test_biases_over_the_plane_are_pictures() -> None:
 def test_controls_refuse_shapes_that_do_not_fit() -> None:
     """Fails if kernels that are not square are drawn."""
     with pytest.raises(InvalidInput, match="kernels"):
-        plot_controls(np.zeros((2, 3, 4)), np.zeros((2, 3)), np.arange(2), np.zeros((3, 1)))
+        plot_controls(np.zeros((2, 3, 4)), np.zeros((2, 3)), np.arange(2), coordinates=np.zeros((3, 1)))
 
 
 def test_depths_that_grow_by_factors_are_coloured_by_their_logarithm() -> None:

@@ -32,7 +32,7 @@ def test_one_sample_is_minimised_globally(name, rng):
     compared with 240 001 samples of each of 60 functions."""
     activation = find_activation(name)
     p, gamma, shift = 5 * rng.normal(size=60), np.exp(rng.normal(size=60)), 2 * rng.normal(size=60)
-    found = minimize_one_sample(activation, p, gamma, shift)
+    found = minimize_one_sample(activation, p, gamma, shift=shift)
     grid = np.linspace(-80, 80, 240001)
     values = sigma(activation, grid)
     lowest = [np.min(g * q * values + 0.5 * (grid - c) ** 2) for q, g, c in zip(p, gamma, shift, strict=True)]
@@ -43,7 +43,7 @@ def test_one_sample_is_minimised_globally(name, rng):
 def test_one_sample_of_the_identity_has_a_closed_form(rng):
     """Fails if γ enters at the wrong place: s = s° − γ p."""
     p, gamma, shift = rng.normal(size=(3, 7)), np.array(0.3), rng.normal(size=(3, 7))
-    assert minimize_one_sample(find_activation("identity"), p, gamma, shift) == pytest.approx(
+    assert minimize_one_sample(find_activation("identity"), p, gamma, shift=shift) == pytest.approx(
         shift - 0.3 * p, abs=1e-12
     )
 
@@ -55,8 +55,10 @@ def test_rows_end_at_minimisers(name, own, rng):
     activation = find_activation(name)
     rows, r, samples = 12, 3, 8
     matrix = rng.normal(size=(rows, r, samples) if own else (r, samples))
-    maps = OwnMaps(matrix) if own else SharedMap(matrix)
-    problem = RowProblem(activation, rng.normal(size=(rows, samples)), maps, rng.normal(size=(rows, samples)))
+    maps = OwnMaps(matrices=matrix) if own else SharedMap(matrix=matrix)
+    problem = RowProblem(
+        activation=activation, p=rng.normal(size=(rows, samples)), maps=maps, shift=rng.normal(size=(rows, samples))
+    )
     everything = np.arange(rows)
     c, value = minimize_rows(problem, [np.zeros((rows, r)), rng.normal(size=(rows, r))])
     q = problem.p * slope(activation, problem.preactivation(c, everything))
@@ -69,7 +71,12 @@ def test_rows_end_at_minimisers(name, own, rng):
 
 def test_the_best_of_several_starts_is_kept(rng):
     """Fails if a later, worse start replaces a better one: sine has many minima."""
-    problem = RowProblem(find_activation("sine"), 10 * np.ones((1, 1)), SharedMap(np.ones((1, 1))), np.array([[2.0]]))
+    problem = RowProblem(
+        activation=find_activation("sine"),
+        p=10 * np.ones((1, 1)),
+        maps=SharedMap(matrix=np.ones((1, 1))),
+        shift=np.array([[2.0]]),
+    )
     starts = [np.full((1, 1), s) for s in (-3.6, 12.0, 3.0)]
     alone = [float(minimize_rows(problem, [s])[1][0]) for s in starts]
     assert max(alone) - min(alone) > 1
@@ -81,7 +88,11 @@ def test_bounds_hold_and_what_they_hold_pushes_against_them(rng):
     rows, r, samples = 9, 4, 6
     matrix, box = rng.normal(size=(r, samples)), np.full((rows, r), 0.3)
     problem = RowProblem(
-        find_activation("tanh"), rng.normal(size=(rows, samples)), SharedMap(matrix), None, (-box, box)
+        activation=find_activation("tanh"),
+        p=rng.normal(size=(rows, samples)),
+        maps=SharedMap(matrix=matrix),
+        shift=None,
+        bounds=(-box, box),
     )
     c, _ = minimize_rows(problem, [np.zeros((rows, r)), rng.normal(size=(rows, r))])
     q = problem.p * slope(problem.activation, problem.preactivation(c, np.arange(rows)))
@@ -94,7 +105,7 @@ def test_bounds_hold_and_what_they_hold_pushes_against_them(rng):
 def test_a_looser_reduction_is_looser(rng):
     """Fails if `reduction` is ignored: gradients are then as small as with the tolerance alone."""
     matrix, p = rng.normal(size=(5, 40)), rng.normal(size=(6, 40))
-    problem = RowProblem(find_activation("tanh"), p, SharedMap(matrix))
+    problem = RowProblem(activation=find_activation("tanh"), p=p, maps=SharedMap(matrix=matrix))
 
     def gradient(**options) -> np.ndarray:
         c, _ = minimize_rows(problem, [np.zeros((6, 5))], **options)

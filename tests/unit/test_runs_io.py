@@ -195,7 +195,9 @@ def test_paraview_gets_the_states(tmp_path: Path, spaces, cell: str, family: str
     space = spaces(cell, 2, degree, "galerkin" if simplex and degree == 2 else "collocated", family)
     values = np.array([[1.2345678901, 2.3456789012], [3.4567890123, 4.5678901234]])  # of fields, at two times
     states = [np.asfortranarray(np.tile(row, (space.num_local, 1))) for row in values]
-    written = write_states(tmp_path / "states", space, np.array([0.0, 0.5]), states, ["class_a/b $x_", "é {ü"])
+    written = write_states(
+        tmp_path / "states", space, np.array([0.0, 0.5]), states=states, names=["class_a/b $x_", "é {ü"]
+    )
     files = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
     content = b"".join(p.read_bytes() for p in (*files, *written.parent.glob("*.h5")))
     for value in values.ravel():

@@ -57,7 +57,7 @@ def test_ssp_coefficients_are_convex():
 def test_other_tableaux_are_refused(a, b):
     """Fails if a tableau that is fully implicit or incomplete is accepted and read as another."""
     with pytest.raises(InvalidInput, match="row i of a must have i entries"):
-        Scheme("broken", 1, a, b)
+        Scheme(name="broken", order=1, a=a, b=b)
 
 
 def test_unknown_name_lists_the_known():

@@ -42,7 +42,7 @@ def test_nodal_rule_has_the_elements_nodes_and_positive_weights(cell, family, de
     """Fails if the quadrature of a collocated combination is not at the element's nodes, or has a weight ≤ 0: the
     mass matrix would not be diagonal, or not positive."""
     element = create_element(cell, family, degree)
-    metadata = create_measure(make_domain(cell, 1).mesh, cell, "collocated", degree).metadata()
+    metadata = create_measure(make_domain(cell, 1).mesh, cell, "collocated", degree=degree).metadata()
     volume = {"triangle": 1 / 2, "tetrahedron": 1 / 6}.get(cell, 1.0)
     if metadata["quadrature_rule"] == "vertex":
         points = basix.geometry(getattr(basix.CellType, cell))
@@ -64,7 +64,7 @@ def test_weights_are_positive_and_sum_to_the_volume(cell, family, degree, mode):
     weights do not integrate 1."""
     options = {"lower": -1.0, "upper": 1.5} if cell == "interval" else {"grading": 1.5}
     space = StateSpace(
-        make_domain(cell, 1 if cell in ("hexahedron", "tetrahedron") else 2, **options), degree, family, mode
+        make_domain(cell, 1 if cell in ("hexahedron", "tetrahedron") else 2, **options), degree, family, mode=mode
     )
     assert np.all(space.weights > 0)
     assert space.weights.sum() == pytest.approx(2.5 if cell == "interval" else 1.0, rel=1e-13)
@@ -79,7 +79,7 @@ def test_weights_are_positive_and_sum_to_the_volume(cell, family, degree, mode):
 def test_collocated_simplices_are_refused_with_the_reason(cell, family, degree):
     """Fails if a nodal rule with zero or negative weights is accepted, or refused without a way out."""
     with pytest.raises(InvalidInput, match=rf"degree {degree} on {cell}.*positive weights.*mode='galerkin'"):
-        create_measure(None, cell, "collocated", degree)
+        create_measure(None, cell, "collocated", degree=degree)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_collocated_simplices_are_refused_with_the_reason(cell, family, degree):
         (lambda: create_element("interval", "hermite", 3), "unsupported family 'hermite'; supported are 'lagrange'"),
         (lambda: create_element("interval", "lagrange", 0), "degree 0 of family 'lagrange' is outside 1 … 6"),
         (lambda: create_element("interval", "dg", 7), "degree 7 of family 'dg' is outside 0 … 6"),
-        (lambda: create_measure(None, "interval", "spectral", 1), "unsupported mode 'spectral'; supported are"),
+        (lambda: create_measure(None, "interval", "spectral", degree=1), "unsupported mode 'spectral'; supported are"),
         (lambda: make_domain("interval", 3, grading=0.0), "grading must be positive, 0.0"),
         (lambda: domains.rectangle(MPI.COMM_SELF, (1, 1), cell="hexahedron"), "quadrilateral or triangle cells, not"),
         (lambda: domains.box(MPI.COMM_SELF, (1, 1, 1), cell="prism"), "hexahedron or tetrahedron cells, not 'prism'"),
@@ -167,7 +167,7 @@ def test_gather_is_in_canonical_order(spaces):
 
 def test_graded_interval_has_the_ratio():
     """Fails if grading is not the ratio of the last cell's size to the first's, or moves an end point."""
-    space = StateSpace(domains.interval(MPI.COMM_SELF, 5, -1.0, 2.0, grading=16.0), 1)
+    space = StateSpace(domains.interval(MPI.COMM_SELF, 5, lower=-1.0, upper=2.0, grading=16.0), 1)
     y = np.sort(space.coordinates[:, 0])
     sizes = np.diff(y)
     np.testing.assert_allclose(sizes[1:] / sizes[:-1], 2.0, rtol=1e-12)
@@ -177,7 +177,7 @@ def test_graded_interval_has_the_ratio():
 
 def test_graded_rectangle_is_graded_both_ways():
     """Fails if a graded rectangle leaves one direction uniform or mixes up its bounds."""
-    domain = domains.rectangle(MPI.COMM_SELF, (2, 3), (0.0, 1.0), (3.0, 8.0), grading=4.0)
+    domain = domains.rectangle(MPI.COMM_SELF, (2, 3), lower=(0.0, 1.0), upper=(3.0, 8.0), grading=4.0)
     x = domain.mesh.geometry.x
     np.testing.assert_allclose(np.unique(x[:, 0].round(12)), [0, 0.6, 3])
     np.testing.assert_allclose(np.unique(x[:, 1].round(12)), [1, 2, 4, 8])

@@ -32,7 +32,7 @@ class Setting:
     def __init__(self, comm: MPI.Intracomm = MPI.COMM_SELF, space: int = 1, batch: int = 5, activation="tanh") -> None:
         self.ensemble = Ensemble(comm, space)
         mesh = make_domain("interval", 8, self.ensemble.space_comm)
-        self.space = StateSpace(mesh, 1, "lagrange", "collocated")
+        self.space = StateSpace(mesh, 1, "lagrange", mode="collocated")
         problem = make_problem(self.space, self.ensemble, samples=SAMPLES, block=4, activation=activation)
         self.scaled, self.controls = ScaledFunctional(problem.functional), problem.controls
         self.start = self.scaled.to_scaled(problem.moved())
@@ -45,8 +45,8 @@ class Setting:
             return np.asfortranarray(everything[:, numbers] + shift)
 
         targets = make_targets(self.space, "softmax", slice(0, SAMPLES), 3)
-        self.part = SampleStates(SAMPLES, states, targets, np.arange(SAMPLES) % 3)
-        self.source = SampleBatches(self.ensemble, self.part, batch, 1, Movement(shift=0.1))
+        self.part = SampleStates(num_samples=SAMPLES, states=states, targets=targets, labels=np.arange(SAMPLES) % 3)
+        self.source = SampleBatches(self.ensemble, self.part, batch, dimension=1, movement=Movement(shift=0.1))
         self.rows: list[EpochRow] = []
         self.saved: dict[int, tuple] = {}
 
@@ -195,7 +195,7 @@ def test_every_sample_is_used_once_in_an_epoch() -> None:
     setting = Setting()
     order = []
     part = replace(setting.part, states=lambda numbers, maps: (order.extend(numbers), np.zeros((9, len(numbers))))[1])
-    epoch = SampleBatches(setting.ensemble, part, 5, 1).draw_epoch(np.random.default_rng(0))
+    epoch = SampleBatches(setting.ensemble, part, 5, dimension=1).draw_epoch(np.random.default_rng(0))
     for number in range(epoch.num_batches):
         epoch.batch(number)
     assert len(order) == 20 and len(set(order)) == 20

@@ -28,7 +28,7 @@ ENDLESS = {"gradient_tolerance": 0.0, "absolute_tolerance": 0.0}
 
 def tracking(cells: int = 8, layers: int = 5, weight: float = 1e-2, grading: float = 1.0) -> ScaledFunctional:
     """Eight smooth samples on an interval that are to become other smooth functions; the controls start from zero."""
-    space = StateSpace(make_domain("interval", cells, grading=grading), 1, "lagrange", "collocated")
+    space = StateSpace(make_domain("interval", cells, grading=grading), 1, "lagrange", mode="collocated")
     problem = make_problem(
         space,
         loss="tracking",
@@ -96,7 +96,7 @@ def test_bounds_are_kept_and_active(method: str) -> None:
     functional = tracking(weight=3e-2)
     lower, upper = box(functional, 0.5)
     settings = OptimizerSettings(method=method, max_iterations=400, gradient_tolerance=1e-5, memory=20)
-    found = minimize(functional, zero(functional), settings, (lower, upper))
+    found = minimize(functional, zero(functional), settings, scaled_bounds=(lower, upper))
     x = found.scaled_solution
     assert np.all(lower <= x) and np.all(x <= upper)
     at_lower, at_upper = x == lower, x == upper
@@ -114,7 +114,7 @@ def test_methods_without_bounds_refuse_them(method: str) -> None:
     """Fails if bounds are dropped in silence, or if the error names no method that keeps them."""
     functional = tracking()
     with pytest.raises(InvalidInput, match=r"blmvm.*bqnls"):
-        minimize(functional, zero(functional), OptimizerSettings(method=method), box(functional, 1.0))
+        minimize(functional, zero(functional), OptimizerSettings(method=method), scaled_bounds=box(functional, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_errors_of_callbacks_come_out_as_they_are() -> None:
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])
 def test_newton_converges_superlinearly(method: str, mode: str) -> None:
     """Fails if the Hessian is not that of the objective, or its equation is solved too coarsely near the end."""
-    space = StateSpace(make_domain("interval", 6), 2, "lagrange", mode)
+    space = StateSpace(make_domain("interval", 6), 2, "lagrange", mode=mode)
     regularization = Regularization(kernel=3e-2, bias=3e-2, readout=3e-2)
     problem = make_problem(space, loss="tracking", layers=5, intervals=5, regularization=regularization)
     functional, recorder = ScaledFunctional(problem.functional), Recorder()
@@ -376,7 +376,7 @@ def counts(method: str, limit: float | None, weight: float, meshes: list[tuple[i
         settings = OptimizerSettings(
             method=method, max_iterations=500, gradient_tolerance=1e-4, absolute_tolerance=0.0, memory=20
         )
-        found = minimize(functional, zero(functional), settings, bounds)
+        found = minimize(functional, zero(functional), settings, scaled_bounds=bounds)
         assert found.converged, found.reason
         if bounds is not None:
             active = np.mean((found.scaled_solution == bounds[0]) | (found.scaled_solution == bounds[1]))

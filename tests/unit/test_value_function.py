@@ -58,7 +58,7 @@ def test_default_box():
 def test_bad_grids_are_refused(cells):
     """Fails if a direction with one cell or a list that is too short makes a grid."""
     with pytest.raises(InvalidInput, match="at least two cells"):
-        Grid((0.0, 0.0), (1.0, 1.0), cells)
+        Grid(lower=(0.0, 0.0), upper=(1.0, 1.0), cells=cells)
 
 
 # ── the scalar minimum ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -213,7 +213,7 @@ def test_fields_hold_the_values(tmp_path):
     """Fails if nodes are numbered otherwise than the array: XDMF's file, where it is written, is read back."""
     axes = (np.linspace(0, 1, 4), np.linspace(-1, 1, 5))
     values = np.add.outer(np.arange(2.0), np.add.outer(axes[0], 10 * axes[1]))
-    path = write_value(tmp_path / "value", MPI.COMM_SELF, axes, np.array([0.0, 1.0]), values)
+    path = write_value(tmp_path / "value", MPI.COMM_SELF, axes, times=np.array([0.0, 1.0]), values=values)
     assert path.exists()
     if path.suffix == ".xdmf":
         h5py = pytest.importorskip("h5py")
@@ -231,17 +231,25 @@ def test_figures_in_every_dimension(tmp_path, rng, dimension):
     values = rng.random((3, *(9,) * dimension))
     paths = rng.uniform(-1, 1, size=(11, 3, dimension))
     labels = ["$x_1$", "$x_2$", "$x_3$"][:dimension]
-    given = (np.linspace(0, 0.5, 3), np.linspace(0, 1, 11), paths, np.zeros(dimension), labels)
-    figure = plot_value(axes, values, *given)
+    times = np.linspace(0, 0.5, 3)
+    given = {
+        "trajectory_times": np.linspace(0, 1, 11),
+        "trajectories": paths,
+        "target": np.zeros(dimension),
+        "labels": labels,
+    }
+    figure = plot_value(axes, values, times, **given)
     assert save(figure, tmp_path / "value.png").stat().st_size > 5000
     assert [panel.get_xlabel() for panel in figure.axes].count("$x_1$") == (1 if dimension == 1 else 3)
     with pytest.raises(InvalidInput, match="expected"):
-        plot_value(axes, values[:, 1:], *given)
+        plot_value(axes, values[:, 1:], times, **given)
 
 
 def test_refinement_figure():
     """Fails if values are not sorted with their cells, or if a reference that is unknown stands in the legend."""
-    figure = plot_refinement(np.array([16, 8, 32]), np.array([0.3, 0.5, 0.2]), 0.1, {"open loop": 0.12, "none": np.nan})
+    figure = plot_refinement(
+        np.array([16, 8, 32]), np.array([0.3, 0.5, 0.2]), 0.1, others={"open loop": 0.12, "none": np.nan}
+    )
     line = figure.axes[0].lines[1]
     np.testing.assert_allclose((line.get_xdata(), line.get_ydata()), ([1 / 8, 1 / 16, 1 / 32], [0.5, 0.3, 0.2]))
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]

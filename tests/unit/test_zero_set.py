@@ -35,15 +35,15 @@ def test_several_zeros_and_their_slopes():
     np.testing.assert_allclose(sine.points, np.pi * np.arange(-3, 4), atol=1e-14)
     np.testing.assert_allclose(sine.slopes, [-1, 1, -1, 1, -1, 1, -1], atol=1e-14)
     for mu in (2.0, 1.000001):
-        zeros = find_zeros(Activation("pitchfork", lambda s, mu=mu: ufl.tanh(mu * s) - s))
+        zeros = find_zeros(Activation(name="pitchfork", expression=lambda s, mu=mu: ufl.tanh(mu * s) - s))
         assert zeros.kind == "points" and len(zeros.points) == 3
         low, middle, high = zeros.points
         assert middle == 0.0 and low == pytest.approx(-high, rel=1e-9)
         assert np.tanh(mu * high) - high == pytest.approx(0.0, abs=1e-15)
         assert high > 1e-3
-    touching = find_zeros(Activation("touching", lambda s: (s - 0.3) ** 2 * (s + 1.7)))
+    touching = find_zeros(Activation(name="touching", expression=lambda s: (s - 0.3) ** 2 * (s + 1.7)))
     np.testing.assert_allclose(touching.points, [-1.7, 0.3], atol=1e-6)
-    jump = find_zeros(Activation("jump", lambda s: ufl.conditional(ufl.gt(s, 0.1), 1.0, -1.0)))
+    jump = find_zeros(Activation(name="jump", expression=lambda s: ufl.conditional(ufl.gt(s, 0.1), 1.0, -1.0)))
     assert jump.kind == "none"
 
 
@@ -58,17 +58,17 @@ def test_several_zeros_and_their_slopes():
 )
 def test_segments_by_their_values(expression, segment):
     """Fails if a half line is known by the name of an activation only, or its end is that of a sample."""
-    zeros = find_zeros(Activation("mine", expression))
+    zeros = find_zeros(Activation(name="mine", expression=expression))
     assert zeros.kind == "segment" and zeros.points == ()
     np.testing.assert_allclose(zeros.segments[0], segment, atol=1e-15)
 
 
 def test_other_sets():
     """Fails if sets that none of the instruments is made for pass as one of those."""
-    both = find_zeros(Activation("bump", lambda s: ufl.max_value(1 - s**2, 0.0)))
+    both = find_zeros(Activation(name="bump", expression=lambda s: ufl.max_value(1 - s**2, 0.0)))
     assert both.kind == "other" and both.segments == ((-np.inf, -1.0), (1.0, np.inf))
-    assert find_zeros(Activation("zero", lambda s: 0 * s)).kind == "other"
-    point_too = find_zeros(Activation("both", lambda s: ufl.max_value(s, 0.0) * (s - 3)))
+    assert find_zeros(Activation(name="zero", expression=lambda s: 0 * s)).kind == "other"
+    point_too = find_zeros(Activation(name="both", expression=lambda s: ufl.max_value(s, 0.0) * (s - 3)))
     assert point_too.kind == "other" and point_too.points == pytest.approx((3.0,))
     assert "s ≤ 0" in str(point_too) and "s = 3" in str(point_too)
     with pytest.raises(InvalidInput, match="R > 0"):

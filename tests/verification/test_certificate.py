@@ -68,12 +68,12 @@ def test_residuals_are_those_of_the_weak_forms(spaces, mode):
         left[0] += d @ space.riesz(d[:, None])[:, 0]
         back = np.zeros_like(wave)
         q = equation.assemble_adjoint(s, space.riesz(costates[n + 1])[:, 0])[:, None]
-        problem.stepper.kernel.add_transpose(n, np.asfortranarray(q), dt, back)
+        problem.stepper.kernel.add_transpose(n, np.asfortranarray(q), dt, out=back)
         d = (costates[n] - costates[n + 1] - back)[:, 0]
         left[1] += d @ space.riesz(d[:, None])[:, 0]
     end = costates[2] - 1.3 * space.apply_mass(np.asfortranarray(states[2] - f.targets))
     left[1] += float(np.sum(end * space.riesz(end)))
-    residual = kkt_residual(f, Triple(states, costates, x))
+    residual = kkt_residual(f, Triple(states=states, costates=costates, controls=x))
     assert (residual.state, residual.costate) == pytest.approx(tuple(np.sqrt(left / dt)), rel=1e-10)
 
 
@@ -108,7 +108,7 @@ def test_gap_of_coarse_controls_falls_with_the_step(spaces, name):
         coarse = scaled.control_space.unpack(optimum(scaled))
         x = [np.repeat(coarse[part].reshape(layers, -1), 64 // layers, axis=0).ravel() for part in ("kernel", "bias")]
         extremals.sweep(np.concatenate(x))
-        gaps.append(extremals.minimize(Search(4)).gap)
+        gaps.append(extremals.minimize(Search(starts=4)).gap)
     rates = observed_orders(gaps, [1 / layers - 1 / 64 for layers in (4, 8, 16)])
     assert min(rates) >= 1.9 and max(rates) <= 2.4
 
@@ -199,7 +199,7 @@ def test_a_box_is_declined(spaces):
     scaled = six_samples(spaces("interval", 2, 1), "tracking")
     upper = scaled.to_scaled(np.full(scaled.control_space.local_size, 0.2))
     settings = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-8, memory=20)
-    report = minimize(scaled, 0 * upper, settings, (-upper, upper))
+    report = minimize(scaled, 0 * upper, settings, scaled_bounds=(-upper, upper))
     found = assess_optimality(scaled, scaled.to_controls(report.scaled_solution), (-upper, upper))
     assert found.gradient_norm < 1e-6
     names = ("kkt_residual", "maximum_principle_gap", "hamiltonian_drift", "lowest_hessian_eigenvalue")

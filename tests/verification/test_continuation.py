@@ -15,8 +15,8 @@ def follow(kernel, activation, parameter, lower, upper, start="0", bias="0", cel
     """The family of an equation over a parameter, and its branches through the state at the start."""
     dynamics = {"activation": activation, "kernel": kernel, "bias": bias}
     problem = build_equation(dynamics, cells=cells, space=space, initial=start, parameters={parameter: lower})
-    family = ReducedFamily(problem.space, lambda value: problem.field_at({parameter: value}), lower, upper)
-    return family, continue_branches(family, family.coordinates(problem.initial), lower, upper, **options)
+    family = ReducedFamily(problem.space, lambda value: problem.field_at({parameter: value}), lower=lower, upper=upper)
+    return family, continue_branches(family, family.coordinates(problem.initial), lower=lower, upper=upper, **options)
 
 
 @pytest.mark.parametrize("space", [{}, {"mode": "galerkin"}], ids=["collocated", "galerkin"])

@@ -78,7 +78,10 @@ def test_distorted_cells(mode):
 
 def test_the_users_own_activation(spaces):
     """Fails if one UFL function is not enough for forms and array code alike."""
-    check(spaces("interval", 4, 2, "collocated"), Activation("shifted", lambda s: (s + 0.2) ** 3 / (1 + s**2)))
+    check(
+        spaces("interval", 4, 2, "collocated"),
+        Activation(name="shifted", expression=lambda s: (s + 0.2) ** 3 / (1 + s**2)),
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)

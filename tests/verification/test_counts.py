@@ -74,7 +74,7 @@ def test_products_and_solves_of_an_evaluation(spaces, monkeypatch, scheme, mode)
     very first, a pullback per stage, and in Galerkin mode one mass solve each way; a value costs the forward part."""
     space = spaces("interval", 4, 2, mode)
     kernel = CountingKernel(space, 2)
-    kernel.assign(DenseKernel.random(space, 2, 1.0, 1).parameters())
+    kernel.assign(DenseKernel.random(space, 2, 1.0, seed=1).parameters())
     problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
     stages, blocks = 4 * SCHEMES[scheme].num_stages, 3
     solves, riesz = Counter(), space.riesz
@@ -105,7 +105,7 @@ def test_products_of_an_action(spaces, monkeypatch, scheme, mode):
     first, where nothing has moved, once back, two pullbacks (Gauss–Newton: one), and no activation."""
     space = spaces("interval", 4, 2, mode)
     kernel = CountingKernel(space, 2)
-    kernel.assign(DenseKernel.random(space, 2, 1.0, 1).parameters())
+    kernel.assign(DenseKernel.random(space, 2, 1.0, seed=1).parameters())
     problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
     stages, blocks = 4 * SCHEMES[scheme].num_stages, 3
     for gauss_newton in (False, True):

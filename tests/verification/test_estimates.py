@@ -24,7 +24,7 @@ from fem_selection.kernels import DenseKernel, KernelOperator
 from fem_selection.linalg.norms import operator_norm, skew_part_norm, symmetric_part_maximum
 from fem_selection.settings import StepSettings
 
-INSTANT = DepthGrid(1)
+INSTANT = DepthGrid(layers=1)
 NAMES = {"growth", "dependence", "energy", "potential", "preactivation", "monotonicity"}
 
 
@@ -41,7 +41,7 @@ def space(spaces):
 def run(field, samples=2, horizon=2.0):
     initial = smooth_states(field.space, slice(0, samples))
     settings_ = StepSettings(rtol=1e-10, atol=1e-11, steady_tolerance=0.0)
-    found = integrate(field, initial, np.linspace(0, horizon, 9), settings_)
+    found = integrate(field, initial, np.linspace(0, horizon, 9), settings=settings_)
     return estimate_run(field, found.times, found.states), found
 
 
@@ -79,8 +79,8 @@ def test_activations_that_break_a_hypothesis():
         lambda s: s * ufl.sin(s),
         ufl.exp,
     ):
-        assert examine(Activation("broken", expression)).lipschitz == np.inf
-    steep = examine(Activation("steep", lambda s: ufl.tanh(400 * s)))
+        assert examine(Activation(name="broken", expression=expression)).lipschitz == np.inf
+    steep = examine(Activation(name="steep", expression=lambda s: ufl.tanh(400 * s)))
     assert steep.lipschitz == pytest.approx(400, rel=1e-6)
     turned = examine(Activation("turned", lambda s: ufl.tanh(2 * s) - s))
     assert turned.wrong_sign < -1 and turned.antiderivative_minimum == -np.inf and min(turned.slopes) < 0
@@ -146,13 +146,17 @@ def test_bounds_are_attained(space):
     """Equality where theory has it: σ = id, K = λ on one function. Fails if a bound is larger than it has to be."""
     field = make_field(space, 1.5, 0.0, "identity")
     initial = np.ones((space.num_local, 2), order="F") * [1.0, 2.0]
-    found = integrate(field, np.asfortranarray(initial), np.linspace(0, 2, 5), StepSettings(rtol=1e-11, atol=1e-9))
+    found = integrate(
+        field, np.asfortranarray(initial), np.linspace(0, 2, 5), settings=StepSettings(rtol=1e-11, atol=1e-9)
+    )
     estimates = estimate_run(field, found.times, found.states)
     np.testing.assert_allclose(estimates["growth"].ratio, 1.0, rtol=1e-8)
     np.testing.assert_allclose(estimates["dependence"].ratio, 1.0, rtol=1e-8)
     np.testing.assert_allclose(estimates["growth"].bound[:, 0], np.exp(1.5 * found.times), rtol=1e-8)
     with_bias = make_field(space, 1.5, 0.7, "identity")
-    found = integrate(with_bias, np.asfortranarray(initial), np.linspace(0, 2, 5), StepSettings(rtol=1e-11, atol=1e-9))
+    found = integrate(
+        with_bias, np.asfortranarray(initial), np.linspace(0, 2, 5), settings=StepSettings(rtol=1e-11, atol=1e-9)
+    )
     np.testing.assert_allclose(estimate_run(with_bias, found.times, found.states)["growth"].ratio, 1.0, rtol=1e-7)
 
 
@@ -169,7 +173,7 @@ def test_energy_against_its_formula(any_space):
     np.testing.assert_allclose(energy.measured[3], expected, rtol=1e-12)
     g, rate = field.preactivation(f), field.rate(f)
     slope = -any_space.inner(g, rate)
-    fine = integrate(field, f, np.array([0.0, 1e-4]), StepSettings(rtol=1e-13, atol=1e-14)).final
+    fine = integrate(field, f, np.array([0.0, 1e-4]), settings=StepSettings(rtol=1e-13, atol=1e-14)).final
     moved = estimate_run(field, np.array([0.0, 1e-4]), [f, fine])["energy"].measured
     np.testing.assert_allclose((moved[1] - moved[0]) / 1e-4, slope, rtol=1e-3)
 
@@ -191,12 +195,16 @@ def test_potential_of_a_skew_kernel_with_relu(space):
 SYMMETRIC = "w(y, z) = w(z, y)"
 DISSIPATIVE = "the symmetric part of K is negative semidefinite"
 BROKEN = [
-    ("growth", "σ is Lipschitz", {"activation": Activation("square", lambda s: 0.1 * s**2)}),
-    ("dependence", "σ is Lipschitz", {"activation": Activation("cubic", lambda s: -(s**3))}),
+    ("growth", "σ is Lipschitz", {"activation": Activation(name="square", expression=lambda s: 0.1 * s**2)}),
+    ("dependence", "σ is Lipschitz", {"activation": Activation(name="cubic", expression=lambda s: -(s**3))}),
     ("energy", SYMMETRIC, {"kernel": lambda y, z: -np.cos(y - z) + 1e-3 * np.sin(y - z)}),
     ("energy", "s σ(s) ≥ 0 for all s", {"activation": "sigmoid"}),
     ("potential", DISSIPATIVE, {"kernel": lambda y, z: -np.cos(y - z) + 2e-3 * np.cos(7 * y) * np.cos(7 * z)}),
-    ("potential", "there is Σ ≥ 0 with Σ' = σ", {"activation": Activation("pitchfork", lambda s: ufl.tanh(2 * s) - s)}),
+    (
+        "potential",
+        "there is Σ ≥ 0 with Σ' = σ",
+        {"activation": Activation(name="pitchfork", expression=lambda s: ufl.tanh(2 * s) - s)},
+    ),
     ("preactivation", "Σ(s) → ∞ for s → ±∞", {"activation": "relu"}),
     ("monotonicity", "σ(s) ≥ 0 for all s", {"activation": "gelu"}),
 ]
@@ -230,7 +238,7 @@ def test_hypotheses_on_the_discretisation_and_on_time(spaces, space):
         bias[:] = 1 + np.cos(3 * time)
 
     kernel = DenseKernel.interpolate(space, lambda t, y, z: -np.cos(y[0] - z[0]), INSTANT)
-    field = SelectionField(space, kernel, bias, find_activation("tanh"), refresh)
+    field = SelectionField(space, kernel, bias, activation=find_activation("tanh"), refresh=refresh)
     moving, _ = run(field)
     for name in ("energy", "potential"):
         assert [h.statement for h in moving[name].failed] == ["w and b do not depend on t"]

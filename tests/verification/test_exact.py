@@ -17,11 +17,13 @@ from fem_selection.kernels import DenseKernel
 
 
 def solve(space, kernel, activation, scheme, layers, initial, bias=0.0, horizon=1.0, keep=None):
-    grid = DepthGrid(layers, horizon, 1)
+    grid = DepthGrid(layers=layers, horizon=horizon, intervals=1)
     source = DenseKernel.interpolate(space, kernel, grid)
     values = np.broadcast_to(bias, (1, space.num_local)).astype(float)
     return solve_forward(
-        Stepper(space, source, values, find_activation(activation), SCHEMES[scheme], grid), initial, keep
+        Stepper(space, source, values, activation=find_activation(activation), scheme=SCHEMES[scheme], grid=grid),
+        initial,
+        keep,
     )
 
 

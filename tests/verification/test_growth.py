@@ -48,7 +48,7 @@ def test_growth_of_a_perturbation(kernel, activation, space, a):
     real and imaginary parts, or if the run leaves the neighbourhood of the steady state.
     """
     problem, zero, spectrum = at_zero(kernel, activation, {"a": a}, **space)
-    run = measure_growth(problem.field, zero, spectrum.leading, spectrum.modes, spectrum.norm)
+    run = measure_growth(problem.field, zero, spectrum.leading, modes=spectrum.modes, norm=spectrum.norm)
     assert len(run.predicted) >= 1
     np.testing.assert_allclose(run.measured.real, run.predicted.real, atol=1e-5 * spectrum.norm)
     np.testing.assert_allclose(run.measured.imag, run.predicted.imag, atol=1e-5 * spectrum.norm)
@@ -66,8 +66,8 @@ def test_non_normality(mode):
     root = mass_root(space)
     dense = root @ linearization.apply(identity(space)) @ np.linalg.inv(root)
     exact = np.linalg.eigvalsh(0.5 * (dense + dense.T))[-1]
-    by_factors = numerical_abscissa(space, linearization, spectrum.norm, spectrum.factors)
-    by_krylov = numerical_abscissa(space, linearization, spectrum.norm, None)
+    by_factors = numerical_abscissa(space, linearization, spectrum.norm, factors=spectrum.factors)
+    by_krylov = numerical_abscissa(space, linearization, spectrum.norm, factors=None)
     assert by_factors == pytest.approx(exact, rel=1e-9) and by_krylov == pytest.approx(exact, rel=1e-8)
     growth = transient_growth(space, spectrum.factors)
     for k in (10, 30, 45):
@@ -117,7 +117,7 @@ def test_exponents_are_the_singular_values(spaces, key, scheme):
         values = np.linalg.svd(root @ product @ inverse, compute_uv=False)
         np.testing.assert_allclose(found.state[j], np.log(values) / 1.5, atol=1e-10)
         back = identity(space)
-        sweep_back(stepper, tape, back, None, None, to_initial=True)
+        sweep_back(stepper, tape, back, kernel_pullback=None, bias_dual=None, to_initial=True)
         dual_values = np.linalg.svd(inverse.T @ back @ root.T, compute_uv=False)
         np.testing.assert_allclose(found.adjoint[j], np.log(dual_values) / 1.5, atol=1e-10)
     assert found.amplification.shape == (2, n)
@@ -129,7 +129,7 @@ def test_leading_exponents_converge(spaces):
     Fails if the frame is not carried on from sweep to sweep, or if it holds no more vectors than are wanted.
     """
     space = spaces("interval", 20, 2)
-    kernel = DenseKernel.random(space, 1, 2.0, 1)
+    kernel = DenseKernel.random(space, 1, 2.0, seed=1)
     stepper = make_problem(space, layers=6, intervals=1, horizon=1.5, kernel=kernel).stepper
     initial = smooth_states(space, slice(0, 1))
     whole = finite_time_exponents(stepper, initial, space.num_nodes)

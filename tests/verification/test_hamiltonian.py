@@ -26,8 +26,10 @@ def brute(spaces, samples: int, activation: str = "tanh", seed: int = 0) -> Hami
     """A Hamiltonian on three nodes with random states and costates."""
     space, rng = spaces("interval", 2, 1), np.random.default_rng(seed)
     return Hamiltonian(
-        find_activation(activation), rng.normal(size=(3, samples)), 2 * rng.normal(size=(3, samples)),
-        space.weights, space.weights, 0.5, 0.7, space.canonical, space.canonical_global,
+        activation=find_activation(activation),
+        states=rng.normal(size=(3, samples)), costates=2 * rng.normal(size=(3, samples)),
+        column_weights=space.weights, row_weights=space.weights,
+        alpha_kernel=0.5, alpha_bias=0.7, row_numbers=space.canonical, column_numbers=space.canonical_global,
     )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def test_derivative_is_the_integrand_of_the_reduced_gradient(spaces, scheme, los
 def test_value_agrees_with_its_formula(spaces):
     """Fails if a weight of the inner products is missing in H: written out with explicit sums."""
     h, rng = brute(spaces, 2), np.random.default_rng(5)
-    u, m = Control(rng.normal(size=(3, 3)), rng.normal(size=3)), h.row_weights
+    u, m = Control(kernel=rng.normal(size=(3, 3)), bias=rng.normal(size=3)), h.row_weights
     expected = 0.0
     for i in range(3):
         for j in range(2):
@@ -66,7 +68,7 @@ def test_identity_has_the_closed_form(spaces, samples):
     """Fails if the coordinates are not isometric or Γ is wrong: λ = −p, so w = −(1/α_w) p ⊗ f, b = −(1/α_b) Σ p, and
     the minimum is −½ pᵀΓp at each node."""
     h = brute(spaces, samples, "identity")
-    u, density = h.minimize(Control(np.ones((3, 3)), np.ones(3)), Search(starts=1))
+    u, density = h.minimize(Control(kernel=np.ones((3, 3)), bias=np.ones(3)), Search(starts=1))
     assert u.kernel == pytest.approx(-h.costates @ h.states.T / 0.5, abs=1e-9)
     assert u.bias == pytest.approx(-h.costates.sum(axis=1) / 0.7, abs=1e-9)
     gram = h.states.T @ (h.column_weights[:, None] * h.states) / 0.5 + 1 / 0.7
@@ -83,7 +85,7 @@ def test_minimisers_beat_random_controls(spaces, samples, part):
         fixed = {"alpha_bias": None} if part == "kernel" else {"alpha_kernel": None}
         h = Hamiltonian(**{**vars(h), **fixed})
     rng = np.random.default_rng(1)
-    present = Control(rng.normal(size=(3, 3)), rng.normal(size=3))
+    present = Control(kernel=rng.normal(size=(3, 3)), bias=rng.normal(size=3))
     u, density = h.minimize(present, Search(starts=16))
     d = h.derivative(u)
     assert max(np.abs(d.kernel).max(), np.abs(d.bias).max()) < 1e-8
@@ -92,15 +94,16 @@ def test_minimisers_beat_random_controls(spaces, samples, part):
     for _ in range(4000):
         kernel = present.kernel if part == "bias" else 4 * rng.normal(size=(3, 3))
         bias = present.bias if part == "kernel" else 4 * rng.normal(size=3)
-        assert np.all(h.density(Control(kernel, bias)) >= density - 1e-10)
+        assert np.all(h.density(Control(kernel=kernel, bias=bias)) >= density - 1e-10)
 
 
 def test_states_that_see_no_kernel(spaces):
     """Fails if γ = 0 is divided by: at f = 0, without a bias, the kernel has no effect and the best one is zero."""
-    space, u = spaces("interval", 2, 1), Control(np.ones((3, 3)), np.zeros(3))
+    space, u = spaces("interval", 2, 1), Control(kernel=np.ones((3, 3)), bias=np.zeros(3))
     h = Hamiltonian(
-        find_activation("tanh"), np.zeros((3, 1)), np.ones((3, 1)),
-        space.weights, space.weights, 0.5, None, space.canonical, space.canonical_global,
+        activation=find_activation("tanh"), states=np.zeros((3, 1)), costates=np.ones((3, 1)),
+        column_weights=space.weights, row_weights=space.weights,
+        alpha_kernel=0.5, alpha_bias=None, row_numbers=space.canonical, column_numbers=space.canonical_global,
     )  # fmt: skip
     found, density = h.minimize(u, Search(starts=8))
     np.testing.assert_array_equal(found.kernel, 0.0)
@@ -114,7 +117,7 @@ def test_fewer_samples_or_numbers_find_the_same(spaces):
     h = brute(spaces, 3)
     states, costates = np.hstack([h.states, np.ones((3, 3))]), np.hstack([h.costates, np.zeros((3, 3))])
     more = Hamiltonian(**{**vars(h), "states": states, "costates": costates})
-    zero = Control(np.zeros((3, 3)), np.zeros(3))
+    zero = Control(kernel=np.zeros((3, 3)), bias=np.zeros(3))
     few, many = h.minimize(zero, Search(starts=2)), more.minimize(zero, Search(starts=2))
     assert few[1] == pytest.approx(many[1], abs=1e-12)
     assert few[0].kernel == pytest.approx(many[0].kernel, abs=1e-7)
@@ -124,7 +127,7 @@ def test_proximal_term_and_box(spaces):
     """Fails if ε is centred at zero, or a bound is crossed: a large ε keeps the control, one in between moves it part
     of the way, and in a box the minimiser stays inside without being worse than the present control."""
     h = brute(spaces, 4)
-    present = Control(np.full((3, 3), 0.2), np.full(3, -0.1))
+    present = Control(kernel=np.full((3, 3), 0.2), bias=np.full(3, -0.1))
     far, _ = h.minimize(present, Search(starts=4))
     half, value = h.minimize(present, Search(starts=4, proximal=2.0))
     near, _ = h.minimize(present, Search(starts=4, proximal=1e8))
@@ -134,8 +137,8 @@ def test_proximal_term_and_box(spaces):
     assert d.kernel == pytest.approx(-2.0 * (half.kernel - present.kernel), abs=1e-7)
     assert d.bias == pytest.approx(-2.0 * (half.bias - present.bias), abs=1e-7)
     assert np.all(value <= h.density(present))
-    bound = Control(np.full((3, 3), 0.25), np.full(3, 0.25))
-    lower = Control(-bound.kernel, -bound.bias)
+    bound = Control(kernel=np.full((3, 3), 0.25), bias=np.full(3, 0.25))
+    lower = Control(kernel=-bound.kernel, bias=-bound.bias)
     boxed, _ = h.minimize(present, Search(starts=4, lower=lower, upper=bound))
     assert np.abs(boxed.kernel).max() <= 0.25 + 1e-15 and np.abs(boxed.bias).max() <= 0.25 + 1e-15
     assert np.any(np.abs(boxed.kernel) > 0.25 - 1e-12)

@@ -68,7 +68,16 @@ def closed_form(t: float, x: np.ndarray) -> np.ndarray:
 def one_cell(area: float) -> ReducedProblem:
     scale = area**-0.5
     start, target = np.array([[scale]]), np.array([[RHO * scale]])
-    return ReducedProblem(find_activation("identity"), np.array([area]), start, target, ALPHA, ALPHA, HORIZON, MU)
+    return ReducedProblem(
+        activation=find_activation("identity"),
+        areas=np.array([area]),
+        initial=start,
+        targets=target,
+        alpha_kernel=ALPHA,
+        alpha_bias=ALPHA,
+        horizon=HORIZON,
+        weight=MU,
+    )
 
 
 @pytest.mark.parametrize(("area", "cells"), [(1.0, (40, 80, 160)), (0.25, (40, 80))])
@@ -101,10 +110,20 @@ def test_three_cells_approach_the_closed_form():
         bounds=(0, 5), method="bounded",
     ).fun  # fmt: skip
     identity, target = find_activation("identity"), rho / r0 * x
-    problem = ReducedProblem(identity, areas, x, target, ALPHA, ALPHA, HORIZON, MU)
+    problem = ReducedProblem(
+        activation=identity,
+        areas=areas,
+        initial=x,
+        targets=target,
+        alpha_kernel=ALPHA,
+        alpha_bias=ALPHA,
+        horizon=HORIZON,
+        weight=MU,
+    )
     box = default_box(problem.start, target.ravel())
     errors = [
-        solve_value(problem, Grid.uniform(*box, n), 5, COMM).value(0.0, problem.start[None])[0] - exact for n in (6, 12)
+        solve_value(problem, Grid.uniform(*box, n), 5, comm=COMM).value(0.0, problem.start[None])[0] - exact
+        for n in (6, 12)
     ]
     assert min(errors) > 0
     assert 1.2 <= observed_orders(errors, [1 / 6, 1 / 12])[0] <= 2.4
@@ -136,11 +155,31 @@ def test_costates_of_the_closed_form(area):
     speed = (np.arcsinh(r) - np.arcsinh(1)) / HORIZON
     misses = {"adjoint": [], "value": [], "each other": []}
     for layers, cells in ((10, 40), (20, 80), (40, 160)):
-        one, kernel, grid = np.full((1, 1), scale), DenseKernel(space, layers), DepthGrid(layers, HORIZON)
-        stepper = Stepper(space, kernel, np.zeros((layers, 1)), find_activation("identity"), SCHEMES["euler"], grid)
-        controls = ControlSpace(Ensemble(COMM), space, kernel, grid, 0, ("kernel", "bias"))
+        one, kernel, grid = (
+            np.full((1, 1), scale),
+            DenseKernel(space, layers),
+            DepthGrid(layers=layers, horizon=HORIZON),
+        )
+        stepper = Stepper(
+            space,
+            kernel,
+            np.zeros((layers, 1)),
+            activation=find_activation("identity"),
+            scheme=SCHEMES["euler"],
+            grid=grid,
+        )
+        controls = ControlSpace(Ensemble(COMM), space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
         penalty = Regularization(kernel=ALPHA, bias=ALPHA)
-        functional = Functional(controls, stepper, TrackingCost(space), one, RHO * one, 1, penalty, weight=MU)
+        functional = Functional(
+            controls,
+            stepper,
+            TrackingCost(space=space),
+            initial=one,
+            targets=RHO * one,
+            num_samples=1,
+            regularization=penalty,
+            weight=MU,
+        )
         scaled = ScaledFunctional(functional)
         lmvm = OptimizerSettings(max_iterations=500, gradient_tolerance=1e-9, memory=20)
         report = minimize(scaled, np.zeros(controls.local_size), lmvm)
@@ -209,7 +248,7 @@ def test_value_is_the_global_optimum(settings, cells):
     assert abs(found.values[-1] - best) < 1.5 * found.error_estimate
     values = []
     for n in (cells // 2, cells):
-        coarse = Grid(grid.lower, grid.upper, (n, n))
+        coarse = Grid(lower=grid.lower, upper=grid.upper, cells=(n, n))
         values.append(solve_by_dynamic_programming(reduced, coarse, comm=COMM).value(0.0, reduced.start[None])[0])
     assert abs(values[1] - best) < 1.5 * abs(values[1] - values[0]) + 1e-3
     assert abs(2 * values[1] - values[0] - best) < 0.02 * best
@@ -254,7 +293,7 @@ def test_costates_are_gradients_of_the_value():
     problem, reduced = learning_problem()
     times, states, duals = costates(problem, reduced, open_loop()[0])
     grid, found = refined(64)
-    coarse = solve_value(reduced, Grid(grid.lower, grid.upper, (32, 32)), comm=COMM)
+    coarse = solve_value(reduced, Grid(lower=grid.lower, upper=grid.upper, cells=(32, 32)), comm=COMM)
 
     def miss(value) -> float:
         there = np.stack([value.gradient(t, x[None])[0] for t, x in zip(times, states, strict=True)])
@@ -292,7 +331,7 @@ def test_the_box_is_large_enough():
     """
     _, reduced = learning_problem()
     grid, found = refined(64)
-    influence = box_influence(reduced, Grid(grid.lower, grid.upper, (32, 32)), comm=COMM)
+    influence = box_influence(reduced, Grid(lower=grid.lower, upper=grid.upper, cells=(32, 32)), comm=COMM)
     assert influence.difference < 0.1 * abs(found.values[1] - found.values[0])  # the same mesh width
     assert influence.cells == ((32, 32), (48, 48))
     assert 0.0 < found.finest.outflow_share < 0.2
@@ -303,7 +342,16 @@ def test_the_box_is_large_enough():
 
 def random_problem(rng, activation: str, cells: int, samples: int) -> ReducedProblem:
     x, g = rng.normal(size=(2, cells, samples))
-    return ReducedProblem(find_activation(activation), np.linspace(0.5, 1.0, cells), x, g, 0.2, 0.1, 0.4, 4.0)
+    return ReducedProblem(
+        activation=find_activation(activation),
+        areas=np.linspace(0.5, 1.0, cells),
+        initial=x,
+        targets=g,
+        alpha_kernel=0.2,
+        alpha_bias=0.1,
+        horizon=0.4,
+        weight=4.0,
+    )
 
 
 @pytest.mark.parametrize(("cells", "samples"), [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)])
@@ -371,13 +419,13 @@ def test_comparison_principle(rng, activation, cells):
 
     def solve(data):
         terminal = lambda x: problem.terminal_cost(x) + data[grid.number(x)]  # noqa: E731
-        return solve_value(problem, grid, 3, COMM, terminal, bounds)
+        return solve_value(problem, grid, 3, comm=COMM, terminal=terminal, speeds=bounds)
 
     lower, upper = solve(rough), solve(rough + bump)
     assert lower.steps == upper.steps
     assert np.min(upper.values - lower.values) >= -1e-12
     for speeds in (bounds, None):
-        constant = solve_value(problem, grid, 3, COMM, lambda x: np.full(len(x), 2.5), speeds)
+        constant = solve_value(problem, grid, 3, comm=COMM, terminal=lambda x: np.full(len(x), 2.5), speeds=speeds)
         np.testing.assert_allclose(constant.values, 2.5, rtol=1e-14)
 
 
@@ -389,5 +437,5 @@ def test_round_off_is_not_amplified(rng, cells):
     grid = Grid.uniform(*default_box(problem.start, problem.targets.ravel()), {1: 200, 2: 40}[cells])
     rough = 1e-12 * rng.random(len(grid.nodes))
     terminal = lambda x: problem.terminal_cost(x) + rough[grid.number(x)]  # noqa: E731
-    moved, still = solve_value(problem, grid, 3, COMM, terminal), solve_value(problem, grid, 3, COMM)
+    moved, still = solve_value(problem, grid, 3, comm=COMM, terminal=terminal), solve_value(problem, grid, 3, comm=COMM)
     assert np.max(np.abs(moved.values - still.values)) < 1e-10

@@ -20,8 +20,8 @@ from fem_selection.learning.verification import adjoint_identity_error
 
 IMPLICIT = [name for name, scheme in SCHEMES.items() if scheme.is_implicit]
 GAMMA = 1 - 0.5**0.5
-SDIRK = Scheme("sdirk", 2, ((GAMMA,), (1 - GAMMA, GAMMA)), (1 - GAMMA, GAMMA))
-MIXED = Scheme("mixed", 2, ((0.3,), (0.4,), (0.2, 0.1, 0.5)), (0.3, 0.2, 0.5))
+SDIRK = Scheme(name="sdirk", order=2, a=((GAMMA,), (1 - GAMMA, GAMMA)), b=(1 - GAMMA, GAMMA))
+MIXED = Scheme(name="mixed", order=2, a=((0.3,), (0.4,), (0.2, 0.1, 0.5)), b=(0.3, 0.2, 0.5))
 """Implicit stages around an explicit one, and no stage is a state."""
 
 
@@ -30,8 +30,13 @@ def test_what_petsc_solves_is_the_weak_form(space, name):
     """Fails if residual or Jacobian of SNES are not those of UFL, K included: a sign, Δt a_ii, σ' at another state, the
     mass on the wrong side.  The transpose of the Jacobian is held to the Jacobian."""
     activation, a, h = find_activation(name), 0.37, smooth_states(space, slice(0, 3))
-    kernel, bias = DenseKernel.random(space, 2, 2.0, 3), np.sin(3 * space.coordinates[:, 0] + np.arange(2)[:, None])
-    stepper = Stepper(space, kernel, bias, activation, SCHEMES["implicit_euler"], DepthGrid(2))
+    kernel, bias = (
+        DenseKernel.random(space, 2, 2.0, seed=3),
+        np.sin(3 * space.coordinates[:, 0] + np.arange(2)[:, None]),
+    )
+    stepper = Stepper(
+        space, kernel, bias, activation=activation, scheme=SCHEMES["implicit_euler"], grid=DepthGrid(layers=2)
+    )
     g, dg, dual = (smooth_states(space, slice(k, k + 3), 0.3) for k in (3, 6, 9))
     system = stepper.solver.system(3)
     system.equation.pose(1, a, h)
@@ -49,8 +54,8 @@ def test_what_petsc_solves_is_the_weak_form(space, name):
     kernel.apply(1, g, s, keep=True)
     kernel.apply(1, dg, ds)
     equation = SelectionEquation(space, activation)
-    forms = [equation.assemble_stage(g[:, j], h[:, j], a, s[:, j]) for j in range(3)]
-    tangents = [equation.assemble_stage_tangent(a, s[:, j], dg[:, j], ds[:, j]) for j in range(3)]
+    forms = [equation.assemble_stage(g[:, j], h[:, j], a, s=s[:, j]) for j in range(3)]
+    tangents = [equation.assemble_stage_tangent(a, s[:, j], dg[:, j], ds=ds[:, j]) for j in range(3)]
     for block, columns in ((residual, forms), (forward, tangents)):
         assembled = np.column_stack(columns)
         assert np.abs(space.apply_mass(block) - assembled).max() <= 1e-12 * np.abs(assembled).max()
@@ -64,9 +69,14 @@ def test_what_petsc_solves_is_the_weak_form(space, name):
 ])  # fmt: skip
 def test_linear_case_is_the_rational_function(space, name, function):
     """Fails if a stage is combined wrongly or not solved to round-off: σ = identity, b = 0, f_{n+1} = R(Δt A) f_n."""
-    f0, kernel = smooth_states(space, slice(0, 2)), DenseKernel.random(space, 1, 3.0, 3)
+    f0, kernel = smooth_states(space, slice(0, 2)), DenseKernel.random(space, 1, 3.0, seed=3)
     stepper = Stepper(
-        space, kernel, np.zeros((1, space.num_local)), find_activation("identity"), SCHEMES[name], DepthGrid(6, 2.0, 1)
+        space,
+        kernel,
+        np.zeros((1, space.num_local)),
+        activation=find_activation("identity"),
+        scheme=SCHEMES[name],
+        grid=DepthGrid(layers=6, horizon=2.0, intervals=1),
     )
     one = np.eye(space.num_nodes, order="F")
     a = np.zeros_like(one)
@@ -79,12 +89,21 @@ def test_crank_nicolson_and_midpoint_conserve_the_norm(spaces):
     """Fails if Crank–Nicolson weighs its two rates differently: for a skew K and the identity |R(iy)| = 1."""
     space = spaces("interval", 4, 2, "collocated")
     kernel = DenseKernel.interpolate(
-        space, lambda t, y, z: 4 * (np.exp(y[0]) * z[0] - y[0] * np.exp(z[0])), DepthGrid(3, 9.0, 1)
+        space,
+        lambda t, y, z: 4 * (np.exp(y[0]) * z[0] - y[0] * np.exp(z[0])),
+        DepthGrid(layers=3, horizon=9.0, intervals=1),
     )
     f0 = smooth_states(space, slice(0, 1))
     for name in ("crank_nicolson", "implicit_midpoint"):
         bias = np.zeros((1, space.num_local))
-        stepper = Stepper(space, kernel, bias, find_activation("identity"), SCHEMES[name], DepthGrid(3, 9.0, 1))
+        stepper = Stepper(
+            space,
+            kernel,
+            bias,
+            activation=find_activation("identity"),
+            scheme=SCHEMES[name],
+            grid=DepthGrid(layers=3, horizon=9.0, intervals=1),
+        )
         final = solve_forward(stepper, f0).final
         assert space.norm(final)[0] == pytest.approx(space.norm(f0)[0], rel=1e-12)
         assert np.abs(final - f0).max() > 0.1
@@ -116,10 +135,20 @@ def test_any_diagonally_implicit_tableau(monkeypatch, spaces, scheme, mode, kern
 def test_sdirk_is_of_second_order(spaces):
     """Fails if the second implicit stage of a layer starts from the wrong combination."""
     space = spaces("interval", 3, 1, "collocated")
-    kernel, bias = DenseKernel.random(space, 1, 2.0, 3), np.sin(3 * space.coordinates[:, 0])[None]
+    kernel, bias = DenseKernel.random(space, 1, 2.0, seed=3), np.sin(3 * space.coordinates[:, 0])[None]
     f0, tanh = smooth_states(space, slice(0, 2)), find_activation("tanh")
     final = [
-        solve_forward(Stepper(space, kernel, bias, tanh, scheme, DepthGrid(layers, 1.0, 1)), f0).final
+        solve_forward(
+            Stepper(
+                space,
+                kernel,
+                bias,
+                activation=tanh,
+                scheme=scheme,
+                grid=DepthGrid(layers=layers, horizon=1.0, intervals=1),
+            ),
+            f0,
+        ).final
         for scheme, layers in ((SCHEMES["rk4"], 400), (SDIRK, 10), (SDIRK, 20), (SDIRK, 40))
     ]
     rates = observed_orders([np.abs(f - final[0]).max() for f in final[1:]], [1, 1 / 2, 1 / 4])
@@ -131,7 +160,7 @@ def test_iterations_and_products(space, scheme):
     """Fails if a warm start is lost (Newton's method then takes more than 4 iterations for tanh), if a derivative needs
     more than one linear solve a stage, or if products with K are made beyond those that are counted."""
     kernel = CountingKernel(space, 2)
-    kernel.assign(DenseKernel.random(space, 2, 1.0, 1).parameters())
+    kernel.assign(DenseKernel.random(space, 2, 1.0, seed=1).parameters())
     problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
     J, counts, stages = problem.functional, problem.stepper.solver.counts, 4 * 3
     J.value(problem.controls.create_vector(problem.moved()))
@@ -195,7 +224,7 @@ def square(spaces, strength: float, layers: int = 4):
     space = spaces("interval", 1, 0, "collocated", "dg")
     kernel = DenseKernel(space, layers)
     kernel.assign(np.full(kernel.num_parameters, strength**0.5))
-    sigma = Activation("square", lambda s: s * s)
+    sigma = Activation(name="square", expression=lambda s: s * s)
     problem = make_problem(
         space, kernel=kernel, activation=sigma, scheme="implicit_euler", layers=layers, intervals=layers, horizon=1.0,
         loss="tracking", parts=("bias",),
@@ -238,8 +267,10 @@ def test_a_step_that_newton_alone_does_not_find(spaces):
     space = spaces("interval", 6, 0, "collocated", "dg")
     kernel, strength = DenseKernel(space, 1), 300.0
     kernel.assign((-strength * np.diag(1 / space.weights)).ravel())
-    grid, bias = DepthGrid(1, 1.0, 1), np.zeros((1, space.num_local))
-    stepper = Stepper(space, kernel, bias, find_activation("tanh"), SCHEMES["implicit_euler"], grid)
+    grid, bias = DepthGrid(layers=1, horizon=1.0, intervals=1), np.zeros((1, space.num_local))
+    stepper = Stepper(
+        space, kernel, bias, activation=find_activation("tanh"), scheme=SCHEMES["implicit_euler"], grid=grid
+    )
     f0 = np.asfortranarray(np.linspace(-1.5, 1.2, 6)[:, None] * np.ones((1, 2)))
     g = solve_forward(stepper, f0).final
     np.testing.assert_allclose(g + np.tanh(strength * g), f0, atol=1e-12)

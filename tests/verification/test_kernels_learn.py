@@ -38,9 +38,9 @@ def test_adjoint_is_the_transpose_of_the_tangent(make, space, scheme):
     h = np.cos(np.arange(kernel.num_parameters))
     direction = kernel.create_direction()
     direction.assign(h)
-    left = np.vdot(sweep_tangent(stepper, tape, None, direction, None), dual)
+    left = np.vdot(sweep_tangent(stepper, tape, None, kernel=direction, bias=None), dual)
     pullback = kernel.create_pullback()
-    sweep_back(stepper, tape, dual, pullback, None)
+    sweep_back(stepper, tape, dual, kernel_pullback=pullback, bias_dual=None)
     assert left == pytest.approx(h @ kernel.parameter_dual(pullback), rel=1e-12)
 
 

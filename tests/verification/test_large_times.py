@@ -22,7 +22,7 @@ from fem_selection.functions.activations import ACTIVATIONS, Activation, find_ac
 from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel
 from fem_selection.settings import StepSettings
 
-INSTANT = DepthGrid(1)
+INSTANT = DepthGrid(layers=1)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_linear(space):
     initial, matrix = smooth_states(space, slice(0, 3)), kernel_matrix(field)
     for method in ("explicit", "auto"):
         settings = ask(rtol=1e-12, atol=1e-13, method=method)
-        found = integrate(field, initial, np.array([0.0, 0.7, 2.0]), settings)
+        found = integrate(field, initial, np.array([0.0, 0.7, 2.0]), settings=settings)
         for time, state in zip(found.times, found.states, strict=True):
             np.testing.assert_allclose(state, scipy.linalg.expm(time * matrix) @ initial, rtol=1e-9, atol=1e-10)
 
@@ -83,7 +83,7 @@ def test_rank_one(space, strength):
     def rate(t, s):
         return [space.weights @ (u * np.tanh(strength * s[0] * u))]
 
-    found = integrate(field, initial, np.array([0.0, 3.0]), ask(rtol=1e-14, atol=1e-14))
+    found = integrate(field, initial, np.array([0.0, 3.0]), settings=ask(rtol=1e-14, atol=1e-14))
     for j in range(2):
         start = [space.weights @ (u * initial[:, j])]
         scalar = solve_ivp(rate, (0, 3), start, "DOP853", rtol=1e-13, atol=1e-15, max_step=0.05)
@@ -94,7 +94,7 @@ def test_skew_kernel_conserves_the_norm(space):
     """Fails if K f is not antisymmetric in L², as with nodal weights on the wrong side."""
     field = make_field(space, lambda y, z: 4 * np.sin(3 * (y - z)), 0.0, "identity")
     initial = smooth_states(space, slice(0, 3))
-    found = integrate(field, initial, np.linspace(0, 30, 4), TIGHT)
+    found = integrate(field, initial, np.linspace(0, 30, 4), settings=TIGHT)
     for state in found.states:
         np.testing.assert_allclose(space.norm(state), space.norm(initial), rtol=1e-9)
 
@@ -104,7 +104,7 @@ def test_relu_without_kernel(space):
     ‖max(b, 0)‖."""
     field = make_field(space, 0.0, lambda y: np.cos(4 * y), "relu")
     initial = smooth_states(space, slice(0, 3))
-    found = integrate(field, initial, np.array([0.0, 1.0, 123.0, 1e6]), ask())
+    found = integrate(field, initial, np.array([0.0, 1.0, 123.0, 1e6]), settings=ask())
     positive = np.maximum(field.bias, 0.0)[:, None]
     for time, state in zip(found.times, found.states, strict=True):
         np.testing.assert_allclose(state, initial + time * positive, rtol=1e-12, atol=1e-11 * max(time, 1))
@@ -120,7 +120,7 @@ def test_against_scipy(space, activation, method):
     field = make_field(space, random_kernel(sum(map(ord, activation))), lambda y: 0.4 * np.sin(5 * y), activation)
     initial, times = smooth_states(space, slice(0, 3)), np.array([0.0, 0.31, 1.0, 1.5])
     tolerance = 1e-10 if method == "explicit" else 1e-7
-    found = integrate(field, initial, times, ask(rtol=tolerance, atol=tolerance, method=method))
+    found = integrate(field, initial, times, settings=ask(rtol=tolerance, atol=tolerance, method=method))
     outside = solve_outside(field, initial, times)
     scale = 1 + np.abs(outside).max()
     np.testing.assert_array_equal(found.times, times)
@@ -138,7 +138,7 @@ def test_error_is_proportional_to_the_tolerance(space, method):
     errors, steps = [], []
     for tolerance in tolerances:
         settings = ask(rtol=float(tolerance), atol=float(tolerance), method=method)
-        found = integrate(field, initial, times, settings)
+        found = integrate(field, initial, times, settings=settings)
         errors.append(max(space.norm(a - b).max() for a, b in zip(found.states, outside, strict=True)))
         steps.append(found.steps)
         assert found.rejected <= 1 + 0.1 * found.steps
@@ -154,8 +154,8 @@ def test_times_asked_for_do_not_change_the_steps(space):
     field = make_field(space, random_kernel(2), 0.3)
     initial = smooth_states(space, slice(0, 3))
     settings = ask(rtol=1e-9, atol=1e-9)
-    few = integrate(field, initial, np.array([0.0, 5.0]), settings)
-    many = integrate(field, initial, np.linspace(0.0, 5.0, 101), settings)
+    few = integrate(field, initial, np.array([0.0, 5.0]), settings=settings)
+    many = integrate(field, initial, np.linspace(0.0, 5.0, 101), settings=settings)
     assert (few.steps, few.rejected) == (many.steps, many.rejected)
     np.testing.assert_array_equal(few.final, many.final)
     np.testing.assert_array_equal(many.times, np.linspace(0.0, 5.0, 101))
@@ -170,7 +170,7 @@ def test_steps_do_not_change_with_the_mesh():
     for cells in (10, 40):
         space = StateSpace(domains.interval(MPI.COMM_SELF, cells), 2)
         field = make_field(space, random_kernel(3), lambda y: np.sin(2 * y))
-        found = integrate(field, smooth_states(space, slice(0, 3)), np.array([0.0, 10.0]), ask())
+        found = integrate(field, smooth_states(space, slice(0, 3)), np.array([0.0, 10.0]), settings=ask())
         counts.append((found.steps, found.rejected))
     assert counts[0] == counts[1]
 
@@ -186,7 +186,7 @@ def test_time_of_a_steady_state(spaces, method, tolerance):
     field = make_field(space, -1.0, 0.0, "identity")
     initial = np.asfortranarray(np.ones((space.num_local, 2)) * [1.0, 2.0])
     settings = ask(rtol=1e-9, atol=1e-12, method=method, steady_tolerance=tolerance)
-    found = integrate(field, initial, np.array([0.0, 1.0, 1e4]), settings)
+    found = integrate(field, initial, np.array([0.0, 1.0, 1e4]), settings=settings)
     wanted = np.log(2.0 / tolerance)
     assert found.outcome == "steady" and found.steady_time == found.times[-1]
     assert wanted <= found.steady_time <= wanted + 0.02
@@ -200,11 +200,11 @@ def test_steady_state(space):
     field = make_field(space, -1.0)
     initial = smooth_states(space, slice(0, 3))
     settings = ask(rtol=1e-10, atol=1e-12, steady_tolerance=1e-6)
-    found = integrate(field, initial, np.linspace(0, 1e6, 5), settings)
+    found = integrate(field, initial, np.linspace(0, 1e6, 5), settings=settings)
     assert found.outcome == "steady" and "steady" in found.reason
     rates = space.norm(field.rate(found.final))
     assert rates.max() <= 1e-6 and found.steady_time == found.times[-1] < 40
-    slower = integrate(field, initial, np.array([0.0, 0.9 * found.steady_time]), settings)
+    slower = integrate(field, initial, np.array([0.0, 0.9 * found.steady_time]), settings=settings)
     assert space.norm(slower.rate).max() > 1e-6 and slower.outcome == "horizon"
 
 
@@ -216,7 +216,7 @@ def test_growth(space, activation, kind):
     initial = np.ones((space.num_local, 1), order="F")
     bound = 1e6 if kind == "exponential" else 1e4
     settings = ask(rtol=1e-9, atol=1e-9, growth_bound=bound)
-    found = integrate(field, initial, np.array([0.0, 1e5]), settings)
+    found = integrate(field, initial, np.array([0.0, 1e5]), settings=settings)
     if kind is None:
         assert found.outcome in ("horizon", "steady") and found.growth is None
         return
@@ -230,7 +230,7 @@ def test_million(space):
     Fails if the switch does not come (10⁷ evaluations) or the implicit steps lose the solution."""
     field = make_field(space, lambda y, z: -50.0 - np.cos(y) * np.cos(z), 0.2)
     initial = smooth_states(space, slice(0, 2))
-    found = integrate(field, initial, np.array([0.0, 1e6]), ask(rtol=1e-7, atol=1e-9))
+    found = integrate(field, initial, np.array([0.0, 1e6]), settings=ask(rtol=1e-7, atol=1e-9))
     assert [name for _, name in found.methods] == ["Dormand–Prince 8(5,3)", "Kennedy–Carpenter ESDIRK 4(3)"]
     assert found.evaluations < 50_000
     # b lies in the span of 1, cos y up to what K cannot reach: K f + b is as small there as it can be
@@ -246,11 +246,11 @@ def test_time_dependent(space):
     def refresh(time):
         bias[:] = np.cos(time)
 
-    field = SelectionField(space, DenseKernel(space, 1), bias, find_activation("identity"), refresh)
+    field = SelectionField(space, DenseKernel(space, 1), bias, activation=find_activation("identity"), refresh=refresh)
     initial = smooth_states(space, slice(0, 2))
     for method in ("explicit", "implicit"):
         settings = ask(rtol=1e-8, atol=1e-8, method=method, steady_tolerance=0.5)
-        found = integrate(field, initial, np.linspace(0, 9, 7), settings)
+        found = integrate(field, initial, np.linspace(0, 9, 7), settings=settings)
         assert found.outcome == "horizon"
         for time, state in zip(found.times, found.states, strict=True):
             np.testing.assert_allclose(state, initial + np.sin(time), atol=1e-6)
@@ -259,11 +259,11 @@ def test_time_dependent(space):
 def test_blow_up(space):
     """σ(s) = s²: f' = f² from f = 1 ends at t = 1. Fails if the integrator goes beyond or does not say where it
     stopped; with a bound the run ends as unbounded."""
-    field = make_field(space, 1.0, 0.0, Activation("square", lambda s: s**2))
+    field = make_field(space, 1.0, 0.0, Activation(name="square", expression=lambda s: s**2))
     initial = np.ones((space.num_local, 1), order="F")
     with pytest.raises((NotConverged, NonFinite), match=r"t = (1|0\.99999)"):
-        integrate(field, initial, np.array([0.0, 2.0]), ask())
-    found = integrate(field, initial, np.array([0.0, 2.0]), ask(growth_bound=1e5))
+        integrate(field, initial, np.array([0.0, 2.0]), settings=ask())
+    found = integrate(field, initial, np.array([0.0, 2.0]), settings=ask(growth_bound=1e5))
     assert found.outcome == "unbounded" and found.times[-1] == pytest.approx(1.0, abs=1e-3)
 
 
@@ -271,10 +271,10 @@ def test_stopping_and_faults(space):
     """Fails if a stopped run loses what it has, or faulty input is not named."""
     field = make_field(space, random_kernel(2), 0.3)
     initial = smooth_states(space, slice(0, 2))
-    found = integrate(field, initial, np.linspace(0, 50, 11), ask(), progress=lambda t, n: n >= 3)
+    found = integrate(field, initial, np.linspace(0, 50, 11), settings=ask(), progress=lambda t, n: n >= 3)
     assert found.outcome == "stopped" and found.steps == 3 and 0 < found.times[-1] < 50
     with pytest.raises(NotConverged, match="5 steps reached t = "):
-        integrate(field, initial, np.array([0.0, 50.0]), ask(max_steps=5))
+        integrate(field, initial, np.array([0.0, 50.0]), settings=ask(max_steps=5))
     with pytest.raises(InvalidInput, match="increasing"):
         integrate(field, initial, np.array([0.0, 0.0]))
     with pytest.raises(NonFinite):
@@ -292,9 +292,9 @@ def test_diffusion(spaces, mode):
     local = LocalKernel.interpolate(space, {"diffusion": 0.2, "multiplication": -1.0}, INSTANT)
     smooth = SeparableKernel.interpolate(space, [(lambda t, y: 0.5 * np.cos(y[0]), lambda t, y: np.cos(y[0]))], INSTANT)
     bias = np.sin(3 * space.coordinates[:, 0])
-    field = SelectionField(space, local + smooth, bias, find_activation("tanh"))
+    field = SelectionField(space, local + smooth, bias, activation=find_activation("tanh"))
     settings = ask(rtol=1e-6, atol=1e-8, steady_tolerance=1e-7)
-    found = integrate(field, smooth_states(space, slice(0, 3)), np.linspace(0.0, 100.0, 5), settings)
+    found = integrate(field, smooth_states(space, slice(0, 3)), np.linspace(0.0, 100.0, 5), settings=settings)
     assert found.outcome == "steady" and len(found.methods) == 2
     assert found.steps < 300 and found.evaluations < 15_000
     assert space.norm(field.preactivation(found.final)).max() < 1e-6

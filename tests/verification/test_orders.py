@@ -67,13 +67,13 @@ class TwoDimensions:
 def errors(problem, space: StateSpace, scheme: str, layers: int) -> tuple[float, float]:
     """Errors at T = 1: in L² by full quadrature against the exact function, and the largest at a node."""
     tableau = find_scheme(scheme)
-    grid = DepthGrid(layers, 1.0, stage_nodes=tableau.nodes)
+    grid = DepthGrid(layers=layers, horizon=1.0, stage_nodes=tableau.nodes)
     y = space.coordinates.T
     operator = problem.kernel(0, y[:, :, None], problem.points[:, None, :]) * problem.weights
     k_start, k_rate = operator @ problem.start(problem.points), operator @ problem.rate(problem.points)
     bias = np.arctanh(problem.rate(y)) - k_start - grid.sample_times[:, None] * k_rate
     kernel = DenseKernel.interpolate(space, problem.kernel, grid)
-    stepper = Stepper(space, kernel, bias, TANH, tableau, grid)
+    stepper = Stepper(space, kernel, bias, activation=TANH, scheme=tableau, grid=grid)
     final = solve_forward(stepper, problem.start(y)[:, None], keep=[layers]).final[:, 0]
     x = ufl.SpatialCoordinate(space.domain.mesh)
     exact = problem.start(x, ufl) + problem.rate(x, ufl)
@@ -120,13 +120,15 @@ def test_order_in_depth_of_sampled_coefficients(spaces, name):
     y = space.coordinates[:, 0]
     found = []
     for layers in LAYERS[scheme.order]:
-        grid = DepthGrid(layers, 1.0, stage_nodes=scheme.nodes)
+        grid = DepthGrid(layers=layers, horizon=1.0, stage_nodes=scheme.nodes)
         t = grid.sample_times[:, None]
         factor = 1 + 0.5 * np.sin(2 * t)
         kf = factor * (np.sin(1 + y + 0.8 * t) @ (np.exp(np.outer(y, y)) * space.weights).T)
         bias = np.arctanh(0.8 * np.cos(1 + y + 0.8 * t)) - kf
         kernel = DenseKernel.interpolate(space, lambda t, y, z: (1 + 0.5 * np.sin(2 * t)) * np.exp(y[0] * z[0]), grid)
-        final = solve_forward(Stepper(space, kernel, bias, TANH, scheme, grid), np.sin(1 + y)[:, None]).final
+        final = solve_forward(
+            Stepper(space, kernel, bias, activation=TANH, scheme=scheme, grid=grid), np.sin(1 + y)[:, None]
+        ).final
         found.append(np.abs(final[:, 0] - np.sin(1.8 + y)).max())
     assert_order(observed_orders(found, [1 / n for n in LAYERS[scheme.order]]), scheme.order)
 
@@ -137,12 +139,22 @@ def test_order_in_depth_of_controls(spaces, mode, name):
     """Fails if a scheme loses its order with controls constant on two intervals, or where σ is projected; against RK4
     with many more layers."""
     space, scheme = spaces("interval", 4, 2, mode), SCHEMES[name]
-    kernel = DenseKernel.random(space, 2, 2.0, 3)
+    kernel = DenseKernel.random(space, 2, 2.0, seed=3)
     initial = smooth_states(space, slice(0, 2))
     bias = np.sin(3 * space.coordinates[:, 0] + np.arange(2)[:, None])
 
     def final(scheme, layers):
-        return solve_forward(Stepper(space, kernel, bias, TANH, scheme, DepthGrid(layers, 1.0, 2)), initial).final
+        return solve_forward(
+            Stepper(
+                space,
+                kernel,
+                bias,
+                activation=TANH,
+                scheme=scheme,
+                grid=DepthGrid(layers=layers, horizon=1.0, intervals=2),
+            ),
+            initial,
+        ).final
 
     reference = final(SCHEMES["rk4"], 400)
     found = [np.abs(final(scheme, n) - reference).max() for n in LAYERS[scheme.order]]

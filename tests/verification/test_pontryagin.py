@@ -25,7 +25,7 @@ def solve(scaled: ScaledFunctional, method: str, start=None, bounds=None, **sett
     rows: list = []
     start = np.zeros(scaled.control_space.local_size) if start is None else start
     chosen = OptimizerSettings(method=method, **{"max_iterations": 300, **settings})
-    return approximate_successively(scaled, start, chosen, bounds, observe=rows.append), rows
+    return approximate_successively(scaled, start, chosen, scaled_bounds=bounds, observe=rows.append), rows
 
 
 @pytest.mark.parametrize("method", [pytest.param(m, marks=pytest.mark.slow) if m == "sqh" else m for m in MONOTONE])
@@ -88,7 +88,7 @@ def test_boxes_are_kept_and_used(spaces, method):
     assert np.all(np.abs(found.scaled_solution) <= upper * (1 + 1e-12))
     assert np.sum(np.abs(found.scaled_solution) > upper * (1 - 1e-4)) > 3
     blmvm = OptimizerSettings(method="blmvm", max_iterations=500, gradient_tolerance=1e-7, memory=20)
-    by_tao = minimize(scaled, np.zeros(len(upper)), blmvm, (-upper, upper))
+    by_tao = minimize(scaled, np.zeros(len(upper)), blmvm, scaled_bounds=(-upper, upper))
     assert found.objective <= by_tao.objective + 1e-6
     assert rows[-1].objective < rows[0].objective
 

@@ -55,7 +55,7 @@ def test_orthonormal_blocks_and_adjoints(spaces, key):
     stacked, triangles = orthonormalize(space, np.stack([y, 2.0 * y[:, ::-1]]))
     np.testing.assert_allclose(stacked[0], q, atol=1e-12)
     np.testing.assert_allclose(stacked[1] @ triangles[1], 2.0 * y[:, ::-1], atol=1e-12)
-    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, seed=3))
     a, b = random_block(space, 2, 5), random_block(space, 2, 6)
     np.testing.assert_allclose(
         products(space, operator.apply(a), b), products(space, a, adjoint(space, operator, b)), rtol=1e-10, atol=1e-12
@@ -66,7 +66,7 @@ def test_orthonormal_blocks_and_adjoints(spaces, key):
 def test_factors_are_the_singular_value_decomposition(spaces, key):
     """Fails if the range that random blocks find is not all of it, or if the values are not those in L²."""
     space = spaces(*key)
-    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, 3))
+    operator = KernelOperator(DenseKernel.random(space, 1, 1.0, seed=3))
     factors = factorize(space, operator)
     dense, mass, root = operator.apply(identity(space)), mass_matrix(space), mass_root(space)
     wanted = np.linalg.svd(root @ dense @ np.linalg.inv(root), compute_uv=False)
@@ -94,14 +94,14 @@ def test_separable_spectrum_is_that_of_the_small_matrix(mode, representation):
     v = np.asfortranarray(np.hstack([np.exp(y), y, np.cos(4 * y)]))
     moved = space.create_block(3)
     slopes = np.broadcast_to(linearization.slope, (len(linearization.slope), 3))
-    problem.field.superposition.move(slopes, None, u, moved, None)
+    problem.field.superposition.move(slopes, None, u, out=moved, turn=None)
     small = np.linalg.eigvals(products(space, v, moved))
     small = small[np.lexsort((-small.imag, -small.real))]
     found = analyze_spectrum(problem.field, f)
     np.testing.assert_allclose(found.values, small, atol=1e-10)
     np.testing.assert_allclose(found.residuals, 0.0, atol=1e-12)
     assert (found.rank, found.rank_of_square) == (3, 3)
-    krylov = leading_eigenpairs(space, linearization, 3, found.norm)
+    krylov = leading_eigenpairs(space, linearization, 3, norm=found.norm)
     for value in small[small.real > 1e-8]:
         assert np.min(np.abs(krylov.values - value)) < 1e-10
     assert np.all(krylov.residuals < 1e-10)
@@ -114,16 +114,16 @@ def test_numerical_range_beyond_the_factors(spaces):
     Fails if the shell's variable is not undone, or if a complex pair is cut.
     """
     space = spaces("interval", 30, 2)
-    kernel = DenseKernel.random(space, 1, 3.0, 2)
+    kernel = DenseKernel.random(space, 1, 3.0, seed=2)
     operator = KernelOperator(kernel)
     dense = np.linalg.eigvals(operator.apply(identity(space)))
     wanted = np.sort(dense.real)[::-1]
-    found = leading_eigenpairs(space, operator, 5, 5.0)
+    found = leading_eigenpairs(space, operator, 5, norm=5.0)
     assert abs(found.values.imag.sum()) < 1e-12
     np.testing.assert_allclose(found.values.real[:5], wanted[:5], atol=1e-9)
     incomplete = factorize(space, operator, max_rank=20)
     assert not incomplete.is_complete
-    symmetric = leading_eigenpairs(space, SymmetricPart(space, operator), 1, 5.0)
+    symmetric = leading_eigenpairs(space, SymmetricPart(space, operator), 1, norm=5.0)
     root = np.sqrt(space.weights)
     scaled = root[:, None] * operator.apply(identity(space)) / root
     assert symmetric.values[0].real == pytest.approx(np.linalg.eigvalsh(0.5 * (scaled + scaled.T))[-1], rel=1e-10)
@@ -144,7 +144,7 @@ def test_diffusion_shows_its_largest_real_parts(cells):
     np.testing.assert_allclose(found.leading.imag, 0.0, atol=1e-11 * found.norm)
     assert np.all(found.residuals < 1e-10 * found.norm)
     linearization = problem.field.linearize(zero)
-    abscissa = numerical_abscissa(problem.space, linearization, found.norm, found.factors)
+    abscissa = numerical_abscissa(problem.space, linearization, found.norm, factors=found.factors)
     assert abscissa == pytest.approx(0.5, abs=1e-11 * found.norm)
     assert judge(found, False).kind == "unstable"
 
@@ -173,7 +173,9 @@ def test_strong_convection(mode):
     assert np.all(found.residuals < 1e-8 * found.norm) and np.all(found.uncertainties[:5] < 0.1)
     verdict = judge(found, False)
     assert verdict.kind == "stable" and verdict.rate == pytest.approx(-1.0, abs=1e-9)
-    growth = measure_growth(problem.field, zero, found.leading[:3], found.modes[:, :3], found.norm, max_steps=500)
+    growth = measure_growth(
+        problem.field, zero, found.leading[:3], modes=found.modes[:, :3], norm=found.norm, max_steps=500
+    )
     np.testing.assert_allclose(growth.measured.real, wanted[:3], rtol=3e-3)
 
 
@@ -243,7 +245,7 @@ class Shift:
 def test_balancing_keeps_the_rank(spaces):
     """Fails if entries without a counterpart are scaled away, as the least sum of squares would have it."""
     space = spaces("interval", 20, 1)
-    found = balanced_spectrum(space, Shift(space), 1e-10, 1e-8)
+    found = balanced_spectrum(space, Shift(space), 1e-10, cosine=1e-8)
     assert (found.rank, found.rank_of_square) == (20, 19)
     np.testing.assert_allclose(found.values, 0.0, atol=1e-14)
 

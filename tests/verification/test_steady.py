@@ -30,7 +30,7 @@ from fem_selection.steady import (
 )
 
 FULL = ("full",)
-PITCHFORK = Activation("pitchfork", lambda s: ufl.tanh(2 * s) - s)
+PITCHFORK = Activation(name="pitchfork", expression=lambda s: ufl.tanh(2 * s) - s)
 ROOT = brentq(lambda g: np.tanh(2 * g) - g, 0.5, 1.0, xtol=1e-15)
 
 
@@ -56,7 +56,7 @@ def field_and_nodes(space, kernel, bias=0.0, activation="tanh"):
 
 def kernel_of(field):
     """K in isometric coordinates."""
-    return IsometricOperator(IsometricCoordinates(field.space), KernelOperator(field.kernel))
+    return IsometricOperator(coordinates=IsometricCoordinates(field.space), operator=KernelOperator(field.kernel))
 
 
 def column(values):
@@ -78,7 +78,7 @@ def test_coordinates_are_isometric_and_the_transpose_is_the_adjoint(spaces, mode
     x, z = c.to_euclidean(f), c.to_euclidean(g)
     assert c.inner(x, z) == pytest.approx(space.inner(f, g)[0], rel=1e-12)
     np.testing.assert_allclose(c.to_function(x), f, atol=1e-12)
-    for operator in (kernel_of(field), IsometricOperator(c, field.linearize(f))):
+    for operator in (kernel_of(field), IsometricOperator(coordinates=c, operator=field.linearize(f))):
         assert c.inner(operator.apply(x), z) == pytest.approx(c.inner(x, operator.apply_adjoint(z)), rel=1e-11)
 
 
@@ -258,7 +258,7 @@ def test_projections_in_closed_form(spaces, mode):
     assert inside.distance == 0.0 and inside.contacts == 0
     field, _ = field_and_nodes(space, -1.0, 1.0, "relu")  # ∫ f ≥ 1
     np.testing.assert_allclose(project(field, 0 * y).state, 1.0, atol=1e-12)
-    both = project(field, 3 + 0 * y, -0.5, 0.25)  # −0.5 ≤ 1 − ∫ f ≤ 0.25
+    both = project(field, 3 + 0 * y, lower=-0.5, upper=0.25)  # −0.5 ≤ 1 − ∫ f ≤ 0.25
     np.testing.assert_allclose(both.state, 1.5, atol=1e-12)
 
 

@@ -25,10 +25,10 @@ MODES = np.arange(1, 4)
 
 def solve(space, scheme: str, activation: str, size: float = 1.0, layers: int = 20):
     """The first three cosines, one per sample, by steps of 1000 times the explicit limit."""
-    grid = DepthGrid(layers, layers * 1000 * LIMIT, 1)
+    grid = DepthGrid(layers=layers, horizon=layers * 1000 * LIMIT, intervals=1)
     kernel = LocalKernel.interpolate(space, {"diffusion": D}, grid)
     bias = np.zeros((1, space.num_local))
-    stepper = Stepper(space, kernel, bias, find_activation(activation), SCHEMES[scheme], grid)
+    stepper = Stepper(space, kernel, bias, activation=find_activation(activation), scheme=SCHEMES[scheme], grid=grid)
     initial = np.asfortranarray(size * np.cos(np.pi * MODES * space.coordinates))
     return stepper, initial, solve_forward(stepper, initial).final
 
@@ -65,7 +65,7 @@ def test_tanh_decays_like_the_identity_near_zero(spaces, mode):
     """Fails if the slopes of a small state are not one in the preconditioner or the Jacobian: rates of the exact
     diffusion to the error of Crank–Nicolson, and few iterations."""
     space = spaces("interval", CELLS, 1, mode)
-    stepper, initial, final = solve(space, "crank_nicolson", "tanh", 1e-4)
+    stepper, initial, final = solve(space, "crank_nicolson", "tanh", stage=1e-4)
     found = -np.log(space.inner(initial, final) / space.inner(initial, initial)) / (20 * 1000 * LIMIT)
     assert found[0] == pytest.approx(D * np.pi**2, rel=2e-3)
     assert stepper.solver.counts.newton <= 4 * 20
@@ -78,10 +78,12 @@ def test_iterations_do_not_grow_with_the_mesh(spaces):
     numbers = []
     for cells in (40, 160):
         space = spaces("interval", cells, 1, "collocated")
-        kernel = LocalKernel.interpolate(space, {"diffusion": 0.1}, DepthGrid(10, 1.0, 1))
+        kernel = LocalKernel.interpolate(space, {"diffusion": 0.1}, DepthGrid(layers=10, horizon=1.0, intervals=1))
         bias = np.sin(3 * space.coordinates[:, 0])[None]
         tanh, scheme = find_activation("tanh"), SCHEMES["implicit_euler"]
-        stepper = Stepper(space, kernel, bias, tanh, scheme, DepthGrid(10, 1.0, 1))
+        stepper = Stepper(
+            space, kernel, bias, activation=tanh, scheme=scheme, grid=DepthGrid(layers=10, horizon=1.0, intervals=1)
+        )
         solve_forward(stepper, np.asfortranarray(np.cos(np.pi * space.coordinates * MODES)))
         numbers.append(stepper.solver.counts.krylov / stepper.solver.counts.newton)
     assert numbers[1] <= 1.5 * numbers[0] and max(numbers) < 10
@@ -96,10 +98,10 @@ def test_derivatives_are_exact_there(spaces, scheme, mode, parts):
     order, adjoint identity and the Hessian at a Δt of 200 times the explicit limit, σ' not constant.  The direction of
     the identity is rough: the explicit half of Crank–Nicolson magnifies its round-off by Δt λ_max."""
     space = spaces("interval", 40, 1, mode)
-    grid = DepthGrid(4, 0.8, 2)
+    grid = DepthGrid(layers=4, horizon=0.8, intervals=2)
     kernel = LocalKernel.interpolate(space, {"diffusion": lambda t, y: 0.35 + 0.1 * np.cos(3 * y[0])}, grid)
     if parts == "sum":
-        kernel = SumKernel([kernel, DenseKernel.random(space, 2, 1.0, 7)])
+        kernel = SumKernel([kernel, DenseKernel.random(space, 2, 1.0, seed=7)])
     values = kernel.parameters()
     problem = make_problem(space, kernel=kernel, scheme=scheme, loss="tracking", regularization=UNPENALIZED)
     J, controls = problem.functional, problem.controls

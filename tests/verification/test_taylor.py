@@ -81,24 +81,24 @@ def test_adjoint_is_the_transpose_of_the_tangent(space, scheme):
     tape = stepper.tape(3)
     stepper.advance(smooth_states(space, slice(0, 3)), tape)
     d_initial, dual = smooth_states(space, slice(3, 6)), smooth_states(space, slice(6, 9), 1.0)
-    d_kernel = DenseKernel.random(space, 2, 1.0, 9)
+    d_kernel = DenseKernel.random(space, 2, 1.0, seed=9)
     d_bias = np.cos(2 * space.coordinates[:, 0] + np.arange(2)[:, None])
     pullback, bias_dual, p = kernel.create_pullback(), np.zeros_like(d_bias), dual.copy(order="F")
-    sweep_back(stepper, tape, p, pullback, bias_dual, to_initial=True)
+    sweep_back(stepper, tape, p, kernel_pullback=pullback, bias_dual=bias_dual, to_initial=True)
     terms = {
         "initial": (d_initial, None, None, np.vdot(d_initial, p)),
         "kernel": (None, d_kernel, None, d_kernel.parameters() @ kernel.parameter_dual(pullback)),
         "bias": (None, None, d_bias, np.vdot(d_bias, bias_dual)),
     }
     for initial, direction, bias, right in terms.values():
-        left = np.vdot(sweep_tangent(stepper, tape, initial, direction, bias), dual)
+        left = np.vdot(sweep_tangent(stepper, tape, initial, kernel=direction, bias=bias), dual)
         assert left == pytest.approx(right, rel=1e-12)
-    together = np.vdot(sweep_tangent(stepper, tape, d_initial, d_kernel, d_bias), dual)
+    together = np.vdot(sweep_tangent(stepper, tape, d_initial, kernel=d_kernel, bias=d_bias), dual)
     assert together == pytest.approx(sum(t[-1] for t in terms.values()), rel=1e-12)
 
     # the derivatives in kernel and bias do not depend on whether the last product is wanted
     again, bias_again, p = kernel.create_pullback(), np.zeros_like(d_bias), dual.copy(order="F")
-    sweep_back(stepper, tape, p, again, bias_again)
+    sweep_back(stepper, tape, p, kernel_pullback=again, bias_dual=bias_again)
     np.testing.assert_allclose(again, pullback, rtol=1e-14)
     np.testing.assert_allclose(bias_again, bias_dual, rtol=1e-14)
 
@@ -110,11 +110,11 @@ def test_tangent_equals_differences(space, scheme):
     stepper, kernel = problem.stepper, problem.stepper.kernel
     theta, bias = kernel.parameters(), stepper.bias.copy()
     f0, d_initial = smooth_states(space, slice(0, 2)), smooth_states(space, slice(3, 5))
-    d_kernel = DenseKernel.random(space, 2, 1.0, 9)
+    d_kernel = DenseKernel.random(space, 2, 1.0, seed=9)
     d_bias = np.cos(2 * space.coordinates[:, 0] + np.arange(2)[:, None])
     tape = stepper.tape(2)
     stepper.advance(f0, tape)
-    tangent = sweep_tangent(stepper, tape, d_initial, d_kernel, d_bias)
+    tangent = sweep_tangent(stepper, tape, d_initial, kernel=d_kernel, bias=d_bias)
     ends = []
     for e in (1e-4, -1e-4):
         kernel.assign(theta + e * d_kernel.parameters())

@@ -56,7 +56,7 @@ def estimate_run(field: SelectionField, times: Floats, states: Sequence[Block]) 
     factor, forcing = gronwall_factors(premises, times)
     field.move_to(float(times[0]))
     everything = [
-        estimate_growth(premises, states, factor, forcing),
+        estimate_growth(premises, states, factor, forcing=forcing),
         estimate_dependence(premises, states, factor),
         estimate_energy(premises, states),
         *estimate_potential(premises, states),

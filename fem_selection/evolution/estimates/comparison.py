@@ -57,35 +57,77 @@ def compare_with_bound(
     name: str,
     statement: str,
     hypotheses: tuple[Hypothesis, ...],
+    *,
     measured: Floats,
     bound: Floats,
     constants: dict[str, float],
 ) -> Estimate:
     """An estimate by a positive bound."""
     if not all(h.holds for h in hypotheses):
-        return Estimate(name, statement, hypotheses, False, measured, None, None, float("nan"), constants)
+        return Estimate(
+            name=name,
+            statement=statement,
+            hypotheses=hypotheses,
+            claimed=False,
+            measured=measured,
+            bound=None,
+            ratio=None,
+            excess=float("nan"),
+            constants=constants,
+        )
     bound = np.nan_to_num(bound, nan=np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(bound > 0, measured / bound, np.where(measured > 0, np.inf, 0.0))
     excess = float(np.max(ratio, initial=0.0)) - 1.0
-    return Estimate(name, statement, hypotheses, True, measured, bound, ratio, excess, constants)
+    return Estimate(
+        name=name,
+        statement=statement,
+        hypotheses=hypotheses,
+        claimed=True,
+        measured=measured,
+        bound=bound,
+        ratio=ratio,
+        excess=excess,
+        constants=constants,
+    )
 
 
 def compare_with_past(
     name: str,
     statement: str,
     hypotheses: tuple[Hypothesis, ...],
+    *,
     values: Floats,
     sizes: Floats,
     constants: dict[str, float],
 ) -> Estimate:
     """An estimate that says that something does not grow in time."""
     if not all(h.holds for h in hypotheses):
-        return Estimate(name, statement, hypotheses, False, values, None, None, float("nan"), constants)
+        return Estimate(
+            name=name,
+            statement=statement,
+            hypotheses=hypotheses,
+            claimed=False,
+            measured=values,
+            bound=None,
+            ratio=None,
+            excess=float("nan"),
+            constants=constants,
+        )
     lowest, scale = values.min(axis=0), np.maximum(sizes.max(axis=0, initial=0.0), 1e-300)
     fall = values[0] - lowest
     ratio = np.where(fall > 1e-14 * scale, (values - lowest) / np.where(fall > 0, fall, 1.0), 1.0)
     excess = float(np.max(np.diff(values, axis=0) / scale, initial=-np.inf)) if len(values) > 1 else 0.0
     bound = np.minimum.accumulate(values, axis=0)
     bound = np.concatenate([bound[:1], bound[:-1]])
-    return Estimate(name, statement, hypotheses, True, values, bound, ratio, excess, constants)
+    return Estimate(
+        name=name,
+        statement=statement,
+        hypotheses=hypotheses,
+        claimed=True,
+        measured=values,
+        bound=bound,
+        ratio=ratio,
+        excess=excess,
+        constants=constants,
+    )

@@ -40,9 +40,9 @@ def estimate_energy(premises: Premises, states: Sequence[Block]) -> Estimate:
         "energy",
         "E(f) = −½⟨f, K f⟩ − ⟨b, f⟩ does not grow",
         (premises.autonomous(), premises.symmetric(), premises.sign_preserving()),
-        np.array(values),
-        np.array(sizes),
-        {"kernel_norm": premises.norm},
+        values=np.array(values),
+        sizes=np.array(sizes),
+        constants={"kernel_norm": premises.norm},
     )
 
 
@@ -59,9 +59,9 @@ def estimate_potential(premises: Premises, states: Sequence[Block]) -> tuple[Est
         "potential",
         "∫ Σ(K f + b) dy does not grow",
         hypotheses,
-        potential,
-        np.abs(potential),
-        constants,
+        values=potential,
+        sizes=np.abs(potential),
+        constants=constants,
     )
     more = (*hypotheses, premises.coercive())
     slope = 0.5 * min(sigma.slopes)
@@ -71,7 +71,9 @@ def estimate_potential(premises: Premises, states: Sequence[Block]) -> tuple[Est
         constants = {**constants, "slope": slope, "shift": shift}
         bound = np.broadcast_to((potential[0] + shift * volume) / slope, absolute.shape).copy()
     statement = "∫ |K f + b| dy ≤ (∫ Σ(K f^I + b) dy + d |Y|) / c,  Σ(s) ≥ c|s| − d"
-    return first, compare_with_bound("preactivation", statement, more, absolute, bound, constants)
+    return first, compare_with_bound(
+        "preactivation", statement, more, measured=absolute, bound=bound, constants=constants
+    )
 
 
 def _potentials(premises: Premises, states: Sequence[Block]) -> tuple[Floats, Floats, float]:
@@ -110,6 +112,26 @@ def estimate_monotonicity(premises: Premises, states: Sequence[Block]) -> Estima
     hypotheses = (premises.nonnegative(), premises.pointwise())
     statement = "f(t, y) does not fall anywhere"
     if not all(h.holds for h in hypotheses):
-        return Estimate("monotonicity", statement, hypotheses, False, increases, None, None, float("nan"), {})
+        return Estimate(
+            name="monotonicity",
+            statement=statement,
+            hypotheses=hypotheses,
+            claimed=False,
+            measured=increases,
+            bound=None,
+            ratio=None,
+            excess=float("nan"),
+            constants={},
+        )
     excess = float(np.max(-increases / size, initial=0.0))
-    return Estimate("monotonicity", statement, hypotheses, True, increases, np.zeros_like(increases), None, excess, {})
+    return Estimate(
+        name="monotonicity",
+        statement=statement,
+        hypotheses=hypotheses,
+        claimed=True,
+        measured=increases,
+        bound=np.zeros_like(increases),
+        ratio=None,
+        excess=excess,
+        constants={},
+    )

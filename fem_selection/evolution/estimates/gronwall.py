@@ -59,7 +59,7 @@ def gronwall_factors(premises: Premises, times: Floats) -> tuple[Floats, Floats]
     return factor, forcing
 
 
-def estimate_growth(premises: Premises, states: Sequence[Block], factor: Floats, forcing: Floats) -> Estimate:
+def estimate_growth(premises: Premises, states: Sequence[Block], factor: Floats, *, forcing: Floats) -> Estimate:
     """‖f_j‖ and its bound (collective)."""
     norms = np.array([premises.field.space.norm(f) for f in states])
     with np.errstate(over="ignore", invalid="ignore"):
@@ -68,9 +68,13 @@ def estimate_growth(premises: Premises, states: Sequence[Block], factor: Floats,
         "growth",
         "‖f(t)‖ ≤ e^{α(t)} ‖f^I‖ + ∫₀ᵗ e^{α(t)−α(s)} (L‖b(s)‖ + |σ(0)| |Y|^{1/2}) ds,  α(t) = ∫₀ᵗ L‖K‖",
         (premises.lipschitz(),),
-        norms,
-        bound,
-        {"lipschitz": premises.sigma.lipschitz, "kernel_norm": premises.norm, "sigma_at_zero": premises.sigma.at_zero},
+        measured=norms,
+        bound=bound,
+        constants={
+            "lipschitz": premises.sigma.lipschitz,
+            "kernel_norm": premises.norm,
+            "sigma_at_zero": premises.sigma.at_zero,
+        },
     )
 
 
@@ -84,7 +88,7 @@ def estimate_dependence(premises: Premises, states: Sequence[Block], factor: Flo
         "dependence",
         "‖f_j(t) − f_{j+1}(t)‖ ≤ e^{α(t)} ‖f_j^I − f_{j+1}^I‖,  α(t) = ∫₀ᵗ L‖K‖",
         (premises.lipschitz(),),
-        distances,
-        bound,
-        {"lipschitz": premises.sigma.lipschitz, "kernel_norm": premises.norm},
+        measured=distances,
+        bound=bound,
+        constants={"lipschitz": premises.sigma.lipschitz, "kernel_norm": premises.norm},
     )

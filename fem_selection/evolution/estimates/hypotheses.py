@@ -126,4 +126,10 @@ class Premises:
 
 
 def _hypothesis(statement: str, defect: float, allowed: float, measured: str) -> Hypothesis:
-    return Hypothesis(statement, bool(defect <= allowed), float(defect), float(allowed), measured)
+    return Hypothesis(
+        statement=statement,
+        holds=bool(defect <= allowed),
+        defect=float(defect),
+        allowed=float(allowed),
+        measured=measured,
+    )

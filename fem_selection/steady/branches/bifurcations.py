@@ -65,7 +65,7 @@ class Bifurcation:
         return 1.0 if self.unstable[1] > self.unstable[0] else -1.0
 
 
-def find_bifurcations(corrector: Corrector, first: Point, last: Point, scale: float) -> Iterator[Bifurcation]:
+def find_bifurcations(corrector: Corrector, first: Point, last: Point, *, scale: float) -> Iterator[Bifurcation]:
     """Yield the bifurcations between two points of a curve that are one step apart.
 
     Args:
@@ -131,7 +131,15 @@ def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Poin
         departures = ()
     if kind != "fold" and after.parameter < before.parameter:
         counts = counts[::-1]
-    return Bifurcation(kind, left, frequency, criticality, counts, departures, accuracy)
+    return Bifurcation(
+        kind=kind,
+        point=left,
+        frequency=frequency,
+        criticality=criticality,
+        unstable=counts,
+        departures=departures,
+        accuracy=accuracy,
+    )
 
 
 def _classify_crossing(at: Point, sides: tuple[Point, Point], departures: tuple[Point, ...]) -> tuple[str, str]:

@@ -83,6 +83,7 @@ def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floa
 def continue_branches(
     family: ReducedFamily,
     start: Floats,
+    *,
     lower: float,
     upper: float,
     step: float | None = None,
@@ -138,7 +139,7 @@ class _Follower:
 
     def follow(self, begin: Point, root: Point | None, parent: int | None) -> Branch:
         """The curve from a point in the direction of its tangent until it leaves the range."""
-        branch = Branch([begin] if root is None else [root, begin], parent)
+        branch = Branch(points=[begin] if root is None else [root, begin], parent=parent)
         step = self.step
         while len(branch.points) < self.max_points:
             last = branch.points[-1]
@@ -169,7 +170,7 @@ class _Follower:
         points = branch.points[1:] if begins_at_root else branch.points
         found: list[Bifurcation] = []
         for a, b in pairwise(points):
-            found += find_bifurcations(self.corrector, a, b, self.scale)
+            found += find_bifurcations(self.corrector, a, b, scale=self.scale)
         return found
 
     def _jumps(self, last: Point, new: Point, step: float) -> bool:

@@ -95,7 +95,7 @@ class Corrector:
         tangent /= np.linalg.norm(tangent)
         sign, _ = np.linalg.slogdet(self.bordered(x, tangent))
         eigenvalues = equation.eigenvalues(x[:-1])
-        return Point(x, tangent, eigenvalues, int(sign), equation.drift(x[:-1]))
+        return Point(x=x, tangent=tangent, eigenvalues=eigenvalues, orientation=int(sign), drift=equation.drift(x[:-1]))
 
     def crossing_direction(self, point: Point) -> Floats:
         """At a branch point the direction, normal to the curve, in which another one leaves."""

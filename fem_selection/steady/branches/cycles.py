@@ -43,7 +43,7 @@ class Cycles:
 
 
 def measure_cycles(
-    family: ReducedFamily, hopf: Bifurcation, distances: tuple[float, ...], largest: float = 1e3
+    family: ReducedFamily, hopf: Bifurcation, distances: tuple[float, ...], *, largest: float = 1e3
 ) -> Cycles:
     """Run the reduced equation to its cycle at some distances from a Hopf point, where the steady state is unstable.
 
@@ -70,7 +70,7 @@ def measure_cycles(
             guess = float(amplitudes[k]) * np.sqrt(distances[k + 1] / distances[k])
     logs = np.log(amplitudes[-2:]), np.log(np.abs(parameters[-2:] - hopf.parameter))
     exponent = float(np.diff(logs[0])[0] / np.diff(logs[1])[0]) if len(parameters) > 1 else np.nan
-    return Cycles(parameters, amplitudes, exponent)
+    return Cycles(parameters=parameters, amplitudes=amplitudes, exponent=exponent)
 
 
 def _settle(equation: ReducedEquation, start: Floats, frequency: float, rate: float, largest: float) -> float:

@@ -89,7 +89,9 @@ def analyze_steady_states(
     settings = SteadySettings() if settings is None else settings
     c = IsometricCoordinates(field.space)
     zeros = find_zeros(field.activation, settings.within)
-    kernel = expand(IsometricOperator(c, KernelOperator(field.kernel)), settings.tolerance, settings.triplets)
+    kernel = expand(
+        IsometricOperator(coordinates=c, operator=KernelOperator(field.kernel)), settings.tolerance, settings.triplets
+    )
     declined: dict[str, str] = {}
     level = _level(zeros, declined)
     is_local = has_local_part(field.kernel)
@@ -102,7 +104,7 @@ def analyze_steady_states(
     projections: list[Projection] = []
     if zeros.kind == "segment":
         low, high = zeros.segments[0]
-        projections = [project(field, f, low, high, coordinates=c) for f in initial.T[:_STARTS]]
+        projections = [project(field, f, lower=low, upper=high, coordinates=c) for f in initial.T[:_STARTS]]
         declined["states"] = "the steady states form a convex set: see the projections onto it"
     elif zeros.kind == "none":
         declined["states"] = declined["projection"] = str(zeros)
@@ -112,7 +114,7 @@ def analyze_steady_states(
             steady = [j for j, outcome in enumerate(limit.outcomes) if outcome == "steady"][:_STARTS]
             starts = [*limit.states.T[steady], *starts]
         most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
-        equilibria = find_equilibria(field, starts, replace(settings, states=most), c)
+        equilibria = find_equilibria(field, starts, replace(settings, states=most), coordinates=c)
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"

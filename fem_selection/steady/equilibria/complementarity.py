@@ -72,6 +72,7 @@ class Projection:
 def project(
     field: SelectionField,
     state: Floats,
+    *,
     lower: float = -np.inf,
     upper: float = 0.0,
     tolerance: float = 1e-11,
@@ -95,13 +96,22 @@ def project(
     if not lower < upper or (np.isinf(lower) and np.isinf(upper)):
         raise InvalidInput(f"[{lower}, {upper}] is no interval with an end: nothing to project onto")
     c = IsometricCoordinates(field.space) if coordinates is None else coordinates
-    operator = IsometricOperator(c, KernelOperator(field.kernel))
+    operator = IsometricOperator(coordinates=c, operator=KernelOperator(field.kernel))
     search = _ContactSearch(operator, field.bias, state, (lower, upper), tolerance)
     for number in range(_ROUNDS):
         if search.violation() <= search.allowed:
             return search.result(number)
         if not search.advance():
-            return Projection(False, state.copy(), np.inf, search.violation(), np.nan, np.nan, 0, number)
+            return Projection(
+                exists=False,
+                state=state.copy(),
+                distance=np.inf,
+                violation=search.violation(),
+                stationarity=np.nan,
+                complementarity=np.nan,
+                contacts=0,
+                rounds=number,
+            )
     raise NotConverged(f"{_ROUNDS} rounds of contact points leave a violation of {search.violation():.1e}")
 
 
@@ -173,14 +183,14 @@ class _ContactSearch:
             touching = sign * multiplier[:, 0] > 0
             gaps[touching] = pattern[touching] - bound
         return Projection(
-            True,
-            self.c.to_function(self.x)[:, 0],
-            self.c.norm(moved),
-            max(self.violation(), 0.0),
-            self.c.norm(moved + self.operator.apply_adjoint(dual)),
-            abs(self.c.inner(gaps, multiplier[:, 0])),
-            int(np.count_nonzero(self._multipliers)),
-            rounds,
+            exists=True,
+            state=self.c.to_function(self.x)[:, 0],
+            distance=self.c.norm(moved),
+            violation=max(self.violation(), 0.0),
+            stationarity=self.c.norm(moved + self.operator.apply_adjoint(dual)),
+            complementarity=abs(self.c.inner(gaps, multiplier[:, 0])),
+            contacts=int(np.count_nonzero(self._multipliers)),
+            rounds=rounds,
         )
 
     def _pattern(self, x: Block) -> Floats:

@@ -56,10 +56,11 @@ class MinimalNormEquation:
         field: SelectionField,
         coordinates: IsometricCoordinates,
         tolerance: float,
+        *,
         known: Sequence[Floats] = (),
     ) -> None:
         self._coordinates, self._field, self._tolerance = coordinates, field, tolerance
-        self._kernel = IsometricOperator(coordinates, KernelOperator(field.kernel, field.interval))
+        self._kernel = IsometricOperator(coordinates=coordinates, operator=KernelOperator(field.kernel, field.interval))
         self._known = [self._pattern(np.asfortranarray(f[:, None])) for f in known]
 
     def residual(self, x: Block) -> Block:
@@ -73,7 +74,7 @@ class MinimalNormEquation:
         f = c.to_function(x)
         at = self._field.linearize(f)
         factor, turn = self._deflation(f)
-        derivative = IsometricOperator(c, at)
+        derivative = IsometricOperator(coordinates=c, operator=at)
         jacobian: IsometricOperator | _Deflated = derivative
         if self._known:
             jacobian = _Deflated(derivative, factor, c.to_euclidean(at.rate), self._kernel.apply_adjoint(turn))
@@ -145,7 +146,9 @@ def _least_squares(c: IsometricCoordinates, operator: IsometricOperator | _Defla
         return x.array_r[:, None].copy(order="F")
 
 
-def is_known(field: SelectionField, state: Floats, known: Sequence[Floats], coordinates: IsometricCoordinates) -> bool:
+def is_known(
+    field: SelectionField, state: Floats, known: Sequence[Floats], *, coordinates: IsometricCoordinates
+) -> bool:
     """Whether K f + b is that of a known state, up to a millionth of 1 + ‖K f + b‖ (collective).
 
     Args:

@@ -94,6 +94,7 @@ def find_equilibria(
     field: SelectionField,
     starts: Sequence[Floats],
     settings: SteadySettings | None = None,
+    *,
     coordinates: IsometricCoordinates | None = None,
 ) -> list[Equilibrium]:
     """Steady states by Newton's method from each start, those already found being deflated (collective).
@@ -139,7 +140,7 @@ def _new_state(
             return None
 
     def is_new(found: SteadyState | None) -> bool:
-        return found is not None and not is_known(field, found.state, known, c)
+        return found is not None and not is_known(field, found.state, known, coordinates=c)
 
     found = find(())
     if known and not is_new(found):
@@ -154,7 +155,7 @@ def _describe(
     comm, slope = field.space.comm, np.abs(at.slope)
     smallest = comm.allreduce(float(np.min(slope, initial=np.inf)), op=MPI.MIN)
     largest = comm.allreduce(float(np.max(slope, initial=0.0)), op=MPI.MAX)
-    jacobian = expand(IsometricOperator(c, at), settings.tolerance, settings.triplets)
+    jacobian = expand(IsometricOperator(coordinates=c, operator=at), settings.tolerance, settings.triplets)
     sparse = not jacobian.is_complete and has_local_part(field.kernel)
     return Equilibrium(
         state=result.state,
@@ -195,7 +196,7 @@ def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, direc
     at = field.linearize(np.asfortranarray(equilibrium.state[:, None]))
     turned = create_block(*directions.shape)
     slope = np.broadcast_to(at.slope, (len(at.slope), directions.shape[1]))
-    field.superposition.move(slope, None, np.asfortranarray(directions), turned, None)
+    field.superposition.move(slope, None, np.asfortranarray(directions), out=turned, turn=None)
     if equilibrium.nearest is not None:
         return solve_linearized(at, np.asfortranarray(-turned))
     c = equilibrium.jacobian.operator.coordinates

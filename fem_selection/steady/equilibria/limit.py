@@ -101,7 +101,7 @@ class _Runs:
                 growth_bound=self.bound,
             )
             start = np.asfortranarray(self.state[:, active])
-            run = integrate(self.field, start, np.concatenate([[time], remaining]), adaptive)
+            run = integrate(self.field, start, np.concatenate([[time], remaining]), settings=adaptive)
             self._keep(run, active)
             self.state[:, active] = run.final
             time = float(run.times[-1])

@@ -62,7 +62,7 @@ class ReducedEquation:
         All methods are collective over space and return the same bits on every rank.
     """
 
-    def __init__(self, field: SelectionField, basis: Block, massed: Block, rank: int) -> None:
+    def __init__(self, field: SelectionField, basis: Block, massed: Block, *, rank: int) -> None:
         self.field, self.basis, self._massed = field, basis, massed
         self._moved = KernelOperator(field.kernel, field.interval).apply(basis)
         self._own = np.eye(basis.shape[1])  # (ker K)^⊥ within the basis
@@ -143,8 +143,8 @@ class ReducedEquation:
         value, slope = create_block(*g.shape), create_block(superposition.tape_rows, 1)
         image = create_block(*self._moved.shape)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            superposition.evaluate_to_second(g, value, slope, None)
-            superposition.move(np.broadcast_to(slope, (len(slope), columns)), None, self._moved, image, None)
+            superposition.evaluate_to_second(g, value, slope, curvature=None)
+            superposition.move(np.broadcast_to(slope, (len(slope), columns)), None, self._moved, out=image, turn=None)
         return sum_over_space(self.field.space, self._massed.T @ image)
 
 
@@ -166,6 +166,7 @@ class ReducedFamily:
         self,
         space: StateSpace,
         family: Callable[[float], SelectionField],
+        *,
         lower: float,
         upper: float,
         max_rank: int = MAX_RANK,
@@ -187,7 +188,7 @@ class ReducedFamily:
             while len(self._cache) > 4:
                 self._cache.pop(next(iter(self._cache)))
             field = self._family(parameter)
-            self._cache[parameter] = ReducedEquation(field, self.basis, self._massed, self._rank)
+            self._cache[parameter] = ReducedEquation(field, self.basis, self._massed, rank=self._rank)
         return self._cache[parameter]
 
     def coordinates(self, f: Block) -> Floats:
@@ -206,7 +207,7 @@ class ReducedFamily:
                 if value in known or not self._misses(operator, basis, norm):
                     continue
                 known.add(value)
-                factors = factorize(self.space, operator, _TOLERANCE / 10, max_rank)
+                factors = factorize(self.space, operator, _TOLERANCE / 10, max_rank=max_rank)
                 if not factors.is_complete:
                     raise TooManyCoordinates(
                         f"the kernel has a numerical rank above {max_rank}: branches of steady states are followed in "

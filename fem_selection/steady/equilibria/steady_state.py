@@ -146,7 +146,7 @@ class _Search:
     def flee(self, known: Sequence[Floats]) -> None:
         """Let the start be where Newton's method for the deflated residual ends."""
         c = self.coordinates
-        if is_known(self.field, self.start, known, c):
+        if is_known(self.field, self.start, known, coordinates=c):
             self.start = push_away(self.start, c)
         self.start, run = self._solve_full(self.field, self.start, known)
         self.before = run.residuals
@@ -155,7 +155,12 @@ class _Search:
         """The first steady state that a strategy finds, or the best of what moves within ker K."""
         first = self._residual(self.start)
         if first <= self.tolerance:
-            return self._state("none", self.start, first, NewtonRun(self.start, (first,), True, "the start is steady"))
+            return self._state(
+                "none",
+                self.start,
+                first,
+                NewtonRun(solution=self.start, residuals=(first,), converged=True, reason="the start is steady"),
+            )
         best: SteadyState | None = None
         reasons: list[str] = []
         too_many: TooManyCoordinates | None = None
@@ -190,7 +195,11 @@ class _Search:
             yield solve(self.field, self.start)
             if restart:
                 linear = SelectionField(
-                    self.field.space, self.field.kernel, self.field.bias, _IDENTITY, interval=self.field.interval
+                    self.field.space,
+                    self.field.kernel,
+                    self.field.bias,
+                    activation=_IDENTITY,
+                    interval=self.field.interval,
                 )
                 begin, run = solve(linear, self.start)
                 if run.converged:
@@ -207,12 +216,12 @@ class _Search:
         self, field: SelectionField, start: Floats, known: Sequence[Floats] = ()
     ) -> tuple[Floats, NewtonRun]:
         c = self.coordinates
-        equation = MinimalNormEquation(field, c, self.tolerance, known)
+        equation = MinimalNormEquation(field, c, self.tolerance, known=known)
         run = solve_newton(equation, c.to_euclidean(_column(start)), max_iterations=self.max_iterations)
         return c.to_function(run.solution)[:, 0], run
 
     def _reduced_runs(self, restart: bool) -> Iterator[tuple[Floats, NewtonRun]]:
-        family = ReducedFamily(self.field.space, lambda _: self.field, 0.0, 0.0)
+        family = ReducedFamily(self.field.space, lambda _: self.field, lower=0.0, upper=0.0)
         equation, before = family.at(0.0), family.coordinates(_column(self.start))
         for begin in (before, equation.without_preactivation())[: 1 + restart]:
             run = solve_newton(equation, begin, max_iterations=self.max_iterations, line_search=reduction.LINE_SEARCH)

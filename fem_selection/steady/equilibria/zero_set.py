@@ -107,7 +107,9 @@ def find_zeros(activation: Activation, within: float = SteadySettings.within) ->
     touching = [x for x in _touching_points(sigma, s, values) if abs(sigma(x)[0]) <= negligible]
     points += [x for x in touching if all(_leaves(sigma, x, way, negligible) for way in (-1.0, 1.0))]
     found = tuple(sorted(points))
-    return ZeroSet(found, _slopes(activation, found), tuple(segments), tuple(fades), within)
+    return ZeroSet(
+        points=found, slopes=_slopes(activation, found), segments=tuple(segments), fades=tuple(fades), within=within
+    )
 
 
 def _samples(within: float) -> Floats:

@@ -62,6 +62,7 @@ def measure_growth(
     field: SelectionField,
     f: Block,
     values: Complexes,
+    *,
     modes: Complexes,
     norm: float,
     perturbation: float = StabilitySettings.perturbation,
@@ -148,4 +149,4 @@ def _evaluate(
             rate = np.log(amplitudes[j, -1]) / span
         turned = float(np.unwrap(np.angle(z))[-1] - np.angle(z[0]))
         measured[j] = rate + 1j * turned / span
-    return GrowthRun(values, measured, times, amplitudes, perturbation)
+    return GrowthRun(predicted=values, measured=measured, times=times, amplitudes=amplitudes, perturbation=perturbation)

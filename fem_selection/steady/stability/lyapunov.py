@@ -64,7 +64,7 @@ class LyapunovExponents:
 
 
 def finite_time_exponents(
-    stepper: Stepper, initial: Block, count: int, tolerance: float = 1e-8, max_sweeps: int = 40, seed: int = 0
+    stepper: Stepper, initial: Block, count: int, *, tolerance: float = 1e-8, max_sweeps: int = 40, seed: int = 0
 ) -> LyapunovExponents:
     """The leading exponents along the trajectories of some samples.
 
@@ -106,10 +106,10 @@ def finite_time_exponents(
         change = float(np.max(known)) if not np.any(np.isnan(known)) else np.inf
     horizon = stepper.grid.horizon
     sort = [np.sort(logs, axis=1)[:, ::-1][:, :count] / horizon for logs in (forward, back)]
-    return LyapunovExponents(sort[0], sort[1], change / horizon, sweep, horizon)
+    return LyapunovExponents(state=sort[0], adjoint=sort[1], change=change / horizon, sweeps=sweep, horizon=horizon)
 
 
-def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], block: Block) -> Block:
+def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], *, block: Block) -> Block:
     """D_n applied to a block.
 
     Args:
@@ -119,14 +119,14 @@ def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], block: Block) -
         block: δF_n, shape (num_local, columns).
     """
     result = block.copy(order="F")
-    step_tangent(stepper, n, [], slopes, result)
+    step_tangent(stepper, n, [], slopes=slopes, state=result)
     return result
 
 
-def layer_adjoint(stepper: Stepper, n: int, slopes: list[Block], block: Block) -> Block:
+def layer_adjoint(stepper: Stepper, n: int, slopes: list[Block], *, block: Block) -> Block:
     """D_n* = M⁻¹ D_nᵀ M applied to a block."""
     dual = stepper.space.apply_mass(block)
-    step_back(stepper, n, [], slopes, dual, None, None)
+    step_back(stepper, n, [], slopes=slopes, dual=dual, kernel_pullback=None, bias_dual=None)
     return stepper.space.riesz(dual)
 
 
@@ -140,7 +140,7 @@ def _sweep(stepper: Stepper, tape: Tape, frames: Floats, reverse: bool) -> tuple
     for n in reversed(layers) if reverse else layers:
         slopes = [np.asfortranarray(np.repeat(slope, count, axis=1)) for slope in tape.slopes[n]]
         block = np.asfortranarray(np.moveaxis(frames, 1, 0).reshape(rows, samples * count))
-        moved = act(stepper, n, slopes, block)
+        moved = act(stepper, n, slopes, block=block)
         stack = np.moveaxis(moved.reshape(rows, samples, count), 0, 1)
         frames, triangles = orthonormalize(stepper.space, stack)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):

@@ -54,7 +54,7 @@ class TransientGrowth:
     is_bounded: bool
 
 
-def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, factors: Factors | None) -> float:
+def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, *, factors: Factors | None) -> float:
     """ω(A) (collective).
 
     Args:

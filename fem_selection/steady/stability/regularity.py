@@ -42,7 +42,7 @@ def count_kinks(linearization: Linearization, largest: float) -> int:
         value, slope = np.zeros_like(g, order="F"), np.zeros_like(linearization.slope, order="F")
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             moved = np.asfortranarray(g + side * _NEAR * (1.0 + size))
-            field.superposition.evaluate_to_second(moved, value, slope, None)
+            field.superposition.evaluate_to_second(moved, value, slope, curvature=None)
         slopes.append(slope)
     jumps = np.abs(slopes[1] - slopes[0]) > _JUMP * max(largest, 1.0)
     return int(field.space.comm.allreduce(int(np.sum(jumps))))

@@ -118,6 +118,7 @@ def analyze_spectrum(
     field: SelectionField,
     f: Block,
     number: int = StabilitySettings.number,
+    *,
     tolerance: float = StabilitySettings.tolerance,
     max_rank: int = MAX_RANK,
 ) -> Spectrum:
@@ -141,7 +142,9 @@ def analyze_spectrum(
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     if not np.isfinite(high):
         raise NonFinite("the derivative of the activation at the state")
-    found = spectrum_of_operator(space, linearization, (low, high), number, tolerance, max_rank)
+    found = spectrum_of_operator(
+        space, linearization, (low, high), number=number, tolerance=tolerance, max_rank=max_rank
+    )
     flat = flat_share(linearization)
     slope_range = (0.0 if flat > 0 else low, high)
     return replace(found, kinks=count_kinks(linearization, high), flat=flat, slope_range=slope_range)
@@ -151,6 +154,7 @@ def spectrum_of_operator(
     space: StateSpace,
     operator: Operator,
     slope_range: tuple[float, float],
+    *,
     number: int = StabilitySettings.number,
     tolerance: float = StabilitySettings.tolerance,
     max_rank: int = MAX_RANK,
@@ -161,7 +165,7 @@ def spectrum_of_operator(
     is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
     norm, krylov = factors.norm, np.zeros(0, complex)
     if is_local and space.num_nodes <= max(max_rank, _LARGEST_MATRIX):
-        method, balanced = "balanced matrix", balanced_spectrum(space, operator, tolerance, COSINE)
+        method, balanced = "balanced matrix", balanced_spectrum(space, operator, tolerance, cosine=COSINE)
         values, uncertainties = balanced.values, balanced.uncertainties
         ranks = (balanced.rank, balanced.rank_of_square)
         # where strong convection makes all uncertain, nothing is called zero for that, and a verdict is withheld
@@ -179,10 +183,22 @@ def spectrum_of_operator(
     chosen = values[list(shown)]
     modes = factors.left @ vectors[:, differs[list(shown)]] if method == "factors" else balanced.modes(space, chosen)
     modes = normalize_modes(space, modes)
-    residuals = residual_norms(space, operator, chosen, modes)
+    residuals = residual_norms(space, operator, chosen, modes=modes)
     return Spectrum(
-        *(values, modes, shown, residuals, uncertainties, norm, space.num_nodes, *ranks, tolerance, krylov),
-        *(slope_range, factors if factors.is_complete else None, method),
+        values=values,
+        modes=modes,
+        shown=shown,
+        residuals=residuals,
+        uncertainties=uncertainties,
+        norm=norm,
+        num_nodes=space.num_nodes,
+        rank=ranks[0],
+        rank_of_square=ranks[1],
+        tolerance=tolerance,
+        krylov_schur=krylov,
+        slope_range=slope_range,
+        factors=factors if factors.is_complete else None,
+        method=method,
     )
 
 
@@ -196,17 +212,29 @@ def _leading(
     local: Linearization | None,
 ) -> Spectrum:
     """The eigenvalues of largest real part alone, and how far a small disturbance of A moves them."""
-    found = leading_eigenpairs(space, operator, number, norm, resolvents=_resolvents(local, operator))
+    found = leading_eigenpairs(space, operator, number, norm=norm, resolvents=_resolvents(local, operator))
     disturbed = Disturbed(space, operator, _DISTURBANCE * norm)
     try:
-        other = leading_eigenpairs(space, disturbed, number, norm, resolvents=_resolvents(local, disturbed)).values
+        other = leading_eigenpairs(space, disturbed, number, norm=norm, resolvents=_resolvents(local, disturbed)).values
         moved = np.array([np.min(np.abs(other - value)) for value in found.values])
     except NotConverged:
         moved = np.full(len(found.values), np.inf)
     shown = tuple(range(len(found.values)))
     return Spectrum(
-        *(found.values, found.modes, shown, found.residuals, moved, norm, space.num_nodes, None, None, tolerance),
-        *(found.values, slope_range, None, "Krylov–Schur"),
+        values=found.values,
+        modes=found.modes,
+        shown=shown,
+        residuals=found.residuals,
+        uncertainties=moved,
+        norm=norm,
+        num_nodes=space.num_nodes,
+        rank=None,
+        rank_of_square=None,
+        tolerance=tolerance,
+        krylov_schur=found.values,
+        slope_range=slope_range,
+        factors=None,
+        method="Krylov–Schur",
     )
 
 
@@ -218,7 +246,7 @@ def _resolvents(local: Linearization | None, operator: Operator) -> Resolvents |
 def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:
     """The eigenvalues of largest real part by Krylov–Schur; none where it does not converge, as about Volterra's 0."""
     try:
-        return leading_eigenpairs(space, operator, 2, norm, max_restarts=_WITNESS_RESTARTS).values
+        return leading_eigenpairs(space, operator, 2, norm=norm, max_restarts=_WITNESS_RESTARTS).values
     except NotConverged:
         return np.zeros(0, complex)
 

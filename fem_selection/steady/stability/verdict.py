@@ -49,13 +49,13 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
     if spectrum.kinks:
         rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
         return Verdict(
-            "undecided",
-            rate,
-            f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
+            kind="undecided",
+            rate=rate,
+            sentence=f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
             f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}",
         )
     if spectrum.norm == 0.0 or spectrum.flat == 1.0:
-        return Verdict("neutral", 0.0, "neutral: the linearization is zero, which decides nothing")
+        return Verdict(kind="neutral", rate=0.0, sentence="neutral: the linearization is zero, which decides nothing")
     if spectrum.values.size:
         first = spectrum.values[0]
         if first.real > max(zero, _doubt(spectrum, 0)):
@@ -63,9 +63,9 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
             how = f", oscillating with frequency {abs(first.imag):.6g}" if abs(first.imag) > zero else ""
             more = "" if spectrum.is_complete else " at least"
             return Verdict(
-                "unstable",
-                float(first.real),
-                f"unstable with rate {first.real:.6g}{how}: "
+                kind="unstable",
+                rate=float(first.real),
+                sentence=f"unstable with rate {first.real:.6g}{how}: "
                 f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part",
             )
     if spectrum.is_complete and (spectrum.rank_of_square or 0) < (spectrum.rank or 0):
@@ -94,9 +94,9 @@ def _undecided(spectrum: Spectrum, rate: float, doubt: float) -> Verdict:
     """Where an eigenvalue may lie on either side."""
     more = "" if spectrum.is_complete else "; fewer nodes allow a better method"
     return Verdict(
-        "undecided",
-        rate,
-        f"undecided: of an eigenvalue found to have the real part {rate:.6g}, the method's own error may be "
+        kind="undecided",
+        rate=rate,
+        sentence=f"undecided: of an eigenvalue found to have the real part {rate:.6g}, the method's own error may be "
         f"{doubt:.2g}, for the linearization is far from normal, as with strong convection{more}",
     )
 
@@ -106,12 +106,15 @@ def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
     rate = float(spectrum.values[0].real)
     if rate < -zero:
         return Verdict(
-            "stable", rate, f"stable: the largest real part of the spectrum on this mesh is {rate:.6g}, with no kernel"
+            kind="stable",
+            rate=rate,
+            sentence=f"stable: the largest real part of the spectrum on this mesh is {rate:.6g}, with no kernel",
         )
     return Verdict(
-        "neutral",
-        0.0,
-        "neutral: the largest real part is zero; the rank of the linearization is too large to be found, so that "
+        kind="neutral",
+        rate=0.0,
+        sentence="neutral: the largest real part is zero; the rank of the linearization is too large to be found, "
+        "so that "
         "growth slower than exponential is not excluded",
     )
 
@@ -122,26 +125,34 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
     kernel = f"a kernel of dimension {n - rank} of {n}: numerical rank {rank} at tolerance {spectrum.tolerance:g} ‖A‖"
     if square < rank:
         return Verdict(
-            "linear growth",
-            0.0,
-            f"not stable: no eigenvalue has a positive real part, but 0 is not semisimple (rank A² = {square} < rank A "
+            kind="linear growth",
+            rate=0.0,
+            sentence=f"not stable: no eigenvalue has a positive real part, but 0 is not semisimple "
+            f"(rank A² = {square} < rank A "
             f"= {rank}, cosines below {COSINE:g}): perturbations grow at least linearly in t",
         )
     if spectrum.values.size and float(spectrum.values[0].real) >= -max(zero, float(spectrum.uncertainties[0])):
         frequency = abs(spectrum.values[0].imag)
         what = f"eigenvalues ±{frequency:.6g} i on the imaginary axis" if frequency > zero else "real parts of zero"
-        return Verdict("neutral", 0.0, f"neutral: {what}; the linearization does not decide on stability")
+        return Verdict(
+            kind="neutral", rate=0.0, sentence=f"neutral: {what}; the linearization does not decide on stability"
+        )
     rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
     if spectrum.slope_range[0] <= spectrum.tolerance * spectrum.slope_range[1]:
         return Verdict(
-            "undecided",
-            rate,
-            f"undecided: no eigenvalue grows, but σ' vanishes on part of Y, where the linearization says nothing; "
+            kind="undecided",
+            rate=rate,
+            sentence=f"undecided: no eigenvalue grows, but σ' vanishes on part of Y, where the linearization "
+            "says nothing; "
             f"{kernel}",
         )
     if rank == n:
         end = "; the continuum's operator is compact: there 0 belongs to its spectrum" if is_compact else ""
-        return Verdict("stable", rate, f"stable on this mesh: the largest real part is {rate:.6g}, with no kernel{end}")
+        return Verdict(
+            kind="stable",
+            rate=rate,
+            sentence=f"stable on this mesh: the largest real part is {rate:.6g}, with no kernel{end}",
+        )
     tail = (
         "; 0 belongs to the spectrum of the compact operator, so that no exponential rate is uniform"
         if is_compact
@@ -152,5 +163,7 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
     if count == 1:
         others = f"the other eigenvalue is {rate:.6g}"
     return Verdict(
-        "stable modulo kernel", rate, f"stable modulo {kernel}, semisimple (rank A² = rank A); {others}{tail}"
+        kind="stable modulo kernel",
+        rate=rate,
+        sentence=f"stable modulo {kernel}, semisimple (rank A² = rank A); {others}{tail}",
     )
