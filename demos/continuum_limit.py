@@ -206,7 +206,7 @@ flat = fs.Activation(
 coarse = create_space(4, 6)
 y, m = coarse.gather(coarse.coordinates)[:, 0], coarse.gather(coarse.weights)
 without_noise = coarse.gather(solve(coarse, "rk4", 100))
-averaged = coarse.gather(solve(coarse, "rk4", 100, stage=flat))
+averaged = coarse.gather(solve(coarse, "rk4", 100, flat))
 apart = float(np.sqrt(m @ (without_noise - averaged) ** 2)[0])
 
 depths = [64, 128, 256, 512, 1024]

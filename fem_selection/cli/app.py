@@ -50,10 +50,10 @@ Settings = Annotated[
 ]
 
 
-def _leave_with(name: str, *arguments: object) -> NoReturn:
+def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
     """Run a command, whose module is loaded now, and leave with its exit status."""
     module = import_module(f"fem_selection.cli.{name}")
-    raise typer.Exit(getattr(module, f"{name}_command")(*arguments))
+    raise typer.Exit(getattr(module, f"{name}_command")(*arguments, **options))
 
 
 @app.command()
@@ -65,7 +65,7 @@ def train(
     settings: Settings = None,
 ) -> None:
     """Train the controls of a case: the main job."""
-    _leave_with("train", case, output, resume, overwrite, settings or [])
+    _leave_with("train", case, output, settings or [], resume=resume, overwrite=overwrite)
 
 
 def _on_a_case(name: str, what: str) -> None:

@@ -22,7 +22,7 @@ __all__ = ["train_command"]
 
 
 def train_command(
-    case_file: Path, output: Path | None, resume: bool, *, overwrite: bool, settings: Sequence[str]
+    case_file: Path, output: Path | None, settings: Sequence[str], *, resume: bool, overwrite: bool
 ) -> int:
     """Train, write the folder, print a table and return the exit status."""
     frame = Frame("train")

@@ -121,7 +121,7 @@ def find_scheme(name: str) -> Scheme:
     return SCHEMES[name]
 
 
-def take_step(scheme: Scheme, rate: Callable[[Floats], Floats], state: Floats, step: float) -> Floats:
+def take_step(scheme: Scheme, rate: Callable[[Floats], Floats], state: Floats, *, step: float) -> Floats:
     """One step of an explicit scheme for f' = F(f); the layers of a network are the `Stepper`'s.
 
     Args:
@@ -141,14 +141,14 @@ def take_step(scheme: Scheme, rate: Callable[[Floats], Floats], state: Floats, s
     rates: list[Floats] = []
     for row in scheme.lower:
         stage = np.empty_like(state)
-        combine(state, step, row, rates, stage)
+        combine(state, step, row, rates=rates, out=stage)
         rates.append(rate(stage))
     result = np.empty_like(state)
-    combine(state, step, scheme.b, rates, result)
+    combine(state, step, scheme.b, rates=rates, out=result)
     return result
 
 
-def combine(state: Floats, dt: float, coefficients: Sequence[float], rates: Sequence[Floats], out: Floats) -> None:
+def combine(state: Floats, dt: float, coefficients: Sequence[float], *, rates: Sequence[Floats], out: Floats) -> None:
     """`out` = F + Δt Σ_i c_i R_i."""
     if out is not state and len(coefficients) == 1:
         np.multiply(rates[0], dt * coefficients[0], out=out)

@@ -161,7 +161,7 @@ def _solve(
         values = (1 - 1 / values) / a
         order = by_real_part(values)
         values, modes = values[order], modes[:, order]
-    residuals = residual_norms(space, operator, values, modes)
+    residuals = residual_norms(space, operator, values, modes=modes)
     return Eigenpairs(values=values, modes=modes, residuals=residuals)
 
 
@@ -185,7 +185,7 @@ def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
     return modes * (phase / np.where(norms > 0, norms, 1.0))
 
 
-def residual_norms(space: StateSpace, operator: Operator, values: Complexes, modes: Complexes) -> Floats:
+def residual_norms(space: StateSpace, operator: Operator, values: Complexes, *, modes: Complexes) -> Floats:
     """‖A v − λ v‖ in L² of each pair (collective).
 
     Args:

@@ -106,7 +106,7 @@ def products(space: StateSpace, f: Block, g: Block) -> Floats:
     return sum_over_space(space, f.T @ space.apply_mass(g))
 
 
-def random_block(space: StateSpace, columns: int, seed: int, first: int = 0) -> Block:
+def random_block(space: StateSpace, columns: int, seed: int, *, first: int = 0) -> Block:
     """White noise in L² (exactly so in collocated mode), the same on any partition.
 
     Args:

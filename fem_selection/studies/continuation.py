@@ -134,10 +134,17 @@ def branches(family: Family, start: Floats, settings: StabilitySettings) -> Bran
         raise InvalidInput("stability.range: branches need the values of the parameter between which to follow them")
     name, (lower, upper) = settings.parameter or "parameter", settings.range
     space = family(lower).space
-    first, reduced = as_column(space, start, "the start"), ReducedFamily(space, family, lower, upper)
+    first, reduced = as_column(space, start, "the start"), ReducedFamily(space, family, lower=lower, upper=upper)
     try:
-        limits = settings.step, settings.points, settings.branches
-        diagram = continue_branches(reduced, reduced.coordinates(first), lower, upper, *limits)
+        diagram = continue_branches(
+            reduced,
+            reduced.coordinates(first),
+            lower=lower,
+            upper=upper,
+            step=settings.step,
+            points=settings.points,
+            branches=settings.branches,
+        )
     except NotConverged as error:
         raise NoBranch(f"at {name} = {lower:g}: {error}") from error
     cycles = {}

@@ -243,7 +243,7 @@ def stability(
     space = field.space
     tell = _Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))
     column = as_column(space, find_state(field, start) if state is None else state, "the state")
-    spectrum = analyze_spectrum(field, column, settings.number, settings.tolerance)
+    spectrum = analyze_spectrum(field, column, settings.number, tolerance=settings.tolerance)
     tell("spectrum")
     bars, unstable, declined = _error_bars(spectrum, settings, finer, finer_declined)
     tell("error bars")
@@ -269,7 +269,7 @@ def stability(
         verdict=judge(spectrum, is_compact(field.kernel)),
         growth=growth,
         growth_declined=growth_declined,
-        abscissa=numerical_abscissa(space, field.linearize(column), spectrum.norm, factors),
+        abscissa=numerical_abscissa(space, field.linearize(column), spectrum.norm, factors=factors),
         transient=None if factors is None else transient_growth(space, factors),
         exponents=exponents,
         exponents_declined=exponents_declined,
@@ -355,7 +355,7 @@ def _error_bars(
     try:
         other_side, other_start = finer() if callable(finer) else finer
         state = as_column(other_side.space, find_state(other_side, other_start), "the state")
-        other = analyze_spectrum(other_side, state, settings.number, settings.tolerance)
+        other = analyze_spectrum(other_side, state, settings.number, tolerance=settings.tolerance)
     except (InvalidInput, NotConverged) as error:
         return None, None, f"on the finer space: {error}"
     distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])

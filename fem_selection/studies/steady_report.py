@@ -216,10 +216,10 @@ class SteadyReport(Report):
 
         if self.shown:
             coordinates, triangles = self.mesh
-            figure = plots.plot_steady_states(coordinates, self.shown_everywhere, list(self.shown), triangles)
+            figure = plots.plot_steady_states(coordinates, self.shown_everywhere, list(self.shown), triangles=triangles)
             plots.save(figure, folder / "steady_states.png")
         if (picard := self.picard) is not None:
-            figure = plots.plot_picard(self.singular_values, picard.coefficients, picard.ratios, picard.verdict)
+            figure = plots.plot_picard(self.singular_values, picard.coefficients, picard.ratios, verdict=picard.verdict)
             plots.save(figure, folder / "picard.png")
         labels = [f"sample {j + 1}: {limit.outcome}" for j, limit in enumerate(self.limits)]
         plots.save(plots.plot_approach(self.approach_times, self.approach, labels), folder / "approach.png")
@@ -229,7 +229,7 @@ class SteadyReport(Report):
         if self.shown:
             names = [name.replace(" ", "_") for name in self.shown]
             columns = np.asfortranarray(np.column_stack(list(self.shown.values())))
-            write_states(folder / "steady", space, np.zeros(1), [columns], names)
+            write_states(folder / "steady", space, np.zeros(1), states=[columns], names=names)
 
 
 def _entries(finding: Any, *without: str) -> dict[str, Any]:

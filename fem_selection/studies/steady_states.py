@@ -43,7 +43,7 @@ def steady(
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
     """
-    found = analyze_steady_states(field, initial, settings, seed)
+    found = analyze_steady_states(field, initial, settings, seed=seed)
     space, kernel, shown = field.space, found.kernel, _shown(found)
     columns = np.asfortranarray(np.array(list(shown.values())).reshape(-1, space.num_local).T)
     return SteadyReport(

@@ -76,7 +76,7 @@ def main() -> None:
         )
         s, diagram = found.spectrum, None if found.branches is None else found.branches.diagram
         krylov = leading_eigenpairs(
-            problem.space, problem.field.linearize(np.asfortranarray(found.state[:, None])), 2, s.norm
+            problem.space, problem.field.linearize(np.asfortranarray(found.state[:, None])), 2, norm=s.norm
         )
         values = [] if diagram is None else [[b.parameter, b.frequency] for b in diagram.bifurcations]
         results[name] = {

@@ -118,12 +118,12 @@ def test_what_is_not_given_is_declined():
 def test_faults_are_refused():
     """Fails if Newton's method is run on an equation that depends on t, or where it cannot end at a steady state."""
     field, state = make_swing(MPI.COMM_SELF, 2)
-    moving = fs.SelectionField(field.space, field.kernel, field.bias, SWING, refresh=lambda t: None)
+    moving = fs.SelectionField(field.space, field.kernel, field.bias, activation=SWING, refresh=lambda t: None)
     with pytest.raises(fs.InvalidInput, match="depends on time"):
         fs.studies.stability(moving, state)
     with pytest.raises(fs.InvalidInput, match=r"the start has shape \(9, 1\), expected are"):
         fs.studies.stability(field, state[:, None])
-    restless = fs.Activation("cosh", lambda s: 1 + s * s)
+    restless = fs.Activation(name="cosh", expression=lambda s: 1 + s * s)
     with pytest.raises(fs.InvalidInput, match=r"the start: .* give a start nearer to one"):
         fs.studies.stability(fs.SelectionField(field.space, field.kernel, field.bias, activation=restless), state)
     family, start = make_mean_field(MPI.COMM_SELF)

@@ -455,14 +455,14 @@ def test_images_and_maps_that_do_not_fit_are_refused() -> None:
         lambda: image_states(images, points, ([0.0], [1.0])),
         lambda: image_states(images, points, ([0.0, 1.0], [1.0, 1.0])),
         lambda: image_states(images, points, box, affine=maps),
-        lambda: AffineMaps(np.zeros((2, 2)), np.zeros(2), np.array([0.0, -1.0])),
-        lambda: AffineMaps(np.zeros((2, 2)), np.zeros(3), np.zeros(2)),
-        lambda: AffineMaps(np.zeros((2, 3)), np.zeros(2), np.zeros(2)),
-        lambda: AffineMaps(np.zeros((2, 1)), np.ones(2), np.zeros(2)),
-        lambda: AffineMaps(np.full((2, 2), np.nan), np.zeros(2), np.zeros(2)),
-        lambda: draw_maps(np.random.default_rng(0), 2, 4, 0.1, 0.1, 0.1),
-        lambda: draw_maps(np.random.default_rng(0), 2, 2, -0.1, 0.1, 0.1),
-        lambda: draw_maps(np.random.default_rng(0), 2, 1, 0.1, 0.1, 0.1),
+        lambda: AffineMaps(shift=np.zeros((2, 2)), rotation=np.zeros(2), scale=np.array([0.0, -1.0])),
+        lambda: AffineMaps(shift=np.zeros((2, 2)), rotation=np.zeros(3), scale=np.zeros(2)),
+        lambda: AffineMaps(shift=np.zeros((2, 3)), rotation=np.zeros(2), scale=np.zeros(2)),
+        lambda: AffineMaps(shift=np.zeros((2, 1)), rotation=np.ones(2), scale=np.zeros(2)),
+        lambda: AffineMaps(shift=np.full((2, 2), np.nan), rotation=np.zeros(2), scale=np.zeros(2)),
+        lambda: draw_maps(np.random.default_rng(0), 2, 4, shift=0.1, rotation=0.1, scale=0.1),
+        lambda: draw_maps(np.random.default_rng(0), 2, 2, shift=-0.1, rotation=0.1, scale=0.1),
+        lambda: draw_maps(np.random.default_rng(0), 2, 1, shift=0.1, rotation=0.1, scale=0.1),
     ):
         with pytest.raises(InvalidInput):
             wrong()

@@ -243,7 +243,7 @@ def as_dense(kernel):
 
 def test_separable_kernel_is_the_dense_one_of_its_values(space):
     """Fails if a factor meets the wrong mass or a pair is lost."""
-    kernel = SeparableKernel.random(space, INTERVALS, 3, 1.0, 1)
+    kernel = SeparableKernel.random(space, INTERVALS, 3, scale=1.0, seed=1)
     dense, f = as_dense(kernel), smooth_states(space, slice(0, 4))
     for c in range(INTERVALS):
         np.testing.assert_allclose(apply(kernel, c, f), apply(dense, c, f), rtol=1e-12, atol=1e-13)

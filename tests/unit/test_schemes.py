@@ -72,7 +72,7 @@ def test_a_step_has_the_local_error_of_its_order(name):
     or if the state is overwritten."""
     scheme, state = find_scheme(name), np.ones((2, 1), order="F")
     steps = np.array([0.04, 0.02, 0.01])
-    errors = [abs(float(take_step(scheme, np.square, state, h)[0, 0]) - 1 / (1 - h)) for h in steps]
+    errors = [abs(float(take_step(scheme, np.square, state, step=h)[0, 0]) - 1 / (1 - h)) for h in steps]
     rates = np.log2(np.array(errors[:-1]) / errors[1:])
     assert np.all((rates > scheme.order + 0.9) & (rates < scheme.order + 1.4))
     assert np.all(state == 1.0)
@@ -81,4 +81,4 @@ def test_a_step_has_the_local_error_of_its_order(name):
 def test_a_step_with_implicit_stages_is_refused():
     """Fails if the diagonal of a tableau is left out in silence."""
     with pytest.raises(InvalidInput, match="implicit stages"):
-        take_step(find_scheme("implicit_euler"), np.square, np.ones(2), 0.1)
+        take_step(find_scheme("implicit_euler"), np.square, np.ones(2), step=0.1)

@@ -82,7 +82,7 @@ def test_activations_that_break_a_hypothesis():
         assert examine(Activation(name="broken", expression=expression)).lipschitz == np.inf
     steep = examine(Activation(name="steep", expression=lambda s: ufl.tanh(400 * s)))
     assert steep.lipschitz == pytest.approx(400, rel=1e-6)
-    turned = examine(Activation("turned", lambda s: ufl.tanh(2 * s) - s))
+    turned = examine(Activation(name="turned", expression=lambda s: ufl.tanh(2 * s) - s))
     assert turned.wrong_sign < -1 and turned.antiderivative_minimum == -np.inf and min(turned.slopes) < 0
     assert examine(find_activation("relu")).slopes[0] == 0.0
 

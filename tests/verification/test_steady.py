@@ -412,7 +412,7 @@ def test_analysis_chooses_by_the_zeros(spaces, activation, words):
 def test_analysis_refuses_what_depends_on_time(spaces):
     """Fails if a steady state is looked for where there can be none."""
     field, y = field_and_nodes(spaces("interval", 5, 1), 1.0)
-    moving = SelectionField(field.space, field.kernel, field.bias, field.activation, lambda t: None)
+    moving = SelectionField(field.space, field.kernel, field.bias, activation=field.activation, refresh=lambda t: None)
     for look in (analyze_steady_states, find_limit):
         with pytest.raises(InvalidInput, match="depends on time"):
             look(moving, column(y))

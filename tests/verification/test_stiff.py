@@ -65,7 +65,7 @@ def test_tanh_decays_like_the_identity_near_zero(spaces, mode):
     """Fails if the slopes of a small state are not one in the preconditioner or the Jacobian: rates of the exact
     diffusion to the error of Crank–Nicolson, and few iterations."""
     space = spaces("interval", CELLS, 1, mode)
-    stepper, initial, final = solve(space, "crank_nicolson", "tanh", stage=1e-4)
+    stepper, initial, final = solve(space, "crank_nicolson", "tanh", 1e-4)
     found = -np.log(space.inner(initial, final) / space.inner(initial, initial)) / (20 * 1000 * LIMIT)
     assert found[0] == pytest.approx(D * np.pi**2, rel=2e-3)
     assert stepper.solver.counts.newton <= 4 * 20

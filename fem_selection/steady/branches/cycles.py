@@ -88,7 +88,7 @@ def _settle(equation: ReducedEquation, start: Floats, frequency: float, rate: fl
         run = np.empty((count, start.size))
         for n in range(count):
             run[n] = state
-            state = take_step(_SCHEME, equation.rate, state, dt)
+            state = take_step(_SCHEME, equation.rate, state, step=dt)
         if not np.all(np.isfinite(state)) or np.linalg.norm(state) > largest:
             return np.nan
         mean = weights @ run

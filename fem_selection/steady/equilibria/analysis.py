@@ -70,7 +70,7 @@ class SteadyAnalysis:
 
 
 def analyze_steady_states(
-    field: SelectionField, initial: Block, settings: SteadySettings | None = None, seed: int = 0
+    field: SelectionField, initial: Block, settings: SteadySettings | None = None, *, seed: int = 0
 ) -> SteadyAnalysis:
     """Find steady states and the limits of some initial states (collective).
 

@@ -98,7 +98,7 @@ def measure_growth(
     wanted = {int(n) for s in steps for n in _numbers(s)}
     with np.errstate(over="ignore", invalid="ignore"):
         for n in range(1, int(steps.max(initial=0)) + 1):
-            state = take_step(_SCHEME, field.rate, state, dt)
+            state = take_step(_SCHEME, field.rate, state, step=dt)
             if n in wanted:
                 series[n] = reader.coordinates(state[:, :k] - state[:, k:])
     return _evaluate(values, series, steps, dt, perturbation)
