@@ -195,6 +195,11 @@ def observed_orders(errors: list[float], sizes: list[float]) -> np.ndarray:
     return np.diff(np.log(errors)) / np.diff(np.log(sizes))
 
 
+def assert_order(rates: np.ndarray, order: float) -> None:
+    """Asserts that the last rate is in [order − 0.1, order + 0.4]: above is a test that measures nothing."""
+    assert order - 0.1 <= rates[-1] <= order + 0.4, rates
+
+
 def taylor_orders(value, x: np.ndarray, h: np.ndarray, slope: float, steps=(1e-2, 5e-3, 2.5e-3)) -> np.ndarray:
     """Observed orders of |J(x + εh) − J(x) − ε ⟨J'(x), h⟩|: 2 for an exact derivative, 1 for a wrong one."""
     start = value(x)

@@ -172,30 +172,17 @@ def contract_defect() -> float:
     """The largest relative difference of the array code from the assembled forms, with one mesh over all ranks."""
     from mpi4py import MPI
     from problems import make_domain, smooth_states
+    from weak_forms import blocks_and_forms
 
     from fem_selection.discretization.spaces import StateSpace
-    from fem_selection.dynamics import SelectionEquation
-    from fem_selection.dynamics.superposition import create_superposition
     from fem_selection.functions.activations import ACTIVATIONS
 
     worst = 0.0
     for mode in ("collocated", "galerkin"):
         space = StateSpace(make_domain("interval", 6, comm=MPI.COMM_WORLD), 2, mode=mode)
-        equation = SelectionEquation(space, ACTIVATIONS["tanh"])
-        operator = create_superposition(space, ACTIVATIONS["tanh"])
         s, ds, dual = (smooth_states(space, slice(k, k + 1)) for k in (0, 3, 6))
-        value, tangent, adjoint = (space.create_block(1) for _ in range(3))
-        tape = np.empty((operator.tape_rows, 1), order="F")
-        operator.evaluate_with_tape(s, value, tape)
-        operator.apply_derivative(tape, ds, tangent)
-        operator.apply_transpose(tape, dual, adjoint)
-        p = space.riesz(dual)
-        for computed, assembled in (
-            (space.apply_mass(value), equation.assemble_rate(s[:, 0])),
-            (space.apply_mass(tangent), equation.assemble_tangent(s[:, 0], ds[:, 0])),
-            (adjoint, equation.assemble_adjoint(s[:, 0], p[:, 0])),
-        ):
-            difference = np.abs(computed[:, 0] - assembled).max(initial=0.0)
+        for computed, assembled in blocks_and_forms(space, ACTIVATIONS["tanh"], s, ds=ds, dual=dual):
+            difference = np.abs(computed - assembled).max(initial=0.0)
             size = np.abs(assembled).max(initial=0.0)
             difference, size = (MPI.COMM_WORLD.allreduce(x, op=MPI.MAX) for x in (difference, size))
             worst = max(worst, difference / size)

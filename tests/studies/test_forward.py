@@ -20,11 +20,13 @@ ACCURATE = fs.ForwardSettings(until=4.0, times=5, rtol=1e-11, atol=1e-13)
 
 @pytest.fixture(scope="module")
 def space():
+    """A quarter of a ring."""
     return ring(MPI.COMM_SELF)
 
 
 @pytest.fixture(scope="module")
 def report(space):
+    """A run of the bounded equation at tight tolerances."""
     return fs.studies.forward(bounded_field(space), states(space), ACCURATE)
 
 

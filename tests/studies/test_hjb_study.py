@@ -32,6 +32,7 @@ def optimum(start: float = START) -> float:
 
 @pytest.fixture(scope="module")
 def report():
+    """The study of the neuron."""
     return fs.studies.hjb(make_neuron(MPI.COMM_SELF), SETTINGS)
 
 

@@ -45,6 +45,7 @@ def assess(comm: MPI.Intracomm, **changes):
 
 @pytest.fixture(scope="module")
 def report():
+    """The study of the steady state at the swing."""
     return assess(MPI.COMM_SELF)
 
 

@@ -15,6 +15,7 @@ from ranks import print_results
 
 
 def main() -> None:
+    """Runs the studies, writes their reports, and prints numbers and names of files."""
     from mpi4py import MPI
     from own_equations import SHIFTED, make_mean_field
     from test_hjb_study import SETTINGS, make_neuron

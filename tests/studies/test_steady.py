@@ -18,11 +18,13 @@ from fem_selection.errors import InvalidInput
 
 @pytest.fixture(scope="module")
 def space():
+    """A quarter of a ring, coarse."""
     return ring(MPI.COMM_SELF, 2)
 
 
 @pytest.fixture(scope="module")
 def report(space):
+    """The study of the equation with one steady state."""
     return fs.studies.steady(shifted_field(space), states(space), fs.SteadySettings(starts=1, snapshots=31))
 
 

@@ -33,6 +33,7 @@ CLOSED_FORMS = {
 
 
 def run(activation, s):
+    """σ, σ' and σ'' at s."""
     value, derivative, second = (np.empty_like(s) for _ in range(3))
     activation.value_and_derivative(s, value, derivative)
     activation.second_derivative(s, second)

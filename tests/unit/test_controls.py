@@ -27,6 +27,7 @@ NONE = {"kernel": 0.0, "bias": 0.0, "readout": 0.0}
 
 
 def make(space, parts=PARTS, num_outputs=OUTPUTS):
+    """A control space of four intervals."""
     kernel = DenseKernel(space, INTERVALS)
     return ControlSpace(
         Ensemble(MPI.COMM_SELF),

@@ -394,6 +394,7 @@ def test_moved_linear_functions(dimension: int) -> None:
 
 
 def map_of(shift: list[float], rotation: float, scale: float) -> AffineMaps:
+    """One affine map of the plane."""
     return AffineMaps(shift=np.array([shift]), rotation=np.array([rotation]), scale=np.array([scale]))
 
 

@@ -35,6 +35,7 @@ def field(spaces):
 
 
 def create_steps(field, pair, samples):
+    """Steps of the pair's kind."""
     return ImplicitSteps(field, samples) if pair.diagonal else ExplicitSteps(field, pair, samples)
 
 
@@ -55,6 +56,7 @@ def march(field, pair, steps, horizon=2.0, theta=0.4):
 
 
 def reference(field, times):
+    """The states at these times by SciPy's DOP853."""
     from scipy.integrate import solve_ivp
 
     start = smooth_states(field.space, slice(0, 2))

@@ -18,11 +18,13 @@ SPACES = [("interval", 5, 2, "collocated"), ("interval", 5, 2, "galerkin")]
 
 @pytest.fixture(params=SPACES, ids=lambda key: key[-1])
 def problem(request, spaces):
+    """A problem of one Euler layer of length one."""
     return make_problem(spaces(*request.param), intervals=1, layers=1, horizon=1.0)
 
 
 @pytest.fixture
 def field(problem):
+    """The right-hand side of that problem's layer."""
     s = problem.stepper
     return SelectionField(s.space, s.kernel, s.bias[0], activation=s.activation)
 

@@ -44,10 +44,12 @@ fields = false
 
 
 def parse(dynamics, **tables):
+    """A case on an interval with these keys of `dynamics`."""
     return parse_case({**INTERVAL, "dynamics": dynamics, **tables})
 
 
 def kernel_of(dynamics, cells=6, **tables):
+    """The kernel of such a case, its space, and the case."""
     case = parse(dynamics, **tables)
     space = StateSpace(make_domain("interval", cells, upper=2.0))
     return build_kernel(case, space, DepthGrid(layers=2)), space, case

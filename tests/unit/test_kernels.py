@@ -39,21 +39,25 @@ MODES = SPACES[:2]
 
 @pytest.fixture(scope="module", params=SPACES, ids=lambda key: "-".join(map(str, key)))
 def space(request, spaces):
+    """Elements of both families, on intervals and triangles."""
     return spaces(*request.param)
 
 
 @pytest.fixture(params=KERNELS)
 def make(request, space):
+    """A function (seed, intervals) to a kernel of each kind."""
     return lambda seed=1, intervals=INTERVALS: KERNELS[request.param](space, intervals, seed)
 
 
 def apply(kernel, interval, block):
+    """K f."""
     out = np.full(block.shape, np.nan, order="F")
     kernel.apply(interval, block, out)
     return out
 
 
 def transpose(kernel, interval, dual):
+    """The transpose of K on a dual."""
     out = np.zeros(dual.shape, order="F")
     kernel.add_transpose(interval, dual, 1.0, out=out)
     return out
@@ -359,6 +363,7 @@ LOCAL_SPACES = [
 
 @pytest.fixture(scope="module", params=LOCAL_SPACES, ids=lambda key: "-".join(map(str, key)))
 def local_space(request, spaces):
+    """Spaces with gradients, in one to three dimensions."""
     return spaces(*request.param)
 
 

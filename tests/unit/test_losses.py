@@ -25,6 +25,7 @@ NAIVE = {
 
 
 def data(name, rng, outputs=4, samples=6):
+    """Outputs and targets that fit a loss."""
     o = np.asfortranarray(2 * rng.normal(size=(outputs, samples)))
     labels = np.arange(samples) % outputs
     return o, encode_labels(labels, outputs, "softmax") if name != "least_squares" else np.cos(o)

@@ -13,6 +13,7 @@ SMOOTH = ("identity", "tanh", "softplus", "sigmoid", "gelu", "silu", "sine")
 
 
 def sigma(activation: Activation, s: np.ndarray) -> np.ndarray:
+    """σ at s; overflow far out is no fault here."""
     out = np.empty_like(s)
     with np.errstate(over="ignore", invalid="ignore"):
         activation.value(s, out)
@@ -20,6 +21,7 @@ def sigma(activation: Activation, s: np.ndarray) -> np.ndarray:
 
 
 def slope(activation: Activation, s: np.ndarray) -> np.ndarray:
+    """σ' at s; overflow far out is no fault here."""
     value, out = np.empty_like(s), np.empty_like(s)
     with np.errstate(over="ignore", invalid="ignore"):
         activation.value_and_derivative(s, value, out)

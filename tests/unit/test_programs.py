@@ -21,6 +21,7 @@ R = np.asfortranarray(np.cos(3.0 * S))
 
 
 def evaluate(*expressions, variables=(s, r), arrays=(S, R)):
+    """The values of some expressions by one program."""
     out = [np.full(arrays[0].shape, np.nan, order="F") for _ in expressions]
     BlockProgram(expressions, *variables)(*arrays, *out)
     return out

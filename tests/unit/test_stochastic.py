@@ -51,9 +51,11 @@ class Setting:
         self.saved: dict[int, tuple] = {}
 
     def save(self, state: dict, vectors: dict) -> None:
+        """Keeps what a checkpoint would hold, by its step."""
         self.saved[state["step"]] = as_from_a_file(state, vectors)
 
     def run(self, settings: StochasticSettings, **more) -> StochasticReport:
+        """Runs the phase from the start, with these arguments changed."""
         arguments = {"scaled_start": self.start, "source": self.source, "save": self.save, "observe": self.rows.append}
         arguments |= {"seed": SEED, "checkpoint_every": 2, **more}
         return descend(self.scaled, settings=settings, **arguments)

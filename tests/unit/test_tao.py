@@ -62,14 +62,17 @@ class Recorder:
         self.saved: dict[int, tuple] = {}
 
     def save(self, state: dict, vectors: dict) -> None:
+        """Keeps what a checkpoint would hold, by its iteration."""
         self.saved[state["iteration"]] = as_from_a_file(state, vectors)
 
     def run(self, functional: ScaledFunctional, settings: OptimizerSettings, **more) -> OptimizationReport:
+        """Minimizes from zero controls, with these arguments changed."""
         start = more.pop("scaled_start", zero(functional))
         return minimize(functional, start, settings, save=self.save, observe=self.rows.append, **more)
 
     @property
     def objectives(self) -> np.ndarray:
+        """The objective's column of the history."""
         return np.array([row.objective for row in self.rows])
 
 

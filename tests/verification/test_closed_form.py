@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from optima import closed_form_problem, closed_form_value
-from problems import observed_orders
+from problems import assert_order, observed_orders
 from scipy.optimize import minimize
 
 
@@ -37,7 +37,7 @@ def test_trained_value_converges_to_the_closed_form(spaces, scheme, layers, orde
     assert max(gradient for *_, gradient in found) < 1e-7
     gaps = [value - exact for value, exact, _ in found]
     assert min(gaps) > 0
-    assert order - 0.1 <= observed_orders(gaps, [1 / n for n in layers])[-1] <= order + 0.4
+    assert_order(observed_orders(gaps, [1 / n for n in layers]), order)
 
 
 def test_values_of_euler_layers(spaces):

@@ -30,15 +30,18 @@ NAMES = {"growth", "dependence", "energy", "potential", "preactivation", "monoto
 
 @pytest.fixture(scope="module", params=["collocated", "galerkin"])
 def any_space(request, spaces):
+    """A space of each mode."""
     return spaces("interval", 5, 2, request.param)
 
 
 @pytest.fixture(scope="module")
 def space(spaces):
+    """A space in collocated mode."""
     return spaces("interval", 5, 2)
 
 
 def run(field, samples=2, horizon=2.0):
+    """The estimates of an accurate run, and the run."""
     initial = smooth_states(field.space, slice(0, samples))
     settings_ = StepSettings(rtol=1e-10, atol=1e-11, steady_tolerance=0.0)
     found = integrate(field, initial, np.linspace(0, horizon, 9), settings=settings_)

@@ -17,6 +17,7 @@ L2 = Regularization(kernel=0.2, bias=0.3, readout=0.1)
 
 
 def make(spaces, **options):
+    """A tracking problem with one control per layer."""
     space = spaces("interval", 3, 2)
     settings = {"loss": "tracking", "layers": 4, "intervals": 4, "regularization": L2, **options}
     return make_problem(space, **settings)

@@ -66,6 +66,7 @@ def closed_form(t: float, x: np.ndarray) -> np.ndarray:
 
 
 def one_cell(area: float) -> ReducedProblem:
+    """The problem of the closed form on one cell of this area."""
     scale = area**-0.5
     start, target = np.array([[scale]]), np.array([[RHO * scale]])
     return ReducedProblem(
@@ -213,6 +214,7 @@ def test_extrapolation_gains_an_order():
 
 @cache
 def learning_problem(*settings: str):
+    """The learning problem of the demo with these settings, and its reduced problem."""
     problem = build_problem(load_case(DEMO, settings), COMM)
     return problem, ReducedProblem.from_functional(problem.functional, problem.scaled_bounds)
 
@@ -231,6 +233,7 @@ def open_loop(*settings: str):
 
 @cache
 def refined(cells: int, *settings: str):
+    """The finest grid and the refinement of the value function on it."""
     _, reduced = learning_problem(*settings)
     grid = Grid.uniform(*default_box(reduced.start, reduced.targets.ravel()), cells)
     return grid, refine(reduced, grid, comm=COMM)
@@ -341,6 +344,7 @@ def test_the_box_is_large_enough():
 
 
 def random_problem(rng, activation: str, cells: int, samples: int) -> ReducedProblem:
+    """A reduced problem with random states and targets."""
     x, g = rng.normal(size=(2, cells, samples))
     return ReducedProblem(
         activation=find_activation(activation),

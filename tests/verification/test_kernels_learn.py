@@ -23,6 +23,7 @@ EVERY_SCHEME = ["heun", *(pytest.param(name, marks=pytest.mark.slow) for name in
 
 @pytest.fixture(params=KERNELS)
 def make(request, space):
+    """A function of the options of `make_problem` to a problem with a kernel of each kind."""
     return lambda **options: make_problem(space, kernel=KERNELS[request.param](space, 2), **options)
 
 

@@ -27,6 +27,7 @@ INSTANT = DepthGrid(layers=1)
 
 @pytest.fixture(scope="module")
 def space(spaces):
+    """A space in collocated mode."""
     return spaces("interval", 6, 2)
 
 

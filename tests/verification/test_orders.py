@@ -4,8 +4,6 @@
 Manufactured solutions of ∂_t f = σ(K f + b): f and w are chosen, b = σ^{-1}(∂_t f) − K f.  For rates in h, f is linear
 in t: the scheme integrates it exactly, and what is left is the error of space.  For rates in Δt, K f is the
 discrete one: what is left is the error of time.
-
-Windows are [order − 0.1, order + 0.4]: the upper bound catches a test that measures nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import ufl
 from dolfinx import fem
-from problems import make_domain, observed_orders, smooth_states
+from problems import assert_order, make_domain, observed_orders, smooth_states
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
@@ -34,14 +32,17 @@ class OneDimension:
 
     @staticmethod
     def start(y, m=np):
+        """f at t = 0."""
         return m.sin(2 * y[0] + 0.3)
 
     @staticmethod
     def rate(y, m=np):
+        """∂_t f, constant in t."""
         return 0.4 * m.cos(3 * y[0])
 
     @staticmethod
     def kernel(t, y, z):
+        """w."""
         return np.exp(-((y[0] - z[0]) ** 2)) + y[0] * z[0]
 
 
@@ -53,14 +54,17 @@ class TwoDimensions:
 
     @staticmethod
     def start(y, m=np):
+        """f at t = 0."""
         return m.sin(y[0] + 2 * y[1])
 
     @staticmethod
     def rate(y, m=np):
+        """∂_t f, constant in t."""
         return 0.4 * m.cos(y[0] - y[1])
 
     @staticmethod
     def kernel(t, y, z):
+        """w."""
         return np.exp(y[0] * z[1]) * np.cos(y[1] - z[0])
 
 
@@ -80,10 +84,6 @@ def errors(problem, space: StateSpace, scheme: str, layers: int) -> tuple[float,
     dx = ufl.Measure("dx", domain=space.domain.mesh, metadata={"quadrature_degree": 2 * space.degree + 5})
     squared = fem.assemble_scalar(fem.form((space.function(final) - exact) ** 2 * dx))
     return np.sqrt(squared), np.abs(final - problem.start(y) - problem.rate(y)).max()
-
-
-def assert_order(rates, order):
-    assert order - 0.1 <= rates[-1] <= order + 0.4, rates
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])

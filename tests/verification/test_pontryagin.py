@@ -22,6 +22,7 @@ LMVM = OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_to
 
 
 def solve(scaled: ScaledFunctional, method: str, start=None, bounds=None, **settings):
+    """The report of successive approximations, from zero if no start is given, and their history."""
     rows: list = []
     start = np.zeros(scaled.control_space.local_size) if start is None else start
     chosen = OptimizerSettings(method=method, **{"max_iterations": 300, **settings})

@@ -34,6 +34,7 @@ KEPT_PAIRS = [
 
 
 def linearized(problem, gauss_newton=False):
+    """The Hessian at a moved control."""
     hessian = Hessian(problem.functional, gauss_newton)
     hessian.linearize(problem.moved())
     return hessian

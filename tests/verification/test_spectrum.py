@@ -232,11 +232,13 @@ class Shift:
         self.order = np.argsort(space.coordinates[:, 0])
 
     def apply(self, v):
+        """Shifts to the right."""
         result = np.zeros_like(v, order="F")
         result[self.order[1:]] = v[self.order[:-1]]
         return result
 
     def apply_transpose(self, dual):
+        """Shifts to the left."""
         result = np.zeros_like(dual, order="F")
         result[self.order[:-1]] = dual[self.order[1:]]
         return result

@@ -27,6 +27,7 @@ from fem_selection.learning.functional import Functional
 
 
 def check_taylor(problem, seed=2):
+    """That the remainder in one direction is of second order, at a moved control."""
     J, controls = problem.functional, problem.controls
     x, h = problem.moved(), controls.random_direction(seed)
     value, dual = J.evaluate(x)
