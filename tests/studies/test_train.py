@@ -22,6 +22,7 @@ OFTEN = fs.OutputSettings(checkpoint_every=2, figures=False, fields=False)
 
 
 def make(**options) -> fs.LearningProblem:
+    """The classifier on this process, with these options."""
     return make_classifier(MPI.COMM_SELF, **options)
 
 

@@ -15,6 +15,7 @@ from ranks import print_results
 
 
 def main() -> None:
+    """Runs the studies on these ranks and prints what their reports hold."""
     from mpi4py import MPI
     from own_equations import SHIFTED
     from own_networks import make_classifier, own_states

@@ -17,10 +17,12 @@ from fem_selection.learning import Functional
 
 @pytest.fixture(scope="module")
 def problem() -> fs.LearningProblem:
+    """The classifier on this process."""
     return make_classifier(MPI.COMM_SELF)
 
 
 def controls_of(problem: fs.LearningProblem) -> np.ndarray:
+    """The controls that a run starts from."""
     return problem.scaled_functional.to_controls(problem.scaled_start)
 
 
