@@ -403,11 +403,11 @@ def test_quarter_turn_and_shift_of_a_picture() -> None:
     picture smaller."""
     image = np.arange(1.0, 10.0).reshape(1, 3, 3)
     pixels = [[x, y] for y in (1.0, 0.5, 0.0) for x in (0.0, 0.5, 1.0)]
-    turned = image_states(image, pixels, [0, 0], affine=[1, 1], outside=map_of([0, 0], np.pi / 2, 0))
+    turned = image_states(image, pixels, ([0, 0], [1, 1]), affine=map_of([0, 0], np.pi / 2, 0))
     np.testing.assert_allclose(turned.reshape(3, 3), np.rot90(image[0]), atol=1e-14)
-    shifted = image_states(image, pixels, [0, 0], affine=[1, 1], outside=map_of([0.5, 0], 0, 0))
+    shifted = image_states(image, pixels, ([0, 0], [1, 1]), affine=map_of([0.5, 0], 0, 0))
     np.testing.assert_allclose(shifted.reshape(3, 3), [[0, 1, 2], [0, 4, 5], [0, 7, 8]], atol=1e-14)
-    doubled = image_states(image, pixels, [0, 0], affine=[1, 1], outside=map_of([0, 0], 0, 1))
+    doubled = image_states(image, pixels, ([0, 0], [1, 1]), affine=map_of([0, 0], 0, 1))
     np.testing.assert_allclose(doubled.reshape(3, 3), [[3, 3.5, 4], [4.5, 5, 5.5], [6, 6.5, 7]], atol=1e-14)
 
 
