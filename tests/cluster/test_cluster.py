@@ -187,7 +187,7 @@ def test_stopped_jobs_are_requeued_and_resumed(
         )
 
 
-def test_time_limit(cluster: Cluster, whole: dict) -> None:
+def test_a_job_at_its_time_limit_is_requeued(cluster: Cluster, whole: dict) -> None:
     """Fails if the signal that Slurm, which looks twice a minute, sends before the limit does not lead to a checkpoint
     and to a requeue."""
     job = cluster.submit("limit", "--time=1", "--signal=B:TERM@30", PAUSE="3")
@@ -269,7 +269,7 @@ def test_fewer_ranks_than_tasks(cluster: Cluster) -> None:
         assert cluster.report(f"fewer{number}")["ranks"] == 1
 
 
-def test_apptainer_script(cluster: Cluster, whole: dict) -> None:
+def test_the_containers_script_is_resumed_too(cluster: Cluster, whole: dict) -> None:
     """Fails if the container's script, the same but for the command of a rank, does not stop, requeue and resume, or
     runs outside of the image."""
     (cluster.folder / "fem-selection.sif").write_text("an image")

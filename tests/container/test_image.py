@@ -53,7 +53,7 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_main_job(engine: Docker | Buildah, runs: Path) -> None:
+def test_the_main_job_needs_no_compiler(engine: Docker | Buildah, runs: Path) -> None:
     """As the README gives it; fails if a form is not in the image's cache, for there is no compiler, or if a file
     belongs to root."""
     words = ("train", "demos/digits.toml", "--output", "runs/digits")
@@ -65,7 +65,7 @@ def test_main_job(engine: Docker | Buildah, runs: Path) -> None:
     assert (runs / "digits" / "report.json").stat().st_uid != 0
 
 
-def test_the_tests(engine: Docker | Buildah, runs: Path) -> None:
+def test_the_plain_tests_pass_inside(engine: Docker | Buildah, runs: Path) -> None:
     """The plain tests, beside the image's own package: it holds neither them nor pytest, and its Python is another.
 
     Fails if the package in the image lacks a file or a library, or knows another version of Python than it runs on.

@@ -348,7 +348,7 @@ def test_a_file_with_a_piece_replaced(folder: Path, demo, place: float, length: 
 @example(demo=("train", "digits", CASES["digits"]), key="seed", value="1" * 5000)
 @example(demo=("train", "digits", CASES["digits"]), key="forward.times", value="1" * 400)
 @example(demo=("train", "digits", CASES["digits"]), key="domain.cells", value="1" * 400)
-def test_a_setting(folder: Path, demo, key: str, value: str) -> None:
+def test_a_setting_with_any_key_and_value(folder: Path, demo, key: str, value: str) -> None:
     """Fails if what the file refuses passes on the command line, or if bytes that are no text, which the shell hands
     over, end in a traceback."""
     command, _, case = demo
@@ -443,7 +443,7 @@ def test_files_that_cannot_be_read(folder: Path, command: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif("EXAMPLES" in os.environ, reason="this is the run with more examples")
-def test_many_more() -> None:
+def test_more_examples() -> None:
     """The same with twice as many examples, others in every run; fails as they do."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env={**os.environ, "EXAMPLES": "2"}, capture_output=True, text=True)

@@ -264,7 +264,7 @@ def test_a_full_disk_on_two_ranks(disk, whole, call) -> None:
 # ── read-only folders ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_read_only_folder(disk, whole, call) -> None:
+def test_a_read_only_folder_is_refused_and_left_alone(disk, whole, call) -> None:
     """Fails if a folder that cannot be written, also by root, whom modes do not keep, is refused only after something
     was computed, or if anything in it changes."""
     for name in ("case.toml", "data.npz"):
@@ -293,7 +293,7 @@ def test_a_read_only_folder(disk, whole, call) -> None:
     assert read_report(disk.run)["iterations"] == 26
 
 
-def test_a_read_only_folder_for_others(whole, call, tmp_path) -> None:
+def test_a_folder_without_permission_is_refused(whole, call, tmp_path) -> None:
     """Fails if a folder whose mode forbids writing is noticed only at the first checkpoint."""
     if os.geteuid() == 0:
         pytest.skip("root, whom modes do not keep")
@@ -308,7 +308,7 @@ def test_a_read_only_folder_for_others(whole, call, tmp_path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("array", ["x", "y"])
-def test_data_that_are_no_numbers(tmp_path, call, array: str, value: float) -> None:
+def test_data_that_are_no_numbers_are_refused(tmp_path, call, array: str, value: float) -> None:
     """Fails if one bad number among the data is trained on, or is told without its file, array and sample."""
     case = write_case(tmp_path)
     with np.load(tmp_path / "data.npz") as held:
@@ -322,7 +322,7 @@ def test_data_that_are_no_numbers(tmp_path, call, array: str, value: float) -> N
             assert word in outcome.err, outcome.err
 
 
-def test_numbers_that_overflow(tmp_path, call) -> None:
+def test_numbers_that_overflow_end_with_status_3(tmp_path, call) -> None:
     """Fails if finite data that are too large end in a traceback or with another status than 3, or without the quantity
     and the iteration."""
     case = write_case(tmp_path)

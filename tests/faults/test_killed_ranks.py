@@ -179,7 +179,7 @@ def test_one_rank_of_a_command_that_keeps_nothing(tmp_path: Path, number: int, s
 
 @needs_mpiexec
 @pytest.mark.slow
-def test_soak() -> None:
+def test_a_minute_of_the_soak_loses_nothing() -> None:
     """One minute of the soak, which compares what it resumes; fails if a run of it is lost. Longer ones are `soak.py
     --minutes N`."""
     command = [sys.executable, str(Path(__file__).parent / "soak.py"), "--minutes", "1", "--seed", "2"]

@@ -72,7 +72,9 @@ def check_resumed(data: Path, output: Path, rtol: float = 1e-8, ranks: int = 1) 
         (signal.SIGKILL, "history", -9, 1),
     ],
 )
-def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: int, times: int) -> None:
+def test_a_run_that_a_signal_ends_goes_on(
+    data: Path, tmp_path: Path, number: int, phase: str, status: int, times: int
+) -> None:
     """Fails if a signal, once or twice, ends the run with another status than the shell's, loses an iteration that a
     checkpoint should hold, or if the resumed run is another than the uninterrupted one."""
     output = tmp_path / "r"
@@ -101,7 +103,7 @@ def test_signals(data: Path, tmp_path: Path, number: int, phase: str, status: in
 
 
 @pytest.mark.slow
-def test_signals_under_mpi(data: Path, tmp_path: Path) -> None:
+def test_a_run_that_a_signal_to_mpiexec_ends_goes_on(data: Path, tmp_path: Path) -> None:
     """Fails if SIGTERM to the launcher does not stop both ranks with one checkpoint, or if the run does not go on upon
     one rank and upon two."""
     output = tmp_path / "r"
@@ -246,7 +248,7 @@ def places(content: bytes) -> dict[str, int]:
     }
 
 
-def test_truncated_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
+def test_truncated_checkpoints_are_refused(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
     """Fails if a checkpoint that is cut in any of its parts, or has a byte too many, is read."""
     header = 16 + int.from_bytes(checkpoint[8:16], "little")
     for length in (0, 1, 8, 15, 16, 200, header - 1, header, header + 8, len(checkpoint) // 2, len(checkpoint) - 1):
@@ -255,7 +257,7 @@ def test_truncated_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, ca
     assert "truncated" in refused(data, tmp_path / "r", checkpoint + b"\0", capfd)
 
 
-def test_damaged_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
+def test_damaged_checkpoints_are_refused(data: Path, tmp_path: Path, checkpoint: bytes, capfd) -> None:
     """Fails if a flipped bit in any part of the file passes the checksums."""
     for part, place in places(checkpoint).items():
         for bit in (0, 7):
@@ -265,14 +267,14 @@ def test_damaged_checkpoints(data: Path, tmp_path: Path, checkpoint: bytes, capf
             assert any(word in message for word in ("damaged", "foreign", "truncated")), f"{part}: {message}"
 
 
-def test_foreign_checkpoints(data: Path, tmp_path: Path, capfd) -> None:
+def test_foreign_checkpoints_are_refused(data: Path, tmp_path: Path, capfd) -> None:
     """Fails if a file of another kind, a pickle among them, is read, or refused as damaged."""
     archive = (data / "data.npz").read_bytes()
     for content in (b"FEMSEL", b"hello, world, this is a text", archive, os.urandom(4096), b"\x80\x04pickle" * 9):
         assert "foreign" in refused(data, tmp_path / "r", content, capfd)
 
 
-def test_a_folder_in_place_of_a_checkpoint(data: Path, tmp_path: Path, capfd) -> None:
+def test_a_folder_in_place_of_a_checkpoint_is_refused(data: Path, tmp_path: Path, capfd) -> None:
     """Fails if a folder of that name ends in a traceback."""
     (tmp_path / "checkpoint").mkdir()
     assert train(data / "case.toml", tmp_path, "--resume") == 2
@@ -288,7 +290,7 @@ def test_a_folder_in_place_of_a_checkpoint(data: Path, tmp_path: Path, capfd) ->
         ("regularization.kernel=0.0", "regularization.kernel was 0.001 and is 0.0"),
     ],
 )
-def test_checkpoints_of_another_problem(data: Path, switch: str, words: str, capfd) -> None:
+def test_checkpoints_of_another_problem_are_refused(data: Path, switch: str, words: str, capfd) -> None:
     """Fails if a run goes on under another problem, mesh, rate or penalty, or is refused without the key and both
     values."""
     assert train(data / "case.toml", data / "whole", "--resume", "--set", switch) == 2

@@ -40,7 +40,7 @@ def forward(call_on_case: Callable[..., Outcome]) -> Callable[..., Outcome]:
     return partial(call_on_case, "forward", CASE)
 
 
-def test_report(forward):
+def test_report_holds_norms_bounds_and_hypotheses(forward):
     """Fails if a promised key is missing, a norm is another, or NaN is written into JSON."""
     status, out, _, report = forward()
     assert status == 0 and "the horizon t = 2 was reached" in out
@@ -72,7 +72,7 @@ def test_figures_and_fields(forward, tmp_path):
         assert (tmp_path / folder / "states.bp").exists() or (tmp_path / folder / "states.xdmf").exists()
 
 
-def test_events(forward):
+def test_events_reach_the_report(forward):
     """Fails if an event of the integrator does not reach the report."""
     steady = forward(
         "dynamics.bias=0.3*cos(y)", "forward.until=1e6", "forward.steady_tolerance=1e-3", "forward.spacing=log"
@@ -85,7 +85,7 @@ def test_events(forward):
     assert growing["growth"]["kind"] == "exponential" and growing["growth"]["rate"] == pytest.approx(3.0, rel=1e-3)
 
 
-def test_faults(forward):
+def test_faults_are_named_and_other_reports_kept(forward):
     """Fails if a faulty case is not refused with its key and status 2, or a foreign report is overwritten."""
     for setting, key in {
         "forward.rtol=0.0": "forward.rtol",
@@ -106,7 +106,7 @@ def test_faults(forward):
     assert status == 2 and "report of another run" in err
 
 
-def test_stopping(forward, monkeypatch):
+def test_an_interrupt_leaves_a_partial_report(forward, monkeypatch):
     """Ctrl-C: a partial report and status 130. Fails if the signal kills the run or loses what was found."""
     from fem_selection.evolution import adaptive
 

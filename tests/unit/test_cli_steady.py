@@ -108,7 +108,7 @@ def test_figures_and_fields(steady, tmp_path):
         assert (tmp_path / folder / "steady.bp").exists() or (tmp_path / folder / "steady.xdmf").exists()
 
 
-def test_faults(steady):
+def test_faults_are_named_and_other_reports_kept(steady):
     """Fails if a faulty case is not refused with its key and status 2, or a foreign report is overwritten."""
     for setting, words in {
         "steady.tolerance=2.0": "steady.tolerance",

@@ -160,7 +160,7 @@ def test_regularization_is_quadratic(space, parts):
     assert 2 * value == pytest.approx(dual @ x, rel=1e-12)
 
 
-def test_random_directions(space):
+def test_random_directions_are_of_unit_norm_and_reproducible(space):
     """Fails if a direction is not of unit norm in x̂ = M_L^{1/2} x, not reproducible, or two seeds agree."""
     controls = make(space)
     x = controls.random_direction(5)
@@ -182,7 +182,7 @@ def test_vectors_own_their_values(space):
     vector.destroy()
 
 
-def test_refusals(space):
+def test_controls_that_cannot_be_optimized_are_refused(space):
     """Fails if controls that cannot be optimized are accepted."""
     kernel, ensemble = DenseKernel(space, 2), Ensemble(MPI.COMM_SELF)
     with pytest.raises(InvalidInput, match="sampled at stage times cannot be optimized"):
@@ -194,7 +194,7 @@ def test_refusals(space):
             ControlSpace(ensemble, space, kernel, grid=DepthGrid(layers=2), num_outputs=1, parts=parts)
 
 
-def test_scaled_variable(space):
+def test_scaled_variable_is_invertible_and_its_gradient_the_derivative(space):
     """Fails if x̂ ↦ x and back is not the identity, or ∇Ĵ is not the derivative in x̂ (value, slope and norm)."""
     problem = make_problem(space)
     scaled = ScaledFunctional(problem.functional)

@@ -34,7 +34,7 @@ def test_intervals_hold_equally_many_layers(layers, intervals):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_stage_times(name):
+def test_stage_times_are_those_of_the_scheme(name):
     """Fails if coefficients are not sampled at t_n + c_i Δt: a scheme of order 2 or more would fall back to order 1."""
     nodes = SCHEMES[name].nodes
     grid = DepthGrid(layers=3, horizon=1.5, stage_nodes=nodes)
@@ -56,7 +56,7 @@ def test_stage_times(name):
         ({"layers": 4, "horizon": 1.0, "intervals": -2}, "-2 control intervals"),
     ],
 )
-def test_refusals(arguments, reason):
+def test_grids_that_cannot_be_are_refused(arguments, reason):
     """Fails if a grid is made of intervals that do not fit the layers, or of no layers."""
     with pytest.raises(InvalidInput, match=reason):
         DepthGrid(**arguments)

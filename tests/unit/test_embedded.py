@@ -70,7 +70,7 @@ def reference(field, times):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_orders(field, name):
+def test_solution_estimate_and_dense_output_have_their_orders(field, name):
     """Fails if a coefficient is mistyped, if a stage is evaluated at another time, if a row of the stages is used again
     too early, if the last rate is not that of the end, or if the polynomial takes another rate."""
     pair = PAIRS[name]
@@ -89,7 +89,7 @@ def test_orders(field, name):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_coefficients(name):
+def test_weights_are_consistent(name):
     """Fails if weights at the end are not b, or an error estimate does not vanish for a constant rate."""
     pair = PAIRS[name]
     b = np.array([pair.a[-1].get(i, 0.0) for i in range(pair.num_rates)])

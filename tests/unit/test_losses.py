@@ -57,7 +57,7 @@ def test_derivative_equals_differences(name, rng):
 
 
 @pytest.mark.parametrize("name", ["softmax", "logistic"])
-def test_huge_outputs(name):
+def test_huge_outputs_do_not_overflow(name):
     """Fails if e^o overflows: the loss grows linearly, and its derivative lies in [−1, 1]."""
     o = np.asfortranarray([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]])
     z = encode_labels(np.array([0, 0, 1]), 2, "softmax")
@@ -79,14 +79,14 @@ def test_softmax_ignores_a_common_shift(rng):
     np.testing.assert_allclose(shifted, derivative, atol=1e-9)
 
 
-def test_no_columns():
+def test_no_columns_cost_nothing():
     """Fails if a member without samples cannot take part."""
     for loss in LOSSES.values():
         value, derivative = loss.value_and_derivative(np.empty((3, 0), order="F"), np.empty((3, 0), order="F"))
         assert (value, derivative.shape) == (0.0, (3, 0))
 
 
-def test_labels():
+def test_labels_are_encoded_by_class():
     """Fails if classes are encoded in the wrong row, or two classes with the logistic loss do not take one output."""
     labels = np.array([2, 0, 1])
     np.testing.assert_array_equal(encode_labels(labels, 3, "softmax"), [[0, 1, 0], [0, 0, 1], [1, 0, 0]])

@@ -35,7 +35,7 @@ def test_one_rank_is_the_whole_ensemble():
     assert [ensemble.any(flag) for flag in (False, True, 3)] == [0, 1, 3]
 
 
-def test_own_communicators():
+def test_an_ensemble_has_communicators_of_its_own():
     """Fails if messages of an ensemble could mix with the caller's."""
     assert Ensemble(MPI.COMM_SELF).world != MPI.COMM_SELF
 

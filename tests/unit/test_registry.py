@@ -9,7 +9,7 @@ from fem_selection.objectives import LOSSES, find_loss
 from fem_selection.settings import names as schema
 
 
-def test_names_agree():
+def test_names_in_cases_are_those_of_the_registries():
     """Fails if something is added to a registry but not to the schema, or the other way round."""
     assert tuple(ACTIVATIONS) == schema.ACTIVATIONS
     assert tuple(SCHEMES) == schema.SCHEMES

@@ -34,7 +34,7 @@ def reduced_problem(*settings: str) -> ReducedProblem:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_interpolation(rng, dimension):
+def test_interpolation_is_that_of_scipy(rng, dimension):
     """Fails if strides or weights of two directions are exchanged: SciPy's interpolant, outside of the box too."""
     grid = Grid.uniform([-1.0, 0.0, 2.0][:dimension], [1.0, 0.5, 5.0][:dimension], [4, 7, 3][:dimension])
     values = rng.normal(size=(*grid.shape, 2))
@@ -48,7 +48,7 @@ def test_interpolation(rng, dimension):
     assert larger.contains(points[0]) and not grid.contains(np.array(grid.upper) + 1e-9)
 
 
-def test_default_box():
+def test_default_box_leaves_room_around_states_and_targets():
     """Fails if a state comes to lie near the boundary: the box is wider by 3/4 of the extent, and by 1/2 at least."""
     lower, upper = default_box(np.array([0.0, 1.0]), np.array([2.0, 1.0]))
     np.testing.assert_allclose((lower, upper), ([-1.5, 0.5], [3.5, 1.5]))
@@ -65,7 +65,7 @@ def test_bad_grids_are_refused(cells):
 
 
 @pytest.mark.parametrize("name", ["identity", "tanh", "sine", "relu", "leaky_relu", "softplus", "gelu"])
-def test_scalar_minimiser(rng, name):
+def test_no_sampled_point_beats_the_scalar_minimiser(rng, name):
     """Fails if a branch is followed beyond a jump of s*, or if the table ends: no sampled s is better, near and far."""
     kappa = np.concatenate([rng.normal(size=200) * 3, [0.0, 1e-12, 2e4, -2e4]])
     sigma = find_activation(name)
@@ -166,7 +166,7 @@ def test_the_hjb_table_is_written_back():
         pytest.param(("hjb.witness=false", "hjb.levels=1"), marks=pytest.mark.slow),
     ],
 )
-def test_command(call, tmp_path, extra):
+def test_command_leaves_report_fields_and_figures(call, tmp_path, extra):
     """Fails if the report lacks a number, or if a dimension of the state breaks the command."""
     status, out, err, report = call("hjb", DEMO, "--output", tmp_path, *with_settings(*SHORT, *extra))
     assert status == 0, out + err

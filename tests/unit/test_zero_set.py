@@ -63,7 +63,7 @@ def test_segments_by_their_values(expression, segment):
     np.testing.assert_allclose(zeros.segments[0], segment, atol=1e-15)
 
 
-def test_other_sets():
+def test_other_zero_sets_are_told_apart():
     """Fails if sets that none of the instruments is made for pass as one of those."""
     both = find_zeros(Activation(name="bump", expression=lambda s: ufl.max_value(1 - s**2, 0.0)))
     assert both.kind == "other" and both.segments == ((-np.inf, -1.0), (1.0, np.inf))

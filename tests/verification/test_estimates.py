@@ -48,7 +48,7 @@ def run(field, samples=2, horizon=2.0):
     return estimate_run(field, found.times, found.states), found
 
 
-def test_norms_of_operators(any_space):
+def test_norms_of_operators_are_those_of_dense_matrices(any_space):
     """Against dense linear algebra in the mass-weighted product. Fails if K* is taken for Kᵀ, or M is left out."""
     space = any_space
     field = make_field(space, lambda y, z: np.sin(3 * y + z) + 0.5 * y * z)
@@ -69,7 +69,7 @@ LIPSCHITZ = {"sigmoid": 0.25, "gelu": 1.128904145, "silu": 1.0998393194}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_lipschitz_constants(name):
+def test_lipschitz_constants_are_the_largest_slopes(name):
     """Fails if the largest slope is missed; then the growth bound is no bound."""
     assert examine(find_activation(name)).lipschitz == pytest.approx(LIPSCHITZ.get(name, 1.0), rel=1e-8)
 
@@ -99,7 +99,7 @@ def test_activations_that_break_a_hypothesis():
         ("sine", lambda s: 1 - np.cos(s)),
     ],
 )
-def test_antiderivatives(name, exact):
+def test_antiderivatives_in_closed_form(name, exact):
     """Fails if a panel is counted twice or from the wrong end."""
     s = np.array([[-2e4, -7.3, -1e-3], [0.0, 0.26, 2500.0]])
     found = Antiderivative(find_activation(name), -2e4, 2500.0)(s)
@@ -118,7 +118,7 @@ def test_antiderivatives(name, exact):
     bias=st.floats(-1.0, 1.0),
 )
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_bounds_hold(space, seed, kind, activation, strength, bias):
+def test_bounds_hold_on_random_cases(space, seed, kind, activation, strength, bias):
     """No estimate whose hypotheses hold is violated, on any kind of kernel. Fails if a bound lacks a term or an
     estimate is claimed that should not be."""
     a = strength * np.random.default_rng(seed).standard_normal((3, 3))

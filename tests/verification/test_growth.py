@@ -56,7 +56,7 @@ def test_growth_of_a_perturbation(kernel, activation, space, a):
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])
-def test_non_normality(mode):
+def test_abscissa_and_transient_growth_are_those_of_the_dense_matrix(mode):
     """Numerical abscissa by both routes, and max ‖e^{tA}‖ against the matrix exponential in L².
 
     Fails if the symmetric part is taken in the Euclidean product, or if the identity beside the range is forgotten.

@@ -70,7 +70,7 @@ def test_remainder_is_of_third_order(space, scheme, loss):
 
 
 @pytest.mark.parametrize(("scheme", "loss"), ALL_PAIRS)
-def test_symmetry(space, scheme, loss):
+def test_hessian_is_symmetric(space, scheme, loss):
     """Fails if the mixed terms of two directions are not each other's transpose."""
     problem = make_problem(space, scheme=scheme, loss=loss)
     for gauss_newton in (False, True):
@@ -89,7 +89,7 @@ def test_subsets_of_the_controls(space, parts):
 
 
 @pytest.mark.parametrize("activation", ["identity", "sigmoid", "softplus", "sine", "gelu"])
-def test_activations(space, activation):
+def test_second_derivatives_of_other_activations(space, activation):
     """Fails if σ'' is not that of the activation, or a tape of σ is taken for one of σ'."""
     check_differences(make_problem(space, scheme="midpoint", activation=activation, loss="least_squares"))
 
@@ -133,7 +133,7 @@ def test_memory_does_not_matter(space, scheme, loss, gauss_newton):
 
 
 @pytest.mark.parametrize("memory", [2**30, 0])
-def test_linearized_anew(space, memory):
+def test_linearized_anew_at_other_controls(space, memory):
     """Fails if a product uses what was kept at other controls, or those that the functional was evaluated at since."""
     problem = make_problem(space, scheme="heun")
     J, h, (x, y) = problem.functional, problem.controls.random_direction(6), (problem.moved(s) for s in (1, 2))
@@ -165,7 +165,7 @@ def test_memory_is_used_again(space):
 
 
 @pytest.mark.parametrize("gauss_newton", [False, True])
-def test_counts(space, gauss_newton):
+def test_actions_and_sweeps_are_counted(space, gauss_newton):
     """Fails if actions are not counted, or the sweeps at a new control are not counted once."""
     problem = make_problem(space)
     J, hessian, h = problem.functional, linearized(problem, gauss_newton), problem.controls.random_direction(6)
@@ -204,7 +204,7 @@ def test_gauss_newton_is_the_outputs_derivative_squared(space, loss):
 
 
 @pytest.mark.parametrize("which", ["smallest", "largest"])
-def test_eigenpairs(space, which):
+def test_eigenpairs_are_those_of_scipy(space, which):
     """Fails if λ or v are not those of J'' v = λ M v with the consistent mass: against SciPy on the full matrices."""
     problem = make_problem(space, layers=2, intervals=2, loss="tracking", parts=("bias", "kernel"))
     controls = problem.controls

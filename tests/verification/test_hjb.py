@@ -83,7 +83,7 @@ def one_cell(area: float) -> ReducedProblem:
 
 @pytest.mark.parametrize(("area", "cells"), [(1.0, (40, 80, 160)), (0.25, (40, 80))])
 @pytest.mark.parametrize("solve", [solve_value, solve_by_dynamic_programming])
-def test_closed_form(solve, area, cells):
+def test_value_converges_to_the_closed_form(solve, area, cells):
     """Fails if an area is missing in γ, in the running cost or in Φ, if a sign or a factor in H is wrong, or if the
     viscosity is not what it should be: the error at 20 points and 3 times falls with order two where V is smooth, as
     here, for finite elements with limited viscosity, with order one for dynamic programming."""

@@ -189,7 +189,7 @@ def test_two_linear_solves_in_an_action(spaces, scheme):
     assert (counts.stages, counts.linear) == (12, 12 + 48)
 
 
-def test_nothing_grows(spaces):
+def test_nothing_grows_over_evaluations(spaces):
     """Fails if solvers are made anew for every block, or leave a communicator behind."""
     space = spaces("interval", 4, 2, "collocated")
     problem = make_problem(space, scheme="crank_nicolson")
@@ -208,7 +208,7 @@ def test_nothing_grows(spaces):
     problem.functional.evaluate(problem.moved())
 
 
-def test_no_samples(spaces):
+def test_a_member_without_samples_takes_part(spaces):
     """Fails if a member of an ensemble without samples cannot take part."""
     space = spaces("interval", 4, 2, "collocated")
     stepper = make_problem(space, scheme="implicit_euler").stepper

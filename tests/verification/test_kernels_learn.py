@@ -46,7 +46,7 @@ def test_adjoint_is_the_transpose_of_the_tangent(make, space, scheme):
 
 
 @pytest.mark.parametrize("scheme", EVERY_SCHEME)
-def test_remainders(make, scheme):
+def test_remainders_are_of_second_and_third_order(make, scheme):
     """Fails if a term of the first or the second derivative is missing or has a wrong factor: for a kernel that is not
     linear in its parameters, leaving out ∂²_θθ⟨K F, Q⟩ gives order 2 instead of 3, and so does an
     implicit stage whose linear solve leaves out the kernel's direction."""
@@ -79,7 +79,7 @@ def test_hessian_is_symmetric(make, scheme):
             assert min(h @ hessian.apply(h), k @ hessian.apply(k)) > 0
 
 
-def test_certificate(make):
+def test_verify_passes_for_every_kernel(make):
     """Fails if `verify` takes the derivative for wrong, or knows dense kernels only."""
     problem = make()
     found = verify_gradient(problem.functional, problem.moved())
@@ -87,7 +87,7 @@ def test_certificate(make):
     assert found.adjoint_identity_error <= 1e-12
 
 
-def test_training(make, space):
+def test_training_comes_close_to_a_stationary_point(make, space):
     """Fails if an optimizer does not come close to a stationary point with this kernel."""
     problem = make(loss="tracking", samples=3)
     scaled = ScaledFunctional(problem.functional)

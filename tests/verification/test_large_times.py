@@ -62,7 +62,7 @@ def ask(rtol=1e-6, atol=1e-9, **others):
 TIGHT = ask(rtol=1e-12, atol=1e-13)
 
 
-def test_linear(space):
+def test_linear_equation_is_the_matrix_exponential(space):
     """σ = id: the matrix exponential. Fails if a stage, the kernel or the bias is wrong."""
     field = make_field(space, random_kernel(1), 0.0, "identity")
     initial, matrix = smooth_states(space, slice(0, 3)), kernel_matrix(field)
@@ -74,7 +74,7 @@ def test_linear(space):
 
 
 @pytest.mark.parametrize("strength", [1.3, -2.0])
-def test_rank_one(space, strength):
+def test_rank_one_kernel_is_a_scalar_equation(space, strength):
     """w = λ u ⊗ u, b = 0: with s = ⟨u, f⟩ the equation is s' = ⟨u, tanh(λ s u)⟩, f' = tanh(λ s u), solved beside it.
     Fails at 1e-12 if tolerances are not kept."""
     u = np.cos(space.coordinates[:, 0]) + 0.2
@@ -196,7 +196,7 @@ def test_time_of_a_steady_state(spaces, method, tolerance):
     np.testing.assert_allclose(found.states[1], initial * np.exp(-1.0), rtol=1e-6)
 
 
-def test_steady_state(space):
+def test_a_steady_state_ends_the_run(space):
     """w = −1, σ = tanh: the mean decays, f' → 0. Fails if the event comes late or early, or on one sample alone."""
     field = make_field(space, -1.0)
     initial = smooth_states(space, slice(0, 3))
@@ -210,7 +210,7 @@ def test_steady_state(space):
 
 
 @pytest.mark.parametrize(("activation", "kind"), [("identity", "exponential"), ("tanh", "linear"), ("sine", None)])
-def test_growth(space, activation, kind):
+def test_growth_law_and_its_rate(space, activation, kind):
     """w = 2: exponential with the eigenvalue 2 for σ = id, linear with |Y|^{1/2} for tanh; sin leads to a steady state.
     Fails if the law or its rate is another."""
     field = make_field(space, 2.0, 0.1, activation)
@@ -226,7 +226,7 @@ def test_growth(space, activation, kind):
     assert found.growth.rate == pytest.approx({"exponential": 2.0, "linear": 1.0}[kind], rel=1e-3)
 
 
-def test_million(space):
+def test_a_stiff_decay_to_a_million_is_cheap(space):
     """A stiff decay up to t = 10⁶ in few evaluations: explicit steps are left when stability limits them.
     Fails if the switch does not come (10⁷ evaluations) or the implicit steps lose the solution."""
     field = make_field(space, lambda y, z: -50.0 - np.cos(y) * np.cos(z), 0.2)
@@ -239,7 +239,7 @@ def test_million(space):
     assert np.abs(space.weights @ g).max() < 1e-5
 
 
-def test_time_dependent(space):
+def test_coefficients_that_depend_on_time(space):
     """b = cos t, w = 0, σ = id: f^I + sin t. Fails if a stage or a trial leaves the time elsewhere, or if a rate that
     passes zero is taken for a steady state."""
     bias = np.zeros(space.num_local)
@@ -257,7 +257,7 @@ def test_time_dependent(space):
             np.testing.assert_allclose(state, initial + np.sin(time), atol=1e-6)
 
 
-def test_blow_up(space):
+def test_blow_up_is_located(space):
     """σ(s) = s²: f' = f² from f = 1 ends at t = 1. Fails if the integrator goes beyond or does not say where it
     stopped; with a bound the run ends as unbounded."""
     field = make_field(space, 1.0, 0.0, Activation(name="square", expression=lambda s: s**2))
@@ -285,7 +285,7 @@ def test_stopping_and_faults(space):
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])
-def test_diffusion(spaces, mode):
+def test_diffusion_is_left_to_implicit_steps(spaces, mode):
     """K = Δ − 1 + u ⊗ v on a fine mesh, σ = tanh, to a steady state: stability limits explicit steps to 10⁻⁴, which are
     left at once. Fails if the local part does not precondition the implicit stages, or the steady state is not one; and
     the functional that falls is claimed for the symmetric kernel."""

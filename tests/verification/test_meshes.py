@@ -63,7 +63,7 @@ def test_sizes_of_groups(name):
     assert sum(len(members) for members in whole.groups.values()) == cells
 
 
-def test_dimensions():
+def test_dimensions_of_domains_from_files():
     """Fails if the third coordinate of plane meshes is kept, or that of a surface dropped."""
     found = {name: from_file(name) for name in SIZES}
     assert {n: d.dimension for n, d in found.items()} == {
@@ -78,7 +78,7 @@ def test_dimensions():
     ("kind", "cell", "size"),
     [("tetra10", "tetrahedron", 1 / 6), ("hexahedron27", "hexahedron", 1.0), ("quad9", "quadrilateral", 1.0)],
 )
-def test_quadratic_cells(tmp_path, kind, cell, size):
+def test_quadratic_cells_have_their_size(tmp_path, kind, cell, size):
     """One cell with all its nodes, written by meshio; fails if the order of edge and face nodes is another."""
     points = reference_nodes(kind)
     meshio.Mesh(points, [(kind, np.arange(len(points))[None])]).write(tmp_path / "one.msh", file_format="gmsh")
@@ -103,7 +103,7 @@ def reference_nodes(kind: str) -> np.ndarray:
     return np.vstack([v, [0.5 * (v[a] + v[b]) for a, b in edges], middles, v.mean(axis=0)])
 
 
-def test_xdmf(tmp_path):
+def test_meshes_from_xdmf(tmp_path):
     """Fails if the grid's name is taken for granted, or a mesh is not what was written."""
     mesh = rectangle(MPI.COMM_SELF, (3, 4), cell="triangle").mesh
     mesh.name = "width"
@@ -180,7 +180,7 @@ def test_faults_of_files(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", SIZES)
-def test_derivatives(name, representation, mode):
+def test_derivatives_on_every_mesh(name, representation, mode):
     """Fails if an integral on curved cells or a surface is differentiated as something else than what is computed."""
     space = StateSpace(from_file(name), 1, mode=mode)
     problem = make_problem(space, kernel=KERNELS[representation](space, 2), scheme="heun", layers=2, samples=2)
@@ -243,7 +243,7 @@ exponents = 1
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
-def test_commands(name, tmp_path, monkeypatch, call):
+def test_every_command_on_every_mesh(name, tmp_path, monkeypatch, call):
     """Every command on each mesh, with figures and fields, but `hjb`, which three cells at most allow; fails if one of
     them takes a mesh for an interval, a rectangle or a box."""
     monkeypatch.chdir(tmp_path)

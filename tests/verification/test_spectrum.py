@@ -157,7 +157,7 @@ def advected(cells, diffusion, multiplication="-1", **space):
 
 
 @pytest.mark.parametrize("mode", ["collocated", "galerkin"])
-def test_strong_convection(mode):
+def test_strong_convection_far_from_normal(mode):
     """K = D Δ ± ∂_y − 1 without flux: λ_0 = −1, λ_k = −1 − 1/4D − D k²π², of condition e^{1/2D} = 10^21 in L².
 
     Fails if round-off of ‖K‖ in an L² basis, which that condition turns into anything, passes for eigenvalues or sets
@@ -296,7 +296,7 @@ def test_verdict_unstable_with_frequency():
         ("0", "neutral", "the linearization is zero"),
     ],
 )
-def test_verdicts(kernel, kind, words):
+def test_verdicts_at_zero_by_kernel(kernel, kind, words):
     """Fails if noise about a zero eigenvalue passes for growth (Volterra's kernel: its computed eigenvalues are of
     modulus 0.02 and mean nothing), if a kernel passes for a rate, or if a nilpotent part is overlooked."""
     verdict = judge(at_zero(kernel), True)
