@@ -127,9 +127,9 @@ def solve_newton(
         except NotConverged as error:
             reason = str(error)
             break
-        moved = _Ray(equation, x, step, sizes[-1] ** 2, slope).next_iterate(line_search)
+        moved = _Ray(equation, x, step, sizes[-1] * sizes[-1], slope).next_iterate(line_search)
         if moved is None:
-            reason = _MINIMUM if abs(slope) <= _ORTHOGONAL * sizes[-1] ** 2 else _NO_STEP
+            reason = _MINIMUM if abs(slope) <= _ORTHOGONAL * sizes[-1] * sizes[-1] else _NO_STEP
             break
         x, residual, length = moved
         sizes.append(_norm(equation, residual))
@@ -171,13 +171,14 @@ class _Ray:
         length, before = 1.0, None
         while True:
             x = self.x - length * self.step
-            residual = self.equation.residual(x)
-            square = self.equation.inner(residual, residual)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far off, F may overflow
+                residual = self.equation.residual(x)
+                square = self.equation.inner(residual, residual)
             if rule is None or self._is_enough(square, length, rule.decrease):
                 return x, residual, length
             if length <= rule.shortest:
                 return None
-            best = self._minimum((length, square), before) if np.isfinite(square) else 0.0
+            best = self._minimum((length, square), before)
             before = (length, square) if np.isfinite(square) else None
             length = min(max(best, 0.1 * length), 0.5 * length)
 
@@ -187,16 +188,15 @@ class _Ray:
         return square < bound or (length == 1.0 and square == bound)
 
     def _minimum(self, last: tuple[float, float], before: tuple[float, float] | None) -> float:
-        """Where the parabola through one λ tried, or the cubic through two, has its minimum."""
+        """Where the parabola through one λ tried, or the cubic through two, has its minimum; 0 if they overflow."""
         length, square = last
-        bend = 0.5 * (square - self.square) - length * self.slope
-        if before is None:
-            return -0.5 * self.slope * length**2 / bend
-        other, other_square = before
-        other_bend = 0.5 * (other_square - self.square) - other * self.slope
-        ratios = bend / length**2, other_bend / other**2
-        cubic = (ratios[0] - ratios[1]) / (length - other)
-        quadratic = (length * ratios[1] - other * ratios[0]) / (length - other)
-        if cubic == 0.0:
-            return -self.slope / (2.0 * quadratic)
-        return float((-quadratic + np.sqrt(max(quadratic**2 - 3.0 * cubic * self.slope, 0.0))) / (3.0 * cubic))
+        bend = (0.5 * (square - self.square) - length * self.slope) / length**2
+        best = -0.5 * self.slope / bend
+        if before is not None:
+            other, other_square = before
+            other_bend = (0.5 * (other_square - self.square) - other * self.slope) / other**2
+            cubic = (bend - other_bend) / (length - other)
+            quadratic = (length * other_bend - other * bend) / (length - other)
+            root = np.sqrt(max(quadratic * quadratic - 3.0 * cubic * self.slope, 0.0))
+            best = (root - quadratic) / (3.0 * cubic) if cubic else -0.5 * self.slope / quadratic
+        return float(best) if np.isfinite(best) else 0.0
