@@ -8,6 +8,7 @@ exit status (see `fem_selection.cli`); a library user catches `SelectionError`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 __all__ = [
     "ConfigError",
@@ -80,9 +81,9 @@ class NonFinite(SelectionError):
         time = f" in iteration {iteration}" if iteration is not None else ""
         super().__init__(f"{what} is not finite{place}{time}" + (f": {reason}" if reason else ""))
 
-    def __reduce__(self) -> tuple[type[NonFinite], tuple[str, int | None, int | None, str | None]]:
+    def __reduce__(self) -> tuple[partial[NonFinite], tuple[str, int | None, int | None]]:
         """Travel between ranks with the parts of the message."""
-        return NonFinite, (self.what, self.layer, self.iteration, self.reason)
+        return partial(NonFinite, reason=self.reason), (self.what, self.layer, self.iteration)
 
     def at_iteration(self, iteration: int) -> NonFinite:
         """The same in an iteration of an optimizer."""
