@@ -11,7 +11,7 @@ from fem_selection.cli.frame import Frame
 from fem_selection.signals import end_on_signals
 
 if TYPE_CHECKING:
-    from fem_selection.studies.value_function import HjbReport
+    from fem_selection.studies.value_report import HjbReport
 
 __all__ = ["hjb_command"]
 

@@ -20,7 +20,7 @@ from fem_selection.signals import end_on_signals
 if TYPE_CHECKING:
     from fem_selection.studies.continuation import BranchesReport
     from fem_selection.studies.depth_stability import NetworkStabilityReport
-    from fem_selection.studies.state_stability import StabilityReport
+    from fem_selection.studies.stability_report import StabilityReport
 
 __all__ = ["stability_command"]
 

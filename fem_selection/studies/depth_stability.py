@@ -32,7 +32,8 @@ from fem_selection.steady import (
     judge,
 )
 from fem_selection.studies.report import Report
-from fem_selection.studies.state_stability import PRECISE, as_pairs, draw_exponents
+from fem_selection.studies.stability_report import as_pairs, draw_exponents
+from fem_selection.studies.state_stability import PRECISE
 from fem_selection.typing import Block, Floats
 
 __all__ = ["LayerStability", "NetworkStabilityReport", "network_stability"]

@@ -25,7 +25,7 @@ from fem_selection.io.runs import write_json
 from fem_selection.parallel import act_on_root
 from fem_selection.settings import OutputSettings
 
-__all__ = ["Progress", "Report"]
+__all__ = ["Progress", "Report", "Teller"]
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Called on root with the phase, the number done, the number in all, and what to show beside the bar."""
@@ -104,3 +104,26 @@ class Report(ABC):
         if space is not None:
             self.write_fields(folder, space, comm)
         return path
+
+
+class Teller:
+    """Tells a progress which parts of a study are done.
+
+    Args:
+        progress: What is called; None on all ranks but root, or if nobody asks.
+        total: Number of parts.
+    """
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def __call__(self, part: str, **shown: float) -> None:
+        """Tell that one more part is done.
+
+        Args:
+            part: Its name.
+            shown: Numbers to show beside it.
+        """
+        self._done += 1
+        if self._progress is not None:
+            self._progress(part, self._done, self._total, shown)

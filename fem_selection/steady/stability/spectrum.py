@@ -101,6 +101,11 @@ class Spectrum:
         return self.values[list(self.shown)]
 
     @property
+    def num_growing(self) -> int:
+        """How many of the known eigenvalues have a positive real part, beyond tolerance and uncertainty."""
+        return int(np.sum(self.values.real > np.maximum(self.tolerance * self.norm, self.uncertainties)))
+
+    @property
     def krylov_schur_difference(self) -> float:
         """Distance of the two routes to the largest real part, 0 included where A has a kernel; relative to ‖A‖.
 

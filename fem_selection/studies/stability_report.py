@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""What the study of a steady state's stability returns: its content as a dictionary and its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_selection.steady import GrowthRun, LyapunovExponents, Spectrum, TransientGrowth, Verdict
+from fem_selection.studies.continuation import BranchesReport
+from fem_selection.studies.report import Report
+from fem_selection.typing import Floats, Integers
+
+__all__ = ["StabilityReport", "as_pairs", "draw_exponents"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityReport(Report):
+    """What `stability` returns; `state` and the modes in `spectrum` are nodal values of this rank.
+
+    Attributes:
+        state: f*, shape (num_local,).
+        residual: ‖σ(K f* + b)‖.
+        spectrum: Of the linearization at f*.
+        error_bars: Distances of the leading eigenvalues to those on a finer space; None without one.
+        unstable_on_finer_space: Eigenvalues with positive real part there.
+        error_bars_declined: Why there are none.
+        verdict: Kind, rate, and a sentence.
+        growth: Perturbed runs of those leading eigenvalues that differ from zero by enough; of none if one blew up.
+        growth_declined: Then, what happened.
+        abscissa: Numerical abscissa.
+        transient: ‖e^{tA}‖; None for an operator without factors.
+        exponents: Finite-time Lyapunov exponents along the trajectories of the first samples, or None.
+        exponents_declined: Why there are none although the settings ask for them: a trajectory may blow up.
+        branches: Branches and bifurcations in a parameter, or None.
+        branches_declined: Why there are none although a family of equations was given.
+        mesh: Coordinates of all nodes, shape (num_nodes, dimension), and the triangles between them, for figures.
+        modes: The eigenfunctions at all nodes, complex, shape (num_nodes, k), for figures.
+    """
+
+    state: Floats
+    residual: float
+    spectrum: Spectrum
+    error_bars: Floats | None
+    unstable_on_finer_space: int | None
+    error_bars_declined: str | None
+    verdict: Verdict
+    growth: GrowthRun
+    growth_declined: str | None
+    abscissa: float
+    transient: TransientGrowth | None
+    exponents: LyapunovExponents | None
+    exponents_declined: str | None
+    branches: BranchesReport | None
+    branches_declined: str | None
+    mesh: tuple[Floats, Integers | None] = dataclasses.field(repr=False)
+    modes: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """The leading eigenvalues, complex: those that grow, then by modulus, or by real part with a local kernel."""
+        return self.spectrum.leading
+
+    @property
+    def unstable(self) -> int:
+        """How many of the known eigenvalues have a positive real part."""
+        return self.spectrum.num_growing
+
+    @property
+    def growth_rate_measured(self) -> float | None:
+        """The measured rate of the mode of largest real part; None if no run was made."""
+        return float(self.growth.measured[0].real) if self.growth.predicted.size else None
+
+    @property
+    def growth_rate_predicted(self) -> float | None:
+        """The eigenvalue's real part beside it."""
+        return float(self.growth.predicted[0].real) if self.growth.predicted.size else None
+
+    @property
+    def declined(self) -> dict[str, str]:
+        """What was not computed although it might have been, with the reason."""
+        reasons = {
+            "error bars": self.error_bars_declined,
+            "growth": self.growth_declined,
+            "exponents": self.exponents_declined,
+            "bifurcations": self.branches_declined,
+        }
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        s, growth, transient = self.spectrum, self.growth, self.transient
+        return {
+            "verdict": self.verdict.sentence,
+            "kind": self.verdict.kind,
+            "eigenvalues": as_pairs(s.leading),
+            "error_bars": self.error_bars,
+            "error_bars_declined": self.error_bars_declined,
+            "residuals": s.residuals,
+            "uncertainties": s.uncertainties[list(s.shown)],
+            "unstable": self.unstable,
+            "unstable_on_finer_space": self.unstable_on_finer_space,
+            "growth_rate_measured": self.growth_rate_measured,
+            "growth_rate_predicted": self.growth_rate_predicted,
+            "growth_declined": self.growth_declined,
+            "growth": [
+                {"eigenvalue": value, "measured": measured, "relative_error": error}
+                for value, measured, error in zip(
+                    as_pairs(growth.predicted), as_pairs(growth.measured), growth.relative_errors.tolist(), strict=True
+                )
+            ],
+            "state_residual": self.residual,
+            "method": s.method,
+            "norm": s.norm,
+            "nodes": s.num_nodes,
+            "rank": s.rank,
+            "rank_of_square": s.rank_of_square,
+            "tolerance": s.tolerance,
+            "krylov_schur": as_pairs(s.krylov_schur),
+            "krylov_schur_difference": s.krylov_schur_difference,
+            "numerical_abscissa": self.abscissa,
+            "transient_growth": None
+            if transient is None
+            else {"largest": transient.largest, "time": transient.time, "is_bounded": transient.is_bounded},
+            "exponents": None if self.exponents is None else dataclasses.asdict(self.exponents),
+            "exponents_declined": self.exponents_declined,
+            **({} if self.branches is None else self.branches.as_dict()),
+            "bifurcations_declined": self.branches_declined,
+        }
+
+    def draw(self, folder: Path) -> None:
+        """Draw spectrum, eigenfunctions, growth, exponents and the bifurcation diagram, those that there are."""
+        from fem_selection import plots
+
+        s, t, g = self.spectrum, self.transient, self.growth
+        has_kernel = s.rank is not None and s.rank < s.num_nodes
+        figure = plots.plot_spectrum(
+            s.values, s.leading, self.error_bars, abscissa=self.abscissa, has_kernel=has_kernel
+        )
+        plots.save(figure, folder / "spectrum.png")
+        if s.leading.size:
+            figure = plots.plot_eigenfunctions(self.mesh[0], self.modes, s.leading, triangles=self.mesh[1])
+            plots.save(figure, folder / "eigenfunctions.png")
+        if g.predicted.size:
+            transient = {} if t is None else {"transient_times": t.times[1:], "transient": t.norms[1:]}
+            figure = plots.plot_growth(g.times, g.amplitudes, g.predicted, **transient)
+            plots.save(figure, folder / "growth.png")
+        if self.exponents is not None:
+            draw_exponents(folder, self.exponents)
+        if self.branches is not None:
+            self.branches.draw(folder)
+
+
+def as_pairs(values: np.ndarray) -> list[list[float]]:
+    """Complex numbers as [re, im], for JSON."""
+    return [[float(v.real), float(v.imag)] for v in values]
+
+
+def draw_exponents(folder: Path, exponents: LyapunovExponents) -> None:
+    """Draw `exponents.png`; nothing where one of them is not finite."""
+    from fem_selection import plots
+
+    if np.all(np.isfinite(exponents.state)) and np.all(np.isfinite(exponents.adjoint)):
+        figure = plots.plot_exponents(exponents.state, exponents.adjoint, exponents.horizon)
+        plots.save(figure, folder / "exponents.png")
