@@ -157,7 +157,12 @@ class ControlSpace:
         return scaled * self.scale
 
     def dual_to_scaled(self, dual: Floats, out: Floats | None = None) -> Floats:
-        """The gradient in x̂ from a dual in x, M_L^{-1/2} d: the transpose of `to_controls`; in `out` if given."""
+        """The gradient in x̂ from a dual in x, M_L^{-1/2} d: the transpose of `to_controls`.
+
+        Args:
+            dual: Shard of d.
+            out: Where to write the result, which may be `dual` itself; a new array if left out.
+        """
         return np.multiply(dual, self.scale, out=out)
 
     def dual_from_scaled(self, scaled_gradient: Floats) -> Floats:
@@ -204,14 +209,20 @@ class ControlSpace:
         return operators
 
     def assign_kernel(self, kernel: Kernel | KernelDirection, operators: Mapping[str, Floats]) -> None:
-        """Let a kernel of the same layout, or a direction of it, hold its part of what `to_operators` returned."""
+        """Let a kernel hold its part of D x (collective).
+
+        Args:
+            kernel: The control space's kernel, another of the same layout, or a direction of one.
+            operators: What `to_operators` returned; the kernel's part is kept by reference.
+        """
         (kernel.assign if self.operator_factor is None else kernel.assign_operator)(operators["kernel"])
 
     def dual_to_controls(self, operator_dual: Floats) -> Floats:
-        """The shard of the dual in x from duals in D x, summed over the members: the transpose of `to_operators`.
+        """The shard of the dual in x from duals in D x: the transpose of `to_operators` (collective).
 
         Args:
-            operator_dual: Local array with the derivatives of this member's samples; overwritten (collective).
+            operator_dual: Local array with the derivatives of this member's samples, which are summed over the
+                members; it is overwritten, and on a single member it is what is returned.
         """
         readout = self.slices["readout"]
         if self.operator_factor is None and readout.stop > readout.start:
@@ -244,7 +255,12 @@ class ControlSpace:
         return self._map_parts(local, self.kernel.riesz, self.space.riesz, length)[self.shard]
 
     def inner(self, dual: Floats, controls: Floats) -> float:
-        """⟨d, x⟩ of a dual and a control (collective)."""
+        """⟨d, x⟩ (collective).
+
+        Args:
+            dual: Shard of a dual in x.
+            controls: Shard of x.
+        """
         return self.ensemble.sum(float(dual @ controls))
 
     def dual_norm(self, dual: Floats) -> float:

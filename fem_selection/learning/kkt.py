@@ -53,7 +53,11 @@ class KktResidual:
 
 
 def solve_triple(functional: Functional, controls: Floats) -> Triple:
-    """The states and costates that belong to controls x, a shard, by one sweep forward and one back.
+    """The states and costates that belong to some controls, by one sweep forward and one back.
+
+    Args:
+        functional: J; its controls are overwritten.
+        controls: Shard of x.
 
     Note:
         Collective; memory is 2 (L + 1) N J numbers over the number of ranks.
@@ -79,7 +83,12 @@ def solve_triple(functional: Functional, controls: Floats) -> Triple:
 
 
 def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
-    """What is left of the three equations (collective)."""
+    """What is left of the three equations (collective).
+
+    Args:
+        functional: J; its controls are overwritten.
+        triple: States, costates and controls.
+    """
     f, layers = functional, functional.stepper.grid.layers
     f.set_controls(triple.controls)
     f.clear_duals()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`Penalty`: the regularization as a quadratic functional of the controls.
 
-R(x) = ½ ⟨A x, x⟩,    A x = α x + β DᵀD x   part by part, D the difference quotient in depth
+    R(x) = ½ ⟨A x, x⟩,    A x = α x + β ∂ᵀ∂ x   part by part
+
+∂ is the difference quotient in depth (`objectives.regularizers`) and the product that of `ControlSpace`.
 """
 
 from __future__ import annotations
