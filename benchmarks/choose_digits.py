@@ -57,7 +57,7 @@ def score(overrides: list[str], seed: int, folder: Path) -> dict[str, float]:
     case = fs.load_case(CASE, settings)
     problem = fs.build_problem(case)
     s = case.stochastic
-    x = fs.descend(
+    x = fs.optimize.descend(
         problem.scaled_functional, problem.scaled_start, s, source=problem.batches(s.batch), seed=seed
     ).scaled_solution
     scores = {"0": problem.accuracy(problem.test, problem.scaled_functional.to_controls(x))}

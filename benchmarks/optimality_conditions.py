@@ -96,7 +96,9 @@ def by_pontryagin(layers: int) -> float:
     """The optimal value by damped successive approximations."""
     scaled = learning_problem(layers)
     settings = fs.OptimizerSettings(method="damped_msa", max_iterations=1000, gradient_tolerance=1e-7)
-    return float(fs.approximate_successively(scaled, np.zeros(scaled.control_space.local_size), settings).objective)
+    return float(
+        fs.optimize.approximate_successively(scaled, np.zeros(scaled.control_space.local_size), settings).objective
+    )
 
 
 def by_bellman(solve, cells: int) -> float:

@@ -79,7 +79,7 @@ def run(method: str, limit: float) -> Run:
         settings = fs.OptimizerSettings(
             method=method, max_iterations=10**6, gradient_tolerance=1e-7, starts=1, gap_every=0
         )
-        report = fs.approximate_successively(
+        report = fs.optimize.approximate_successively(
             problem.scaled_functional, problem.scaled_start, settings, observe=observe, stop=stop
         )
     else:

@@ -153,7 +153,7 @@ if is_root:
 # %%
 CONSTANT = 2.0 * np.sqrt(10.0) / (3.0 * OMEGA)
 DISTANCES = np.array([0.16, 0.08, 0.04, 0.02, 0.01])
-settings = fs.StepSettings(rtol=1e-8, atol=1e-10)
+settings = fs.settings.StepSettings(rtol=1e-8, atol=1e-10)
 upper = np.where(space.coordinates[:, :1] < 0.5, 1.0, 0.0)
 
 
@@ -161,7 +161,7 @@ def run_to_cycle(distance: float) -> float:
     """The amplitude α that a run at a = 0.9 + distance settles at."""
     start = np.asfortranarray(CONSTANT * np.sqrt(distance) * upper)
     times = 8.0 / distance + np.linspace(0.0, 20 * 2 * np.pi / OMEGA, 401)
-    run = fs.integrate(make_oscillator(0.9 + distance), start, np.append(0.0, times), settings=settings)
+    run = fs.evolution.integrate(make_oscillator(0.9 + distance), start, np.append(0.0, times), settings=settings)
     squares = np.array([space.norm(state)[0] ** 2 for state in run.states[1:]])
     weights = np.sin(np.pi * np.linspace(0.0, 1.0, 401)) ** 2
     return float(np.sqrt(2.0 * (weights @ squares) / weights.sum()))

@@ -53,11 +53,11 @@ if problem.ensemble.is_root:
 # the costates and at random ones too. The gap that it finds is a lower bound of the true one.
 
 # %%
-found = fs.certify(problem, control, fs.CertificateSettings(starts=2, eigenvalue_tolerance=1e-2))
+found = fs.studies.certify(problem, control, fs.CertificateSettings(starts=2, eigenvalue_tolerance=1e-2))
 certificate = found.certificate
 
 
-def show(name: str, found: fs.OptimalityCertificate) -> None:
+def show(name: str, found: fs.learning.OptimalityCertificate) -> None:
     """Print the numbers of a certificate."""
     print(f"{name}: objective {found.objective:.5f}")
     print(f"  |gradient|              {found.gradient_norm:.2e}")
@@ -83,7 +83,7 @@ from fem_selection.learning import Extremals
 
 extremals = Extremals(problem.functional)
 value, _ = extremals.sweep(1.1 * control)
-wrong = extremals.minimize(fs.Search(starts=2))
+wrong = extremals.minimize(fs.adjoint.Search(starts=2))
 if problem.ensemble.is_root:
     print(f"stretched: objective {value:.5f}, maximum-principle gap {wrong.gap:.2e}, drift of H {wrong.drift:.4f}")
 

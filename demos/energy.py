@@ -68,7 +68,9 @@ def create_field(turn: float) -> fs.SelectionField:
 # %%
 times = np.concatenate([[0.0], np.geomspace(1e-2, 1e2, 60)])
 symmetric = create_field(0.0)
-run = fs.integrate(symmetric, initial, times, settings=fs.StepSettings(rtol=1e-8, steady_tolerance=0.0))
+run = fs.evolution.integrate(
+    symmetric, initial, times, settings=fs.settings.StepSettings(rtol=1e-8, steady_tolerance=0.0)
+)
 print(run.reason, f"in {run.steps} steps;", *(f"{name} from t = {since:.3g}" for since, name in run.methods))
 estimates = estimate_run(symmetric, run.times, run.states)
 
@@ -89,7 +91,9 @@ for name in ("energy", "potential"):
 
 # %%
 turning = create_field(12.0)
-turned_run = fs.integrate(turning, initial, times, settings=fs.StepSettings(rtol=1e-8, steady_tolerance=0.0))
+turned_run = fs.evolution.integrate(
+    turning, initial, times, settings=fs.settings.StepSettings(rtol=1e-8, steady_tolerance=0.0)
+)
 turned = estimate_run(turning, turned_run.times, turned_run.states)
 for hypothesis in turned["energy"].failed:
     print(f"not claimed: {hypothesis.statement} does not hold; {hypothesis.measured}")

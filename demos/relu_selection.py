@@ -83,7 +83,7 @@ if ensemble.is_root:
 # which has $\int f = 1$, as it must, but is far from 1: $\|f(\infty) - 1\|^2 = 7/3$.
 
 # %%
-limit = steady.find_limit(field, initial, fs.LimitSettings(steady_tolerance=1e-8))
+limit = steady.find_limit(field, initial, fs.settings.LimitSettings(steady_tolerance=1e-8))
 selected = limit.states[:, 0]
 exact = -2.0 * y - 2.0 * np.log1p(-y)
 away = space.norm(np.asfortranarray((selected - nearest.state)[:, None]))[0]
@@ -101,7 +101,7 @@ if ensemble.is_root:
 # %%
 smooth = make_field(lambda y, z: -np.exp(-16.0 * (y - z) ** 2), lambda y: np.cos(5.0 * y))
 smooth_nearest = steady.project(smooth, initial[:, 0])
-smooth_limit = steady.find_limit(smooth, initial, fs.LimitSettings(steady_tolerance=1e-7))
+smooth_limit = steady.find_limit(smooth, initial, fs.settings.LimitSettings(steady_tolerance=1e-7))
 smooth_away = space.norm(smooth_limit.states)[0]
 if ensemble.is_root:
     print(f"nearest at {smooth_nearest.distance:.4f} with {smooth_nearest.contacts} contact points, "

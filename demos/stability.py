@@ -58,7 +58,9 @@ short = ["stochastic.epochs=25", "stability.exponents=64", "stability.samples=12
 case = fs.load_case(Path(__file__).parent / "digits.toml", short)
 problem = fs.build_problem(case)
 batches = problem.batches(case.stochastic.batch)
-adam = fs.descend(problem.scaled_functional, problem.scaled_start, case.stochastic, source=batches, seed=case.seed)
+adam = fs.optimize.descend(
+    problem.scaled_functional, problem.scaled_start, case.stochastic, source=batches, seed=case.seed
+)
 control = problem.scaled_functional.to_controls(adam.scaled_solution)
 accuracy = problem.accuracy(problem.test, control)
 is_root = problem.ensemble.is_root

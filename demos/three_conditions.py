@@ -127,7 +127,7 @@ newton = fs.minimize(scaled, zero, fs.OptimizerSettings(method="nls", gradient_t
 # the minimisers of $H(f(t), p(t), \cdot)$, a part of the way at a time; the gradient only tells them when to stop.
 
 # %%
-pontryagin = fs.approximate_successively(
+pontryagin = fs.optimize.approximate_successively(
     scaled, zero, fs.OptimizerSettings(method="damped_msa", max_iterations=300, gradient_tolerance=1e-4)
 )
 
@@ -136,9 +136,9 @@ pontryagin = fs.approximate_successively(
 # fulfils a condition that it was not made for.
 
 # %%
-extremals = fs.Extremals(functional)
+extremals = fs.learning.Extremals(functional)
 extremals.sweep(scaled.to_controls(newton.scaled_solution))
-principle = extremals.minimize(fs.Search(starts=1))
+principle = extremals.minimize(fs.adjoint.Search(starts=1))
 
 # %% [markdown]
 # States and costates of a control come from one sweep forward and one back. They are nodal derivatives; on one cell of
@@ -149,7 +149,7 @@ principle = extremals.minimize(fs.Search(starts=1))
 
 def extremal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """f and p at the layers' boundaries."""
-    triple = fs.solve_triple(functional, scaled.to_controls(x))
+    triple = fs.learning.solve_triple(functional, scaled.to_controls(x))
     columns = np.array([triple.states, triple.costates])[:, :, 0]
     return tuple(ensemble.world.bcast(columns)[:, :, 0])
 
@@ -286,7 +286,7 @@ problem = fs.build_problem(fs.load_case(Path(__file__).parent / "gap.toml"))
 lmvm = fs.OptimizerSettings(method="lmvm", max_iterations=200, gradient_tolerance=0.0, absolute_tolerance=1e-8)
 stationary = fs.minimize(problem.scaled_functional, problem.scaled_start, lmvm)
 point = problem.scaled_functional.to_controls(stationary.scaled_solution)
-certificate = fs.certify(problem, point).certificate
+certificate = fs.studies.certify(problem, point).certificate
 
 # %% [markdown]
 # Pontryagin's principle compares with *all* controls at each depth, not with those near by. The Hamiltonian of a layer,
@@ -299,7 +299,7 @@ histories: dict[int, list[float]] = {1: [], 12: []}
 improved = {}
 for starts, history in histories.items():
     settings = fs.OptimizerSettings(method="damped_msa", max_iterations=50, gradient_tolerance=0.0, starts=starts)
-    improved[starts] = fs.approximate_successively(
+    improved[starts] = fs.optimize.approximate_successively(
         problem.scaled_functional,
         stationary.scaled_solution,
         settings,
@@ -331,7 +331,7 @@ if ensemble.is_root:
 # approximations that begin there, with the value function and its estimated error as a band.
 
 # %%
-there = fs.Extremals(problem.functional)
+there = fs.learning.Extremals(problem.functional)
 there.sweep(point)
 
 
@@ -339,7 +339,7 @@ there.sweep(point)
 def draw_gap() -> Figure:
     first, present = there.hamiltonian(0), there.control(0).kernel[0, 0]
     kernels = np.linspace(-4.2, 1.7, 400)
-    energies = np.array([first.value(fs.Control(kernel=np.array([[w]]), bias=np.zeros(1))) for w in kernels])
+    energies = np.array([first.value(fs.adjoint.Control(kernel=np.array([[w]]), bias=np.zeros(1))) for w in kernels])
     lowest, here = int(np.argmin(energies)), first.value(there.control(0))
     figure, axes = create_axes(1, 2, WIDTH, height=2.7)
     left, right = axes[0]

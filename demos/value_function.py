@@ -103,7 +103,7 @@ best, worse = reports[0], reports[-1]
 
 def path(x: np.ndarray) -> np.ndarray:
     """The states of a control at the layers' boundaries, from the member of the ensemble that has the sample."""
-    states = fs.solve_triple(functional, problem.scaled_functional.to_controls(x)).states
+    states = fs.learning.solve_triple(functional, problem.scaled_functional.to_controls(x)).states
     return ensemble.world.bcast(np.array(states))[:, :, 0]
 
 

@@ -36,8 +36,8 @@ class Solution:
             field = fs.SelectionField(
                 self.space, kernel, values, activation=fs.find_activation("tanh"), refresh=refresh
             )
-            settings = fs.StepSettings(rtol=1e-13, atol=1e-14, method="explicit", steady_tolerance=0.0)
-            state = fs.integrate(field, state, np.array([begin, end]), settings=settings).final
+            settings = fs.settings.StepSettings(rtol=1e-13, atol=1e-14, method="explicit", steady_tolerance=0.0)
+            state = fs.evolution.integrate(field, state, np.array([begin, end]), settings=settings).final
         return self.sorted(state)
 
     def layered(self, layers: int) -> np.ndarray:

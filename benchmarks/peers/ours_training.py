@@ -97,7 +97,7 @@ def main() -> None:
     def walk(path: str) -> int:
         """Write x̂ after the first steps; returns how many these are."""
         batches = problem.batches(case.stochastic.batch)
-        report = fs.descend(
+        report = fs.optimize.descend(
             problem.scaled_functional,
             problem.scaled_start,
             settings_of(case),
@@ -129,7 +129,7 @@ def main() -> None:
         batches = problem.batches(case.stochastic.batch)
         problem.ensemble.world.Barrier()
         began = time.perf_counter()
-        fs.descend(
+        fs.optimize.descend(
             problem.scaled_functional, problem.scaled_start, settings, source=batches, validate=evaluate, seed=case.seed
         )
         return {"seconds": seconds, "accuracies": accuracies}

@@ -1,2 +1,42 @@
 # SPDX-License-Identifier: MIT
 """A case file made into objects: the learning problem, the equation alone, its kernel, a saved run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fem_selection.lazy import load
+
+_HOMES = {
+    "FieldProblem": "field",
+    "at_key": "kernel",
+    "build_activation": "learning",
+    "build_field": "field",
+    "build_kernel": "kernel",
+    "build_problem": "learning",
+    "build_space": "learning",
+    "case_formula": "kernel",
+    "depth_of": "stability",
+    "family_of": "stability",
+    "finer_start": "stability",
+    "initial_states": "learning",
+    "is_random": "kernel",
+    "kernel_depends_on_time": "kernel",
+    "load_controls": "saved",
+    "problem_key": "saved",
+    "require_finite": "kernel",
+    "samples_of_inputs": "learning",
+    "start_state": "stability",
+    "states_of_inputs": "learning",
+    "why_not_finer": "stability",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    return load(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,2 +1,45 @@
 # SPDX-License-Identifier: MIT
 """Width and depth made discrete: meshes, elements, state spaces, quadrature, node numbering, layers, coefficients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fem_selection.lazy import load
+
+_HOMES = {
+    "DepthGrid": "depth",
+    "Domain": "domains",
+    "Family": "elements",
+    "GmshCells": "mesh_files",
+    "KernelSource": "coefficients",
+    "MeshDescription": "mesh_files",
+    "Mode": "elements",
+    "QuadraturePoints": "quadrature",
+    "Source": "coefficients",
+    "StateSpace": "spaces",
+    "UflKernel": "coefficients",
+    "box": "domains",
+    "canonical_numbering": "numbering",
+    "create_element": "elements",
+    "create_measure": "elements",
+    "describe": "mesh_files",
+    "from_mesh": "domains",
+    "function_values": "coefficients",
+    "hashed_normal": "numbering",
+    "interval": "domains",
+    "kernel_values": "coefficients",
+    "read_gmsh": "mesh_files",
+    "rectangle": "domains",
+    "used_coordinates": "mesh_files",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    return load(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,2 +1,72 @@
 # SPDX-License-Identifier: MIT
 """Linear algebra in the inner product of L²(Y): blocks, operators, coordinates, factorizations, eigenvalues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fem_selection.lazy import load
+
+_HOMES = {
+    "BalancedSpectrum": "balanced",
+    "Disturbed": "operators",
+    "Eigenpairs": "krylov",
+    "End": "eigensolver",
+    "Factorization": "compression",
+    "Factors": "factors",
+    "HasAdjoint": "coordinates",
+    "Inverse": "krylov",
+    "IsometricCoordinates": "coordinates",
+    "IsometricOperator": "coordinates",
+    "Limits": "eigensolver",
+    "MAX_RANK": "factors",
+    "Metric": "eigensolver",
+    "Operator": "operators",
+    "RESTARTS_BEFORE": "krylov",
+    "Resolvents": "krylov",
+    "SingularExpansion": "singular",
+    "SymmetricPart": "operators",
+    "Truncation": "compression",
+    "add_product": "blas",
+    "add_scaled": "blas",
+    "adjoint": "operators",
+    "balanced_spectrum": "balanced",
+    "balancing_exponents": "balanced",
+    "by_real_part": "krylov",
+    "compress": "compression",
+    "count_above": "balanced",
+    "expand": "singular",
+    "extend_basis": "orthonormal",
+    "factorize": "factors",
+    "find_range": "ranges",
+    "general_eigenpairs": "eigensolver",
+    "leading_by_resolvent": "krylov",
+    "leading_eigenpairs": "krylov",
+    "nodal_matrix": "balanced",
+    "normalize_modes": "krylov",
+    "operator_norm": "norms",
+    "orthonormal_basis": "orthonormal",
+    "orthonormal_directions": "orthonormal",
+    "orthonormalize": "orthonormal",
+    "outside_of": "orthonormal",
+    "products": "operators",
+    "qr_over_ranks": "orthonormal",
+    "random_block": "operators",
+    "residual_norms": "krylov",
+    "singular_directions": "orthonormal",
+    "skew_part_norm": "norms",
+    "sum_over_space": "operators",
+    "symmetric_eigenpairs": "eigensolver",
+    "symmetric_part_maximum": "norms",
+    "truncate": "compression",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    return load(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The gradient of an objective, measured, and whether it is the derivative.
 
-    report = fs.verify(functional, controls)
+    report = fs.studies.verify(functional, controls)
     report.passed, report.certificate.taylor_order
 
     folder/verify.json    see `learning.verification.GradientCertificate`; whether it passed

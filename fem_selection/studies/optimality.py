@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the optimality conditions say of some controls, in numbers and in sentences.
 
-    report = fs.certify(problem, result.controls)
+    report = fs.studies.certify(problem, result.controls)
     report.certificate.maximum_principle_gap, report.verdict
     report.write("run")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A trained network applied to samples.
 
-report = fs.predict(problem, result.controls, fs.SampleStates.from_states(initial))
+report = fs.studies.predict(problem, result.controls, fs.SampleStates.from_states(initial))
 report.outputs, report.labels
 
 folder/predictions.npz    outputs, and the labels where there are classes

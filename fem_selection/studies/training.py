@@ -4,7 +4,7 @@
     problem → gradient certificate → stochastic phase → TAO or Pontryagin's principle → report
 
     problem = fs.LearningProblem.from_functional(functional, labels=labels, test=test)
-    result = fs.train(problem, fs.OptimizerSettings(max_iterations=50), folder=Path("run"))
+    result = fs.studies.train(problem, fs.OptimizerSettings(max_iterations=50), folder=Path("run"))
     result.report.objective, result.controls
     result.report.write("run")
 

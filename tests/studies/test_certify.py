@@ -25,8 +25,8 @@ BARE = fs.OutputSettings(figures=False, fields=False)
 def neuron():
     """One neuron at its optimum: the problem, the controls and the report."""
     problem = make_neuron(MPI.COMM_SELF)
-    controls = fs.train(problem, TO_THE_END, output=BARE).controls
-    return problem, controls, fs.certify(problem, controls)
+    controls = fs.studies.train(problem, TO_THE_END, output=BARE).controls
+    return problem, controls, fs.studies.certify(problem, controls)
 
 
 def numpy_neuron(x: np.ndarray) -> float:
@@ -63,7 +63,7 @@ def test_an_optimum_is_confirmed(neuron):
 def test_a_control_that_is_not_optimal_is_refuted(neuron):
     """Fails if a control whose Hamiltonian can be lowered passes, or the layer of the largest gap is not named."""
     problem, controls, _ = neuron
-    report = fs.certify(problem, 3 * controls, fs.CertificateSettings(starts=3), seed=5)
+    report = fs.studies.certify(problem, 3 * controls, fs.CertificateSettings(starts=3), seed=5)
     gaps = report.certificate.maximum_principle_gaps
     assert report.certificate.maximum_principle_starts == 3
     (sentence,) = [s for s in report.verdict if "not optimal" in s]
@@ -74,12 +74,12 @@ def test_what_a_readout_leaves_of_the_conditions():
     """Fails if numbers of a classifier are those of other controls, or a box is passed over."""
     problem = make_classifier(MPI.COMM_SELF)
     controls = problem.functional.control_space.random_direction(1)
-    found = fs.certify(problem, controls, QUICK).certificate
+    found = fs.studies.certify(problem, controls, QUICK).certificate
     assert found.objective == pytest.approx(numpy_objective(problem, controls), rel=1e-12)
     assert found.gradient_norm > 0.01 and len(found.kernel_rank) == 2
     assert found.kernel_rank_bound == 15 and ALPHA["kernel"] > 0  # one stage and one step an interval
     boxed = make_classifier(MPI.COMM_SELF, bounds={"kernel": (-1.0, 1.0)})
-    report = fs.certify(boxed, controls, QUICK)
+    report = fs.studies.certify(boxed, controls, QUICK)
     assert report.certificate.maximum_principle_gap is None
     assert ("Pontryagin", "maximum principle gap") in [row[:2] for row in report.rows]
     assert any(row[2].startswith("declined: a box") for row in report.rows)
@@ -91,8 +91,8 @@ def test_a_hamiltonian_without_a_minimum(tmp_path):
     Nothing else is declined, and the figure says so in its place.
     """
     problem = make_classifier(MPI.COMM_SELF)
-    controls = fs.train(problem, fs.OptimizerSettings(max_iterations=20), output=BARE).controls
-    report = fs.certify(problem, controls, fs.CertificateSettings(eigenvalue_tolerance=1e-3))
+    controls = fs.studies.train(problem, fs.OptimizerSettings(max_iterations=20), output=BARE).controls
+    report = fs.studies.certify(problem, controls, fs.CertificateSettings(eigenvalue_tolerance=1e-3))
     declined = report.certificate.declined
     assert set(declined) == {"maximum_principle_gap", "maximum_principle_gaps", "maximum_principle_starts"}
     assert "has no minimum: it falls without bound" in declined["maximum_principle_gap"]
@@ -103,9 +103,9 @@ def test_a_hamiltonian_without_a_minimum(tmp_path):
 
 def certificate_with(**numbers) -> CertificateReport:
     """A report of given numbers, all others declined."""
-    names = [f.name for f in dataclasses.fields(fs.OptimalityCertificate)]
+    names = [f.name for f in dataclasses.fields(fs.learning.OptimalityCertificate)]
     values = {**dict.fromkeys(names), "declined": {}, **numbers}
-    certificate = fs.OptimalityCertificate(**values)
+    certificate = fs.learning.OptimalityCertificate(**values)
     return CertificateReport(certificate=certificate, has_kink=numbers.get("kink", False), times=np.arange(3.0))
 
 

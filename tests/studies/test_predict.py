@@ -35,7 +35,7 @@ def test_outputs_are_those_of_numpy(network):
     """Fails if the network holds other controls, samples are exchanged, or a class is named by another's name."""
     problem, controls = network
     samples = new_samples(problem)
-    report = fs.predict(problem, controls, samples)
+    report = fs.studies.predict(problem, controls, samples)
     outputs = numpy_outputs(problem, controls, samples.states(np.arange(9), None))
     np.testing.assert_allclose(report.outputs, outputs, rtol=1e-12, atol=1e-13)
     predicted = outputs.argmax(axis=1)
@@ -47,12 +47,12 @@ def test_truth_by_name(network):
     """Fails if names of true classes are not compared with those predicted, or a wrong number of them is accepted."""
     problem, controls = network
     samples = new_samples(problem, labels=False)
-    assert fs.predict(problem, controls, samples).accuracy is None
+    assert fs.studies.predict(problem, controls, samples).accuracy is None
     truth = np.array(["ant", "bee", "emu"] * 3)
-    report = fs.predict(problem, controls, samples, truth=truth)
+    report = fs.studies.predict(problem, controls, samples, truth=truth)
     assert report.accuracy == np.mean(report.labels == truth) < 1.0
     with pytest.raises(InvalidInput, match="4 true classes for 9 samples"):
-        fs.predict(problem, controls, samples, truth=truth[:4])
+        fs.studies.predict(problem, controls, samples, truth=truth[:4])
 
 
 def test_without_a_readout_the_final_states():
@@ -60,7 +60,7 @@ def test_without_a_readout_the_final_states():
     problem = make_neuron(MPI.COMM_SELF)
     controls = problem.functional.control_space.random_direction(3)
     states = np.array([[1.0, -2.0]])
-    report = fs.predict(problem, controls, fs.SampleStates.from_states(np.asfortranarray(states)))
+    report = fs.studies.predict(problem, controls, fs.SampleStates.from_states(np.asfortranarray(states)))
     x, step = states[0], 1 / 16
     for w, b in zip(controls[:16], controls[16:], strict=True):
         x = x + step * (w * (x + 0.5 * step * (w * x + b)) + b)
@@ -71,7 +71,7 @@ def test_without_a_readout_the_final_states():
 def test_the_report_is_kept_and_written(network, tmp_path):
     """Fails if the report holds a PETSc object, or the archive lacks an array or needs pickle."""
     problem, controls = network
-    report = pickle.loads(pickle.dumps(fs.predict(problem, controls, new_samples(problem))))
+    report = pickle.loads(pickle.dumps(fs.studies.predict(problem, controls, new_samples(problem))))
     path = report.write(tmp_path / "folder", figures=False, comm=MPI.COMM_SELF)
     assert path == tmp_path / "folder" / "predictions.npz"
     with np.load(path, allow_pickle=False) as arrays:

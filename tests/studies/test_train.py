@@ -41,13 +41,13 @@ def stop_at(question: int):
 def trained():
     """A problem and what both phases made of it, with pictures."""
     problem = make()
-    return problem, fs.train(problem, TWELVE, ADAM, seed=3)
+    return problem, fs.studies.train(problem, TWELVE, ADAM, seed=3)
 
 
 def test_without_a_stochastic_phase_it_is_the_minimisation():
     """Fails if the study starts elsewhere, passes other settings on, or returns x̂ in place of x."""
     problem, same = make(), make()
-    result = fs.train(problem, TWELVE, output=OFTEN)
+    result = fs.studies.train(problem, TWELVE, output=OFTEN)
     found = fs.minimize(same.scaled_functional, same.scaled_start, TWELVE)
     np.testing.assert_array_equal(result.controls, same.scaled_functional.to_controls(found.scaled_solution))
     report = result.report
@@ -63,7 +63,7 @@ def test_the_stochastic_phase_is_the_descent_on_mini_batches():
     """Fails if a validation part is left among the samples that are fitted, or another iterate than its best is
     taken."""
     problem, same = make(), make()
-    result = fs.train(problem, NONE, ADAM, seed=3, output=OFTEN)
+    result = fs.studies.train(problem, NONE, ADAM, seed=3, output=OFTEN)
     fit, validation = same.hold_out(0.3, 4)
     assert (fit.num_samples, validation.num_samples) == (10, 5)
     assert {tuple(f) for f in fit.states(np.arange(10), None).T}.isdisjoint(
@@ -75,7 +75,7 @@ def test_the_stochastic_phase_is_the_descent_on_mini_batches():
     def score(scaled: np.ndarray) -> float:
         return same.accuracy(validation, to_controls(scaled))
 
-    found = fs.descend(same.scaled_functional, same.scaled_start, ADAM, source=batches, validate=score, seed=3)
+    found = fs.optimize.descend(same.scaled_functional, same.scaled_start, ADAM, source=batches, validate=score, seed=3)
     np.testing.assert_array_equal(result.controls, to_controls(found.scaled_solution))
     assert result.report.stochastic["best_epoch"] == found.best_epoch
     assert result.report.stochastic["steps"] == 8  # two batches of four in each epoch
@@ -85,7 +85,7 @@ def test_a_validation_part_of_ones_own():
     """Fails if another part than the given one chooses the best iterate, or training samples are taken off for it."""
     given = make().test
     problem = make(validation=given)
-    result = fs.train(problem, NONE, ADAM, seed=3, output=OFTEN)
+    result = fs.studies.train(problem, NONE, ADAM, seed=3, output=OFTEN)
     assert problem.hold_out(0.3, 4) == (problem.train, given)
     assert result.report.stochastic["steps"] == 12  # three batches of four in each epoch
     best = int(result.report.stochastic["best_epoch"])
@@ -96,10 +96,12 @@ def test_a_validation_part_of_ones_own():
 @pytest.mark.parametrize("question", [2, 3, 7, 12])
 def test_resumed_it_is_the_uninterrupted_run(tmp_path, question):
     """Fails if a phase does not save its whole state: the stop comes in the first epochs, or in the optimizer."""
-    whole = fs.train(make(), TWELVE, ADAM, seed=3, folder=tmp_path / "whole", output=OFTEN)
-    first = fs.train(make(), TWELVE, ADAM, seed=3, folder=tmp_path / "cut", output=OFTEN, stop=stop_at(question))
+    whole = fs.studies.train(make(), TWELVE, ADAM, seed=3, folder=tmp_path / "whole", output=OFTEN)
+    first = fs.studies.train(
+        make(), TWELVE, ADAM, seed=3, folder=tmp_path / "cut", output=OFTEN, stop=stop_at(question)
+    )
     assert first.stopped and first.report is None
-    second = fs.train(make(), TWELVE, ADAM, seed=3, folder=tmp_path / "cut", output=OFTEN, resume=True)
+    second = fs.studies.train(make(), TWELVE, ADAM, seed=3, folder=tmp_path / "cut", output=OFTEN, resume=True)
     np.testing.assert_array_equal(second.controls, whole.controls)
     for name in ("objective", "gradient_norm", "iterations", "evaluations", "stochastic"):
         assert getattr(second.report, name) == getattr(whole.report, name), name
@@ -134,7 +136,7 @@ def test_resumed_it_is_the_uninterrupted_run(tmp_path, question):
 def test_a_checkpoint_of_another_problem_is_refused(tmp_path_factory, checkpoint, options, settings, words):
     """Fails if a run goes on with other samples, another mesh or another equation, or the refusal does not say why."""
     with pytest.raises(InvalidInput) as refusal:
-        fs.train(make(**options), TWELVE, ADAM, **{"seed": 3} | settings, folder=checkpoint, resume=True)
+        fs.studies.train(make(**options), TWELVE, ADAM, **{"seed": 3} | settings, folder=checkpoint, resume=True)
     assert "belongs to another problem" in str(refusal.value) and words in str(refusal.value)
 
 
@@ -142,14 +144,14 @@ def test_a_checkpoint_of_another_problem_is_refused(tmp_path_factory, checkpoint
 def checkpoint(tmp_path_factory):
     """The folder of a run that was stopped."""
     folder = tmp_path_factory.mktemp("stopped")
-    fs.train(make(), TWELVE, ADAM, seed=3, folder=folder, output=OFTEN, stop=stop_at(2))
+    fs.studies.train(make(), TWELVE, ADAM, seed=3, folder=folder, output=OFTEN, stop=stop_at(2))
     return folder
 
 
 def test_controls_are_found_again(tmp_path):
     """Fails if other controls than the best come out of the folder, or a problem of other dynamics gets them."""
     problem = make()
-    result = fs.train(problem, TWELVE, folder=tmp_path, output=OFTEN)
+    result = fs.studies.train(problem, TWELVE, folder=tmp_path, output=OFTEN)
     np.testing.assert_array_equal(fs.load_controls(make(shift=1), tmp_path), result.controls)
     with pytest.raises(InvalidInput, match=r"dynamics.horizon was 1.0 and is 1.5"):
         fs.load_controls(make(horizon=1.5), tmp_path)
@@ -158,17 +160,17 @@ def test_controls_are_found_again(tmp_path):
 def test_a_folder_is_needed_to_resume_and_nothing_is_written_without(tmp_path, monkeypatch):
     """Fails if a file appears that nobody asked for."""
     monkeypatch.chdir(tmp_path)
-    fs.train(make(), NONE, ADAM, output=OFTEN)
+    fs.studies.train(make(), NONE, ADAM, output=OFTEN)
     with pytest.raises(InvalidInput, match="give folder"):
-        fs.train(make(), NONE, resume=True)
+        fs.studies.train(make(), NONE, resume=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_texts_lie_beside_and_an_earlier_run_is_replaced(tmp_path):
     """Fails if what a run left is taken for that of the next, or a file of somebody else is removed."""
     (tmp_path / "notes").write_text("mine")
-    fs.train(make(), TWELVE, ADAM, folder=tmp_path, texts={"equation.txt": "σ(s) = s − s³/9"}, output=OFTEN)
-    result = fs.train(make(), NONE, folder=tmp_path, output=OFTEN)
+    fs.studies.train(make(), TWELVE, ADAM, folder=tmp_path, texts={"equation.txt": "σ(s) = s − s³/9"}, output=OFTEN)
+    result = fs.studies.train(make(), NONE, folder=tmp_path, output=OFTEN)
     assert result.report.stochastic_history == {} and not (tmp_path / "stochastic.csv").exists()
     assert (tmp_path / "notes").read_text() == "mine"
     assert (tmp_path / "equation.txt").read_text() == "σ(s) = s − s³/9"
@@ -194,8 +196,8 @@ def test_accuracies_are_those_of_numpy(trained):
 def test_work_is_that_of_this_run():
     """Fails if the sweeps of whatever was done with the functional before are counted too."""
     problem = make()
-    first = fs.train(problem, TWELVE, output=OFTEN).report
-    second = fs.train(problem, TWELVE, output=OFTEN).report
+    first = fs.studies.train(problem, TWELVE, output=OFTEN).report
+    second = fs.studies.train(problem, TWELVE, output=OFTEN).report
     assert (second.forward_sweeps, second.adjoint_sweeps) == (first.forward_sweeps, first.adjoint_sweeps)
     assert first.adjoint_sweeps == first.evaluations
 
@@ -222,7 +224,7 @@ def test_the_report_is_kept_and_written(trained, tmp_path):
 def test_a_box_holds(tmp_path):
     """Fails if bounds of x are taken for bounds of x̂, or of another part."""
     problem = make(bounds={"kernel": (-0.05, 0.05)})
-    result = fs.train(problem, fs.OptimizerSettings(method="blmvm", max_iterations=30), output=OFTEN)
+    result = fs.studies.train(problem, fs.OptimizerSettings(method="blmvm", max_iterations=30), output=OFTEN)
     control_space = problem.functional.control_space
     local = control_space.gather(result.controls)
     kernel, bias = local[control_space.slices["kernel"]], local[control_space.slices["bias"]]
@@ -245,7 +247,7 @@ def test_what_does_not_fit_is_refused():
 def test_progress_tells_of_both_phases():
     """Fails if a phase is silent or counts to another end."""
     told = []
-    fs.train(make(), TWELVE, ADAM, seed=3, output=OFTEN, progress=lambda *said: told.append(said[:3]))
+    fs.studies.train(make(), TWELVE, ADAM, seed=3, output=OFTEN, progress=lambda *said: told.append(said[:3]))
     epochs = [(done, total) for phase, done, total in told if phase == "stochastic phase"]
     steps = [(done, total) for phase, done, total in told if phase == "LMVM"]
     assert epochs == [(k, 4) for k in range(1, 5)] and steps == [(k, 12) for k in range(13)]

@@ -31,21 +31,23 @@ def main() -> None:
         folder = Path(world.bcast(name))
         for split, space_ranks in {"samples": 1, "mesh": world.size}.items():
             problem = make_classifier(world, space_ranks)
-            whole = fs.train(problem, eight, adam, seed=3, folder=folder / split, output=often)
+            whole = fs.studies.train(problem, eight, adam, seed=3, folder=folder / split, output=often)
             # the next split goes on from where this one is stopped in the optimizer
             asked: list[int] = []
             cut = {"seed": 3, "folder": folder / f"{split} cut", "output": often}
-            fs.train(problem, eight, adam, **cut, stop=lambda asked=asked: bool(asked.append(1) or len(asked) > 6))
+            fs.studies.train(
+                problem, eight, adam, **cut, stop=lambda asked=asked: bool(asked.append(1) or len(asked) > 6)
+            )
             other = make_classifier(world, world.size // space_ranks)
-            resumed = fs.train(other, eight, adam, **cut, resume=True)
+            resumed = fs.studies.train(other, eight, adam, **cut, resume=True)
             bounded = make_classifier(world, space_ranks, activation=SHIFTED)
-            certificate = fs.certify(
+            certificate = fs.studies.certify(
                 bounded, bounded.functional.control_space.random_direction(1), fs.CertificateSettings(starts=2)
             )
-            gradient = fs.verify(problem.functional, whole.controls)
+            gradient = fs.studies.verify(problem.functional, whole.controls)
             numbers = np.arange(30, 37)
             states = fs.SampleStates.from_states(own_states(problem.space, numbers), labels=numbers % 3)
-            found = fs.predict(problem, whole.controls, states)
+            found = fs.studies.predict(problem, whole.controls, states)
             whole.report.write(folder / split, space=problem.space)
             certificate.write(folder / split)
             gradient.write(folder / split, figures=False)

@@ -28,7 +28,7 @@ def controls_of(problem: fs.LearningProblem) -> np.ndarray:
 
 def test_a_right_gradient_passes(problem):
     """Fails if the judgement asks too much of an exact derivative, or looks at another number than it prints."""
-    report = fs.verify(problem.functional, controls_of(problem), seed=1)
+    report = fs.studies.verify(problem.functional, controls_of(problem), seed=1)
     found = report.certificate
     assert report.passed and found.taylor_order == pytest.approx(2.0, abs=0.05)
     assert found.adjoint_identity_error < 1e-13 and found.samples == 15
@@ -56,7 +56,7 @@ def test_a_wrong_gradient_fails(problem, monkeypatch, factor):
         return value, factor * dual
 
     monkeypatch.setattr(Functional, "evaluate", wrong)
-    report = fs.verify(problem.functional, controls_of(problem))
+    report = fs.studies.verify(problem.functional, controls_of(problem))
     assert not report.passed and report.certificate.taylor_order < 1.2
     assert report.as_dict()["passed"] is False
 
@@ -66,7 +66,7 @@ def test_a_wrong_adjoint_fails(problem, monkeypatch):
     import fem_selection.learning.verification as module
 
     monkeypatch.setattr(module, "adjoint_identity_error", lambda *_: 1e-9)
-    report = fs.verify(problem.functional, controls_of(problem))
+    report = fs.studies.verify(problem.functional, controls_of(problem))
     assert report.certificate.taylor_order > 1.9 and not report.passed
 
 
@@ -80,14 +80,14 @@ def test_an_objective_that_is_linear_passes():
         targets=functional.initial, num_samples=15,
         regularization=fs.Regularization(kernel=0.0, bias=0.0, readout=0.0), weight=0.0,
     )  # fmt: skip
-    report = fs.verify(linear, controls_of(problem))
+    report = fs.studies.verify(linear, controls_of(problem))
     assert report.certificate.is_linear and report.passed
     assert "none, the objective is linear" in report.sentences[0]
 
 
 def test_the_report_is_kept_and_written(problem, tmp_path):
     """Fails if the report holds a PETSc object, or the file is not what `as_dict` says."""
-    report = fs.verify(problem.functional, controls_of(problem))
+    report = fs.studies.verify(problem.functional, controls_of(problem))
     again = pickle.loads(pickle.dumps(report))
     path = again.write(tmp_path / "folder", figures=False, comm=MPI.COMM_SELF)
     assert path == tmp_path / "folder" / "verify.json" and [p.name for p in path.parent.iterdir()] == ["verify.json"]

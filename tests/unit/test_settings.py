@@ -148,7 +148,7 @@ def _takers() -> list[tuple[str, object]]:
         ("optimizer", optimize.minimize),
         ("optimizer", optimize.approximate_successively),
         ("regularization", learning.Functional.__init__),
-        ("output", fs.train),
+        ("output", fs.studies.train),
     ]
 
 
@@ -211,9 +211,9 @@ def test_values_of_numpy_and_paths_are_taken_for_what_they_are():
     found = fs.ForwardSettings(rtol=np.float64(1e-3), until=np.int64(3), times=np.int32(5), estimates=np.False_)
     assert (found.rtol, found.until, found.times, found.estimates) == (1e-3, 3.0, 5, False)
     assert [type(value) for value in (found.rtol, found.until, found.times)] == [float, float, int]
-    assert fs.DomainSettings(cells=np.array([3, 4]), upper=2).cells == (3, 4)
+    assert fs.settings.DomainSettings(cells=np.array([3, 4]), upper=2).cells == (3, 4)
     assert fs.OutputSettings(directory=Path("here") / "there").directory == "here/there"
-    assert fs.StepSettings(growth_bound=math.inf).growth_bound == math.inf
+    assert fs.settings.StepSettings(growth_bound=math.inf).growth_bound == math.inf
 
 
 @pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
