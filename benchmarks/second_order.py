@@ -20,7 +20,8 @@ import numpy as np
 from common import machine, print_table, save_results, versions
 from matplotlib.figure import Figure
 
-from fem_selection import Functional, Hessian, build_problem, load_case
+from fem_selection import Functional, build_problem, load_case
+from fem_selection.learning import Hessian
 from fem_selection.typing import Floats
 
 CASE = Path(__file__).parent.parent / "demos" / "digits_optimal.toml"
