@@ -350,14 +350,26 @@ def test_multilinear_functions_are_reproduced(dimension: int) -> None:
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_zero_maps_move_nothing(dimension: int) -> None:
-    """Fails if a map that moves nothing pushes a point of the boundary out of the box by round-off."""
+    """Fails if points are carried to pixels by other operations where a map that moves nothing is given."""
     images = np.random.default_rng(0).standard_normal((5, *GRIDS[dimension]))
     points = np.vstack([random_points(dimension, inner=1.2), pixel_coordinates(dimension)])
     maps = draw_maps(np.random.default_rng(0), 5, dimension, shift=0.0, rotation=0.0, scale=0.0)
     moved = image_states(images, points, BOXES[dimension], affine=maps, outside=-7.0)
     np.testing.assert_allclose(moved, image_states(images, points, BOXES[dimension], outside=-7.0), rtol=0, atol=1e-14)
     assert (moved == -7.0).any()
+    pixels = images.reshape(5, -1).T
+    np.testing.assert_allclose(moved[-len(pixels) :], pixels, rtol=0, atol=1e-13)
     assert moved.flags.f_contiguous
+
+
+def test_round_off_leaves_no_boundary_point_outside() -> None:
+    """Fails if a point at an end of the box, given as the box is, counts as outside of it by round-off."""
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        low, high = np.sort(rng.uniform(-1.0, 1.0, 2))
+        image = rng.standard_normal((1, int(rng.integers(2, 30))))
+        ends = image_states(image, [[low], [high]], ([low], [high]), outside=-7.0)
+        np.testing.assert_allclose(ends[:, 0], image[0, [0, -1]], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])

@@ -68,6 +68,7 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
     history.append(4, 0.5)
     history.close()
     assert read_columns(path)["iteration"].tolist() == [0, 1, 2, 3, 4]
+    assert path.read_text().splitlines()[-2:] == ["3,0.25", "4,0.5"]
 
 
 def test_numbers_come_back_to_the_last_bit_and_nan_as_an_empty_field(tmp_path: Path) -> None:
