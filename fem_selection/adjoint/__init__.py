@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Exact derivatives of the discrete dynamics, the tangent forward and the adjoint backward, and the Hamiltonian."""
+"""Exact derivatives of the discrete dynamics (tangent forward, adjoint backward), and the Hamiltonian of a layer."""
 
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search

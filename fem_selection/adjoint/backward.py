@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The exact discrete adjoint: a block's duals backward through the layers, and the derivative in kernel and bias.
+"""The exact discrete adjoint carries a block's duals back through the layers and adds up ∂J/∂θ and ∂J/∂b.
 
 With P = ∂J/∂F_{n+1} (a dual: Euclidean derivative in the nodal values), for the stages i = s … 1
 
@@ -10,8 +10,8 @@ For an implicit stage, a_ii ≠ 0, the first of these is a linear system for I_i
 
     (I − Δt a_ii Kᵀ (Π σ'(S_i))ᵀ) I_i = b_i P + Σ_{j>i} a_ji Ḡ_j.
 
-
-It is the transpose of the tangent step to round-off, for every scheme: no continuous adjoint is discretised.
+For every scheme this sweep is the transpose of the tangent step to round-off: the discrete equations are transposed,
+and no continuous adjoint is discretised.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def sweep_back(
 
     Args:
         stepper: The dynamics that wrote the tape.
-        tape: What `Stepper.advance` left.
-        dual: ∂J/∂F_L, overwritten; at the end ∂J/∂F_0 if `to_initial`.
-        kernel_pullback: Sum of the kernel's pullbacks, added to; None to leave the kernel out.
+        tape: The tape that `Stepper.advance` filled.
+        dual: ∂J/∂F_L, shape (num_local, num_samples), overwritten; it holds ∂J/∂F_0 at the end if `to_initial`.
+        kernel_pullback: A pullback of the kernel (`Kernel.create_pullback`), to which this block's is added; None to
+            leave the kernel out.
         bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
-        to_initial: Whether the last product, Kᵀ in the first layer, is wanted.
-        incoming: Blocks for I_i, the costates that each stage meets, as `incoming[layer][stage]`; None if they are not
-            wanted.
+        to_initial: Whether to compute ∂J/∂F_0, which takes one more product, Kᵀ in the first layer.
+        incoming: Blocks that receive the costates I_i as `incoming[layer][stage]`, overwritten; None to keep none.
     """
     for n in reversed(range(stepper.grid.layers)):
         kept = None if incoming is None else incoming[n]
@@ -74,7 +74,19 @@ def step_back(
     to_state: bool = True,
     incoming: list[Block] | None = None,
 ) -> None:
-    """The same through one layer: `dual` becomes ∂J/∂F_n if `to_state`, else it is of no further use."""
+    """Carry the dual of F_{n+1} back through layer n.
+
+    Args:
+        stepper: The dynamics that wrote the tape.
+        n: Number of the layer.
+        stages: The stage states G_i of this layer; not used, and possibly empty, if `kernel_pullback` is None.
+        slopes: The tapes of σ'(S_i) of this layer.
+        dual: ∂J/∂F_{n+1}, overwritten: by ∂J/∂F_n if `to_state`, else by values that mean nothing.
+        kernel_pullback: As in `sweep_back`.
+        bias_dual: As in `sweep_back`.
+        to_state: Whether to compute ∂J/∂F_n.
+        incoming: Blocks that receive the costates I_i of the stages, overwritten; None to keep none.
+    """
     scheme, dt, kernel = stepper.scheme, stepper.grid.step, stepper.kernel
     pulled = stepper.work("pulled", dual, scheme.num_stages)
     q, mixed = stepper.work("back", dual, 2)
@@ -94,7 +106,7 @@ def step_back(
         if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
             dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
         if to_state or i > 0:
-            # the first stage is the last one needed: its term goes straight into the dual
+            # the loop ends with the first stage, so its term is added to the dual at once
             target = dual if i == 0 else pulled[i]
             if i > 0:
                 target.fill(0.0)
@@ -104,7 +116,14 @@ def step_back(
 
 
 def mix(weight: float, dual: Block, terms: list[tuple[float, Block]], *, out: Block) -> Block:
-    """b P + Σ a Ḡ: in `out`, or P itself where it is no more than that."""
+    """Return b P + Σ a Ḡ, in `out`; or `dual` itself, not a copy, if b = 1 and there are no terms.
+
+    Args:
+        weight: b.
+        dual: P, shape (num_local, num_samples).
+        terms: Pairs (a, Ḡ).
+        out: A block of the same shape, overwritten unless `dual` itself is returned.
+    """
     if weight == 1.0 and not terms:
         return dual
     np.multiply(dual, weight, out=out)

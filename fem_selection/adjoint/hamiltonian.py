@@ -4,17 +4,17 @@
     H(t, f, p, w, b) = Σ_j ⟨p_j, σ(K f_j + b)⟩ + α_w/2 ‖w‖² + α_b/2 ‖b‖²
                      = Σ_i m_i { Σ_j p_ij σ(s_ij) + α_w/2 Σ_k m_k w_ik² + α_b/2 b_i² },   s_ij = Σ_k m_k w_ik f_kj + b_i
 
-In collocated mode it is a sum over the nodes: each row (w(y_i, ·), b(y_i)) is minimised by itself, many at once.  In
-the coordinates x = (√(α_w m_k) w_ik, √α_b b_i) of a row
+In collocated mode H is a sum over the nodes, so that each row (w(y_i, ·), b(y_i)) is minimised by itself, and many
+rows at once.  In the coordinates x = (√(α_w m_k) w_ik, √α_b b_i) of a row
 
     s = x F,   F = (√(m_k/α_w) f_kj ; 1/√α_b),   and the row's part is  Σ_j p_ij σ(s_j) + ½ |x|².
 
 The minimiser lies in the range of F: x = Σ_j λ_j F_j, s = Γ λ with the Gram matrix Γ = FᵀF = G/α_w + 1 1ᵀ/α_b.  With
-fewer samples than N + 1 the search is over coordinates in an orthonormal basis of that range, which for a Γ of full
-rank is the search over λ ∈ R^J and copes with any other; else over the N + 1 numbers x themselves.
+fewer samples than N + 1 the search runs over coordinates in an orthonormal basis of that range; this is the search over
+λ ∈ R^J if Γ has full rank, and also works if it has not.  With more samples it runs over the N + 1 numbers x.
 
 The Hamiltonian of layer n takes the states F_n and the costates P_{n+1}; its derivative is then the reduced gradient's
-integrand to round-off.  For schemes with several stages each stage counts as a sample, with the costate I_i it meets.
+integrand to round-off.  In schemes with several stages each stage counts as a sample, with its own costate I_i.
 A proximal weight ε adds ε/2 (‖w − w°‖² + ‖b − b°‖²), the augmented Hamiltonian of sequential quadratic methods.
 """
 
@@ -51,15 +51,15 @@ class Control:
 
 @dataclass(frozen=True)
 class Search:
-    """How a minimiser is looked for.
+    """Settings of the search for a minimiser.
 
     Attributes:
-        starts: Number of starts for each row: the present control, zero, λ = τ p, then random ones.
-        seed: Of the random starts.
-        proximal: ε.
+        starts: Number of starts for each row, in this order: the present control, zero, λ = τ p, random ones.
+        seed: Seed of the random starts.
+        proximal: The proximal weight ε.
         lower, upper: Bounds of w and b, or None.
-        tolerance: Of the rows' gradients, relative to 1 + |x|.
-        reduction: Of the rows' gradients, relative to those at each start.
+        tolerance: Norm of a row's gradient at which the row is done, relative to 1 + |x|.
+        reduction: Norm of a row's gradient at which the row is done, relative to the norm at the start.
     """
 
     starts: int
@@ -73,7 +73,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Hamiltonian:
-    """H of one layer as a function of its control; for spaces in collocated mode.
+    """The Hamiltonian H of one layer as a function of its control, for spaces in collocated mode.
 
     Attributes:
         activation: σ.
@@ -83,7 +83,7 @@ class Hamiltonian:
         row_weights: m_i, shape (rows,).
         alpha_kernel: α_w; None if the kernel is fixed.
         alpha_bias: α_b; None if the bias is fixed.
-        row_numbers, column_numbers: Numbers of the nodes that no partition changes, for random starts.
+        row_numbers, column_numbers: Canonical numbers of the nodes, the same on any partition; random starts use them.
     """
 
     activation: Activation
@@ -97,12 +97,12 @@ class Hamiltonian:
     column_numbers: Integers
 
     def preactivation(self, u: Control) -> Floats:
-        """s, shape (rows, J)."""
+        """The preactivation s_ij = Σ_k m_k w_ik f_kj + b_i, shape (rows, J)."""
         s: Floats = (u.kernel * self.column_weights) @ self.states + u.bias[:, None]
         return s
 
     def density(self, u: Control) -> Floats:
-        """The part of each row without its weight m_i, shape (rows,)."""
+        """Each row's part of H, not multiplied by its weight m_i, shape (rows,)."""
         s = self.preactivation(u)
         sigma = np.empty_like(s)
         self.activation.value(s, sigma)
@@ -112,11 +112,11 @@ class Hamiltonian:
         return result
 
     def value(self, u: Control) -> float:
-        """This rank's share of H: the sum over the ranks of a space communicator is H."""
+        """This rank's share of H: H is the sum of the shares over the space communicator."""
         return float(self.row_weights @ self.density(u))
 
     def derivative(self, u: Control) -> Control:
-        """The L² representatives α_w w + Σ_j q_j ⊗ f_j and α_b b + Σ_j q_j, q = σ'(s) p; zero for a fixed control."""
+        """The L² gradients α_w w + Σ_j q_j ⊗ f_j and α_b b + Σ_j q_j, with q = σ'(s) p; zero for a fixed part."""
         s = self.preactivation(u)
         value, q = np.empty_like(s), np.empty_like(s)
         self.activation.value_and_derivative(s, value, q)
@@ -129,18 +129,20 @@ class Hamiltonian:
         return Control(kernel=kernel, bias=bias)
 
     def minimize(self, present: Control, search: Search) -> tuple[Control, Floats]:
-        """The best minimiser found, never worse than the present control in any row.
+        """Minimise H row by row, and return the best control found; in no row is it worse than the present control.
 
         Args:
-            present: The control to start from; the centre of the proximal term, and the values of fixed parts.
-            search: How to look.
+            present: The control to start from.  It is also the centre of the proximal term, and fixed parts keep its
+                values.
+            search: Settings of the search.
 
         Returns:
             The control, and its density with the proximal term, shape (rows,).
 
         Note:
-            For one column, one sample and a scheme of one stage, without bounds the minimum is global; else a local
-            one, the best of the starts.  At kinks of σ the search among several columns may end early.
+            With one column of states (one sample and a scheme of one stage) and no bounds the minimum is global.
+            Otherwise it is the best of the local minima that the starts lead to.  If σ has kinks, the search with
+            several columns may stop early at one of them.
         """
         frame = _Coordinates(self, present, search)
         if frame.is_scalar:
@@ -162,9 +164,10 @@ class Hamiltonian:
 
 
 class _Coordinates:
-    """The rows' problems in coordinates c of x = x° + c Bᵀ, B an orthonormal basis of the range of F or the identity.
+    """The rows' problems in coordinates c, where x = x° + c Bᵀ.
 
-    x° is the centre of the proximal term in the scaled variable, zero without one.
+    B is an orthonormal basis of the range of F, or the identity.  x° is the centre of the proximal term in the scaled
+    variable; it is zero without a proximal term.
     """
 
     def __init__(self, h: Hamiltonian, present: Control, search: Search) -> None:
@@ -199,7 +202,7 @@ class _Coordinates:
         self.is_scalar = features.shape[1] == 1 and not bounded
 
     def control(self, c: Floats) -> Control:
-        """The control of coordinates c, the fixed parts as they are."""
+        """The control with coordinates c; fixed parts keep their values."""
         x = self.centre + (c if self.basis is None else c @ self.basis.T)
         values = x / self.scale
         n = len(self.h.column_weights) if self.h.alpha_kernel is not None else 0
@@ -208,18 +211,18 @@ class _Coordinates:
         return Control(kernel=kernel, bias=bias)
 
     def minimize_scalar(self) -> Floats:
-        """The global minimum for one sample: s° + c R with c = (s − s°)/R, γ = R² = |F|²."""
+        """The coordinates c of the global minimiser for one sample, from its preactivation s; γ = |F|²."""
         shift = self.problem.shift
         assert shift is not None
         gamma = float(np.sum(self.features**2))
         s = minimize_one_sample(self.h.activation, self.h.costates[:, 0], np.array(gamma), shift=shift[:, 0])
         # the coordinates of x − x° = (s − s°) F / γ, in the basis or not
-        towards = self.matrix[:, 0] / gamma if gamma > 0 else np.zeros(len(self.matrix))  # s cannot be moved
+        towards = self.matrix[:, 0] / gamma if gamma > 0 else np.zeros(len(self.matrix))  # γ = 0: s is fixed
         c: Floats = (s - shift[:, 0])[:, None] * towards
         return c
 
     def starts(self) -> Iterator[Floats]:
-        """First coordinates: the present control, zero, λ = τ p, random λ or x."""
+        """Yield the coordinates of the starts: the present control, zero, λ = τ p, then random λ or x."""
         kept = self.search.starts
         for number in range(kept):
             yield self._start(number)
@@ -234,7 +237,7 @@ class _Coordinates:
         return self._random(number - 2 - len(_SCALES))
 
     def _random(self, number: int) -> Floats:
-        """Normal λ, or x where there are many samples; scaled so that s has the wanted spread."""
+        """A start of normal λ (of normal x if there are many samples), scaled so that s has the wanted spread."""
         spread, rows = _SPREADS[number % len(_SPREADS)], self.h.row_numbers[:, None]
         seed = self.search.seed + 7919 * number
         if self.reduced:
@@ -254,7 +257,7 @@ class _Coordinates:
         return np.concatenate(parts, axis=1)
 
     def _fixed(self) -> Floats:
-        """What the fixed parts contribute to s."""
+        """The contribution of the fixed parts to s, shape (rows, J)."""
         h, u = self.h, self.present
         s = np.zeros_like(h.costates)
         if h.alpha_kernel is None:

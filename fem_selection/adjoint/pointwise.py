@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The minimisation that the maximum principle asks for at each neuron, for many neurons at once.
+"""Minimisation of the Hamiltonian in the control of each neuron (a row), for many neurons at once.
 
-    h(c) = Σ_j p_j σ(s_j) + ½ |c|²,    s = s° + c R,    c ∈ R^r                                  (one row of blocks)
+    h(c) = Σ_j p_j σ(s_j) + ½ |c|²,    s = s° + c R,    c ∈ R^r                                            (one row)
 
-Not convex: σ bends and p has both signs.  `minimize_rows` is a safeguarded Newton method with conjugate gradients on
-all rows together, from as many starts as are given; it finds local minima, the best of which is an upper bound of the
-global one.  For one sample the problem is scalar and `minimize_one_sample` finds the global minimum.
+h is not convex: σ bends and p has both signs.  `minimize_rows` runs a safeguarded Newton method with conjugate
+gradients on all rows together, once from each given start.  It finds local minima; the best of them is an upper bound
+of the global minimum.  With one sample the problem is scalar, and `minimize_one_sample` finds the global minimum.
 
-Where no bound is active a stationary point satisfies c = −(p ∘ σ'(s)) Rᵀ; a step along −h' is that fixed-point map,
-so that steps of length one have the right size everywhere.
+Where no bound is active a stationary point satisfies c = −(p ∘ σ'(s)) Rᵀ.  A step of length one along −h' applies this
+fixed-point map, so that steps of length one have the right size everywhere.
 """
 
 from __future__ import annotations
@@ -26,29 +26,45 @@ from fem_selection.typing import Floats, Integers
 __all__ = ["TOLERANCE", "OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample", "minimize_rows"]
 
 TOLERANCE = 1e-10
-"""Of the rows' gradients, relative to 1 + |c|, if no other is asked for."""
+"""Default norm of a row's gradient at which the row is done, relative to 1 + |c|."""
 _ARMIJO = 1e-4
 _HALVINGS = 30
 _ROUND_OFF = 1e-14
 
 
 class RowMaps(Protocol):
-    """The maps c ↦ c R of some rows."""
+    """The linear maps c ↦ c R, one for each row."""
 
     @property
     def size(self) -> int:
-        """r."""
+        """The number r of coordinates of a row."""
 
     def apply(self, c: Floats, rows: Integers) -> Floats:
-        """c R, shape (rows, J), for c of shape (rows, r)."""
+        """Return c R row by row.
+
+        Args:
+            c: Coordinates, shape (len(rows), r).
+            rows: Numbers of the rows whose maps are applied.
+
+        Returns:
+            Shape (len(rows), J).
+        """
 
     def transpose(self, q: Floats, rows: Integers) -> Floats:
-        """q Rᵀ, shape (rows, r), for q of shape (rows, J)."""
+        """Return q Rᵀ row by row.
+
+        Args:
+            q: Shape (len(rows), J).
+            rows: Numbers of the rows whose maps are applied.
+
+        Returns:
+            Shape (len(rows), r).
+        """
 
 
 @dataclass(frozen=True)
 class SharedMap:
-    """One R for all rows, shape (r, J): products are BLAS-3."""
+    """One R for all rows, shape (r, J), so that the products are matrix-matrix products."""
 
     matrix: Floats
 
@@ -58,17 +74,17 @@ class SharedMap:
         return int(self.matrix.shape[0])
 
     def apply(self, c: Floats, rows: Integers) -> Floats:
-        """C R."""
+        """The matrix product c R.  See `RowMaps.apply`."""
         return c @ self.matrix
 
     def transpose(self, q: Floats, rows: Integers) -> Floats:
-        """Q Rᵀ."""
+        """The matrix product q Rᵀ.  See `RowMaps.transpose`."""
         return q @ self.matrix.T
 
 
 @dataclass(frozen=True)
 class OwnMaps:
-    """An R for each row, shape (rows, r, J), with r and J small."""
+    """One R for each row, shape (rows, r, J), with r and J small."""
 
     matrices: Floats
 
@@ -78,22 +94,22 @@ class OwnMaps:
         return int(self.matrices.shape[1])
 
     def apply(self, c: Floats, rows: Integers) -> Floats:
-        """Row by row c R."""
+        """The product c R of each row with its own R.  See `RowMaps.apply`."""
         return np.einsum("ir,irj->ij", c, self.matrices[rows])
 
     def transpose(self, q: Floats, rows: Integers) -> Floats:
-        """Row by row q Rᵀ."""
+        """The product q Rᵀ of each row with its own R.  See `RowMaps.transpose`."""
         return np.einsum("ij,irj->ir", q, self.matrices[rows])
 
 
 @dataclass(frozen=True)
 class RowProblem:
-    """h of all rows.
+    """The functions h of all rows.
 
     Attributes:
         activation: σ.
-        p: Shape (rows, J).
-        maps: R.
+        p: The weights p_j of each row, shape (rows, J).
+        maps: The maps c ↦ c R.
         shift: s°, shape (rows, J), or None for zero.
         bounds: Lower and upper bounds of c, each (rows, r), or None.
     """
@@ -105,24 +121,57 @@ class RowProblem:
     bounds: tuple[Floats, Floats] | None = None
 
     def preactivation(self, c: Floats, rows: Integers) -> Floats:
-        """s of some rows."""
+        """The preactivation s = s° + c R of some rows.
+
+        Args:
+            c: Coordinates, shape (len(rows), r).
+            rows: Numbers of the rows.
+
+        Returns:
+            Shape (len(rows), J).
+        """
         s = self.maps.apply(c, rows)
         if self.shift is not None:
             s += self.shift[rows]
         return s
 
     def value(self, c: Floats, rows: Integers) -> Floats:
-        """h of some rows, shape (rows,)."""
+        """The values h(c) of some rows.
+
+        Args:
+            c: Coordinates, shape (len(rows), r).
+            rows: Numbers of the rows.
+
+        Returns:
+            Shape (len(rows),).
+        """
         sigma = self.preactivation(c, rows)
         self.activation.value(sigma.copy(), sigma)
         return np.einsum("ij,ij->i", self.p[rows], sigma) + 0.5 * np.einsum("ij,ij->i", c, c)
 
     def project(self, c: Floats, rows: Integers) -> Floats:
-        """The nearest c within the bounds."""
+        """The point within the bounds that is nearest to c.
+
+        Args:
+            c: Coordinates, shape (len(rows), r).
+            rows: Numbers of the rows.
+
+        Returns:
+            Shape (len(rows), r); c itself, not a copy, without bounds.
+        """
         return c if self.bounds is None else np.clip(c, self.bounds[0][rows], self.bounds[1][rows])
 
     def free(self, c: Floats, gradient: Floats, rows: Integers) -> Floats:
-        """1 where c may move along −h', 0 where a bound holds it."""
+        """Return 1 where an entry of c may move along −h', and 0 where a bound holds it.
+
+        Args:
+            c: Coordinates, shape (len(rows), r).
+            gradient: h'(c), shape (len(rows), r).
+            rows: Numbers of the rows.
+
+        Returns:
+            Shape (len(rows), r).
+        """
         if self.bounds is None:
             return np.ones_like(c)
         lower, upper = (b[rows] for b in self.bounds)
@@ -138,17 +187,17 @@ def minimize_rows(
     reduction: float = 0.0,
     max_iterations: int = 60,
 ) -> tuple[Floats, Floats]:
-    """The best local minimum of each row.
+    """Return the best local minimum of each row that Newton's method finds from the starts.
 
     Args:
-        problem: h.
+        problem: The functions h.
         starts: First values of c, each of shape (rows, r).
         tolerance: Norm of h' at which a row is done, relative to 1 + |c|.
-        reduction: Norm of h' at which a row is done, relative to that at the start.
-        max_iterations: Newton steps at most.
+        reduction: Norm of h' at which a row is done, relative to the norm at the start.
+        max_iterations: Largest number of Newton steps from each start.
 
     Returns:
-        c, shape (rows, r), and h, shape (rows,).
+        The minimisers c, shape (rows, r), and the values h(c), shape (rows,).
     """
     best, lowest = np.zeros((len(problem.p), problem.maps.size)), np.full(len(problem.p), np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -200,7 +249,7 @@ def _derivatives(problem: RowProblem, c: Floats, rows: Integers) -> tuple[Floats
 
 
 def _newton_step(problem: RowProblem, rows: Integers, gradient: Floats, curvature: Floats, free: Floats) -> Floats:
-    """d with (1 + R diag(p σ'') Rᵀ) d ≈ −h' on the free entries; −h' itself where curvature is met that is negative."""
+    """Solve (1 + R diag(p σ'') Rᵀ) d ≈ −h' on the free entries; d = −h' in rows where negative curvature is met."""
     step, residual = np.zeros_like(gradient), -gradient
     direction, square = residual.copy(), np.einsum("ij,ij->i", residual, residual)
     enough = np.minimum(0.25, np.sqrt(np.sqrt(square))) ** 2 * square
@@ -228,7 +277,7 @@ def _newton_step(problem: RowProblem, rows: Integers, gradient: Floats, curvatur
 def _backtrack(
     problem: RowProblem, rows: Integers, c: Floats, value: Floats, gradient: Floats, step: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Halve each row's step until h falls enough; c and h then, and which rows moved."""
+    """Halve each row's step until h falls enough; return the new c, the new h, and which rows moved."""
     result, lowest, moved = c.copy(), value.copy(), np.zeros(len(rows), dtype=bool)
     going, length = np.arange(len(rows)), 1.0
     for _ in range(_HALVINGS):
@@ -236,7 +285,7 @@ def _backtrack(
         found = problem.value(trial, rows[going])
         fall = np.einsum("ij,ij->i", gradient[going], c[going] - trial)
         good = (found <= value[going] - _ARMIJO * fall) & (found < value[going])
-        if length == 1.0:  # near a minimum values no longer tell: a whole step that is flat to round-off is Newton's
+        if length == 1.0:  # near a minimum h no longer changes beyond round-off: accept the whole Newton step there
             flat = _ROUND_OFF * (1.0 + np.abs(value[going]))
             good |= (np.abs(fall) < flat) & (found <= value[going] + flat)
         accepted = going[good]
@@ -256,18 +305,18 @@ _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 def minimize_one_sample(activation: Activation, p: Floats, gamma: Floats, *, shift: Floats | None = None) -> Floats:
     """The global minimiser s of p σ(s) + (s − s°)²/(2γ), entry by entry.
 
-    A minimiser lies within γ |p| Lip σ of s°.  That interval is sampled, evenly and at the points about zero where
-    activations bend; the two best samples' neighbourhoods are searched by golden sections, kinks included, and the
-    better one is polished by Newton's method.
+    A minimiser lies within γ |p| Lip σ of s°.  The function samples this interval, evenly and at the points about zero
+    where activations bend.  It searches the neighbourhoods of the two best samples by golden sections, which also works
+    at kinks, and polishes the better minimum by Newton's method.
 
     Args:
         activation: σ, Lipschitz.
-        p: Any shape.
+        p: The factors p, any shape.
         gamma: γ ≥ 0, broadcast to p's shape.
-        shift: s°, likewise; zero by default.
+        shift: s°, broadcast to p's shape; zero by default.
 
     Returns:
-        s, of p's shape.
+        The minimisers s, of p's shape.
 
     Note:
         Memory is some 150 numbers per entry; features of σ narrower than a quarter can be missed.
@@ -290,7 +339,7 @@ def _sampled(activation: Activation, p: Floats, g: Floats, centre: Floats) -> Fl
     samples = np.sort(np.concatenate([even, np.clip(bends, centre - radius, centre + radius)]), axis=0)
     values = _scaled_value(activation, samples, p, g, centre)
     padded = np.pad(values, ((1, 1), (0, 0)), constant_values=np.inf)
-    # no minimum is in the outer tenth, where samples may lie on each other
+    # no minimum lies in the outer tenth, where samples may coincide
     is_low = (values <= padded[:-2]) & (values <= padded[2:]) & (np.abs(samples - centre) < radius)
     lows = np.where(is_low, values, np.inf)
     first, second = np.argsort(lows, axis=0, kind="stable")[:2]
@@ -305,9 +354,10 @@ def _sampled(activation: Activation, p: Floats, g: Floats, centre: Floats) -> Fl
 
 
 def _refine(activation: Activation, samples: Floats, number: Integers, p: Floats, g: Floats, centre: Floats) -> Floats:
-    """The minimum between the neighbours of a sample of each column: golden sections, few where Newton's method ends.
+    """The minimum between the neighbours of one sample in each column, by golden sections and Newton's method.
 
-    Where it does not, at a kink, as many as round-off allows.
+    A few golden sections suffice where Newton's method converges; where it does not (at a kink), there are as many as
+    round-off allows.
     """
     middle = np.take_along_axis(samples, number[None], axis=0)
     a = np.max(np.where(samples < middle, samples, -np.inf), axis=0)
@@ -324,7 +374,7 @@ def _refine(activation: Activation, samples: Floats, number: Integers, p: Floats
 def _golden(
     activation: Activation, a: Floats, b: Floats, p: Floats, g: Floats, centre: Floats, sections: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Middle and ends of the intervals after some golden sections."""
+    """The middle and the two ends of the intervals after a number of golden sections."""
     for _ in range(sections):
         x = np.stack([b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)])
         left, right = _scaled_value(activation, x, p, g, centre)
@@ -333,7 +383,7 @@ def _golden(
 
 
 def _scaled_value(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Floats) -> Floats:
-    """γ h, which has no division, for several s in each column."""
+    """γ h = γ p σ(s) + (s − s°)²/2, free of division, for several s in each column."""
     sigma = np.empty_like(s)
     activation.value(s, sigma)
     sigma *= g * p
@@ -341,13 +391,13 @@ def _scaled_value(activation: Activation, s: Floats, p: Floats, g: Floats, centr
 
 
 def _polish(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Floats) -> tuple[Floats, Floats]:
-    """Newton steps for γ h that do not raise it, and its derivative at the end."""
+    """Take Newton steps for γ h that do not raise it; return s and the derivative of γ h there."""
     sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
     for _ in range(4):
         activation.value_and_two_derivatives(s, sigma, slope, curvature)
         gradient, bend = s - centre + g * p * slope, 1.0 + g * p * curvature
         trial = s - np.where(bend > 1e-8, gradient / np.where(bend > 1e-8, bend, 1.0), 0.0)
-        # values decide only above round-off
+        # compare values only above round-off
         old, new = _scaled_value(activation, np.stack([s, trial]), p, g, centre)
         s = np.where(new > old + 1e-14 * (1.0 + np.abs(g * p)), s, trial)
     activation.value_and_derivative(s, sigma, slope)
@@ -356,7 +406,7 @@ def _polish(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Flo
 
 @cache
 def _lipschitz(activation: Activation) -> float:
-    """The largest slope of σ that a sample of points sees."""
+    """The largest |σ'| at a sample of points."""
     s = np.sinh(np.linspace(-8.0, 8.0, 8001))
     value, slope = np.empty_like(s), np.empty_like(s)
     activation.value_and_derivative(s, value, slope)

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: MIT
 """Second derivatives of the discrete dynamics: tangent and second-order adjoint of a block, for every scheme.
 
-Once for all directions, with the stages G_i, S_i = K G_i + b of a layer and the costate P (see `sweep_back`),
+These are computed once for all directions, from the stages G_i, S_i = K G_i + b of a layer and the costate P (see
+`sweep_back`),
 
-    I_i = b_i P + Σ_{j≥i} a_ji Ḡ_j,    Q_i = (Π σ'(S_i))ᵀ I_i,    C_i = σ''(S_i) I_i                    `linearize`
+    I_i = b_i P + Σ_{j≥i} a_ji Ḡ_j,    Q_i = (Π σ'(S_i))ᵀ I_i,    C_i = σ''(S_i) I_i            `linearize_adjoint`
 
-(in Galerkin mode C_i is taken at the quadrature points), then in each direction δθ, δb, with δK = K'(θ)δθ
+(in Galerkin mode C_i is taken at the quadrature points), and these in each direction δθ, δb, with δK = K'(θ)δθ,
 
     δS_i = K δG_i + δK G_i + δb,    δR_i = Π σ'(S_i) δS_i                                    `advance_with_tangent`
     δQ_i = (Π σ'(S_i))ᵀ δI_i + C_i δS_i,    δḠ_i = Δt (Kᵀ δQ_i + δKᵀ Q_i)                       `sweep_back_second`
     δ(∂J/∂θ) += Δt (∂_θ⟨K G_i, δQ_i⟩ + ∂_θ⟨K δG_i, Q_i⟩ + ∂²_θθ⟨K G_i, Q_i⟩ δθ),    δ(∂J/∂b) += Δt δQ_i 1,
 
-where the term with ∂² is zero, and not computed, for a K that is linear in θ.
+where the term with ∂² is zero, and not computed, if K is linear in θ.
 
-An implicit stage, a = Δt a_ii ≠ 0, takes a linear solve each way, with D = Π σ'(S_i):
+An implicit stage, a = Δt a_ii ≠ 0, takes one linear solve forward and one back, with D = Π σ'(S_i):
 
     (I − a D K) δG_i = δF_n + Δt Σ_{j<i} a_ij δR_j + a D (δK G_i + δb)
     (I − a Kᵀ Dᵀ) (δI_i − δI°) = a Kᵀ (Dᵀ δI° + C_i δS_i) + a δKᵀ Q_i,    δI° = b_i δP + Σ_{j>i} a_ji δḠ_j.
 
-It is the derivative of `sweep_back` to round-off: six products with K or its like a stage, and no activation.  With
-P = 0 throughout it is the Gauss–Newton action: four products.
+The result is the derivative of `sweep_back` to round-off.  Each stage takes six products with K or operators of the
+same cost, and no evaluation of σ.  With P = 0 throughout it is the Gauss–Newton action: four products a stage.
 """
 
 from __future__ import annotations
@@ -61,16 +62,16 @@ class Direction:
 
 
 class SecondTape(Tape):
-    """What actions need of one block at one control: a tape whose slopes are σ'(S) itself, and C and Q beside it.
+    """A tape of one block at one control for actions of the Hessian; its slopes are σ'(S) itself, and it keeps C and Q.
 
     Args:
         stepper: The dynamics.
-        num_samples: Of the block.
-        gauss_newton: Leave out C and Q.
+        num_samples: Number of samples of the block.
+        gauss_newton: Whether to leave out C and Q.
 
     Attributes:
-        curvatures: C as `curvatures[layer][stage]`, empty with `gauss_newton`.
-        duals: Q, likewise.
+        curvatures: C as `curvatures[layer][stage]`; an empty list with `gauss_newton`.
+        duals: Q as `duals[layer][stage]`; an empty list with `gauss_newton`.
     """
 
     def __init__(self, stepper: Stepper, num_samples: int, gauss_newton: bool) -> None:
@@ -86,7 +87,13 @@ class SecondTape(Tape):
 
     @staticmethod
     def size(stepper: Stepper, num_samples: int, gauss_newton: bool) -> int:
-        """Bytes of such a tape, without building it."""
+        """The number of bytes that such a tape takes, computed without creating one.
+
+        Args:
+            stepper: The dynamics.
+            num_samples: Number of samples of the block.
+            gauss_newton: Whether C and Q are left out.
+        """
         rows, points, scheme = stepper.space.num_local, stepper.superposition.tape_rows, stepper.scheme
         of_layer = scheme.num_stages * (points if gauss_newton else 2 * points + rows)
         of_layer += (1 + scheme.num_inner_stages) * rows
@@ -94,7 +101,16 @@ class SecondTape(Tape):
 
 
 def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Block:
-    """Sweep a block through all layers, leaving G, σ' and, for the way back, σ''; returns F_L, a block of the tape."""
+    """Carry a block through all layers and record G, σ' and, unless the tape is Gauss–Newton's, σ'' on the tape.
+
+    Args:
+        stepper: The dynamics, holding the control.
+        initial: F_0, shape (num_local, num_samples); the tape keeps it by reference.
+        tape: Overwritten; its `curvatures` hold σ''(S) until `linearize_adjoint` turns them into C.
+
+    Returns:
+        F_L, a block of the tape.
+    """
     scheme, dt = stepper.scheme, stepper.grid.step
     tape.start(initial)
     rates, s = stepper.work("rates", initial, scheme.num_stages), stepper.work("preactivation", initial, 1)[0]
@@ -114,7 +130,13 @@ def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Blo
 
 
 def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
-    """Carry P back to the first layer, leaving C and Q; `dual` is overwritten."""
+    """Carry P back to the first layer and record C and Q on the tape.
+
+    Args:
+        stepper: The dynamics, holding the same control as in `linearize_forward`.
+        tape: The tape that `linearize_forward` filled; its `curvatures` and `duals` are overwritten by C and Q.
+        dual: P at T, shape (num_local, num_samples), overwritten.
+    """
     scheme, dt = stepper.scheme, stepper.grid.step
     pulled, mixed = stepper.work("pulled", dual, scheme.num_stages), stepper.work("back", dual, 2)[1]
     for n in reversed(range(stepper.grid.layers)):
@@ -139,16 +161,16 @@ def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
 def advance_with_tangent(
     stepper: Stepper, tape: SecondTape, direction: Direction, *, kernel_pullback: Floats | None
 ) -> tuple[Block, list[Block]]:
-    """Carry the derivative of a block, zero at the start, through all layers.
+    """Carry the tangent δF of a block, δF_0 = 0, through all layers.
 
     Args:
         stepper: The dynamics.
-        tape: What was linearized.
-        direction: The direction.
-        kernel_pullback: The derivative of ∂J/∂θ, of which ∂_θ⟨K δG, Q⟩ is added; None to leave the kernel out.
+        tape: The tape that `linearize_forward` and, unless it is Gauss–Newton's, `linearize_adjoint` filled.
+        direction: δθ and δb.
+        kernel_pullback: δ(∂J/∂θ) as a pullback, to which Δt ∂_θ⟨K δG, Q⟩ is added; None to leave the kernel out.
 
     Returns:
-        δF_L and, for `sweep_back_second`, C δS of all stages; work blocks that the next call overwrites.
+        δF_L and, for `sweep_back_second`, C δS of all stages.  Both are work blocks that the next call overwrites.
     """
     scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
     state, ds, *work = stepper.work("tangent", tape.states[-1], 2 * count + 2)
@@ -168,7 +190,7 @@ def advance_with_tangent(
                 derivative.apply(ds, d_rates[i])
                 d_stages[i] += (dt * scheme.diagonal[i]) * d_rates[i]
                 stepper.solve_tangent(n, i, derivative, right=d_stages[i], out=d_stages[i])
-            if n > 0 or i > 0 or scheme.diagonal[i]:  # nothing has moved before
+            if n > 0 or i > 0 or scheme.diagonal[i]:  # else δG = 0
                 kernel.apply(c, d_stages[i], ds, keep=True)
                 if turns and kernel_pullback is not None:
                     kernel.add_pullback(c, tape.duals[n][i], d_stages[i], scale=dt, out=kernel_pullback)
@@ -188,16 +210,17 @@ def sweep_back_second(
     kernel_pullback: Floats | None,
     bias_dual: Floats | None,
 ) -> None:
-    """Carry δP back to the first layer.
+    """Carry δP back to the first layer, and add up δ(∂J/∂θ) and δ(∂J/∂b).
 
     Args:
         stepper: The dynamics.
-        tape: What was linearized.
+        tape: As in `advance_with_tangent`.
         turns: C δS from `advance_with_tangent`.
-        d_dual: δP at T, overwritten.
-        direction: The direction.
-        kernel_pullback: The derivative of ∂J/∂θ, to which the rest is added; None to leave the kernel out.
-        bias_dual: The derivative of ∂J/∂b, added to; None to leave the bias out.
+        d_dual: δP at T, shape (num_local, num_samples), overwritten.
+        direction: δθ and δb.
+        kernel_pullback: δ(∂J/∂θ) as a pullback, to which the terms that `advance_with_tangent` has not added are added;
+            None to leave the kernel out.
+        bias_dual: δ(∂J/∂b), shape (intervals, num_local), added to; None to leave the bias out.
     """
     scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
     dq, mixed, *d_pulled = stepper.work("back to second", d_dual, 2 + count)
@@ -240,7 +263,7 @@ def _solve_second(
     direction: Direction,
     work: Block,
 ) -> Block:
-    """δI_i of an implicit stage from δI° = b_i δP + Σ_{j>i} a_ji δḠ_j; a work block."""
+    """Return δI_i of an implicit stage from δI° = b_i δP + Σ_{j>i} a_ji δḠ_j, in a work block."""
     step, c = stepper.grid.step * stepper.scheme.diagonal[i], stepper.intervals[n][i]
     right = stepper.work("right to second", work, 1)[0]
     right.fill(0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The exact discrete tangent: how a block's final states move with the initial states, the kernel and the bias.
+"""The exact discrete tangent: the derivative of a block's final states in initial states, kernel and bias.
 
     δS_i = K δG_i + δK G_i + δb,   δK = K'(θ)δθ,   δR_i = Π σ'(S_i) δS_i,
     δG_i = δF_n + Δt Σ_{j≤i} a_ij δR_j,   δF_{n+1} = δF_n + Δt Σ_i b_i δR_i
@@ -27,12 +27,12 @@ def sweep_tangent(
     kernel: KernelDirection | None = None,
     bias: Floats | None = None,
 ) -> Block:
-    """The tangent of the final states in a direction.
+    """The tangent δF_L of the final states in a direction.
 
     Args:
         stepper: The dynamics that wrote the tape.
-        tape: What `Stepper.advance` left.
-        initial: δF_0; zero if None.
+        tape: The tape that `Stepper.advance` filled.
+        initial: δF_0, shape (num_local, num_samples); zero if None.
         kernel: The direction δθ of the kernel; zero if None.
         bias: δb, shape (intervals, num_local); zero if None.
 
@@ -56,7 +56,17 @@ def step_tangent(
     kernel: KernelDirection | None = None,
     bias: Floats | None = None,
 ) -> None:
-    """The same through one layer: `state` becomes δF_{n+1}; the stages are of use to `kernel` alone."""
+    """Carry the tangent δF_n through layer n.
+
+    Args:
+        stepper: The dynamics that wrote the tape.
+        n: Number of the layer.
+        stages: The stage states G_i of this layer; not used, and possibly empty, if `kernel` is None.
+        slopes: The tapes of σ'(S_i) of this layer.
+        state: δF_n, shape (num_local, num_samples), overwritten by δF_{n+1}.
+        kernel: The direction δθ of the kernel; zero if None.
+        bias: δb, shape (intervals, num_local); zero if None.
+    """
     scheme, dt = stepper.scheme, stepper.grid.step
     rates: list[Block] = []
     s = stepper.work("tangent", state, 1)[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The learning problem: controls and their geometry, the functional with its derivatives, verification, batches."""
+"""The learning problem: controls and their geometry, the functional and its derivatives, optimality, batches."""
 
 from fem_selection.learning.batches import SampleBatches, SampleStates
 from fem_selection.learning.certificate import OptimalityCertificate, assess_optimality

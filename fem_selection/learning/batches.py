@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""From samples to blocks of states: shares of the members, mini-batches, images moved at random.
+"""Blocks of states made from samples: the share of each ensemble member, mini-batches, images moved at random.
 
-Every rank reads all samples; it makes states of those columns it sweeps, at the nodes it owns.  An epoch's order and
-movements are drawn for all samples alike, and each member keeps its columns of every mini-batch.
+Every rank reads all samples.  It makes the states of the samples that its member sweeps, at the nodes that it owns.
+Every rank draws the same order and the same movements for an epoch, and each member keeps its columns of every
+mini-batch.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class SampleStates:
 
     Attributes:
         num_samples: Number of samples of the part, over all members.
-        states: Function of sample numbers, and optionally of the maps that move them, to their initial states,
-            shape (num_local, len(numbers)).
-        targets: Targets of all samples, (C, num_samples), or (num_local, num_samples) of target functions.
+        states: A function of sample numbers and of the maps that move these images (None to leave them); it returns
+            their initial states, shape (num_local, len(numbers)).
+        targets: Targets of all samples, shape (C, num_samples); for target functions (num_local, num_samples).
         labels: Classes 0 … C − 1 of all samples, or None.
     """
 
@@ -42,15 +43,16 @@ class SampleStates:
 
     @classmethod
     def from_states(cls, initial: Block, targets: Block | None = None, labels: Integers | None = None) -> SampleStates:
-        """Samples that are given by their states, which are kept by reference.
+        """The part whose samples are given by their initial states; arrays are kept by reference.
 
         Args:
             initial: Initial states of all samples at this rank's nodes, shape (num_local, num_samples).
-            targets: Their targets, of the shapes above; none, as for predictions, if left out.
+            targets: Their targets, of the shapes above; None if there are none, as for predictions.
             labels: Their classes, or None.
 
         Raises:
-            InvalidInput: if the numbers of states, targets and labels differ.
+            InvalidInput: if the numbers of states, targets and labels differ; `states` raises it later if it is given
+                maps, since these states are not images.
         """
         count = initial.shape[1]
         targets = np.empty((0, count)) if targets is None else targets
@@ -69,13 +71,19 @@ class SampleStates:
     def from_shares(
         cls, ensemble: Ensemble, initial: Block, targets: Block, *, labels: Integers | None = None
     ) -> SampleStates:
-        """Samples of which each member of an ensemble has its share (collective); all ranks then hold all of them.
+        """The part whose samples are given in shares, one by each ensemble member; all ranks then hold all of them.
 
         Args:
             ensemble: The space × sample split.
             initial: Initial states of this member's samples, shape (num_local, J_member).
-            targets: Their targets.
+            targets: Their targets, of the shapes above with J_member columns.
             labels: Classes of all samples, or None.
+
+        Raises:
+            InvalidInput: if the numbers of states, targets and labels differ.
+
+        Note:
+            Collective over the members of the ensemble.
         """
         if ensemble.num_members > 1:
             parts = ensemble.sample_comm.allgather((initial, targets))
@@ -88,7 +96,7 @@ class SampleStates:
         return self.states(own, None), np.asfortranarray(self.targets[:, own])
 
     def subset(self, numbers: Integers) -> SampleStates:
-        """The part of those samples."""
+        """The part that consists of the samples with these numbers."""
         return SampleStates(
             num_samples=len(numbers),
             states=lambda chosen, maps: self.states(numbers[chosen], maps),
@@ -105,7 +113,7 @@ class SampleBatches:
         part: The samples.
         batch_size: Samples of a mini-batch over all members; an incomplete last batch of an epoch is left out.
         dimension: Dimension d of the images that are moved.
-        movement: How much images are moved; None to leave them.
+        movement: How far images are moved at random; None to leave them.
     """
 
     def __init__(
@@ -121,7 +129,7 @@ class SampleBatches:
         self._ensemble, self._part, self._dimension, self._movement = ensemble, part, dimension, movement
 
     def draw_epoch(self, rng: np.random.Generator) -> _SampleEpoch:
-        """A random order and, where images are moved, a map for each sample."""
+        """Draw a random order and, if images are moved, a map for each sample; return this member's batches."""
         total = self._part.num_samples
         order = rng.permutation(total)
         maps = None
@@ -135,7 +143,7 @@ class SampleBatches:
 
 
 class _SampleEpoch:
-    """One epoch's batches; states are made for some thousand samples at a time."""
+    """This member's batches of one epoch; it makes the states of some thousand samples at a time."""
 
     def __init__(self, part: SampleStates, numbers: Integers, maps: AffineMaps | None) -> None:
         self.num_batches, self._width = numbers.shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A certificate of optimality for any control: what each of the conditions says of it.
+"""A certificate of optimality for any control: each necessary or sufficient condition is measured at it.
 
 | quantity | condition |
 |---|---|
@@ -8,9 +8,10 @@
 | maximum-principle gap, drift of H | Pontryagin: u minimises H at almost every t, and H is constant in t |
 | rank of the kernels | the representer form: a stationary kernel has at most J times the stages of its steps |
 
-What does not apply is declined by name: with a box the gradient need not vanish; an H¹ term or several steps per
-control couple what the maximum principle takes apart.  A gap is a lower bound of the true one, the best of several
-starts: a positive one (beyond O(Δt)) refutes optimality, a vanishing one supports it as far as the starts reach.
+A quantity that does not apply is declined with the reason: with a box the gradient need not vanish; an H¹ term or
+several steps per control couple the layers, which the maximum principle treats one by one.  The gap that is found is a
+lower bound of the true one, from the best of several starts.  A positive gap (beyond O(Δt)) refutes optimality; a
+vanishing gap supports it as far as the starts reach.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ RANK_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class OptimalityCertificate:
-    """What was found; None where a condition does not apply.
+    """The measured quantities; a quantity is None where its condition does not apply.
 
     Attributes:
         objective: J(u).
-        gradient_norm: ‖∇J‖ in L²; with a box that of the projected gradient.
+        gradient_norm: ‖∇J‖ in L²; with a box the norm of the projected gradient.
         kkt_residual: Norm of the residual of the state-costate-control system.
-        kkt_parts: Those of its equations: state, costate, control.
+        kkt_parts: The norms of its three equations: state, costate, control.
         maximum_principle_gap: ∫ (H(u) − min H) dt.
         maximum_principle_gaps: H(u) − min H for each layer.
-        maximum_principle_starts: Starts of each minimisation.
+        maximum_principle_starts: Number of starts of each minimisation.
         hamiltonian: H along the trajectory, one value per layer.
         hamiltonian_drift: Its largest minus its smallest value.
         kernel_rank: Numerical rank of each interval's kernel.
-        kernel_rank_bound: What it is at most at a stationary point: J · stages · steps per control.
-        kernel_singular_values: The first singular values of each kernel relative to the largest.
+        kernel_rank_bound: Upper bound of this rank at a stationary point: J · stages · steps per control.
+        kernel_singular_values: The first singular values of each kernel, relative to the largest.
         lowest_hessian_eigenvalue: The smallest λ of J'' v = λ M v.
-        hessian_actions: Products it took.
-        declined: For each quantity that is None, why.
+        hessian_actions: Number of products with the Hessian that this eigenvalue took.
+        declined: The reason for each quantity that is None, by its name.
     """
 
     objective: float
@@ -84,14 +85,18 @@ def assess_optimality(
     settings: CertificateSettings | None = None,
     seed: int = 0,
 ) -> OptimalityCertificate:
-    """Ask every condition of some controls (collective).
+    """Measure every condition of optimality at given controls (collective).
 
     Args:
-        scaled_functional: J in the optimizer's variable.
+        scaled_functional: J in the optimizer's variable x̂; its controls are overwritten.
         controls: Shard of x.
-        scaled_bounds: Shards of the box in x̂ under which they were found, or None.
-        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue.
-        seed: Of the random starts.
+        scaled_bounds: Shards, in x̂, of the box under which the controls were found, or None.
+        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue;
+            `CertificateSettings()` by default.
+        seed: Seed of the random starts.
+
+    Raises:
+        NonFinite: as `Functional.evaluate`.
     """
     settings = CertificateSettings() if settings is None else settings
     found: dict[str, Any] = {"declined": {}}
@@ -118,9 +123,10 @@ def assess_optimality(
 
 
 def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
-    """For each interval the numerical rank of w at a relative 1e-6, and its first singular values (collective).
+    """The numerical rank of each interval's kernel at a relative 1e-6, and its first 64 singular values (collective).
 
-    They are relative to the largest, and those of the integral operator in L²(Y): of M_L^{1/2} W M_L^{1/2}.
+    These are the singular values of the integral operator in L²(Y), hence of the matrix M_L^{1/2} W M_L^{1/2}; they are
+    relative to the largest.
     """
     space = kernel.space
     own, root = np.sqrt(space.weights), np.sqrt(np.concatenate(space.comm.allgather(space.weights)))
@@ -135,7 +141,7 @@ def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
 
 
 def _bound_rank(found: dict[str, Any], functional: Functional, scaled_bounds: tuple[Floats, Floats] | None) -> None:
-    """α_w w = −Σ q ⊗ f over the samples and stages that an interval's kernel acts on."""
+    """Note the bound of the rank: α_w w = −Σ q ⊗ f, a sum over the samples and stages on which the kernel acts."""
     r, stepper = functional.regularization, functional.stepper
     reasons = {
         "a box: an active bound adds to the kernel what no sample does": scaled_bounds is not None,
@@ -183,7 +189,7 @@ def _ask_pontryagin(
     found |= {"hamiltonian": principle.values.tolist(), "hamiltonian_drift": principle.drift}
     if np.isfinite(principle.gap):
         found |= dict(zip(names, (principle.gap, principle.gaps.tolist(), starts), strict=True))
-    else:  # σ outgrows the penalty
+    else:  # σ grows faster than the penalty
         layer = int(np.argmin(np.isfinite(principle.gaps)))
         _decline(found, f"the Hamiltonian of layer {layer} has no minimum: it falls without bound", *names)
 

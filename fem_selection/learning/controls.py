@@ -4,9 +4,9 @@
     x = (w_1 … w_C, b_1 … b_C, c, μ),
     ⟨x, x'⟩ = x·M x' = Σ_c Δ_c ( ⟨w_c, w'_c⟩_{L²(Y×Y)} + (b_c, b'_c) ) + (c, c') + μ·μ'
 
-A control has three coordinates.  A name that holds one says which:
+A control has three kinds of coordinates.  The name of a variable says which of them it holds:
 
-| name | coordinates | who holds them |
+| name | coordinates | who uses them |
 |---|---|---|
 | `controls` | x: nodal values, or the kernel's parameters; the geometry is M | users, results, the functional |
 | `scaled`, `scaled_…` | x̂ = M_L^{1/2} x, M_L the lumped mass: L² is the Euclidean product | optimizers |
@@ -15,10 +15,10 @@ A control has three coordinates.  A name that holds one says which:
 Derivatives are duals and go the other way, by the transposed map: `dual` is one in x, `scaled_gradient` one in x̂,
 `operator_dual` one in D x.  M_L and D are diagonal, so boxes stay boxes.
 
-A rank of a space communicator holds the rows of its nodes, the *local* array.  All members of the ensemble hold the
-same; as PETSc vectors the controls are distributed over the world, each member owning one contiguous *shard* of the
-local array.  `controls` and `scaled` are shards, and `operators` parts of a local array; another array that is local
-is called so.
+A rank of a space communicator holds the rows of its nodes, the *local* array; all members of the ensemble hold the same
+one.  As PETSc vectors the controls are distributed over the world: each member owns one contiguous *shard* of the local
+array.  `controls` and `scaled` are shards, and `operators` holds parts of a local array.  Any other local array has
+`local` in its name.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class ControlSpace:
     Args:
         ensemble: The space × sample split.
         space: The state space.
-        kernel: Gives the layout and inner product of w.
-        grid: Depth grid; its intervals carry the controls.
+        kernel: The kernel; it gives the layout and inner product of w.
+        grid: The depth grid; its intervals carry the controls.
         num_outputs: C, the number of readouts; 0 without a readout.
         parts: Which of "kernel", "bias", "readout" are optimized; the others stay as they are.
 
     Attributes:
-        slices: Where each part, and the "offset" μ, is in a local array.
+        slices: The place of each part, and of the "offset" μ, in a local array.
         local_size: Length of a local array.
         shard: This member's part of a local array.
         lumped: M_L as a local array: the metric in collocated mode, lumped in Galerkin mode.
-        indices: For each entry of the shard its place in an order that no partition changes.
+        indices: For each entry of the shard its place in the canonical order, which is the same on any partition.
         global_size: The number of controls.
 
     Raises:
@@ -109,7 +109,10 @@ class ControlSpace:
     # ── layout ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_vector(self, shard: Floats | None = None) -> PETSc.Vec:
-        """A PETSc vector over the world, holding this shard if given; the caller destroys it (collective)."""
+        """A new PETSc vector over the world, filled with this shard if it is given (collective).
+
+        The caller destroys the vector.
+        """
         vector = PETSc.Vec().createMPI((self.shard.stop - self.shard.start, None), comm=self.ensemble.world)
         if shard is not None:
             vector.array[:] = shard
@@ -120,7 +123,7 @@ class ControlSpace:
         return self.ensemble.gather_shards(shard, np.empty(self.local_size))
 
     def pack(self, values: Mapping[str, Floats]) -> Floats:
-        """The local array from its parts; parts that are not optimized are left out."""
+        """A new local array with the values of its parts; parts that are not optimized are left out."""
         local = np.zeros(self.local_size)
         for name, where in self.slices.items():
             if where.stop > where.start:
@@ -128,10 +131,10 @@ class ControlSpace:
         return local
 
     def unpack(self, local: Floats) -> dict[str, Floats]:
-        """Views of the optimized parts of a local array.
+        """Views of the optimized parts of a local array, by name.
 
-        "kernel" flat, "bias" (intervals, num_local), "readout" (num_outputs, num_local), "offset" (num_outputs,) on
-        space rank 0 and (0,) elsewhere.
+        The shapes are: "kernel" flat, "bias" (intervals, num_local), "readout" (num_outputs, num_local), "offset"
+        (num_outputs,) on rank 0 of the space communicator and (0,) elsewhere.
         """
         shapes = {"bias": (self.grid.intervals, -1), "readout": (self.num_outputs, -1)}
         views = {}
@@ -149,33 +152,33 @@ class ControlSpace:
         return scale
 
     def to_scaled(self, controls: Floats) -> Floats:
-        """x̂ from x."""
+        """x̂ = M_L^{1/2} x from x; both are shards."""
         return controls / self.scale
 
     def to_controls(self, scaled: Floats) -> Floats:
-        """x from x̂."""
+        """x = M_L^{-1/2} x̂ from x̂; both are shards."""
         return scaled * self.scale
 
     def dual_to_scaled(self, dual: Floats, out: Floats | None = None) -> Floats:
-        """The gradient in x̂ from a dual in x, M_L^{-1/2} d: the transpose of `to_controls`.
+        """The gradient M_L^{-1/2} d in x̂ from a dual d in x: the transpose of `to_controls`.
 
         Args:
-            dual: Shard of d.
-            out: Where to write the result, which may be `dual` itself; a new array if left out.
+            dual: Shard of a dual in x.
+            out: Shard that receives the result, possibly `dual` itself; a new array if None.
         """
         return np.multiply(dual, self.scale, out=out)
 
     def dual_from_scaled(self, scaled_gradient: Floats) -> Floats:
-        """The dual in x from a gradient in x̂: the transpose of `to_scaled`."""
+        """The dual in x from a gradient in x̂, both shards: the transpose of `to_scaled`."""
         return scaled_gradient / self.scale
 
     # ── x → D x ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
     def operator_factor(self) -> Floats | None:
-        """The shard of D where it is a diagonal: in collocated mode, for kernels that have an `operator_factor`.
+        """The shard of D if D is diagonal: in collocated mode, for kernels that have an `operator_factor`.
 
-        Elsewhere None: (A, b, M c, μ) stands for (w, b, M c, μ), and the kernel makes A of its parameters itself.
+        None otherwise.  Then `operators` holds (w, b, M c, μ), and the kernel computes A from its parameters w itself.
         """
         if not self.space.is_collocated:
             return None
@@ -192,11 +195,11 @@ class ControlSpace:
         """D x on every rank (collective).
 
         Args:
-            controls: x, or a direction.
-            out: A local array, overwritten; most of what is returned are views of it.
+            controls: Shard of x, or of a direction in x.
+            out: A local array, overwritten; most of the returned arrays are views of it.
 
         Returns:
-            The optimized parts as `unpack` returns them, but with M c for c, and μ on every rank.
+            The optimized parts as `unpack` returns them, but with M c in place of c, and with μ on every rank.
         """
         if self.operator_factor is not None:
             controls = np.multiply(controls, self.operator_factor, out=out[self.shard])
@@ -209,20 +212,25 @@ class ControlSpace:
         return operators
 
     def assign_kernel(self, kernel: Kernel | KernelDirection, operators: Mapping[str, Floats]) -> None:
-        """Let a kernel hold its part of D x (collective).
+        """Assign the kernel's part of D x to a kernel, or to a direction of it.
 
         Args:
-            kernel: The control space's kernel, another of the same layout, or a direction of one.
-            operators: What `to_operators` returned; the kernel's part is kept by reference.
+            kernel: A kernel, or a direction, of the same layout as this space's kernel; overwritten.
+            operators: The parts of D x, as `to_operators` returns them; the kernel keeps its part by reference.
+
+        Note:
+            Collective.
         """
         (kernel.assign if self.operator_factor is None else kernel.assign_operator)(operators["kernel"])
 
     def dual_to_controls(self, operator_dual: Floats) -> Floats:
-        """The shard of the dual in x from duals in D x: the transpose of `to_operators` (collective).
+        """The shard of the dual in x from duals in D x, summed over the members (collective).
+
+        This is the transpose of `to_operators`.
 
         Args:
-            operator_dual: Local array with the derivatives of this member's samples, which are summed over the
-                members; it is overwritten, and on a single member it is what is returned.
+            operator_dual: Local array with the derivatives of this member's samples, overwritten; with a
+                single member this array itself is returned.
         """
         readout = self.slices["readout"]
         if self.operator_factor is None and readout.stop > readout.start:
@@ -236,39 +244,42 @@ class ControlSpace:
     # ── geometry ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply_metric(self, controls: Floats) -> Floats:
-        """M x, the dual of x in the L² inner product (collective)."""
+        """M x, the dual of x in the L² inner product; both are shards (collective)."""
         if self.space.is_collocated:
             return self.lumped[self.shard] * controls
         return self.apply_metric_locally(self.gather(controls))[self.shard]
 
     def apply_metric_locally(self, local: Floats) -> Floats:
-        """`apply_metric` on a whole local array (collective over space)."""
+        """M x for a whole local array of x (collective over space)."""
         if self.space.is_collocated:
             return self.lumped * local
         return self._map_parts(local, self.kernel.apply_mass, self.space.apply_mass, self.grid.interval_length)
 
     def riesz(self, dual: Floats) -> Floats:
-        """The L² representative of a dual; the inverse of `apply_metric` (collective)."""
+        """M⁻¹ d, the L² (Riesz) representative in x of a dual d in x; both are shards (collective)."""
         if self.space.is_collocated:
             return dual / self.lumped[self.shard]
         local, length = self.gather(dual), 1.0 / self.grid.interval_length
         return self._map_parts(local, self.kernel.riesz, self.space.riesz, length)[self.shard]
 
     def inner(self, dual: Floats, controls: Floats) -> float:
-        """⟨d, x⟩ (collective).
+        """The pairing ⟨d, x⟩ of a dual and a control (collective).
 
         Args:
             dual: Shard of a dual in x.
-            controls: Shard of x.
+            controls: Shard of x.  Two shards in x̂ may be given as well: the result is their Euclidean product.
         """
         return self.ensemble.sum(float(dual @ controls))
 
     def dual_norm(self, dual: Floats) -> float:
-        """The L² norm of a dual's representative (collective)."""
+        """The L² norm of the Riesz representative of a dual, a shard in x (collective)."""
         return float(np.sqrt(max(self.inner(dual, self.riesz(dual)), 0.0)))
 
     def random_direction(self, seed: int) -> Floats:
-        """Controls that are normal in x̂ and of unit norm there, the same on any partition (collective)."""
+        """Shard of random controls x whose x̂ is normally distributed and of unit norm, the same on any partition.
+
+        Collective.
+        """
         scaled = hashed_normal(seed, self.indices)
         scaled /= np.sqrt(self.inner(scaled, scaled))
         return scaled / np.sqrt(self.lumped[self.shard])
@@ -305,7 +316,7 @@ class ControlSpace:
         return lumped
 
     def _canonical(self) -> tuple[Integers, int]:
-        """Places of the shard's entries in an order that no partition changes, and the length of that order."""
+        """Places of the shard's entries in the canonical order, the same on any partition, and its length."""
         n = self.space.num_nodes
         rows = self.space.canonical
         pieces, start = [], 0

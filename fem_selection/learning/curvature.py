@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Eigenpairs of the Hessian in the L² metric: is a stationary point a strict minimiser, and along what is it flattest?
+"""Eigenpairs of the Hessian in the L² metric.
+
+They tell whether a stationary point is a strict minimiser, and in which direction the objective is flattest.
 
     J''(x) v = λ M v,    ⟨v, v⟩_{L²} = 1
 
-Solved by Krylov–Schur in the optimizer's variable, where M is the identity in collocated mode and close to it in
-Galerkin mode; there the mass is inverted by the Riesz map.
+Krylov–Schur solves the problem in the optimizer's variable x̂, where M becomes the identity in collocated mode and is
+close to it in Galerkin mode; in Galerkin mode the Riesz map inverts the mass.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ __all__ = ["HessianEigenpairs", "hessian_eigenpairs"]
 
 @dataclass(frozen=True)
 class HessianEigenpairs:
-    """What was found.
+    """Eigenpairs at one end of the spectrum.
 
     Attributes:
-        values: λ, the wanted end first.
-        vectors: Shards of v as controls, of unit L² norm.
+        values: The eigenvalues λ, the outermost first.
+        vectors: Shards of the eigenvectors v in x, of unit L² norm.
         residuals: ‖J'' v − λ M v‖ / max(|λ|, 1e-300) in x̂, for each pair.
-        actions: Products with the Hessian that it took.
+        actions: Number of products with the Hessian that the computation took.
     """
 
     values: tuple[float, ...]
@@ -51,17 +53,17 @@ def hessian_eigenpairs(
     """The eigenpairs at one end of the spectrum of a linearized Hessian (collective).
 
     Args:
-        hessian: J'' in x̂, linearized.
-        count: How many.
-        which: "smallest" or "largest", by value, not by modulus.
-        tolerance: Of the residual, relative to the eigenvalue.
-        max_iterations: Restarts at most.
+        hessian: J'' in x̂, linearized at the point of interest (`ScaledHessian.linearize`).
+        count: Number of eigenpairs.
+        which: The end, "smallest" or "largest", by value and not by modulus.
+        tolerance: Largest residual that is accepted, relative to the eigenvalue.
+        max_iterations: Largest number of restarts.
         basis: Vectors of the Krylov basis, at least 2 · count and at most the number of controls.  The lower end of a
-            regularized problem's spectrum is crowded: with SLEPc's default of 16 the digits do not converge.
+            regularized problem's spectrum is crowded: with SLEPc's default of 16 vectors the digits do not converge.
 
     Raises:
-        InvalidInput: for another end.
-        NotConverged: if fewer were found.
+        InvalidInput: if `which` is neither "smallest" nor "largest".
+        NotConverged: if fewer than `count` eigenpairs were found.
     """
     if which not in ("smallest", "largest"):
         raise InvalidInput(f"which = {which!r}: choose from smallest, largest")

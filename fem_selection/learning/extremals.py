@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""States and costates of all layers, and from them the Hamiltonian of each: what Pontryagin's principle is asked with.
+"""States, costates and Hamiltonians of all layers, and the minimisation that Pontryagin's principle requires.
 
     f_{n+1} = f_n + Δt σ(K_n f_n + b_n),   p_n = p_{n+1} + Δt K_n*(σ'(s_n) p_{n+1}),   H_n = H(f_n, p_{n+1}, ·)
 
-One sweep records them block by block; then they are exchanged so that each member of the ensemble holds some *layers*
-of all samples: whatever is minimised layer by layer needs no further message over the samples, and its result depends
-on no partition.  Memory on a rank: 2 · stages · L · N · J numbers over the number of ranks.
+One sweep records states and costates block by block.  Then the members of the ensemble exchange them, so that each
+member holds some *layers* of all samples: the minimisation of a layer then needs no further message over the samples,
+and its result is the same on any partition.  Memory on a rank: 2 · stages · L · N · J numbers over the number of ranks.
 
     ∫₀ᵀ (H(w, b) − min H) dt ≈ Δt Σ_n (H_n(w_n, b_n) − min H_n) ≥ 0        the maximum-principle gap
 """
@@ -28,7 +28,7 @@ __all__ = ["Extremals", "MaximumPrinciple", "obstacles"]
 
 
 def obstacles(functional: Functional) -> list[str]:
-    """Why the maximum principle of `Extremals` does not apply to a functional; empty if it does."""
+    """The reasons why the maximum principle of `Extremals` does not apply to a functional; empty if it applies."""
     r, grid, parts = functional.regularization, functional.stepper.grid, functional.control_space.parts
     found = []
     if not functional.control_space.space.is_collocated:
@@ -52,12 +52,12 @@ class MaximumPrinciple:
     """How far the controls of all layers are from minimising their Hamiltonians.
 
     Attributes:
-        gap: Δt Σ_n (H_n − the lowest value found); a lower bound of the true gap, and the true one
-            for one sample and a scheme of one stage.
+        gap: Δt Σ_n (H_n − the lowest value found).  It is a lower bound of the true gap; for one sample and a scheme
+            of one stage it is the true gap.
         gaps: H_n − the lowest value found, for each layer.
         values: H_n along the trajectory.
-        starts: Starts for each row of each layer.
-        local_minimizer: Local array of x with the minimisers in the kernel's and bias's parts and zeros elsewhere.
+        starts: Number of starts for each row of each layer.
+        local_minimizer: Local array of x: the minimisers in the parts of kernel and bias, zeros elsewhere.
     """
 
     gap: float
@@ -73,13 +73,13 @@ class MaximumPrinciple:
 
 
 class Extremals:
-    """States and costates under some controls, and the Hamiltonians of this member's layers.
+    """States and costates under given controls, and the Hamiltonians of this member's layers.
 
     Args:
-        functional: J.
+        functional: J; its controls are overwritten.
 
     Raises:
-        InvalidInput: if the principle does not apply, with every reason.
+        InvalidInput: if the maximum principle does not apply, with every reason.
 
     Note:
         `sweep` and everything after it are collective over the world.
@@ -96,7 +96,11 @@ class Extremals:
         self._incoming: list[Block] = []
 
     def sweep(self, controls: Floats) -> tuple[float, Floats]:
-        """J and its dual at some controls, a shard of x, keeping states and costates."""
+        """J and the shard of its dual at controls x, a shard; records states and costates (collective).
+
+        Raises:
+            NonFinite: as `Functional.evaluate`.
+        """
         f = self.functional
         shape = (
             f.stepper.grid.layers,
@@ -118,7 +122,7 @@ class Extremals:
         return result
 
     def hamiltonian(self, number: int) -> Hamiltonian:
-        """H of the number-th of this member's layers (collective over space)."""
+        """The Hamiltonian of one of this member's layers, by its number among them (collective over space)."""
         f = self.functional
         space, r, parts = f.control_space.space, f.regularization, f.control_space.parts
         stages = self._stages[number]
@@ -137,7 +141,12 @@ class Extremals:
         )
 
     def control(self, layer: int, local_controls: Floats | None = None) -> Control:
-        """The control of a layer in a local array of x, that of the last sweep by default; fixed parts as they are."""
+        """The control of one layer; a part that is not optimized has the value that the dynamics hold.
+
+        Args:
+            layer: Number of the layer among all layers.
+            local_controls: Local array of x; the controls of the last `sweep` if None.
+        """
         stepper = self.functional.stepper
         views = self.functional.control_space.unpack(self._local_controls if local_controls is None else local_controls)
         assert isinstance(stepper.kernel, DenseKernel)
@@ -153,12 +162,12 @@ class Extremals:
         """Minimise the Hamiltonian of every layer (collective).
 
         Args:
-            search: How; its seed is varied from layer to layer.
+            search: Settings of the search; its seed is varied from layer to layer.
             local_bounds: Local arrays of lower and upper bounds of x, or None.
 
         Returns:
-            Gaps and values without the proximal term; with one the gaps are those of the minimiser of the augmented
-            Hamiltonian in the plain one, which may be negative in single rows but not in all.
+            Gaps and values of the plain Hamiltonian, also if `search` has a proximal term.  In that case the minimisers
+            are those of the augmented Hamiltonian, and the gap of a layer may be negative.
         """
         control_space = self.functional.control_space
         values, falls, found = [], [], []
@@ -177,7 +186,7 @@ class Extremals:
         if control_space.space.comm.size > 1:
             shares = control_space.space.comm.allreduce(shares)
         everywhere = np.concatenate(control_space.ensemble.sample_comm.allgather(shares), axis=1)
-        # without a proximal term no row's minimum is above its present value, but for round-off in their difference
+        # without a proximal term a gap is negative by round-off only
         gaps = everywhere[1] if search.proximal > 0 else np.maximum(everywhere[1], 0.0)
         gap = self.functional.stepper.grid.step * float(gaps.sum())
         return MaximumPrinciple(
@@ -185,7 +194,7 @@ class Extremals:
         )
 
     def _collect(self, found: list[Control]) -> Floats:
-        """A local array of the members' layers put together."""
+        """A local array of x with the controls of all layers, gathered from the members."""
         control_space = self.functional.control_space
         local = np.zeros(control_space.local_size)
         for part, pieces in (
@@ -198,7 +207,10 @@ class Extremals:
         return local
 
     def _by_layers(self, recorded: Floats) -> list[Block]:
-        """From all layers of this member's samples to all samples of this member's layers, each (rows, stages · J)."""
+        """Exchange all layers of this member's samples for all samples of this member's layers.
+
+        Returns one block of shape (rows, stages · J) for each layer.
+        """
         ensemble = self.functional.control_space.ensemble
         pieces = [recorded]
         if ensemble.num_members > 1:

@@ -3,9 +3,10 @@
 
     J(x) = μ/J Σ_j Φ(f_j(T)) + R(x),    f_j the discrete states under the controls x = (w, b, c, μ)
 
-Samples go through in blocks that stay in cache: forward with a tape, costates backward, derivatives added up.  Memory
-is one block's trajectory whatever J.  Members of the ensemble take contiguous shares of the samples; one sum over
-them per evaluation.  `derivative` is the dual, `gradient` its Riesz representative in L².
+The samples are swept in blocks that stay in cache: states forward with a tape, costates backward, derivatives added up.
+Memory is the trajectory of one block, whatever J is.  Each member of the ensemble takes a contiguous share of the
+samples, and an evaluation takes one sum over the members.  `derivative` returns the dual, `gradient` its Riesz
+representative in L².
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ __all__ = ["Functional", "Observe", "SweepCounts"]
 
 
 Observe = Callable[[slice, Tape, list[list[Block]]], None]
-"""Takes a block's columns, its tape and the costates I that its stages met; all are used again for the next block."""
+"""Called with a block's columns, its tape and the costates I of its stages; the next block overwrites all of them."""
 
 
 @dataclass
 class SweepCounts:
-    """Sweeps of all samples through all layers: forward and adjoint; a mini-batch counts for its share.
+    """The number of sweeps of all samples through all layers; a mini-batch counts as its share of the samples.
 
     Attributes:
-        hessian: Actions of the Hessian; sweeps on which they are based count as forward and adjoint.
+        forward: Forward sweeps.
+        adjoint: Adjoint sweeps.
+        hessian: Actions of the Hessian; the sweeps at which it is linearized count as forward and adjoint.
     """
 
     forward: float = 0.0
@@ -53,18 +56,21 @@ class Functional:
     Args:
         control_space: Layout and coordinates of the controls.
         stepper: The dynamics; their kernel and bias are overwritten by the controls.
-        cost: The terminal cost; its readout is overwritten.
+        cost: The terminal cost; its readout is overwritten by the controls.
         initial: Initial states of this member's samples, shape (num_local, J_member).
-        targets: Their targets: (C, J_member) of outputs, or (num_local, J_member) of target functions.
+        targets: Their targets, shape (C, J_member); for target functions (num_local, J_member).
         num_samples: J over all members.
-        regularization: R.
+        regularization: The weights of R.
         weight: μ, the factor of the data term.
-        block: Samples per block.
+        block: Largest number of samples of a block.
 
     Attributes:
         penalty: R with its derivative.
-        pullback, bias_dual: What sweeps add the derivatives in kernel and bias to; None for a part that is fixed.
-        counts: The work so far.
+        pullback, bias_dual: Sweeps add the derivatives in kernel and bias to these; None for a part that is fixed.
+        counts: The number of sweeps so far.
+
+    Raises:
+        InvalidInput: if the numbers of initial states and targets differ.
 
     Note:
         All evaluations are collective over the world.  Methods on arrays take and return shards of x and of duals in
@@ -90,21 +96,25 @@ class Functional:
         self.initial, self.targets = np.asfortranarray(initial), np.ascontiguousarray(targets)
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.penalty, self.counts = Penalty(control_space, regularization), SweepCounts()
-        # local arrays: the controls as the dynamics hold them, and what sweeps add up
+        # local arrays: D x as the dynamics hold it, and the dual in D x that sweeps add up
         self._operators, self._operator_dual = (np.empty(control_space.local_size) for _ in range(2))
         self._met: list[list[Block]] = []
         self.bias_dual = np.zeros_like(stepper.bias) if "bias" in control_space.parts else None
         self.pullback: Floats | None = None
         self._pulls_in_place = control_space.operator_factor is not None
         if "kernel" in control_space.parts:
-            # with a factor the pullbacks are summed where the dual is wanted
+            # if D is diagonal, sweeps add the pullbacks directly to the dual in D x
             buffer = self._operator_dual[control_space.slices["kernel"]] if self._pulls_in_place else None
             self.pullback = stepper.kernel.create_pullback(buffer)
 
     # ── for users and solvers: PETSc vectors over the world ───────────────────────────────────────────────────────
 
     def value(self, controls: PETSc.Vec) -> float:
-        """J(x), by forward sweeps alone."""
+        """J(x), by forward sweeps only (collective).
+
+        Raises:
+            NonFinite: on all ranks alike, with the layer where a state first was not finite.
+        """
         self.set_controls(controls.array_r)
         regular, _ = self.penalty.evaluate(controls.array_r)
         data = self.weight / self.num_samples * self._over_blocks(self._cost_of_block)
@@ -113,24 +123,33 @@ class Functional:
         return value
 
     def derivative(self, controls: PETSc.Vec) -> PETSc.Vec:
-        """J'(x), a dual: ⟨J'(x), h⟩ is the Euclidean product of the vectors."""
+        """The dual J'(x), a new vector: ⟨J'(x), h⟩ is the Euclidean product of the vectors (collective).
+
+        Raises:
+            NonFinite: as `evaluate`.
+        """
         return self.control_space.create_vector(self.evaluate(controls.array_r)[1])
 
     def gradient(self, controls: PETSc.Vec) -> PETSc.Vec:
-        """The Riesz representative of J'(x) in the L² inner product of the controls."""
+        """The Riesz representative of J'(x) in the L² inner product of the controls, a new vector (collective).
+
+        Raises:
+            NonFinite: as `evaluate`.
+        """
         return self.control_space.create_vector(self.control_space.riesz(self.evaluate(controls.array_r)[1]))
 
     # ── on shards ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def evaluate(self, controls: Floats, observe: Observe | None = None) -> tuple[float, Floats]:
-        """J(x) and the shard of the dual J'(x).
+        """J(x) and the shard of the dual J'(x) (collective).
 
         Args:
-            controls: x.
+            controls: Shard of x.
             observe: Called after each block's sweep, before its tape is used again.
 
         Raises:
-            NonFinite: on all ranks alike, with the layer where a state first was not finite.
+            NonFinite: on all ranks alike, if J or its derivative is not finite, with the layer where a state first was
+                not finite.
         """
         self.set_controls(controls)
         data, regular, dual = self._sweep(controls, self.initial, self.targets, self.weight / self.num_samples, observe)
@@ -143,7 +162,7 @@ class Functional:
         return value, dual
 
     def final_states(self, controls: Floats) -> Block:
-        """States at T of this member's samples under some controls, by forward sweeps alone."""
+        """States at T of this member's samples under controls x, a shard; shape (num_local, J_member) (collective)."""
         self.set_controls(controls)
         result = np.empty(self.initial.shape, order="F")
 
@@ -155,7 +174,15 @@ class Functional:
         return result
 
     def value_at(self, controls: Floats, final: Block) -> float:
-        """J(x) from the states at T that belong to x; without a sweep."""
+        """J(x) from the states at T under x, without a sweep (collective).
+
+        Args:
+            controls: Shard of x.
+            final: States at T of this member's samples, shape (num_local, J_member), as `final_states` returns them.
+
+        Returns:
+            J(x), not checked for finiteness.
+        """
         self.set_controls(controls)
         regular, _ = self.penalty.evaluate(controls)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -165,12 +192,12 @@ class Functional:
     def evaluate_batch(
         self, controls: Floats, initial: Block, targets: Block, *, batch_size: int
     ) -> tuple[float, Floats]:
-        """This rank's share of the objective on a mini-batch, and the shard of its dual.
+        """This rank's share of the objective on a mini-batch, and the shard of its dual (collective).
 
         Args:
-            controls: x.
+            controls: Shard of x.
             initial: Initial states of this member's part of the batch, shape (num_local, any).
-            targets: Their targets.
+            targets: Their targets, one column for each of these samples.
             batch_size: Samples of the batch over all members.
 
         Returns:
@@ -183,7 +210,7 @@ class Functional:
         return self._own(data) + regular, dual
 
     def set_controls(self, controls: Floats) -> None:
-        """Let dynamics and readout hold these controls."""
+        """Assign controls x, a shard, to the dynamics and the readout (collective)."""
         operators = self.control_space.to_operators(controls, self._operators)
         if "kernel" in operators:
             self.control_space.assign_kernel(self.stepper.kernel, operators)
@@ -193,7 +220,11 @@ class Functional:
             self.cost.assign_moments(operators["readout"].T, operators["offset"])
 
     def outputs(self, initial: Block) -> Block:
-        """Readout outputs, or final states where there is no readout, under the controls last set, block by block."""
+        """The readout's outputs under the controls last set; the final states if there is no readout.
+
+        Returns:
+            Shape (C, num_samples), or (num_local, num_samples) without a readout.
+        """
         rows = self.cost.num_outputs if isinstance(self.cost, ReadoutCost) else initial.shape[0]
         result = np.empty((rows, initial.shape[1]), order="F")
         for columns in self.blocks(initial.shape[1]):
@@ -204,7 +235,7 @@ class Functional:
     def _sweep(
         self, controls: Floats, initial: Block, targets: Block, scale: float, observe: Observe | None = None
     ) -> tuple[float, float, Floats]:
-        """Forward and back over all blocks: data term, the shard's share of the regularization, dual shard."""
+        """Sweep all blocks forward and back; return the data term, the shard's share of R, and its share of the dual."""
         self.clear_duals()
         data = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
@@ -225,14 +256,14 @@ class Functional:
         return data, regular, regular_dual
 
     def _incoming(self, like: Block) -> list[list[Block]]:
-        """Blocks for the costates that each stage of each layer meets, the same ones for blocks of one size."""
+        """Blocks for the costates I of each stage of each layer; consecutive blocks of one size share them."""
         if not self._met or self._met[0][0].shape != like.shape:
             stages, layers = range(self.stepper.scheme.num_stages), range(self.stepper.grid.layers)
             self._met = [[create_block(*like.shape) for _ in stages] for _ in layers]
         return self._met
 
     def clear_duals(self) -> None:
-        """Set to zero what sweeps add to."""
+        """Set the arrays to zero to which sweeps add derivatives."""
         if self.pullback is not None:
             self.pullback.fill(0.0)
         if self.bias_dual is not None:
@@ -240,12 +271,12 @@ class Functional:
         self.cost.clear()
 
     def collect_dual(self) -> Floats:
-        """The shard of the dual in x from what sweeps on all members have added, in a buffer of ours (collective)."""
+        """The shard of the dual in x, from the derivatives that sweeps have added on all members (collective)."""
         where, dual = self.control_space.slices, self._operator_dual
         if self.pullback is not None and not self._pulls_in_place:
             self.stepper.kernel.parameter_dual(self.pullback, out=dual[where["kernel"]])
         if self.bias_dual is not None:
-            # the bias enters by its nodal values: its dual is complete
+            # the bias enters the dynamics by its nodal values: its dual needs no further map
             dual[where["bias"]] = self.bias_dual.ravel()
         if isinstance(self.cost, ReadoutCost) and "readout" in self.control_space.parts:
             dual[where["readout"]] = self.cost.readout_dual.T.ravel()
@@ -263,7 +294,7 @@ class Functional:
         return self.cost.value(final, self.targets[:, columns])
 
     def blocks(self, num_samples: int) -> list[slice]:
-        """Nearly equal blocks of at most `block` samples."""
+        """Cut `num_samples` columns into nearly equal blocks of at most `block` samples."""
         if num_samples == 0:
             return []
         count = -(-num_samples // self.block)
@@ -271,7 +302,7 @@ class Functional:
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
     def _own(self, data: float) -> float:
-        """The data term on one rank of each space communicator, zero on the others."""
+        """The data term on rank 0 of each space communicator, zero on its other ranks."""
         return data if self.control_space.space.comm.rank == 0 else 0.0
 
     def _check(self, value: float) -> None:
@@ -283,6 +314,6 @@ class Functional:
             raise NonFinite("the objective", None if first == never else first, reason=self._trouble())
 
     def _trouble(self) -> str | None:
-        """Why an implicit stage was not solved on some rank, the same words on all; None if all were (collective)."""
+        """Why an implicit stage was not solved on some rank, the same text on all; None if all were (collective)."""
         found = self.control_space.ensemble.world.allgather(self.stepper.take_trouble())
         return next((words for words in found if words), None)

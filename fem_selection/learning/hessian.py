@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """`Hessian`: the exact second derivative of the discrete objective, and its Gauss–Newton part, as actions.
 
-    ⟨J''(x) h, k⟩  by a tangent and a second-order sweep back (`adjoint.second_order`), on what is kept of sweeps at x
-    ⟨G(x) h, k⟩ = μ/J Σ_j ⟨ℓ''(o_j) To_j h, To_j k⟩ + ⟨R'' h, k⟩,   To the derivative of the outputs: never negative
+    ⟨J''(x) h, k⟩  by a tangent sweep and a second-order adjoint sweep (`adjoint.second_order`) on tapes recorded at x
+    ⟨G(x) h, k⟩ = μ/J Σ_j ⟨ℓ''(o_j) To_j h, To_j k⟩ + ⟨R'' h, k⟩,   To the derivative of the outputs; G is semidefinite
 
-Offered on shards, as a PETSc shell matrix over the world and as a SciPy operator; all map a control to a dual.
+The action comes as a method on shards, as a PETSc shell matrix over the world and as a SciPy operator.  All of them map
+a direction in x to a dual in x.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ __all__ = ["Hessian", "ScaledHessian"]
 
 
 class Hessian:
-    """J'' of a functional.
+    """The second derivative J'' of a functional, as an action.
 
     Args:
         functional: J; its controls are overwritten by those of `linearize`.
-        gauss_newton: Leave out the terms with the costate: the rest is positive semidefinite for convex losses.
-        memory: Bytes that may be kept on each rank from one product to the next, 1 GiB by default.  All that does not
-            depend on the direction are some 4 N J numbers a stage (2 N J with `gauss_newton`); what does not fit is
-            computed again for every product, which takes half as long again and changes nothing else.
+        gauss_newton: Whether to leave out the terms with the costate; the rest is positive semidefinite for convex
+            losses.
+        memory: Bytes that each rank may keep from one product to the next, 1 GiB by default.  All data that do not
+            depend on the direction take some 4 N J numbers a stage (2 N J with `gauss_newton`).  Data that do not fit
+            are computed again for every product, which takes half as long again and changes nothing else.
 
     Attributes:
         actions: Number of products so far.
@@ -52,12 +54,16 @@ class Hessian:
         self._controls: Floats | None = None
 
     def linearize(self, controls: Floats) -> None:
-        """Take the second derivative at these controls, a shard, from now on; the first product sweeps there."""
+        """Take the second derivative at these controls, a shard of x, from now on; the next product sweeps there."""
         self._controls = controls.copy()
         self._linearization.renew()
 
     def apply(self, direction: Floats) -> Floats:
-        """J''(x) h, the shard of a dual, for a shard h (collective)."""
+        """J''(x) h, the shard of a dual in x, for a direction h, a shard in x (collective).
+
+        Raises:
+            RuntimeError: if `linearize` was not called before.
+        """
         if self._controls is None:
             raise RuntimeError("linearize the Hessian first")
         f = self.functional
@@ -113,10 +119,10 @@ class Hessian:
 
 
 class ScaledHessian:
-    """The Hessian in the optimizer's variable, M_L^{-1/2} J'' M_L^{-1/2}, with the Riesz map as its preconditioner.
+    """The Hessian Ĵ'' = M_L^{-1/2} J'' M_L^{-1/2} in the optimizer's variable x̂, with the Riesz map as preconditioner.
 
     Args:
-        functional: Ĵ.
+        functional: Ĵ; its controls are overwritten by those of `linearize`.
         gauss_newton: See `Hessian`.
         memory: See `Hessian`.
     """
@@ -126,23 +132,27 @@ class ScaledHessian:
         self.hessian = Hessian(functional.functional, gauss_newton, memory)
 
     def linearize(self, scaled: Floats) -> None:
-        """Take the second derivative at x̂, a shard, from now on."""
+        """Take the second derivative at x̂, a shard, from now on; the next product sweeps there."""
         self.hessian.linearize(self.control_space.to_controls(scaled))
 
     def apply(self, scaled_direction: Floats) -> Floats:
-        """Ĵ''(x̂) h, a shard (collective)."""
+        """Ĵ''(x̂) h, a shard in x̂, for a direction h, a shard in x̂ (collective).
+
+        Raises:
+            RuntimeError: if `linearize` was not called before.
+        """
         dual = self.hessian.apply(self.control_space.to_controls(scaled_direction))
         return self.control_space.dual_to_scaled(dual, out=dual)
 
     def precondition(self, scaled_residual: Floats) -> Floats:
-        """M_L^{1/2} M⁻¹ M_L^{1/2} r: the Riesz map in x̂, the identity in collocated mode (collective)."""
+        """M_L^{1/2} M⁻¹ M_L^{1/2} r, the Riesz map in x̂; it is the identity in collocated mode (collective)."""
         space = self.control_space
         if space.space.is_collocated:
             return scaled_residual
         return space.to_scaled(space.riesz(space.dual_from_scaled(scaled_residual)))
 
     def apply_metric(self, scaled: Floats) -> Floats:
-        """M_L^{-1/2} M M_L^{-1/2} x̂, the inverse of `precondition` (collective)."""
+        """M_L^{-1/2} M M_L^{-1/2} x̂, the inverse of `precondition`, for a shard in x̂ (collective)."""
         space = self.control_space
         if space.space.is_collocated:
             return scaled
@@ -153,7 +163,7 @@ class ScaledHessian:
         return _symmetric_shell(self.control_space.ensemble.world, len(self.control_space.scale), self.apply)
 
     def use_as_preconditioner(self, pc: PETSc.PC) -> None:
-        """Let a preconditioner be the Riesz map."""
+        """Set the Riesz map, `precondition`, as the action of a PETSc preconditioner."""
 
         def apply(x: Floats, y: Floats) -> None:
             y[:] = self.precondition(x)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What a learning problem is known by, whoever made it: sizes and names, and fingerprints of its functions.
+"""A description that identifies a learning problem: sizes and names, and fingerprints of its functions.
 
-A fingerprint of nodal values F is the sum Σ_ij r_i F_ij s_j with normal numbers r and s that are functions of the
-canonical numbers i of the nodes and of the numbers j of the columns: no partition changes it beyond round-off, and
-eight digits of it are kept.  An activation, a fixed kernel and a fixed readout are known by what they do to a few
-numbers.  Checkpoints carry the description, so that one of another problem is refused in words.
+A fingerprint of nodal values F is the sum Σ_ij r_i F_ij s_j with normally distributed numbers r and s, which are
+functions of the canonical numbers i of the nodes and of the numbers j of the columns.  It is the same on any partition
+up to round-off, and eight digits of it are kept.  An activation, a fixed kernel and a fixed readout are described by
+their values on a few numbers.  Checkpoints carry the description, so that a checkpoint of another problem can be
+refused with a reason.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["describe_problem"]
 
-_PROBE = 7  # seed of the state that kernels and readouts are applied to
+_PROBE = 7  # seed of the random state to which kernels and readouts are applied
 
 
 def describe_problem(problem: LearningProblem) -> dict[str, dict[str, Any]]:
-    """Tables of what identifies a problem, as JSON can hold them (collective)."""
+    """The description of a problem, tables of values that JSON can hold (collective)."""
     functional, space = problem.functional, problem.space
     control_space, stepper, grid = functional.control_space, functional.stepper, functional.stepper.grid
     kernel = stepper.kernel

@@ -6,8 +6,9 @@
     ∂_u ( Σ_n ⟨p_{n+1}, Φ_n(f_n; u)⟩ + Φ(f_L) + R(u) ) = 0          control
 
 The residuals of states and costates are divided by Δt and measured as functions of t and y in L², Euclidean over the
-samples; costates carry the factor 1/J of the objective.  The control's is its L² representative.  A triple from sweeps
-satisfies the first two to round-off, and the third is then the reduced gradient.
+samples; costates carry the factor 1/J of the objective.  The residual of the third equation is measured by its L²
+representative.  A triple from `solve_triple` satisfies the first two equations to round-off, and the residual of the
+third is then the reduced gradient.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Triple:
 
     Attributes:
         states: f_0 … f_L of this member's samples, L + 1 blocks of (num_local, J_member).
-        costates: p_0 … p_L as duals (Euclidean derivatives in the nodal values), likewise.
+        costates: p_0 … p_L as duals (Euclidean derivatives in the nodal values), L + 1 blocks of the same shape.
         controls: A shard of x.
     """
 
@@ -40,7 +41,13 @@ class Triple:
 
 @dataclass(frozen=True)
 class KktResidual:
-    """Norms of what is left of each equation."""
+    """The norms of the residuals of the three equations.
+
+    Attributes:
+        state: Of the state equation.
+        costate: Of the costate equation.
+        control: Of the control equation.
+    """
 
     state: float
     costate: float
@@ -48,16 +55,19 @@ class KktResidual:
 
     @property
     def total(self) -> float:
-        """The three together."""
+        """The Euclidean norm of the three."""
         return float(np.sqrt(self.state**2 + self.costate**2 + self.control**2))
 
 
 def solve_triple(functional: Functional, controls: Floats) -> Triple:
-    """The states and costates that belong to some controls, by one sweep forward and one back.
+    """The triple whose states and costates belong to given controls, by one sweep forward and one back.
 
     Args:
         functional: J; its controls are overwritten.
-        controls: Shard of x.
+        controls: Shard of x; the triple keeps it by reference.
+
+    Returns:
+        The triple; its states and costates are not checked for finiteness.
 
     Note:
         Collective; memory is 2 (L + 1) N J numbers over the number of ranks.
@@ -83,11 +93,11 @@ def solve_triple(functional: Functional, controls: Floats) -> Triple:
 
 
 def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
-    """What is left of the three equations (collective).
+    """The norms of the residuals of the three equations at a triple (collective).
 
     Args:
-        functional: J; its controls are overwritten.
-        triple: States, costates and controls.
+        functional: J; its controls are overwritten by those of the triple.
+        triple: Any states, costates and controls; not changed.
     """
     f, layers = functional, functional.stepper.grid.layers
     f.set_controls(triple.controls)
@@ -116,7 +126,7 @@ def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
 
 
 class _Layer:
-    """One layer forward and back for a block of samples."""
+    """Carries a block of samples forward and back through one layer at a time."""
 
     def __init__(self, functional: Functional, columns: slice) -> None:
         self.stepper, self.columns = functional.stepper, columns
@@ -128,12 +138,12 @@ class _Layer:
         self._slopes = [create_block(points, count) for _ in range(stages)]
 
     def advance(self, n: int, states: Block) -> None:
-        """`out` = Φ_n(f_n), keeping what the way back needs."""
+        """Compute `out` = Φ_n(f_n), and keep the stages and slopes that `pull_back` needs."""
         np.copyto(self._state, states[:, self.columns])
         self.stepper.advance_layer(n, self._state, self._stages, slopes=self._slopes, out=self.out)
 
     def pull_back(self, n: int, dual: Block, kernel_pullback: Floats | None, *, bias_dual: Floats | None) -> None:
-        """The dual of F_n from that of F_{n+1}, in place."""
+        """Overwrite the dual of f_{n+1} by the dual of f_n; `step_back` with the stages of the last `advance`."""
         step_back(
             self.stepper,
             n,
@@ -146,7 +156,7 @@ class _Layer:
 
 
 def _square(functional: Functional, block: Block, dual: bool) -> float:
-    """Squared L² norms of the columns of states, or of the Riesz representatives of duals; this rank's part."""
+    """This rank's part of the sum of squared L² norms of the columns: of states, or of duals' Riesz representatives."""
     space, block = functional.control_space.space, np.asfortranarray(block)
     other = space.riesz(block) if dual else space.apply_mass(block)
     return float(np.vdot(block, other))

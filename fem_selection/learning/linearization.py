@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""`FunctionalLinearization`: what actions of the Hessian need of all samples at one control.
+"""`FunctionalLinearization`: the tapes of all samples at one control, which actions of the Hessian read.
 
-One sweep forward and, for the exact Hessian, one back at the first action; further actions at the same control find
-stages, slopes, curvatures and duals there.  Blocks of samples beyond the limit are swept again at every action, with
-the same results.
+The first action at a control takes one sweep forward and, for the exact Hessian, one back.  Further actions at the same
+control read stages, slopes, curvatures and duals from the tapes.  Blocks of samples whose tapes exceed the memory limit
+are swept again at every action, with the same results.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class FunctionalLinearization:
 
     Args:
         functional: J.
-        gauss_newton: Leave out what the costate brings.
-        memory: Bytes of tapes to keep on this rank; one or two blocks more are needed for the rest.
+        gauss_newton: Whether to leave out the terms with the costate.
+        memory: Bytes of tapes to keep on this rank; the blocks that do not fit share one or two further tapes.
     """
 
     def __init__(self, functional: Functional, gauss_newton: bool, memory: int) -> None:
@@ -38,11 +38,11 @@ class FunctionalLinearization:
         self._kept_share, self._current = 0.0, False
 
     def renew(self) -> None:
-        """Linearize again at the next iteration: the controls are others."""
+        """Linearize again at the next iteration over the blocks, because the controls have changed."""
         self._current = False
 
     def __iter__(self) -> Iterator[tuple[SecondTape, LinearizedCost]]:
-        """Tape and cost of block after block (collective over space); a tape may be lost when the next is asked for."""
+        """Yield tape and cost of block after block; the next block may overwrite a tape (collective over space)."""
         if not self._current:
             self._allocate()
             pairs = zip(self._columns, self._tapes, strict=False)
@@ -59,7 +59,7 @@ class FunctionalLinearization:
         self._count(1.0 - self._kept_share)
 
     def _allocate(self) -> None:
-        """Tapes for as many blocks as fit, the same number on all ranks of a mesh; those there are, are used again."""
+        """Create tapes for as many blocks as fit, equally many on all ranks of a mesh; keep the tapes if they fit."""
         f = self.functional
         columns = f.blocks(f.initial.shape[1])
         sizes = (SecondTape.size(f.stepper, c.stop - c.start, self.gauss_newton) for c in columns)
@@ -67,7 +67,7 @@ class FunctionalLinearization:
         if f.control_space.space.comm.size > 1:
             count = f.control_space.space.comm.allreduce(count, op=MPI.MIN)
         if columns != self._columns or count != len(self._tapes):
-            self._tapes.clear()  # before others are allocated
+            self._tapes.clear()  # free the memory before new tapes are allocated
             self._other_tapes.clear()
             self._columns, self._tapes = columns, [self._create(c.stop - c.start) for c in columns[:count]]
         done = columns[count - 1].stop if count else 0

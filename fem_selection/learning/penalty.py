@@ -25,7 +25,7 @@ class Penalty:
 
     Args:
         control_space: Layout and geometry of the controls.
-        regularization: The weights α and β.
+        regularization: The weights α and β of each part.
     """
 
     def __init__(self, control_space: ControlSpace, regularization: Regularization) -> None:
@@ -34,7 +34,7 @@ class Penalty:
         self._weights = {"kernel": r.kernel, "bias": r.bias, "readout": r.readout, "offset": r.readout}
 
     def evaluate(self, controls: Floats) -> tuple[float, Floats]:
-        """The shard's share of R(x), and the shard of its dual, R'(x) = M A x (collective)."""
+        """The shard's share of R(x), and the shard of the dual R'(x) = M A x, for a shard of x (collective)."""
         space, r = self.control_space, self.regularization
         if space.space.is_collocated and not r.has_depth_term:
             dual = self._diagonal * controls

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""`LearningProblem`: an objective with the samples, the start and the box that belong to it.
+"""`LearningProblem`: an objective with its samples, its start and its box of controls.
 
     min J(x)  over  lower ≤ x ≤ upper,     from x₀
 
-A user's own functional becomes one by `LearningProblem.from_functional`; `cases.learning.build_problem` makes one from
-a case file.  The studies `train`, `certify` and `predict` take it; none of them asks where it came from.
+`LearningProblem.from_functional` makes one from a user's own functional, `cases.learning.build_problem` from a case
+file.  The studies `train`, `certify` and `predict` take either.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ __all__ = ["LearningProblem", "create_box", "predict_labels"]
 
 @dataclass(frozen=True, kw_only=True)
 class LearningProblem:
-    """What there is to learn.
+    """An objective with its samples, its start and its box of controls.
 
     Attributes:
-        scaled_functional: J in the optimizer's variable.
+        scaled_functional: J in the optimizer's variable x̂.
         scaled_start: Shard of the first x̂.
-        scaled_bounds: Shards of the box in x̂, or None.
+        scaled_bounds: Shards of lower and upper bounds in x̂, or None.
         train: The training samples, those of J.
         test: The test samples, or None.
-        validation: Samples on which the stochastic phase chooses its best iterate, beside the training samples; None
-            to let `StochasticSettings.validation` split them off these, or to do without.
+        validation: Samples on which the stochastic phase chooses its best iterate, beside the training samples.  If
+            None, the share `StochasticSettings.validation` of the training samples is split off for it, or nothing.
         classes: Names of the classes; empty without labels.
-        standardization: What inputs were standardised by, or None.
-        movement: How much the stochastic phase moves images at random, or None.
+        standardization: The standardisation that was applied to the inputs, or None.
+        movement: How far the stochastic phase moves images at random, or None.
     """
 
     scaled_functional: ScaledFunctional
@@ -69,12 +69,13 @@ class LearningProblem:
         test: SampleStates | None = None,
         validation: SampleStates | None = None,
     ) -> LearningProblem:
-        """The problem of an objective that no case file made (collective).
+        """The learning problem of a functional that the caller has built (collective).
 
         Args:
-            functional: J; its samples are the training samples, which every rank then holds.
-            start_controls: Shard of the first x; those that the dynamics hold, and a readout of zeros, if left out.
-            bounds: Lower and upper bound of "kernel", "bias" or "readout"; parts that are not named are free.
+            functional: J; its samples become the training samples, which every rank then holds.
+            start_controls: Shard of the first x; if None, the kernel and bias that the dynamics hold, and a readout of
+                zeros.
+            bounds: Lower and upper bound, in x, of "kernel", "bias" or "readout"; parts that are not named are free.
             labels: Classes 0 … C − 1 of all training samples, in the order of the members' shares.
             classes: Names of the classes; their numbers if left out.
             test: Samples on which the trained network is judged.
@@ -112,20 +113,23 @@ class LearningProblem:
 
     @property
     def ensemble(self) -> Ensemble:
-        """Its ranks."""
+        """The space × sample split of the ranks."""
         return self.functional.control_space.ensemble
 
     @property
     def space(self) -> StateSpace:
-        """Its state space."""
+        """The state space."""
         return self.functional.control_space.space
 
     def hold_out(self, fraction: float, seed: int) -> tuple[SampleStates, SampleStates | None]:
-        """The samples that the stochastic phase fits, and those that it validates on.
+        """The samples that the stochastic phase fits, and the samples on which it validates.
 
         Args:
-            fraction: Part of the training samples to validate on, if the problem has no validation part of its own.
-            seed: Of the split.
+            fraction: Share of the training samples to validate on, if the problem has no validation samples of its own.
+            seed: Seed of the random split.
+
+        Returns:
+            The samples to fit, and those to validate on; None for the latter if there are none.
         """
         if self.validation is not None or fraction == 0 or self.train.num_samples < 3:
             return self.train, self.validation
@@ -133,12 +137,25 @@ class LearningProblem:
         return self.train.subset(fit), self.train.subset(validation)
 
     def batches(self, batch_size: int, part: SampleStates | None = None) -> SampleBatches:
-        """Mini-batches of the training samples, or of another part."""
+        """Mini-batches of the training samples, or of another part.
+
+        Args:
+            batch_size: Samples of a mini-batch over all members.
+            part: The samples; the training samples if None.
+        """
         dimension = self.space.domain.dimension
         return SampleBatches(self.ensemble, part or self.train, batch_size, dimension=dimension, movement=self.movement)
 
     def confusion(self, part: SampleStates, controls: Floats) -> Integers:
-        """Counts of (true class, predicted class) under the controls x, a shard (collective)."""
+        """The confusion matrix: the number of samples of each true class that got each predicted class (collective).
+
+        Args:
+            part: The samples, with labels.
+            controls: Shard of x.
+
+        Returns:
+            Entry (i, j) counts the samples of class i predicted as class j, shape (classes, classes).
+        """
         self.functional.set_controls(controls)
         initial, _ = part.share(self.ensemble)
         predicted = predict_labels(self.functional.outputs(initial))
@@ -151,12 +168,22 @@ class LearningProblem:
         return matrix
 
     def accuracy(self, part: SampleStates, controls: Floats) -> float:
-        """Part of the samples that is classified right (collective)."""
+        """The share of the samples that is classified correctly (collective).
+
+        Args:
+            part: The samples, with labels.
+            controls: Shard of x.
+        """
         matrix = self.confusion(part, controls)
         return float(np.trace(matrix) / matrix.sum())
 
     def mean_cost(self, part: SampleStates, controls: Floats) -> float:
-        """The mean terminal cost of a part, without weight and regularization (collective)."""
+        """The mean terminal cost of a part of the data, without weight and regularization (collective).
+
+        Args:
+            part: The samples, with targets.
+            controls: Shard of x.
+        """
         f = self.functional
         f.set_controls(controls)
         initial, targets = part.share(self.ensemble)
@@ -175,7 +202,7 @@ def create_box(
 
     Args:
         control_space: Layout and coordinates of the controls.
-        bounds: Lower and upper bound of each part of the controls; None, or no entry, leaves a part free.
+        bounds: Lower and upper bound, in x, of each part of the controls; None, or no entry, leaves a part free.
 
     Raises:
         InvalidInput: for the name of a part that does not exist.
@@ -195,12 +222,12 @@ def create_box(
 
 
 def predict_labels(outputs: Block) -> Integers:
-    """The class of each column of outputs: the largest entry, or the sign of a single one."""
+    """The class of each column of outputs: the place of its largest entry; of a single output, 1 if it is positive."""
     return (outputs[0] > 0).astype(np.int64) if outputs.shape[0] == 1 else outputs.argmax(axis=0)
 
 
 def _current_controls(functional: Functional) -> Floats:
-    """A shard of the kernel and bias that the dynamics hold, and a readout of zeros."""
+    """Shard of x with the kernel and bias that the dynamics hold, and a readout of zeros."""
     control_space, stepper = functional.control_space, functional.stepper
     readout = np.zeros((control_space.num_outputs, control_space.space.num_local))
     values = {"kernel": stepper.kernel.parameters(), "bias": stepper.bias, "readout": readout}

@@ -3,8 +3,9 @@
 
     min over (c, μ) of  μ₀/J Σ_j ℓ(⟨c, f_j(T)⟩ + μ, z_j) + α_c/2 (‖c‖² + |μ|²)
 
-Pontryagin's principle speaks of controls that depend on t; a readout does not, and its condition is this minimum.  The
-losses are convex in their outputs: Newton's method with conjugate gradients, in the variable where L² is Euclidean.
+Pontryagin's principle concerns controls that depend on t.  The readout does not depend on t; its optimality condition
+is this minimum.  The losses are convex in their outputs, so that Newton's method with conjugate gradients finds it, in
+the variable x̂, where the L² product is the Euclidean one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ _ARMIJO = 1e-4
 
 
 def optimize_readout(functional: Functional, final: Block, controls: Floats, *, tolerance: float = 1e-9) -> Floats:
-    """The controls with the readout that is optimal for the final states of this member's samples (collective).
+    """The controls x with their readout replaced by the one that is optimal for given final states (collective).
 
     Args:
-        functional: J, with a readout that is optimized; its readout is overwritten.
-        final: States at T under the kernel and bias of `controls`.
-        controls: Shard of x.
-        tolerance: Gradient norm at which to stop, relative to the first.
+        functional: J, whose readout is one of the optimized parts; the readout that it holds is overwritten.
+        final: States at T of this member's samples under the kernel and bias of `controls`, shape (num_local,
+            J_member).
+        controls: Shard of x; not changed.
+        tolerance: Gradient norm at which to stop, relative to the first one.
+
+    Returns:
+        A new shard of x.
     """
     problem = _ReadoutProblem(functional, final)
     local = functional.control_space.gather(controls)
@@ -46,14 +51,14 @@ def optimize_readout(functional: Functional, final: Block, controls: Floats, *, 
                 break
             length *= 0.5
         else:
-            break  # round-off
+            break  # no step lowers the objective: round-off
         x, value, gradient = x + length * step, new, its_gradient
     local[where] = x * problem.scale
     return local[functional.control_space.shard].copy()
 
 
 class _ReadoutProblem:
-    """Value, gradient and Newton steps in x = M_L^{1/2} (c, μ), replicated over the members."""
+    """Value, gradient and Newton steps in the variable M_L^{1/2} (c, μ); all members hold the same."""
 
     def __init__(self, functional: Functional, final: Block) -> None:
         control_space = functional.control_space
@@ -73,13 +78,13 @@ class _ReadoutProblem:
         self.cost.clear()
         with np.errstate(over="ignore", invalid="ignore"):
             value, _ = self.cost.evaluate(self.final, self.targets, self.factor)
-        # the metric is the lumped one in collocated mode only
+        # the metric equals the lumped one in collocated mode only
         weighted = self._metric(x)
         total = self._sum_over_samples(np.array([value]))[0] + 0.5 * self.alpha * self.inner(x, weighted)
         return float(total), self._dual() + self.alpha * weighted
 
     def newton_step(self, x: Floats, gradient: Floats) -> Floats:
-        """−H⁻¹ g by conjugate gradients, to the accuracy of superlinear convergence."""
+        """−H⁻¹ g by conjugate gradients, as accurate as superlinear convergence requires."""
         self._set(x)
         at, _ = self.cost.linearize(self.final, self.targets, self.factor, gauss_newton=True)
         step, residual = np.zeros_like(x), -gradient
@@ -88,7 +93,7 @@ class _ReadoutProblem:
         for _ in range(200):
             product = self._hessian(at, direction)
             bend = self.inner(direction, product)
-            if bend <= 0:  # flat without regularization
+            if bend <= 0:  # without regularization the objective may be flat
                 break
             length = square / bend
             step += length * direction
@@ -101,13 +106,13 @@ class _ReadoutProblem:
         return step if step.any() else -gradient
 
     def inner(self, a: Floats, b: Floats) -> float:
-        """Over the space communicator; members hold the same."""
+        """The Euclidean product over the space communicator; all members hold the same."""
         product = float(a @ b)
         comm = self.control_space.space.comm
         return product if comm.size == 1 else float(comm.allreduce(product))
 
     def norm(self, a: Floats) -> float:
-        """Euclidean."""
+        """The Euclidean norm over the space communicator."""
         return float(np.sqrt(self.inner(a, a)))
 
     def _hessian(self, at: LinearizedCost, h: Floats) -> Floats:
@@ -121,7 +126,7 @@ class _ReadoutProblem:
         self.cost.assign_moments(*self._parts(x))
 
     def _parts(self, x: Floats) -> tuple[Block, Floats]:
-        """M c and μ of a variable."""
+        """M c and μ from M_L^{1/2} (c, μ)."""
         space, values = self.control_space.space, x * self.scale
         readout = np.asfortranarray(values[: self.split].reshape(self.cost.num_outputs, -1).T)
         offset = values[self.split :] if space.comm.size == 1 else space.comm.bcast(values[self.split :])
@@ -137,7 +142,7 @@ class _ReadoutProblem:
         return dual * self.scale
 
     def _dual(self) -> Floats:
-        """What the last evaluation added to the readout's duals, over all samples, in x."""
+        """The derivative that the last evaluation added to the readout's duals, over all samples, in this variable."""
         space = self.control_space.space
         of_readout = space.apply_mass(self.cost.readout_dual).T.ravel()
         of_offset = self.cost.offset_dual[: len(self.scale) - self.split]

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The gradient's certificate on a given case: Taylor order and adjoint identity, measured.
+"""Verification of the gradient of a given functional: its Taylor order and the adjoint identity are measured.
 
     |J(x + ε h) − J(x) − ε ⟨J'(x), h⟩| = O(ε²)            a wrong derivative gives order 1
     ⟨T δx, P⟩ = ⟨δx, T* P⟩                                 tangent T and adjoint T* of the discrete dynamics
 
-Both at a control moved away from the start in a random direction, since a wrong term may vanish at zero.  The steps ε
-go down to where round-off begins: there a derivative that is wrong by a ten-thousandth shows, and an activation with
-a kink is smooth, since no step is long enough to cross it.  Where one does, a direction misleads; of several the
-median counts.  Where the equation has no states at the moved control or at one of the steps from it, as implicit stages
-with a diffusion coefficient far below zero, everything is measured nearer to the start.
+Both are measured at a control moved away from the start in a random direction, since a wrong term may vanish at zero.
+The steps ε go down to where round-off begins.  Steps so short reveal a derivative that is wrong by a ten-thousandth,
+and rarely cross a kink of the activation.  A step that crosses one gives a wrong order in its direction; therefore
+several directions are taken, and the median of their orders counts.  The equation may have no states at the moved
+control or after one of the steps, as with implicit stages and a diffusion coefficient far below zero; then everything
+is measured nearer to the start.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ __all__ = ["GradientCertificate", "adjoint_identity_error", "taylor_remainders",
 
 @dataclass(frozen=True)
 class GradientCertificate:
-    """What was measured.
+    """The measured Taylor remainders and orders, and the error of the adjoint identity.
 
     Attributes:
         steps: ε, relative to the size of the control.
         remainders: The Taylor remainders in the direction whose order is the median.
-        orders: Observed orders between consecutive steps; NaN where round-off rules.
+        orders: Observed orders between consecutive steps; NaN where a remainder is at the level of round-off.
         taylor_order: The last of the orders that is not NaN; NaN if J is linear to round-off.
         adjoint_identity_error: Relative difference of the two sides of the adjoint identity.
-        samples: Number of samples it was measured on.
-        is_linear: Whether all remainders vanish to round-off: the derivative is right and has no order.
+        samples: Number of samples on which these were measured.
+        is_linear: Whether all remainders vanish to round-off: the derivative is right, and there is no order.
     """
 
     steps: tuple[float, ...]
@@ -52,23 +53,23 @@ class GradientCertificate:
 
 _STEPS = tuple(0.01 * 0.25**k for k in range(9))
 _DIRECTIONS = 3
-_SHORTER = 5  # times that the distance from the start may be divided by four
-_ROUND_OFF = 1e-12  # relative to the objective; below it a remainder says nothing
+_SHORTER = 5  # how often the distance from the start may be divided by four
+_ROUND_OFF = 1e-12  # remainder, relative to the objective, that counts as round-off
 
 
 def verify_gradient(
     functional: Functional, controls: Floats, seed: int = 0, *, max_samples: int = 16
 ) -> GradientCertificate:
-    """Measure both on the first samples of every member (collective).
+    """Measure Taylor order and adjoint identity on the first samples of every member (collective).
 
     Args:
         functional: J; its controls are overwritten.
-        controls: Shard of x; the control is moved before use.
-        seed: Of the random directions.
+        controls: Shard of x, not changed; the measurements are made at a control moved away from it.
+        seed: Seed of the random directions.
         max_samples: Largest number of samples of each member.
 
     Raises:
-        NonFinite: where there are no states at a thousandth of that distance either.
+        NonFinite: if there are no states even at a thousandth of the first distance from `controls`.
     """
     part = _on_first_samples(functional, max_samples)
     space = part.control_space
@@ -82,7 +83,7 @@ def verify_gradient(
 
 
 def _measure(part: Functional, controls: Floats, size: float, seed: int) -> GradientCertificate:
-    """Both, at a distance from some controls."""
+    """Measure both at a control that lies at a distance `size` from the given one."""
     moved = controls + size * part.control_space.random_direction(seed + 1)
     found = []
     for number in range(_DIRECTIONS):
@@ -120,8 +121,14 @@ def taylor_remainders(
     Args:
         functional: J; its controls are overwritten.
         controls: Shard of x.
-        direction: Shard of h, likewise.
-        steps: ε.
+        direction: Shard of h, in x.
+        steps: The steps ε.
+
+    Returns:
+        J(x), and one remainder for each step.
+
+    Raises:
+        NonFinite: as `Functional.evaluate`, at x or after one of the steps.
     """
     value, dual = functional.evaluate(controls)
     slope = functional.control_space.inner(dual, direction)
@@ -136,12 +143,15 @@ def taylor_remainders(
 def adjoint_identity_error(functional: Functional, controls: Floats, seed: int = 0) -> float:
     """|⟨T δx, P⟩ − ⟨δx, T* P⟩| relative to the left side, with P = M T δx so that nothing cancels (collective).
 
-    δx has parts in the kernel, the bias and the initial states; one block of this member's samples is used.
+    δx has parts in the kernel, the bias and the initial states.  Each member uses one block of its samples.
 
     Args:
         functional: J; its controls are overwritten.
         controls: Shard of x.
-        seed: Of δx.
+        seed: Seed of the random δx.
+
+    Returns:
+        The largest relative difference of all members.
     """
     control_space, stepper = functional.control_space, functional.stepper
     functional.set_controls(controls)
