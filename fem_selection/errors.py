@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can go wrong, as one family of exceptions.
+"""The exceptions of this package, all derived from `SelectionError`.
 
 Every message says what was given, what was expected and what to do.  The command line turns each class into an
 exit status (see `fem_selection.cli`); a library user catches `SelectionError`.
@@ -26,11 +26,11 @@ class SelectionError(Exception):
 
 
 class InvalidInput(SelectionError):
-    """An argument, a file or a combination of settings that cannot be used."""
+    """An argument, a file or a combination of settings cannot be used."""
 
 
 class ConfigError(InvalidInput):
-    """Faults of a case file, all at once.
+    """A case file has faults; the error lists all of them at once.
 
     Args:
         faults: One sentence per fault, each beginning with the key's path (`dynamics.layers: …`).
@@ -41,7 +41,7 @@ class ConfigError(InvalidInput):
         super().__init__("\n".join(self.faults))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[Sequence[str]]]:
-        """Travel between ranks with the faults, not with the message made of them."""
+        """Pickle the faults, from which the receiving rank makes the same error."""
         return ConfigError, (self.faults,)
 
 
@@ -50,7 +50,7 @@ class MissingDependency(SelectionError):
 
 
 def missing_fenicsx(error: ModuleNotFoundError) -> MissingDependency | None:
-    """What to say where a part of FEniCSx is not installed; None if another module is missing."""
+    """Return the error that says how to install FEniCSx; None if another module is missing."""
     if error.name is None or error.name.split(".")[0] not in ("dolfinx", "petsc4py", "ufl", "basix", "ffcx"):
         return None
     return MissingDependency(
@@ -70,7 +70,7 @@ class NonFinite(SelectionError):
         what: What became non-finite ("the state", "the gradient").
         layer: Layer at which it was first seen, if it is known.
         iteration: Iteration of the optimizer, if it is known.
-        reason: Why, if it is known and no overflow: a state that an iterative solver did not find counts as NaN.
+        reason: The cause, if it is known and is not an overflow: an iterative solver that fails sets the state to NaN.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class NonFinite(SelectionError):
         super().__init__(f"{what} is not finite{place}{time}" + (f": {reason}" if reason else ""))
 
     def __reduce__(self) -> tuple[partial[NonFinite], tuple[str, int | None, int | None]]:
-        """Travel between ranks with the parts of the message."""
+        """Pickle the parts of the message, from which the receiving rank makes the same error."""
         return partial(NonFinite, reason=self.reason), (self.what, self.layer, self.iteration)
 
     def at_iteration(self, iteration: int) -> NonFinite:
-        """The same in an iteration of an optimizer."""
+        """Return a copy of this error that names an iteration of the optimizer."""
         return NonFinite(self.what, self.layer, iteration, reason=self.reason)

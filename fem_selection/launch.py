@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Whether MPI and whoever started this process agree on the number of ranks.
+"""Check that MPI and the launcher of this process agree on the number of ranks.
 
-A launcher that speaks another protocol than the MPI library (`srun` without `--mpi=pmi2`, the mpiexec of another MPI)
-starts n processes, each of which finds itself alone: n runs of one rank, in one folder, and no error.  What a launcher
-believes stands in the environment of what it starts.
+If a launcher speaks another protocol than the MPI library (`srun` without `--mpi=pmi2`, the mpiexec of another MPI), it
+starts n processes, and MPI gives each of them a world of one rank: n runs write into one folder, and no error is
+raised.  The environment variables set by a launcher say how many processes it started.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _SPECIAL_STEP = 0xFFFFFFF0  # Slurm numbers its batch, interactive and extern st
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher says of this process.
+    """What a launcher says about this process.
 
     Attributes:
         launcher: Its name.
-        tasks: How many processes it started.
-        task: Which of them this is.
-        remedy: What to do if MPI does not know the others.
+        tasks: Number of processes that it started.
+        task: Number of this process among them.
+        remedy: What to do if MPI does not see the other processes.
     """
 
     launcher: str
@@ -38,11 +38,15 @@ class Launch:
 
 
 def check_launch(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse to go on alone where a launcher started several processes.
+    """Raise an error if a launcher started several processes and MPI sees only this one.
+
+    Args:
+        environment: The environment variables of this process.
 
     Raises:
-        InvalidInput: in the first of the processes; the others leave with status 2, in silence and a second later,
-            for a launcher may end all of them with the first that fails.
+        InvalidInput: in the first of the processes.
+        SystemExit: with status 2 in the other processes, without a message and a second later, because a launcher may
+            end all processes as soon as one fails.
     """
     from mpi4py import MPI
 
@@ -60,10 +64,15 @@ def check_launch(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def find_split(environment: Mapping[str, str], size: int) -> Launch | None:
-    """The launcher that started several processes of which MPI's world, of `size` ranks, knows but one, if any did.
+    """Return the launcher that started several processes of which MPI's world has only one; None if there is none.
 
-    The variables of an outer launcher are inherited: mpiexec's daemons may be tasks of srun, a batch shell may itself
-    belong to a larger job.  So one that agrees with MPI settles it, and Slurm is asked last.
+    A process inherits the variables of outer launchers: mpiexec's daemons may be tasks of srun, and a batch shell may
+    belong to a larger job.  So one launcher that started a single process settles the question, and Slurm's variables
+    are read only if no other launcher left any.
+
+    Args:
+        environment: The environment variables of this process.
+        size: Number of ranks in MPI's world.
     """
     if size > 1:
         return None
@@ -74,7 +83,7 @@ def find_split(environment: Mapping[str, str], size: int) -> Launch | None:
 
 
 def _pmi(environment: Mapping[str, str]) -> Launch | None:
-    """MPICH's mpiexec and its relatives, and srun --mpi=pmi2."""
+    """The variables of MPICH's mpiexec and its relatives, and of srun --mpi=pmi2."""
     tasks = _number(environment, "PMI_SIZE")
     if tasks is None:
         return None
@@ -98,7 +107,10 @@ def _open_mpi(environment: Mapping[str, str]) -> Launch | None:
 
 
 def _slurm_step(environment: Mapping[str, str]) -> Launch | None:
-    """A task of srun: not a batch shell, which has no step of its own, nor a terminal that srun opened."""
+    """The variables of a task of srun.
+
+    A batch shell has no step of its own and a terminal opened by srun is no task of a run: both give None.
+    """
     step, tasks = _number(environment, "SLURM_STEP_ID"), _number(environment, "SLURM_STEP_NUM_TASKS")
     if step is None or tasks is None or step >= _SPECIAL_STEP or "SLURM_PTY_PORT" in environment:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Public names that a package loads on first use, so that importing the package costs next to nothing."""
+"""Import on first use: a package loads the module of a public name when the name is first asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["load"]
 
 
 def load(package: str, homes: Mapping[str, str], name: str) -> Any:
-    """An attribute of a package, for its `__getattr__`.
+    """Return a public attribute of a package, importing its module; for the package's `__getattr__`.
 
     Args:
         package: The package's name.

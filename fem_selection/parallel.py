@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Two axes of parallelism: nodes over a *space* communicator, samples over a *sample* communicator.
 
-The world of `size` ranks is seen as a grid of `size / space` members of `space` ranks each.  The ranks of one member
-share a mesh (rows of kernels and states are divided among them); equal ranks of all members share the samples.
+The `size` ranks of the world form a grid of `size / space` members of `space` ranks each.  The ranks of one member
+share a mesh: rows of kernels and states are divided among them.  The members divide the samples among themselves:
 
     world rank r  =  member · space + space rank
 
@@ -26,11 +26,15 @@ __all__ = ["Ensemble", "act_on_root", "share"]
 
 
 def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
-    """The result of an action that rank 0 takes, or the error that it raises, on every rank (collective).
+    """Call a function on rank 0 and return its result, or raise its error, on every rank (collective).
+
+    Args:
+        world: The ranks that receive the result.
+        action: The function; its result is sent by pickle.
 
     Raises:
-        InvalidInput: if the action raises OSError, as where a disk is full or a folder is read-only.
-        SelectionError: what the action raises.
+        InvalidInput: if the function raises OSError, for example because a disk is full or a folder is read-only.
+        SelectionError: the one that the function raises.
     """
     outcome: tuple[T | None, SelectionError | None] = (None, None)
     if world.rank == 0:
@@ -47,7 +51,13 @@ def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
 
 
 def share(total: int, parts: int, part: int) -> slice:
-    """The part-th of `parts` contiguous, nearly equal slices of range(total); earlier parts are the longer ones."""
+    """Return one of `parts` contiguous, nearly equal slices of range(total).
+
+    Args:
+        total: Length of the range.
+        parts: Number of slices.
+        part: Which of them, 0 … parts − 1; the earlier slices are longer, by at most one.
+    """
     base, extra = divmod(total, parts)
     start = part * base + min(part, extra)
     return slice(start, start + base + (part < extra))
@@ -56,12 +66,13 @@ def share(total: int, parts: int, part: int) -> slice:
 class Ensemble:
     """Communicators of the space × sample split.
 
-    Constructing one limits the linear algebra of this process to one thread: ranks are the unit of parallelism, and
+    The constructor limits the linear algebra of this process to one thread: ranks are the unit of parallelism, and
     several threads on every rank are many times slower than one.
 
     Args:
-        comm: The communicator to split; it is duplicated, so messages never mix with the caller's. All ensembles of
-            one communicator and split share the communicators made for the first: MPI has about 2000 in a process.
+        comm: The communicator to split, MPI's world by default.  It is duplicated, so messages never mix with the
+            caller's.  All ensembles with the same communicator and `space` share the communicators made for the first,
+            because an MPI process can hold only about 2000.
         space: Ranks per member; must divide the size of `comm`.
 
     Raises:
@@ -83,17 +94,17 @@ class Ensemble:
 
     @property
     def num_members(self) -> int:
-        """Number of members, that is, of shares of the samples."""
+        """Number of members, which is the number of shares of the samples."""
         return self.sample_comm.size
 
     @property
     def member(self) -> int:
-        """This rank's member."""
+        """Number of the member that this rank belongs to."""
         return self.sample_comm.rank
 
     @property
     def is_root(self) -> bool:
-        """Whether this is rank 0 of the world, the one that writes files and draws the bar."""
+        """Whether this is rank 0 of the world, which writes files and shows progress."""
         return self.world.rank == 0
 
     def samples(self, total: int) -> slice:
@@ -101,28 +112,36 @@ class Ensemble:
         return share(total, self.num_members, self.member)
 
     def sum(self, value: float) -> float:
-        """The sum of a number over the world (collective)."""
+        """Return the sum of a number over the world (collective)."""
         return float(self.sums(value)[0])
 
     def sums(self, *values: float) -> Floats:
-        """The sums of several numbers over the world, in one message (collective)."""
+        """Return the sums of several numbers over the world, in one message (collective)."""
         total = np.array(values, dtype=np.float64)
         if self.world.size > 1:
             self.world.Allreduce(MPI.IN_PLACE, total)
         return total
 
     def sum_over_samples(self, array: Floats) -> Floats:
-        """Sum an array over the members, in place (collective); returns the same array."""
+        """Sum an array over the members, in place, and return it (collective)."""
         if self.num_members > 1:
             self.sample_comm.Allreduce(MPI.IN_PLACE, array)
         return array
 
     def shard(self, total: int) -> slice:
-        """This member's contiguous share of an array of `total` numbers that all members hold."""
+        """Return this member's contiguous share of an array of `total` numbers that all members hold."""
         return share(total, self.num_members, self.member)
 
     def gather_shards(self, shard: Floats, out: Floats) -> Floats:
-        """Put the members' shards together: `out`, of the whole length, is filled on every member (collective)."""
+        """Join the members' shards into one array, on every member (collective).
+
+        Args:
+            shard: This member's part, as long as `shard(out.size)`.
+            out: The whole array, shape (total,); overwritten.
+
+        Returns:
+            `out`
+        """
         pieces = self._pieces(out.size)
         out[pieces[self.member]] = shard
         for to, source in self._partners:
@@ -130,9 +149,10 @@ class Ensemble:
         return out
 
     def sum_to_shard(self, array: Floats) -> Floats:
-        """The sum over the members of equally long arrays, each member receiving its own shard (collective).
+        """Return this member's shard of the sum of the members' equally long arrays (collective).
 
-        The members' parts are added in the order of the members, so that the result does not depend on timing.
+        The parts are added in the order of the members, so the result does not depend on timing.  With one member the
+        result is `array` itself.
         """
         if self.num_members == 1:
             return array
@@ -149,16 +169,16 @@ class Ensemble:
 
     @cached_property
     def _partners(self) -> list[tuple[int, int]]:
-        """Whom this member sends to and receives from in each round of an exchange of all with all.
+        """The pairs (receiver, sender) of this member, one for each round in which all members exchange data.
 
-        Exchanges in pairs: for the short arrays of a mini-batch they take a third of the time of Allgatherv and
+        For the short arrays of a mini-batch these exchanges in pairs take a third of the time of Allgatherv and
         Alltoallv.
         """
         n, k = self.num_members, self.member
         return [((k + r) % n, (k - r) % n) for r in range(1, n)]
 
     def _pieces(self, total: int) -> list[slice]:
-        """The members' shards of an array."""
+        """The shards of all members of an array of this length."""
         if total not in self._pieces_of:
             self._pieces_of[total] = [share(total, self.num_members, k) for k in range(self.num_members)]
         return self._pieces_of[total]
@@ -168,16 +188,16 @@ class Ensemble:
         return {}
 
     def any(self, flag: bool | int) -> int:
-        """The largest of the ranks' flags (collective): a decision that every rank takes alike."""
+        """Return the largest of the ranks' flags, so that every rank decides alike (collective)."""
         return int(self.world.allreduce(int(flag), op=MPI.MAX))
 
 
 _made = MPI.Comm.Create_keyval()
-"""Attribute of a caller's communicator: those made of it, by the number of ranks per member."""
+"""Attribute of a caller's communicator: the communicators made from it, by the number of ranks per member."""
 
 
 def _communicators(comm: MPI.Intracomm, space: int) -> tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]:
-    """A duplicate and its parts of `space` ranks, and of equal ranks in those parts (collective at first)."""
+    """A duplicate, its parts of `space` ranks, and its parts of equal space ranks (collective in the first call)."""
     made = cast(dict[int, tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]] | None, comm.Get_attr(_made))
     if made is None:
         made = {}

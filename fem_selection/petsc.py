@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""PETSc's options under a prefix, matrices and preconditioners that are functions, and reasons for stopping in words.
+"""Helpers for PETSc: options under a prefix, matrices and preconditioners given by functions, reasons in words.
 
-Options are inserted under a mandatory prefix while an object is configured and removed again, so that nothing leaks
-into other objects of the process or of the user's program.
+Options are inserted under a mandatory prefix while an object is configured and removed again, so that they reach no
+other object of the process or of the user's program.
 
-A shell matrix and a shell preconditioner are functions of the parts of vectors that this rank owns.  `released`
+Shell matrices and shell preconditioners call a function on the entries of a vector that this rank owns.  `released`
 destroys PETSc's objects at the end of a `with` block: destruction is collective, while Python's collector works on each
 rank alone.
 """
@@ -84,13 +84,18 @@ _KSP_REASONS = {
 
 
 def unique_prefix(name: str) -> str:
-    """A prefix for PETSc options that no other object of this process has."""
+    """Return a prefix for PETSc options that no other object of this process has; `name` is a part of it."""
     return f"fem_selection_{name}_{next(_numbers)}_"
 
 
 @contextmanager
 def options(prefix: str, values: Mapping[str, str | float | bool | None]) -> Iterator[None]:
-    """Insert options under a prefix for the time of a `with` block, and remove them afterwards."""
+    """Insert options into PETSc's database for the duration of a `with` block.
+
+    Args:
+        prefix: The prefix of the object to be configured.
+        values: The options by name, without the prefix.
+    """
     database = PETSc.Options()
     for name, value in values.items():
         database.setValue(f"{prefix}{name}", value)
@@ -102,25 +107,25 @@ def options(prefix: str, values: Mapping[str, str | float | bool | None]) -> Ite
 
 
 def is_used(name: str) -> bool:
-    """Whether some object has read an option of that whole name; to be asked while it is inserted."""
+    """Return whether a PETSc object has read the option with this full name; ask while the option is inserted."""
     return bool(PETSc.Options().used(name))
 
 
 def create_shell(
     comm: MPI.Comm, num_local: int, apply: Action, *, apply_transpose: Action | None = None, is_symmetric: bool = False
 ) -> PETSc.Mat:
-    """A square PETSc matrix that is a function (collective).
+    """Create a square PETSc matrix whose products are computed by functions (collective).
 
     Args:
-        comm: Whose ranks hold the vectors.
+        comm: Ranks that share the vectors.
         num_local: Entries of a vector on this rank.
         apply: (x, y) ↦ y = A x.
-        apply_transpose: (x, y) ↦ y = Aᵀ x, where somebody asks for it; not needed if A is symmetric.
-        is_symmetric: Whether A is.
+        apply_transpose: (x, y) ↦ y = Aᵀ x; not needed if A is symmetric or no one multiplies by Aᵀ.
+        is_symmetric: Whether A is symmetric.
 
     Returns:
-        The matrix; the caller destroys it.  Multiples of the identity may be added, as TAO does where a Hessian is
-        indefinite; `remove_shift` takes them off.
+        The matrix; the caller destroys it.  PETSc may add multiples of the identity to it, as TAO does if a Hessian is
+        indefinite; `remove_shift` removes them.
     """
     apply_transpose = apply if is_symmetric else apply_transpose
     shell = _Shell(apply) if apply_transpose is None else _ShellWithTranspose(apply, apply_transpose)
@@ -132,12 +137,12 @@ def create_shell(
 
 
 def remove_shift(matrix: PETSc.Mat) -> None:
-    """Take off all multiples of the identity that were added to a matrix of `create_shell`."""
+    """Remove all multiples of the identity that were added to a matrix made by `create_shell`."""
     matrix.getPythonContext().added = 0.0
 
 
 def set_preconditioner(pc: PETSc.PC, apply: Action) -> None:
-    """Let a preconditioner be a function.
+    """Make a PETSc preconditioner call a function.
 
     Args:
         pc: The preconditioner.
@@ -149,7 +154,7 @@ def set_preconditioner(pc: PETSc.PC, apply: Action) -> None:
 
 @contextmanager
 def released(*things: Any) -> Iterator[None]:
-    """Destroy PETSc's objects at the end of a `with` block, whatever happens in it (collective)."""
+    """Destroy PETSc's objects at the end of a `with` block, also after an error (collective)."""
     try:
         yield
     finally:
@@ -158,22 +163,22 @@ def released(*things: Any) -> Iterator[None]:
 
 
 def tao_reason(reason: int) -> str:
-    """TAO's converged reason as a sentence."""
+    """Return TAO's converged reason as a sentence."""
     return _TAO_REASONS.get(int(reason), f"PETSc's TAO stopped with reason {int(reason)}")
 
 
 def snes_reason(reason: int) -> str:
-    """SNES's converged reason as a sentence."""
+    """Return SNES's converged reason as a sentence."""
     return _SNES_REASONS.get(int(reason), f"PETSc's SNES stopped with reason {int(reason)}")
 
 
 def ksp_reason(reason: int) -> str:
-    """KSP's converged reason as a sentence."""
+    """Return KSP's converged reason as a sentence."""
     return _KSP_REASONS.get(int(reason), f"PETSc's KSP stopped with reason {int(reason)}")
 
 
 class _Shell:
-    """What PETSc calls for a matrix in Python: A plus a multiple of the identity.
+    """The Python side of a shell matrix: A plus a multiple of the identity.
 
     Attributes:
         added: The multiple.
@@ -197,7 +202,7 @@ class _Shell:
 
 
 class _ShellWithTranspose(_Shell):
-    """The same where Aᵀ is known; PETSc finds out what a matrix can do by looking for the method."""
+    """A shell matrix with Aᵀ; PETSc looks for the method `multTranspose` to learn whether Aᵀ is available."""
 
     def __init__(self, apply: Action, apply_transpose: Action) -> None:
         super().__init__(apply)
@@ -209,7 +214,7 @@ class _ShellWithTranspose(_Shell):
 
 
 class _Preconditioner:
-    """What PETSc calls for a preconditioner in Python."""
+    """The Python side of a shell preconditioner."""
 
     def __init__(self, apply: Action) -> None:
         self._apply = apply

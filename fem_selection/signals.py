@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Ctrl-C and SIGTERM: a wish that all ranks grant between two iterations, or the end of what keeps nothing."""
+"""Handlers of Ctrl-C and SIGTERM.
+
+A training run stops between two iterations, on all ranks together (`catch_signals`).  A command that has nothing to
+save ends at once (`end_on_signals`).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,8 @@ class StopRequest:
 
     Attributes:
         signal: The signal that all ranks agreed to obey; 0 for none.
-        is_leaving: Set by a program that ends because of it: further SIGTERMs are ignored even after the block of
-            `catch_signals`, else a late one would turn its exit status into that of a crash.
+        is_leaving: A program that ends because of the signal sets it.  Further SIGTERMs are then ignored even after the
+            block of `catch_signals`: a late one would turn the exit status into that of a crash.
     """
 
     def __init__(self) -> None:
@@ -33,9 +37,9 @@ class StopRequest:
         self._received = 0
 
     def listen(self) -> None:
-        """Let SIGINT and SIGTERM set this request; again after PETSc was loaded.
+        """Install handlers by which SIGINT and SIGTERM set this request; call it again after PETSc was loaded.
 
-        PETSc takes SIGTERM for itself, unless it was told not to, as the program `fem-selection` tells it.
+        PETSc installs its own handler of SIGTERM, unless it is told not to, as the program `fem-selection` does.
         """
         for number in _SIGNALS:
             signal.signal(number, self._remember)
@@ -44,8 +48,8 @@ class StopRequest:
         self._received = number
 
     def agreed(self, ensemble: Ensemble) -> bool:
-        """Whether any rank was asked (collective); afterwards all ranks know the signal."""
-        self.signal = ensemble.any(self._received)  # one that comes meanwhile waits for the next question
+        """Return whether any rank was asked to stop; afterwards all ranks know the signal (collective)."""
+        self.signal = ensemble.any(self._received)  # a signal that arrives now counts at the next call
         return self.signal != 0
 
     @property
@@ -56,7 +60,7 @@ class StopRequest:
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Within the block SIGINT and SIGTERM, however often they come, only set the request."""
+    """Let SIGINT and SIGTERM, however often they come, only set a `StopRequest` within the `with` block."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     request = StopRequest()
     try:
@@ -69,10 +73,13 @@ def catch_signals() -> Iterator[StopRequest]:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM, and with several ranks Ctrl-C, end a command that keeps nothing, with status 143 or 130.
+    """Let SIGTERM, and with several ranks Ctrl-C, end a command that has nothing to save.
 
-    With several ranks the process ends at once, without the clean-up that follows an exception: the other ranks wait
-    for this one, and it would wait for them when it returns what they share.
+    With several ranks the process aborts all of them at once, without the clean-up that follows an exception: in the
+    clean-up each rank would wait for the others when it frees what they share.
+
+    Raises:
+        SystemExit: when a signal arrives, with status 143 (SIGTERM) or 130 (Ctrl-C).
     """
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -26,5 +26,10 @@ SpatialFunction = Callable[[Floats], Floats]
 
 
 def create_block(rows: int, columns: int) -> Block:
-    """A block of zeros, shape (rows, columns), in Fortran order."""
+    """Return a block of zeros in Fortran order.
+
+    Args:
+        rows: Number of rows, one per node.
+        columns: Number of columns, one per sample.
+    """
     return np.zeros((rows, columns), order="F")

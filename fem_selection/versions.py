@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Versions of the libraries, for reports."""
+"""Versions of the libraries that a report depends on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["versions"]
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that a number in a report may depend on."""
+    """Return the versions of all libraries that a number in a report may depend on, by name."""
     import basix
     import dolfinx
     import mpi4py

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Width and depth made discrete: meshes, elements, state spaces, quadrature, node numbering, layers, coefficients."""
+"""Discrete width and depth: meshes, elements, state spaces, quadrature, node numbering, layers, coefficients."""
 
 from __future__ import annotations
 

@@ -43,9 +43,16 @@ KernelSource = float | Callable[..., Any] | Formula | UflKernel
 
 
 def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Floats:
-    """Nodal values at the owned nodes of a function on Y at one time, shape (num_local,).
+    """Return the nodal values of a function on Y at one time, shape (num_local,).
 
-    A formula may call the point z instead of y, as the second factors of separable kernels do.
+    Args:
+        space: The state space; the values are those at its owned nodes.
+        source: The function (see the table of this module).  A formula may call the point z instead of y, as the second
+            factors of separable kernels do.
+        time: t.
+
+    Raises:
+        InvalidInput: if the values do not fill the shape, or the formula uses a variable that is not given.
     """
     y = space.coordinates.T
     if isinstance(source, Formula):
@@ -61,7 +68,16 @@ def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Flo
 
 
 def kernel_values(space: StateSpace, source: KernelSource, time: float = 0.0) -> Floats:
-    """The nodal values w(t, y_i, z_k) at the owned nodes y_i and all nodes z_k, shape (num_local, N) (collective)."""
+    """Return w(t, y_i, z_k) at the owned nodes y_i and all nodes z_k, shape (num_local, N) (collective).
+
+    Args:
+        space: The state space.
+        source: The kernel w (see the table of this module).
+        time: t.
+
+    Raises:
+        InvalidInput: if the values do not fill the shape, or the formula uses a variable that is not given.
+    """
     d = space.domain.dimension
     z_all = np.concatenate(space.comm.allgather(space.coordinates)).T
     y, z = space.coordinates.T[:, :, None], z_all[:, None, :]

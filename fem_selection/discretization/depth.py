@@ -29,6 +29,9 @@ class DepthGrid:
         intervals: Number of control intervals, a divisor of `layers`; one per layer by default.
         stage_nodes: The nodes c_i of a scheme, if coefficients are sampled at the stage times; `intervals` then
             counts layers × stages, and such a grid cannot carry controls to be optimized.
+
+    Raises:
+        InvalidInput: if `layers` or `horizon` is not positive, or `intervals` does not divide `layers`.
     """
 
     layers: int
@@ -69,7 +72,12 @@ class DepthGrid:
         return (np.arange(self.intervals, dtype=np.float64) + 0.5) * self.interval_length
 
     def interval(self, layer: int, stage: int) -> int:
-        """The control interval that a stage of a layer reads."""
+        """Return the number of the control interval that a stage of a layer reads.
+
+        Args:
+            layer: 0 … layers − 1.
+            stage: Number of the stage; it matters only if coefficients are sampled at the stage times.
+        """
         if self.stage_nodes:
             return layer * len(self.stage_nodes) + stage
         return layer * self.intervals // self.layers

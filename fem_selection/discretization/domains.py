@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Domains Y ⊂ R^d, the continuum of neurons: intervals, rectangles, boxes, mesh files, or a mesh already there.
+"""Domains Y ⊂ R^d, the continuum of neurons: intervals, rectangles, boxes, mesh files, or a given mesh.
 
-A `Domain` is a mesh together with what its numbering hides: which cell is which independently of the partition.
+A `Domain` is a mesh with its bounding box and, if it comes from a gmsh file, the named groups of its cells.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Domain:
 
     Attributes:
         mesh: The dolfinx mesh, on the space communicator.
-        name: What it is, for reports.
+        name: A description for reports.
         bounds: Lower and upper corner of the bounding box, each of shape (d,).
         groups: This rank's own cells in each named group of a mesh file.
     """
@@ -43,15 +43,15 @@ class Domain:
 
     @classmethod
     def from_file(cls, comm: MPI.Intracomm, path: str | Path, group: str | None = None) -> Domain:
-        """A mesh from a gmsh (.msh) or XDMF (.xdmf) file, distributed over the ranks (collective).
+        """Read a mesh from a gmsh (.msh) or XDMF (.xdmf) file and distribute it over the ranks (collective).
 
         Args:
-            comm: The ranks that share it.
+            comm: The ranks that share the mesh.
             path: The file.
-            group: The named group of cells that make the domain, in a gmsh file; all of them if None.
+            group: In a gmsh file the named group of cells that make the domain; all cells if None.
 
         Raises:
-            InvalidInput: on all ranks, if the file has not what it needs; the message says what was found.
+            InvalidInput: on all ranks, if the file cannot be read or has no such mesh; the message says what was found.
         """
         path = Path(path)
         found = _on_root(comm, lambda: describe(path, group))
@@ -82,7 +82,18 @@ class Domain:
 def interval(
     comm: MPI.Intracomm, cells: int, *, lower: float = 0.0, upper: float = 1.0, grading: float = 1.0
 ) -> Domain:
-    """The interval (lower, upper) with `cells` cells; `grading` is the ratio of the last cell's size to the first's."""
+    """Create the interval (lower, upper) (collective).
+
+    Args:
+        comm: The ranks that share the mesh.
+        cells: Number of cells.
+        lower: Left end.
+        upper: Right end.
+        grading: Ratio of the last cell's size to the first's; the sizes are a geometric sequence.
+
+    Raises:
+        InvalidInput: if `grading` is not positive.
+    """
     mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
     return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading)
 
@@ -96,7 +107,19 @@ def rectangle(
     cell: str = "quadrilateral",
     grading: float = 1.0,
 ) -> Domain:
-    """A rectangle of cells[0] × cells[1] quadrilaterals, or twice as many triangles."""
+    """Create a rectangle of cells[0] × cells[1] quadrilaterals, or twice as many triangles (collective).
+
+    Args:
+        comm: The ranks that share the mesh.
+        cells: Number of quadrilaterals, or of pairs of triangles, in each direction.
+        lower: Lower left corner.
+        upper: Upper right corner.
+        cell: "quadrilateral" or "triangle".
+        grading: In each direction the ratio of the last cell's size to the first's.
+
+    Raises:
+        InvalidInput: if `cell` is another type or `grading` is not positive.
+    """
     _check_cell(cell, ("quadrilateral", "triangle"), "rectangle")
     mesh = dmesh.create_rectangle(
         comm,
@@ -117,7 +140,19 @@ def box(
     cell: str = "hexahedron",
     grading: float = 1.0,
 ) -> Domain:
-    """A box of cells[0] × cells[1] × cells[2] hexahedra, or six times as many tetrahedra."""
+    """Create a box of cells[0] × cells[1] × cells[2] hexahedra, or six times as many tetrahedra (collective).
+
+    Args:
+        comm: The ranks that share the mesh.
+        cells: Number of hexahedra, or of groups of six tetrahedra, in each direction.
+        lower: Lowest corner.
+        upper: Highest corner.
+        cell: "hexahedron" or "tetrahedron".
+        grading: In each direction the ratio of the last cell's size to the first's.
+
+    Raises:
+        InvalidInput: if `cell` is another type or `grading` is not positive.
+    """
     _check_cell(cell, ("hexahedron", "tetrahedron"), "box")
     mesh = dmesh.create_box(
         comm,
@@ -130,7 +165,12 @@ def box(
 
 
 def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
-    """A mesh that the user already has, on its own communicator (collective)."""
+    """Make a domain of a mesh that the user already has (collective over its communicator).
+
+    Args:
+        mesh: The dolfinx mesh; kept by reference.
+        name: A description for reports.
+    """
     return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh))
 
 
@@ -147,7 +187,10 @@ def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
 
 
 def _on_root(comm: MPI.Intracomm, read: Callable[[], Any], share: bool = True) -> Any:
-    """What rank 0 reads, or the error that it meets, on all ranks; None elsewhere if it is not to be shared."""
+    """Return what rank 0 reads, or raise its error, on all ranks (collective).
+
+    If the result is not shared, the other ranks get None.
+    """
     result: Any = None
     error: InvalidInput | None = None
     if comm.rank == 0:
@@ -161,7 +204,7 @@ def _on_root(comm: MPI.Intracomm, read: Callable[[], Any], share: bool = True) -
 
 
 def _read_xdmf(comm: MPI.Intracomm, path: Path, grid: str) -> dmesh.Mesh:
-    """The mesh of a grid, read in parallel."""
+    """The mesh of a grid in the file, read in parallel."""
     try:
         with dio.XDMFFile(comm, path, "r") as file:
             return file.read_mesh(ghost_mode=dmesh.GhostMode.none, name=grid)

@@ -31,7 +31,13 @@ MAX_DEGREE = 6
 
 
 def create_element(cell: str, family: Family, degree: int, *, shape: tuple[int, ...] | None = None) -> Any:
-    """The scalar Lagrange element on GLL nodes, continuous ("lagrange") or not ("dg").
+    """Return the Lagrange element on Gauss–Lobatto–Legendre nodes, continuous ("lagrange") or not ("dg").
+
+    Args:
+        cell: Name of the cell type, as `Domain.cell`.
+        family: "lagrange" or "dg".
+        degree: Polynomial degree, at most 6, at least 1 for "lagrange" and 0 for "dg".
+        shape: Shape of the values of a vector or tensor element; scalar if None, and always at degree 0.
 
     Raises:
         InvalidInput: if the cell, family or degree is not supported.
@@ -53,10 +59,18 @@ def create_element(cell: str, family: Family, degree: int, *, shape: tuple[int, 
 def create_measure(
     mesh: Any, cell: str, mode: Mode, *, degree: int, quadrature_degree: int | None = None
 ) -> ufl.Measure:
-    """The measure dy of all integrals of a mode.
+    """Return the measure dy of all integrals of a mode.
+
+    Args:
+        mesh: The dolfinx mesh.
+        cell: Name of its cell type.
+        mode: "collocated" or "galerkin".
+        degree: Polynomial degree p of the element.
+        quadrature_degree: Degree of the full quadrature of Galerkin mode, 2p + 2 by default; not used in collocated
+            mode.
 
     Raises:
-        InvalidInput: for a collocated mode without a positive nodal rule; the message says why.
+        InvalidInput: for an unknown mode, or for collocated mode without a positive nodal rule; the message says why.
     """
     if mode == "galerkin":
         full = quadrature_degree if quadrature_degree is not None else max(2 * degree + 2, 2)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a mesh file holds: the cells of a gmsh file by their named groups, and what an XDMF file says of itself.
+"""What a mesh file holds: the cells of a gmsh file by their named groups, and the description of an XDMF file.
 
-A domain is made of cells of one type that fill it: the cells of highest dimension, of one named group or of all.
-Gmsh writes three coordinates always; trailing ones that vanish everywhere are dropped, so that a plane mesh lies in R²,
-while a surface that does not lie in that plane is a manifold of neurons in R³.  An XDMF file is taken as it is.
+A domain consists of cells of one type: the cells of highest dimension, of one named group or of all.  Gmsh always
+writes three coordinates; trailing ones that vanish everywhere are dropped.  A plane mesh therefore lies in R², while a
+surface that leaves that plane is a manifold of neurons in R³.  The coordinates of an XDMF file are not changed.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class GmshCells:
     """The cells of a domain, as they stand in a gmsh file.
 
     Attributes:
-        cell: The cell type, in dolfinx's words.
-        degree: Of the geometry; 2 for curved cells.
+        cell: The cell type by dolfinx's name.
+        degree: Degree of the geometry; 2 for curved cells.
         cells: Rows of `points`, in meshio's order of a cell's nodes, shape (num_cells, nodes of a cell).
-        points: Shape (num_points, d), those alone that cells use.
-        groups: Numbers of the cells of each named group that has some.
+        points: Coordinates of the points that the cells use, shape (num_points, d).
+        groups: Numbers of the cells in each named group that is not empty.
     """
 
     cell: str
@@ -68,11 +68,11 @@ class GmshCells:
 
 @dataclass(frozen=True)
 class MeshDescription:
-    """What a case has to know of a mesh file before the mesh is made.
+    """What a case needs to know about a mesh file before the mesh is made.
 
     Attributes:
-        dimension: Of the space that the points lie in.
-        cell: The cell type, in dolfinx's words.
+        dimension: Dimension of the space that the points lie in.
+        cell: The cell type by dolfinx's name.
         grid: The name of the grid in an XDMF file.
     """
 
@@ -82,10 +82,14 @@ class MeshDescription:
 
 
 def describe(path: str | Path, group: str | None = None) -> MeshDescription:
-    """Look into a mesh file.
+    """Read the description of a mesh file.
+
+    Args:
+        path: A gmsh (.msh) or XDMF (.xdmf) file.
+        group: In a gmsh file the named group of cells that make the domain; all cells if None.
 
     Raises:
-        InvalidInput: if it cannot be read, or not be used; the message says what was found.
+        InvalidInput: if the file cannot be read, or has no mesh for a domain; the message says what was found.
     """
     try:
         stamp = os.stat(path).st_mtime_ns
@@ -107,8 +111,13 @@ def describe(path: str | Path, group: str | None = None) -> MeshDescription:
 def read_gmsh(path: str | Path, group: str | None = None) -> GmshCells:
     """Read the cells of highest dimension of a gmsh file, or those of a named group.
 
+    Args:
+        path: The file.
+        group: The name of the group; all cells if None.
+
     Raises:
-        InvalidInput: if there is no such group, there are no cells, or cells of several types.
+        InvalidInput: if the file cannot be read, has no such group, no cells, cells of several types, or points that
+            are not finite.
     """
     mesh = _read_with_meshio(Path(path))
     names = {str(name): (int(tag), int(dimension)) for name, (tag, dimension) in mesh.field_data.items()}
@@ -155,13 +164,18 @@ def read_gmsh(path: str | Path, group: str | None = None) -> GmshCells:
 
 @lru_cache(maxsize=8)
 def _describe_gmsh(path: str, group: str | None, stamp: int) -> MeshDescription:
-    """The same as long as the file is."""
+    """The description of a gmsh file, read again only when its modification time `stamp` has changed."""
     found = read_gmsh(path, group)
     return MeshDescription(dimension=found.points.shape[1], cell=found.cell)
 
 
 def used_coordinates(points: Floats, at_least: int) -> int:
-    """The number of coordinates up to the last one that does not vanish everywhere, or `at_least`."""
+    """Return the number of coordinates up to the last one that is not zero everywhere.
+
+    Args:
+        points: Shape (num_points, 3).
+        at_least: The least result.
+    """
     varying = np.flatnonzero(np.any(points != 0.0, axis=0)) if len(points) else np.zeros(0, dtype=int)
     return max(at_least, int(varying[-1]) + 1 if varying.size else 0)
 
@@ -170,7 +184,7 @@ def _read_with_meshio(path: Path) -> Any:
     import contextlib
     import io
 
-    import meshio  # here, since few cases have a mesh file
+    import meshio  # imported here, since few cases have a mesh file
 
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -198,7 +212,7 @@ def _cells_found(mesh: Any) -> str:
 
 
 def _describe_xdmf(path: Path) -> MeshDescription:
-    """Look for the first grid with a topology and a geometry of its own, and at the files that hold its numbers."""
+    """Find the first grid with a topology and a geometry of its own; check that the files with its numbers exist."""
     try:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError) as error:
@@ -224,7 +238,7 @@ def _describe_xdmf(path: Path) -> MeshDescription:
 
 
 def _check_data_file(path: Path, item: ElementTree.Element) -> None:
-    """The HDF5 file beside an XDMF file has to be there: the library that reads it says less."""
+    """Raise InvalidInput if the HDF5 file beside an XDMF file is missing; the library's own message would say less."""
     if (item.get("Format") or "").upper() != "HDF":
         return
     name = (item.text or "").strip().split(":")[0]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A numbering of the nodes that no partition changes, and random numbers that follow it.
+"""A numbering of the nodes that is the same on every partition, and random numbers that follow it.
 
-dolfinx renumbers nodes for every partition.  Each node is given the key (input index of a cell, local number in it),
-the smallest over the cells that share the node; sorting the keys numbers the nodes 0 … N − 1 in the same way on any
-number of ranks.  Checkpoints are written in this order, and start values and test directions are functions of it.
-A submesh has no input index: there cells are numbered by their midpoints' coordinates.
+dolfinx numbers the nodes differently on every partition.  Here each node is given a key (input index of a cell, local
+number in that cell), the smallest over the cells that share the node.  Sorting the keys numbers the nodes 0 … N − 1 in
+the same way on any number of ranks.  Checkpoints are written in this order, and start values and test directions are
+functions of it.  A submesh has no input indices: its cells are numbered by the coordinates of their midpoints.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["canonical_numbering", "hashed_normal"]
 
 
 def canonical_numbering(space: fem.FunctionSpace) -> Integers:
-    """The partition-independent number of every node, by its global dolfinx index, shape (N,) (collective)."""
+    """Return the partition-independent number of every node, by its global dolfinx index, shape (N,) (collective)."""
     mesh, dofmap = space.mesh, space.dofmap
     num_cells = mesh.topology.index_map(mesh.topology.dim).size_local
     dofs = dofmap.list[:num_cells].astype(np.int64)
@@ -30,7 +30,7 @@ def canonical_numbering(space: fem.FunctionSpace) -> Integers:
     keys = np.full(num_local + dofmap.index_map.num_ghosts, np.iinfo(np.int64).max, dtype=np.int64)
     np.minimum.at(keys, dofs.ravel(), keys_of_cells.ravel())
 
-    # the smallest key may be known to a rank that has the node as a ghost only
+    # the rank with the smallest key may have the node only as a ghost
     ghosts = mesh.comm.allgather((dofmap.index_map.ghosts.astype(np.int64), keys[num_local:]))
     start, end = dofmap.index_map.local_range
     for nodes, ghost_keys in ghosts:
@@ -44,7 +44,7 @@ def canonical_numbering(space: fem.FunctionSpace) -> Integers:
 
 
 def _cell_numbers(mesh: dolfinx.mesh.Mesh) -> Integers:
-    """A number of each of this rank's cells that no partition changes (collective)."""
+    """Numbers of this rank's own cells that are the same on every partition (collective)."""
     dimension = mesh.topology.dim
     num_cells = mesh.topology.index_map(dimension).size_local
     try:
@@ -54,7 +54,7 @@ def _cell_numbers(mesh: dolfinx.mesh.Mesh) -> Integers:
     parts = mesh.comm.allgather(own)
     midpoints = np.concatenate(parts)
     size = max(float(np.ptp(midpoints, axis=0).max()), 1e-300)
-    rounded = np.round((midpoints - midpoints.min(axis=0)) / size, 10)  # a cell's vertices may come in another order
+    rounded = np.round((midpoints - midpoints.min(axis=0)) / size, 10)  # the order of a cell's vertices varies
     numbers = np.empty(len(midpoints), dtype=np.int64)
     numbers[np.lexsort(rounded.T)] = np.arange(len(midpoints))
     first = sum(len(part) for part in parts[: mesh.comm.rank])
@@ -62,9 +62,9 @@ def _cell_numbers(mesh: dolfinx.mesh.Mesh) -> Integers:
 
 
 def hashed_normal(seed: int, *indices: Integers) -> Floats:
-    """Independent standard normal numbers that are a function of a seed and of integer indices alone.
+    """Return independent standard normal numbers that are a function of a seed and of integer indices alone.
 
-    Any rank computes the numbers of its own indices and gets what every other partition would give them.
+    Each rank computes the numbers of its own indices and gets the same ones as on every other partition.
 
     Args:
         seed: Any integer.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""`QuadraturePoints`: a space's functions and their gradients at the quadrature points of its own measure, for blocks.
+"""`QuadraturePoints`: values, gradients and integrals of blocks at the quadrature points of a space's own measure.
 
     values      (B F)_qj = f_j(x_q) = Σ_i φ_i(x_q) F_ij          gradients   (G_k F)_qj = ∂_k f_j(x_q)
     integrate   (Bᵀ ω V)_ij = ∫ φ_i v_j dy,   ω_q > 0 the weights times the cells' Jacobians
 
-B and G_k are sparse matrices, made once from the tabulated element, and the points those of `space.dx`: nodal in
+B and G_k are sparse matrices, made once from the tabulated element.  The points are those of `space.dx`: the nodes in
 collocated mode, full quadrature in Galerkin mode.  Integrals formed with them equal the assembled forms of the same
 measure to round-off, for all columns of a block at once.
 """
@@ -28,7 +28,7 @@ class QuadraturePoints:
 
     Args:
         space: The state space.
-        gradients: Whether gradients are wanted as well.
+        gradients: Whether to tabulate gradients as well; without it `gradients` returns an empty list.
 
     Attributes:
         weights: ω, shape (num_points,).
@@ -52,21 +52,26 @@ class QuadraturePoints:
         self._transpose = self._basis.transpose(PETSc.Mat())
         self._gradients: list[PETSc.Mat] = []
         if gradients:
-            shape = (mesh.topology.dim, mesh.geometry.dim)  # on a surface the pseudo-inverse
+            shape = (mesh.topology.dim, mesh.geometry.dim)  # on a surface the inverse is the pseudo-inverse
             inverse = self._geometry(ufl.JacobianInverse(mesh), shape)  # ∂X_m/∂x_k as [cell, point, m, k]
             physical = np.einsum("mqi,cqmk->kcqi", tables[1:], inverse)
             self._gradients = [self._matrix(table) for table in physical]
 
     def values(self, block: Block) -> Block:
-        """B F, shape (num_points, J)."""
+        """Return B F, shape (num_points, J)."""
         return self._product(self._basis, block)
 
     def gradients(self, block: Block) -> list[Block]:
-        """G_k F for each direction k, each of shape (num_points, J)."""
+        """Return G_k F for each direction k, each of shape (num_points, J)."""
         return [self._product(matrix, block) for matrix in self._gradients]
 
     def integrate(self, values: Block, out: Block) -> None:
-        """`out` = Bᵀ ω V; V is overwritten by ω V."""
+        """`out` = Bᵀ ω V, the integrals of V times the basis functions.
+
+        Args:
+            values: V, shape (num_points, J); overwritten by ω V.
+            out: Shape (num_local, J); overwritten.
+        """
         values *= self.weights[:, None]
         v, result = self._dense(values), self.space.dense(out)
         self._transpose.matMult(v, result=result)

@@ -34,14 +34,15 @@ class StateSpace:
     """Scalar Lagrange elements on a domain, in collocated or Galerkin mode.
 
     Args:
-        domain: Where the neurons live.
+        domain: Y with its mesh.
         degree: Polynomial degree p.
         family: "lagrange" (continuous) or "dg".
         mode: "collocated" or "galerkin".
         quadrature_degree: Degree of the full quadrature of Galerkin mode; 2p + 2 by default.
 
     Raises:
-        InvalidInput: for a combination without a positive nodal rule, with the reason.
+        InvalidInput: if the cell, family, degree or mode is not supported, collocated mode has no positive nodal rule,
+            a rank has no nodes, or a nodal weight is not positive.
 
     Note:
         Collective over the domain's communicator.  `num_nodes` is N, `num_local` the number of owned nodes; blocks on
@@ -95,15 +96,15 @@ class StateSpace:
 
     @property
     def is_collocated(self) -> bool:
-        """Whether the mass matrix is diagonal by nodal quadrature."""
+        """Whether nodal quadrature makes the mass matrix diagonal."""
         return bool(self.mode == "collocated")
 
     def create_block(self, num_samples: int) -> Block:
-        """A block of zeros, shape (num_local, num_samples)."""
+        """Return a block of zeros, shape (num_local, num_samples)."""
         return create_block(self.num_local, num_samples)
 
     def require_block(self, block: Block, what: str) -> None:
-        """Refuse arrays that hold no nodal values of this space, shape (num_local, any) (collective).
+        """Raise an error unless an array holds nodal values of this space, shape (num_local, any) (collective).
 
         Args:
             block: The array.
@@ -119,7 +120,7 @@ class StateSpace:
     # ── inner product, norm, Riesz map ────────────────────────────────────────────────────────────────────────────
 
     def apply_mass(self, block: Block) -> Block:
-        """M F, the duals of the states F; column by column ⟨M F, G⟩ = (F, G) (collective)."""
+        """Return M F, the duals of the states F; column by column ⟨M F, G⟩ = (F, G) (collective)."""
         if self.is_collocated:
             return np.asfortranarray(self.weights[:, None] * block)
         result = self.create_block(block.shape[1])
@@ -130,7 +131,10 @@ class StateSpace:
         return result
 
     def riesz(self, dual: Block) -> Block:
-        """M⁻¹ D, the nodal values of the L² Riesz representatives of duals D; the inverse of `apply_mass`."""
+        """Return M⁻¹ D, the nodal values of the L² Riesz representatives of duals D (collective).
+
+        It is the inverse of `apply_mass`.
+        """
         if self.is_collocated:
             return np.asfortranarray(dual / self.weights[:, None])
         result = self.create_block(dual.shape[1])
@@ -141,19 +145,29 @@ class StateSpace:
         return result
 
     def inner(self, f: Block, g: Block) -> Floats:
-        """The L² inner products of the columns of two blocks, shape (J,) (collective)."""
+        """Return the L² inner products (f_j, g_j) of the columns of two blocks, shape (J,) (collective).
+
+        Args:
+            f: Shape (num_local, J).
+            g: Shape (num_local, J).
+        """
         products = np.einsum("ij,ij->j", self.apply_mass(f), g)
         self.comm.Allreduce(MPI.IN_PLACE, products)
         return products
 
     def norm(self, f: Block) -> Floats:
-        """The L² norms of the columns of a block, shape (J,) (collective)."""
+        """Return the L² norms of the columns of a block, shape (J,) (collective)."""
         return np.sqrt(self.inner(f, f))
 
     # ── functions and blocks ──────────────────────────────────────────────────────────────────────────────────────
 
     def function(self, values: Floats | None = None, name: str = "f") -> fem.Function:
-        """The finite element function with these nodal values of the owned nodes, shape (num_local,) (collective)."""
+        """Return a finite element function of this space (collective).
+
+        Args:
+            values: Its nodal values at the owned nodes, shape (num_local,); zero if None.
+            name: Its name.
+        """
         f = fem.Function(self.V, name=name)
         if values is not None:
             f.x.array[: self.num_local] = values
@@ -161,11 +175,15 @@ class StateSpace:
         return f
 
     def block(self, *functions: fem.Function) -> Block:
-        """The nodal values of functions of this space, one per column."""
+        """Return the nodal values of functions of this space, one per column."""
         return np.asfortranarray(np.column_stack([f.x.array[: self.num_local] for f in functions]))
 
     def dense(self, block: Block) -> PETSc.Mat:
-        """The block as a PETSc `MATDENSE` on the same memory; the caller destroys it (collective)."""
+        """Return the block as a PETSc `MATDENSE` on the same memory; the caller destroys it (collective).
+
+        Raises:
+            InvalidInput: if the block is not in Fortran order.
+        """
         if not block.flags.f_contiguous:
             raise InvalidInput("a block must be in Fortran order to be seen as a PETSc matrix")
         columns = (block.shape[1] if self.comm.rank == self.comm.size - 1 else 0, block.shape[1])
@@ -174,7 +192,7 @@ class StateSpace:
         )
 
     def gather(self, block: Block) -> Block:
-        """All N rows of a block, on every rank, in canonical order; for figures and files (collective)."""
+        """Return all N rows of a block, on every rank, in canonical order; for figures and files (collective)."""
         parts = self.comm.allgather(np.ascontiguousarray(block))
         everything = np.empty((self.num_nodes, *block.shape[1:]), order="F")
         everything[self.canonical_global] = np.concatenate(parts)
@@ -186,7 +204,7 @@ class StateSpace:
     def mass_columns(self) -> Floats | sparse.csr_matrix:
         """The whole mass matrix on every rank: its diagonal, shape (N,), if collocated, else a CSR matrix (collective).
 
-        Kernels multiply their rows by it from the right, which needs no communication then.
+        With it, kernels multiply their rows by M from the right without communication.
         """
         if not hasattr(self, "_mass_columns"):
             if self.is_collocated:
@@ -206,7 +224,7 @@ class StateSpace:
         return mass
 
     def _lump_mass(self) -> Floats:
-        """The nodal weights: exact if collocated; else row sums, or the scaled diagonal if these are not positive."""
+        """The nodal weights: exact if collocated, else row sums, or the scaled diagonal if these are not positive."""
         ones, sums, diagonal = self.mass.createVecRight(), self.mass.createVecLeft(), self.mass.createVecLeft()
         ones.set(1.0)
         self.mass.mult(ones, sums)

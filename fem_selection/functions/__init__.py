@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a user writes as a formula or in UFL, and how it is evaluated on blocks."""
+"""Functions that a user gives as a formula or in UFL, and their evaluation on blocks."""
 
 from __future__ import annotations
 

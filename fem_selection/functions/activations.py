@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Activation functions σ as UFL expressions, their derivatives by `ufl.diff`, and their vectorised evaluation.
+"""Activation functions σ as UFL expressions, their derivatives by `ufl.diff`, and their evaluation on blocks.
 
-An `Activation` is one UFL expression of a scalar.  Weak forms use it and its derivatives as they are; sweeps over
-blocks evaluate the same expressions, translated once into a list of NumPy instructions (`functions.programs`).
-To add one: `Activation("cubic", lambda s: s**3)`.
+An `Activation` is one UFL expression of a scalar.  Weak forms use the expression and its derivatives directly; sweeps
+over blocks evaluate the same expressions, translated once into a list of NumPy instructions (`functions.programs`).
+To add one: `Activation(name="cubic", expression=lambda s: s**3)`.
 
-UFL differentiates tanh to (2 cosh s / (1 + cosh 2s))², which overflows for |s| > 355 and costs two cosh; it is
-rewritten to 1 − tanh² s, an identity, before anything uses it.
+UFL differentiates tanh to (2 cosh s / (1 + cosh 2s))², which overflows for |s| > 355 and evaluates cosh twice.  It is
+replaced by the equal 1 − tanh² s before it is used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Activation:
     Args:
         name: Its name in case files and reports.
         expression: Function from a UFL scalar to the UFL expression σ(s).
-        symbols: Constants in it whose values the programs take behind their variables.
+        symbols: UFL constants in σ; the programs take their values as arguments that follow the variables.
     """
 
     name: str
@@ -52,7 +52,12 @@ class Activation:
         return self.expression(s)
 
     def derivative(self, s: UflExpression, order: int = 1) -> UflExpression:
-        """σ^(order)(s) in UFL, for any UFL scalar s."""
+        """Return σ^(order)(s) in UFL.
+
+        Args:
+            s: Any UFL scalar.
+            order: 0, 1 or 2.
+        """
         return ufl.replace(self._derivatives[order], {_placeholder: s}) if order else self(s)
 
     @cached_property
@@ -68,17 +73,17 @@ class Activation:
 
     @cached_property
     def value(self) -> BlockProgram:
-        """Program for σ on a block."""
+        """Program that writes σ(s) for a block s."""
         return BlockProgram((self._derivatives[0],), _placeholder, *self.symbols)
 
     @cached_property
     def value_and_derivative(self) -> BlockProgram:
-        """Program for σ and σ' on a block, common subexpressions evaluated once."""
+        """Program that writes σ(s) and σ'(s) for a block s and evaluates common subexpressions once."""
         return BlockProgram(self._derivatives[:2], _placeholder, *self.symbols)
 
     @cached_property
     def pullback_from_value(self) -> BlockProgram | None:
-        """Program for σ'(s) d from σ(s) and d, if σ' is a function of σ alone, as that of tanh; else None."""
+        """Program that writes σ'(s) d, given σ(s) and d; None unless σ' is a function of σ alone, as for tanh."""
         value, derivative, _ = self._derivatives
         derivative = _exchange(derivative, value, _value)
         if any(e == _placeholder for e in unique_pre_traversal(derivative)):
@@ -87,12 +92,12 @@ class Activation:
 
     @cached_property
     def value_and_two_derivatives(self) -> BlockProgram:
-        """Program for σ, σ' and σ'' on a block."""
+        """Program that writes σ(s), σ'(s) and σ''(s) for a block s."""
         return BlockProgram(self._derivatives, _placeholder, *self.symbols)
 
     @cached_property
     def has_kink(self) -> bool:
-        """Whether σ' jumps at zero, as that of ReLU."""
+        """Whether σ' jumps at zero, as for ReLU."""
         s = np.array([-1e-7, 1e-7])
         value, slope = np.empty_like(s), np.empty_like(s)
         self.value_and_derivative(s, value, slope)
@@ -100,12 +105,12 @@ class Activation:
 
     @cached_property
     def second_derivative(self) -> BlockProgram:
-        """Program for σ'' on a block."""
+        """Program that writes σ''(s) for a block s."""
         return BlockProgram((self._derivatives[2],), _placeholder, *self.symbols)
 
 
 class ActivationFamily:
-    """Activations that differ in the values of parameters; derivatives and programs are made once for all of them.
+    """Activations that differ only in the values of parameters and share their derivatives and programs.
 
     Args:
         expression: Function from a UFL scalar s and the UFL scalars of the parameters to σ(s).
@@ -118,7 +123,12 @@ class ActivationFamily:
         self._template = Activation(name="family", expression=lambda s: expression(s, *symbols), symbols=symbols)
 
     def at(self, name: str, values: Mapping[str, float]) -> Activation:
-        """The activation of that name with these values of the parameters."""
+        """Return the activation with given values of the parameters.
+
+        Args:
+            name: Name of the new activation.
+            values: The value of each parameter, by name.
+        """
         numbers = [float(values[parameter]) for parameter in self._names]
         result = Activation(name=name, expression=lambda s: self._expression(s, *(ufl.as_ufl(n) for n in numbers)))
         for attribute, inputs in _PROGRAMS.items():
@@ -140,7 +150,7 @@ _PROGRAMS = {
 
 
 def find_activation(name: str) -> Activation:
-    """The built-in activation of that name.
+    """Return the built-in activation of this name.
 
     Raises:
         InvalidInput: if there is none; the message lists the names.
@@ -154,11 +164,11 @@ def find_activation(name: str) -> Activation:
 _placeholder = ufl.Constant(ufl.Mesh(basix.ufl.element("Lagrange", "interval", 1, shape=(1,))))
 
 
-_value, _dual = (ufl.Constant(_placeholder.ufl_domain()) for _ in range(2))  # likewise for σ(s) and a factor
+_value, _dual = (ufl.Constant(_placeholder.ufl_domain()) for _ in range(2))  # these stand for σ(s) and a factor
 
 
 def _exchange(e: UflExpression, this: UflExpression, other: UflExpression) -> UflExpression:
-    """An expression with another in place of every occurrence of a subexpression."""
+    """Return the expression `e` with `other` in place of every `this`."""
     if e == this:
         return other
     if not e.ufl_operands:

@@ -5,8 +5,8 @@
 
 A formula holds numbers, the constants `pi` and `e`, `+ - * / **`, the functions listed in `FUNCTIONS`, comparisons
 as the first argument of `where`, and the variables that the caller declares.  One interpreter walks the tree with a
-table of functions: NumPy's for arrays, UFL's for expressions that enter a form.  Numbers are always floats, so that
-no tower of integer powers can grow.  For functions of one's own in Python, write UFL or NumPy directly.
+table of functions: NumPy's for arrays, UFL's for expressions that enter a form.  Every number becomes a float, so that
+repeated powers overflow to infinity and never become huge integers.  In Python, write UFL or NumPy functions directly.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ class Formula:
     _tree: ast.expr = field(repr=False, compare=False)
 
     def evaluate(self, **values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the formula's values, an array of its own with the common shape of all given values.
+        """Return the formula's values, a new array with the common shape of all given values.
 
         Args:
-            **values: A number or an array for each variable used; declared variables that it does not use may be
-                given too and take part in the broadcast.
+            **values: A number or an array for each variable that the formula uses.  Values of other declared variables
+                may be given too; their shapes count in the common shape.
 
         Raises:
             InvalidInput: A value is missing, or its name is not declared.
 
         Note:
             Division by zero, logarithms of negative numbers and overflow give `inf` or `nan`, as in NumPy, so that
-            `where` may guard them; whoever needs finite values checks for them.
+            `where` can replace them.  A caller who needs finite values has to check for them.
         """
         self._match(values)
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
@@ -118,12 +118,12 @@ def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str
     source = " ".join(text.splitlines()) if text.strip() else ""
     if not source:
         raise InvalidInput("the formula is empty; write 0 for zero")
-    if (place := source.find("#")) >= 0:  # Python's reader would drop the rest of the text
+    if (place := source.find("#")) >= 0:  # Python's parser would ignore the rest of the text
         raise InvalidInput(f"'#' at column {place + 1} is not allowed in a formula")
     indent = len(source) - len(source.lstrip())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's reader has opinions on 1if 1else 2, which is refused below
+            warnings.simplefilter("ignore")  # Python's parser warns about 1if 1else 2, which is refused below
             tree = ast.parse(source.lstrip(), mode="eval").body
     except SyntaxError as error:
         place = indent + (error.offset or 1)
@@ -140,12 +140,22 @@ def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str
 
 
 def is_free_name(name: str, variables: Collection[str] = ()) -> bool:
-    """Return whether a parameter may have this name: an identifier that no formula reads as something else."""
+    """Return whether a parameter may have this name: an identifier that means nothing else in a formula.
+
+    Args:
+        name: The name.
+        variables: Names of variables that the formulas declare.
+    """
     return name.isidentifier() and not keyword.iskeyword(name) and name not in {*FUNCTIONS, *CONSTANTS, *variables}
 
 
 def coordinate_names(letter: str, dimension: int) -> tuple[str, ...]:
-    """Return the names of a point's coordinates in a formula: `y0, y1, …`, and in one dimension also `y`."""
+    """Return the names of a point's coordinates in a formula: `y0, y1, …`, and in one dimension also `y`.
+
+    Args:
+        letter: The letter of the point, "y" or "z".
+        dimension: Number of its coordinates.
+    """
     names = tuple(f"{letter}{axis}" for axis in range(dimension))
     return (letter, *names) if dimension == 1 else names
 
@@ -180,7 +190,7 @@ _COMPARISONS: Mapping[type[ast.cmpop], str] = {
 
 
 class _Checker:
-    """Walks a tree once, refuses what is not allowed and collects the variables used."""
+    """Walks a tree once, refuses everything that is not allowed and collects the variables used."""
 
     def __init__(self, source: str, indent: int, variables: frozenset[str]) -> None:
         self.source, self.indent, self.variables = source, indent, variables

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""`tanh` on blocks, by vector instructions: `tanh.c`, compiled once for a machine and kept beside FFCx's forms.
+"""`tanh` on blocks by vector instructions.
 
-NumPy's own looks coefficients up in a table, which costs 13 ns a value on processors that gather slowly (AMD's Zen 3);
-the loop in `tanh.c` costs 2 ns and is as exact to 3 units in the last place.  FEniCSx needs a C compiler anyway.  Where
-there is none, and none has left the library in the cache, NumPy's function answers.
+The loop in `tanh.c` is compiled once per machine and kept in FFCx's cache.  NumPy's own tanh reads coefficients from a
+table, which costs 13 ns per value on processors with slow gather instructions (AMD's Zen 3); the loop in `tanh.c` costs
+2 ns, with a relative error below 3 units in the last place.  FEniCSx needs a C compiler anyway.  Without a compiler and
+without a library in the cache, `tanh` calls NumPy's function.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def tanh(x: Block | float, out: Block) -> Block:
     """Write tanh x, entry by entry, into `out`.
 
     Args:
-        x: A number, or an array that broadcasts to the shape of `out`; the two may overlap.
-        out: An array of float64.
+        x: A number, or an array that broadcasts to the shape of `out`; the two may share memory.
+        out: An array of float64; overwritten.
 
     Returns:
         `out`
@@ -64,7 +65,7 @@ def tanh(x: Block | float, out: Block) -> Block:
 
 
 def _is_alike(x: Block, out: Block) -> bool:
-    """Whether two arrays have one layout and lie apart."""
+    """Whether two arrays have the same layout and share no memory."""
     same = x.dtype == out.dtype and x.shape == out.shape and x.strides == out.strides
     return same and not np.may_share_memory(x, out)
 
@@ -76,9 +77,9 @@ def _numbers(array: Block) -> Any:
 
 @cache
 def _loop() -> Callable[[Any, Any, int], None] | None:
-    """The compiled function of two arrays and their length; None if there is none to be had here.
+    """The compiled function of two arrays and their length; None if it can neither be loaded nor compiled.
 
-    Each process that finds no library compiles its own (a third of a second) and leaves it in the cache.
+    Each process that finds no library compiles one (a third of a second) and leaves it in the cache.
     """
     contents = _SOURCE.read_bytes() + repr((_OPTIONS, platform.machine())).encode()
     kept = jit.get_options()["cache_dir"] / f"libfem_selection_tanh_{hashlib.sha256(contents).hexdigest()[:16]}.so"
@@ -90,7 +91,7 @@ def _loop() -> Callable[[Any, Any, int], None] | None:
             return None
         with suppress(OSError):
             _keep(made, kept)
-        for library in (kept, made):  # the one is missing where the cache cannot be written
+        for library in (kept, made):  # `kept` is missing if the cache cannot be written
             with suppress(OSError, AttributeError):
                 return _load(library)
     return None
@@ -101,7 +102,7 @@ def _load(library: Path) -> Callable[[Any, Any, int], None]:
 
 
 def _compile(library: Path) -> bool:
-    """Whether the machine's C compiler made the library."""
+    """Compile the library; return whether the C compiler of this machine succeeded."""
     named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
     for words in filter(None, map(_words, named)):
         if shutil.which(words[0]):
@@ -113,14 +114,14 @@ def _compile(library: Path) -> bool:
 
 
 def _words(command: str | None) -> list[str]:
-    """A command as a shell would split it; nothing if it could not."""
+    """Split a command as a shell would; empty if that fails."""
     with suppress(ValueError):
         return shlex.split(command or "")
     return []
 
 
 def _keep(made: Path, kept: Path) -> None:
-    """Copy the library into the cache in one step, for other processes may look for it now."""
+    """Copy the library into the cache in one atomic step, since other processes may look for it now."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=kept.parent)
     os.close(handle)

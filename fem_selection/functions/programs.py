@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """UFL expressions of one scalar, translated to NumPy instructions that run on whole blocks.
 
-A form assembled for every layer would evaluate σ once per quadrature point, adjacent cell and sample; the same
-expression run by NumPy on an N × J block costs a small fraction of that.  The translation is done once: common
-subexpressions are evaluated once, registers are reused, and running a program allocates nothing after its first run
-on a shape.
+A form assembled for every layer would evaluate σ once per quadrature point, adjacent cell and sample; NumPy evaluates
+the same expression on an N × J block at a small fraction of that cost.  The translation is done once: common
+subexpressions are evaluated once, arrays of intermediate values are reused, and a program allocates nothing after its
+first run on a shape.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _CONDITIONS: dict[type, Callable[..., Any]] = {
 
 
 def _choose(condition: Block, yes: Block, no: Block, out: Block) -> None:
-    """`out = condition ? yes : no`; where `out` is `yes` or `no` already, only the rest is written."""
+    """`out` = `yes` where the condition holds, else `no`."""
     np.copyto(out, no)
     np.copyto(out, yes, where=condition)
 
@@ -79,7 +79,7 @@ class BlockProgram:
 
     Args:
         expressions: UFL scalars.
-        variables: The terminals, or components of terminals, in them that arrays replace.
+        variables: The terminals, or components of terminals, that arrays replace in the expressions.
 
     Raises:
         InvalidInput: if an expression uses an operator without an array counterpart.
@@ -104,15 +104,16 @@ class BlockProgram:
         self._only = self._code[0][:2] if is_one_call else None
 
     def __call__(self, *arrays: Block) -> None:
-        """Evaluate entry by entry.
+        """Evaluate the expressions entry by entry.
 
         Args:
             arrays: First one array per variable (not changed; their shapes may broadcast), then one per expression,
                 all of the same shape (overwritten; none may share memory with a variable).
 
         Note:
-            Branches of a conditional that are not chosen are evaluated too and may overflow: callers who mind the
-            warnings wrap their sweep in `np.errstate`.
+            Both branches of a conditional are evaluated, also where they are not chosen, and may overflow: callers who
+                mind
+            the warnings use `np.errstate`.
         """
         if self._only is not None:
             function, operands = self._only
@@ -131,7 +132,10 @@ class BlockProgram:
             out[number][...] = values[self._results[number]]
 
     def _registers(self, like: Block) -> list[Any]:
-        """A new list of values, with constants and arrays for intermediate values; the last few shapes' are kept."""
+        """A new list of values with constants and arrays for intermediate values.
+
+        The arrays are kept and used again, for up to eight shapes.
+        """
         key = (like.shape, like.flags.f_contiguous) if self._own else ((), False)
         if key not in self._scratch:
             if len(self._scratch) >= 8:
@@ -186,7 +190,10 @@ class BlockProgram:
         return result
 
     def _place(self) -> dict[int, int]:
-        """Whose array each value is computed in: an intermediate that an instruction reads last gives it its own."""
+        """For each value, the value in whose array it is computed.
+
+        An operand that an instruction reads for the last time is computed in the array of the instruction's result.
+        """
         last: dict[int, int] = {}
         for place, (_, operands, _, _) in enumerate(self._code):
             last.update(dict.fromkeys(operands, place))
@@ -203,7 +210,7 @@ class BlockProgram:
         return home
 
     def _drop_unused(self) -> None:
-        """Remove instructions whose value nothing reads."""
+        """Remove instructions whose value no other instruction and no result needs."""
         needed = set(self._results)
         kept = []
         for instruction in reversed(self._code):

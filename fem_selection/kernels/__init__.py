@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernels w(t, y, z) of the operator (K f)(t, y) = ∫_Y w(t, y, z) f(t, z) dz, and local operators in their place."""
+"""Kernels w(t, y, z) of the operator (K f)(t, y) = ∫_Y w(t, y, z) f(t, z) dz, and local differential operators K."""
 
 from fem_selection.kernels.base import Kernel, KernelDirection, KernelOperator
 from fem_selection.kernels.dense import DenseKernel

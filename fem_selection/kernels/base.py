@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a kernel must be able to do: the seam between the dynamics and the representation of w.
+"""The protocols of kernels: all that the dynamics know about the representation of w.
 
 A kernel holds, for each control interval c, parameters θ_c and acts linearly on blocks of nodal values:
 
@@ -7,14 +7,12 @@ A kernel holds, for each control interval c, parameters θ_c and acts linearly o
     add_transpose    Q  ↦ K(θ_c)ᵀ Q         ⟨K F, Q⟩ = ⟨F, Kᵀ Q⟩ in the Euclidean product of the coefficients
     add_pullback     (Q, F) ↦ ∂_θ ⟨K(θ) F, Q⟩   the derivative in the parameters, a dual
 
-In the parameters K is linear (values of w, coefficients of a local operator) or not (factors of w, which are
-multiplied).  A direction δθ is therefore an object of its own, the derivative of the operator along δθ:
+K is linear in some parameters (values of w, coefficients of a local operator) and not in others (factors of w, which
+are multiplied).  A direction δθ is therefore an object of its own, the derivative of the operator along δθ:
 
     apply                 F ↦ K'(θ_c)δθ F             for a linear kernel K(δθ) F: the direction is a kernel
     add_transpose         Q ↦ (K'(θ_c)δθ)ᵀ Q
     add_second_pullback   (Q, F) ↦ ∂²_θθ ⟨K(θ) F, Q⟩ δθ   zero for a linear kernel, and then not called
-
-The dynamics know nothing else of w.
 """
 
 from __future__ import annotations
@@ -32,33 +30,58 @@ __all__ = ["HasLocalPart", "Kernel", "KernelDirection", "KernelOperator", "Opera
 
 @runtime_checkable
 class KernelDirection(Protocol):
-    """K'(θ)δθ, the derivative of a kernel's operator at the parameters that the kernel holds when it is applied."""
+    """K'(θ)δθ, the derivative of a kernel's operator in the direction δθ.
+
+    θ are the parameters that the kernel holds at the time of the call.
+    """
 
     def assign(self, parameters: Floats) -> None:
-        """Set δθ of all intervals, shape (num_parameters,), on this rank; kept by reference (collective)."""
+        """Set δθ of all intervals on this rank, shape (num_parameters,); kept by reference (collective)."""
 
     def assign_operator(self, operator: Floats) -> None:
-        """Set D δθ of all intervals, where the kernel has an `operator_factor` D; kept by reference."""
+        """Set D δθ of all intervals instead of δθ, if the kernel has an `operator_factor` D; kept by reference."""
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = K'(θ)δθ F, plus what `out` held if `keep` (collective over space)."""
+        """`out` = K'(θ)δθ F, plus what `out` held if `keep` (collective over space).
+
+        Args:
+            interval: The control interval c.
+            block: F, nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten, or added to if `keep`.
+            keep: Whether to add to `out`.
+        """
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · (K'(θ)δθ)ᵀ Q (collective over space)."""
+        """`out` += scale · (K'(θ)δθ)ᵀ Q (collective over space).
+
+        Args:
+            interval: The control interval c.
+            dual: Q, duals of nodal values, shape (num_local, J).
+            scale: The factor.
+            out: Shape (num_local, J); added to.
+        """
 
     def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """`out` += scale · ∂²_θθ ⟨K F, Q⟩ δθ, in the form of the kernel's pullbacks (collective over space)."""
+        """`out` += scale · ∂²_θθ ⟨K F, Q⟩ δθ (collective over space).
+
+        Args:
+            interval: The control interval c.
+            dual: Q, shape (num_local, J).
+            block: F, shape (num_local, J).
+            scale: The factor.
+            out: An array made by the kernel's `create_pullback`; added to.
+        """
 
 
 @runtime_checkable
 class Kernel(Protocol):
-    """A linear integral operator with parameters in each control interval.
+    """A linear operator on V_h with parameters in each control interval.
 
     Attributes:
         num_intervals: Number of control intervals.
-        num_parameters: Length of this rank's parameters of all intervals.
+        num_parameters: Number of parameters on this rank, all intervals together.
         num_global_parameters: The same over all ranks of the space communicator.
-        is_linear: Whether K is linear in θ: second pullbacks vanish then.
+        is_linear: Whether K is linear in θ, so that second pullbacks vanish.
     """
 
     num_intervals: int
@@ -67,62 +90,91 @@ class Kernel(Protocol):
     is_linear: bool
 
     def assign(self, parameters: Floats) -> None:
-        """Set the parameters of all intervals, shape (num_parameters,), on this rank (collective).
+        """Set the parameters of all intervals on this rank, shape (num_parameters,) (collective).
 
         The array is kept by reference: assign again after changing it.
         """
 
     def operator_factor(self) -> Floats | None:
-        """The diagonal D for which D θ are the entries of the operator, shape (num_parameters,); None if there is none.
+        """Return the diagonal D for which D θ are the entries of the operator; None if there is none.
 
-        Then `assign_operator` may take the place of `assign`, and D times a pullback is the parameters' dual.
+        Its shape is (num_parameters,).  If it exists, `assign_operator` may replace `assign`, and D times a pullback is
+        the dual of the parameters.
         """
 
     def assign_operator(self, operator: Floats) -> None:
-        """Set D θ of all intervals, shape (num_parameters,), where `operator_factor` is not None; kept by reference."""
+        """Set D θ of all intervals, shape (num_parameters,), if `operator_factor` is not None; kept by reference."""
 
     def parameters(self) -> Floats:
-        """This rank's parameters of all intervals, shape (num_parameters,); a copy."""
+        """Return a copy of this rank's parameters of all intervals, shape (num_parameters,)."""
 
     def by_interval(self, parameters: Floats) -> list[Floats]:
-        """Views of a parameter array, each with the intervals as its first axis; together they are the whole array."""
+        """Return views of a parameter array whose first axis is the interval; together they are the whole array."""
 
     def create_direction(self) -> KernelDirection:
-        """An object for directions δθ of this kernel, zero at first; any number of them may exist."""
+        """Return a new direction δθ of this kernel, zero at first; any number of them may exist."""
 
     def canonical_indices(self) -> Integers:
-        """For each of this rank's parameters its place in an order that no partition changes."""
+        """Return the place of each of this rank's parameters in an order that is the same on every partition."""
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = K F, plus what `out` held if `keep`: nodal values of K f_j for those of f_j (collective)."""
+        """`out` = K F, plus what `out` held if `keep` (collective over space).
+
+        Args:
+            interval: The control interval c.
+            block: F, nodal values, shape (num_local, J).
+            out: Nodal values of K f_j, shape (num_local, J); overwritten, or added to if `keep`.
+            keep: Whether to add to `out`.
+        """
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · Kᵀ Q (collective over space)."""
+        """`out` += scale · Kᵀ Q (collective over space).
+
+        Args:
+            interval: The control interval c.
+            dual: Q, duals of nodal values, shape (num_local, J).
+            scale: The factor.
+            out: Shape (num_local, J); added to.
+        """
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
-        """Zeros that `add_pullback` adds to; reusable after `fill(0)`.
+        """Return zeros to which `add_pullback` adds; `fill(0)` makes the array ready for another sum.
 
-        In `buffer`, shape (num_parameters,), if given and `operator_factor` is not None.
+        The shape is the kernel's own.  With `buffer`, shape (num_parameters,), the array uses that memory if
+        `operator_factor` is not None.
         """
 
     def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """`out` += scale · ∂_θ ⟨K F, Q⟩, in the kernel's own intermediate form (collective over space)."""
+        """`out` += scale · ∂_θ ⟨K F, Q⟩, in an intermediate form of the kernel's own (collective over space).
+
+        Args:
+            interval: The control interval c.
+            dual: Q, shape (num_local, J).
+            block: F, shape (num_local, J).
+            scale: The factor.
+            out: An array made by `create_pullback`; added to.
+        """
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
-        """The dual of the parameters, shape (num_parameters,), from what `add_pullback` summed; in `out` if given."""
+        """Return the dual of the parameters, shape (num_parameters,) (collective over space).
+
+        Args:
+            pullback: What `add_pullback` summed.
+            out: The array to write to, shape (num_parameters,); a new one if None.
+        """
 
     def apply_mass(self, parameters: Floats) -> Floats:
-        """The Gram matrix of the parameters' L² inner product, for every interval (collective over space).
+        """Apply the Gram matrix of the parameters' L² inner product, for every interval (collective over space).
 
-        For values of w that of L²(Y × Y), for factors or coefficients that of L²(Y): ⟨u, v⟩, summed over intervals and
-        ranks, is `u @ apply_mass(v)`.
+        The inner product is that of L²(Y × Y) for values of w, and of L²(Y) for factors or coefficients: ⟨u, v⟩ is the
+        sum of `u @ apply_mass(v)` over the ranks.
         """
 
     def riesz(self, dual: Floats) -> Floats:
-        """The inverse of `apply_mass`: the L² representative of a dual (collective over space)."""
+        """Return the L² representative of a dual; the inverse of `apply_mass` (collective over space)."""
 
     def lumped_mass(self) -> Floats:
-        """A diagonal spectrally equivalent to `apply_mass`, shape (num_parameters,), positive."""
+        """Return a positive diagonal that is spectrally equivalent to `apply_mass`, shape (num_parameters,)."""
 
 
 @runtime_checkable
@@ -130,21 +182,21 @@ class HasLocalPart(Protocol):
     """A kernel with a local part."""
 
     def sparse_operator(self, interval: int) -> PETSc.Mat | None:
-        """L of an interval, the kernel's own matrix, with the rows and columns of the space; None if it is zero.
+        """Return the sparse matrix L of an interval, with the rows and columns of the space; None if it is zero.
 
-        (K_local f, φ_i) = Σ_k L_ik F_k.
+        (K_local f, φ_i) = Σ_k L_ik F_k.  The kernel keeps the matrix: the caller does not destroy it.
         """
 
 
 class OperatorByParameters:
-    """Base of kernels and directions whose operator is no diagonal times their parameters."""
+    """Base of kernels and directions without an `operator_factor`."""
 
     def operator_factor(self) -> Floats | None:
-        """None: there is no such diagonal."""
+        """Return None: the operator is not a diagonal times the parameters."""
         return None
 
     def assign_operator(self, operator: Floats) -> None:
-        """Not available.
+        """Raise an error: there is no operator factor.
 
         Raises:
             TypeError: always; ask `operator_factor` first.
@@ -153,7 +205,7 @@ class OperatorByParameters:
 
 
 class KernelOperator:
-    """K of one interval as a linear operator on blocks of nodal values, for what asks for no more than products.
+    """K of one interval as a linear operator on blocks of nodal values, an `Operator` of `fem_selection.linalg`.
 
     Args:
         kernel: K.
@@ -164,19 +216,24 @@ class KernelOperator:
         self._kernel, self._interval = kernel, interval
 
     def apply(self, v: Block) -> Block:
-        """K v."""
+        """Return K v."""
         result = create_block(*v.shape)
         self._kernel.apply(self._interval, v, result)
         return result
 
     def apply_transpose(self, dual: Block) -> Block:
-        """Kᵀ d."""
+        """Return Kᵀ d."""
         result = create_block(*dual.shape)
         self._kernel.add_transpose(self._interval, dual, 1.0, out=result)
         return result
 
 
 def map_functions(operator: Callable[[Block], Block], values: Floats) -> Floats:
-    """Apply an operator on blocks to all functions of an array in C order, whose last axis is this rank's nodes."""
+    """Apply an operator on blocks to all functions in an array and return the results in the same shape.
+
+    Args:
+        operator: A function of blocks, shape (num_local, any), to blocks of the same shape.
+        values: Nodal values in C order; the last axis is this rank's nodes.
+    """
     block = np.asfortranarray(values.reshape(-1, values.shape[-1]).T)
     return np.ascontiguousarray(operator(block).T).reshape(values.shape)

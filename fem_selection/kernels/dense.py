@@ -3,10 +3,10 @@
 
     (K f)(y) = Σ_i φ_i(y) Σ_k (W M)_ik F_k
 
-The rows of W live on the rank that owns their node, as a PETSc `MATDENSE`; so do those of the operator A = W M, made
-once whenever W changes, with which every layer is one matrix product. On several ranks of a space communicator the
-states are gathered (one Allgather a product) and transposed products reduced (one Reduce-scatter). Storage is
-2 N² / ranks numbers per interval: for widths beyond some 10⁴ choose a kernel of lower rank.
+Each rank holds the rows of W of its own nodes, in the layout of PETSc's `MATDENSE`, and those of the operator A = W M.
+A is computed whenever W changes; a layer is then one matrix product.  On several ranks of a space communicator
+the states are gathered (one Allgather per product) and transposed products are reduced (one Reduce-scatter).  Storage
+is 2 N² / ranks numbers per interval: for widths beyond some 10⁴ choose a kernel of lower rank.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["DenseKernel"]
 
-_SMALL = 256**2  # entries of a matrix whose transpose is worth its memory
+_SMALL = 256**2  # a transpose is kept for matrices of up to this many entries
 
 
 class DenseKernel(Summable):
@@ -61,7 +61,16 @@ class DenseKernel(Summable):
 
     @classmethod
     def interpolate(cls, space: StateSpace, source: KernelSource, grid: DepthGrid) -> DenseKernel:
-        """The kernel with the nodal values of a source (see `discretization.coefficients`) at the sample times."""
+        """Create the kernel with the nodal values of w at the sample times of a depth grid (collective).
+
+        Args:
+            space: The state space V_h.
+            source: w (see `discretization.coefficients`).
+            grid: The depth grid.
+
+        Raises:
+            InvalidInput: if the values of w have a wrong shape.
+        """
         kernel = cls(space, grid.intervals)
         values = [kernel_values(space, source, float(t)).T for t in grid.sample_times]
         kernel.assign(np.stack(values).ravel())
@@ -69,7 +78,16 @@ class DenseKernel(Summable):
 
     @classmethod
     def random(cls, space: StateSpace, num_intervals: int, scale: float, *, seed: int) -> DenseKernel:
-        """Independent normal entries of the operator A of standard deviation scale / √N, the same on any partition."""
+        """Create a kernel whose operator A has independent normal entries (collective).
+
+        Their standard deviation is scale / √N, and they are the same on every partition.
+
+        Args:
+            space: The state space V_h.
+            num_intervals: Number of control intervals.
+            scale: The factor of the standard deviation.
+            seed: Another seed gives other entries.
+        """
         kernel = cls(space, num_intervals)
         draws = hashed_normal(seed, kernel.canonical_indices()).reshape(kernel._shape)
         weights = np.concatenate(space.comm.allgather(space.weights))
@@ -78,19 +96,25 @@ class DenseKernel(Summable):
 
     @property
     def weights(self) -> list[Block]:
-        """The matrices W, one (num_local, N) view per interval; change them by `assign`."""
+        """The matrices W, one (num_local, N) view per interval; call `assign` to change them."""
         return [w.T for w in self._known_weights()]
 
     def values(self, interval: int, nodes: Integers) -> Floats:
-        """w(y_i, z_k) at some nodes in the canonical order, shape (n, n), on every rank (collective)."""
+        """Return w(y_i, y_k) at some nodes, shape (n, n), on every rank (collective).
+
+        Args:
+            interval: The control interval.
+            nodes: Canonical numbers of the n nodes.
+        """
         columns = np.argsort(self.space.canonical_global)[nodes]
         return self.space.gather(np.asfortranarray(self.weights[interval][:, columns]))[nodes]
 
     def matrix(self, interval: int) -> PETSc.Mat:
-        """W of an interval as a PETSc `MATDENSE` on the same memory, rows over the space communicator.
+        """Return W of an interval as a PETSc `MATDENSE` on the same memory (collective).
 
-        The caller destroys it. After writing into it call `assign(parameters())`, which renews the operator and moves
-        the weights to new memory: take a new matrix then.
+        The rows are distributed over the space communicator, and the caller destroys the matrix.  After writing into it
+        call `assign(parameters())`: this computes the operator anew and moves the weights to new memory, so that
+        another matrix is needed for the next change.
         """
         size = (self.space.num_local, self.space.num_nodes)
         return PETSc.Mat().createDense(
@@ -98,19 +122,19 @@ class DenseKernel(Summable):
         )
 
     def assign(self, parameters: Floats) -> None:
-        """Set W of all intervals, keeping the array by reference, and renew A = W M."""
+        """Set W of all intervals and compute A = W M; the array is kept by reference."""
         self._weights = parameters.reshape(self._shape)
         self._hold(self._own_operator)
         self._times_mass(self._weights, out=self._own_operator)
 
     def operator_factor(self) -> Floats | None:
-        """In collocated mode the columns' nodal weights, A = W M; in Galerkin mode M is no diagonal."""
+        """Return the columns' nodal weights, since A = W M; None in Galerkin mode, where M is no diagonal."""
         if not self.space.is_collocated:
             return None
         return np.broadcast_to(self._mass[None, :, None], self._shape).ravel()
 
     def assign_operator(self, operator: Floats) -> None:
-        """Set A of all intervals, keeping the array by reference; W follows when it is asked for."""
+        """Set A of all intervals; the array is kept by reference, and W is computed when it is asked for."""
         self._weights = None
         self._hold(operator.reshape(self._shape))
 
@@ -125,22 +149,22 @@ class DenseKernel(Summable):
         return self._weights
 
     def parameters(self) -> Floats:
-        """W of all intervals, flattened; a copy."""
+        """Return a copy of W of all intervals, flattened."""
         return self._known_weights().ravel().copy()
 
     def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
-        """The truncated singular value decomposition of each interval's w, and the largest error (collective).
+        """Truncate the singular value decomposition of each interval's w (collective).
 
         Args:
-            tolerance: Keep as many singular values as ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) needs at every interval.
-            rank: Or keep this rank.
+            tolerance: Keep the lowest rank with ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) at every interval.
+            rank: Keep this rank.
 
         Returns:
-            A kernel with (u_r, u_s) = (v_r, v_s) = s_r δ_rs, the singular values in decreasing order, and ‖w − w_r‖,
-            measured on w itself.
+            A kernel with (u_r, u_s) = (v_r, v_s) = s_r δ_rs, the singular values in decreasing order, and the largest
+            error ‖w − w_r‖ of all intervals, measured on w itself.
 
         Raises:
-            InvalidInput: unless one of the two is given.
+            InvalidInput: unless exactly one of the two is given, and is positive.
         """
         cut = Truncation(rank=rank, tolerance=tolerance)
         found = [self._truncated(c, cut) for c in range(self.num_intervals)]
@@ -159,7 +183,7 @@ class DenseKernel(Summable):
         return compress(space, KernelOperator(self, interval), residual, norm=self._norm_of(w), cut=cut)
 
     def _norm_of(self, w: Block) -> float:
-        """‖w‖ in L²(Y × Y) of one matrix of nodal values."""
+        """‖w‖ in L²(Y × Y) of one matrix of nodal values (collective)."""
         if self.space.is_collocated:
             square = float(self.space.weights @ (np.square(w) @ self._mass))
         else:
@@ -167,22 +191,22 @@ class DenseKernel(Summable):
         return float(np.sqrt(max(self.space.comm.allreduce(square), 0.0)))
 
     def by_interval(self, parameters: Floats) -> list[Floats]:
-        """One view: the matrix of each interval."""
+        """Return one view: the matrix of each interval."""
         return [parameters.reshape(self.num_intervals, -1)]
 
     def create_direction(self) -> DenseKernel:
-        """A dense kernel of zeros on the same space and intervals: K is linear in W."""
+        """Return a dense kernel of zeros on the same space and intervals: K is linear in W."""
         return DenseKernel(self.space, self.num_intervals)
 
     def canonical_indices(self) -> Integers:
-        """(interval, column, row) in the canonical numbering of the nodes, as one number."""
+        """Return (interval, column, row) in the canonical numbering of the nodes, as one number."""
         n = self.space.num_nodes
         interval = np.arange(self.num_intervals)[:, None, None]
         column, row = self.space.canonical_global[None, :, None], self.space.canonical[None, None, :]
         return ((interval * n + column) * n + row).ravel()
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = A F, added to what `out` held if `keep`."""
+        """`out` = A F, plus what `out` held if `keep`.  See `Kernel.apply`."""
         operator = self._operators[interval]
         if self._alone:
             add_product(1.0, operator, block, out=out, keep=keep)
@@ -191,7 +215,7 @@ class DenseKernel(Summable):
             add_product(1.0, operator[:, rows], part, out=out, keep=keep or number > 0)
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · Aᵀ Q."""
+        """`out` += scale · Aᵀ Q.  See `Kernel.add_transpose`."""
         operator = self._operators[interval]
         if self._alone:
             if operator.size <= _SMALL and dual.shape[1] > operator.shape[0]:
@@ -209,14 +233,14 @@ class DenseKernel(Summable):
         out += received
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
-        """Zeros of shape (num_intervals, N, num_local): the dual of A; in `buffer` if given."""
+        """Return zeros of shape (num_intervals, N, num_local) for the dual of A; in `buffer` if given."""
         if buffer is None:
             return np.zeros(self._shape)
         buffer.fill(0.0)
         return buffer.reshape(self._shape)
 
     def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """`out[interval]` += scale · (Q Fᵀ)ᵀ, the dual of A."""
+        """`out[interval]` += scale · (Q Fᵀ)ᵀ, the dual of A.  See `Kernel.add_pullback`."""
         target = out[interval].T
         if self._alone:
             add_product(scale, dual, block, out=target, transpose_b=True)
@@ -225,21 +249,21 @@ class DenseKernel(Summable):
             add_product(scale, dual, part, out=target[:, rows], transpose_b=True)
 
     def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """As a direction: nothing, since K is linear in W."""
+        """Do nothing: K is linear in W.  See `KernelDirection.add_second_pullback`."""
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
-        """The dual of W from that of A = W M: a multiplication by M from the right."""
+        """Return the dual of W, that of A = W M times M from the right.  See `Kernel.parameter_dual`."""
         result = np.empty(self.num_parameters) if out is None else out
         self._times_mass(pullback, out=result.reshape(self._shape))
         return result
 
     def apply_mass(self, parameters: Floats) -> Floats:
-        """M W M of every interval."""
+        """Return M W M of every interval."""
         right = self._times_mass(parameters.reshape(self._shape), out=np.empty(self._shape))
         return map_functions(self.space.apply_mass, right).ravel()
 
     def riesz(self, dual: Floats) -> Floats:
-        """M⁻¹ D M⁻¹ of every interval."""
+        """Return M⁻¹ D M⁻¹ of every interval."""
         left = map_functions(self.space.riesz, dual.reshape(self._shape))
         if self.space.is_collocated:
             return (left / self._mass[None, :, None]).ravel()
@@ -248,7 +272,7 @@ class DenseKernel(Summable):
         return solved.reshape(self._shape[1], self._shape[0], self._shape[2]).transpose(1, 0, 2).ravel()
 
     def lumped_mass(self) -> Floats:
-        """m_i m_k, the product of the nodal weights."""
+        """Return m_i m_k, the products of the nodal weights."""
         weights = np.concatenate(self.space.comm.allgather(self.space.weights))
         return np.broadcast_to(weights[None, :, None] * self.space.weights[None, None, :], self._shape).ravel()
 
@@ -261,14 +285,14 @@ class DenseKernel(Summable):
         return out
 
     def _transposed(self, interval: int) -> Block:
-        """A small matrix's Aᵀ in Fortran order, kept until W changes: BLAS is a quarter faster with it than with A."""
+        """Aᵀ of a small matrix in Fortran order, kept until W changes: BLAS is a quarter faster with it than with A."""
         transpose = self._transposes[interval]
         if transpose is None:
             transpose = self._transposes[interval] = np.asfortranarray(self._operators[interval].T)
         return transpose
 
     def _gathered(self, block: Block) -> list[tuple[slice, Block]]:
-        """The rows of a block from every rank of the space communicator, with their global numbers."""
+        """The rows of a block from every rank of the space communicator, with their global numbers (collective)."""
         samples = block.shape[1]
         everything = np.empty(self.space.num_nodes * samples)
         self.space.comm.Allgatherv(
@@ -285,6 +309,6 @@ class DenseKernel(Summable):
 
 
 def _block_of(buffer: Floats, rows: slice, samples: int) -> Block:
-    """The block of a rank's rows in a buffer that holds one rank's block after the other."""
+    """The block of some rows in a buffer that holds the ranks' blocks one after the other."""
     part = buffer[rows.start * samples : rows.stop * samples]
     return part.reshape((rows.stop - rows.start, samples), order="F")

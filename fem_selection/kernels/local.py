@@ -5,21 +5,22 @@ Find K f ∈ V_h with, for all φ ∈ V_h,
 
     (K f, φ) = (a f, φ) + (β·∇f, φ) − (D ∇f, ∇φ),        a, β_1 … β_d, D ∈ V_h
 
-As a kernel w = a δ(y − z) + … it is no function: K is not compact, and its coefficients are its parameters.  They have
-different dimensions; a length ℓ makes one inner product of them,
+No function w represents this K: its kernel is a distribution, a δ(y − z) + …, and K is not compact.  Its parameters are
+the coefficients.  They have different dimensions; a length ℓ combines them into one inner product,
 
     ⟨(a, β, D), (a', β', D')⟩ = (a, a') + ℓ⁻² (β, β') + ℓ⁻⁴ (D, D'),
 
-in which coefficients of equal norm act equally on functions that vary over ℓ.  It is what a regularization weighs and
-an optimizer measures gradients in; with ℓ = 1 on a finer mesh the diffusion is by far the steepest of the three.
+in which coefficients of equal norm act equally on functions that vary over ℓ.  A regularization uses this inner
+product, and an optimizer measures gradients in it; with ℓ = 1 on a finer mesh the diffusion is by far the steepest of
+the three.
 
-The boundary condition of the diffusion is the natural one, no flux.  The form is stated
-in UFL, compiled once and assembled into one sparse matrix A for each control interval, K = M⁻¹ A.
+The boundary condition of the diffusion is the natural one, no flux.  The form is stated in UFL, compiled once and
+assembled into one sparse matrix A for each control interval, K = M⁻¹ A.
 
-The measure is that of the space's inner product, so that every integral of a mode is taken alike: in Galerkin mode full
-quadrature, in collocated mode the nodes themselves.  There the multiplication is a_i f_i at the nodes exactly, M⁻¹ a
-division, and the diffusion that of the spectral element method, whose quadrature is exact for constant coefficients on
-affine meshes.  Explicit schemes need steps below the inverse of the largest eigenvalue of A, which grows as D h⁻².
+All integrals use the measure of the space's inner product: full quadrature in Galerkin mode, quadrature at the nodes in
+collocated mode.  In collocated mode the multiplication is exactly a_i f_i at the nodes, M⁻¹ is a division, and the
+diffusion is that of the spectral element method, whose quadrature is exact for constant coefficients on affine meshes.
+Explicit schemes need steps below the inverse of the largest eigenvalue of K, which grows as D h⁻².
 
 Gradients of functions that jump between cells are not in L²: convection and diffusion need continuous elements.
 """
@@ -48,18 +49,18 @@ __all__ = ["LocalForms", "LocalKernel"]
 
 
 class LocalForms:
-    """The form of some terms, compiled once, and the same integrals tabulated; kernels and directions share it.
+    """The weak form of some terms, compiled once, and the same integrals tabulated; kernels and directions share it.
 
     Args:
         space: The state space.
         terms: Some of `LOCAL_TERMS`.
 
     Attributes:
-        names: Of the coefficients: "multiplication", "convection" or, in several dimensions, "convection_0" …,
+        names: Names of the coefficients: "multiplication", "convection" or, in several dimensions, "convection_0" …,
             "diffusion".
 
     Raises:
-        InvalidInput: for unknown terms, none, or terms that need continuous elements.
+        InvalidInput: for unknown or no terms, or if convection or diffusion is asked for on discontinuous elements.
     """
 
     def __init__(self, space: StateSpace, terms: Sequence[str] = LOCAL_TERMS) -> None:
@@ -93,11 +94,16 @@ class LocalForms:
         return sum(integrands[term]() for term in self.terms)
 
     def create_matrix(self) -> PETSc.Mat:
-        """A sparse matrix of the form's pattern (collective)."""
+        """Return a sparse matrix with the form's pattern (collective)."""
         return fem_petsc.create_matrix(self._form)
 
     def assemble(self, coefficients: Floats, matrix: PETSc.Mat) -> None:
-        """A of coefficients, shape (number of names, num_local) (collective)."""
+        """Assemble the matrix A of some coefficients (collective).
+
+        Args:
+            coefficients: Nodal values, shape (len(names), num_local).
+            matrix: A matrix made by `create_matrix`; overwritten.
+        """
         for function, values in zip(self._coefficients, coefficients, strict=True):
             function.x.array[: self.space.num_local] = values
             function.x.scatter_forward()
@@ -106,7 +112,18 @@ class LocalForms:
         matrix.assemble()
 
     def products(self, f: Block, g: Block) -> list[Floats]:
-        """The densities Σ_j of each name's integral over its coefficient, f in place of u and g of φ, at the points."""
+        """Return the derivative of Σ_j (K f_j, g_j) in each coefficient, as a density (collective).
+
+        The density is Σ_j f_j g_j for the multiplication, Σ_j ∂_k f_j g_j for the convection and −Σ_j ∇f_j·∇g_j for the
+        diffusion.
+
+        Args:
+            f: Nodal values, shape (num_local, J).
+            g: Nodal values, shape (num_local, J).
+
+        Returns:
+            One array of shape (num_points,) per name, at the quadrature points.
+        """
         points, found = self.points, []
         g_values = points.values(g)
         gradients = points.gradients(f) if self.terms != ("multiplication",) else []
@@ -124,20 +141,20 @@ class LocalForms:
 class LocalKernel(Summable, OperatorByParameters):
     """A local operator of at most second order, time-dependent (several intervals) or constant in depth (one).
 
-    Zero at first, which is no stationary point: K is linear in its coefficients.
+    The coefficients are zero at first, which is no stationary point: K is linear in them.
 
     Args:
         space: The state space V_h.
         num_intervals: Number of control intervals.
         terms: Some of `LOCAL_TERMS`, or the forms of another kernel.
-        length: ℓ of the inner product.
+        length: ℓ of the inner product, in the units of Y.
 
     Attributes:
-        names: Of the coefficients, see `LocalForms`.
-        orders: Of the derivatives that they multiply, shape (len(names),).
+        names: Names of the coefficients (see `LocalForms`).
+        orders: Orders of the derivatives that they multiply, shape (len(names),).
 
     Raises:
-        InvalidInput: if ℓ is not positive, or see `LocalForms`.
+        InvalidInput: if ℓ is not positive, or the terms cannot be used (see `LocalForms`).
 
     Note:
         Arrays of parameters have the nodal values of the coefficients at this rank's nodes, shape (num_intervals,
@@ -178,13 +195,18 @@ class LocalKernel(Summable, OperatorByParameters):
         *,
         length: float = 1.0,
     ) -> LocalKernel:
-        """The kernel of the terms that have coefficients (see `discretization.coefficients`) at the sample times.
+        """Create the kernel of the terms that have coefficients, with their values at the sample times (collective).
 
         Args:
             space: The state space.
-            coefficients: By term; that of the convection a sequence of d sources, or one source for all directions.
+            coefficients: Sources by term (see `discretization.coefficients`); for the convection a sequence of d
+                sources, or one source for all directions.
             grid: The depth grid.
             length: ℓ of the inner product.
+
+        Raises:
+            InvalidInput: if the convection has another number of sources than d, or for a source or term that cannot be
+                used.
         """
         kernel = cls(space, grid.intervals, tuple(coefficients), length=length)
         sources: list[Source] = []
@@ -200,39 +222,39 @@ class LocalKernel(Summable, OperatorByParameters):
 
     @property
     def coefficients(self) -> Floats:
-        """Nodal values of the coefficients, shape (num_intervals, len(names), num_local); change them by `assign`."""
+        """Nodal values of the coefficients, shape (num_intervals, len(names), num_local); `assign` changes them."""
         return self._values
 
     def sparse_operator(self, interval: int) -> PETSc.Mat:
-        """A of an interval, (K f, φ_i) = Σ_k A_ik F_k; the kernel's own matrix, which `assign` renews."""
+        """Return A of an interval, (K f, φ_i) = Σ_k A_ik F_k; the kernel's own matrix, which `assign` renews."""
         return self._matrices[interval]
 
     def assign(self, parameters: Floats) -> None:
-        """Set the coefficients of all intervals, keeping the array by reference, and assemble."""
+        """Set the coefficients of all intervals and assemble A; the array is kept by reference."""
         self._values = parameters.reshape(self._shape)
         for values, matrix in zip(self._values, self._matrices, strict=True):
             self._forms.assemble(values, matrix)
         self._transposed = [False] * self.num_intervals
 
     def parameters(self) -> Floats:
-        """The nodal values of the coefficients, flattened; a copy."""
+        """Return a copy of the nodal values of the coefficients, flattened."""
         return self._values.ravel().copy()
 
     def by_interval(self, parameters: Floats) -> list[Floats]:
-        """One view: the coefficients of each interval."""
+        """Return one view: the coefficients of each interval."""
         return [parameters.reshape(self.num_intervals, -1)]
 
     def create_direction(self) -> LocalKernel:
-        """A local kernel of zeros with the same forms: K is linear in its coefficients."""
+        """Return a local kernel of zeros with the same forms: K is linear in its coefficients."""
         return LocalKernel(self.space, self.num_intervals, self._forms, length=self.length)
 
     def canonical_indices(self) -> Integers:
-        """(interval, coefficient, node) in the canonical numbering of the nodes, as one number."""
+        """Return (interval, coefficient, node) in the canonical numbering of the nodes, as one number."""
         leading = np.arange(self.num_intervals * len(self.names)).reshape(*self._shape[:2], 1)
         return (leading * self.space.num_nodes + self.space.canonical).ravel()
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = M⁻¹ A F, added to what `out` held if `keep`."""
+        """`out` = M⁻¹ A F, plus what `out` held if `keep`.  See `Kernel.apply`."""
         result = self.space.riesz(self._product(self._matrices[interval], block))
         if keep:
             out += result
@@ -240,7 +262,7 @@ class LocalKernel(Summable, OperatorByParameters):
             out[...] = result
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · Aᵀ M⁻¹ Q."""
+        """`out` += scale · Aᵀ M⁻¹ Q.  See `Kernel.add_transpose`."""
         if not self._transposed[interval]:
             self._matrices[interval].transpose(self._transposes[interval])
             self._transposed[interval] = True
@@ -249,20 +271,23 @@ class LocalKernel(Summable, OperatorByParameters):
         out += result
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
-        """Zeros of shape (num_intervals, number of coefficients, quadrature points)."""
+        """Return zeros of shape (num_intervals, number of coefficients, quadrature points); `buffer` is not used."""
         return np.zeros((*self._shape[:2], self._forms.points.num_points))
 
     def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """The densities of ⟨A F, M⁻¹ Q⟩ = Σ_j (a f_j, g_j) + (β·∇f_j, g_j) − (D ∇f_j, ∇g_j) at the points."""
+        """Add the densities of ⟨A F, M⁻¹ Q⟩ (see `LocalForms.products`) to `out[interval]`.
+
+        See `Kernel.add_pullback`.
+        """
         representative = self.space.riesz(dual)
         for target, density in zip(out[interval], self._forms.products(block, representative), strict=True):
             target += scale * density
 
     def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """As a direction: nothing, since K is linear in its coefficients."""
+        """Do nothing: K is linear in its coefficients.  See `KernelDirection.add_second_pullback`."""
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
-        """∫ density φ_i for all coefficients."""
+        """Return ∫ density φ_i for all coefficients.  See `Kernel.parameter_dual`."""
         densities = np.array(pullback.reshape(-1, pullback.shape[-1]).T, order="F")
         duals = self.space.create_block(densities.shape[1])
         self._forms.points.integrate(densities, duals)
@@ -271,15 +296,15 @@ class LocalKernel(Summable, OperatorByParameters):
         return result
 
     def apply_mass(self, parameters: Floats) -> Floats:
-        """M of every coefficient, times its power of ℓ⁻²."""
+        """Return M times every coefficient, times its power of ℓ⁻²."""
         return (self._factors * map_functions(self.space.apply_mass, parameters.reshape(self._shape))).ravel()
 
     def riesz(self, dual: Floats) -> Floats:
-        """The inverse."""
+        """Return the inverse of `apply_mass`."""
         return (map_functions(self.space.riesz, dual.reshape(self._shape)) / self._factors).ravel()
 
     def lumped_mass(self) -> Floats:
-        """The nodal weights, times the power of ℓ⁻², for each coefficient."""
+        """Return the nodal weights times the power of ℓ⁻², for each coefficient."""
         return np.broadcast_to(self._factors * self.space.weights, self._shape).ravel()
 
     def _product(self, matrix: PETSc.Mat, block: Block) -> Block:

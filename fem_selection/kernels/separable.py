@@ -7,9 +7,9 @@ Both factors are parameters, so K is bilinear in them: K'(u, v)(δu, δv) = Σ_r
 O(N R) for each sample and, on several ranks, one Allreduce of R × J numbers; nothing of size N² exists.
 
 The inner product of the parameters is Σ_r (u_r, u'_r) + (v_r, v'_r), and the regularization of a learning problem
-α/2 Σ_r ‖u_r‖² + ‖v_r‖².  Its minimum over all factorisations of one w, at rank R ≥ rank w, is α times the nuclear norm
-of w, Σ_k s_k: it favours low rank, unlike the α/2 Σ_k s_k² = α/2 ‖w‖² of a dense kernel.  Where all
-factors vanish the derivative vanishes as well: start elsewhere.
+α/2 Σ_r ‖u_r‖² + ‖v_r‖².  Its minimum over all factorizations of one w, at rank R ≥ rank w, is α times the nuclear norm
+of w, Σ_k s_k: it favours low rank, unlike the α/2 Σ_k s_k² = α/2 ‖w‖² of a dense kernel.  Where all factors vanish the
+derivative vanishes as well, so an optimizer must not start there.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class SeparableKernel(Summable, OperatorByParameters):
         InvalidInput: if the rank is not positive.
 
     Note:
-        Arrays of parameters have the nodal values of this rank's nodes, shape (num_intervals, 2, rank, num_local) in C
-        order, flattened; of the second axis 0 is u and 1 is v.
+        Arrays of parameters have the factors' values at this rank's nodes, shape (num_intervals, 2, rank, num_local) in
+        C order, flattened; on the second axis 0 is u and 1 is v.
     """
 
     is_linear = False
@@ -64,7 +64,16 @@ class SeparableKernel(Summable, OperatorByParameters):
     def interpolate(
         cls, space: StateSpace, factors: Sequence[tuple[Source, Source]], grid: DepthGrid
     ) -> SeparableKernel:
-        """The kernel Σ_r u_r ⊗ v_r of pairs of sources (see `discretization.coefficients`) at the sample times."""
+        """Create the kernel Σ_r u_r ⊗ v_r with the factors' nodal values at the sample times (collective).
+
+        Args:
+            space: The state space V_h.
+            factors: Pairs of sources of u_r and v_r (see `discretization.coefficients`).
+            grid: The depth grid.
+
+        Raises:
+            InvalidInput: if there are no factors, or their values have a wrong shape.
+        """
         kernel = cls(space, grid.intervals, len(factors))
         values = np.empty(kernel._shape)
         for c, t in enumerate(grid.sample_times):
@@ -76,10 +85,17 @@ class SeparableKernel(Summable, OperatorByParameters):
 
     @classmethod
     def random(cls, space: StateSpace, num_intervals: int, rank: int, *, scale: float, seed: int) -> SeparableKernel:
-        """Independent normal factors, the same on any partition; ‖u_r‖ ≈ ‖v_r‖.
+        """Create a kernel with independent normal factors, ‖u_r‖ ≈ ‖v_r‖, the same on every partition (collective).
 
-        They are scaled so that the nodal values of K f have standard deviation scale · ‖f‖ / |Y|^{1/2}, on any mesh:
-        as those of `DenseKernel.random` have on a uniform one.
+        The scaling gives the nodal values of K f the standard deviation scale · ‖f‖ / |Y|^{1/2} on any mesh, as
+        `DenseKernel.random` does on a uniform one.
+
+        Args:
+            space: The state space V_h.
+            num_intervals: Number of control intervals.
+            rank: R.
+            scale: The factor of the standard deviation.
+            seed: Another seed gives other factors.
         """
         kernel = cls(space, num_intervals, rank)
         volume = space.comm.allreduce(float(space.weights.sum()))
@@ -92,7 +108,12 @@ class SeparableKernel(Summable, OperatorByParameters):
 
     @classmethod
     def from_factors(cls, space: StateSpace, factors: Sequence[tuple[Block, Block]]) -> SeparableKernel:
-        """The kernel of blocks u and v of each interval, shape (num_local, any); lower ranks are filled with zeros."""
+        """Create a kernel of given factors; its rank is the largest of the intervals' ranks.
+
+        Args:
+            space: The state space V_h.
+            factors: Nodal values of u and of v for each interval, shape (num_local, any); zeros fill up lower ranks.
+        """
         kernel = cls(space, len(factors), max(1, *(u.shape[1] for u, _ in factors)))
         values = np.zeros(kernel._shape)
         for c, pair in enumerate(factors):
@@ -102,17 +123,18 @@ class SeparableKernel(Summable, OperatorByParameters):
         return kernel
 
     def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
-        """The truncated singular value decomposition of each interval's w, and the largest error (collective).
+        """Truncate the singular value decomposition of each interval's w (collective).
 
         Args:
             tolerance: Keep the lowest rank with ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) at every interval.
-            rank: Or keep this rank.
+            rank: Keep this rank.
 
         Returns:
-            A kernel with (u_r, u_s) = (v_r, v_s) = s_r δ_rs, the singular values in decreasing order, and ‖w − w_r‖.
+            A kernel with (u_r, u_s) = (v_r, v_s) = s_r δ_rs, the singular values in decreasing order, and the largest
+            error ‖w − w_r‖ of all intervals.
 
         Raises:
-            InvalidInput: unless one of the two is given.
+            InvalidInput: unless exactly one of the two is given, and is positive.
         """
         cut = Truncation(rank=rank, tolerance=tolerance)
         found = [truncate(self.space, u, v, cut=cut) for u, v in self.factors]
@@ -121,51 +143,59 @@ class SeparableKernel(Summable, OperatorByParameters):
 
     @property
     def factors(self) -> list[tuple[Block, Block]]:
-        """u and v of each interval, views of shape (num_local, rank); change them by `assign`."""
+        """u and v of each interval, views of shape (num_local, rank); call `assign` to change them."""
         return list(zip(self._left, (v.T for v in self._values[:, 1]), strict=True))
 
     def values(self, interval: int, nodes: Integers) -> Floats:
-        """w(y_i, z_k) at some nodes in the canonical order, shape (n, n), on every rank (collective)."""
+        """Return w(y_i, y_k) at some nodes, shape (n, n), on every rank (collective).
+
+        Args:
+            interval: The control interval.
+            nodes: Canonical numbers of the n nodes.
+        """
         u, v = (self.space.gather(np.asfortranarray(factor))[nodes] for factor in self.factors[interval])
         return np.asarray(u @ v.T)
 
     def assign(self, parameters: Floats) -> None:
-        """Set the factors of all intervals, keeping the array by reference, and renew the moments M v."""
+        """Set the factors of all intervals and compute the moments M v; the array is kept by reference."""
         self._values = parameters.reshape(self._shape)
         self._left = [u.T for u in self._values[:, 0]]
         self._right = [v.T for v in map_functions(self.space.apply_mass, self._values[:, 1])]
 
     def parameters(self) -> Floats:
-        """The nodal values of the factors, flattened; a copy."""
+        """Return a copy of the nodal values of the factors, flattened."""
         return self._values.ravel().copy()
 
     def by_interval(self, parameters: Floats) -> list[Floats]:
-        """One view: the factors of each interval."""
+        """Return one view: the factors of each interval."""
         return [parameters.reshape(self.num_intervals, -1)]
 
     def create_direction(self) -> SeparableDirection:
-        """δu = δv = 0."""
+        """Return the direction δu = δv = 0."""
         return SeparableDirection(self)
 
     def canonical_indices(self) -> Integers:
-        """(interval, side, r, node) in the canonical numbering of the nodes, as one number."""
+        """Return (interval, side, r, node) in the canonical numbering of the nodes, as one number."""
         leading = np.arange(2 * self.num_intervals * self.rank).reshape(*self._shape[:3], 1)
         return (leading * self.space.num_nodes + self.space.canonical).ravel()
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = u (M v)ᵀ F, added to what `out` held if `keep`."""
+        """`out` = u (M v)ᵀ F, plus what `out` held if `keep`.  See `Kernel.apply`."""
         _act(self.space.comm, [self._left[interval]], [self._right[interval]], block, 1.0, out, keep)
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · M v uᵀ Q."""
+        """`out` += scale · M v uᵀ Q.  See `Kernel.add_transpose`."""
         _act(self.space.comm, [self._right[interval]], [self._left[interval]], dual, scale, out, True)
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
-        """Zeros of shape (num_intervals, 2, rank, num_local): the duals of u and of M v."""
+        """Return zeros of shape (num_intervals, 2, rank, num_local), the duals of u and M v; `buffer` is not used."""
         return np.zeros(self._shape)
 
     def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """Q (Fᵀ M v) to the dual of u, F (Qᵀ u) to that of M v."""
+        """Add Q (Fᵀ M v) to the dual of u and F (Qᵀ u) to the dual of M v, both times `scale`.
+
+        See `Kernel.add_pullback`.
+        """
         coefficients = _project(
             self.space.comm, [(self._right[interval], block), (self._left[interval], dual)], block.shape[1]
         )
@@ -173,7 +203,7 @@ class SeparableKernel(Summable, OperatorByParameters):
         add_product(scale, block, coefficients[1], out=out[interval, 1].T, transpose_b=True)
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
-        """The dual of v from that of M v by the mass matrix, which is symmetric."""
+        """Return the duals of u and v; that of v is M times that of M v.  See `Kernel.parameter_dual`."""
         result = np.empty(self.num_parameters) if out is None else out
         duals = result.reshape(self._shape)
         duals[:, 0] = pullback[:, 0]
@@ -181,15 +211,15 @@ class SeparableKernel(Summable, OperatorByParameters):
         return result
 
     def apply_mass(self, parameters: Floats) -> Floats:
-        """M u_r, M v_r of every interval."""
+        """Return M u_r and M v_r of every interval."""
         return map_functions(self.space.apply_mass, parameters.reshape(self._shape)).ravel()
 
     def riesz(self, dual: Floats) -> Floats:
-        """M⁻¹ of every factor's dual."""
+        """Return M⁻¹ times every factor's dual."""
         return map_functions(self.space.riesz, dual.reshape(self._shape)).ravel()
 
     def lumped_mass(self) -> Floats:
-        """The nodal weights, for each factor."""
+        """Return the nodal weights, for each factor."""
         return np.tile(self.space.weights, 2 * self.num_intervals * self.rank)
 
 
@@ -197,7 +227,7 @@ class SeparableDirection(OperatorByParameters):
     """K'(u, v)(δu, δv) of a separable kernel, a kernel of twice its rank.
 
     Args:
-        kernel: Whose factors u, v are read whenever this is applied.
+        kernel: The kernel; its factors u, v are read at every call.
     """
 
     def __init__(self, kernel: SeparableKernel) -> None:
@@ -205,20 +235,23 @@ class SeparableDirection(OperatorByParameters):
         self._delta = SeparableKernel(kernel.space, kernel.num_intervals, kernel.rank)
 
     def assign(self, parameters: Floats) -> None:
-        """Set δu, δv of all intervals, keeping the array by reference."""
+        """Set δu, δv of all intervals; the array is kept by reference."""
         self._delta.assign(parameters)
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = (δu (M v)ᵀ + u (M δv)ᵀ) F, added to what `out` held if `keep`."""
+        """`out` = (δu (M v)ᵀ + u (M δv)ᵀ) F, plus what `out` held if `keep`.  See `KernelDirection.apply`."""
         _act(self._kernel.space.comm, *self._pairs(interval), block, 1.0, out, keep)
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · (M v δuᵀ + M δv uᵀ) Q."""
+        """`out` += scale · (M v δuᵀ + M δv uᵀ) Q.  See `KernelDirection.add_transpose`."""
         left, right = self._pairs(interval)
         _act(self._kernel.space.comm, right, left, dual, scale, out, True)
 
     def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """The pullback of the kernel with the factors δu, δv: ⟨K F, Q⟩ is bilinear in u and v."""
+        """Add the pullback of the kernel with the factors δu, δv, since ⟨K F, Q⟩ is bilinear in u and v.
+
+        See `KernelDirection.add_second_pullback`.
+        """
         self._delta.add_pullback(interval, dual, block, scale=scale, out=out)
 
     def _pairs(self, interval: int) -> tuple[list[Block], list[Block]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`SumKernel`: K = K_1 + K_2 + …, kernels of any kinds on one space; `local + separable` makes one.
+"""`SumKernel`: K = K_1 + K_2 + …, kernels of any kinds on one space; `local + separable` creates one.
 
 The parameters are those of the parts, one part after the other.
 """
@@ -23,7 +23,7 @@ class Summable:
     """Base of kernels that are added by +."""
 
     def __add__(self: Kernel, other: Kernel) -> SumKernel:
-        """The sum of two kernels, which become its parts."""
+        """Return the sum of two kernels, which become its parts."""
         return SumKernel((self, other))
 
 
@@ -31,10 +31,10 @@ class SumKernel(Summable, OperatorByParameters):
     """The sum of kernels.
 
     Args:
-        parts: The kernels, which hold the parameters from now on; parts of sums are taken one by one.
+        parts: The kernels, which keep the parameters; a part that is a sum itself is replaced by its parts.
 
     Raises:
-        InvalidInput: if there is none, one of them appears twice, or their numbers of intervals differ.
+        InvalidInput: if there are no parts, one of them appears twice, or their numbers of intervals differ.
     """
 
     def __init__(self, parts: Sequence[Kernel]) -> None:
@@ -56,32 +56,32 @@ class SumKernel(Summable, OperatorByParameters):
         self._pullbacks: list[tuple[slice, tuple[int, ...]]] = []
 
     def assign(self, parameters: Floats) -> None:
-        """Set the parameters of all parts, keeping the array by reference."""
+        """Set the parameters of all parts; the array is kept by reference."""
         for part, where in zip(self.parts, self.slices, strict=True):
             part.assign(parameters[where])
 
     def parameters(self) -> Floats:
-        """Those of the parts, one after the other; a copy."""
+        """Return the parameters of the parts, one after the other; a copy."""
         return np.concatenate([part.parameters() for part in self.parts])
 
     def by_interval(self, parameters: Floats) -> list[Floats]:
-        """The views of each part."""
+        """Return the views of each part."""
         pairs = zip(self.parts, self.slices, strict=True)
         return [view for part, where in pairs for view in part.by_interval(parameters[where])]
 
     def create_direction(self) -> SumDirection:
-        """Directions of all parts."""
+        """Return the sum of the parts' directions."""
         return SumDirection(self)
 
     def canonical_indices(self) -> Integers:
-        """Those of the parts, each after all of the parts before it."""
+        """Return the indices of the parts; those of a part follow all of the parts before it."""
         starts = accumulate((part.num_global_parameters for part in self.parts), initial=0)
         return np.concatenate([part.canonical_indices() + a for part, a in zip(self.parts, starts, strict=False)])
 
     def sparse_operator(self, interval: int) -> PETSc.Mat | None:
-        """The sum of the parts' sparse operators L, (K_local f, φ_i) = Σ_k L_ik F_k; None if no part has one.
+        """Return the sum of the parts' sparse operators L, (K_local f, φ_i) = Σ_k L_ik F_k; None if no part has one.
 
-        A part's own matrix, or the sum's, which is renewed when it is asked for after `assign`.
+        The result is a part's own matrix, or the sum's, which is computed anew at the first call after `assign`.
         """
         found = [part.sparse_operator(interval) for part in self.parts if isinstance(part, HasLocalPart)]
         matrices = [matrix for matrix in found if matrix is not None]
@@ -97,17 +97,17 @@ class SumKernel(Summable, OperatorByParameters):
         return kept[1]
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = Σ K_p F, added to what `out` held if `keep`."""
+        """`out` = Σ K_p F, plus what `out` held if `keep`.  See `Kernel.apply`."""
         for number, part in enumerate(self.parts):
             part.apply(interval, block, out, keep=keep or number > 0)
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · Σ K_pᵀ Q."""
+        """`out` += scale · Σ K_pᵀ Q.  See `Kernel.add_transpose`."""
         for part in self.parts:
             part.add_transpose(interval, dual, scale, out=out)
 
     def create_pullback(self, buffer: Floats | None = None) -> Floats:
-        """Zeros that hold the pullbacks of all parts, flattened."""
+        """Return zeros that hold the pullbacks of all parts, flattened; `buffer` is not used."""
         if not self._pullbacks:
             shapes = [part.create_pullback().shape for part in self.parts]
             ends = list(accumulate((int(np.prod(shape)) for shape in shapes), initial=0))
@@ -115,33 +115,33 @@ class SumKernel(Summable, OperatorByParameters):
         return np.zeros(self._pullbacks[-1][0].stop)
 
     def pullbacks(self, pullback: Floats) -> list[Floats]:
-        """The parts' pullbacks, as views."""
+        """Return the parts' pullbacks, as views."""
         return [pullback[where].reshape(shape) for where, shape in self._pullbacks]
 
     def add_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """Each part's to its own."""
+        """Add each part's pullback to its own part of `out`.  See `Kernel.add_pullback`."""
         for part, own in zip(self.parts, self.pullbacks(out), strict=True):
             part.add_pullback(interval, dual, block, scale=scale, out=own)
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
-        """The duals of the parts, one after the other."""
+        """Return the duals of the parts, one after the other.  See `Kernel.parameter_dual`."""
         result = np.empty(self.num_parameters) if out is None else out
         for part, own, where in zip(self.parts, self.pullbacks(pullback), self.slices, strict=True):
             part.parameter_dual(own, out=result[where])
         return result
 
     def apply_mass(self, parameters: Floats) -> Floats:
-        """Each part's metric."""
+        """Apply each part's Gram matrix to its own parameters."""
         pairs = zip(self.parts, self.slices, strict=True)
         return np.concatenate([part.apply_mass(parameters[where]) for part, where in pairs])
 
     def riesz(self, dual: Floats) -> Floats:
-        """The inverse of each part's metric."""
+        """Apply the inverse of each part's Gram matrix."""
         pairs = zip(self.parts, self.slices, strict=True)
         return np.concatenate([part.riesz(dual[where]) for part, where in pairs])
 
     def lumped_mass(self) -> Floats:
-        """Each part's."""
+        """Return the diagonals of the parts, one after the other."""
         return np.concatenate([part.lumped_mass() for part in self.parts])
 
 
@@ -157,22 +157,22 @@ class SumDirection(OperatorByParameters):
         self._parts: list[KernelDirection] = [part.create_direction() for part in kernel.parts]
 
     def assign(self, parameters: Floats) -> None:
-        """Set δθ of all parts, keeping the array by reference."""
+        """Set δθ of all parts; the array is kept by reference."""
         for part, where in zip(self._parts, self._kernel.slices, strict=True):
             part.assign(parameters[where])
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
-        """`out` = Σ K_p'δθ_p F, added to what `out` held if `keep`."""
+        """`out` = Σ K_p'δθ_p F, plus what `out` held if `keep`.  See `KernelDirection.apply`."""
         for number, part in enumerate(self._parts):
             part.apply(interval, block, out, keep=keep or number > 0)
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
-        """`out` += scale · Σ (K_p'δθ_p)ᵀ Q."""
+        """`out` += scale · Σ (K_p'δθ_p)ᵀ Q.  See `KernelDirection.add_transpose`."""
         for part in self._parts:
             part.add_transpose(interval, dual, scale, out=out)
 
     def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
-        """Of those parts that are not linear in their parameters."""
+        """Add the second pullbacks of the parts that are not linear.  See `KernelDirection.add_second_pullback`."""
         for part, own, kernel in zip(self._parts, self._kernel.pullbacks(out), self._kernel.parts, strict=True):
             if not kernel.is_linear:
                 part.add_second_pullback(interval, dual, block, scale=scale, out=own)
