@@ -3,7 +3,7 @@
 
     ∂_t V + H(x, ∇V) = 0,   V(T, ·) = Φ
 
-V(0, x(0)) is the global optimum over all controls, and ∇V gives the optimal controls as a feedback.
+V(0, x(0)) is the global optimum over all controls, and ∇V determines the optimal controls as a feedback.
 """
 
 from fem_selection.hjb.feedback import ClosedLoop, simulate

@@ -3,7 +3,8 @@
 
     ∂_t x = σ(s(t, x)),   x(0) given,   cost = ∫₀ᵀ R(w, b) dt + Φ(x(T))
 
-The flow is that of the exact dynamics, so that the cost is attained: an upper bound of the optimum, whatever V.
+The trajectory follows the exact dynamics of the reduced problem, whatever V is.  Its controls attain its cost, which is
+therefore an upper bound of the optimum (up to the error of the time steps).
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ class ClosedLoop:
     """Trajectories under the feedback, for several initial states.
 
     Attributes:
-        times: Shape (steps + 1,).
-        states: Shape (steps + 1, n, mJ).
+        times: The times, shape (steps + 1,).
+        states: The states at these times, shape (steps + 1, n, mJ).
         kernels: w at the steps' midpoints, shape (steps, n, m, m).
-        biases: b there, shape (steps, n, m).
+        biases: b at the steps' midpoints, shape (steps, n, m).
         running: The regularization's part of the cost, shape (n,).
         terminal: Φ(x(T)), shape (n,).
         left_box: Whether the trajectory left the box of the value function, shape (n,).
@@ -43,7 +44,7 @@ class ClosedLoop:
 
     @property
     def costs(self) -> Floats:
-        """The whole cost, shape (n,)."""
+        """The whole cost of each trajectory, shape (n,)."""
         return self.running + self.terminal
 
 
@@ -55,8 +56,8 @@ def simulate(
     Args:
         problem: The reduced problem.
         value: Its value function.
-        initial: Shape (n, mJ); the problem's own by default.
-        steps: Of equal length.
+        initial: Initial states, shape (n, mJ); the problem's own initial state if None.
+        steps: Number of time steps, of equal length.
 
     Note:
         Not collective: every rank computes the same.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`Grid`: a uniform grid on a box in R^n, n = 1, 2, 3, with multilinear interpolation.
 
-Values live on an array of shape (n_1 + 1, …, n_n + 1).  Outside the box the interpolant of the nearest cell goes on.
+Nodal values form an array of shape (n_1 + 1, …, n_n + 1).  Outside the box the interpolant of the nearest cell is
+extrapolated.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Grid:
         lower: Lower corner.
         upper: Upper corner.
         cells: Number of cells in each direction.
+
+    Raises:
+        InvalidInput: if the three differ in length, a side is not positive, or a direction has fewer than two cells.
     """
 
     lower: tuple[float, ...]
@@ -43,7 +47,16 @@ class Grid:
 
     @staticmethod
     def uniform(lower: Sequence[float] | Floats, upper: Sequence[float] | Floats, cells: int | Sequence[int]) -> Grid:
-        """A grid from any sequences; one number of cells stands for every direction."""
+        """A grid from sequences of any kind.
+
+        Args:
+            lower: Lower corner, n numbers.
+            upper: Upper corner, n numbers.
+            cells: Number of cells in each direction; one number stands for every direction.
+
+        Raises:
+            InvalidInput: as for `Grid`.
+        """
         counts = (cells,) * len(lower) if isinstance(cells, int) else tuple(int(n) for n in cells)
         return Grid(lower=tuple(map(float, lower)), upper=tuple(map(float, upper)), cells=counts)
 
@@ -54,7 +67,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Nodes in each direction."""
+        """The number of nodes in each direction."""
         return tuple(n + 1 for n in self.cells)
 
     @property
@@ -77,21 +90,21 @@ class Grid:
         return bool(np.all(x >= self.lower) and np.all(x <= self.upper))
 
     def enlarged(self, cells: int) -> Grid:
-        """As many more cells of the same width at every side."""
+        """The grid with this many further cells of the same width at each side."""
         more = cells * self.widths
         lower, upper = np.asarray(self.lower) - more, np.asarray(self.upper) + more
         return Grid.uniform(lower, upper, [n + 2 * cells for n in self.cells])
 
     def number(self, x: Floats) -> np.ndarray:
-        """The places of nodes, shape (…, n), in a flattened array."""
+        """The places, in a flattened array, of the nodes at the points x, shape (…, n)."""
         index = np.rint((x - np.asarray(self.lower)) / self.widths).astype(np.int64)
         return np.ravel_multi_index(tuple(np.moveaxis(index, -1, 0)), self.shape)
 
     def interpolate(self, values: Floats, x: Floats) -> Floats:
-        """Values at points.
+        """Interpolate nodal values at points.
 
         Args:
-            values: On the nodes, shape (n_1 + 1, …) or flattened, and further axes for components after them.
+            values: Nodal values, shape (n_1 + 1, …) or flattened, with any further axes for components at the end.
             x: Points, shape (num_points, n).
 
         Returns:
@@ -120,10 +133,11 @@ def default_box(*states: Floats, margin: float = 0.75) -> tuple[Floats, Floats]:
 
     Args:
         states: Points, each of shape (n,).
-        margin: How far the box reaches beyond their extent in each direction, as part of the extent; at least 0.5.
+        margin: How far the box reaches beyond the states on either side in each direction, as a share of their extent
+            in it.  The box reaches at least 0.5 beyond them, whatever the margin.
 
     Returns:
-        Lower and upper corner.
+        Lower and upper corner, each of shape (n,).
     """
     points = np.stack(states)
     low, high = points.min(axis=0), points.max(axis=0)

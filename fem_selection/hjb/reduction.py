@@ -7,8 +7,9 @@
     H(x, ξ) = Σ_i a_i min_c { Σ_j (ξ_ij/a_i) σ(s_j) + ½|c|²,  s = c R(x) }
 
 with the controls of a neuron scaled to c = (√(α_w a_k) w_ik, √α_b b_i) and the features R of rows √(a_k/α_w) x_k· and
-1/√α_b.  On DG0 cells of areas a_i this is the discrete network itself, not an approximation of it.  One sample: the
-minimum depends on κ = γ ξ_i/a_i alone, γ = |R|².  A point x is an array of mJ entries, sample running fastest.
+1/√α_b.  On DG0 cells of areas a_i this is the discretization in y itself, not an approximation of it.  With one sample
+the minimum depends on κ = γ ξ_i/a_i alone, γ = |R|².  A point x is an array of mJ entries; the sample's index runs
+fastest.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from fem_selection.typing import Block, Floats
 __all__ = ["MAX_DIMENSION", "ReducedProblem"]
 
 MAX_DIMENSION = 3
-_TOLERANCE = 1e-7  # of the gradient in c: H is off by its square
+_TOLERANCE = 1e-7  # of the gradient in c; the error of H is of the order of its square
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ class ReducedProblem:
         areas: a, shape (m,).
         initial: x(0), shape (m, J).
         targets: g, shape (m, J).
-        alpha_kernel: α_w, or None where the kernel is not optimised and zero.
-        alpha_bias: α_b, or None where the bias is not optimised and zero.
+        alpha_kernel: α_w; None if the kernel is zero and not optimised.
+        alpha_bias: α_b; None if the bias is zero and not optimised.
         horizon: T.
         weight: μ.
+
+    Raises:
+        InvalidInput: if the shapes do not fit, the state has more than three entries, no control has a positive weight,
+            or σ has a kink and there are several samples.
     """
 
     activation: Activation
@@ -86,7 +91,7 @@ class ReducedProblem:
 
     @property
     def num_samples(self) -> int:
-        """J."""
+        """The number J of samples."""
         return int(self.initial.shape[1])
 
     @property
@@ -100,12 +105,15 @@ class ReducedProblem:
         return self.initial.ravel().copy()
 
     def terminal_cost(self, x: Floats) -> Floats:
-        """Φ at points of shape (n, mJ), shape (n,)."""
+        """Φ(x) at points x of shape (n, mJ); returns shape (n,)."""
         difference = x.reshape(len(x), self.num_cells, self.num_samples) - self.targets
         return 0.5 * self.weight / self.num_samples * np.einsum("nij,nij,i->n", difference, difference, self.areas)
 
     def features(self, x: Floats) -> Floats:
-        """R at points of shape (n, mJ), shape (n, r, J): a row per cell, if the kernel acts, and one for the bias."""
+        """R(x) at points x of shape (n, mJ); returns shape (n, r, J).
+
+        R has a row for each cell, if the kernel is optimised, and one for the bias, if the bias is.
+        """
         states = x.reshape(len(x), self.num_cells, self.num_samples)
         rows = []
         if self.alpha_kernel is not None:
@@ -115,12 +123,13 @@ class ReducedProblem:
         return np.concatenate(rows, axis=1)
 
     def hamiltonian(self, x: Floats, xi: Floats, warm: Floats | None = None) -> tuple[Floats, Floats, Floats]:
-        """The minimum over the controls.
+        """H(x, ξ), the minimum over the controls, with the velocity and the policy that attain it.
 
         Args:
             x: Points, shape (n, mJ).
-            xi: ξ = ∇_x V there, shape (n, mJ).
-            warm: A policy to go on from, where there are several samples; all starts are tried without one.
+            xi: ξ = ∇_x V at these points, shape (n, mJ).
+            warm: With several samples, a policy from which the minimisation starts, shape (n, m, r); it tries all
+                starts if None.  With one sample it is not used.
 
         Returns:
             H, shape (n,); the velocity ∂_ξ H = σ(s), shape (n, mJ); the policy c, shape (n, m, r).
@@ -133,18 +142,26 @@ class ReducedProblem:
         return np.einsum("nd,nd->n", xi, velocity) + self.running_cost(policy), velocity, policy
 
     def velocity(self, x: Floats, policy: Floats) -> Floats:
-        """σ(s) of a policy, shape (n, mJ)."""
+        """The velocity σ(s) under a policy.
+
+        Args:
+            x: Points, shape (n, mJ).
+            policy: The scaled controls c at these points, shape (n, m, r).
+
+        Returns:
+            Shape (n, mJ).
+        """
         s = np.einsum("nir,nrj->nij", policy, self.features(x)).reshape(len(x), self.dimension)
         result = np.empty_like(s)
         self.activation.value(s, result)
         return result
 
     def running_cost(self, policy: Floats) -> Floats:
-        """Σ_i a_i ½|c_i|², shape (n,)."""
+        """The running cost Σ_i a_i ½|c_i|² of a policy of shape (n, m, r); returns shape (n,)."""
         return 0.5 * np.einsum("nir,nir,i->n", policy, policy, self.areas)
 
     def controls_of(self, policy: Floats) -> tuple[Floats, Floats]:
-        """w, shape (n, m, m), and b, shape (n, m), of a policy."""
+        """The controls w, shape (n, m, m), and b, shape (n, m), of a policy of shape (n, m, r)."""
         n, m = len(policy), self.num_cells
         kernel, bias = np.zeros((n, m, m)), np.zeros((n, m))
         if self.alpha_kernel is not None:
@@ -154,13 +171,21 @@ class ReducedProblem:
         return kernel, bias
 
     def control(self, x: Floats, xi: Floats) -> tuple[Floats, Floats]:
-        """The minimising w, shape (n, m, m), and b, shape (n, m)."""
+        """The controls that minimise the Hamiltonian.
+
+        Args:
+            x: Points, shape (n, mJ).
+            xi: ξ = ∇_x V at these points, shape (n, mJ).
+
+        Returns:
+            w, shape (n, m, m), and b, shape (n, m).
+        """
         return self.controls_of(self.hamiltonian(x, xi)[2])
 
     # ── the minimisation ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _minimize_one(self, features: Floats, costates: Floats, warm: Floats | None) -> Floats:
-        """s from the table, and c = (s/γ) R, the shortest c with that s."""
+        """Look s up in the table; return c = (s/γ) R, the shortest c with this s."""
         row = features[:, :, 0]
         gamma = np.einsum("nr,nr->n", row, row)[:, None]
         s = find_minimizer(self.activation)(gamma * costates[:, :, 0])
@@ -182,10 +207,10 @@ class ReducedProblem:
 
         Args:
             functional: J, on any space × sample split.
-            scaled_bounds: Its box constraints, which must be None.
+            scaled_bounds: Shards, in x̂, of its box constraints; they must be None.
 
         Raises:
-            InvalidInput: if the value function of this problem is not computed here; names the keys in the way.
+            InvalidInput: if this module does not cover the problem; the message names each key that prevents it.
         """
         faults = list(_faults(functional, scaled_bounds))
         if faults:

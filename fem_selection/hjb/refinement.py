@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""How far a value function can be trusted: a sequence of meshes, the limit they point to, and the influence of the box.
+"""Error estimates of a value function: a sequence of meshes, the extrapolated limit, and the influence of the box.
 
-    V_h = V + C h² + o(h²):   V* = (4 V_h − V_2h)/3,   |V_h − V*| bounds its error from above in the end
+    V_h = V + C h² + o(h²):   V* = (4 V_h − V_2h)/3;   |V_h − V*| is an upper bound of the error of V* for small h
     |V_h − V_2h| estimates the error of V_h: it is the error itself for order one and three times it for order two
 
-The order is two where V is smooth and one at kinks: it is not fitted, and the observed orders are given beside it.
+The order is two where V is smooth and one at kinks.  The extrapolation assumes order two; the observed orders are
+reported beside it.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from fem_selection.typing import Floats
 
 __all__ = ["BoxInfluence", "Refinement", "box_influence", "extrapolate", "refine"]
 
-_SNAPSHOTS = 11  # of value functions that are looked at at the first time alone
+_SNAPSHOTS = 11  # of value functions of which only t = 0 is used
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Values at the initial state on meshes that are halved each time.
+    """Values at the initial state on meshes whose width is halved each time.
 
     Attributes:
         cells: Cells in each direction, the coarsest mesh first.
-        values: V(0, x(0)).
-        orders: Observed orders of three consecutive meshes each.
-        extrapolated: V*, from the two finest meshes; their only one's value if there is but one.
-        error_estimate: |V_h − V_2h| of the finest mesh; NaN if there is but one.
-        extrapolated_error: |V_h − V*|, what the extrapolation changes; NaN if there is but one mesh.
+        values: V(0, x(0)) on each mesh.
+        orders: The observed order of each three consecutive meshes.
+        extrapolated: V* from the two finest meshes; with a single mesh, the value on it.
+        error_estimate: |V_h − V_2h| of the finest mesh; NaN with a single mesh.
+        extrapolated_error: |V_h − V*|, the change by the extrapolation; NaN with a single mesh.
         finest: The value function on the finest mesh.
-        improved: The extrapolated value function on it, where there are two meshes.
+        improved: The extrapolated value function on the finest mesh; with a single mesh, `finest`.
     """
 
     cells: tuple[tuple[int, ...], ...]
@@ -54,11 +55,11 @@ class Refinement:
 
 @dataclass(frozen=True)
 class BoxInfluence:
-    """Values at the initial state on a box and on a larger one, with cells of one size.
+    """Values at the initial state on a box and on a larger one, with cells of the same size.
 
     Attributes:
-        cells: Cells of the two boxes.
-        values: V(0, x(0)) on each.
+        cells: Cells in each direction, of the box and of the larger one.
+        values: V(0, x(0)) on each box.
     """
 
     cells: tuple[tuple[int, ...], tuple[int, ...]]
@@ -66,7 +67,7 @@ class BoxInfluence:
 
     @property
     def difference(self) -> float:
-        """What the larger box changes."""
+        """The absolute difference of the two values."""
         return abs(self.values[1] - self.values[0])
 
 
@@ -82,10 +83,15 @@ def refine(
 
     Args:
         problem: The reduced problem.
-        grid: The finest; its cells must be divisible by 2^(levels − 1), with two left.
+        grid: The finest grid; in each direction the number of cells must be 2^(levels − 1) times a number of at least
+            two.
         levels: Number of meshes.
         snapshots: As in `solve_value`.
-        comm: Likewise.
+        comm: As in `solve_value`.
+
+    Raises:
+        InvalidInput: if the cells cannot be halved so often, or as `solve_value`.
+        NonFinite: as `solve_value`.
     """
     divisor = 2 ** (levels - 1)
     if levels < 1 or any(n % divisor or n < 2 * divisor for n in grid.cells):
@@ -113,7 +119,12 @@ def refine(
 
 
 def extrapolate(coarse: ValueFunction, fine: ValueFunction) -> ValueFunction:
-    """(4 V_h − V_2h)/3 on the finer grid; its times must be those of the coarser one."""
+    """The value function (4 V_h − V_2h)/3 on the finer grid.
+
+    Args:
+        coarse: V_2h.
+        fine: V_h, at the same times; the result has its grid, steps and outflow.
+    """
     nodes = fine.grid.nodes
     shape = fine.values.shape
     values: Floats = np.stack([coarse.grid.interpolate(v, nodes) for v in coarse.values]).reshape(shape)
@@ -129,7 +140,16 @@ def extrapolate(coarse: ValueFunction, fine: ValueFunction) -> ValueFunction:
 
 
 def box_influence(problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm | None = None) -> BoxInfluence:
-    """Solve on a grid and with a quarter as many cells more at each side (collective)."""
+    """Solve on a grid, and on a larger one with a quarter as many further cells at each side (collective).
+
+    Args:
+        problem: The reduced problem.
+        grid: The smaller grid.
+        comm: As in `solve_value`.
+
+    Raises:
+        InvalidInput, NonFinite: as `solve_value`.
+    """
     larger = grid.enlarged(max(max(grid.cells) // 4, 1))
     found = (solve_value(problem, g, _SNAPSHOTS, comm=comm) for g in (grid, larger))
     values = [float(value.value(0.0, problem.start[None])[0]) for value in found]
@@ -137,6 +157,6 @@ def box_influence(problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm | Non
 
 
 def _observed(coarse: float, middle: float, fine: float) -> float:
-    """log₂ of the ratio of two differences; NaN if the values do not go one way."""
+    """log₂ of the ratio of the two differences; NaN if the values are not monotone."""
     before, after = middle - coarse, fine - middle
     return float(np.log2(before / after)) if before * after > 0 else np.nan

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The Hamiltonian's minimiser of one sample: a function of one number, tabulated once for each activation.
+"""The minimiser of the Hamiltonian of one sample: a function of one number, tabulated once for each activation.
 
     s*(κ) = argmin_s { κ σ(s) + s²/2 }
 
-`minimize_one_sample` finds the global minimum at the table's points.  Between two of them the minimum follows one of
-the two branches found there: the best of the neighbours and their chord, polished by Newton's method, is exact up to
-round-off, and where s* jumps the better branch is taken.
+`minimize_one_sample` finds the global minimum at the table's points.  Between two points the minimum lies on one of the
+two branches found at these points.  The best of both values and their linear interpolant is polished by Newton's
+method, which is exact up to round-off; where s* jumps, the better branch wins.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ScalarMinimizer:
         activation: σ, Lipschitz.
 
     Note:
-        The points of the table do not depend on what was asked before: equal arguments have equal values on all ranks.
+        The points of the table do not depend on earlier calls: equal arguments give equal values on all ranks.
     """
 
     def __init__(self, activation: Activation) -> None:
@@ -58,12 +58,12 @@ class ScalarMinimizer:
 
     def _objective(self, kappa: Floats, s: Floats) -> Floats:
         sigma = np.empty_like(s)
-        with np.errstate(over="ignore", invalid="ignore"):  # in branches of a conditional that are not chosen
+        with np.errstate(over="ignore", invalid="ignore"):  # branches of a conditional that are not taken may overflow
             self.activation.value(s, sigma)
         return kappa * sigma + 0.5 * s * s
 
     def _polish(self, kappa: Floats, s: Floats, lowest: Floats) -> Floats:
-        """Newton steps where the curvature is positive, taken unless they raise the value."""
+        """Take Newton steps where the curvature is positive and the step does not raise the value."""
         sigma, slope, curvature = (np.empty_like(s) for _ in range(3))
         noise = 1e-14 * (1.0 + np.abs(lowest))
         for _ in range(_POLISHING):
@@ -85,5 +85,5 @@ class ScalarMinimizer:
 
 @cache
 def find_minimizer(activation: Activation) -> ScalarMinimizer:
-    """The table of an activation; made at its first use."""
+    """The minimiser of an activation; the first call makes its table, and later calls return the same object."""
     return ScalarMinimizer(activation)

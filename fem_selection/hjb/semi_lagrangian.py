@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""An independent witness of the value function: dynamic programming on the same grid.
+"""An independent computation of the value function: dynamic programming on the same grid.
 
     V(t, x) = min_c { Δt Σ_i a_i ½|c_i|² + V(t + Δt, x + Δt σ(c R(x))) }
 
-with multilinear interpolation; a point outside of the box has the value of the nearest one inside, with which the
-scheme stays monotone.  The minimum is sought directly: over a grid of controls as wide as the slope of V calls for,
-then over ever finer stars about the best.  Nothing of Newton's method, tables, forms or viscosity is used.  The error
-is of order Δt + h²/Δt: one for Δt ∝ h.
+with multilinear interpolation; a point outside of the box has the value of the nearest point inside, so that the scheme
+stays monotone.  The minimum is found by direct search: over a grid of controls, as wide as the slope of V requires, and
+then over finer and finer stars about the best control.  The method shares no Newton's method, table, form or viscosity
+with `solve_value`.  The error is of order Δt + h²/Δt, which is of order h for Δt ∝ h.
 
 References:
     M. Falcone, R. Ferretti, Semi-Lagrangian approximation schemes for linear and Hamilton–Jacobi equations, SIAM 2013,
@@ -32,7 +32,7 @@ __all__ = ["solve_by_dynamic_programming"]
 
 _GRID = 9  # controls in each direction at first
 _LEVELS = 9  # halvings of the star
-_CHUNK = 4096  # nodes at a time: their arrays stay in cache
+_CHUNK = 4096  # nodes treated at a time, so that their arrays stay in cache
 
 
 def solve_by_dynamic_programming(
@@ -48,12 +48,15 @@ def solve_by_dynamic_programming(
     Args:
         problem: Dynamics and costs.
         grid: The box and its cells.
-        steps: Time steps, half as many as cells in a direction by default.
-        comm: Ranks that share the nodes; all by default.
-        terminal: V(T, ·) at points of shape (n, mJ), if not Φ.
+        steps: Number of time steps; if None, half the largest number of cells in a direction, but at least four.
+        comm: Ranks that share the nodes; all ranks if None.
+        terminal: Replaces Φ: a function of points, shape (n, mJ), that returns V(T, ·), shape (n,).
 
     Returns:
-        V at every step; its outflow share is not measured and NaN.
+        V at every step; its outflow share and time are not measured and are NaN.
+
+    Raises:
+        InvalidInput: if the grid and the state differ in dimension.
 
     Note:
         Collective over `comm`.
@@ -81,7 +84,7 @@ def solve_by_dynamic_programming(
 
 
 def _search_radius(problem: ReducedProblem, grid: Grid, values: Floats) -> Floats:
-    """Bounds of λ in each neuron and sample: the largest slope of V over the area, times that of σ, shape (m, J)."""
+    """Bounds of |λ|: the largest slope of V over the area, times the largest slope of σ, shape (m, J)."""
     field = values.reshape(grid.shape)
     slopes = [np.max(np.abs(np.diff(field, axis=k))) / width for k, width in enumerate(grid.widths)]
     s = np.linspace(-20.0, 20.0, 4001)
@@ -95,8 +98,8 @@ def _search_radius(problem: ReducedProblem, grid: Grid, values: Floats) -> Float
 class _Search:
     """The minimum over the controls at some nodes.
 
-    Controls are sought in coordinates u ∈ [−1, 1]^k.  One sample: c_i = u_i ρ_i R, k = m, since no other c has that s
-    at less cost.  Several: c = u ρ, k = r.
+    The search runs over coordinates u ∈ [−1, 1]^k.  With one sample c_i = u_i ρ_i R and k = m, since no other c gives
+    the same s at less cost.  With several samples c = u ρ and k = r.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class _Search:
             self.scale = np.einsum("nrj,j->nr", np.abs(self.features), radius[0])
 
     def run(self) -> Floats:
-        """The lowest values, shape (n,)."""
+        """The lowest value found at each node, shape (n,)."""
         n = len(self.nodes)
         best, lowest = np.zeros((n, self.size)), np.full(n, np.inf)
         for u in product(np.linspace(-1.0, 1.0, _GRID).tolist(), repeat=self.size):

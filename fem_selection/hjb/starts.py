@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Where Newton's method starts in the Hamiltonian of several samples, which has many local minima.
+"""Starts of Newton's method for the Hamiltonian of several samples, which has many local minima.
 
     h(c) = Σ_j p_j σ(s_j) + ½|c|²,   s = c R,   |c_k| ≤ Lip σ Σ_j |p_j| |R_kj|  at a minimum
 
-h is sampled on a grid of that box for Lip σ = 1, finer towards its centre; the lowest of the samples that no neighbour
-undercuts are the starts.  With the sets of samples that act alone, c = −(p ∘ χ) Rᵀ, they find what is there unless its
-basin is narrower than the grid: for tanh and sine nothing is missed at 400 random points, for tanh(2 s) one minimum.
+h is evaluated on a grid in this box (taken for Lip σ = 1), finer towards its centre; the lowest of the grid's local
+minima are starts.  Further starts are c = −(p ∘ χ) Rᵀ, where χ selects a subset of the samples.  Together they find
+every local minimum whose basin is not narrower than the grid: at 400 random points they miss none for tanh and sine,
+and one minimum for tanh(2 s).
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ _CHUNK = 1024  # rows at a time
 
 
 def find_starts(problem: RowProblem, maps: OwnMaps) -> Iterator[Floats]:
-    """First values of c for `minimize_rows`, each of shape (rows, r)."""
+    """Yield first values of c for `minimize_rows`, each of shape (rows, r).
+
+    Args:
+        problem: The functions h of the rows.
+        maps: The maps c ↦ c R of the same rows.
+    """
     everything = np.arange(len(problem.p))
     for chosen in product((0.0, 1.0), repeat=problem.p.shape[1]):
         yield maps.transpose(-problem.p * np.asarray(chosen), everything)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The value function by finite elements: P1, explicit, with viscosity on the edges that is limited where V is smooth.
+"""The value function by finite elements: P1, explicit, with viscosity on the edges, which is limited where V is smooth.
 
     ∂_τ V = H(x, ∇V),   V = Φ at τ = 0,   τ = T − t
 
-The forms are in `fem_selection.hjb.forms`; H_K = H(x_K, ∇V|_K) at the centroids x_K is refreshed by array code, and so
-is the viscosity; time steps are Heun's.  The order is two where V is smooth, one at its kinks.  With fixed bounds of
-the velocities the viscosity is not limited and time steps are Euler's: under the step bound V⁺ is then an average of V
-with running costs added, the scheme is monotone and its order one.
+The forms are in `fem_selection.hjb.forms`.  Array code computes H_K = H(x_K, ∇V|_K) at the centroids x_K, and the
+viscosity, in every step.  The time steps are Heun's.  The order is two where V is smooth and one at its kinks.  If
+bounds of the velocities are given, the viscosity is not limited and the time steps are Euler's.  Under the step bound
+V⁺ is then an average of V plus running costs: the scheme is monotone and of order one.
 
 References:
     M. Crandall, P.-L. Lions, Math. Comp. 43 (1984) 1, doi:10.2307/2007396 (convergence of monotone schemes).
@@ -34,9 +34,9 @@ from fem_selection.typing import Floats
 __all__ = ["ValueFunction", "solve_value"]
 
 _SAFETY = 0.9  # of the step bound
-_REACH = 1  # cells of the grid around one whose velocities its viscosity is made for
-_FLAT = 1e-13  # differences that count as none, relative to V
-_FRESH = 8  # steps between two minimisations from all starts, where there are several samples
+_REACH = 1  # a cell's viscosity covers the velocities of the cells within this many grid cells
+_FLAT = 1e-13  # differences that count as zero, relative to V
+_FRESH = 8  # steps between two minimisations from all starts, with several samples
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class ValueFunction:
     """V on a space-time grid, the same on every rank.
 
     Attributes:
-        grid: The nodes.
-        times: t of the snapshots, from 0 to T, shape (num_times,).
-        values: Shape (num_times, n_1 + 1, …).
-        steps: Time steps taken.
-        outflow_share: The largest part of the box's boundary where the optimal velocity pointed out, over all steps.
-        outflow_time: The t at which that was.
+        grid: The grid, whose nodes carry the values.
+        times: The times t of the snapshots, from 0 to T, shape (num_times,).
+        values: V at these times, shape (num_times, n_1 + 1, …).
+        steps: Number of time steps taken.
+        outflow_share: The largest share, over all steps, of the box's boundary where the optimal velocity pointed out.
+        outflow_time: The time t at which this share was reached.
     """
 
     grid: Grid
@@ -60,16 +60,32 @@ class ValueFunction:
     outflow_time: float
 
     def value(self, t: float, x: Floats) -> Floats:
-        """V(t, x) at points of shape (n, mJ), linear in t between snapshots; shape (n,)."""
+        """V(t, x), interpolated linearly in t between snapshots.
+
+        Args:
+            t: The time, from 0 to T.
+            x: Points, shape (n, mJ).
+
+        Returns:
+            Shape (n,).
+        """
         return self._between(self.values, t, x)
 
     def gradient(self, t: float, x: Floats) -> Floats:
-        """∇_x V(t, x), the nodes' central differences interpolated; shape (n, mJ)."""
+        """∇_x V(t, x), interpolated from central differences at the nodes.
+
+        Args:
+            t: The time, from 0 to T.
+            x: Points, shape (n, mJ).
+
+        Returns:
+            Shape (n, mJ).
+        """
         return self._between(self._gradients, t, x)
 
     @cached_property
     def _gradients(self) -> Floats:
-        """Shape (num_times, n_1 + 1, …, n)."""
+        """Central differences of V at the nodes, shape (num_times, n_1 + 1, …, n)."""
         axes = tuple(range(1, 1 + self.grid.dimension))
         parts = np.gradient(self.values, *self.grid.widths, axis=axes, edge_order=2)
         return np.stack(parts if isinstance(parts, list | tuple) else [parts], axis=-1)
@@ -93,16 +109,17 @@ def solve_value(
     """Solve the Hamilton–Jacobi–Bellman equation backward from T.
 
     Args:
-        problem: H and Φ.
-        grid: The box and its cells, each cut into simplices.
-        snapshots: Times at which V is kept, both ends included.
-        comm: The mesh's ranks; all by default.
-        terminal: V(T, ·) at points of shape (n, mJ), if not Φ.
-        speeds: Bounds of |∂_ξ H|, shape (mJ,), with which the scheme is monotone in V for n > 1 too; by default the
-            viscosity follows the velocities near by, with less error.
+        problem: The reduced problem, which gives H and Φ.
+        grid: The box and its cells; each cell is cut into simplices.
+        snapshots: Number of times at which V is kept, both ends included.
+        comm: The ranks of the mesh; all ranks if None.
+        terminal: Replaces Φ: a function of points, shape (n, mJ), that returns V(T, ·), shape (n,).
+        speeds: Bounds of |∂_ξ H|, shape (mJ,), with which the scheme is monotone for n > 1 too.  If None, the viscosity
+            follows the velocities of nearby cells, which gives a smaller error.
 
     Raises:
-        NonFinite: if V is not finite (on all ranks alike).
+        InvalidInput: if grid and state differ in dimension, or with fewer than two snapshots.
+        NonFinite: on all ranks alike, if V is not finite.
 
     Note:
         Collective over `comm`; equal on any number of ranks up to the order of sums.
@@ -143,7 +160,7 @@ def solve_value(
 def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
     """The simplicial mesh of a grid (collective).
 
-    With a layer of ghost cells: without one, dolfinx counts the vertex between two ranks' intervals as boundary.
+    It has a layer of ghost cells: without one, dolfinx counts the vertex between two ranks' intervals as boundary.
     """
     ends = [np.asarray(grid.lower), np.asarray(grid.upper)]
     cells, ghosts = list(grid.cells), dmesh.GhostMode.shared_facet
@@ -155,7 +172,7 @@ def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
 
 
 class _Scheme:
-    """The forms on one mesh, and one step."""
+    """The forms on one mesh, and the time steps."""
 
     def __init__(self, problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm, speeds: Floats | None) -> None:
         self.problem, self.grid, self.comm = problem, grid, comm
@@ -176,7 +193,7 @@ class _Scheme:
         self._locate(mesh)
 
     def _locate(self, mesh: dmesh.Mesh) -> None:
-        """Centroids, boxes and gradients of the owned cells, and the places of the owned nodes on the grid."""
+        """Compute centroids, boxes and gradients of the owned cells, and the places of the owned nodes on the grid."""
         n = self.grid.dimension
         cells = mesh.topology.index_map(n).size_local
         self._nodes = self.space.tabulate_dof_coordinates()[:, :n]
@@ -196,11 +213,11 @@ class _Scheme:
         self._policy: Floats | None = None
 
     def set_terminal(self, terminal: Callable[[Floats], Floats]) -> None:
-        """V at τ = 0."""
+        """Set V at τ = 0."""
         self.V.x.array[:] = terminal(self._nodes)
 
     def refresh(self, fresh: bool) -> None:
-        """H_K, v and the viscosity of the current V (collective)."""
+        """Compute H_K, v and the viscosity from the current V; with `fresh` from all starts (collective)."""
         at = self.V.x.array[self._dofs]
         xi = np.einsum("cij,cj->ci", self._inverse, at[:, 1:] - at[:, :1])
         warm = None if fresh else self._policy
@@ -210,7 +227,7 @@ class _Scheme:
         self.S.x.array.reshape(-1, self.grid.dimension + 1)[self._of_D] = self._roughness(at)
 
     def bounds(self) -> tuple[float, float]:
-        """The step bound and the part of the boundary with outward velocity, of the fields last refreshed."""
+        """The step bound, and the share of the boundary with outward velocity, from the last `refresh` (collective)."""
         leaving = self._assemble(self._leaving)[: self.num_owned] / self.mass[: self.num_owned]
         fastest = self.comm.allreduce(float(np.max(leaving, initial=0.0)), op=MPI.MAX)
         outward = self._integral(self._outflow) / self._boundary
@@ -230,7 +247,7 @@ class _Scheme:
         return np.einsum("ckl,cl->ck", np.abs(self._slopes), near)
 
     def _roughness(self, at: Floats) -> Floats:
-        """ξ at the vertices of each cell, shape (cells, n + 1) (collective); 1 with fixed bounds."""
+        """S at the vertices of each cell, shape (cells, n + 1); 1 with fixed bounds (collective)."""
         if self._speeds is not None:
             return np.ones_like(at)
         differences = at[:, :, None] - at[:, None, :]
@@ -245,9 +262,9 @@ class _Scheme:
         return np.asarray(sensor[self._dofs])
 
     def step(self, step: float) -> None:
-        """One step with the fields refreshed: V + Δτ L(V), or with the limited viscosity the mean of V and two such.
+        """Take one time step: V + Δτ L(V) with fixed bounds, else the mean of V and of the result of two such steps.
 
-        Heun's method, a convex combination of explicit steps, so that their bound is its own.
+        The latter is Heun's method, a convex combination of explicit steps, so that the same step bound holds.
         """
         start = self.V.x.array.copy()
         self.advance(step)
@@ -257,14 +274,14 @@ class _Scheme:
             self.V.x.array[:] = 0.5 * (start + self.V.x.array)
 
     def advance(self, step: float) -> None:
-        """V + Δτ L(V) with the fields last refreshed."""
+        """Replace V by V + Δτ L(V), with the fields of the last `refresh` (collective)."""
         rate = self._assemble(self._rate)
         n = self.num_owned
         self.V.x.array[:n] += step * rate[:n] / self.mass[:n]
         self.V.x.scatter_forward()
 
     def gather(self) -> Floats:
-        """V as an array on every rank."""
+        """V as an array of the grid's shape on every rank (collective)."""
         result = np.empty(int(np.prod(self.grid.shape)))
         for places, values in zip(self._places, self.comm.allgather(self.V.x.array[: self.num_owned]), strict=True):
             result[places] = values
@@ -274,7 +291,7 @@ class _Scheme:
         return float(self.comm.allreduce(fem.assemble_scalar(form), op=MPI.SUM))
 
     def _assemble(self, form: fem.Form) -> Floats:
-        """A linear form's vector, complete at the owned nodes."""
+        """The vector of a linear form; its entries at the owned nodes are complete (collective)."""
         self._dual.array[:] = 0.0
         fem.assemble_vector(self._dual.array, form)
         self._dual.scatter_reverse(la.InsertMode.add)

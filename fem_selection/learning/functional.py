@@ -235,7 +235,7 @@ class Functional:
     def _sweep(
         self, controls: Floats, initial: Block, targets: Block, scale: float, observe: Observe | None = None
     ) -> tuple[float, float, Floats]:
-        """Sweep all blocks forward and back; return the data term, the shard's share of R, and its share of the dual."""
+        """Sweep all blocks forward and back; return the data term, this shard's share of R, and its dual."""
         self.clear_duals()
         data = 0.0
         with np.errstate(over="ignore", invalid="ignore"):

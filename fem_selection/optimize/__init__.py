@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Optimization of the controls: a stochastic phase, then TAO or Pontryagin's principle, on the scaled functional."""
+"""Optimization of the controls in x̂: a stochastic phase, then PETSc's TAO or Pontryagin's principle."""
 
 from fem_selection.optimize.pontryagin import approximate_successively
 from fem_selection.optimize.report import EpochRow, IterationRow, OptimizationReport, StochasticReport

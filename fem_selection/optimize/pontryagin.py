@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""Pontryagin's maximum principle as a solver: states forward, costates backward, Hamiltonians minimised layer by layer.
+"""Solvers by Pontryagin's maximum principle: sweep forward and back, then minimise the Hamiltonian of each layer.
 
     (w, b)_n ← argmin H_n(f_n, p_{n+1}, ·),    c, μ ← argmin of the terminal cost for the new final states
 
 | method | step | objective |
 |---|---|---|
 | msa | the whole way to the minimisers: successive approximations (Li, Chen, Tai, E) | may rise, and may not converge |
-| damped_msa | a part θ of the way, halved when the objective rises and grown again after | never rises |
+| damped_msa | a part θ of the way; θ is halved when the objective rises and grows again later | never rises |
 | sqh | minimisers of H_n + ε/2 (‖w − w°‖² + ‖b − b°‖²), ε adapted: sequential quadratic Hamiltonian | never rises |
 
-An iteration costs a forward sweep for each step that is tried and a forward and adjoint sweep for the one taken; the
-minimisations need no sweep.  The gap and the drift of H are reported at every iterate (`MaximumPrinciple`).  Box
-constraints hold at every step: the minimisers respect them, and a box is convex.  The iterates are x̂, as those of
-every optimizer; the Hamiltonians are minimised in x.
+An iteration costs one forward sweep for each trial step, and one forward and adjoint sweep for the accepted step; the
+minimisations need no sweep.  The gap and the drift of H are reported at every iterate (`MaximumPrinciple`); `sqh`
+measures them as often as `gap_every` says.  Box constraints hold at every step: the minimisers respect them, and a box
+is convex.  As in every optimizer the iterates are x̂; the Hamiltonians are minimised in x.
 
 References:
     Q. Li, L. Chen, C. Tai, W. E, Maximum principle based algorithms for deep learning, JMLR 18 (2017) 165.
@@ -40,11 +40,11 @@ from fem_selection.typing import Floats
 
 __all__ = ["approximate_successively"]
 
-_GROW, _SHRINK = 2.0, 0.6  # of ε when a step is refused and when one is taken
-_DECREASE = 1e-6  # what a step of sqh must gain, times its squared length
-_OPEN = 1e-4  # a gap, relative to the objective, with which a stationary point is left
+_GROW, _SHRINK = 2.0, 0.6  # factors of ε after a refused step and after an accepted one
+_DECREASE = 1e-6  # decrease of the objective that sqh requires, over the step's squared length and the scale of ε
+_OPEN = 1e-4  # gap, relative to the objective, above which the run does not stop at a stationary point
 _NO_STEP = "no step towards the minimisers lowers the objective: it is at the level of round-off, or they are far"
-_FAR = 1e-2  # θ below which minimisers count as too far away
+_FAR = 1e-2  # θ below which the best minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
 
@@ -64,20 +64,22 @@ def approximate_successively(
     """Minimise Ĵ(x̂) by Pontryagin's principle (collective).
 
     Args:
-        functional: Ĵ.
+        functional: Ĵ; its controls are overwritten.
         scaled_start: Shard of the first x̂; ignored when resuming.
         settings: Method, limits and tolerances; the method is "msa", "damped_msa" or "sqh".
-        scaled_bounds: Shards of lower and upper bounds of kernel and bias in x̂; infinite entries are free.
-        resume: State and vectors that `save` was given earlier.
+        scaled_bounds: Shards of lower and upper bounds of kernel and bias in x̂; an infinite entry is no bound.
+        resume: The state and vectors that `save` received earlier.
         save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
         observe: Called with each new line of the history.
-        stop: Asked after each iteration.
-        seed: Of the random starts of each minimisation.
+        stop: Called after each iteration; the run ends if it returns True.
+        seed: Seed of the random starts of each minimisation.
         checkpoint_every: Iterations between calls of `save`.
 
     Raises:
-        InvalidInput: where the principle does not apply, with every reason, or for a method of TAO.
-        NonFinite: with the iteration, if a step of `msa` leaves the finite numbers; the others try a smaller one.
+        InvalidInput: if the principle does not apply, with every reason; if the method is one of TAO; or if there are
+            bounds of the readout.
+        NonFinite: with the iteration, if the objective or its gradient is not finite at the start or after a step of
+            `msa`; the other methods try a smaller step.
     """
     if settings.method not in PONTRYAGIN:
         methods = ", ".join(PONTRYAGIN)
@@ -160,7 +162,7 @@ class _Approximation:
     # ── one iteration ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _principle(self) -> MaximumPrinciple | None:
-        """The minimisers of the plain Hamiltonians: msa's step; for sqh they are measured and no more."""
+        """Minimise the plain Hamiltonians: msa steps to these minimisers; sqh measures the gap only, if it is due."""
         every = self.settings.gap_every
         if self.settings.method == "sqh" and (not every or self.iteration % every):
             return None
@@ -174,7 +176,7 @@ class _Approximation:
         return self._damped(now, principle) if principle is not None and self._is_damped else self._quadratic(now)
 
     def _damped(self, now: _Iterate, principle: MaximumPrinciple) -> _Iterate | None:
-        """Towards the best minimisers found; if that leads uphill, for they may be far, towards the nearest ones."""
+        """A step towards the best minimisers; if these are too far for the objective to fall, towards the nearest."""
         found = self._part_of_the_way(now, principle.local_minimizer, _FAR)
         if found is None:
             near = self.extremals.minimize(replace(self._search(0.0), starts=1), self.local_bounds)
@@ -182,7 +184,7 @@ class _Approximation:
         return found
 
     def _part_of_the_way(self, now: _Iterate, local_minimizer: Floats, least: float) -> _Iterate | None:
-        """The first of the parts θ, θ/2, … that lowers the objective; None below the least."""
+        """The iterate for the first of the parts θ, θ/2, … > `least` that lowers the objective; None if none does."""
         part = self.weight
         while part > least:
             trial, value = self._complete(self._towards(now, local_minimizer, part))
@@ -215,9 +217,9 @@ class _Approximation:
         return space.to_scaled(controls)
 
     def _complete(self, scaled_trial: Floats) -> tuple[Floats, float]:
-        """A step with the readout that fits its final states, and the objective there; one forward sweep.
+        """The trial x̂ with the readout that is optimal for its final states, and the objective there.
 
-        Not finite is larger than anything.
+        Takes one forward sweep.  The objective is inf if it is not finite.
         """
         f, controls = self.functional.functional, self.control_space.to_controls(scaled_trial)
         final = f.final_states(controls)
@@ -253,7 +255,7 @@ class _Approximation:
         if self.local_bounds is not None and any(np.any(np.isfinite(b[where])) for b in self.local_bounds):
             raise InvalidInput("objective.readout_bounds: Pontryagin's methods know bounds of kernel and bias only")
 
-    # ── telling, saving, ending ───────────────────────────────────────────────────────────────────────────────────
+    # ── history, checkpoints, end ─────────────────────────────────────────────────────────────────────────────────
 
     def _norm(self, now: _Iterate) -> float:
         """Norm of the projected gradient x̂ − P(x̂ − ∇Ĵ)."""
@@ -276,7 +278,7 @@ class _Approximation:
             self.observe(row)
 
     def _reason(self, now: _Iterate, principle: MaximumPrinciple | None) -> str:
-        """Why to stop, or nothing; a vanishing gradient is not enough where the principle sees a gap."""
+        """The reason to stop, or ""; a vanishing gradient is no reason if the maximum principle finds a gap."""
         s, norm = self.settings, self._norm(now)
         if self.iteration >= s.max_iterations:
             return "the iteration limit was reached"
@@ -305,7 +307,7 @@ class _Approximation:
         self.save(state, {"best": self.best.scaled, "best_gradient": self.best.gradient, "now": now.scaled})
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> _Iterate:
-        """The saved iterate; its states and costates are computed again, one sweep more than without a break."""
+        """The saved iterate; its states and costates are computed again, which costs one sweep."""
         self.best = _Iterate(
             objective=float(state["best_objective"]), scaled=vectors["best"], gradient=vectors["best_gradient"]
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an optimization leaves: frozen reports, and the callbacks through which it tells of itself on the way."""
+"""The results of an optimization: the frozen reports at its end, the lines of its history, and its callbacks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class IterationRow:
 
     Attributes:
         iteration: Number of the iteration, counted from the run's beginning; 0 is the start.
-        objective: J.
+        objective: J at the iterate.
         gradient_norm: Norm of the (projected) gradient in x̂, which is the L² norm in collocated mode.
-        step: Length of the line search's step.
+        step: Step length that the method took.
         evaluations: Evaluations of objective and gradient so far, from the run's beginning.
-        maximum_principle_gap: ∫ (H − min H) dt at the iterate, by Pontryagin's methods; else NaN.
-        hamiltonian_drift: max H − min H over the layers, likewise.
+        maximum_principle_gap: ∫ (H − min H) dt at the iterate; NaN if the method did not measure it.
+        hamiltonian_drift: max H − min H over the layers; NaN if the method did not measure it.
     """
 
     iteration: int
@@ -43,8 +43,8 @@ class EpochRow:
     Attributes:
         epoch: Number of the epoch, from 1.
         objective: Mean of the mini-batches' objectives over the epoch.
-        rate: Step size at its end.
-        validation_accuracy: Score of the validation part after the epoch, or NaN.
+        rate: Step size at the end of the epoch.
+        validation_accuracy: Score on the validation part after the epoch, or NaN.
     """
 
     epoch: int
@@ -59,13 +59,13 @@ class OptimizationReport:
 
     Attributes:
         scaled_solution: Shard of the best x̂.
-        objective: J there.
+        objective: J at the solution.
         gradient_norm: Norm of the gradient at the last iterate, for Pontryagin's methods at the solution.
         iterations: Iterations from the run's beginning, resumed parts included.
-        evaluations: Evaluations of objective and gradient, likewise.
-        reason: Why it stopped, as a sentence.
+        evaluations: Evaluations of objective and gradient, resumed parts included.
+        reason: Why the phase stopped, as a sentence.
         converged: Whether a tolerance was met.
-        stopped: Whether the caller's `Stop` ended it.
+        stopped: Whether the caller's `Stop` ended the phase.
     """
 
     scaled_solution: Floats
@@ -85,10 +85,10 @@ class StochasticReport:
     Attributes:
         scaled_solution: Shard of x̂: the best by validation, or the last without a validation part.
         epochs: Epochs done, from the run's beginning.
-        steps: Mini-batch steps done, likewise.
+        steps: Mini-batch steps done, from the run's beginning.
         best_epoch: The epoch of the solution.
-        reason: Why it stopped, as a sentence.
-        stopped: Whether the caller's `Stop` ended it.
+        reason: Why the phase stopped, as a sentence.
+        stopped: Whether the caller's `Stop` ended the phase.
     """
 
     scaled_solution: Floats
@@ -100,6 +100,6 @@ class StochasticReport:
 
 
 Save = Callable[[dict[str, Any], dict[str, Floats]], None]
-"""Writes a checkpoint of a state and named shards; collective."""
+"""Writes a checkpoint of a state and of shards by name (collective)."""
 Stop = Callable[[], bool]
-"""Whether to stop after this iteration; collective, the same answer on every rank."""
+"""Returns whether to stop after this iteration, the same answer on every rank (collective)."""

@@ -6,8 +6,8 @@
     η_k = η ½ (1 + cos(π k / steps))   (cosine schedule)
 
 with m̂, v̂ corrected for their start from zero.  Since x̂ carries the mesh and depth weights, a rate means the same on
-every mesh.  The order of samples and their movements come from one random stream, drawn alike on every rank; a
-checkpoint holds the stream's state at the beginning of the epoch and the position in the epoch, so that a resumed
+every mesh.  The order of samples and their movements come from one random stream, which every rank draws alike.  A
+checkpoint holds the state of the stream at the beginning of the epoch and the position in the epoch, so that a resumed
 run equals the uninterrupted one.  Moments and x̂ are distributed: each member of the ensemble updates its shard.
 
 Reference:
@@ -40,16 +40,16 @@ class Epoch(Protocol):
     num_batches: int
 
     def batch(self, number: int) -> tuple[Block, Block]:
-        """This member's initial states and targets of a mini-batch."""
+        """This member's initial states, shape (num_local, any), and targets of the mini-batch with this number."""
 
 
 class BatchSource(Protocol):
-    """Gives epochs; the same stream gives the same batches on any number of ranks."""
+    """Draws epochs; the same random stream gives the same batches on any number of ranks."""
 
     batch_size: int
 
     def draw_epoch(self, rng: np.random.Generator) -> Epoch:
-        """The next epoch of the stream."""
+        """Draw the next epoch from the random stream."""
 
 
 def descend(
@@ -70,22 +70,25 @@ def descend(
     """Run the stochastic phase (collective).
 
     Args:
-        functional: Ĵ, whose mini-batch gradients are taken.
+        functional: Ĵ; its controls are overwritten.
         scaled_start: Shard of the first x̂; ignored when resuming.
-        settings: Method, epochs, rate and decays; `batch` and `validation` belong to those who make `source` and
-            `validate`, `patience` is used with `validate` only.
-        source: Mini-batches.
-        validate: Score of a shard of x̂ on the validation part, larger is better; the best iterate is returned then.
-        scaled_bounds: Shards of bounds in x̂; steps are projected onto the box.
-        resume: State and vectors that `save` was given earlier.
+        settings: Method, epochs, rate and decays.  `batch` and `validation` are not read here, since the caller makes
+            `source` and `validate`; `patience` is read only if `validate` is given.
+        source: The source of mini-batches.
+        validate: Returns the score of a shard of x̂ on the validation part; larger is better.  If it is given, the best
+            iterate is returned, else the last.
+        scaled_bounds: Shards of lower and upper bounds in x̂; steps are projected onto the box.
+        resume: The state and vectors that `save` received earlier.
         save: Called at the start, every `checkpoint_every` epochs, when stopped and at the end.
-        observe: Called with each epoch's line.
-        stop: Asked every 20 mini-batches and after each epoch; the answer takes a message.
-        seed: Of the random stream.
+        observe: Called with each epoch's line of the history.
+        stop: Called every 20 mini-batches, since it takes a message, and after each epoch; the run ends if it returns
+            True.
+        seed: Seed of the random stream.
         checkpoint_every: Epochs between calls of `save`.
 
     Raises:
-        NonFinite: after `save` was called with the last good state.
+        NonFinite: on all ranks, with step and layer, if the objective of a mini-batch is not finite; the last state
+            that `save` received is good.
     """
     run = _Descent(functional, settings, source, validate, scaled_bounds, save, observe, stop, seed, checkpoint_every)
     return run.run(scaled_start, resume)
@@ -174,7 +177,7 @@ class _Descent:
         return self.stopped
 
     def _update(self, gradient: Floats, rate: float) -> None:
-        """One step on the shard, in place; m and v are kept without their factors 1 − β, which go into the rate."""
+        """One step on the shard, in place; m and v are stored divided by 1 − β, and the rate makes up for it."""
         s, work, k = self.settings, self._work, self.step + 1
         self.first *= s.momentum
         self.first += gradient
@@ -199,7 +202,7 @@ class _Descent:
         return float(self.settings.rate * 0.5 * (1.0 + np.cos(np.pi * self.step / total)))
 
     def _look(self, value: float, step: int, initial: Block) -> None:
-        """Note the first step whose objective is not finite; a member's ranks agree on it (collective over space)."""
+        """Note the first step whose objective is not finite, alike on all ranks of a member (collective over space)."""
         bad, comm = not np.isfinite(value), self.functional.control_space.space.comm
         if comm.size > 1:
             bad = comm.allreduce(bad, op=MPI.LOR)
@@ -207,7 +210,7 @@ class _Descent:
             self.fault = (step, self.functional.first_bad_layer(initial))
 
     def _check_iterate(self) -> None:
-        """Raise on all ranks if the iterate that is to be saved gives no finite objective on the last mini-batch."""
+        """Raise on all ranks if the objective of the last mini-batch is not finite at the iterate to be saved."""
         if self._last_batch is not None:
             initial, targets = self._last_batch
             value, _ = self._evaluate_batch(initial, targets)
@@ -249,7 +252,7 @@ class _Descent:
         if self.save is None:
             return
         at_boundary = self.batch == 0
-        # what the ranks have summed of the epoch's objective is one number for the whole run
+        # the checkpoint holds one number for all ranks: the sum of their shares of the epoch's objective
         partial = 0.0 if at_boundary else self.functional.control_space.ensemble.sum(self.epoch_value)
         state = {
             "epoch": self.epoch,

@@ -9,22 +9,23 @@
 | cg | `bncg`, nonlinear conjugate gradients | no | it begins again with steepest descent |
 | nls | `nls`, Newton–Krylov with a line search | no | it begins again with the first step's regularization |
 | ntr | `ntr`, Newton–Krylov in a trust region | no | it begins again with the first radius |
-| bnls, bntr | `bnls`, `bntr`, the same on the free variables | yes | likewise |
+| bnls, bntr | `bnls`, `bntr`, the same on the free variables | yes | as `nls`, `ntr` |
 
 Newton's equations are solved by a Krylov method with the exact Hessian's action, preconditioned by the Riesz map, to
 the relative tolerance min(1/2, √(|g|/|g₀|)): enough for superlinear convergence (Dembo, Eisenstat, Steihaug, SIAM J.
 Numer. Anal. 19 (1982) 400).
 
-TAO does not hand out the memory of `lmvm` and `blmvm`.  It is rebuilt by replaying the last iterates: with
-`recycle` set, TAO keeps its matrix between solves, so one solve of a single iteration from each stored iterate, with
-stored objective and gradient as answers, feeds it the same updates as the first time; no sweep is run.  That is exact
-if the initial scaling of L-BFGS depends on those pairs only, hence `mat_lmvm_scale_type scalar` (TAO's default,
-a diagonal, depends on all history).  A memory of 20 pairs brings back its speed.
+TAO gives no access to the memory of `lmvm` and `blmvm`.  A resumed run rebuilds it by replaying the last iterates:
+with `recycle` set, TAO keeps its matrix between solves.  One solve of a single iteration from each stored iterate, in
+which the callback returns the stored objective and gradient, gives the matrix the same updates as the first time; no
+sweep is run.  This is exact if the initial scaling of L-BFGS depends on the stored pairs only.  Therefore the option
+`mat_lmvm_scale_type scalar` is set: TAO's default, a diagonal, depends on the whole history.  With a memory of 20 pairs
+the scalar scaling is as fast as that default.
 
-A trial point of a line search may have no states: they overflow, or an implicit stage has no solution.  It is answered
-by a parabola that has objective and slope of the last iterate there and its minimum at a tenth of the way, so that the
-next trial is nearer; to `ntr`, which takes tiny differences of the objective for success, by infinity.  Only where no
-such trial helps, and at the start, is it an error.
+A trial point of a line search may have no states: they overflow, or an implicit stage has no solution.  The callback
+then returns the value of a parabola that has the objective and slope of the last iterate and its minimum at a tenth of
+the way, so that the next trial is nearer.  To `ntr`, which takes tiny differences of the objective for success, it
+returns infinity.  An error is raised only at the start, and where no nearer trial has states.
 
 References:
     PETSc/TAO Users Manual, TAO solvers `TAOLMVM`, `TAOBLMVM`, `TAOBQNLS`, `TAOBNCG`.
@@ -52,7 +53,7 @@ from fem_selection.typing import Floats
 
 __all__ = ["minimize"]
 
-_SPARE_PAIRS = 5  # updates that TAO may have rejected for lack of curvature
+_SPARE_PAIRS = 5  # further stored pairs, since TAO may have rejected updates for lack of curvature
 _NO_DESCENT = -6  # TAO's reason: the line search failed
 _NO_RADIUS = -7  # the trust region shrank to nothing
 _NEARER = 0.1  # part of a step without states at which the next trial is to be
@@ -73,21 +74,21 @@ def minimize(
     """Minimise Ĵ(x̂) by TAO (collective).
 
     Args:
-        functional: Ĵ.
+        functional: Ĵ; its controls are overwritten.
         scaled_start: Shard of the first x̂; ignored when resuming.
         settings: Method, limits and tolerances; the method is one of TAO.
-        scaled_bounds: Shards of lower and upper bounds in x̂; infinite entries are free.
-        resume: State and vectors that `save` was given earlier.
+        scaled_bounds: Shards of lower and upper bounds in x̂; an infinite entry is no bound.
+        resume: The state and vectors that `save` received earlier.
         save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
         observe: Called with each new line of the history.
-        stop: Asked after each iteration.
+        stop: Called after each iteration; the run ends if it returns True.
         checkpoint_every: Iterations between calls of `save`.
 
     Raises:
-        InvalidInput: for a method that is none of TAO, that knows no bounds where there are some, or options that PETSc
-            or the method refuses.
-        NonFinite: with the iteration, at the start or where a line search or a trust region ends without a step that
-            has states; `save` has been called with the last good iterate.
+        InvalidInput: if the method is none of TAO, if there are bounds and the method knows none, or if PETSc or the
+            method refuses an option.
+        NonFinite: with the iteration, if there are no states at the start, or if a line search or a trust region ends
+            without a step that has states; before that, `save` was called with the last good iterate.
     """
     if settings.method not in TAO:
         raise InvalidInput(f"method {settings.method!r} is none of TAO: use one of {', '.join(TAO)}")
@@ -166,7 +167,7 @@ class _Minimizer:
                 thing.destroy()
 
     def _use_hessian(self, tao: PETSc.TAO, hessian: ScaledHessian, matrix: PETSc.Mat) -> None:
-        """Give TAO the second derivative; a new one sets how well Newton's equation is to be solved."""
+        """Give TAO the Hessian; each linearization also sets the tolerance for Newton's equation."""
 
         def linearize(tao: PETSc.TAO, scaled: PETSc.Vec, h: PETSc.Mat, p: PETSc.Mat) -> None:
             hessian.linearize(scaled.array_r)
@@ -177,11 +178,11 @@ class _Minimizer:
         tao.setHessian(linearize, matrix, matrix)
 
     def _solve(self, tao: PETSc.TAO) -> None:
-        """TAO's solve, with the errors of callbacks coming out as what they are."""
+        """Call TAO's solve, and raise the error of a callback itself instead of PETSc's error."""
         try:
             tao.solve()
         except PETSc.Error as error:
-            fault = error.__cause__ or error  # what a callback raised is the cause of PETSc's error
+            fault = error.__cause__ or error  # the callback's error is the cause of PETSc's error
             if isinstance(fault, NonFinite):
                 self._save_now()
             raise fault from None
@@ -206,7 +207,7 @@ class _Minimizer:
         return self._latest.objective
 
     def _sweep(self, scaled: PETSc.Vec) -> _Iterate:
-        """Objective and gradient, counted."""
+        """Evaluate objective and gradient, and count the evaluation."""
         self.evaluations += 1
         try:
             value, gradient = self.functional.evaluate(scaled.array_r)
@@ -215,17 +216,20 @@ class _Minimizer:
         return _Iterate(objective=value, scaled=scaled.array_r.copy(), gradient=gradient.copy())
 
     def _refuse(self, scaled: PETSc.Vec, gradient: PETSc.Vec, base: _Iterate) -> float:
-        """What a trial without states is answered by: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s < 0 the slope at τ = 0."""
+        """The value returned for a trial without states: Ĵ₀ + s (τ − τ² / 2θ) at τ = 1, s < 0 the slope at τ = 0."""
         self.shortened += 1
         if self.settings.method == "ntr":
             return np.inf
         slope = self.functional.control_space.ensemble.sum(float(base.gradient @ (scaled.array_r - base.scaled)))
         gradient.array[:] = (1.0 - 1.0 / _NEARER) * base.gradient
-        # far above round-off of Ĵ₀, with which it would pass for no worse
+        # far above the round-off of Ĵ₀, within which the trial would pass as no worse
         return base.objective + max((0.5 / _NEARER - 1.0) * abs(slope), 1e-8 * abs(base.objective))
 
     def _test(self, tao: PETSc.TAO) -> None:
-        """TAO's convergence test, called once per iterate or refused radius: history, checkpoint, whether to go on."""
+        """TAO's convergence test, called once for each iterate or refused radius.
+
+        Adds a line to the history, writes the checkpoint that is due, and decides whether to go on.
+        """
         its, objective, norm, _, step, _ = tao.getSolutionStatus()
         first_call = its == 0
         if not first_call:
@@ -261,23 +265,23 @@ class _Minimizer:
             self._save_now()
 
     def _accept(self, tao: PETSc.TAO, objective: float) -> None:
-        """Remember an iterate, and whether it is the best."""
+        """Store an iterate, also as the best one if it is the best."""
         scaled, latest = tao.getSolution(), self._latest
         if latest is None or not self._is_at(scaled, latest):
-            # the line search ended on another point than the one it evaluated last
+            # the line search ended at another point than the one that it evaluated last
             latest = self._sweep(scaled)
         self.memory.append(latest)
         if self.best is None or objective <= self.best.objective:
             self.best = latest
 
     def _is_at(self, scaled: PETSc.Vec, iterate: _Iterate) -> bool:
-        """Whether a vector is an iterate, to the last bit on every rank."""
+        """Whether a vector equals an iterate in every bit on every rank (collective)."""
         return not self.functional.control_space.ensemble.any(not np.array_equal(scaled.array_r, iterate.scaled))
 
     # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _answer(self, scaled: PETSc.Vec, gradient: PETSc.Vec, stored: _Iterate) -> float:
-        """The stored objective and gradient at the stored iterate; anywhere else a value that ends the line search."""
+        """The stored objective and gradient at the stored iterate; elsewhere a value that ends the line search."""
         if self._is_at(scaled, stored):
             gradient.array[:] = stored.gradient
             return stored.objective
@@ -285,7 +289,7 @@ class _Minimizer:
         return stored.objective - 1e6 * (1.0 + abs(stored.objective))
 
     def _replay(self, tao: PETSc.TAO, scaled: PETSc.Vec) -> None:
-        """Feed TAO's matrix the stored iterates but the last, from which the solve goes on."""
+        """Update TAO's matrix with all stored iterates but the last, from which the solve continues."""
         method = self.settings.method
         if method in ("cg", *NEWTON) or len(self.memory) < 2:
             return
@@ -301,7 +305,7 @@ class _Minimizer:
         self.replayed = None
 
     def _replay_bqnls(self, tao: PETSc.TAO, stored: list[_Iterate]) -> None:
-        """`bqnls` hands out its matrix but resets it when it starts: feed it at the first update after that."""
+        """Update the matrix of `bqnls` at the first iteration: TAO gives access to it, but resets it at the start."""
         create = self.functional.control_space.create_vector
 
         def feed(tao: PETSc.TAO, iteration: int) -> None:

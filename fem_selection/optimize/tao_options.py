@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The PETSc options that follow from what a user asks of TAO."""
+"""The PETSc options of a TAO object, made from the settings of the optimizer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from fem_selection.settings.names import NEWTON
 
 __all__ = ["set_options"]
 
-_TYPES = {"cg": "bncg"}  # TAO's names of methods, where they differ
-_OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # options with keys of their own
+_TYPES = {"cg": "bncg"}  # TAO's names of methods, where they differ from ours
+_OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # the settings have keys for these
 _Options = dict[str, str | float | bool | None]
 
 
 def set_options(tao: PETSc.TAO, settings: OptimizerSettings) -> None:
-    """Type and options of a TAO object that has its functions and vectors, and set it up (collective).
+    """Set type and options of a TAO object, and set it up (collective).
+
+    Args:
+        tao: The object, which must have its callbacks and vectors already.
+        settings: Method, memory and further PETSc options.
 
     Raises:
-        InvalidInput: for options that PETSc refuses, that the method does not know, or that have keys of their own.
+        InvalidInput: for an option that PETSc refuses, that the method does not know, or for which the settings have a
+            key.
     """
     kind, prefix = _TYPES.get(settings.method, settings.method), unique_prefix("tao")
     asked = _asked(settings)
@@ -40,12 +45,12 @@ def set_options(tao: PETSc.TAO, settings: OptimizerSettings) -> None:
     if unused:
         raise InvalidInput(f"optimizer.options: {settings.method} knows no option {', '.join(unused)}")
     tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
-    tao.setMaximumIterations(2**30)  # ours counts those before a resume, too
+    tao.setMaximumIterations(2**30)  # our limit also counts the iterations before a resume
     tao.setMaximumFunctionEvaluations(2**30)
 
 
 def _asked(settings: OptimizerSettings) -> _Options:
-    """The options of the user, without their leading hyphens."""
+    """The user's options, with the names as PETSc has them but without leading hyphens."""
     asked: _Options = {name.lstrip("-"): value for name, value in settings.options.items()}
     if taken := [name for name in asked if name in _OURS]:
         raise InvalidInput(
@@ -56,10 +61,10 @@ def _asked(settings: OptimizerSettings) -> _Options:
 
 
 def _defaults(kind: str, prefix: str, memory: int) -> tuple[_Options, _Options]:
-    """Options of the solver, under its prefix, and those that are set without it."""
+    """The default options to set under the solver's prefix, and those to set without a prefix."""
     values: _Options = {}
     shared: _Options = {}
-    # TAO gives the matrix of `lmvm` a prefix of its own, without that of the solver
+    # TAO gives the matrix of `lmvm` its own prefix, which does not contain the prefix of the solver
     matrix = "tao_lmvm_" if kind == "lmvm" else f"{prefix}tao_{kind}_"
     if kind not in ("bncg", *NEWTON):
         shared[f"{matrix}mat_lmvm_scale_type"] = "scalar"
@@ -67,5 +72,5 @@ def _defaults(kind: str, prefix: str, memory: int) -> tuple[_Options, _Options]:
     if kind in ("lmvm", "blmvm"):
         values[f"tao_{kind}_recycle"] = True
     if kind == "bqnls":
-        values["tao_bnk_as_type"] = "none"  # the other estimate carries a tolerance from step to step
+        values["tao_bnk_as_type"] = "none"  # the other choice carries a tolerance from step to step
     return values, shared
