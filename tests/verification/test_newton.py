@@ -16,8 +16,9 @@ import fem_selection as fs
 from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.functions.activations import Activation
-from fem_selection.steady import SteadyState, TooManyCoordinates, find_steady_state
+from fem_selection.steady import IsometricCoordinates, SteadyState, TooManyCoordinates, find_steady_state
 from fem_selection.steady.equilibria import equilibria, steady_state
+from fem_selection.steady.equilibria.deflation import MinimalNormEquation
 from fem_selection.steady.equilibria.newton import LineSearch, solve_newton
 from fem_selection.studies import depth_stability, state_stability
 
@@ -167,6 +168,27 @@ def test_known_states_are_left(spaces):
     assert np.abs(pattern(field, there.state)).min() == pytest.approx(LEVEL, rel=1e-9)
     assert falls_quadratically(there.residuals, round_off=1e-12)
     assert there.distance == pytest.approx(field.space.norm(there.state[:, None])[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_step_on_the_deflated_residual(spaces, mode):
+    """d against the least-squares solution with the derivative of m F by differences, and (m F, (m F)' d) likewise.
+
+    Fails if the derivative lacks that of m, or if LSQR is given another transpose.
+    """
+    field = make_field(spaces("interval", 5, 1, mode), lambda y, z: np.exp(-2 * np.abs(y - z)), 0.1, PITCHFORK)
+    y = field.space.coordinates[:, 0]
+    c = IsometricCoordinates(field.space)
+    equation = MinimalNormEquation(field, c, 1e-12, known=[np.cos(3 * y), 1 - y])
+    x = c.to_euclidean(np.asfortranarray((0.3 + y)[:, None]))
+    residual = equation.residual(x)
+    h = 1e-6
+    basis = [c.to_euclidean(np.asfortranarray(e[:, None])) for e in np.eye(y.size)]
+    slopes = [(equation.residual(x + h * e) - equation.residual(x - h * e))[:, 0] / (2 * h) for e in basis]
+    weights = np.linalg.lstsq(np.column_stack(slopes), residual[:, 0])[0]
+    step, slope = equation.newton_step(x, residual)
+    np.testing.assert_allclose(step, sum(w * e for w, e in zip(weights, basis, strict=True)), rtol=1e-6, atol=1e-6)
+    assert slope == pytest.approx(float(residual[:, 0] @ (np.column_stack(slopes) @ weights)), rel=1e-6)
 
 
 # ── what is refused, and the order ────────────────────────────────────────────────────────────────────────────────────
