@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The selection equation in weak form, its tangent and its adjoint, in UFL: the specification of everything else.
+"""The selection equation in weak form, its tangent and its adjoint, in UFL: the specification of all array code.
 
 Find f(t) ∈ V_h with, for all φ ∈ V_h,
 
@@ -7,15 +7,15 @@ Find f(t) ∈ V_h with, for all φ ∈ V_h,
     (∂_t δf, φ) = F'(s; δs, φ) = (σ'(s) δs, φ),       δs = K δf + δK f + δb          tangent
     (−∂_t p, ψ) = F'(s; K ψ, p) = (σ'(s) p, K ψ)                                      adjoint
 
-An implicit stage with a = Δt a_ii and h, what is known of it, is: find g ∈ V_h with, for all φ ∈ V_h,
+An implicit stage has a factor a = Δt a_ii and a known part h: find g ∈ V_h with, for all φ ∈ V_h,
 
     (g − h, φ) − a (σ(s), φ) = 0,                     s = K g + b,
     (δg, φ) − a (σ'(s) δs, φ),                        δs = K δg                       its Jacobian
 
-UFL has no nested integrals, so K f enters as a function s that whoever evaluates the form refreshes.  The tangent is
-`ufl.derivative` of F, the adjoint `ufl.adjoint` of the tangent; the Jacobian is the sum of the stage's derivatives in g
-and, along K δg, in s.  The array code of `fem_selection.dynamics.superposition` is held to these forms by a contract
-test, for every activation and mode, and so is that of `fem_selection.dynamics.implicit`.
+UFL has no nested integrals, so K f enters as a function s, which the caller computes before each assembly.  The tangent
+is the derivative of F, the adjoint is `ufl.adjoint` of the tangent; the Jacobian is the sum of the stage's derivatives
+in g and, along K δg, in s.  Contract tests compare the array code of `fem_selection.dynamics.superposition` with these
+forms, for every activation and mode, and that of `fem_selection.dynamics.implicit` too.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class SelectionEquation:
 
     Attributes:
         form: F(s; φ) in UFL.
-        tangent: The bilinear form F'(s; δs, φ).
-        adjoint: Its adjoint, arguments exchanged.
+        tangent: The bilinear form F'(s; δs, φ), written with `Activation.derivative`.
+        derived_tangent: The same as `ufl.derivative` of F.
+        adjoint: Its adjoint, with the arguments exchanged.
         stage: The residual of an implicit stage.
-        stage_in_g, stage_in_s: Its derivatives, bilinear forms.
+        stage_in_g, stage_in_s: The derivatives of the residual in g and s, bilinear forms.
     """
 
     def __init__(self, space: StateSpace, activation: Activation) -> None:
@@ -51,7 +52,7 @@ class SelectionEquation:
         self._s = fem.Function(space.V, name="s")
         test, trial = ufl.TestFunction(space.V), ufl.TrialFunction(space.V)
         self.form = ufl.inner(activation(self._s), test) * space.dx
-        # ufl.derivative would use tanh' in a form that overflows; σ' comes from the activation, see there
+        # ufl.derivative writes tanh' in a form that overflows; `Activation.derivative` does not
         self.tangent = ufl.inner(activation.derivative(self._s) * trial, test) * space.dx
         self.adjoint = ufl.adjoint(self.tangent)
         self.derived_tangent = ufl.derivative(self.form, self._s, trial)
@@ -63,27 +64,51 @@ class SelectionEquation:
         self._compiled: dict[str, fem.Form] = {}
 
     def assemble_rate(self, s: Floats) -> Floats:
-        """The duals F(s; φ_i), shape (num_local,), for nodal values s (collective)."""
+        """Return the duals F(s; φ_i), shape (num_local,), for nodal values s (collective)."""
         self._set(self._s, s)
         return self._assemble("form")
 
     def assemble_tangent(self, s: Floats, ds: Floats) -> Floats:
-        """The duals F'(s; δs, φ_i), shape (num_local,) (collective)."""
+        """Return the duals F'(s; δs, φ_i), shape (num_local,) (collective).
+
+        Args:
+            s: Nodal values of s, shape (num_local,).
+            ds: Nodal values of δs, shape (num_local,).
+        """
         return self._apply("derived_tangent", s, ds)
 
     def assemble_adjoint(self, s: Floats, p: Floats) -> Floats:
-        """The duals F'(s; φ_i, p), shape (num_local,), for a costate's nodal values p (collective)."""
+        """Return the duals F'(s; φ_i, p), shape (num_local,) (collective).
+
+        Args:
+            s: Nodal values of s, shape (num_local,).
+            p: Nodal values of a costate, shape (num_local,).
+        """
         return self._apply("adjoint", s, p)
 
     def assemble_stage(self, g: Floats, h: Floats, a: float, *, s: Floats) -> Floats:
-        """The duals of an implicit stage's residual, shape (num_local,), for s = K g + b (collective)."""
+        """Return the duals of an implicit stage's residual, shape (num_local,) (collective).
+
+        Args:
+            g: Nodal values of the stage, shape (num_local,).
+            h: Those of its known part, shape (num_local,).
+            a: Δt a_ii.
+            s: Nodal values of K g + b, shape (num_local,).
+        """
         for function, values in ((self._g, g), (self._h, h), (self._s, s)):
             self._set(function, values)
         self._a.value = a
         return self._assemble("stage")
 
     def assemble_stage_tangent(self, a: float, s: Floats, dg: Floats, *, ds: Floats) -> Floats:
-        """The duals of its Jacobian applied to δg, shape (num_local,), for δs = K δg (collective)."""
+        """Return the duals of a stage's Jacobian applied to δg, shape (num_local,) (collective).
+
+        Args:
+            a: Δt a_ii.
+            s: Nodal values of K g + b, shape (num_local,).
+            dg: Nodal values of δg, shape (num_local,).
+            ds: Nodal values of K δg, shape (num_local,).
+        """
         self._a.value = a
         return self._apply("stage_in_g", s, dg) + self._apply("stage_in_s", s, ds)
 

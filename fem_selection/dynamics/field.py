@@ -3,8 +3,8 @@
 
     F(f) = Π σ(g),  g = K f + b,        F'(f) v = Π σ'(g) K v,        F'(f)ᵀ d = Kᵀ (Π σ'(g))ᵀ d
 
-Integrators for large times, steady states and spectra work on it; layers do not, their dynamics are the `Stepper`'s.
-Where kernel or bias depend on time, `refresh` renews them.
+Integrators for large times, steady states and spectra use it; for layers use the `Stepper`.
+If kernel or bias depend on time, `refresh` sets them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ __all__ = ["Linearization", "SelectionField"]
 
 
 class SelectionField:
-    """f ↦ σ(K f + b).
+    """The map f ↦ Π σ(K f + b) on blocks.
 
     Args:
         space: The state space.
-        kernel: K, with one interval, unless `interval` says which.
+        kernel: K.  It has one interval, unless `interval` is given.
         bias: Nodal values of b, shape (num_local,); kept by reference.
         activation: σ.
-        refresh: Sets kernel and bias to those at a time t (collective); None if they do not depend on time.
-        interval: The interval of a kernel that has several: the layer whose equation, frozen, this is.
+        refresh: Function that sets kernel and bias to those at a time t (collective); None if they do not depend on
+            time.
+        interval: Which interval of the kernel to use: the field is then the equation of that layer, frozen in time.
+
+    Raises:
+        InvalidInput: if the kernel has several intervals and `interval` is not given or is not one of them, or the bias
+            has a wrong shape.
 
     Note:
         All methods on blocks are collective over the space communicator.
@@ -65,19 +70,30 @@ class SelectionField:
         return self._refresh is None
 
     def move_to(self, time: float) -> None:
-        """Let kernel and bias be those at a time (collective)."""
+        """Set kernel and bias to those at a time (collective)."""
         if self._refresh is not None:
             self._refresh(time)
 
     def preactivation(self, f: Block, out: Block | None = None) -> Block:
-        """g = K f + b."""
+        """Return g = K f + b.
+
+        Args:
+            f: States, shape (num_local, J).
+            out: The block to write to; a new one if None.
+        """
         g = create_block(*f.shape) if out is None else out
         np.copyto(g, self.bias[:, None])
         self.kernel.apply(self.interval, f, g, keep=True)
         return g
 
     def rate(self, f: Block, out: Block | None = None, scratch: Block | None = None) -> Block:
-        """F(f) = Π σ(K f + b); `scratch` is left with g."""
+        """Return F(f) = Π σ(K f + b).
+
+        Args:
+            f: States, shape (num_local, J).
+            out: The block to write to; a new one if None.
+            scratch: A work block of the same shape, overwritten by g = K f + b; a new one if None.
+        """
         g = self.preactivation(f, scratch)
         result = create_block(*f.shape) if out is None else out
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -85,16 +101,18 @@ class SelectionField:
         return result
 
     def linearize(self, f: Block) -> Linearization:
-        """F and F' at a block of states, each column at its own."""
+        """Return F and F' at a block of states, each column at its own state."""
         return Linearization(self, f)
 
 
 class Linearization:
-    """F'(f) at a block of states; it acts on blocks of as many columns.
+    """F'(f) at a block of states.
+
+    The linearization at J states acts on blocks of J columns, column by column; that at one state on any block.
 
     Args:
         field: F.
-        f: The states.
+        f: The states, shape (num_local, J).
 
     Attributes:
         preactivation: g = K f + b.
@@ -111,21 +129,29 @@ class Linearization:
             field.superposition.evaluate_to_second(self.preactivation, self.rate, self.slope, curvature=None)
 
     def apply(self, v: Block) -> Block:
-        """F'(f) v."""
+        """Return F'(f) v.
+
+        Raises:
+            InvalidInput: if v has another number of columns than there are states, and there are several.
+        """
         moved, result = create_block(*v.shape), create_block(*v.shape)
         self.field.kernel.apply(self.field.interval, v, moved)
         self.field.superposition.move(self._slope_for(v), None, moved, out=result, turn=None)
         return result
 
     def apply_transpose(self, dual: Block) -> Block:
-        """F'(f)ᵀ d, the transpose in the Euclidean product of nodal values."""
+        """Return F'(f)ᵀ d, the transpose in the Euclidean product of nodal values.
+
+        Raises:
+            InvalidInput: if d has another number of columns than there are states, and there are several.
+        """
         turned, result = create_block(*dual.shape), create_block(*dual.shape)
         self.field.superposition.move_transpose(self._slope_for(dual), None, dual, out=turned)
         self.field.kernel.add_transpose(self.field.interval, turned, 1.0, out=result)
         return result
 
     def _slope_for(self, block: Block) -> Block:
-        """The slopes, the same for all columns where there is one state."""
+        """The slopes for each column of a block; the same for all columns if there is one state."""
         if self.slope.shape[1] == block.shape[1]:
             return self.slope
         if self.slope.shape[1] != 1:

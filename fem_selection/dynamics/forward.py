@@ -42,9 +42,12 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
         initial: Nodal values of the initial states, shape (num_local, num_samples); not changed.
         keep: Layer boundaries to keep, in increasing order; all of 0 … layers by default.
 
+    Returns:
+        The states at the kept layer boundaries.
+
     Raises:
-        NonFinite: with the first layer at which a state is not finite (on all ranks alike).
-        NotConverged: likewise, if that is because an implicit stage was not solved.
+        NonFinite: if a state is not finite, on all ranks; it names the first layer of which this is true.
+        NotConverged: if the reason is an implicit stage that was not solved, on all ranks.
 
     Note:
         Collective over the space communicator.

@@ -6,8 +6,8 @@
     (I − a Kᵀ Dᵀ) X = B                               adjoint
 
 with a = Δt a_ii.  Each block is one system of `fem_selection.dynamics.stage_system`, which solves all three to
-round-off, so that the discrete derivatives are exact.  Where Newton's method fails, the solution is followed in a from
-a = 0, where it is H.  What cannot be solved is NaN, like what overflows, with the reason in words.
+round-off, so that the discrete derivatives are exact.  If Newton's method fails, the solver follows the solution in a
+from a = 0, where it is H.  If that fails too, the solver fills the block with NaN and records the reason.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from fem_selection.typing import Block, Floats
 __all__ = ["SolverCounts", "StageSolver"]
 
 _SMALLEST_PART = 1e-4  # of the step in a continuation
-_KEPT = 4  # block sizes whose solvers are kept
+_KEPT = 4  # solvers are kept for so many block sizes
 
 
 @dataclass
 class SolverCounts:
-    """What has been done so far, summed over blocks and layers.
+    """Numbers of solves and iterations so far, summed over blocks and layers.
 
     Attributes:
-        stages: Implicit stages solved.
+        stages: Implicit stages, whether solved or not.
         newton: Newton iterations of these.
         linear: Linear solves with a tangent or an adjoint.
-        krylov: Krylov iterations of all kinds.
-        factorizations: Of the preconditioner.
+        krylov: Krylov iterations of all solves.
+        factorizations: Factorizations of the preconditioner.
     """
 
     stages: int = 0
@@ -60,9 +60,9 @@ class StageSolver:
         superposition: Π σ.
 
     Attributes:
-        counts: What has been done.
-        trouble: Why the last solve that failed did, in words; None if none has.  Its block is NaN then, which whoever
-            asked for the sweep sees.  An overflow is no trouble: it shows in the state as in explicit schemes.
+        counts: Numbers of solves and iterations so far.
+        trouble: Why the last failed solve failed, as a sentence; None if none has failed.  The block of that solve is
+            NaN.  An overflow is not recorded: it shows in the state, as with explicit schemes.
 
     Note:
         Solves are collective over the space communicator.
@@ -83,8 +83,8 @@ class StageSolver:
         Args:
             interval: The control interval of K and b.
             step: a.
-            guess: Where Newton's method starts; not changed.
-            stage: H, overwritten by G.
+            guess: Where Newton's method starts, shape (num_local, J); not changed.
+            stage: H, overwritten by G; by NaN if the stage cannot be solved.
         """
         if stage.shape[1] == 0:
             return
@@ -101,7 +101,16 @@ class StageSolver:
     def solve_linear(
         self, interval: int, step: float, derivative: Derivative, *, right: Block, out: Block, transpose: bool = False
     ) -> None:
-        """`out` = (I − a D K)⁻¹ B, or (I − a Kᵀ Dᵀ)⁻¹ B if `transpose`; `right` and `out` may be the same."""
+        """`out` = (I − a D K)⁻¹ B, or (I − a Kᵀ Dᵀ)⁻¹ B if `transpose`.
+
+        Args:
+            interval: The control interval of K.
+            step: a.
+            derivative: D.
+            right: B, shape (num_local, J).
+            out: Overwritten by the solution, or by NaN if there is none; may be `right`.
+            transpose: Whether to solve the adjoint system.
+        """
         if right.shape[1] == 0:
             return
         system = self.system(right.shape[1])
@@ -118,14 +127,17 @@ class StageSolver:
             self._fail(out, None if reason == KSP_NOT_FINITE else words)
 
     def destroy(self) -> None:
-        """Release PETSc's objects (collective); they are made again when they are needed."""
+        """Destroy PETSc's objects (collective); a later solve creates them again."""
         for system in self._systems.values():
             system.destroy()
         self._systems.clear()
         self._preconditioner.release()
 
     def system(self, samples: int) -> StageSystem:
-        """PETSc's solvers for blocks of that many samples; those of other sizes may be destroyed (collective)."""
+        """Return the PETSc solvers for blocks of that many samples (collective).
+
+        Solvers are kept for four block sizes: a fifth destroys the oldest.
+        """
         if samples not in self._systems:
             if len(self._systems) >= _KEPT:
                 self._systems.pop(next(iter(self._systems))).destroy()
@@ -140,7 +152,10 @@ class StageSolver:
         return self._systems[samples]
 
     def _newton(self, interval: int, step: float, known: Block, stage: Block) -> int:
-        """Newton's method from what `stage` holds, which is the solution afterwards if PETSc's reason is positive."""
+        """Run Newton's method from the values in `stage` and return PETSc's reason.
+
+        If the reason is positive, `stage` is the solution afterwards.
+        """
         system = self.system(stage.shape[1])
         system.equation.pose(interval, step, known)
         reason = system.solve(stage)
@@ -152,7 +167,7 @@ class StageSolver:
         return reason
 
     def _continue(self, interval: int, step: float, known: Block, stage: Block) -> int:
-        """Follow the solution in the size of the step, from G = H at 0 to a, where Newton's method alone failed."""
+        """Follow the solution from G = H at step 0 to the step a, after Newton's method alone has failed."""
         done, part, reason = 0.0, 0.5, 0
         np.copyto(stage, known)
         while done < 1.0:

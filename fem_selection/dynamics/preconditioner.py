@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 """`LocalPreconditioner`: a sparse factorization for implicit stages whose kernel has a local part.
 
-A kernel may offer the matrix L of its local part, (K_local f, φ_i) = Σ_k L_ik F_k, sparse where K is not: diffusion,
-convection, multiplication.  Then
+The local part of a kernel (diffusion, convection, multiplication) has a sparse matrix L, (K_local f, φ_i) =
+Σ_k L_ik F_k, while the matrix of K may be dense.  Then
 
     I − a D K ≈ M⁻¹ P,   P = M − a diag(d) L,   d_i = (σ'(s), φ_i) / m_i, means of the slopes around the nodes,
 
-and P⁻¹ M, by a sparse LU factorization, leaves GMRES a number of iterations that grows neither with Δt nor as h → 0.
-In collocated mode it is the inverse itself for a local K.  Where the slopes of the samples are much the same, or the
-block is large, their mean serves for all, and one factorization of N rows is applied to all columns; else each sample
-has its own, in one block diagonal matrix.  The factorization is renewed when a or L is another, and when the last solve
-took many iterations, for its slopes may be old.
+and with the preconditioner P⁻¹ M, by a sparse LU factorization, the number of GMRES iterations grows neither with Δt
+nor as h → 0.  In collocated mode it is the inverse itself for a local K.  If the slopes of the samples differ little,
+or the block is large, their mean is used for all samples, and one factorization of N rows is applied to all columns;
+otherwise each sample has its own, in one block diagonal matrix.  The factorization is made anew when a or L has
+changed, and after a solve that took many iterations, since the slopes may have changed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["LocalPreconditioner"]
 
-_MANY = 10  # Krylov iterations after which slopes are looked at again
-_ALIKE = 0.1  # spread of the slopes up to which their mean serves
-_LARGE = 200_000  # unknowns of a block beyond which it serves anyway
+_MANY = 10  # after more Krylov iterations than this the factorization is made anew
+_ALIKE = 0.1  # up to this spread of the slopes their mean is used
+_LARGE = 200_000  # in a block of more unknowns than this the mean is always used
 
 
 class LocalPreconditioner:
-    """P⁻¹ M as a PETSc preconditioner for vectors that hold blocks; the identity where there is no local part.
+    """P⁻¹ M as a PETSc preconditioner for vectors that hold blocks; the identity if the kernel has no local part.
 
     Args:
         space: The state space.
@@ -52,17 +52,24 @@ class LocalPreconditioner:
         self._kernel = kernel if isinstance(kernel, HasLocalPart) else None
         self.pc_type = "none" if self._kernel is None else "python"
         self._solver: PETSc.KSP | None = None
-        self._samples = 0  # with slopes of their own; 0 where the mean serves
+        self._samples = 0  # number of samples with slopes of their own; 0 if the mean is used
         self._made_of: tuple[PETSc.Mat | None, int, float] = (None, 0, 0.0)
         self._stale = False
 
     def attach(self, pc: PETSc.PC) -> None:
-        """Let a preconditioner of type "python" be this one."""
+        """Make a PETSc preconditioner of type "python" call this one."""
         if self._kernel is not None:
             pc.setPythonContext(self)
 
     def prepare(self, interval: int, step: float, derivative: Derivative, *, like: Block) -> None:
-        """Fit the stages with these K, a and D, if what is there does not."""
+        """Make P for these K, a and D, unless the present factorization fits them.
+
+        Args:
+            interval: The control interval of K.
+            step: a.
+            derivative: D.
+            like: A block of the shape of the stages, (num_local, J); not read.
+        """
         if self._kernel is None:
             return
         local = self._kernel.sparse_operator(interval)
@@ -76,23 +83,35 @@ class LocalPreconditioner:
             self._factorize(local, step, derivative, like)
 
     def review(self, iterations: int) -> None:
-        """Say how many iterations the last linear solve took."""
+        """Take note of the iterations of the last linear solve: after many, `prepare` makes a new factorization."""
         self._stale = iterations > _MANY
 
     def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """Y = P⁻¹ M X."""
+        """Y = P⁻¹ M X; PETSc calls it.
+
+        Args:
+            pc: The PETSc preconditioner.
+            x: X, a vector that holds a block.
+            y: Y, likewise; overwritten.
+        """
         moments = self.space.apply_mass(self._block(x.array_r).copy(order="F"))
         self._solve(moments, self._block(y.array), transpose=False)
 
     def applyTranspose(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """Y = M P⁻ᵀ X."""
+        """Y = M P⁻ᵀ X; PETSc calls it.
+
+        Args:
+            pc: The PETSc preconditioner.
+            x: X, a vector that holds a block.
+            y: Y, likewise; overwritten.
+        """
         right = self._block(x.array_r).copy(order="F")
         solved = create_block(*right.shape)
         self._solve(right, solved, transpose=True)
         np.copyto(self._block(y.array), self.space.apply_mass(solved))
 
     def release(self) -> None:
-        """Destroy PETSc's objects; they are made again when they are needed."""
+        """Destroy PETSc's objects (collective)."""
         if self._solver is not None:
             self._solver.destroy()
             self._solver = None
@@ -128,7 +147,10 @@ class LocalPreconditioner:
         matrix.destroy()  # the solver keeps it
 
     def _repeated(self, matrix: PETSc.Mat, factors: Floats) -> PETSc.Mat:
-        """The block diagonal of diag(d_j) A over the columns d_j of the factors, in the layout of a block's vector."""
+        """The block diagonal matrix of diag(d_j) A, in the layout of a block's vector.
+
+        The d_j are the columns of `factors`.
+        """
         rows, samples = factors.shape
         indptr, columns, values = matrix.getValuesCSR()
         entries = np.repeat(factors, np.diff(indptr), axis=0).T * values
@@ -156,5 +178,5 @@ class LocalPreconditioner:
         return solver
 
     def _block(self, array: Floats) -> Block:
-        """The entries of a vector as a block on the same memory."""
+        """A vector's entries as a block on the same memory."""
         return array.reshape((self.space.num_local, -1), order="F")

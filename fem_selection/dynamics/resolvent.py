@@ -3,9 +3,9 @@
 
     A = Π σ'(g*) K,   a > 0;      μ = 1/(1 − a λ) is an eigenvalue of the resolvent for each λ of A
 
-Diffusion makes ‖A‖ ~ h⁻², so that eigenvalues of order one are close together beside ‖A‖ and a Krylov space of A does
-not tell them apart.  Those of the resolvent that are largest in modulus belong to the λ nearest to 1/a.  Systems are
-solved by GMRES, with the sparse factorization of the local part that implicit stages use as its preconditioner.
+Diffusion makes ‖A‖ ~ h⁻².  Beside so large a norm, eigenvalues of order one are close together, and a Krylov space of A
+does not separate them.  The resolvent's eigenvalues of largest modulus belong to the λ nearest to 1/a.  GMRES solves
+the systems, preconditioned by the sparse factorization of the local part that implicit stages use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ _MAX_ITERATIONS = 300
 
 
 def has_local_part(kernel: Kernel, interval: int = 0) -> bool:
-    """Whether a kernel has a local part that is not zero (collective over space)."""
+    """Return whether a kernel has a local part that is not zero (collective over space).
+
+    Args:
+        kernel: K.
+        interval: The control interval.
+    """
     if not isinstance(kernel, HasLocalPart):
         return False
     matrix = kernel.sparse_operator(interval)
@@ -39,14 +44,14 @@ def has_local_part(kernel: Kernel, interval: int = 0) -> bool:
 
 
 def resolvents_of(linearization: Linearization, operator: Operator) -> Callable[[float], Resolvent] | None:
-    """The function a ↦ `Resolvent` that eigenvalues are looked for with (collective over space).
+    """Return the function a ↦ `Resolvent` with which eigenvalues are searched for (collective over space).
 
     Args:
-        linearization: At one state.
-        operator: A: the linearization itself, or one whose stiff part is the same.
+        linearization: F' at one state.
+        operator: A: the linearization itself, or an operator with the same stiff part.
 
     Returns:
-        The function; None where the kernel has no local part, for then products with A are enough.
+        The function; None if the kernel has no local part, because then products with A suffice.
     """
     if not has_local_part(linearization.field.kernel, linearization.field.interval):
         return None
@@ -57,9 +62,9 @@ class Resolvent:
     """v ↦ (I − a A)⁻¹ v.
 
     Args:
-        linearization: At one state; its kernel's local part makes the preconditioner.
-        operator: A: the linearization itself, or one whose stiff part is the same, as its symmetric part.
-        a: Positive, and 1/a no eigenvalue.
+        linearization: F' at one state; its kernel's local part gives the preconditioner.
+        operator: A: the linearization itself, or an operator with the same stiff part, such as its symmetric part.
+        a: A positive number; 1/a must be no eigenvalue of A.
 
     Note:
         Everything is collective over space.
@@ -89,10 +94,10 @@ class Resolvent:
         self._solver.setTolerances(rtol=_TOLERANCE, atol=1e-300, max_it=_MAX_ITERATIONS)
 
     def apply(self, v: Block) -> Block:
-        """(I − a A)⁻¹ v, shape (num_local, 1).
+        """Return (I − a A)⁻¹ v, shape (num_local, 1).
 
         Raises:
-            NotConverged: if GMRES does not come near it.
+            NotConverged: if the system has no solution, or GMRES leaves a residual above 10⁻⁶ of v.
         """
         self._b.array[:] = v[:, 0]
         self._x.set(0.0)
@@ -106,11 +111,11 @@ class Resolvent:
         return self._x.array_r[:, None].copy(order="F")
 
     def _is_near(self) -> bool:
-        """Whether the residual is at least a millionth: round-off keeps it from more where ‖A‖ is large."""
+        """Whether the residual is at most 10⁻⁶ of the right-hand side; round-off may prevent a smaller one."""
         return bool(self._solver.getResidualNorm() <= 1e-6 * self._b.norm())
 
     def destroy(self) -> None:
-        """Release PETSc's objects (collective)."""
+        """Destroy PETSc's objects (collective)."""
         self._preconditioner.release()
         for thing in (self._solver, self._matrix, self._x, self._b):
             thing.destroy()

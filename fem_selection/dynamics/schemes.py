@@ -4,9 +4,9 @@
     G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   R_i = σ(K G_i + b),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
 A stage with a_ii ≠ 0 is implicit: an equation for G_i.  Forward Euler is the residual network itself: one stage, one
-layer.  The θ-schemes are F_{n+1} = F_n + Δt ((1 − θ) σ(S_n) + θ σ(S_{n+1})): θ = 1 is implicit Euler, which damps stiff
-components at once, θ = ½ Crank–Nicolson, of second order, which hardly damps the stiffest ones.  One test holds every
-scheme to its order.
+layer.  The θ-schemes are F_{n+1} = F_n + Δt ((1 − θ) σ(S_n) + θ σ(S_{n+1})).  θ = 1 is implicit Euler, which damps
+stiff components at once; θ = ½ is Crank–Nicolson, of second order, which hardly damps the stiffest ones.  A test
+measures the order of every scheme.
 
 References:
     Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, doi:10.1007/978-3-540-78862-1, II.1.
@@ -37,6 +37,9 @@ class Scheme:
         order: Its order of convergence in Δt.
         a: Lower triangular coefficients: row i of length i, or of length i + 1 with a_ii > 0 if stage i is implicit.
         b: Weights of the stages.
+
+    Raises:
+        InvalidInput: if the rows of a or the length of b do not fit, or a diagonal entry of a is not positive.
     """
 
     name: str
@@ -75,7 +78,7 @@ class Scheme:
 
     @property
     def is_implicit(self) -> bool:
-        """Whether a stage is implicit."""
+        """Whether at least one stage is implicit."""
         return any(self.diagonal)
 
     @property
@@ -85,12 +88,12 @@ class Scheme:
 
     @cached_property
     def ends_at_state(self) -> bool:
-        """Whether the last stage is F_{n+1}, as in a scheme that is called stiffly accurate."""
+        """Whether the last stage is F_{n+1}: the scheme is stiffly accurate."""
         return self.a[-1] == self.b
 
     @property
     def num_inner_stages(self) -> int:
-        """Number of stages that are no state at a layer boundary."""
+        """Number of stages that are not a state at a layer boundary."""
         return self.num_stages - self.starts_at_state - self.ends_at_state
 
 
@@ -111,7 +114,7 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def find_scheme(name: str) -> Scheme:
-    """The built-in scheme of that name.
+    """Return the built-in scheme of this name.
 
     Raises:
         InvalidInput: if there is none; the message lists the names.
@@ -122,12 +125,12 @@ def find_scheme(name: str) -> Scheme:
 
 
 def take_step(scheme: Scheme, rate: Callable[[Floats], Floats], state: Floats, *, step: float) -> Floats:
-    """One step of an explicit scheme for f' = F(f); the layers of a network are the `Stepper`'s.
+    """Return F_{n+1}, one step of an explicit scheme for f' = F(f); for the layers of a network use `Stepper`.
 
     Args:
         scheme: An explicit scheme.
         rate: F.
-        state: F_n: a block, or any array.
+        state: F_n: a block, or any array; not changed.
         step: Δt.
 
     Returns:
@@ -149,7 +152,15 @@ def take_step(scheme: Scheme, rate: Callable[[Floats], Floats], state: Floats, *
 
 
 def combine(state: Floats, dt: float, coefficients: Sequence[float], *, rates: Sequence[Floats], out: Floats) -> None:
-    """`out` = F + Δt Σ_i c_i R_i."""
+    """`out` = F + Δt Σ_i c_i R_i.
+
+    Args:
+        state: F.
+        dt: Δt.
+        coefficients: c_i; rates beyond their number are not read.
+        rates: R_i, each of the shape of F.
+        out: Overwritten; may be `state`.
+    """
     if out is not state and len(coefficients) == 1:
         np.multiply(rates[0], dt * coefficients[0], out=out)
         out += state

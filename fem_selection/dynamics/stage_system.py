@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""`StageSystem`: one implicit stage of a block of samples as PETSc sees it.
+"""`StageSystem`: PETSc's solvers for one implicit stage of a block of samples.
 
 The unknown is one vector of all entries of the block.  Residual and Jacobian,
 
     G − H − a Π σ(K G + b)   and   I − a D K,   D = Π σ'(K G + b),
 
-are M⁻¹ times the weak form and its `ufl.derivative` in `fem_selection.dynamics.equation`, to round-off.  The residual
-is solved by SNES, Newton's method with a line search, and the Jacobian, a shell matrix with a product with K and one
-with D, by GMRES.  Samples do not couple, but share Krylov spaces and the length of the step.  The sparse matrix of a
-kernel's local part serves as a preconditioner (`fem_selection.dynamics.preconditioner`).
+are M⁻¹ times the weak form and its `ufl.derivative` in `fem_selection.dynamics.equation`, to round-off.  SNES solves
+the residual, by Newton's method with a line search; GMRES solves with the Jacobian, a shell matrix whose product is one
+with K and one with D.  Samples do not couple, but share Krylov spaces and the length of the step.  The preconditioner
+uses the sparse matrix of a kernel's local part (`fem_selection.dynamics.preconditioner`).
 
-Tolerances are at the level of round-off: a stage is solved when its residual is below 10⁻¹⁴ of H, or, where round-off
-in K G forbids that, when Newton's step is below 10⁻¹⁰ of G, after which the next one would be below 10⁻¹⁵; a linear
-system when what is left is below 10⁻¹⁵ of its solution.
+Tolerances are at the level of round-off.  A stage is solved when its residual is below 10⁻¹⁴ of H.  If round-off in K G
+forbids that, it is solved when Newton's step is below 10⁻¹⁰ of G: the next one would be below 10⁻¹⁵.  A linear system
+is solved when its error is below 10⁻¹⁵ of the solution.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from fem_selection.typing import Block, Floats, create_block
 __all__ = ["KSP_NOT_FINITE", "SNES_NOT_FINITE", "StageEquation", "StageSystem"]
 
 SNES_NOT_FINITE = int(PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF)
-"""PETSc's reason for a residual that is not finite where Newton's method starts."""
+"""PETSc's reason if the residual is not finite at the start of Newton's method."""
 KSP_NOT_FINITE = int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
 
-_RESIDUAL = 1e-14  # of a stage, relative to H
-_STEP = 1e-10  # of Newton's method, relative to G
-_FULL_STEP = 1e-8  # the same for a step that no line search shortens
-_INNER = 1e-6  # of the linear solves in Newton's method
-_CORRECTION, _SMALL_CORRECTION = 1e-8, 1e-7  # of the other linear solves, relative to the residual and to x
+_RESIDUAL = 1e-14  # residual of a stage, relative to H
+_STEP = 1e-10  # step of Newton's method, relative to G
+_FULL_STEP = 1e-8  # step of Newton's method that no line search has shortened, relative to G
+_INNER = 1e-6  # relative tolerance of the linear solves in Newton's method
+_CORRECTION, _SMALL_CORRECTION = 1e-8, 1e-7  # other linear solves: relative to the residual, size relative to x
 _MAX_NEWTON, _MAX_KRYLOV, _MAX_CORRECTIONS = 25, 400, 6
 _SNES_SMALL_STEP = int(PETSc.SNES.ConvergedReason.CONVERGED_SNORM_RELATIVE)
 _SNES_STUCK = int(PETSc.SNES.ConvergedReason.DIVERGED_LINE_SEARCH)
@@ -53,10 +53,10 @@ _OPTIONS: dict[str, str | float | bool | None] = {
 
 
 class StageEquation:
-    """Residual and Jacobian of one stage of blocks of one size, as PETSc calls them.
+    """Residual and Jacobian of a stage, for blocks of one size, in the form that PETSc calls.
 
-    PETSc's line search ends with a residual at the point that it accepts, so the slopes that the residual leaves are
-    those of the Jacobian that is asked for next.
+    PETSc's line search evaluates the residual last at the point that it accepts.  The slopes of that evaluation are
+    therefore those of the next Jacobian.
     """
 
     def __init__(
@@ -76,17 +76,35 @@ class StageEquation:
         self.interval, self.step, self.derivative = 0, 0.0, self._own
 
     def pose(self, interval: int, step: float, known: Block) -> None:
-        """Take these K, b, a and H from now on."""
+        """Set K, b, a and H of the stage to solve.
+
+        Args:
+            interval: The control interval of K and b.
+            step: a.
+            known: H, shape (num_local, samples); copied.
+        """
         self.interval, self.step, self.derivative = interval, step, self._own
         np.copyto(self.known, known)
 
     def pose_linear(self, interval: int, step: float, derivative: Derivative) -> None:
-        """Take these K, a and D from now on."""
+        """Set K, a and D of the linear system to solve, and prepare the preconditioner (collective).
+
+        Args:
+            interval: The control interval of K.
+            step: a.
+            derivative: D.
+        """
         self.interval, self.step, self.derivative = interval, step, derivative
         self.preconditioner.prepare(interval, step, derivative, like=self._x)
 
     def residual(self, snes: PETSc.SNES | None, x: PETSc.Vec, f: PETSc.Vec) -> None:
-        """G − H − a Π σ(K G + b), leaving the slopes."""
+        """f = G − H − a Π σ(K G + b), and keep the slopes for the Jacobian (collective).
+
+        Args:
+            snes: The PETSc solver that calls; not used.
+            x: G, a vector that holds a block.
+            f: The residual; overwritten.
+        """
         np.copyto(self._x, _as_block(x.array_r, self._x))
         np.copyto(self._s, self.bias[self.interval])
         self.kernel.apply(self.interval, self._x, self._s, keep=True)
@@ -97,13 +115,25 @@ class StageEquation:
         out -= self.known
 
     def linearize(self, snes: PETSc.SNES, x: PETSc.Vec, jacobian: PETSc.Mat, _: PETSc.Mat) -> None:
-        """Nothing to assemble: the slopes are there."""
+        """Prepare the preconditioner for the Jacobian at the last residual, whose slopes are at hand (collective).
+
+        Args:
+            snes: The PETSc solver that calls.
+            x: G; not used.
+            jacobian: The shell matrix.
+            _: The matrix of the preconditioner; not used.
+        """
         self.preconditioner.review(snes.getKSP().getIterationNumber())
         self.preconditioner.prepare(self.interval, self.step, self.derivative, like=self._x)
         jacobian.assemble()
 
     def apply_jacobian(self, x: Floats, y: Floats) -> None:
-        """Y = X − a D K X, for the arrays of vectors."""
+        """y = x − a D K x (collective).
+
+        Args:
+            x: The entries of a block, shape (num_local · samples,).
+            y: Likewise; overwritten.
+        """
         np.copyto(self._x, _as_block(x, self._x))
         self.kernel.apply(self.interval, self._x, self._s)
         out = _as_block(y, self._x)
@@ -112,7 +142,12 @@ class StageEquation:
         out += self._x
 
     def apply_jacobian_transpose(self, x: Floats, y: Floats) -> None:
-        """Y = X − a Kᵀ Dᵀ X."""
+        """y = x − a Kᵀ Dᵀ x (collective).
+
+        Args:
+            x: The entries of a block, shape (num_local · samples,).
+            y: Likewise; overwritten.
+        """
         np.copyto(self._x, _as_block(x, self._x))
         self.derivative.apply_transpose(self._x, self._s)
         out = _as_block(y, self._x)
@@ -125,7 +160,7 @@ class StageSystem:
 
     Attributes:
         equation: The stage that is posed.
-        snes: For it, with `jacobian`, a shell matrix, and the linear solver `ksp`.
+        snes: PETSc's nonlinear solver, with the shell matrix `jacobian` and the linear solver `ksp`.
         x: The solution.
         iterations: Krylov iterations of the last linear solve.
     """
@@ -140,7 +175,7 @@ class StageSystem:
         preconditioner: LocalPreconditioner,
         samples: int,
     ) -> None:
-        # PETSc's objects refer to the equation, which knows nothing of them: they do not wait for Python's collector
+        # PETSc's objects refer to the equation and not the reverse: there is no cycle for Python's collector
         equation = StageEquation(
             space, kernel, bias, superposition=superposition, preconditioner=preconditioner, samples=samples
         )
@@ -161,16 +196,20 @@ class StageSystem:
         self.ksp.setOperators(self.jacobian)
         with options(prefix, _OPTIONS | {"pc_type": equation.preconditioner.pc_type}):
             self.snes.setFromOptions()
-        self.snes.setMaxLinearSolveFailures(_MAX_NEWTON)  # what was found is a step, if it lowers the residual
+        self.snes.setMaxLinearSolveFailures(_MAX_NEWTON)  # an inexact step is good if it lowers the residual
         equation.preconditioner.attach(self.ksp.getPC())
 
     @property
     def solution(self) -> Block:
-        """What the last solve found, on PETSc's memory."""
+        """The solution of the last solve, on PETSc's memory."""
         return _as_block(self.x.array_r, self.equation.known)
 
     def solve(self, guess: Block) -> int:
-        """Newton's method from a guess; `x` is the solution if the result, PETSc's reason, is positive."""
+        """Run Newton's method from a guess (collective).
+
+        Returns:
+            PETSc's reason; if it is positive, `x` is the solution.
+        """
         np.copyto(_as_block(self.right.array, guess), self.equation.known)
         limit = _RESIDUAL * self.right.norm()
         if not np.isfinite(limit):
@@ -181,22 +220,31 @@ class StageSystem:
         self.snes.solve(None, self.x)
         reason = int(self.snes.getConvergedReason())
         if reason == SNES_NOT_FINITE and self.snes.getIterationNumber() > 0:
-            return _SNES_DIVERGED  # it is the method that left the finite numbers, not the state
+            return _SNES_DIVERGED  # Newton's method diverged; the state itself is finite
         if reason == _SNES_SMALL_STEP and not self._is_solved():
             return _SNES_STUCK
         return reason
 
     def _is_solved(self) -> bool:
-        """Whether a step that PETSc calls small is: without a solution it is small, too, where J is singular."""
+        """Whether a step that PETSc calls small means a solution.
+
+        If the Jacobian is singular, the line search makes steps small without a solution; a full step is then not
+        small.
+        """
         self.equation.residual(None, self.x, self.work)
         self.ksp.solve(self.work, self.right)
         small = self.right.norm() <= _FULL_STEP * self.x.norm()
         return bool(small and self.ksp.getConvergedReason() > 0)
 
     def solve_linear(self, right: Block, transpose: bool) -> int:
-        """`x` from the right-hand side; the result is PETSc's reason, `iterations` the number of Krylov iterations.
+        """Solve the linear system that is posed and return PETSc's reason; `x` is the solution (collective).
 
         Corrections from true residuals reach the round-off of x, where one Krylov solve alone stagnates before.
+        `iterations` is set to the number of Krylov iterations.
+
+        Args:
+            right: The right-hand side B, shape (num_local, samples).
+            transpose: Whether to solve with the transpose.
         """
         solve, multiply = self.ksp.solve, self.equation.apply_jacobian
         if transpose:
@@ -214,7 +262,7 @@ class StageSystem:
             if reason == KSP_NOT_FINITE or not np.isfinite(size):
                 return KSP_NOT_FINITE
             self.x.axpy(1.0, self.correction)
-            # what is left is a part `_CORRECTION` of the correction, or it is round-off that does not become less
+            # the error is now `_CORRECTION` times the correction, or it is round-off, which does not decrease
             if size <= _SMALL_CORRECTION * self.x.norm() and (reason > 0 or size >= 0.5 * last):
                 return max(reason, 1)
             last = size
@@ -222,11 +270,11 @@ class StageSystem:
         return reason
 
     def destroy(self) -> None:
-        """Release PETSc's objects (collective)."""
+        """Destroy PETSc's objects (collective)."""
         for thing in (self.snes, self.jacobian, self.x, self.right, self.work, self.correction):
             thing.destroy()
 
 
 def _as_block(array: Floats, like: Block) -> Block:
-    """The entries of a vector as a block of the shape of another, on the same memory."""
+    """A vector's entries as a block of the shape of another, on the same memory."""
     return array.reshape(like.shape, order="F")

@@ -3,9 +3,9 @@
 
     G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   S_i = K(θ_c) G_i + b_c,   R_i = Π_h σ(S_i),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
-An implicit stage, a_ii ≠ 0, is solved by `fem_selection.dynamics.implicit`, with Newton's method starting at F_n.
-K brings the communication, σ is local (collocated mode).  What a sweep needs later is kept on a `Tape`: the stage
-states G_i and σ' at each stage, for one block of samples; its size does not depend on the number of samples.
+`fem_selection.dynamics.implicit` solves the implicit stages, a_ii ≠ 0, with Newton's method starting at F_n.  K needs
+communication; σ is local in collocated mode.  A `Tape` keeps what derivatives need: the stages G_i and the slopes σ' of
+one block of samples.  The number of samples may be larger than a block, so the tape's size does not depend on it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fem_selection.typing import Block, Floats
 
 __all__ = ["Stepper", "Tape"]
 
-# an overflow shows in the state; whoever asked for the sweep names its layer
+# an overflow shows in the state; the caller of the sweep looks for it and names the layer
 _QUIET: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
@@ -36,9 +36,9 @@ class Tape:
 
     Attributes:
         states: F_0 … F_L, a list of (num_local, num_samples) blocks; F_0 is the caller's array, not a copy.
-        stages: G_{n,i} as `stages[n][i]`; G_{n,0} is `states[n]` itself and the last one `states[n + 1]`, where the
-            scheme has it so.
-        slopes: The tapes of σ' as `slopes[n][i]`.
+        stages: G_{n,i} as `stages[n][i]`.  G_{n,0} is `states[n]` itself if the scheme starts at the state, and the
+            last stage is `states[n + 1]` if it ends at the state.
+        slopes: The tapes of σ' as `slopes[n][i]` (see `Superposition.evaluate_with_tape`).
     """
 
     def __init__(self, rows: int, tape_rows: int, num_samples: int, *, layers: int, scheme: Scheme) -> None:
@@ -55,7 +55,7 @@ class Tape:
         self.slopes: list[list[Block]] = [[d.T for d in slopes[n]] for n in range(layers)]
 
     def start(self, initial: Block) -> None:
-        """Let F_0 be the caller's block."""
+        """Set F_0 to the caller's block, by reference."""
         self.states[0] = initial
         if self._shares_start:
             self.stages[0][0] = initial
@@ -74,7 +74,10 @@ class Stepper:
 
     Attributes:
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
-        solver: What solves implicit stages, and counts; None if the scheme is explicit.
+        solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
+
+    Raises:
+        InvalidInput: if kernel or bias have another number of intervals than the grid.
     """
 
     def __init__(
@@ -104,7 +107,10 @@ class Stepper:
         self._tapes: dict[int, Tape] = {}
 
     def tape(self, num_samples: int) -> Tape:
-        """A tape for blocks of that many samples; the same one at every call, so its content is lost."""
+        """Return the tape for blocks of that many samples.
+
+        Every call returns the same tape, so a sweep overwrites the tape of the sweep before.
+        """
         if num_samples not in self._tapes:
             if len(self._tapes) > 3:
                 self._tapes.clear()
@@ -115,7 +121,12 @@ class Stepper:
         return self._tapes[num_samples]
 
     def advance(self, initial: Block, tape: Tape) -> Block:
-        """Sweep a block through all layers, writing the tape; returns F_L, a block of the tape."""
+        """Sweep a block through all layers and return F_L, a block of the tape (collective over space).
+
+        Args:
+            initial: F_0, shape (num_local, J); kept by reference on the tape.
+            tape: A tape for J samples; overwritten.
+        """
         tape.start(initial)
         work = self._step_work(initial)
         with np.errstate(**_QUIET):
@@ -124,7 +135,15 @@ class Stepper:
         return tape.states[-1]
 
     def advance_without_tape(self, initial: Block, keep: Sequence[int] = ()) -> tuple[Block, list[Block]]:
-        """Sweep a block through all layers; returns F_L and copies of the states at the layer boundaries in `keep`."""
+        """Sweep a block through all layers without storing slopes (collective over space).
+
+        Args:
+            initial: F_0, shape (num_local, J); not changed.
+            keep: Layer boundaries at which the states are wanted, 0 … layers.
+
+        Returns:
+            F_L, and copies of the states at the layer boundaries in `keep`.
+        """
         state = initial.copy(order="F")
         stages = self.work("stages", state, self.scheme.num_stages)
         if self.scheme.starts_at_state:
@@ -139,9 +158,9 @@ class Stepper:
         return state, kept
 
     def first_bad_layer(self, initial: Block) -> int | None:
-        """The first layer boundary at which a state of this rank is not finite; None if all are (collective).
+        """Return the first layer boundary at which a state of this rank is not finite; None if all are (collective).
 
-        `take_trouble` says afterwards why, if an implicit stage was not solved.
+        If an implicit stage was not solved, `take_trouble` then returns the reason.
         """
         before = self.take_trouble()
         _, states = self.advance_without_tape(initial, range(self.grid.layers + 1))
@@ -151,7 +170,13 @@ class Stepper:
         return bad[0] if bad else None
 
     def work(self, name: str, like: Block, count: int) -> list[Block]:
-        """Work blocks of the shape of another, allocated once per name and shape."""
+        """Return work blocks, allocated once per name and shape; their contents are undefined.
+
+        Args:
+            name: What they are used for: callers with different names get different blocks.
+            like: A block of their shape.
+            count: Number of blocks.
+        """
         key = (name, count, *like.shape)
         if key not in self._work:
             if len(self._work) > 32:
@@ -160,34 +185,60 @@ class Stepper:
         return self._work[key]
 
     def create_stages(self, state: Block) -> list[Block]:
-        """Blocks for the stages of a layer; the first is the state, F_n, itself where the scheme has it so."""
+        """Return blocks for the stages of a layer; the first is `state` itself if the scheme starts at the state."""
         own = self.scheme.starts_at_state
         return [state if own and i == 0 else np.empty_like(state, order="F") for i in range(self.scheme.num_stages)]
 
     def advance_layer(self, n: int, state: Block, stages: list[Block], *, slopes: list[Block], out: Block) -> None:
-        """F_{n+1} in `out` from F_n, writing the stages (see `create_stages`) and the tape of σ'."""
+        """Advance a block by one layer and store the slopes (collective over space).
+
+        Args:
+            n: The layer.
+            state: F_n, shape (num_local, J).
+            stages: Blocks made by `create_stages(state)`; overwritten.
+            slopes: One tape per stage; overwritten.
+            out: F_{n+1}; overwritten.
+        """
         with np.errstate(**_QUIET):
             self._step(n, state, stages, slopes, out, *self._step_work(out))
 
     # ── implicit stages ───────────────────────────────────────────────────────────────────────────────────────────
 
     def take_trouble(self) -> str | None:
-        """Why the last implicit stage that was not solved was not, in words, or None; it is forgotten then."""
+        """Return why the last failed solve of an implicit stage failed, as a sentence, or None; clear the record."""
         if self.solver is None:
             return None
         words, self.solver.trouble = self.solver.trouble, None
         return words
 
     def derivative(self, slopes: Block) -> Derivative:
-        """D = Π σ'(S) of a stage from its tape."""
+        """Return D = Π σ'(S) of a stage from its tape."""
         return derivative_from_tape(self.superposition, slopes)
 
     def solve_tangent(self, n: int, i: int, derivative: Derivative, *, right: Block, out: Block) -> None:
-        """`out` = (I − Δt a_ii D K)⁻¹ B for stage i of layer n; both may be the same block (collective over space)."""
+        """`out` = (I − Δt a_ii D K)⁻¹ B for stage i of layer n (collective over space).
+
+        Args:
+            n: The layer.
+            i: The stage; it is implicit.
+            derivative: D.
+            right: B, shape (num_local, J).
+            out: Overwritten; may be `right`.
+        """
         self._solve_linear(n, i, derivative, right, out, transpose=False)
 
     def solve_adjoint(self, n: int, i: int, derivative: Derivative, *, right: Block, out: Block) -> None:
-        """`out` = (I − Δt a_ii Kᵀ Dᵀ)⁻¹ B, the transpose of `solve_tangent`."""
+        """`out` = (I − Δt a_ii Kᵀ Dᵀ)⁻¹ B for stage i of layer n (collective over space).
+
+        It is the transpose of `solve_tangent`.
+
+        Args:
+            n: The layer.
+            i: The stage; it is implicit.
+            derivative: D.
+            right: B, shape (num_local, J).
+            out: Overwritten; may be `right`.
+        """
         self._solve_linear(n, i, derivative, right, out, transpose=True)
 
     def _solve_linear(self, n: int, i: int, derivative: Derivative, right: Block, out: Block, transpose: bool) -> None:
@@ -196,12 +247,19 @@ class Stepper:
         self.solver.solve_linear(self.intervals[n][i], step, derivative, right=right, out=out, transpose=transpose)
 
     def solve_stage(self, n: int, i: int, state: Block, *, stage: Block) -> None:
-        """G_i in `stage` from H_i = F_n + Δt Σ_{j<i} a_ij R_j in it (collective over space)."""
+        """Solve stage i of layer n for G_i; do nothing if the stage is explicit (collective over space).
+
+        Args:
+            n: The layer.
+            i: The stage.
+            state: F_n, where Newton's method starts; not changed.
+            stage: H_i = F_n + Δt Σ_{j<i} a_ij R_j, overwritten by G_i.
+        """
         if self.solver is not None and self.scheme.diagonal[i]:
             self.solver.solve(self.intervals[n][i], self.grid.step * self.scheme.diagonal[i], state, stage=stage)
 
     def _step_work(self, like: Block) -> tuple[list[Block], Block]:
-        """Blocks for the stage rates R_i and for S, the same at every call."""
+        """Work blocks for the stage rates R_i and for S, the same in every call."""
         return self.work("rates", like, self.scheme.num_stages), self.work("preactivation", like, 1)[0]
 
     def _step(
@@ -232,7 +290,16 @@ class Stepper:
         self.finish_layer(state, stages, rates, out=out)
 
     def finish_layer(self, state: Block, stages: list[Block], rates: list[Block], *, out: Block) -> None:
-        """F_{n+1} in `out`, from the rates or, where the last stage is it, without the round-off of K G in them."""
+        """`out` = F_{n+1}: the last stage if the scheme ends at the state, else F_n + Δt Σ_i b_i R_i.
+
+        The last stage has less round-off than the sum, whose rates contain that of K G.
+
+        Args:
+            state: F_n, shape (num_local, J).
+            stages: G_i.
+            rates: R_i.
+            out: Overwritten; may be `state`.
+        """
         if not self.scheme.ends_at_state:
             combine(state, self.grid.step, self.scheme.b, rates=rates, out=out)
         elif out is not stages[-1]:

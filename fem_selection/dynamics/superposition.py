@@ -7,8 +7,8 @@
 *Projected* (Galerkin mode): R = M⁻¹ Bᵀ ω σ(B S) with B the basis at the quadrature points, ω their weights.
 
 Both equal the assembled form of `fem_selection.dynamics.equation` to round-off; a form assembled per layer would cost
-some fifty times as much.  What the derivative needs is kept as a *tape*: σ'(s) at the points where σ was evaluated,
-or in collocated mode σ(s) itself, where σ' is a function of σ, as that of tanh is.
+some fifty times as much.  A *tape* keeps what the derivative needs: σ'(s) at the points where σ was evaluated, or, in
+collocated mode, σ(s) if σ' is a function of σ, as for tanh.
 """
 
 from __future__ import annotations
@@ -48,47 +48,115 @@ class Superposition(Protocol):
     tapes_value: bool
 
     def evaluate(self, s: Block, out: Block) -> None:
-        """`out` = Π σ(s)."""
+        """`out` = Π σ(s).
+
+        Args:
+            s: Nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
-        """`out` = Π σ(s), and in `tape` what its derivative needs."""
+        """`out` = Π σ(s), and `tape` = what the derivative needs.
+
+        Args:
+            s: Nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+            tape: Shape (tape_rows, J); overwritten.
+        """
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
-        """`out` = Π σ'(s) ds, the tangent."""
+        """`out` = Π σ'(s) δs, the tangent.
+
+        Args:
+            tape: What `evaluate_with_tape` wrote, shape (tape_rows, J).
+            ds: δs, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
-        """`out` = (Π σ'(s))ᵀ d, the transpose in the Euclidean product of coefficients."""
+        """`out` = (Π σ'(s))ᵀ d, the transpose in the Euclidean product of coefficients.
 
-    # for second derivatives: slope, curvature and turn are blocks of values at the evaluation points
+        Args:
+            tape: What `evaluate_with_tape` wrote, shape (tape_rows, J).
+            dual: d, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
+
+    # second derivatives: slope, curvature and turn are blocks of values at the evaluation points
 
     def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
-        """`out` = Π σ(s), `slope` = σ'(s), and `curvature` = σ''(s) unless it is None."""
+        """`out` = Π σ(s), `slope` = σ'(s), and `curvature` = σ''(s) unless it is None.
+
+        Args:
+            s: Nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+            slope: Shape (tape_rows, J); overwritten.
+            curvature: Shape (tape_rows, J); overwritten; None if it is not wanted.
+        """
 
     def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
-        """`out` = (Π σ'(s))ᵀ d; `curvature`, σ''(s) so far, times d is C, with which (Π σ''(s) δs)ᵀ d is C δs."""
+        """`out` = (Π σ'(s))ᵀ d, and `curvature` = C, for which (Π σ''(s) δs)ᵀ d is the integral of C δs.
+
+        Args:
+            slope: σ'(s) at the evaluation points, shape (tape_rows, J).
+            curvature: σ''(s) at the evaluation points; overwritten by C, its product with the values of d's
+                representative (in collocated mode d itself).
+            dual: d, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
 
     def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
-        """`out` = Π σ'(s) δs, and `turn` = C δs unless it is None."""
+        """`out` = Π σ'(s) δs, and `turn` = C δs at the evaluation points unless it is None.
+
+        Args:
+            slope: σ'(s) at the evaluation points, shape (tape_rows, J).
+            curvature: C of `transpose_to_second`; None if `turn` is not wanted.
+            ds: δs, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+            turn: Shape (tape_rows, J); overwritten; None if it is not wanted.
+        """
 
     def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
-        """`out` = (Π σ'(s))ᵀ δd, plus (Π σ''(s) δs)ᵀ d from its `turn` unless that is None."""
+        """`out` = (Π σ'(s))ᵀ δd, plus (Π σ''(s) δs)ᵀ d if a `turn` is given.
+
+        Args:
+            slope: σ'(s) at the evaluation points, shape (tape_rows, J).
+            turn: C δs from `move`; None to leave the second term out.
+            d_dual: δd, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
 
 
 def create_superposition(space: StateSpace, activation: Activation) -> Superposition:
-    """The operator that fits the mode of the space."""
+    """Return the operator for the mode of a space: nodal if collocated, else projected.
+
+    Args:
+        space: The state space.
+        activation: σ.
+    """
     return NodalSuperposition(space, activation) if space.is_collocated else ProjectedSuperposition(space, activation)
 
 
 @dataclass(frozen=True)
 class Derivative:
-    """D = Π σ'(s) at one s: X ↦ D X and X ↦ Dᵀ X, each as a function (block, out)."""
+    """D = Π σ'(s) at one s, as two functions of (block, out).
+
+    Attributes:
+        apply: Writes D X to `out`.
+        apply_transpose: Writes Dᵀ X to `out`.
+    """
 
     apply: Callable[[Block, Block], None]
     apply_transpose: Callable[[Block, Block], None]
 
 
 def derivative_from_tape(superposition: Superposition, tape: Block) -> Derivative:
-    """D from what `evaluate_with_tape` left, as long as that is not overwritten."""
+    """Return D from a tape; it is valid until the tape is overwritten.
+
+    Args:
+        superposition: Π σ.
+        tape: What `evaluate_with_tape` wrote.
+    """
     return Derivative(
         apply=partial(superposition.apply_derivative, tape),
         apply_transpose=partial(superposition.apply_transpose, tape),
@@ -96,7 +164,12 @@ def derivative_from_tape(superposition: Superposition, tape: Block) -> Derivativ
 
 
 def derivative_from_slope(superposition: Superposition, slope: Block) -> Derivative:
-    """D from σ'(s) at the evaluation points, as long as that is not overwritten."""
+    """Return D from the slopes; it is valid until they are overwritten.
+
+    Args:
+        superposition: Π σ.
+        slope: σ'(s) at the evaluation points, shape (tape_rows, J).
+    """
 
     def apply(block: Block, out: Block) -> None:
         superposition.move(slope, None, block, out=out, turn=None)
@@ -105,7 +178,7 @@ def derivative_from_slope(superposition: Superposition, slope: Block) -> Derivat
 
 
 class NodalSuperposition:
-    """σ at the nodes: local to the rank, no communication."""
+    """σ at the nodes: local to the rank, without communication."""
 
     def __init__(self, space: StateSpace, activation: Activation) -> None:
         self.tape_rows = space.num_local
@@ -114,11 +187,11 @@ class NodalSuperposition:
         self.tapes_value = self._pullback is not None
 
     def evaluate(self, s: Block, out: Block) -> None:
-        """`out` = σ(s)."""
+        """`out` = σ(s).  See `Superposition.evaluate`."""
         self._activation.value(s, out)
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
-        """`out` = σ(s), `tape` = σ(s) or σ'(s)."""
+        """`out` = σ(s), `tape` = σ(s) if σ' is a function of σ, else σ'(s).  See `Superposition.evaluate_with_tape`."""
         if self._pullback is None:
             self._activation.value_and_derivative(s, out, tape)
             return
@@ -127,36 +200,36 @@ class NodalSuperposition:
             np.copyto(out, tape)
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
-        """`out` = σ'(s) ds."""
+        """`out` = σ'(s) δs.  See `Superposition.apply_derivative`."""
         self.apply_transpose(tape, ds, out)
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
-        """`out` = σ'(s) d; the operator is diagonal."""
+        """`out` = σ'(s) d: the operator is diagonal.  See `Superposition.apply_transpose`."""
         if self._pullback is None:
             np.multiply(tape, dual, out=out)
         else:
             self._pullback(tape, dual, out)
 
     def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
-        """Entry by entry."""
+        """`out` = σ(s), `slope` = σ'(s), `curvature` = σ''(s).  See `Superposition.evaluate_to_second`."""
         if curvature is None:
             self._activation.value_and_derivative(s, out, slope)
         else:
             self._activation.value_and_two_derivatives(s, out, slope, curvature)
 
     def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
-        """`out` = σ'(s) d, `curvature` = C = σ''(s) d."""
+        """`out` = σ'(s) d, `curvature` = C = σ''(s) d.  See `Superposition.transpose_to_second`."""
         np.multiply(slope, dual, out=out)
         curvature *= dual
 
     def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
-        """`out` = σ'(s) δs, `turn` = C δs."""
+        """`out` = σ'(s) δs, `turn` = C δs.  See `Superposition.move`."""
         np.multiply(slope, ds, out=out)
         if curvature is not None and turn is not None:
             np.multiply(curvature, ds, out=turn)
 
     def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
-        """`out` = σ'(s) δd + C δs."""
+        """`out` = σ'(s) δd + C δs.  See `Superposition.move_transpose`."""
         np.multiply(slope, d_dual, out=out)
         if turn is not None:
             out += turn
@@ -176,29 +249,29 @@ class ProjectedSuperposition:
         self.tape_rows = self._points.num_points
 
     def evaluate(self, s: Block, out: Block) -> None:
-        """`out` = M⁻¹ Bᵀ ω σ(B s)."""
+        """`out` = M⁻¹ Bᵀ ω σ(B s).  See `Superposition.evaluate`."""
         points = self._points.values(s)
         values = np.empty_like(points)
         self._activation.value(points, values)
         self._project(values, out)
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
-        """`out` = M⁻¹ Bᵀ ω σ(B s), `tape` = σ'(B s)."""
+        """`out` = M⁻¹ Bᵀ ω σ(B s), `tape` = σ'(B s).  See `Superposition.evaluate_with_tape`."""
         points = self._points.values(s)
         values = np.empty_like(points)
         self._activation.value_and_derivative(points, values, tape)
         self._project(values, out)
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
-        """`out` = M⁻¹ Bᵀ ω σ'(B s) B ds."""
+        """`out` = M⁻¹ Bᵀ ω σ'(B s) B δs.  See `Superposition.apply_derivative`."""
         self.move(tape, None, ds, out=out, turn=None)
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
-        """`out` = Bᵀ ω σ'(B s) B M⁻¹ d."""
+        """`out` = Bᵀ ω σ'(B s) B M⁻¹ d.  See `Superposition.apply_transpose`."""
         self.move_transpose(tape, None, dual, out=out)
 
     def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
-        """`out` = M⁻¹ Bᵀ ω σ(B s), `slope` = σ'(B s), `curvature` = σ''(B s)."""
+        """`out` = M⁻¹ Bᵀ ω σ(B s), `slope` = σ'(B s), and σ''(B s).  See `Superposition.evaluate_to_second`."""
         points = self._points.values(s)
         values = np.empty_like(points)
         if curvature is None:
@@ -208,14 +281,14 @@ class ProjectedSuperposition:
         self._project(values, out)
 
     def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
-        """`out` = Bᵀ ω σ'(B s) B M⁻¹ d, `curvature` = C = σ''(B s) B M⁻¹ d."""
+        """`out` = Bᵀ ω σ'(B s) B M⁻¹ d, C = σ''(B s) B M⁻¹ d.  See `Superposition.transpose_to_second`."""
         values = self._points.values(self._space.riesz(dual))
         curvature *= values
         values *= slope
         self._points.integrate(values, out)
 
     def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
-        """`out` = M⁻¹ Bᵀ ω σ'(B s) B δs, `turn` = C B δs."""
+        """`out` = M⁻¹ Bᵀ ω σ'(B s) B δs, `turn` = C B δs.  See `Superposition.move`."""
         values = self._points.values(ds)
         if curvature is not None and turn is not None:
             np.multiply(curvature, values, out=turn)
@@ -223,7 +296,7 @@ class ProjectedSuperposition:
         self._project(values, out)
 
     def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
-        """`out` = Bᵀ ω (σ'(B s) B M⁻¹ δd + C B δs)."""
+        """`out` = Bᵀ ω (σ'(B s) B M⁻¹ δd + C B δs).  See `Superposition.move_transpose`."""
         values = self._points.values(self._space.riesz(d_dual))
         values *= slope
         if turn is not None:

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""`integrate`: the selection equation over large times, with steps as long as the wanted accuracy allows.
+"""`integrate`: the selection equation over large times, with adaptive steps.
 
     ∂_t f_j = σ(K f_j + b),   f_j(t_0) = f^I_j,   one step for all samples
 
-Explicit steps are those of Dormand and Prince, of order 8, or of order 5 where tolerances are loose.  Where stability
-and not accuracy limits them, h ρ(F') near the end of the stability interval, implicit steps of order 4 take over
-(`method = "auto"`).  States at the times asked for come from the polynomial of each method, so that they do not change
-the steps.  A run ends early
+Explicit steps are those of Dormand and Prince, of order 8, or of order 5 if tolerances are loose.  If stability and not
+accuracy limits them, h ρ(F') near the end of the stability interval, implicit steps of order 4 take over
+(`method = "auto"`).  The polynomial of each method gives the states at the times asked for, so that these times do not
+change the steps.  A run ends early
 
-* where ‖∂_t f_j‖ falls below a tolerance for all samples (a steady state; not where kernel or bias depend on time),
-  which the last step is shortened to meet;
-* where some ‖f_j‖ exceeds a bound (unbounded growth, whose law and rate are fitted).
+* if ‖∂_t f_j‖ falls below a tolerance for all samples (a steady state; not if kernel or bias depend on time); the last
+  step is shortened to end where this happens;
+* if some ‖f_j‖ exceeds a bound (unbounded growth, whose law and rate are fitted).
 
-PETSc's TS offers pairs of the same orders; it holds one norm of all entries to a tolerance, so that one sample's error
-hides among many: on the problem of `benchmarks/forward.py`, at 1e-8, its order-8 pair takes as many evaluations (169
-against 170) and leaves a largest error over the samples of 1.7e-8, against 2.0e-9 here.
+PETSc's TS has pairs of the same orders, but compares one norm of all entries with a tolerance, so that one sample's
+error hides among many: on the problem of `benchmarks/forward.py`, at 1e-8, its order-8 pair takes as many evaluations
+(169 against 170) and leaves a largest error over the samples of 1.7e-8, against 2.0e-9 here.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from fem_selection.typing import Block, Floats, create_block
 __all__ = ["Integration", "integrate"]
 
 _LOOSE = 1e-5
-"""Relative tolerance from which on pairs of order 5 take fewer evaluations than those of order 8."""
-_PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two looks at stability, and how many have to agree
-_CLOSE, _SOON = 1e-2, 1e-3  # of the tolerance, and of t: how exactly the time of a steady state is found
-_SHORT = 5  # implicit steps in turn that explicit ones could have taken, after which these return
+"""For relative tolerances above this, pairs of order 5 take fewer evaluations than those of order 8."""
+_PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two tests of stability; number of tests that must agree
+_CLOSE, _SOON = 1e-2, 1e-3  # accuracy of a steady state: relative to the tolerance, and to t
+_SHORT = 5  # after so many successive implicit steps that are short enough for them, explicit steps return
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,15 @@ class Integration:
         rate: ∂_t f at the end.
         outcome: "horizon", "steady", "unbounded" or "stopped".
         reason: The same as a sentence.
-        steps: Steps taken.
-        rejected: Steps tried in vain.
+        steps: Number of steps taken.
+        rejected: Number of steps tried and not taken.
         evaluations: Evaluations of F, for all samples at once.
-        methods: The names of the methods used and the times from which on they were.
-        steady_time: Where ‖∂_t f_j‖ first was below the tolerance for all samples, or None.
-        growth: How the largest norm grew, if it did; None if it ended below 1.5 times what it was at half of the time.
-        history: Of the steps, thinned if they are many: `times`, and of the sample that is largest at each of them
-            `norms`, `slopes` (their derivatives), over all samples the largest `rates` ‖∂_t f_j‖, and the `steps` h.
+        methods: The time from which on a method was used, and its name, for each.
+        steady_time: The time at which ‖∂_t f_j‖ first was below the tolerance for all samples, or None.
+        growth: How the largest norm grew; None if it did not grow, or ended below 1.5 times its value at half of the
+            time.
+        history: Columns over the steps, thinned if they are many: `times`; `norms`, the largest ‖f_j‖; `slopes`, its
+            derivative in time; `rates`, the largest ‖∂_t f_j‖; `steps`, h.
     """
 
     times: Floats
@@ -99,16 +100,21 @@ def integrate(
     Args:
         field: F.
         initial: f^I, shape (num_local, samples); not changed.
-        times: Where the states are wanted, increasing; the first is that of the initial states, the last the horizon.
+        times: Times at which the states are wanted, increasing; the first is that of the initial states, the last the
+            horizon.
         settings: Tolerances, method and events; a whole `[forward]` table (`ForwardSettings`) is one.
-        progress: Called after each step with the time and the number of steps; a true answer ends the run. It has to
-            answer alike on all ranks.
-        sample_comm: Ranks that hold other samples of the same run: all take the same steps, and events are those of
-            all samples.
+        progress: Called after each step with the time and the number of steps; if it returns True, the run ends.  It
+            must return the same on all ranks.
+        sample_comm: Ranks that hold other samples of the same run: all take the same steps, and events concern all
+            samples.
+
+    Returns:
+        The states at the times, and how the run ended.
 
     Raises:
-        NonFinite: where states are not finite however short the step.
-        NotConverged: where the step falls to round-off, or after too many steps.
+        InvalidInput: if the times do not increase, or the initial states have a wrong shape.
+        NonFinite: if states are not finite, however short the step.
+        NotConverged: if the step falls to round-off, or the number of steps reaches its limit.
 
     Note:
         Collective over the space communicator, and over `sample_comm`.
@@ -125,7 +131,7 @@ def integrate(
 
 
 class _Run:
-    """The state of an integration under way."""
+    """An integration in progress."""
 
     def __init__(
         self,
@@ -155,7 +161,7 @@ class _Run:
         self.step = settings.first_step or self._first_step()
 
     def to_end(self, progress: Callable[[float, int], bool | None] | None) -> Integration:
-        """Step until something ends the run."""
+        """Take steps until an event, the horizon or `progress` ends the run."""
         while True:
             outcome = self._event()
             if outcome is not None:
@@ -165,7 +171,7 @@ class _Run:
                 return self._report(self._event() or "stopped")
 
     def destroy(self) -> None:
-        """Release what the method holds (collective)."""
+        """Destroy the method's PETSc objects (collective)."""
         self._method.destroy()
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,9 +216,9 @@ class _Run:
         return min(self.step, max(0.5 * left, 0.25 * self.step)), False
 
     def _step_to_steady(self, h: float) -> float | None:
-        """Where within a step that was tried ‖∂_t f‖ falls to the tolerance for all samples; None to take it whole.
+        """The step after which ‖∂_t f‖ is at the tolerance for all samples; None to take the trial step as it is.
 
-        By interpolation of its logarithm, aimed at just below the tolerance.
+        It lies within the trial step, is found by interpolation of log ‖∂_t f‖ and aims at just below the tolerance.
         """
         tolerance = self.settings.steady_tolerance
         if not self.field.is_autonomous or self.largest_rate <= tolerance or h <= _SOON * self.time:
@@ -233,7 +239,7 @@ class _Run:
         return self._worst(np.sqrt(sums))
 
     def _check(self, ratio: float) -> None:
-        """Give up where a shorter step makes no difference."""
+        """Raise an error if the step has become so short that a shorter one makes no difference."""
         if self.step > 8 * np.finfo(float).eps * abs(self.time) + 1e-300:
             return
         if not np.isfinite(ratio):
@@ -244,7 +250,7 @@ class _Run:
         )
 
     def _first_step(self) -> float:
-        """From ‖∂_t f‖ and a difference for ‖∂_tt f‖."""
+        """The first step, from ‖∂_t f‖ and a difference for ‖∂_tt f‖ (collective)."""
         span = self.horizon - self.time
         rate = self._worst(np.sqrt(self._sums[1]) / self._allowed)
         size = self._worst(np.sqrt(self._sums[0]) / self._allowed)
@@ -263,7 +269,7 @@ class _Run:
     # ── norms and events ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _measure(self, step: float) -> None:
-        """Norms of states and rates, what errors are allowed, and a line of the history (collective)."""
+        """Compute norms of states and rates and the allowed errors; add a line to the history (collective)."""
         weights = self.field.space.weights
         sums_of_squares(weights, self.state, self._scratch, out=self._sums[0])
         sums_of_squares(weights, self.rate, self._scratch, out=self._sums[1])
@@ -282,7 +288,7 @@ class _Run:
         self.history.add(self.time, *mine, rate=self.largest_rate, step=step)
 
     def _worst(self, values: Floats) -> float:
-        """The largest of the samples' values, on all ranks alike and to three digits; NaN counts as infinite."""
+        """The largest of the samples' values, to three digits, the same on all ranks; NaN counts as infinite."""
         worst = float(np.max(np.nan_to_num(values, nan=np.inf), initial=0.0))
         if self.sample_comm is not None:
             worst = self.sample_comm.allreduce(worst, op=MPI.MAX)
@@ -310,7 +316,7 @@ class _Run:
         return method
 
     def _choose_method(self, step: float) -> None:
-        """Let the other method take over where it is to (collective)."""
+        """Change from explicit to implicit steps or back, if that is better (collective)."""
         if self.settings.method != "auto":
             return
         is_explicit = self._method.pair.diagonal == 0.0

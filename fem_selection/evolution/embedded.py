@@ -39,7 +39,7 @@ class EmbeddedPair:
 
     Attributes:
         name: Its name in reports.
-        order: Of the solution.
+        order: Order of the solution.
         error_order: Power of h that the error estimate of one step is proportional to.
         a: Coefficients by stage, row i those of stage i; the last is b.
         additional: Rows of the additional stages that the polynomial needs.
@@ -61,25 +61,25 @@ class EmbeddedPair:
 
     @property
     def num_stages(self) -> int:
-        """s, the stages of one step."""
+        """s, the number of stages of one step."""
         return len(self.a) - 1
 
     @property
     def num_rates(self) -> int:
-        """All rates that there are: of the stages, at the end, and of the additional stages."""
+        """Number of all rates: those of the stages, at the end, and of the additional stages."""
         return len(self.a) + len(self.additional)
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Coefficients of all rates in their order."""
+        """Coefficients of all rates, in their order."""
         return (*self.a, *self.additional)
 
     def node(self, stage: int) -> float:
-        """c_i = Σ_j a_ij."""
+        """Return c_i = Σ_j a_ij."""
         return sum(self.rows[stage].values())
 
     def weights(self, theta: float) -> Floats:
-        """The weights β for which f(t + θh) = f + h Σ_i β_i R_i, shape (num_rates,)."""
+        """Return the weights β for which f(t + θh) = f + h Σ_i β_i R_i, shape (num_rates,)."""
         return np.array([p(theta) for p in self._polynomials])
 
     @cached_property

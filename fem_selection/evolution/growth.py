@@ -3,9 +3,9 @@
 
     exponential:  log n(t) ≈ a + λ t,          linear:  n(t) ≈ a + c t
 
-over the part of the run in which n is above the geometric mean of its least and its last value.  Both are fitted by
-least squares to the steps and to points between them, where Hermite's cubic through n and n' is taken; the one that
-leaves the smaller share of the variance is named, if that share is below 5 %.
+The fit uses the part of the run in which n is above the geometric mean of its least and its last value.  Both laws are
+fitted by least squares to the steps and to points between them on Hermite's cubic through n and n'.  The law that
+leaves the smaller share of the variance is named, if that share is at most 5 %.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Growth:
     """How ‖f‖ grew.
 
     Attributes:
-        kind: "exponential", "linear", or "other" where neither fits.
-        rate: λ or c, the slope of log ‖f‖ or of ‖f‖; of log ‖f‖ where neither fits.
+        kind: "exponential", "linear", or "other" if neither law fits.
+        rate: λ or c, the slope of log ‖f‖ or of ‖f‖; that of log ‖f‖ if neither law fits.
         left_over: Share of the variance that the fit does not explain.
-        since: Where the part of the run begins to which it was fitted.
-        until: Where that ends.
+        since: Begin of the part of the run that was fitted.
+        until: End of that part.
     """
 
     kind: Literal["exponential", "linear", "other"]
@@ -46,7 +46,7 @@ class Growth:
 class StepHistory:
     """The steps of a run: time, largest ‖f_j‖, its derivative in time, largest ‖∂_t f_j‖, step.
 
-    Of a long run every second, fourth, … step is kept, and always the last.
+    Of a long run every second, fourth, … step is kept, and always the last one.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,15 @@ class StepHistory:
         self._stride, self._count = 1, 0
 
     def add(self, time: float, norm: float, slope: float, *, rate: float, step: float) -> None:
-        """Add a step."""
+        """Add a step.
+
+        Args:
+            time: End of the step.
+            norm: The largest ‖f_j‖.
+            slope: Its derivative in time.
+            rate: The largest ‖∂_t f_j‖.
+            step: Length of the step.
+        """
         self._last = (time, norm, slope, rate, step)
         if self._count % self._stride == 0:
             self._kept.append(self._last)
@@ -65,7 +73,7 @@ class StepHistory:
         self._count += 1
 
     def columns(self) -> dict[str, Floats]:
-        """The kept steps as arrays `times`, `norms`, `slopes`, `rates`, `steps`."""
+        """Return the kept steps as arrays `times`, `norms`, `slopes`, `rates`, `steps`."""
         rows = list(self._kept)
         if self._last is not None and rows[-1] is not self._last:
             rows.append(self._last)
@@ -74,7 +82,13 @@ class StepHistory:
 
 
 def fit_growth(times: Floats, norms: Floats, slopes: Floats) -> Growth | None:
-    """The law of growth of a norm with its derivatives at some times; None if it did not grow."""
+    """Return the law of growth of a norm; None if the norm did not grow.
+
+    Args:
+        times: t, increasing, shape (num_times,).
+        norms: n(t), shape (num_times,).
+        slopes: n'(t), shape (num_times,).
+    """
     if norms.size < 2 or not norms[-1] > norms.min():
         return None
     low = np.sqrt(max(norms.min(), 1e-12 * norms[-1]) * norms[-1])
@@ -91,7 +105,7 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats) -> Growth | None:
 
 
 def _refine(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats]:
-    """Times and norms with points between, by Hermite's cubic; only where that stays positive."""
+    """Times and norms, with points between them on Hermite's cubic; points that are not positive are left out."""
     h, d = np.diff(t)[:, None], np.diff(n)[:, None]
     x = _BETWEEN[None, :]
     left, right = h * slope[:-1, None] - d, d - h * slope[1:, None]
@@ -102,7 +116,7 @@ def _refine(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats]:
 
 
 def _fit(t: Floats, values: Floats) -> tuple[float, float]:
-    """Slope of the line through the values and the share of their variance that it leaves."""
+    """Slope of the line fitted to the values, and the share of their variance that it does not explain."""
     x, y = t - t.mean(), values - values.mean()
     slope = float(x @ y) / float(x @ x)
     total = float(y @ y)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""`ImplicitSteps`: one step of a diagonally implicit pair for a block of samples, tried and not yet taken.
+"""`ImplicitSteps`: trial steps of a diagonally implicit pair for a block of samples.
 
     G_i = f + h Σ_{j<i} a_ij R_j + hγ F(G_i),   R_i = F(G_i) = (G_i − f − h Σ_{j<i} a_ij R_j) / (hγ),   f₊ = G_s
 
-The stages are solved by Newton's method and GMRES (`fem_selection.dynamics.implicit`).  R_i is the quotient and not
-another evaluation of F, which would enlarge what Newton's method leaves by the factor h|F'|.  The first stage is
-explicit, R_0 = F(f), the last is f₊: the pair is stiffly accurate and L-stable, so that a step may be as long as the
-solution is slow.  A stage that cannot be solved makes the error infinite, and the step is rejected.
+Newton's method and GMRES solve the stages (`fem_selection.dynamics.implicit`).  R_i is the quotient: another evaluation
+of F would multiply the error that Newton's method leaves by h|F'|.  The first stage is explicit, R_0 = F(f), and the
+last is f₊: the pair is stiffly accurate and L-stable, so only the accuracy of the solution limits the step.  If a stage
+cannot be solved, the error is infinite, and the step is rejected.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class ImplicitSteps:
 
     @property
     def evaluations(self) -> int:
-        """Residuals and products with F' so far."""
+        """Number of residuals and products with F' so far."""
         counts = self._solver.counts
         return counts.newton + counts.krylov + counts.stages
 
     def attempt(self, time: float, step: float, state: Block, *, rate: Block, inside: Sequence[float]) -> Floats:
-        """See `TrialSteps.attempt`."""
+        """Return the norms of the estimated error; infinite if a stage cannot be solved.  See `TrialSteps.attempt`."""
         self._row(0)[...], self._row(1)[...] = state, rate
         np.copyto(self._stage, state)
         for stage in range(1, self.pair.num_stages + 1):
@@ -70,7 +70,7 @@ class ImplicitSteps:
         return np.sqrt(self._sums)
 
     def _solve(self, stage: int, time: float, step: float) -> bool:
-        """Solve a stage, starting from the one before; False if that cannot be done."""
+        """Solve a stage, with Newton's method starting at the stage before; return whether it succeeded."""
         a = step * self.pair.diagonal
         others = {i: value for i, value in self.pair.a[stage].items() if i != stage}
         self._combine(1.0, step, others, self._known)
@@ -81,23 +81,23 @@ class ImplicitSteps:
         rate = self._row(1 + stage)
         np.subtract(self._stage, self._known, out=rate)
         rate /= a
-        return self._stage.size == 0 or not np.isnan(self._stage).all()  # then it is on all ranks
+        return self._stage.size == 0 or not np.isnan(self._stage).all()  # a failed solve writes NaN on all ranks
 
     def outputs(self) -> list[Block]:
-        """See `TrialSteps.outputs`."""
+        """Return the states inside the step.  See `TrialSteps.outputs`."""
         return self._outputs
 
     def finish(self, time: float) -> None:
-        """The rate at the end is that of the last stage."""
+        """Do nothing: the rate at the end is that of the last stage.  See `TrialSteps.finish`."""
 
     def exchange(self, state: Block, rate: Block) -> tuple[Block, Block]:
-        """See `TrialSteps.exchange`."""
+        """Take the step.  See `TrialSteps.exchange`."""
         taken = self.new, self.new_rate
         self.new, self.new_rate = state, rate
         return taken
 
     def destroy(self) -> None:
-        """Release PETSc's objects (collective)."""
+        """Destroy PETSc's objects (collective)."""
         self._solver.destroy()
 
     def _row(self, number: int) -> Block:

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""How long the next step is: proportional–integral control of the local error, and the first step.
+"""Control of the step length: proportional–integral control of the local error, and the first step.
 
-The error of a step is measured against ε_j = atol + rtol ‖f_j‖ for each sample, ‖·‖ the L² norm, and the largest ratio
+The error of a step is compared with ε_j = atol + rtol ‖f_j‖ for each sample, ‖·‖ the L² norm.  The largest ratio
 
     r = max_j ‖error_j‖ / ε_j
 
-decides for all samples: r ≤ 1 takes the step.  Since norms and not entries are compared, steps do not change as the
-mesh is refined.  With an estimate ∝ h^q the next step is
+decides for all samples: the step is taken if r ≤ 1.  Norms are compared and not entries, so the steps do not change as
+the mesh is refined.  With an estimate ∝ h^q the next step is
 
     h₊ = h · 0.9 r^{−1/q + 3β/4} r₋^β,   β = 1/(5q),   r₋ the ratio of the step before.
 
-r is rounded to three digits, so that sums in another order, on another partition, lead to the same steps.
+The caller rounds r to three digits, so that sums in another order, on another partition, lead to the same steps.
 
 References:
     Hairer, Wanner, Solving Ordinary Differential Equations II, doi:10.1007/978-3-642-05221-7, IV.2 (PI control).
@@ -28,7 +28,7 @@ _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
 
 
 class StepController:
-    """Takes or rejects steps of one method and proposes the next.
+    """Decides whether a step is taken, and proposes the next one.
 
     Args:
         pair: The method's coefficients.
@@ -41,7 +41,7 @@ class StepController:
         self._was_rejected = False
 
     def factor(self, ratio: float) -> float:
-        """h₊/h from the ratio of the step just tried, which is taken if and only if the ratio is at most 1."""
+        """Return h₊/h from the ratio of the step just tried, which is taken if and only if the ratio is at most 1."""
         if not ratio <= 1.0:
             self._was_rejected = True
             return max(_SHRINK, _SAFETY * ratio ** (-1 / self._order)) if math.isfinite(ratio) else _SHRINK
@@ -56,7 +56,7 @@ class StepController:
 
 
 def first_step(pair: EmbeddedPair, rate: float, curvature: float, *, horizon: float) -> float:
-    """A first step whose error should be about a tenth of what is allowed.
+    """Return a first step whose error should be about a tenth of what is allowed.
 
     A component that moves at the frequency λ with rate r has the local error C r/λ (λh)^q, C a constant of the method.
 
@@ -64,7 +64,7 @@ def first_step(pair: EmbeddedPair, rate: float, curvature: float, *, horizon: fl
         pair: The method's coefficients.
         rate: max_j ‖∂_t f_j‖ / ε_j.
         curvature: max_j ‖∂_tt f_j‖ / ε_j, by a difference.
-        horizon: The longest step.
+        horizon: The longest step allowed.
     """
     if rate == 0:
         return horizon
@@ -73,4 +73,4 @@ def first_step(pair: EmbeddedPair, rate: float, curvature: float, *, horizon: fl
 
 
 _CONSTANTS = {4: 1e-3, 5: 1e-3, 8: 1e-4}
-"""C of the pairs, by order: of the size seen in smooth problems."""
+"""C of the pairs, by order: of the size found in smooth problems."""

@@ -3,7 +3,7 @@
 
     v_j ← F'(f_j) v_j / ‖v_j‖,    ρ ≈ max_j ‖F'(f_j) v_j‖ / ‖v_j‖
 
-Vectors are kept from one look to the next, so that two products each time are enough.
+The vectors are kept from one call to the next, so that two products per call are enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class StiffnessProbe:
 
     Args:
         field: F.
-        num_samples: Samples.
+        num_samples: Number of samples.
     """
 
     def __init__(self, field: SelectionField, num_samples: int) -> None:
@@ -31,7 +31,7 @@ class StiffnessProbe:
         self._vectors: Block | None = None
 
     def radius(self, state: Block) -> float:
-        """The estimate at some states (collective over space)."""
+        """Return the estimate of ρ at a block of states (collective over space)."""
         if self._vectors is None:
             numbers = self._field.space.canonical[:, None], np.arange(self._shape[1])[None, :]
             self._vectors = np.asfortranarray(hashed_normal(1, *numbers))
@@ -41,7 +41,7 @@ class StiffnessProbe:
             moved = at.apply(self._vectors)
             before, after = self._field.space.norm(self._vectors), self._field.space.norm(moved)
             ratios = after / before
-            # where F' annihilates a vector it is kept for another time
+            # a vector that F' maps to zero is not changed
             self._vectors = np.asfortranarray(
                 np.where(after > 0, moved / np.where(after > 0, after, 1.0), self._vectors)
             )

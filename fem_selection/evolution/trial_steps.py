@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""`ExplicitSteps`: one step of an embedded explicit pair for a block of samples, tried and not yet taken.
+"""`ExplicitSteps`: trial steps of an embedded explicit pair for a block of samples.
 
     R_i = F(f + h Σ_{j<i} a_ij R_j),   f₊ = f + h Σ_i b_i R_i,   ε = h Σ_i e_i R_i
 
-The stages lie in one array whose rows are f, R_0, R_1, …, so that each linear combination of them is one product of a
-vector and that array; of many samples some at a time.  A row is used again as soon as no later combination needs its
-rate.  Nothing of the size of a block is allocated after the construction.
+A trial step is computed, and its error estimated, before the caller decides whether to take it.
+
+The stages are the rows f, R_0, R_1, … of one array, so that each linear combination of them is one product of a
+vector and that array.  If there are many samples, their stages are computed group by group.  A row is used again as
+soon as no later combination needs its rate.  After the construction nothing of the size of a block is allocated.
 
 Norms are those of L² by the nodal weights m_k > 0: ‖ε_j‖² = Σ_k m_k ε_kj² (in Galerkin mode the lumped mass matrix's).
 """
@@ -26,17 +28,17 @@ from fem_selection.typing import Block, Floats, create_block
 __all__ = ["ExplicitSteps", "TrialSteps", "sums_of_squares"]
 
 _LARGEST = 2**21
-"""Numbers that the stages of the samples of one group may have, 16 MiB: a share of the last cache.  Smaller groups
-would stay in faster caches, but products of few columns take longer than that saves.
+"""Most entries of the stages of one group of samples, 16 MiB: a part of the last-level cache.  Smaller groups would fit
+faster caches, but products with few columns lose more time than that saves.
 """
 
 
 class TrialSteps(Protocol):
-    """A method that tries steps.
+    """A method that computes trial steps.
 
     Attributes:
         pair: Its coefficients.
-        new: States at the end of the step that was tried last.
+        new: States at the end of the last trial step.
         new_rate: Their rates; valid after `finish`.
     """
 
@@ -46,30 +48,35 @@ class TrialSteps(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of F, for all samples, so far."""
+        """Number of evaluations of F, for all samples at once, so far."""
 
     def attempt(self, time: float, step: float, state: Block, *, rate: Block, inside: Sequence[float]) -> Floats:
-        """The norms of the estimated local error, shape (samples,), of a step (collective over space).
+        """Compute a step and return the norms of its estimated local error, shape (samples,) (collective over space).
 
         Args:
-            time: Where the step begins.
+            time: Begin of the step.
             step: h.
-            state: f; not changed.
+            state: f, shape (num_local, samples); not changed.
             rate: F(f); not changed.
-            inside: Fractions θ of the step at which the states are wanted.
+            inside: Fractions θ of the step at which `outputs` is to return the states.
         """
 
     def outputs(self) -> list[Block]:
-        """The states at the fractions that were asked for."""
+        """Return the states at the fractions that the last `attempt` was given."""
 
     def finish(self, time: float) -> None:
-        """Let `new_rate` be that of `new`, whose time is given (collective over space)."""
+        """Compute `new_rate`, the rate of `new`, at the time given, the end of the step (collective over space)."""
 
     def exchange(self, state: Block, rate: Block) -> tuple[Block, Block]:
-        """Take the step: the new state and rate, in exchange for two blocks that are no longer needed."""
+        """Take the step: return the blocks `new` and `new_rate`, and use the given blocks for the next step.
+
+        Args:
+            state: A block of the same shape; it is overwritten later.
+            rate: Likewise.
+        """
 
     def destroy(self) -> None:
-        """Release PETSc's objects, if there are any (collective)."""
+        """Destroy PETSc's objects, if there are any (collective)."""
 
 
 class ExplicitSteps:
@@ -78,8 +85,8 @@ class ExplicitSteps:
     Args:
         field: F.
         pair: An explicit pair.
-        num_samples: Samples on this rank.
-        group: Samples whose stages are computed together; as many as fit the cache by default.
+        num_samples: Number of samples on this rank.
+        group: Number of samples whose stages are computed together; as many as fit the cache by default.
     """
 
     def __init__(
@@ -105,11 +112,11 @@ class ExplicitSteps:
 
     @property
     def evaluations(self) -> int:
-        """See `TrialSteps.evaluations`."""
+        """Number of evaluations of F so far.  See `TrialSteps.evaluations`."""
         return self._evaluations
 
     def attempt(self, time: float, step: float, state: Block, *, rate: Block, inside: Sequence[float]) -> Floats:
-        """See `TrialSteps.attempt`."""
+        """Return the norms of the estimated error of a step.  See `TrialSteps.attempt`."""
         while len(self._outputs) < len(inside):
             self._outputs.append(create_block(*self.new.shape))
         del self._outputs[len(inside) :]
@@ -123,11 +130,11 @@ class ExplicitSteps:
         return _estimate(step, self._sums)
 
     def outputs(self) -> list[Block]:
-        """See `TrialSteps.outputs`."""
+        """Return copies of the states inside the step.  See `TrialSteps.outputs`."""
         return [block.copy(order="F") for block in self._outputs]
 
     def finish(self, time: float) -> None:
-        """See `TrialSteps.finish`."""
+        """Evaluate the rate at the end, unless `attempt` did.  See `TrialSteps.finish`."""
         if self._has_rate:
             return
         self.field.move_to(time)
@@ -137,18 +144,18 @@ class ExplicitSteps:
         self._has_rate = True
 
     def exchange(self, state: Block, rate: Block) -> tuple[Block, Block]:
-        """See `TrialSteps.exchange`."""
+        """Take the step.  See `TrialSteps.exchange`."""
         taken = self.new, self.new_rate
         self.new, self.new_rate = state, rate
         return taken
 
     def destroy(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def _try_group(
         self, time: float, step: float, state: Block, rate: Block, columns: slice, polynomial: list[Floats]
     ) -> None:
-        """All stages for some samples; fills their columns of `new`, `new_rate`, the sums and the outputs."""
+        """Compute all stages of some samples; fill their columns of `new`, `new_rate`, the sums and the outputs."""
         pair, count = self.pair, columns.stop - columns.start
         work, new, new_rate = self._state[:, :count], self.new[:, columns], self.new_rate[:, columns]
         self._row(0, count)[...] = state[:, columns]
@@ -180,7 +187,7 @@ class ExplicitSteps:
         self.field.rate(state, out, self._preactivation[:, : state.shape[1]])
 
     def _row(self, number: int, samples: int) -> Block:
-        """A row of the stages as the block that it is."""
+        """A row of the stages as a block, on the same memory."""
         n = self.field.space.num_local
         return self._stages[number, : samples * n].reshape(samples, n).T
 
@@ -191,7 +198,7 @@ class ExplicitSteps:
         np.dot(factors, self._stages[: weights.size, : out.size], out=out.T.reshape(-1))
 
     def _on_rows(self, row: Row) -> Floats:
-        """Coefficients of rates as coefficients of the rows of the stages, as few as there have to be."""
+        """Coefficients of the rates as coefficients of the rows of the stages, of the least length."""
         weights = np.zeros(1 + max((self._slots[i] for i, value in row.items() if value), default=0))
         for i, value in row.items():
             if value:
@@ -200,7 +207,14 @@ class ExplicitSteps:
 
 
 def sums_of_squares(weights: Floats, block: Block, scratch: Block, *, out: Floats) -> None:
-    """`out_j` = Σ_k m_k B_kj² over the nodes of this rank."""
+    """`out_j` = Σ_k m_k B_kj² over the nodes of this rank.
+
+    Args:
+        weights: m, shape (num_local,).
+        block: B, shape (num_local, J).
+        scratch: A work block of the same shape; overwritten.
+        out: Shape (J,); overwritten.
+    """
     np.multiply(block, block, out=scratch)
     np.dot(weights, scratch, out=out)
 
@@ -216,10 +230,10 @@ def _estimate(step: float, sums: Floats) -> Floats:
 
 
 def _assign_rows(pair: EmbeddedPair) -> tuple[int, list[int]]:
-    """How many rows the stages need, f in row 0 included, and the row of each rate.
+    """The number of rows that the stages need, row 0 for f included, and the row of each rate.
 
-    A combination reads all rows up to the last that it needs, some with coefficient zero; those hold rates of the same
-    step, since rows are taken from the lowest on.
+    A combination reads all rows up to the last one that it needs, some with coefficient zero.  Those rows hold rates of
+    the same step, since the lowest free row is taken first.
     """
     last = dict.fromkeys(range(pair.num_rates), 0)
     for stage, row in enumerate(pair.rows):
@@ -238,7 +252,7 @@ def _assign_rows(pair: EmbeddedPair) -> tuple[int, list[int]]:
 
 
 def _group_width(field: SelectionField, num_samples: int, rows: int) -> int:
-    """Samples of a group: those whose stages fit the cache; all, where a group costs messages or renewed kernels."""
+    """Samples of a group: as many as fit the cache; all, if each group would cost messages or a kernel's refresh."""
     if field.space.comm.size > 1 or not field.is_autonomous:
         return max(num_samples, 1)
     return max(_LARGEST // (rows * field.space.num_local), 8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is minimised: terminal costs with their losses, and regularization of the controls."""
+"""Objectives: terminal costs with their losses, and regularization of the controls."""
 
 from fem_selection.objectives.losses import LOSSES, Loss, encode_labels, find_loss
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost, TrackingCost

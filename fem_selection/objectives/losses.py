@@ -30,9 +30,10 @@ class Loss:
         name: Its name in case files.
         value_and_derivative: Function of outputs and targets, both (C, J), to the sum over the J columns of ℓ and the
             block of ∂ℓ/∂o.
-        curvature: Function of outputs to what ∂²ℓ/∂o² is made of; none of the losses has a second derivative that
-            depends on the target.
-        second_derivative: Function of that and a direction δo, (C, J), to the block of ∂²ℓ/∂o² δo.
+        curvature: Function of outputs to an array from which `second_derivative` computes ∂²ℓ/∂o² δo.  The target is
+            not
+            needed: no second derivative depends on it.
+        second_derivative: Function of that array and a direction δo, (C, J), to the block of ∂²ℓ/∂o² δo.
     """
 
     name: str
@@ -109,7 +110,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def find_loss(name: str) -> Loss:
-    """The loss of that name.
+    """Return the loss of this name.
 
     Raises:
         InvalidInput: if there is none; the message lists the names.
@@ -120,7 +121,13 @@ def find_loss(name: str) -> Loss:
 
 
 def encode_labels(labels: np.ndarray, num_classes: int, loss: str) -> Block:
-    """Classes 0 … C − 1 as target columns, shape (C, J): one-hot; one row of 0 and 1 for logistic with two classes."""
+    """Return labels as target columns, shape (C, J): one-hot, or one row of 0 and 1 for logistic with two classes.
+
+    Args:
+        labels: Classes 0 … C − 1, shape (J,).
+        num_classes: C.
+        loss: Name of the loss.
+    """
     if loss == "logistic" and num_classes == 2:
         return np.asfortranarray(labels[None, :].astype(np.float64))
     return np.asfortranarray((labels[None, :] == np.arange(num_classes)[:, None]).astype(np.float64))

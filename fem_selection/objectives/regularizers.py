@@ -17,10 +17,10 @@ __all__ = ["depth_laplacian"]
 
 
 def depth_laplacian(controls: Floats, length: float) -> Floats:
-    """DᵀD x for the difference quotient D in depth.
+    """Return DᵀD x for the difference quotient D in depth.
 
     Args:
-        controls: Shape (intervals, …).
+        controls: x, shape (intervals, …).
         length: Length Δ of an interval.
 
     Returns:

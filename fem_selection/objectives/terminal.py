@@ -4,8 +4,8 @@
     readout     Φ_j = ℓ(o_j, z_j),  o_j = ∫_Y c(y) f_j(T, y) dy + μ
     tracking    Φ_j = ½ ‖f_j(T) − g_j‖²
 
-Both hand back the dual of the final states, P_T = ∂Σ_jΦ_j/∂F_L, from which the costates start, and its derivative in
-any direction from what `linearize` keeps of a block.
+Both return the dual of the final states, P_T = ∂Σ_jΦ_j/∂F_L, from which the costates start.  `linearize` keeps what
+`evaluate_second` needs for the derivative of P_T in any direction.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class LinearizedCost:
     Attributes:
         scale: The factor of the cost.
         final: The final states, kept by reference.
-        curvature: Of the loss at the outputs; None where there is none.
-        derivative: scale · ∂ℓ/∂o; None where it does not count.
+        curvature: Curvature of the loss at the outputs; None for a cost without a loss.
+        derivative: scale · ∂ℓ/∂o; None for a cost without a loss, and in a Gauß–Newton linearization.
     """
 
     scale: float
@@ -51,8 +51,8 @@ class ReadoutCost:
 
     Attributes:
         offset: μ, shape (C,), the same on every rank.
-        readout_dual: Sum of ∂Φ/∂(M c), added to by `evaluate`; `space.apply_mass` of it is the dual of c.
-        offset_dual: Sum of ∂Φ/∂μ.
+        readout_dual: Sum of ∂Φ/∂(M c), to which `evaluate` adds; `space.apply_mass` of it is the dual of c.
+        offset_dual: Sum of ∂Φ/∂μ, to which `evaluate` adds.
     """
 
     space: StateSpace
@@ -66,16 +66,26 @@ class ReadoutCost:
         self.assign(self.space.create_block(self.num_outputs), self.offset)
 
     def assign(self, readout: Block, offset: Floats) -> None:
-        """Set c and μ."""
+        """Set c and μ (collective over space).
+
+        Args:
+            readout: Nodal values of c, shape (num_local, C).
+            offset: μ, shape (C,); kept by reference.
+        """
         self.assign_moments(self.space.apply_mass(readout), offset)
 
     def assign_moments(self, moments: Block, offset: Floats) -> None:
-        """Set M c, kept by reference, and μ."""
+        """Set M c and μ.
+
+        Args:
+            moments: M c, shape (num_local, C); kept by reference.
+            offset: μ, shape (C,); kept by reference.
+        """
         self._moments, self.offset = moments, offset
 
     def outputs(self, final: Block) -> Block:
-        """o = ⟨c, f(T)⟩ + μ, shape (C, J) (collective over space)."""
-        o = np.empty((self.num_outputs, final.shape[1]))  # rows are contiguous: sums over classes run along them
+        """Return o = ⟨c, f(T)⟩ + μ, shape (C, J) (collective over space)."""
+        o = np.empty((self.num_outputs, final.shape[1]))  # in C order each class is contiguous
         add_product(1.0, final, self._moments, out=o.T, transpose_a=True, keep=False)
         if self.space.comm.size > 1:
             self.space.comm.Allreduce(MPI.IN_PLACE, o)
@@ -83,9 +93,15 @@ class ReadoutCost:
         return o
 
     def evaluate(self, final: Block, targets: Block, scale: float) -> tuple[float, Block]:
-        """scale · Σ_j Φ_j and its dual P_T; adds to `readout_dual` and `offset_dual`.
+        """Return scale · Σ_j Φ_j and its dual P_T; add to `readout_dual` and `offset_dual` (collective over space).
 
-        The value is the same on every rank of the space communicator.
+        Args:
+            final: F_L, shape (num_local, J).
+            targets: z, shape (C, J).
+            scale: The factor.
+
+        Returns:
+            The value, the same on every rank of the space communicator, and P_T, shape (num_local, J).
         """
         value, do = self.loss.value_and_derivative(self.outputs(final), targets)
         do *= scale
@@ -96,15 +112,28 @@ class ReadoutCost:
         return scale * value, dual
 
     def assign_direction(self, moments: Block, offset: Floats) -> None:
-        """Set M δc and δμ, the direction of `evaluate_second`."""
+        """Set the direction of `evaluate_second`.
+
+        Args:
+            moments: M δc, shape (num_local, C); kept by reference.
+            offset: δμ, shape (C,); kept by reference.
+        """
         self._d_moments, self._d_offset = moments, offset
 
     def linearize(
         self, final: Block, targets: Block, scale: float, *, gauss_newton: bool
     ) -> tuple[LinearizedCost, Block | None]:
-        """What `evaluate_second` needs, and scale · P_T (collective over space).
+        """Linearize the cost at a block of final states (collective over space).
 
-        With `gauss_newton` the outputs count as if they were linear in all that moves them, and P_T as zero: None.
+        Args:
+            final: F_L, shape (num_local, J); kept by reference.
+            targets: z, shape (C, J).
+            scale: The factor.
+            gauss_newton: Whether to treat the outputs as linear functions of the controls; their second derivatives,
+                which P_T multiplies, are then left out.
+
+        Returns:
+            What `evaluate_second` needs, and scale · P_T, which is None with `gauss_newton`.
         """
         o = self.outputs(final)
         curvature = self.loss.curvature(o)
@@ -117,9 +146,14 @@ class ReadoutCost:
         return LinearizedCost(scale=scale, final=final, curvature=curvature, derivative=e), dual
 
     def evaluate_second(self, at: LinearizedCost, d_final: Block) -> Block:
-        """The derivative scale · δP_T in the direction (δf, δc, δμ), with c and μ those of `linearize`.
+        """Return scale · δP_T, the derivative of P_T in the direction (δf, δc, δμ) (collective over space).
 
-        Adds the derivatives of the readout's duals to `readout_dual` and `offset_dual` (collective over space).
+        c and μ are those of `linearize`, δc and δμ those of `assign_direction`.  The derivatives of the readout's duals
+        are added to `readout_dual` and `offset_dual`.
+
+        Args:
+            at: What `linearize` returned.
+            d_final: δF_L, shape (num_local, J).
         """
         assert at.curvature is not None
         do = np.empty((self.num_outputs, d_final.shape[1]))
@@ -140,7 +174,12 @@ class ReadoutCost:
         return d_dual
 
     def value(self, final: Block, targets: Block) -> float:
-        """Σ_j Φ_j."""
+        """Return Σ_j Φ_j (collective over space).
+
+        Args:
+            final: F_L, shape (num_local, J).
+            targets: z, shape (C, J).
+        """
         return self.loss.value_and_derivative(self.outputs(final), targets)[0]
 
     def clear(self) -> None:
@@ -160,7 +199,16 @@ class TrackingCost:
     space: StateSpace
 
     def evaluate(self, final: Block, targets: Block, scale: float) -> tuple[float, Block]:
-        """scale · Σ_j Φ_j and its dual P_T = scale · M (F_L − G)."""
+        """Return scale · Σ_j Φ_j and its dual P_T = scale · M (F_L − G) (collective over space).
+
+        Args:
+            final: F_L, shape (num_local, J).
+            targets: Nodal values G of the target functions, shape (num_local, J).
+            scale: The factor.
+
+        Returns:
+            The value, the same on every rank of the space communicator, and P_T, shape (num_local, J).
+        """
         difference = np.asfortranarray(final - targets)
         dual = self.space.apply_mass(difference)
         dual *= scale
@@ -170,7 +218,18 @@ class TrackingCost:
     def linearize(
         self, final: Block, targets: Block, scale: float, *, gauss_newton: bool
     ) -> tuple[LinearizedCost, Block | None]:
-        """What `evaluate_second` needs, and scale · P_T; with `gauss_newton` that counts as zero: None."""
+        """Linearize the cost at a block of final states (collective over space).
+
+        Args:
+            final: F_L, shape (num_local, J); kept by reference.
+            targets: Nodal values G of the target functions, shape (num_local, J).
+            scale: The factor.
+            gauss_newton: Whether to treat the final states as linear functions of the controls; their second
+                derivatives, which P_T multiplies, are then left out.
+
+        Returns:
+            What `evaluate_second` needs, and scale · P_T, which is None with `gauss_newton`.
+        """
         at = LinearizedCost(scale=scale, final=final)
         if gauss_newton:
             return at, None
@@ -179,17 +238,27 @@ class TrackingCost:
         return at, dual
 
     def evaluate_second(self, at: LinearizedCost, d_final: Block) -> Block:
-        """The derivative scale · δP_T = scale · M δF."""
+        """Return scale · δP_T = scale · M δF (collective over space).
+
+        Args:
+            at: What `linearize` returned.
+            d_final: δF_L, shape (num_local, J).
+        """
         d_dual = self.space.apply_mass(d_final)
         d_dual *= at.scale
         return d_dual
 
     def value(self, final: Block, targets: Block) -> float:
-        """Σ_j Φ_j."""
+        """Return Σ_j Φ_j (collective over space).
+
+        Args:
+            final: F_L, shape (num_local, J).
+            targets: Nodal values G of the target functions, shape (num_local, J).
+        """
         return self.evaluate(final, targets, 1.0)[0]
 
     def clear(self) -> None:
-        """Nothing to clear: there is no readout."""
+        """Do nothing: there is no readout."""
 
 
 TerminalCost = ReadoutCost | TrackingCost

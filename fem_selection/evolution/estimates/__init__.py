@@ -10,7 +10,7 @@
 | preactivation | ‖K f + b‖_{L¹} ≤ (∫Σ(K f^I + b) + d|Y|) / c | those, and Σ(s) ≥ c|s| − d |
 | monotonicity | f does not fall anywhere | σ ≥ 0 |
 
-A hypothesis that does not hold is named with what was measured, and its estimate is not claimed.
+If a hypothesis does not hold, the report names it with what was measured, and the estimate is not claimed.
 """
 
 from __future__ import annotations
@@ -41,15 +41,12 @@ __all__ = [
 
 
 def estimate_run(field: SelectionField, times: Floats, states: Sequence[Block]) -> dict[str, Estimate]:
-    """All estimates on a run, by name.
+    """Return all estimates on a run, by name (collective over the space communicator).
 
     Args:
-        field: F.
-        times: When the states were kept, shape (num_times,); the first are the initial ones.
+        field: F.  If kernel or bias depend on time, they are set to those at other times.
+        times: The times of the states, shape (num_times,); the first is that of the initial states.
         states: Nodal values, one (num_local, samples) block per time.
-
-    Note:
-        Collective over the space communicator. Where kernel or bias depend on time the field is moved.
     """
     field.move_to(float(times[0]))
     premises = Premises(field)

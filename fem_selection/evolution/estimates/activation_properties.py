@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What estimates ask of σ, found by sampling: its Lipschitz constant, its signs, and Σ with Σ' = σ.
+"""What the estimates need to know about σ, found by sampling: Lipschitz constant, signs, and Σ with Σ' = σ.
 
 σ is sampled at some 60 000 points, evenly for |s| ≤ 50 and by equal ratios up to 10⁸.  The Lipschitz constant is the
-largest quotient of differences |σ(s) − σ(r)| / |s − r| of neighbours and the largest |σ'|, with the neighbourhood of
-the largest looked at again on finer and finer grids: a constant that keeps growing there is that of a jump, and one
-that grows with the range of s that of an activation that is not Lipschitz.
+larger of the largest difference quotient |σ(s) − σ(r)| / |s − r| of neighbours and the largest |σ'|.  The neighbourhood
+of the largest is sampled again on finer and finer grids: if the constant keeps growing, σ jumps.  If the constant grows
+with the range of s, σ is not Lipschitz.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fem_selection.typing import Block, Floats
 __all__ = ["Antiderivative", "ScalarProperties", "examine"]
 
 REACH = 1e8
-"""|s| up to which σ is looked at."""
-_NEAR = 1e3  # |s| up to which Σ is
+"""σ is sampled for |s| up to this."""
+_NEAR = 1e3  # Σ is sampled for |s| up to this
 _PANEL = 0.25
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _POINTS, _WEIGHTS = 0.5 * (_POINTS + 1.0), 0.5 * _WEIGHTS
@@ -36,10 +36,10 @@ class ScalarProperties:
         lipschitz: sup |σ'|; infinite if it grows without bound or σ jumps.
         at_zero: σ(0).
         smallest: inf σ; −∞ if it is below −10⁶.
-        wrong_sign: inf σ(s) sign(s) over s ≠ 0, and
-        wrong_at: where; s σ(s) ≥ 0 for all s if and only if it is not negative.
-        antiderivative_minimum: inf of ∫₀ˢ σ; −∞ if it goes on falling with |s|.
-        slopes: −σ(−s) and σ(s) for large s, the least of them for |s| between 10³ and 10⁸.
+        wrong_sign: inf σ(s) sign(s) over s ≠ 0; s σ(s) ≥ 0 for all s if and only if it is not negative.
+        wrong_at: The s of that infimum.
+        antiderivative_minimum: inf of ∫₀ˢ σ; −∞ if it keeps falling with |s|.
+        slopes: The least −σ(−s) and the least σ(s) for s between 10³ and 10⁸.
     """
 
     lipschitz: float
@@ -53,7 +53,7 @@ class ScalarProperties:
 
 @cache
 def examine(activation: Activation) -> ScalarProperties:
-    """Sample σ."""
+    """Return the properties of σ, found by sampling."""
     positive = np.concatenate([np.geomspace(1e-8, 1e-3, 500, endpoint=False), np.geomspace(50, REACH, 10_000)])
     s = np.unique(np.concatenate([-positive, np.linspace(-50, 50, 40_001), positive]))
     values, slopes = _evaluate(activation, s)
@@ -77,8 +77,8 @@ class Antiderivative:
 
     Args:
         activation: σ.
-        lower: Least s that will be asked for.
-        upper: Largest.
+        lower: The least s that Σ is evaluated at.
+        upper: The largest.
     """
 
     def __init__(self, activation: Activation, lower: float, upper: float) -> None:
@@ -91,7 +91,7 @@ class Antiderivative:
         self._edges, self._sums = edges, np.concatenate([left, [0.0], right])
 
     def __call__(self, s: Block) -> Floats:
-        """Σ, entry by entry."""
+        """Return Σ, entry by entry."""
         panel = np.clip(np.searchsorted(self._edges, s, side="right") - 1, 0, len(self._edges) - 1)
         left = self._edges[panel]
         width, total = s - left, self._sums[panel]
@@ -109,7 +109,7 @@ def _edges(reach: float) -> Floats:
 
 
 def _antiderivative_minimum(activation: Activation) -> float:
-    """inf of ∫₀ˢ σ for |s| ≤ 10³, if it is not lower there than for |s| ≤ 10² by more than round-off."""
+    """inf of ∫₀ˢ σ for |s| ≤ 10³; −∞ if it is lower than that for |s| ≤ 100 by more than round-off."""
     integral = Antiderivative(activation, -_NEAR, _NEAR)
     near, all_of_it = np.arange(-100, 100.1, _PANEL), np.arange(-_NEAR, _NEAR + 0.1, _PANEL)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -131,7 +131,7 @@ def _lipschitz(activation: Activation, s: Floats, values: Floats, slopes: Floats
     if not (np.all(np.isfinite(values)) and np.all(np.isfinite(slopes))):
         return np.inf
     quotients = np.abs(np.diff(values)) / np.diff(s)
-    # a quotient of neighbours far out is round-off in σ where that is large
+    # for large |s| the quotients are spoiled by round-off in σ
     inner = np.abs(s) <= 1e4
     near = float(max(np.abs(slopes[inner]).max(), quotients[inner[1:]].max()))
     if np.abs(slopes).max() > 1.01 * near:
@@ -150,7 +150,7 @@ def _lipschitz(activation: Activation, s: Floats, values: Floats, slopes: Floats
 
 
 def _zoom(s: Floats, values: Floats, function: Callable[[Floats], Floats]) -> float:
-    """The maximum of a sampled function, its neighbourhood sampled again three times."""
+    """The maximum of a sampled function, with its neighbourhood sampled again up to three times."""
     for _ in range(3):
         k = int(np.argmax(values))
         s = np.linspace(s[max(k - 1, 0)], s[min(k + 1, len(s) - 1)], 101)

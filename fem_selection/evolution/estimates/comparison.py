@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`Estimate`: one inequality of the theory beside what a run did."""
+"""`Estimate`: one inequality of the theory, compared with a run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Estimate:
     """One estimate on one run.
 
     Attributes:
-        name: See the table of this module.
+        name: See the table of `fem_selection.evolution.estimates`.
         statement: The inequality.
-        hypotheses: What it presupposes.
-        claimed: Whether all of that holds; bound and ratio are None if not.
+        hypotheses: Its hypotheses, checked on the data.
+        claimed: Whether all hypotheses hold; if not, bound and ratio are None.
         measured: What the run did, shape (num_times, samples) (`dependence`: pairs of neighbours; `monotonicity`:
             least increase since the time before).
-        bound: What it cannot exceed (`monotonicity`: fall below), of the same shape.
-        ratio: Measured over bound; of `energy` and `potential`, which may be negative or zero, the part that is left of
-            the whole fall. At most 1 up to the accuracy of the run. None for `monotonicity`.
-        excess: The largest amount by which the bound is missed, relative to the size of what is compared; at most 0 but
-            for errors of the run. NaN if nothing is claimed.
-        constants: Numbers that went into the bound.
+        bound: The upper bound (`monotonicity`: the lower bound), of the same shape.
+        ratio: Measured over bound; for `energy` and `potential`, which may be negative or zero, the part of the whole
+            fall that is left.  At most 1 up to the accuracy of the run.  None for `monotonicity`.
+        excess: The largest amount by which the bound is missed, relative to the size of what is compared; at most 0 up
+            to errors of the run.  NaN if nothing is claimed.
+        constants: Numbers that the bound depends on, by name.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Estimate:
 
     @property
     def largest_ratio(self) -> float | None:
-        """The largest of the ratios; None where there are none."""
+        """The largest ratio; None if there are none."""
         return None if self.ratio is None else float(np.max(self.ratio, initial=0.0))
 
 
@@ -62,7 +62,16 @@ def compare_with_bound(
     bound: Floats,
     constants: dict[str, float],
 ) -> Estimate:
-    """An estimate by a positive bound."""
+    """Return the estimate for a quantity with a positive bound.
+
+    Args:
+        name: Its name.
+        statement: The inequality.
+        hypotheses: Its hypotheses; if one does not hold, the estimate is not claimed.
+        measured: The quantity, shape (num_times, samples).
+        bound: Its bound, of the same shape; NaN counts as infinite.
+        constants: Numbers that the bound depends on, by name.
+    """
     if not all(h.holds for h in hypotheses):
         return Estimate(
             name=name,
@@ -101,7 +110,16 @@ def compare_with_past(
     sizes: Floats,
     constants: dict[str, float],
 ) -> Estimate:
-    """An estimate that says that something does not grow in time."""
+    """Return the estimate for a quantity that does not grow in time: its bound is its least value at earlier times.
+
+    Args:
+        name: Its name.
+        statement: The inequality.
+        hypotheses: Its hypotheses; if one does not hold, the estimate is not claimed.
+        values: The quantity, shape (num_times, samples).
+        sizes: The size of its terms, of the same shape; growth is measured relative to the largest of them.
+        constants: Numbers that the estimate depends on, by name.
+    """
     if not all(h.holds for h in hypotheses):
         return Estimate(
             name=name,

@@ -6,8 +6,8 @@
     ‖g(t)‖_{L¹} ≤ (∫Σ(g(0)) + d|Y|) / c                                  those, and Σ(s) ≥ c|s| − d, c > 0
     f(t, y) does not fall                                                σ ≥ 0, at the nodes
 
-The first three need w and b that do not depend on time.  Without the third's hypothesis (ReLU) ∫Σ(g) stays bounded and
-g need not: with a skew kernel ∫Σ(g) may be constant while g → −∞.
+The first three hold if w and b do not depend on time.  If Σ(s) ≥ c|s| − d fails (ReLU), ∫Σ(g) stays bounded, but g may
+not: with a skew kernel ∫Σ(g) may be constant while g → −∞.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ __all__ = ["estimate_energy", "estimate_monotonicity", "estimate_potential"]
 
 
 def estimate_energy(premises: Premises, states: Sequence[Block]) -> Estimate:
-    """E(f), for symmetric kernels (collective)."""
+    """Return the estimate of the energy E(f), for symmetric kernels (collective).
+
+    Args:
+        premises: The hypotheses of the field.
+        states: Nodal values, one (num_local, samples) block per time.
+    """
     field = premises.field
     bias = field.bias[:, None]
     values, sizes = [], []
@@ -47,7 +52,12 @@ def estimate_energy(premises: Premises, states: Sequence[Block]) -> Estimate:
 
 
 def estimate_potential(premises: Premises, states: Sequence[Block]) -> tuple[Estimate, Estimate]:
-    """∫Σ(g), and the bound of g in L¹ that follows where Σ is coercive (collective)."""
+    """Return the estimate of ∫Σ(g), and that of ‖g‖_{L¹}, which follows if Σ is coercive (collective).
+
+    Args:
+        premises: The hypotheses of the field.
+        states: Nodal values, one (num_local, samples) block per time.
+    """
     field, sigma = premises.field, premises.sigma
     potential, absolute, extent = _potentials(premises, states)
     volume = field.space.comm.allreduce(float(field.space.weights.sum()))
@@ -92,7 +102,7 @@ def _potentials(premises: Premises, states: Sequence[Block]) -> tuple[Floats, Fl
 
 
 def _shift(premises: Premises, slope: float) -> float:
-    """The d = max_s (c|s| − Σ(s)), which is where |σ| passes c."""
+    """d = max_s (c|s| − Σ(s)), which is attained where |σ| passes c."""
     s = np.linspace(-1e3, 1e3, 8001)
     integral = Antiderivative(premises.field.activation, -1e3, 1e3)
     sigma = integral(s) - min(premises.sigma.antiderivative_minimum, 0.0)
@@ -100,7 +110,12 @@ def _shift(premises: Premises, slope: float) -> float:
 
 
 def estimate_monotonicity(premises: Premises, states: Sequence[Block]) -> Estimate:
-    """The least increase between two times, for σ ≥ 0 (collective)."""
+    """Return the estimate of the least increase between two times, for σ ≥ 0 (collective).
+
+    Args:
+        premises: The hypotheses of the field.
+        states: Nodal values, one (num_local, samples) block per time.
+    """
     comm = premises.field.space.comm
     samples = states[0].shape[1]
     increases, size = np.zeros((len(states), samples)), np.ones(samples)

@@ -32,7 +32,15 @@ _GAUSS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(3)
 
 
 def gronwall_factors(premises: Premises, times: Floats) -> tuple[Floats, Floats]:
-    """e^{α(t)} and ∫₀ᵗ e^{α(t) − α(s)} c(s) ds at the times; Gauß quadrature where a and c depend on time."""
+    """Return e^{α(t)} and ∫₀ᵗ e^{α(t) − α(s)} c(s) ds, each of shape (num_times,) (collective).
+
+    The integrals are computed by Gauß quadrature if kernel or bias depend on time; the field is then set to other
+    times.
+
+    Args:
+        premises: The hypotheses of the field, with L and ‖K‖.
+        times: t, increasing, shape (num_times,).
+    """
     field, sigma = premises.field, premises.sigma
     factor, forcing = np.ones(times.size), np.zeros(times.size)
     if not np.isfinite(sigma.lipschitz):
@@ -60,7 +68,14 @@ def gronwall_factors(premises: Premises, times: Floats) -> tuple[Floats, Floats]
 
 
 def estimate_growth(premises: Premises, states: Sequence[Block], factor: Floats, *, forcing: Floats) -> Estimate:
-    """‖f_j‖ and its bound (collective)."""
+    """Return the estimate of ‖f_j‖ (collective).
+
+    Args:
+        premises: The hypotheses of the field.
+        states: Nodal values, one (num_local, samples) block per time.
+        factor: e^{α(t)} of `gronwall_factors`.
+        forcing: The integral of `gronwall_factors`.
+    """
     norms = np.array([premises.field.space.norm(f) for f in states])
     with np.errstate(over="ignore", invalid="ignore"):
         bound = factor[:, None] * norms[0] + forcing[:, None]
@@ -79,7 +94,13 @@ def estimate_growth(premises: Premises, states: Sequence[Block], factor: Floats,
 
 
 def estimate_dependence(premises: Premises, states: Sequence[Block], factor: Floats) -> Estimate:
-    """The distances of neighbouring samples and their bounds (collective)."""
+    """Return the estimate of the distances of neighbouring samples (collective).
+
+    Args:
+        premises: The hypotheses of the field.
+        states: Nodal values, one (num_local, samples) block per time.
+        factor: e^{α(t)} of `gronwall_factors`.
+    """
     pairs = [np.asfortranarray(f[:, 1:] - f[:, :-1]) for f in states]
     distances = np.array([premises.field.space.norm(d) for d in pairs])
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What an estimate presupposes, asked of the data that are given: each hypothesis with what was measured.
+"""The hypotheses of the estimates, checked on the given data: each with what was measured.
 
-A hypothesis holds if its *defect*, how far the data are from satisfying it, is at most what is allowed.  None is taken
-for granted: an estimate is claimed only if all of its hypotheses hold.
+A hypothesis holds if its *defect*, which says how far the data are from satisfying it, is at most what is allowed.  An
+estimate is claimed only if all of its hypotheses hold.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _ROUND_OFF = 1e-9
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One thing that an estimate presupposes.
+    """One hypothesis of an estimate.
 
     Attributes:
-        statement: What is asked.
+        statement: What it demands.
         holds: Whether the data satisfy it.
-        defect: How far they are from that.
-        allowed: The largest defect that is taken for round-off.
+        defect: How far the data are from satisfying it.
+        allowed: The largest defect that counts as round-off.
         measured: What was found, in words.
     """
 
@@ -42,7 +42,7 @@ class Hypothesis:
 
 
 class Premises:
-    """The hypotheses of all estimates for one right-hand side; what is costly is measured once and when asked for.
+    """The hypotheses of all estimates for one right-hand side; expensive quantities are computed once, when asked for.
 
     Args:
         field: F.
@@ -62,13 +62,13 @@ class Premises:
 
     @property
     def norm(self) -> float:
-        """‖K‖ from L² to L² on V_h, at the present time (collective)."""
+        """‖K‖ from L² to L² on V_h, at the field's time (collective)."""
         if self._norm is None:
             self._norm = operator_norm(self.field.space, self._kernel)
         return self._norm
 
     def lipschitz(self) -> Hypothesis:
-        """σ is Lipschitz."""
+        """Return whether σ is Lipschitz."""
         constant = self.sigma.lipschitz
         found = f"L = {constant:.6g}, the largest |σ'| for |s| ≤ 10⁸"
         if not np.isfinite(constant):
@@ -76,50 +76,50 @@ class Premises:
         return _hypothesis("σ is Lipschitz", 0.0 if np.isfinite(constant) else np.inf, 0.0, found)
 
     def autonomous(self) -> Hypothesis:
-        """Neither w nor b depends on t."""
+        """Return whether neither w nor b depends on t."""
         holds = self.field.is_autonomous
         found = "neither does" if holds else "their formulas contain t"
         return _hypothesis("w and b do not depend on t", 0.0 if holds else 1.0, 0.0, found)
 
     def symmetric(self) -> Hypothesis:
-        """K = K*."""
+        """Return whether K = K* (collective)."""
         skew = skew_part_norm(self.field.space, self._kernel, self.norm)
         defect = skew / self.norm if self.norm > 0 else 0.0
         return _hypothesis("w(y, z) = w(z, y)", defect, 1e-6, f"‖K − K*‖/2 = {defect:.2e} ‖K‖ as operators on L²")
 
     def dissipative(self) -> Hypothesis:
-        """(K + K*)/2 ≤ 0."""
+        """Return whether (K + K*)/2 ≤ 0 (collective)."""
         largest = symmetric_part_maximum(self.field.space, self._kernel, self.norm)
         defect = max(largest, 0.0) / self.norm if self.norm > 0 else 0.0
         found = f"the largest eigenvalue of (K + K*)/2 is {largest:.3e}; ‖K‖ = {self.norm:.3e}"
         return _hypothesis("the symmetric part of K is negative semidefinite", defect, _ROUND_OFF, found)
 
     def sign_preserving(self) -> Hypothesis:
-        """S σ(s) ≥ 0."""
+        """Return whether s σ(s) ≥ 0 for all s."""
         defect, at = max(-self.sigma.wrong_sign, 0.0), self.sigma.wrong_at
         found = "of all s looked at" if defect == 0 else f"σ({at:.4g}) = {np.sign(at) * self.sigma.wrong_sign:.4g}"
         return _hypothesis("s σ(s) ≥ 0 for all s", defect, 1e-12, found)
 
     def antiderivative_bounded(self) -> Hypothesis:
-        """Σ ≥ 0 for some Σ with Σ' = σ."""
+        """Return whether some Σ with Σ' = σ is nonnegative."""
         lowest = self.sigma.antiderivative_minimum
         found = f"∫₀ˢ σ ≥ {lowest:.6g} for |s| ≤ 10³" if np.isfinite(lowest) else "∫₀ˢ σ falls with |s| without end"
         return _hypothesis("there is Σ ≥ 0 with Σ' = σ", 0.0 if np.isfinite(lowest) else np.inf, 0.0, found)
 
     def coercive(self) -> Hypothesis:
-        """Σ(s) ≥ c|s| − d with c > 0."""
+        """Return whether Σ(s) ≥ c|s| − d with c > 0."""
         left, right = self.sigma.slopes
         found = f"for |s| ≥ 10³, −σ(−s) is {left:.3g} and σ(s) is {right:.3g} at least"
         return _hypothesis("Σ(s) → ∞ for s → ±∞", max(1e-6 - min(left, right), 0.0), 0.0, found)
 
     def nonnegative(self) -> Hypothesis:
-        """σ ≥ 0."""
+        """Return whether σ ≥ 0."""
         defect = max(-self.sigma.smallest, 0.0)
         found = f"the least value for |s| ≤ 10⁸ is {self.sigma.smallest:.4g}"
         return _hypothesis("σ(s) ≥ 0 for all s", defect, 1e-12, found)
 
     def pointwise(self) -> Hypothesis:
-        """σ acts at the nodes."""
+        """Return whether σ acts at the nodes."""
         holds = self.field.space.is_collocated
         found = "it does" if holds else "in Galerkin mode it is projected to V_h, which keeps no signs"
         return _hypothesis("σ acts at the nodes (collocated mode)", 0.0 if holds else 1.0, 0.0, found)
