@@ -174,7 +174,10 @@ def derivative_from_slope(superposition: Superposition, slope: Block) -> Derivat
     def apply(block: Block, out: Block) -> None:
         superposition.move(slope, None, block, out=out, turn=None)
 
-    return Derivative(apply=apply, apply_transpose=partial(superposition.move_transpose, slope, None))
+    def apply_transpose(block: Block, out: Block) -> None:
+        superposition.move_transpose(slope, None, block, out=out)
+
+    return Derivative(apply=apply, apply_transpose=apply_transpose)
 
 
 class NodalSuperposition:
