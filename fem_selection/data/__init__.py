@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Samples and the initial states they become.
+"""Samples and their initial states.
 
 `samples` holds and splits data; `archives` reads a user's files; `images` evaluates pixel images as functions at mesh
-nodes.  Nothing here needs a mesh: node coordinates come in as arrays.
+nodes.  Nothing here needs a mesh: the coordinates of the nodes are arrays.
 """
 
 from fem_selection.data.archives import load_npz, load_npz_inputs, load_npz_truth

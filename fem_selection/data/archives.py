@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Samples from a user's NumPy archive (NPZ), all faults of a file reported at once.
+"""Samples from a user's NumPy archive (NPZ); all faults of a file are reported at once.
 
-Files run no code: nothing pickled is read.
+No code in a file is run: pickled objects are not read.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def load_npz(
     """Read samples from a NumPy archive with `x` and `y`, or `x_train`, `y_train` and, optionally, `x_test`, `y_test`.
 
     Inputs may be (n, M), (n, H, W) or (n, D, H, W).  Rows (n, M) are put on `grid` if it is given; else, in dimension
-    d, on a grid of M^(1/d) pixels along each axis.  The type of `y` decides what it means: integers and strings are
+    d, on a grid of M^(1/d) pixels along each axis.  The type of `y` decides its meaning: integers and strings are
     labels (the sorted distinct values become 0 … C − 1, `classes` keeps them as strings), floats are regression
-    targets, even where they happen to be whole.
+    targets, even if their values are whole numbers.
 
     Args:
         path: The file.
         grid: Pixels along each axis, or None to take the file's shape or a grid of equal sides.
         dimension: Dimension d of the domain, 1, 2 or 3.
-        standardize: Standardise by the training part (all of `x` where the file has no test part; to split first, leave
-            this off and call `DataSet.standardized` afterwards).
+        standardize: Whether to standardize by the training part (all of `x` if the file has no test part; to split
+            first, set this to False and call `DataSet.standardized` afterwards).
 
     Returns:
-        The data; `test` is None where the file has no test part.
+        The data; `test` is None if the file has no test part.
 
     Raises:
         InvalidInput: All faults of the file, one per line: not an archive, damaged, arrays missing or made of objects,
@@ -87,10 +87,15 @@ def load_npz(
 
 
 def load_npz_inputs(path: str | PathLike[str], grid: Sequence[int] | None, dimension: int) -> NDArray[np.float64]:
-    """Read the inputs `x` alone, for prediction; checks and shapes as in `load_npz`.
+    """Read the inputs `x` alone, for prediction; they are checked and shaped as in `load_npz`.
+
+    Args:
+        path: The file.
+        grid: Pixels along each axis, or None to take the file's shape or a grid of equal sides.
+        dimension: Dimension d of the domain, 1, 2 or 3.
 
     Returns:
-        Shape (num_samples, *grid), as stored: apply the training data's `Standardization` where there was one.
+        Shape (num_samples, *grid), as stored: apply the training data's `Standardization` if there was one.
 
     Raises:
         InvalidInput: All faults of the file, one per line.
@@ -108,7 +113,7 @@ def load_npz_inputs(path: str | PathLike[str], grid: Sequence[int] | None, dimen
     return inputs["x"]
 
 
-# what NumPy and zipfile raise on damaged, foreign or encrypted files
+# the exceptions of NumPy and zipfile for damaged, foreign or encrypted files
 _DAMAGE = (
     OSError,
     EOFError,
@@ -126,11 +131,11 @@ _DAMAGE = (
 
 
 def load_npz_truth(path: str | PathLike[str], num_samples: int) -> NDArray[np.str_] | None:
-    """The labels `y` of an archive as text; None if it has none (floats are no labels).
+    """Return the labels `y` of an archive as text; None if it has none (floats are no labels).
 
     Args:
         path: The file, from which `load_npz_inputs` has read.
-        num_samples: Inputs in it.
+        num_samples: Number of inputs in it.
 
     Raises:
         InvalidInput: if `y` cannot be read, or does not hold one label for each input.
@@ -228,7 +233,7 @@ def _read_inputs(
 
 
 def _grid_of(shape: tuple[int, ...], grid: tuple[int, ...] | None, dimension: int) -> tuple[int, ...] | str:
-    """The pixel grid of inputs of this shape, or what is wrong with it."""
+    """The pixel grid of inputs of this shape, or a sentence that says why there is none."""
     form = {1: "(n, M)", 2: "(n, H, W) or (n, M)", 3: "(n, D, H, W) or (n, M)"}[dimension]
     if len(shape) not in (2, dimension + 1):
         return f"expected {form} in dimension {dimension}"
@@ -254,7 +259,7 @@ def _grid_of(shape: tuple[int, ...], grid: tuple[int, ...] | None, dimension: in
 
 
 def _non_finite(values: NDArray[np.float64]) -> list[str]:
-    """A fault if there are NaN or Inf: how many, and where first."""
+    """A fault if there are NaN or Inf, with their number and the first sample that has one."""
     finite = np.isfinite(values)
     if finite.all():
         return []
@@ -307,7 +312,7 @@ def _read_targets(
 def _number_labels(
     labels: Mapping[str, NDArray[Any]], path: Path, names: Sequence[str], faults: list[str]
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Replace labels by their rank among the training part's distinct labels."""
+    """Replace each label by its rank among the distinct labels of the training part."""
     if names[0] not in labels:
         return {}, ()
     values = np.unique(labels[names[0]])

@@ -2,14 +2,14 @@
 """Pixel images as functions on a box.
 
 An image on a regular grid of n_1 × … × n_d pixels is the multilinear interpolant of its pixel values on the
-(n_1 − 1) × … × (n_d − 1) cells of the box Y = [lower, upper] ⊂ R^d, d = 1, 2, 3, continued by a constant (zero unless
-another is given) outside.  Where the pixels sit, in coordinates of the unit box:
+(n_1 − 1) × … × (n_d − 1) cells of the box Y = [lower, upper] ⊂ R^d, d = 1, 2, 3.  Outside the box it is a constant,
+zero by default.  The positions of the pixels, in coordinates of the unit box:
 
     d = 1, (M,)        index i            y = i/(M − 1)
     d = 2, (H, W)      row r, column c    y = (c/(W − 1), 1 − r/(H − 1))          pictures look upright
     d = 3, (D, H, W)   k, j, i            y = (i/(W − 1), j/(H − 1), k/(D − 1))   x fastest
 
-Values are taken at given points and nowhere else, so each rank passes its own nodes and no message is sent.
+Values are computed at given points only, so each rank passes its own nodes and no message is sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["AffineMaps", "draw_maps", "image_states"]
 class AffineMaps:
     """One similarity per sample: x ↦ c + shift + (1 + scale) R (x − c) about the centre c of the box.
 
-    A moved image takes at y the value that the image has at c + Rᵀ (y − c − shift)/(1 + scale).  Zero maps move
+    The value of a moved image at y is that of the image at c + Rᵀ (y − c − shift)/(1 + scale).  Maps of zeros move
     nothing.
 
     Args:
@@ -79,7 +79,7 @@ class AffineMaps:
         return int(self.shift.shape[1])
 
     def subset(self, indices: ArrayLike | slice) -> AffineMaps:
-        """The maps of some samples."""
+        """Return the maps of some samples."""
         chosen = indices if isinstance(indices, slice) else np.asarray(indices)
         return AffineMaps(shift=self.shift[chosen], rotation=self.rotation[chosen], scale=self.scale[chosen])
 
@@ -89,11 +89,11 @@ def draw_maps(
 ) -> AffineMaps:
     """Draw random maps: normal shifts and rotations, log-normal magnifications.
 
-    The number of values drawn depends on `num_samples` and `dimension` only: generators in the same state give the same
-    maps on every rank, and setting one deviation to zero leaves the other draws as they were.
+    The number of values drawn depends on `num_samples` and `dimension` only.  Generators in the same state therefore
+    give the same maps on every rank, and a deviation of zero does not change the other draws.
 
     Args:
-        rng: The generator, advanced by the draws.
+        rng: The generator; the draws advance it.
         num_samples: Number of maps.
         dimension: Dimension d of the box, 1, 2 or 3.
         shift: Standard deviation of each component of the shift, in units of the box's sides.
@@ -101,8 +101,8 @@ def draw_maps(
         scale: Standard deviation of log(1 + scale).
 
     Raises:
-        InvalidInput: If the dimension is not 1, 2 or 3, a deviation is negative or not finite, or a signal (d = 1) is
-            to be rotated.
+        InvalidInput: If the dimension is not 1, 2 or 3, a deviation is negative or not finite, or `rotation` is not
+            zero for signals (d = 1).
     """
     if dimension not in (1, 2, 3):
         raise InvalidInput(f"Unsupported {dimension=}, expected 1, 2 or 3")
@@ -125,15 +125,16 @@ def image_states(
     affine: AffineMaps | None = None,
     outside: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Values of images, moved or not, at points: the block of initial states on these nodes.
+    """Return the values of images, moved or not, at points: the block of initial states at these nodes.
 
     Args:
         images: Pixel values, shape (num_samples, *grid).
-        points: Coordinates, shape (num_points, d); a third column beyond d, as FEniCSx pads them, is ignored.
+        points: Coordinates, shape (num_points, d) or, as FEniCSx pads them, (num_points, 3); columns beyond d are
+            ignored.
         bounds: Lower and upper corner of the box, each of shape (d,).
         affine: How each image is moved; nothing moves if it is not given.
-        outside: The constant by which images are continued outside the box, the background (for standardised images
-            the value that a background pixel has become).
+        outside: The value of images outside the box, that of the background (for standardized images the standardized
+            value of a background pixel).
 
     Returns:
         Shape (num_points, num_samples), Fortran-ordered: one contiguous column per sample.
@@ -171,7 +172,7 @@ def image_states(
     return states.T
 
 
-_BLOCK_VALUES = 1 << 15  # points × samples moved at once: a dozen temporaries of this size stay in a core's cache
+_BLOCK_VALUES = 1 << 15  # points × samples moved at once; a dozen arrays of this size fit a core's cache
 _OUTSIDE = 1e-10  # a point is outside if it is farther than this from the box, in units of its side
 
 
@@ -185,7 +186,7 @@ class _Box:
 
     @classmethod
     def create(cls, grid: Sequence[int], lower: ArrayLike, upper: ArrayLike) -> _Box:
-        """Check and describe a grid of pixels on the box [lower, upper]."""
+        """Describe a grid of pixels on the box [lower, upper], after checking that it can be used."""
         sizes = tuple(int(size) for size in grid)
         if len(sizes) not in (1, 2, 3) or min(sizes) < 2:
             raise InvalidInput(f"the pixel grid is {sizes}, expected one to three axes of at least two pixels each")
@@ -271,7 +272,7 @@ def _locate(
 
 
 def _corners(fractions: list[NDArray[np.float64]], grid: tuple[int, ...]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """The 2^d corners of a cell: offset of the pixel from the cell's first, and weights."""
+    """The 2^d corners of a cell: the offset of each pixel from the cell's first, and its weights."""
     complements = [1.0 - fraction for fraction in fractions]
     strides = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
     for corner in itertools.product((0, 1), repeat=len(grid)):
@@ -289,7 +290,7 @@ def _gather(
     outside: float,
     values: NDArray[np.float64],
 ) -> None:
-    """Overwrite `values`, shape (num_samples, num_points), by image j at its positions."""
+    """Write the values of image j at its positions to `values`, shape (num_samples, num_points)."""
     first, fractions, inside = _locate(positions, grid)
     first += (flat.shape[1] * np.arange(len(flat), dtype=np.intp))[:, None]
     pixels = flat.reshape(-1)
@@ -300,7 +301,7 @@ def _gather(
 
 
 def _matrix(box: _Box, centred: NDArray[np.float64]) -> scipy.sparse.csr_array:
-    """Interpolation at centred points, with the rows of points outside the box left empty."""
+    """The interpolation matrix for centred points; rows of points outside the box are empty."""
     first, fractions, inside = _locate(_positions_at_rest(box, centred), box.grid)
     rows = np.flatnonzero(inside[0])
     columns, weights = [], []
@@ -314,14 +315,14 @@ def _matrix(box: _Box, centred: NDArray[np.float64]) -> scipy.sparse.csr_array:
 
 
 def _positions_at_rest(box: _Box, centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions of unmoved points, by the very operations that move them; shape (d, 1, num_points)."""
+    """Positions of unmoved points, by the same operations as for moved ones; shape (d, 1, num_points)."""
     return box.pixel_positions(centred, np.eye(box.dimension)[None], np.zeros((1, box.dimension)))
 
 
 def _unmoved(
     box: _Box, images: NDArray[np.float64], centred: NDArray[np.float64], outside: float
 ) -> NDArray[np.float64]:
-    """Images at rest: one sparse matrix for all."""
+    """The values of images that are not moved: one sparse matrix for all."""
     matrix = _matrix(box, centred)
     states = np.asfortranarray(matrix @ images.reshape(len(images), prod(box.grid)).T)
     if outside != 0.0:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Samples: what the equation starts from and what it is to reach.
+"""Samples: inputs, from which the equation starts, and targets, which it is to reach.
 
-A sample is an input (an image, a signal) and a target: a label, a vector of numbers or a function given by its values.
-The digits that come with scikit-learn are read here, a user's files in `archives`.
+An input is an image or a signal.  A target is a label, a vector of numbers or a function given by its values.
+scikit-learn's digits are read here, a user's files in `archives`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Samples:
             (num_samples, num_outputs) for regression, or (num_samples, num_values), values of target functions, for
             tracking.
         classes: The classes' names in the order of their labels; empty without labels.
-        grid: Pixels along each axis of an input, None for values on no grid.
+        grid: Number of pixels along each axis of an input, None for values on no grid.
 
     Raises:
         InvalidInput: If shapes, labels and names do not fit together.
@@ -90,7 +90,7 @@ class Samples:
         return self.targets.dtype.kind == "i"
 
     def subset(self, indices: ArrayLike | slice) -> Samples:
-        """Some of the samples, in the order given; the classes stay all of them."""
+        """Return some of the samples, in the order given; the classes do not change."""
         chosen = indices if isinstance(indices, slice) else np.asarray(indices)
         return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen])
 
@@ -109,7 +109,7 @@ class Standardization:
 
     @classmethod
     def of(cls, inputs: ArrayLike) -> Standardization:
-        """Mean and standard deviation of all the values of `inputs`.
+        """Return the rule with the mean and standard deviation of all values of `inputs`.
 
         Raises:
             InvalidInput: If the values are all equal.
@@ -121,18 +121,19 @@ class Standardization:
         return cls(mean=mean, deviation=deviation)
 
     def apply(self, inputs: ArrayLike) -> NDArray[np.float64]:
-        """Standardised values in a new array; a background pixel of value v becomes `apply(v)`."""
+        """Return the standardized values in a new array; a background pixel of value v becomes `apply(v)`."""
         return (np.asarray(inputs, dtype=np.float64) - self.mean) / self.deviation
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Samples to train on and, where there are any, to test on.
+    """Samples for training and, if there are any, for testing.
 
     Args:
         samples: Training samples.
         test: Test samples or None.
-        standardization: What was applied to the inputs of both, and is to be applied to every later input.
+        standardization: The rule that was applied to the inputs of both, and that every later input needs; None if none
+            was.
     """
 
     samples: Samples
@@ -161,7 +162,7 @@ def stratified_split(
     Args:
         labels: Integer labels, shape (num_samples,): each class is split in the same proportion, within one sample.
             With None or float targets the split is random.
-        fraction: Part of the samples that is set aside for testing, in (0, 1); at least one on either side.
+        fraction: Part of the samples for testing, in (0, 1); at least one sample is on either side.
         seed: The same seed gives the same split.
         num_samples: Number of samples.
 
@@ -193,12 +194,15 @@ def stratified_split(
 
 
 def split_samples(samples: Samples, fraction: float, seed: int) -> DataSet:
-    """Set a fraction of the samples aside for testing, stratified by label where there are labels.
+    """Split samples into a training and a test part, stratified by label if there are labels.
 
     Args:
         samples: All samples.
-        fraction: Part of them that is set aside, in (0, 1).
+        fraction: Part of them for testing, in (0, 1).
         seed: The same seed gives the same split.
+
+    Raises:
+        InvalidInput: If the fraction is not in (0, 1), or there are too few samples for every class on both sides.
     """
     labels = samples.targets if samples.has_labels else None
     train, test = stratified_split(labels, fraction, seed, num_samples=samples.num_samples)
@@ -206,7 +210,7 @@ def split_samples(samples: Samples, fraction: float, seed: int) -> DataSet:
 
 
 def load_digits_samples() -> Samples:
-    """scikit-learn's handwritten digits: 1797 images of 8 × 8 pixels in [0, 1], ten classes; no download."""
+    """Return scikit-learn's handwritten digits: 1797 images of 8 × 8 pixels in [0, 1], ten classes; no download."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

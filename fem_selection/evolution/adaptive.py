@@ -61,8 +61,8 @@ class Integration:
         evaluations: Evaluations of F, for all samples at once.
         methods: The time from which on a method was used, and its name, for each.
         steady_time: The time at which ‖∂_t f_j‖ first was below the tolerance for all samples, or None.
-        growth: How the largest norm grew; None if it did not grow, or ended below 1.5 times its value at half of the
-            time.
+        growth: How the largest norm grew; None if it did not grow, or stayed below the bound and ended below 1.5 times
+            its value at half of the time.
         history: Columns over the steps, thinned if they are many: `times`; `norms`, the largest ‖f_j‖; `slopes`, its
             derivative in time; `rates`, the largest ‖∂_t f_j‖; `steps`, h.
     """
@@ -209,7 +209,10 @@ class _Run:
         self._choose_method(h)
 
     def _fit_step(self) -> tuple[float, bool]:
-        """The step, and whether it reaches the horizon; the last two are equally long rather than one very short."""
+        """The step, and whether it reaches the horizon.
+
+        If the rest is less than two steps, it is divided into two equal ones, so that the last is not very short.
+        """
         left = self.horizon - self.time
         if self.step * 1.01 >= left:
             return left, True

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints: one file that any number of ranks can read, written beside and renamed.
+"""Checkpoints: one file that any number of ranks can read.
 
     8 bytes   magic "FEMSELCP"
     8 bytes   length of the header, little-endian
-    header    JSON: format, names of the vectors, their length, a checksum of each, and the caller's own state
+    header    JSON: format, length of a vector, a checksum of each vector by name, and the caller's own state
     data      the vectors one after the other, little-endian float64, in the canonical order of the controls
 
-The canonical order (`ControlSpace.indices`) depends on no partition.  Root writes: it receives one vector at a time,
-so that its memory holds one.  Each vector and the header carry a CRC-32.
+The canonical order (`ControlSpace.indices`) is the same on every partition.  Rank 0 writes a new file and then renames
+it, so that the old one stays intact until then.  It receives one vector at a time, so that its memory holds only one.
+Each vector and the header have a CRC-32.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ def write_checkpoint(
     state: Mapping[str, Any],
     vectors: Mapping[str, Floats],
 ) -> None:
-    """Write shards of vectors and a small state, atomically (collective).
+    """Write shards of vectors and a small state to a file, atomically (collective).
 
     Args:
-        path: The file; a file `path.partial` beside it is written first, then renamed.
+        path: The file; `path.partial` beside it is written first, then renamed.
         ensemble: The ranks.
-        indices: Canonical places of this rank's entries, shape of each vector.
+        indices: Canonical places of this rank's entries, shape of each shard.
         global_size: Length of a whole vector.
-        state: Anything JSON can hold.
+        state: Values that JSON can hold.
         vectors: This rank's shards by name.
 
     Raises:
-        InvalidInput: on all ranks, if root cannot write the file; a previous checkpoint is then intact.
+        InvalidInput: on all ranks, if rank 0 cannot write the file; a previous checkpoint is then intact.
     """
     world, fault = ensemble.world, None
     places = world.gather(indices)
@@ -74,26 +75,26 @@ def write_checkpoint(
 
 
 class _Writer:
-    """The file that root writes: after the first fault, which is kept, nothing more is done."""
+    """The file that rank 0 writes; after the first error, which is kept, the other methods do nothing."""
 
     def __init__(self, path: Path, state: Mapping[str, Any], names: Sequence[str], global_size: int) -> None:
         self.path, self.partial = path, path.with_name(path.name + ".partial")
         self.state, self.global_size = state, global_size
         self.sums: dict[str, int] = {}
-        # checksums have a fixed width, so that the header's length is known before they are
+        # checksums have a fixed width, so that the header's length is known before the checksums
         self.header_size = len(_header(state, dict.fromkeys(names, 0), global_size))
         self.handle: BinaryIO | None = None
         self.fault: str | None = None
 
     def open(self) -> str | None:
-        """Begin beside the old file; return what went wrong, if anything did."""
+        """Open a new file beside the old one; return the error, if there was one."""
         with self._watched():
             self.handle = open(self.partial, "wb")  # noqa: SIM115 - it stays open over collective calls
             self.handle.seek(16 + self.header_size)
         return self.fault
 
     def write(self, name: str, whole: Floats) -> None:
-        """Add a vector."""
+        """Append a vector."""
         content = whole.astype("<f8").tobytes()
         self.sums[name] = zlib.crc32(content)
         if self.fault is None and self.handle is not None:
@@ -101,7 +102,7 @@ class _Writer:
                 self.handle.write(content)
 
     def finish(self) -> str | None:
-        """Write the header, close and rename; return what went wrong since the beginning, if anything did."""
+        """Write the header, close and rename the file; return the first error since the beginning, if there was one."""
         if self.fault is None and self.handle is not None:
             with self._watched():
                 self.handle.seek(0)
@@ -119,7 +120,7 @@ class _Writer:
             yield
         except OSError as error:
             self.fault = error.strerror or str(error)
-            with suppress(OSError):  # closing tries once more to write what is left
+            with suppress(OSError):  # closing flushes the buffer and may fail again
                 if self.handle is not None:
                     self.handle.close()
             with suppress(OSError):
@@ -141,7 +142,8 @@ def read_checkpoint(
         ensemble: The ranks.
         indices: Canonical places of this rank's entries.
         global_size: Length of a whole vector.
-        check: Called on root with the state, before the lengths are compared; raises InvalidInput to refuse it.
+        check: Function of the state, called on rank 0 before the lengths are compared; raises InvalidInput to refuse
+            it.
 
     Returns:
         The state, and this rank's shards of the vectors by name.
@@ -170,18 +172,26 @@ def read_checkpoint(
 
 
 def refuse_another(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise InvalidInput if a checkpoint's state is of another problem.
+    """Raise an error if a checkpoint's state belongs to another problem.
 
     Args:
-        state: The checkpoint's; its "problem" holds tables of keys.
-        given: The same tables of the problem at hand, or some of them.
+        state: The checkpoint's state; its "problem" holds tables of keys.
+        given: The same tables of the present problem, or some of them.
+
+    Raises:
+        InvalidInput: if a key differs; the message names all such keys.
     """
     if differing := differing_keys(state.get("problem", {}), given):
         raise InvalidInput(f"it belongs to another problem: {'; '.join(differing)}")
 
 
 def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Sentences on the keys in which two problems differ."""
+    """Return one sentence for each key in which two problems differ.
+
+    Args:
+        saved: Tables of keys of the saved problem.
+        given: Tables of keys of the present problem; only these keys are compared.
+    """
     differences = []
     for table, values in given.items():
         for key, value in values.items():
@@ -193,7 +203,7 @@ def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[s
 
 
 def jsonable(value: Any) -> Any:
-    """A value as JSON gives it back: lists in place of tuples, at any depth."""
+    """Return a value in the form in which JSON returns it: lists in place of tuples, at any depth."""
     if isinstance(value, Mapping):
         return {k: jsonable(v) for k, v in value.items()}
     return [jsonable(v) for v in value] if isinstance(value, list | tuple) else value
@@ -213,7 +223,7 @@ def _header(state: Mapping[str, Any], sums: Mapping[str, int], global_size: int)
 def _check(
     path: Path, global_size: int, check: Callable[[Mapping[str, Any]], None] | None
 ) -> tuple[dict[str, Any], dict[str, str], int]:
-    """State, checksums and start of the data of a file that is found to be whole."""
+    """State, checksums and start of the data of a file, after checking that the file is whole and not damaged."""
     size = path.stat().st_size
     with open(path, "rb") as handle:
         if handle.read(8) != _MAGIC:

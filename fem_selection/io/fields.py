@@ -20,10 +20,13 @@ __all__ = ["naming", "write_states"]
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Around a writer of dolfinx: what it cannot write becomes an OSError that names the file.
+    """Turn the errors of a dolfinx writer in a `with` block into an OSError that names the file.
 
-    The writers are collective, and where one rank's fails the others may wait for it: this is no error that all ranks
-    raise together, and the command line ends all of them.
+    The writers are collective.  If that of one rank fails, the others may wait for it, so the ranks do not raise this
+    error together: the command line ends all of them.
+
+    Raises:
+        OSError: if the file could not be written.
     """
     try:
         yield
@@ -35,19 +38,22 @@ def naming(path: Path) -> Iterator[None]:
 def write_states(
     path: Path, space: StateSpace, times: Floats, *, states: Sequence[Block], names: Sequence[str]
 ) -> Path:
-    """Write trajectories of a few samples (collective over the space communicator).
+    """Write the trajectories of a few samples for ParaView (collective over the space communicator).
 
-    VTX (a folder `.bp`) where dolfinx was built with ADIOS2, else XDMF with the values at the vertices.
+    The format is VTX (a folder `.bp`) if dolfinx was built with ADIOS2, else XDMF with the values at the vertices.
 
     Args:
         path: The file without suffix.
         space: The state space.
         times: Depths, shape (num_times,).
         states: One (num_local, num_samples) block per time.
-        names: Of the fields, one per sample.
+        names: Names of the fields, one per sample.
 
     Returns:
         The path written.
+
+    Raises:
+        OSError: if the file could not be written.
     """
     vtx = getattr(dio, "VTXWriter", None)
     degree = max(space.degree, 1) if vtx is not None else 1

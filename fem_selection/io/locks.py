@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """One run at a time in a folder: a lock that the kernel releases however the process ends.
 
-    DIR/.lock    empty, or where the run that holds it, or held it last, goes on; the file itself means nothing
+    DIR/.lock    empty, or the whereabouts of the run that holds the lock or held it last; the file alone means nothing
 
-The lock is flock(2) on this file, by root alone.  Local disks, NFS (since Linux 2.6.12) and Lustre mounted with `flock`
-keep it among all nodes; where a file system has no locks, runs go on without.
+Rank 0 alone takes flock(2) on this file.  Local disks, NFS (since Linux 2.6.12) and Lustre mounted with `flock` keep
+the lock across all nodes.  On a file system without locks, runs go on without one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ LOCK = ".lock"
 class FolderLock:
     """The right to write in a folder, from construction to `release` or the end of a `with` block.
 
+    There is no lock, and no error, if the folder cannot be written or its file system has no locks.
+
     Args:
         folder: An existing folder.
 
     Raises:
-        InvalidInput: if another run holds it.
+        InvalidInput: if another run holds the lock.
     """
 
     def __init__(self, folder: Path) -> None:
         self._descriptor: int | None = None
         try:
             descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError:  # whoever cannot write here will hear of it from who tries
+        except OSError:  # ignored here: the first write reports that the folder is unwritable
             return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,11 +56,11 @@ class FolderLock:
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{_whereabouts()}\n".encode(), 0)
-        except OSError:  # a full disk; the lock holds all the same
+        except OSError:  # the disk is full; the lock is held anyway
             pass
 
     def release(self) -> None:
-        """Let others write in the folder; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

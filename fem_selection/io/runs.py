@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The folder of a run: who may use it, its history, its report.
+"""The folder of a run: lock, history and report.
 
     DIR/case.toml        the resolved case
     DIR/report.json      written when the run ends
@@ -9,7 +9,7 @@
     DIR/figures/*.png    DIR/states.bp for ParaView
     DIR/.lock            see `fem_selection.io.locks`
 
-Everything here is done by root; the other ranks do not touch the folder.
+Only rank 0 calls what is in this module; the other ranks do not touch the folder.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _FIGURES = (
 
 
 def next_numbered_folder(directory: Path) -> Path:
-    """The first of `directory`/0001, 0002, … beyond those that exist; created.
+    """Create the next of the folders `directory`/0001, 0002, … and return it.
 
     Raises:
         InvalidInput: if it cannot be created.
@@ -100,22 +100,23 @@ def claim_folder(
         folder: The folder.
         resume: Whether the run in it is to be continued.
         overwrite: Whether the run in it may be replaced.
-        command: Name of a command that cannot be resumed, whose earlier report alone may be replaced; None for a run.
-        held: Whatever is to hold the folder's lock until the run ends; None for no lock.
+        command: Name of a command that cannot be resumed and that may replace only its own earlier report; None for a
+            run.
+        held: The stack that is to hold the folder's lock until the run ends; None for no lock.
 
     Raises:
-        InvalidInput: if another run is going on in it, if it holds a run and neither `resume` nor `overwrite` is set,
-            if there is nothing to resume, or if it cannot be written.
+        InvalidInput: if another run is going on in the folder, if it holds a run and neither `resume` nor `overwrite`
+            is set, if there is nothing to resume, or if it cannot be written.
 
     Note:
-        Nothing is removed yet: with `overwrite` that is left to `remove_run`, once the new case is known to work.
+        Nothing is removed yet: with `overwrite`, call `remove_run` once the new case is known to work.
     """
     if command is not None:
         overwrite = _holds_report_of(command, folder)
     try:
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is a file, not a folder")
-        if held is not None:  # before anything is looked at that another run may change
+        if held is not None:  # before reading anything that another run may change
             if not resume and not folder.is_dir():
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +146,7 @@ def claim_folder(
 
 
 def _holds_report_of(command: str, folder: Path) -> bool:
-    """Whether a folder holds a report of a command; False if it holds none, an error if it holds another's."""
+    """Whether a folder holds a report of this command; raise InvalidInput if it holds that of another."""
     report = folder / "report.json"
     if not report.is_file():
         return False
@@ -159,7 +160,7 @@ def _holds_report_of(command: str, folder: Path) -> bool:
 
 
 def _was_only_begun(folder: Path) -> bool:
-    """Whether a folder is that of a run that was killed before its first checkpoint."""
+    """Whether the run in a folder was killed before its first checkpoint."""
     if not folder.is_dir():
         return False
     begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv", LOCK}
@@ -167,7 +168,7 @@ def _was_only_begun(folder: Path) -> bool:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove what a run leaves, if the folder holds one; whatever else is in it stays."""
+    """Remove the files that a run writes, if the folder holds a run; other files stay."""
     if not any((folder / name).exists() for name in _MARKS):
         return
     for name in (*_PRODUCTS, *(f"figures/{figure}" for figure in _FIGURES)):
@@ -178,10 +179,10 @@ def remove_run(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The name of a file beside `path` to write, which is renamed to `path` in the end.
+    """Give the name of a file beside `path` to write, and rename that file to `path` at the end of the `with` block.
 
     Raises:
-        InvalidInput: if the file cannot be written, as where the disk is full; what was at `path` is then as it was.
+        InvalidInput: if the file cannot be written, for example because the disk is full; `path` is then unchanged.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -198,13 +199,29 @@ def _unwritable(path: Path, error: OSError) -> InvalidInput:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside and rename it (see `replacing`)."""
+    """Write a text file atomically (see `replacing`).
+
+    Args:
+        path: The file.
+        text: Its contents, written in UTF-8.
+
+    Raises:
+        InvalidInput: if the file cannot be written; the old one is then unchanged.
+    """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a report as JSON, atomically; numbers that JSON does not know become null."""
+    """Write a report as JSON, atomically; infinite numbers and NaN become null.
+
+    Args:
+        path: The file.
+        content: The report; NumPy's arrays and numbers are allowed.
+
+    Raises:
+        InvalidInput: if the file cannot be written; the old one is then unchanged.
+    """
     write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -219,12 +236,12 @@ def _plain(value: Any) -> Any:
 
 
 class History:
-    """A CSV file that grows by a whole line at a time and continues without gaps or repeats.
+    """A CSV file that grows by one whole line at a time; a resumed run continues it without gaps or repeated lines.
 
     Args:
         path: The file.
-        columns: Names; the first is a counter.
-        keep_up_to: When resuming, lines whose counter is larger are dropped; None to begin anew.
+        columns: Names of the columns; the first is a counter.
+        keep_up_to: For a resumed run: lines with a larger counter are dropped; None to begin a new file.
 
     Raises:
         InvalidInput: if the file cannot be written.
@@ -242,10 +259,10 @@ class History:
             raise _unwritable(path, error) from error
 
     def append(self, *values: float | int) -> None:
-        """Add a line, the whole of it or nothing.
+        """Append one line, all of it or nothing.
 
         Raises:
-            InvalidInput: if it cannot be written, as where the disk is full.
+            InvalidInput: if it cannot be written, for example because the disk is full.
         """
         fields = (v if isinstance(v, int) else float(v) for v in values)  # NumPy's numbers have a repr of their own
         line = (",".join("" if math.isnan(v) else repr(v) for v in fields) + "\n").encode()
@@ -278,7 +295,10 @@ def _is_whole(row: list[str], columns: tuple[str, ...]) -> bool:
 
 
 def read_columns(path: Path) -> dict[str, Floats]:
-    """The columns of a history by name; empty fields are NaN, lines that are not whole are left out."""
+    """Return the columns of a history by name, or none if there is no file.
+
+    Empty fields become NaN, and incomplete lines are left out.
+    """
     if not path.exists():
         return {}
     head, *rows = _rows(path)

@@ -13,9 +13,9 @@ __all__ = ["gather_triangles"]
 
 
 def gather_triangles(space: StateSpace) -> Integers | None:
-    """Triples of nodes that cover the mesh, on every rank, in the canonical numbers of the nodes (collective).
+    """Return triples of nodes that cover the mesh, on every rank, in the canonical numbers of the nodes (collective).
 
-    Each cell is cut into triangles between its own nodes, so that pictures leave holes and bays of the domain empty.
+    Each cell is cut into triangles between its own nodes, so that holes and bays of the domain stay empty in pictures.
 
     Returns:
         Shape (num_triangles, 3); None for meshes that are no surfaces, and for discontinuous functions, which have no

@@ -22,9 +22,9 @@ __all__ = ["write_value"]
 def write_value(
     path: Path, comm: MPI.Intracomm, axes: Sequence[Floats], *, times: Floats, values: Floats, name: str = "V"
 ) -> Path:
-    """Write V(t, x) (collective).
+    """Write V(t, x) for ParaView (collective).
 
-    VTX (a folder `.bp`) where dolfinx was built with ADIOS2, else XDMF.
+    The format is VTX (a folder `.bp`) if dolfinx was built with ADIOS2, else XDMF.
 
     Args:
         path: The file without suffix.
@@ -32,13 +32,14 @@ def write_value(
         axes: Equidistant coordinates in each of one, two or three directions.
         times: t, shape (num_times,).
         values: The same on every rank, shape (num_times, len(axes[0]), …).
-        name: Of the field.
+        name: Name of the field.
 
     Returns:
         The path written.
 
     Raises:
         InvalidInput: if a file stands where the folder is written, or a folder where the file is.
+        OSError: if the file could not be written.
     """
     folder, file = path.with_suffix(".bp"), path.with_suffix(".xdmf")
     for taken, in_the_way in ((folder, folder.is_file()), (file, file.is_dir())):

@@ -2,19 +2,20 @@
 """All eigenvalues of an operator with a local part, from its matrix of nodal values.
 
 Convection makes A far from normal: with diffusion d and speed c, A is similar to a symmetric matrix by a diagonal one
-whose entries run from 1 to e^{c/2d}.  In L² an eigenvalue may then be off by e^{c/2d} ε ‖A‖, which is no information
-at all.  So the eigenvalues are computed of
+whose entries run from 1 to e^{c/2d}.  The error of an eigenvalue computed in L² may then be e^{c/2d} ε ‖A‖, so large
+that the eigenvalue is useless.  So the eigenvalues are computed of
 
     B = D⁻¹ A D,   D = diag(e^{x_i}),   x = argmin Σ_{i≠j} a_ij² e^{2 (x_j − x_i)},
 
-the diagonal with the least Frobenius norm: that of a normal matrix, Σ|λ|² the least possible, if there is one.  The
-minimisation is convex; LAPACK's balancing, which goes through the rows in turn, would need as many sweeps as there are
-nodes between the ends of Y.  With B u = λ u, v* B = λ v*,
+with the diagonal of the least Frobenius norm.  If there is a normal B, it has that norm: Σ|λ|² is a lower bound.  The
+minimisation is convex and solved by Newton's method; LAPACK's balancing, which goes through the rows in turn, would
+need as many sweeps as there are nodes between the ends of Y.  With B u = λ u, v* B = λ v*,
 
     A (D u) = λ (D u),     |error of λ| ≲ κ ε ‖B‖,   κ = ‖u‖ ‖v‖ / |v* u|
 
-and the ranks of A and A² are those of B and B²: an a_ij counts as 10⁻⁴ |a_ji| at least, for of a triangular matrix
-there would be no least sum, and a D that lets entries vanish beside others takes their rank away.
+and the ranks of A and A² are those of B and B².  In the minimisation an |a_ij| counts as at least 10⁻⁴ |a_ji|: for a
+triangular matrix there would be no least sum, and a D that makes entries negligible beside others changes the numerical
+rank.
 
 References:
     E. E. Osborne, On pre-conditioning of matrices, J. ACM 7 (1960) 338, doi:10.1145/321043.321048.
@@ -40,21 +41,21 @@ __all__ = ["BalancedSpectrum", "balanced_spectrum", "balancing_exponents", "coun
 _COLUMNS = 64
 _EPSILON = float(np.finfo(float).eps)
 _NEWTON_STEPS = 200
-_ONE_SIDED = 1e-4  # of |a_ji|, what a_ij counts at least
-_RIDGE = 1e-10  # constants, also on parts of Y that A does not join, change nothing
-_BALANCED = 1e-2  # of the mean: how unlike a row and its column may remain
+_ONE_SIDED = 1e-4  # |a_ij| counts as at least this times |a_ji|
+_RIDGE = 1e-10  # makes the Hessian definite: adding a constant to x, on each connected part of Y, changes nothing
+_BALANCED = 1e-2  # largest difference of a row's and its column's sum, relative to the mean
 
 
 @dataclass(frozen=True)
 class BalancedSpectrum:
-    """All eigenvalues.
+    """All eigenvalues of an operator, with error bounds and ranks.
 
     Attributes:
         matrix: A in nodal values, in canonical order.
         values: λ, shape (N,), by decreasing real part.
-        uncertainties: κ ε ‖B‖ of each, ‖B‖ at most.
+        uncertainties: κ ε ‖B‖ of each eigenvalue, at most ‖B‖.
         rank: Number of singular values of B above the tolerance times the largest.
-        rank_of_square: The same of B², by cosines.
+        rank_of_square: The rank of B², from cosines between the range of B and the complement of its kernel.
     """
 
     matrix: Floats
@@ -64,16 +65,21 @@ class BalancedSpectrum:
     rank_of_square: int
 
     def modes(self, space: StateSpace, values: Complexes) -> Complexes:
-        """Eigenfunctions of some of the eigenvalues, of any length, complex, shape (num_local, k) (collective).
+        """Return eigenfunctions, complex and of any length, shape (num_local, k) (collective).
 
-        By inverse iteration with A itself: D times an eigenvector of B has a large residual where D varies much.
+        They are found by inverse iteration with A itself, because D times an eigenvector of B has a large residual if D
+        varies much.
+
+        Args:
+            space: The state space.
+            values: The k eigenvalues.
         """
         modes = _iterate_inversely(self.matrix, values) if space.comm.rank == 0 else None
         return space.comm.bcast(modes)[space.canonical]
 
 
 def nodal_matrix(space: StateSpace, operator: Operator) -> Floats:
-    """The matrix of A in nodal values, rows and columns in canonical order, on every rank (collective).
+    """Return the matrix of A in nodal values, rows and columns in canonical order, on every rank (collective).
 
     Args:
         space: The state space.
@@ -89,20 +95,20 @@ def nodal_matrix(space: StateSpace, operator: Operator) -> Floats:
 
 
 def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, *, cosine: float) -> BalancedSpectrum:
-    """The spectrum of an operator on few nodes (collective).
+    """Return the spectrum of an operator on few nodes (collective).
 
     Args:
         space: The state space.
         operator: A.
         tolerance: Singular values below this part of the largest count as zero.
-        cosine: Likewise cosines between the range of B and the complement of its kernel.
+        cosine: Cosines between the range of B and the complement of its kernel below this count as zero.
 
     Raises:
-        NonFinite: if the matrix of A is.
+        NonFinite: if an entry of the matrix of A is not finite.
     """
     matrix = nodal_matrix(space, operator)
     found = None
-    if space.comm.rank == 0:  # once, so that all ranks decide alike
+    if space.comm.rank == 0:  # on one rank, so that all ranks decide alike
         found = _solve(matrix, tolerance, cosine) if np.all(np.isfinite(matrix)) else None
     found = space.comm.bcast(found)
     if found is None:
@@ -111,10 +117,10 @@ def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, *
 
 
 def count_above(cosines: Floats, cosine: float) -> int:
-    """rank A² of A = U S V*.
+    """Return rank A² of A = U S V*.
 
     Args:
-        cosines: V*U of those columns whose singular values count.
+        cosines: V*U, with the columns of U and V whose singular values count.
         cosine: Singular values of V*U below this count as zero.
     """
     return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > cosine)) if cosines.size else 0
@@ -140,12 +146,15 @@ def _solve(matrix: Floats, tolerance: float, cosine: float) -> BalancedSpectrum:
 
 
 def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:
-    """Vectors with (A − λ) v near zero; those of equal eigenvalues differ, for each starts from numbers of its own."""
+    """Vectors with (A − λ) v near zero.
+
+    Each starts from its own random numbers, so the vectors of equal eigenvalues differ.
+    """
     modes = np.zeros((len(matrix), len(values)), complex)
     starts = hashed_normal(3, np.arange(len(matrix))[:, None], np.arange(len(values))[None, :])
     for k, value in enumerate(values):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # singular is what it should be
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # the matrix is meant to be singular
             lu, pivots = scipy.linalg.lu_factor(matrix - value * np.eye(len(matrix)))
         ends = np.flatnonzero(np.diagonal(lu) == 0.0)
         lu[ends, ends] = _EPSILON * np.linalg.norm(matrix, 1)
@@ -158,7 +167,7 @@ def _iterate_inversely(matrix: Floats, values: Complexes) -> Complexes:
 
 
 def balancing_exponents(matrix: Floats) -> Floats:
-    """The x with mean zero that make Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} least, by Newton's method."""
+    """Return the x with mean zero for which Σ_{i≠j} a_ij² e^{2 (x_j − x_i)} is least, by Newton's method."""
     n = len(matrix)
     squares = np.maximum(matrix**2, (_ONE_SIDED * matrix.T) ** 2)
     np.fill_diagonal(squares, 0.0)
@@ -186,7 +195,7 @@ def balancing_exponents(matrix: Floats) -> Floats:
 
 
 def _scaled(matrix: Floats, exponents: Floats) -> Floats:
-    """D⁻¹ A D, without the overflow of D where A has no entry."""
+    """D⁻¹ A D, computed so that large entries of D do not overflow where A is zero."""
     with np.errstate(divide="ignore"):
         sizes = np.exp(np.log(np.abs(matrix)) + exponents[None, :] - exponents[:, None])
     return np.copysign(sizes, matrix)

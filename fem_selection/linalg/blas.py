@@ -20,18 +20,18 @@ def add_product(
     transpose_b: bool = False,
     keep: bool = True,
 ) -> None:
-    """`out` = scale · op(a) op(b), plus what `out` held if `keep`.
+    """`out` = scale · op(A) op(B), plus what `out` held if `keep`.
 
-    All three must be in Fortran order: BLAS would work on a silent copy of `out` otherwise.
+    All three must be in Fortran order: otherwise BLAS would work on a copy of `out`, and the result would be lost.
 
     Args:
         scale: The factor of the product.
-        a: A.
-        b: B.
-        out: C, overwritten.
+        a: A, shape (m, k), or (k, m) if transposed.
+        b: B, shape (k, n), or (n, k) if transposed.
+        out: Shape (m, n); overwritten, or added to if `keep`.
         transpose_a: Whether op(A) is Aᵀ.
         transpose_b: Whether op(B) is Bᵀ.
-        keep: Whether C is added to.
+        keep: Whether to add to `out`.
     """
     assert out.flags.f_contiguous
     if a.size and b.size:
@@ -46,7 +46,7 @@ def add_scaled(scale: float, x: Floats, out: Floats) -> None:
     Args:
         scale: The factor.
         x: The vector that is added.
-        out: Added to.
+        out: A vector of the same length; added to.
     """
     assert out.flags.c_contiguous and out.ndim == 1
     if out.size:

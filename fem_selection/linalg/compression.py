@@ -3,14 +3,14 @@
 
     w = Σ_k s_k a_k ⊗ b_k,   (a_k, a_l) = (b_k, b_l) = δ_kl,   ‖w − Σ_{k≤r} s_k a_k ⊗ b_k‖² = Σ_{k>r} s_k²
 
-the best kernels of rank r in the norm of L²(Y × Y).  In nodal values it is the decomposition of M^{1/2} W M^{1/2}, but
-no root of M is formed: blocks are made orthonormal in the inner product of the space, and what is left is the
-decomposition of a small matrix.
+The first r terms are the best kernel of rank r in the norm of L²(Y × Y).  In nodal values this is the decomposition of
+M^{1/2} W M^{1/2}, but no root of M is formed: the columns of blocks are made orthonormal in the inner product of the
+space, and a small matrix is decomposed.
 
-Of a kernel that is not given by factors, the range of K on random functions is taken (`fem_selection.linalg.ranges`),
-whose number is doubled until what the range misses is below the tolerance; all that is needed are products with K and
-K*, O(N² r) work where LAPACK's decomposition takes O(N³) with a large constant.  What is missed is measured, not
-estimated.
+If a kernel is not given by factors, `compress` finds the range of K from its action on random functions
+(`fem_selection.linalg.ranges`) and doubles their number until the part of w outside the range is below the tolerance.
+It needs only products with K and K*, O(N² r) work, while LAPACK's decomposition takes O(N³) with a large constant.  The
+part of w that is missed is computed, not estimated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Factorization", "Truncation", "compress", "truncate"]
 
 _FIRST_SAMPLES = 16
 _OVERSAMPLING = 8
-_ROUND_OFF = 1e-13  # singular values below it, relative to the largest, are no directions of a range
+_ROUND_OFF = 1e-13  # directions with singular values below this times the largest are left out of a range
 _SETTLED = 1e-11  # relative change of the captured part of ‖w‖² at which a range of given rank has settled
 _SWEEPS = 200
 
@@ -56,6 +56,10 @@ class Factorization:
 class Truncation:
     """Where to cut: at a rank, or at the lowest rank whose error is at most a tolerance times ‖w‖.
 
+    Args:
+        rank: The rank, or None.
+        tolerance: The tolerance, or None.
+
     Raises:
         InvalidInput: unless exactly one of the two is given, and is positive.
     """
@@ -70,7 +74,13 @@ class Truncation:
             raise InvalidInput(f"compression to {self.rank=}, {self.tolerance=}: it must be positive")
 
     def rank_of(self, singular_values: Floats, norm: float, missed: float = 0.0) -> int:
-        """How many singular values to keep, at least one, if ‖w‖ and what they miss already are given."""
+        """Return how many singular values to keep, at least one.
+
+        Args:
+            singular_values: s, decreasing.
+            norm: ‖w‖.
+            missed: The norm of the part of w that the singular values do not contain.
+        """
         if self.rank is not None:
             return min(self.rank, len(singular_values))
         assert self.tolerance is not None
@@ -80,14 +90,14 @@ class Truncation:
 
 
 def truncate(space: StateSpace, left: Block, right: Block, *, cut: Truncation, missed: float = 0.0) -> Factorization:
-    """The truncated singular value decomposition of Σ_r u_r ⊗ v_r, balanced (collective).
+    """Return the truncated singular value decomposition of Σ_r u_r ⊗ v_r, balanced: ‖u_r‖ = ‖v_r‖ (collective).
 
     Args:
         space: The state space.
         left: u, shape (num_local, rank).
         right: v, likewise.
         cut: Where to cut.
-        missed: What the factors miss already of a kernel, orthogonal to them: it counts in the error.
+        missed: The norm of the part of a kernel, orthogonal to the factors, that they miss: it counts in the error.
     """
     q_left, r_left = orthonormal_directions(space, left, _ROUND_OFF)
     q_right, r_right = orthonormal_directions(space, right, _ROUND_OFF)
@@ -108,16 +118,16 @@ def compress(
     cut: Truncation,
     seed: int = 0,
 ) -> Factorization:
-    """The truncated singular value decomposition of a kernel, from its range (collective).
+    """Return the truncated singular value decomposition of a kernel, from its range (collective).
 
     Args:
         space: The state space.
         operator: K.
-        residual: ‖w − Σ_k q_k ⊗ v_k‖ of two blocks.
+        residual: Function of two blocks to ‖w − Σ_k q_k ⊗ v_k‖.
         norm: ‖w‖.
-        cut: Where to cut. At a tolerance the range misses at most a tenth of it, where round-off allows; at a rank the
+        cut: Where to cut.  At a tolerance the range misses at most a tenth of it, if round-off allows; at a rank the
             sum of its squared singular values has settled.
-        seed: Of the random functions.
+        seed: Seed of the random functions.
     """
     first = _FIRST_SAMPLES if cut.rank is None else cut.rank + max(_OVERSAMPLING, cut.rank)
     right, missed = space.create_block(0), norm
@@ -142,7 +152,7 @@ def compress(
         return missed <= 0.1 * cut.tolerance * norm
 
     left, _ = find_range(space, operator.apply, width=width, tolerance=_ROUND_OFF, is_enough=is_enough, seed=seed)
-    if right.shape[1] < left.shape[1] or not left.shape[1]:  # the last block was not asked about
+    if right.shape[1] < left.shape[1] or not left.shape[1]:  # `is_enough` was not called for the last block
         take(left)
         if cut.rank is not None:
             left, right = _settle(space, operator, left, right, cut.rank)
@@ -151,7 +161,7 @@ def compress(
 
 
 def _settle(space: StateSpace, operator: Operator, left: Block, right: Block, rank: int) -> tuple[Block, Block]:
-    """Subspace iteration until the leading singular values no longer change."""
+    """Iterate the subspaces until the leading singular values no longer change (collective)."""
     captured = -1.0
     for _ in range(_SWEEPS):
         basis, triangle = orthonormal_directions(space, right, _ROUND_OFF)

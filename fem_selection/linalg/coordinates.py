@@ -8,8 +8,8 @@ weights, which embeds V_h isometrically into a larger space.  An operator A on n
 
     Â = Q A Q⁺,   Âᵀ = Q M⁻¹ Aᵀ Qᵀ
 
-so that the Euclidean transpose of Â is the L² adjoint of A, its singular values are those of A in L², and what has
-minimal Euclidean norm has minimal L² norm.
+so that the Euclidean transpose of Â is the L² adjoint of A, the singular values of Â are those of A in L², and a
+solution of minimal Euclidean norm has minimal L² norm.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class HasAdjoint(Protocol):
     """A linear map of blocks of coordinates, and its transpose."""
 
     def apply(self, x: Block) -> Block:
-        """Â x."""
+        """Return Â x."""
 
     def apply_adjoint(self, x: Block) -> Block:
-        """Âᵀ x."""
+        """Return Âᵀ x."""
 
 
 class IsometricCoordinates:
@@ -68,19 +68,19 @@ class IsometricCoordinates:
         self.num_global = int(space.comm.allreduce(self.num_local))
 
     def at_points(self, f: Block) -> Block:
-        """The values of f where σ is evaluated: at the nodes, or at the quadrature points."""
+        """Return the values of f where σ is evaluated: at the nodes, or at the quadrature points."""
         return f if self._points is None else self._points.values(np.asfortranarray(f))
 
     def to_euclidean(self, f: Block) -> Block:
-        """Q f."""
+        """Return Q f."""
         return np.asfortranarray(self.root * self.at_points(f))
 
     def to_function(self, x: Block) -> Block:
-        """Q⁺ x, the nodal values of the function nearest to x."""
+        """Return Q⁺ x, the nodal values of the function nearest to x."""
         return np.asfortranarray(x / self.root) if self._points is None else self.space.riesz(self.to_dual(x))
 
     def to_dual(self, x: Block) -> Block:
-        """Qᵀ x, the duals ⟨x, Q φ_i⟩."""
+        """Return Qᵀ x, the duals ⟨x, Q φ_i⟩."""
         if self._points is None:
             return np.asfortranarray(self.root * x)
         result = self.space.create_block(x.shape[1])
@@ -88,32 +88,42 @@ class IsometricCoordinates:
         return result
 
     def random(self, seed: int) -> Block:
-        """The coordinates of a function with normally distributed nodal values, the same on any partition."""
+        """Return the coordinates of a function with normally distributed nodal values, the same on any partition."""
         return self.to_euclidean(np.asfortranarray(hashed_normal(seed, self.space.canonical)[:, None]))
 
     def inner(self, x: Floats, y: Floats) -> float:
-        """The inner product of all entries of two arrays of coordinates."""
+        """Return Σ x_i y_i over all entries and ranks; the L² inner product of the functions.
+
+        Args:
+            x: Coordinates of a function or of several, any shape.
+            y: Likewise, of the same shape.
+        """
         return float(self.space.comm.allreduce(float(np.vdot(x, y)), op=MPI.SUM))
 
     def norm(self, x: Floats) -> float:
-        """The norm, that of the function in L²."""
+        """Return |x|, which is the L² norm of the function."""
         return float(np.sqrt(self.inner(x, x)))
 
     def products(self, x: Block, y: Block) -> Floats:
-        """All inner products xᵀ y of the columns of two blocks."""
+        """Return all inner products xᵀ y of the columns of two blocks, shape (k, l).
+
+        Args:
+            x: Shape (num_local, k).
+            y: Shape (num_local, l).
+        """
         result = np.ascontiguousarray(x.T @ y)
         self.space.comm.Allreduce(MPI.IN_PLACE, result)
         return result
 
     def create_vector(self, x: Floats | None = None) -> PETSc.Vec:
-        """A PETSc vector of coordinates; the caller destroys it."""
+        """Return a PETSc vector of coordinates; the caller destroys it."""
         vector = PETSc.Vec().createMPI((self.num_local, self.num_global), comm=self.space.comm)
         if x is not None:
             vector.array[:] = x.ravel()
         return vector
 
     def create_matrix(self, operator: HasAdjoint) -> PETSc.Mat:
-        """A shell matrix of an operator; the caller destroys it."""
+        """Return a shell matrix of an operator; the caller destroys it."""
 
         def apply(x: Floats, y: Floats) -> None:
             y[:] = operator.apply(x[:, None])[:, 0]
@@ -137,11 +147,11 @@ class IsometricOperator:
     operator: Operator
 
     def apply(self, x: Block) -> Block:
-        """Â x."""
+        """Return Â x."""
         c = self.coordinates
         return c.to_euclidean(self.operator.apply(c.to_function(x)))
 
     def apply_adjoint(self, x: Block) -> Block:
-        """Âᵀ x: the coordinates of the L² adjoint's action."""
+        """Return Âᵀ x, the coordinates of A* f."""
         c = self.coordinates
         return c.to_euclidean(c.space.riesz(self.operator.apply_transpose(c.to_dual(x))))

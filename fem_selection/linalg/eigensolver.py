@@ -3,9 +3,10 @@
 
     A x = λ x        or, with A and B symmetric and B positive definite,        A x = λ B x
 
-Functions act on one rank's entries of a vector.  What comes back are plain arrays; PETSc's objects are destroyed.
-PETSc's arithmetic here is real: a complex pair λ, λ̄ comes as two real vectors, which are put together.  For operators
-on V_h use `fem_selection.linalg.krylov` and `fem_selection.linalg.norms`, which know the L² product.
+The operators are functions of one rank's entries of a vector.  The results are plain arrays; PETSc's objects are
+destroyed.  PETSc is built with real numbers here: it returns a complex pair λ, λ̄ as two real vectors, from which the
+complex ones are made.  For operators on V_h use `fem_selection.linalg.krylov` and `fem_selection.linalg.norms`, which
+know the L² product.
 
 References:
     G. W. Stewart, A Krylov–Schur algorithm for large eigenproblems, SIAM J. Matrix Anal. Appl. 23 (2001) 601,
@@ -42,13 +43,13 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How far the method goes.
+    """Tolerance and size limits of the method.
 
     Attributes:
-        tolerance: Of the residual of an eigenpair.
-        is_relative: Whether that is relative to the modulus of the eigenvalue; else it is absolute.
-        max_restarts: Restarts at most.
-        basis: Vectors of the Krylov basis; 2 · count + 2 of them at least, and at most as many as there are unknowns.
+        tolerance: Largest residual of an eigenpair.
+        is_relative: Whether the tolerance is relative to the modulus of the eigenvalue; else it is absolute.
+        max_restarts: Largest number of restarts.
+        basis: Vectors of the Krylov basis; it is raised to 2 · count + 2, and lowered to the number of unknowns.
     """
 
     tolerance: float
@@ -80,23 +81,23 @@ def symmetric_eigenpairs(
     limits: Limits,
     metric: Metric | None = None,
 ) -> tuple[Floats, Block]:
-    """Eigenpairs of a symmetric operator, or of a pair A, B (collective).
+    """Return eigenpairs of a symmetric operator, or of a pair A, B (collective).
 
     Args:
-        comm: Whose ranks hold the vectors.
+        comm: Ranks that hold the vectors.
         apply: x ↦ A x, for this rank's entries, shape (num_local,).
         start: The first vector of the Krylov space, shape (num_local,).
-        count: How many are wanted.
-        end: Which.
-        limits: How far to go.
+        count: Number of wanted eigenpairs.
+        end: Which eigenvalues are wanted.
+        limits: Tolerance and size limits.
         metric: B; the identity if None.
 
     Returns:
         The values, the wanted end first, shape (count,), and their vectors, shape (num_local, count), which are
-        orthonormal, with a metric in its product.
+        orthonormal, with a metric in its inner product.
 
     Raises:
-        NotConverged: if fewer converged.
+        NotConverged: if fewer than `count` converged.
     """
     types = SLEPc.EPS.ProblemType
     kind = types.HEP if metric is None else types.GHEP
@@ -118,16 +119,16 @@ def general_eigenpairs(
     end: End,
     limits: Limits,
 ) -> tuple[Complexes, Complexes]:
-    """Eigenpairs of an operator of any kind (collective).
+    """Return eigenpairs of any operator (collective).
 
     Args:
-        comm: Whose ranks hold the vectors.
+        comm: Ranks that hold the vectors.
         apply: x ↦ A x, for this rank's entries, shape (num_local,).
         start: The first vector of the Krylov space, shape (num_local,).
-        count: How many are wanted.  One more comes back where that keeps a complex pair whole, fewer if not all
+        count: Number of wanted eigenpairs.  One more is returned if it completes a complex pair, fewer if not all
             converge.
-        end: Which.
-        limits: How far to go.
+        end: Which eigenvalues are wanted.
+        limits: Tolerance and size limits.
 
     Returns:
         The values, the wanted end first, shape (k,), and their vectors, shape (num_local, k).
@@ -160,7 +161,7 @@ def _solved(
     limits: Limits,
     metric: Metric | None,
 ) -> Iterator[tuple[SLEPc.EPS, PETSc.Mat]]:
-    """A solver that has done its work, and the matrix; NotConverged unless `needed` eigenpairs were found."""
+    """Run a solver, and yield it with its matrix; raise NotConverged unless `needed` eigenpairs were found."""
     is_symmetric = kind != SLEPc.EPS.ProblemType.NHEP
     functions = [apply] if metric is None else [apply, metric.apply]
     matrices = [create_shell(comm, len(start), _in_place(f), is_symmetric=is_symmetric) for f in functions]

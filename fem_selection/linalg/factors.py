@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The numerical range of an operator: A ≈ Σ_k s_k u_k ⊗ v_k, its singular value decomposition in L².
 
-A kernel in L² gives a compact operator, and a smooth or separable one has few singular values above round-off.  Then
-all that stability asks of A is asked of small matrices: with U = (u_k), V = (v_k), S = diag(s_k), A = U S V*,
+A kernel in L² gives a compact operator, and if it is smooth or separable, few singular values are above round-off.  The
+questions of stability are then questions about small matrices: with U = (u_k), V = (v_k), S = diag(s_k), A = U S V*,
 
     nonzero spectrum of A = spectrum of S V*U,      ker A = (span V)^⊥,      A² = U S (V*U) S V*.
 
-The range is found by `fem_selection.linalg.ranges`.  To cut a kernel at a tolerance, use
-`fem_selection.linalg.compression`.
+`fem_selection.linalg.ranges` finds the range.  To cut a kernel at a tolerance, use `fem_selection.linalg.compression`.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from fem_selection.typing import Block, Floats
 __all__ = ["MAX_RANK", "Factors", "factorize"]
 
 MAX_RANK = 400
-"""Largest rank that is factorized, if no other is asked for."""
+"""Default of the largest rank."""
 _BLOCK = 24
-_ENTRIES = 3e7  # of the largest basis
+_ENTRIES = 3e7  # largest number of entries of a basis
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Factors:
         left: U, L²-orthonormal columns, shape (num_local, k).
         values: s, decreasing, shape (k,).
         right: V, likewise L²-orthonormal.
-        tolerance: What is left out is below this part of the largest.
-        is_complete: Whether that holds; else k reached its limit before, and the values are those of a part of A.
+        tolerance: Singular values below this part of the largest are left out.
+        is_complete: Whether all others are there; if not, k reached its limit, and the values are those of a part of A.
     """
 
     left: Block
@@ -50,25 +49,25 @@ class Factors:
 
     @property
     def norm(self) -> float:
-        """‖A‖ in L²; 0 for an operator without a range."""
+        """‖A‖ in L²; 0 for the zero operator."""
         return float(self.values[0]) if self.values.size else 0.0
 
     def rank(self, tolerance: float) -> int:
-        """The number of singular values above `tolerance` times the largest."""
+        """Return the number of singular values above `tolerance` times the largest."""
         return int(np.sum(self.values > tolerance * self.norm))
 
 
 def factorize(
     space: StateSpace, operator: Operator, tolerance: float = 1e-13, *, max_rank: int = MAX_RANK, seed: int = 0
 ) -> Factors:
-    """The singular value decomposition of an operator down to a tolerance (collective).
+    """Return the singular value decomposition of an operator down to a tolerance (collective).
 
     Args:
         space: The state space.
         operator: A.
         tolerance: Singular values below this part of the largest are left out.
-        max_rank: Limit of k; lower where N is so large that the factors would not fit.
-        seed: Of the random blocks.
+        max_rank: Limit of k; lower if N is so large that the factors would need too much memory.
+        seed: Seed of the random functions.
     """
     limit = min(max_rank, max(_BLOCK, int(_ENTRIES / space.num_nodes)))
     basis, is_complete = find_range(

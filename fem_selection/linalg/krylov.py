@@ -3,10 +3,10 @@
 
     A v = λ v,   Re λ as large as possible
 
-Krylov–Schur works in the variable M_L^{1/2} f, in which the L² product (in collocated mode) is Euclidean.  Where a
-local part makes ‖A‖ so large that this does not converge, the same is done with (I − a A)⁻¹, whose eigenvalues of
-largest modulus belong to the λ nearest to 1/a: right of the eigenvalues, and far enough that these are the rightmost
-ones.  For the symmetric part of an operator use `fem_selection.linalg.norms`.
+Krylov–Schur works in the variable M_L^{1/2} f, M_L the lumped mass matrix, in which the L² product (in collocated mode)
+is Euclidean.  If a local part makes ‖A‖ so large that this does not converge, the method is applied to (I − a A)⁻¹,
+whose eigenvalues of largest modulus belong to the λ nearest to 1/a.  1/a is chosen so far to the right of the
+eigenvalues that these are the rightmost ones.  For the symmetric part of an operator use `fem_selection.linalg.norms`.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ __all__ = [
 ]
 
 RESTARTS_BEFORE = 60
-"""Restarts of the plain method where the resolvent may follow."""
-_SHIFTS = (1e-3, 1e-2, 1e-1, 1.0)  # 1/a as parts of ‖A‖, tried until the eigenvalues lie well to the left
+"""Restarts of the plain method, if the resolvent can be tried afterwards."""
+_SHIFTS = (1e-3, 1e-2, 1e-1, 1.0)  # 1/a relative to ‖A‖; tried until the eigenvalues lie well to its left
 
 
 class Inverse(Protocol):
     """(I − a A)⁻¹, which holds PETSc's objects."""
 
     def apply(self, v: Block) -> Block:
-        """(I − a A)⁻¹ v, shape (num_local, 1)."""
+        """Return (I − a A)⁻¹ v, shape (num_local, 1)."""
 
     def destroy(self) -> None:
-        """Release what it holds (collective)."""
+        """Destroy PETSc's objects (collective)."""
 
 
 Resolvents = Callable[[float], Inverse]
@@ -82,19 +82,18 @@ def leading_eigenpairs(
     basis: int = 48,
     resolvents: Resolvents | None = None,
 ) -> Eigenpairs:
-    """Eigenpairs of largest real part (collective).
+    """Return eigenpairs of largest real part (collective).
 
     Args:
         space: The state space.
         operator: A.
-        count: How many are wanted; a pair that this would cut is kept whole. Fewer come back if not all converge, as
-            within a continuous spectrum.
-        norm: ‖A‖, to which the tolerance is relative: an eigenvalue may be 0.
-        tolerance: Of the residuals.
-        max_restarts: Limit of iterations.
-        basis: Vectors of the Krylov basis, at least 2 · `count`.
-        resolvents: (I − a A)⁻¹ for an a, or nearly so, where there is one: it helps where the plain method finds
-            nothing.
+        count: Number of wanted eigenpairs; one more is returned if it completes a complex pair, fewer if not all
+            converge, as within a continuous spectrum.
+        norm: ‖A‖, to which the tolerance is relative, since an eigenvalue may be 0.
+        tolerance: Largest residual, relative to ‖A‖.
+        max_restarts: Largest number of restarts.
+        basis: Vectors of the Krylov basis.
+        resolvents: a ↦ (I − a A)⁻¹, used if the plain method finds nothing; None if there is none.
 
     Raises:
         NotConverged: if none was found.
@@ -116,15 +115,15 @@ def leading_eigenpairs(
 def leading_by_resolvent(
     space: StateSpace, operator: Operator, count: int, *, norm: float, resolvents: Resolvents, limits: Limits
 ) -> Eigenpairs:
-    """The eigenvalues nearest to 1/a, for an 1/a at least twice as large as their real parts (collective).
+    """Return the eigenpairs nearest to 1/a, with 1/a at least twice their real parts (collective).
 
     Args:
         space: The state space.
         operator: A.
-        count: How many are wanted.
+        count: Number of wanted eigenpairs.
         norm: ‖A‖.
         resolvents: a ↦ (I − a A)⁻¹.
-        limits: Of Krylov–Schur with the resolvent, whose eigenvalues are of order one.
+        limits: Limits of Krylov–Schur with the resolvent, whose eigenvalues are of order one.
 
     Raises:
         NotConverged: if none was found.
@@ -166,12 +165,12 @@ def _solve(
 
 
 def by_real_part(values: Complexes) -> Integers:
-    """The order of decreasing real part, of a pair that of decreasing imaginary part."""
+    """Return the order of decreasing real part; in a complex pair the positive imaginary part comes first."""
     return np.lexsort((-values.imag, -values.real))
 
 
 def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
-    """The modes with unit L² norm and a phase that no partition changes (collective).
+    """Return the modes with unit L² norm and a phase that is the same on every partition (collective).
 
     Args:
         space: The state space.
@@ -186,7 +185,7 @@ def normalize_modes(space: StateSpace, modes: Complexes) -> Complexes:
 
 
 def residual_norms(space: StateSpace, operator: Operator, values: Complexes, *, modes: Complexes) -> Floats:
-    """‖A v − λ v‖ in L² of each pair (collective).
+    """Return ‖A v − λ v‖ in L² of each pair, shape (k,) (collective).
 
     Args:
         space: The state space.

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Norm, symmetric and skew part of an operator in L², from products alone: for every kind of kernel.
+"""Norm, symmetric part and skew part of an operator in L², from products alone, for every kind of kernel.
 
     ‖A‖² = max λ:  Aᵀ M A x = λ M x
     λ_max of (A + A*)/2:  (M A + Aᵀ M)/2 x = λ M x
     ‖(A − A*)/2‖² = max λ:  Bᵀ M⁻¹ B x = λ M x,   B = (M A − Aᵀ M)/2
 
-A* = M⁻¹ Aᵀ M is the adjoint in L², M the mass matrix.  In collocated mode M is diagonal and the problems are brought to
-standard form by M^{1/2}.  These are norms on V_h: an operator that is unbounded in L² (a local one) has one too, which
+A* = M⁻¹ Aᵀ M is the adjoint in L², M the mass matrix.  In collocated mode M is diagonal, and M^{1/2} brings the
+problems to standard form.  These are norms on V_h: an operator that is unbounded in L² (a local one) has one too, which
 grows as h → 0.
 """
 
@@ -33,7 +33,7 @@ Form = Callable[[Block], Block]
 
 
 def operator_norm(space: StateSpace, operator: Operator) -> float:
-    """‖A‖ from L² to L², the largest singular value on V_h (collective).
+    """Return ‖A‖ from L² to L², the largest singular value on V_h (collective).
 
     Args:
         space: The state space.
@@ -61,19 +61,19 @@ def symmetric_part_maximum(
     max_restarts: int = _MAX_RESTARTS,
     resolvents: Resolvents | None = None,
 ) -> float:
-    """The largest eigenvalue of (A + A*)/2, the numerical abscissa of A (collective).
+    """Return the largest eigenvalue of (A + A*)/2, the numerical abscissa of A (collective).
 
-    For a compact operator that is negative semidefinite it is 0, a limit of eigenvalues, where small residuals are not
-    to be had: hence the default of the tolerance.
+    For a negative semidefinite compact operator it is 0, a limit of eigenvalues, for which no method finds a small
+    residual. The default of the tolerance is therefore large.
 
     Args:
         space: The state space.
         operator: A.
         norm: ‖A‖.
-        tolerance: Of the residual, relative to the norm; the error of the eigenvalue is that at most.
-        max_restarts: Limit of iterations.
-        resolvents: a ↦ (I − a (A + A*)/2)⁻¹, or nearly so, where there is one: it helps where ‖A‖ is so large that the
-            plain method finds nothing.
+        tolerance: Largest residual, relative to the norm; the error of the eigenvalue is at most as large.
+        max_restarts: Largest number of restarts.
+        resolvents: a ↦ (I − a (A + A*)/2)⁻¹, used if ‖A‖ is so large that the plain method finds nothing; None if there
+            is none.
 
     Raises:
         NotConverged: if it was not found.
@@ -97,12 +97,12 @@ def symmetric_part_maximum(
 
 
 def skew_part_norm(space: StateSpace, operator: Operator, norm: float) -> float:
-    """‖(A − A*)/2‖, the distance from symmetry (collective).
+    """Return ‖(A − A*)/2‖, the distance from symmetry (collective).
 
     Args:
         space: The state space.
         operator: A.
-        norm: ‖A‖, to whose 10⁻⁷ it is found.
+        norm: ‖A‖; the result is accurate to 10⁻⁷ of it.
 
     Raises:
         NotConverged: if it was not found.
@@ -124,7 +124,7 @@ def _limits(tolerance: float, *, is_relative: bool = False, max_restarts: int = 
 
 
 def _largest(space: StateSpace, form: Form, limits: Limits) -> float:
-    """The largest λ of B x = λ M x."""
+    """The largest λ of B x = λ M x (collective)."""
     scale = np.sqrt(space.weights)[:, None] if space.is_collocated else np.ones((space.num_local, 1))
 
     def apply(x: Floats) -> Floats:

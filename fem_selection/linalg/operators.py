@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Linear operators on V_h: what the instruments ask of one, its L² adjoint, and products of blocks.
+"""Linear operators on V_h: the protocol, the L² adjoint, and products of blocks.
 
 A* = M⁻¹ Aᵀ M,    (A f, g) = (f, A* g)
 """
@@ -27,13 +27,13 @@ __all__ = [
 
 
 class Operator(Protocol):
-    """A linear operator on blocks of nodal values, as `dynamics.Linearization` is one."""
+    """A linear operator on blocks of nodal values, such as `dynamics.Linearization`."""
 
     def apply(self, v: Block) -> Block:
-        """A v."""
+        """Return A v."""
 
     def apply_transpose(self, dual: Block) -> Block:
-        """Aᵀ d, the transpose in the Euclidean product of nodal values."""
+        """Return Aᵀ d, the transpose in the Euclidean product of nodal values."""
 
 
 class SymmetricPart:
@@ -43,16 +43,16 @@ class SymmetricPart:
         self._space, self._operator = space, operator
 
     def apply(self, v: Block) -> Block:
-        """(A v + A* v)/2."""
+        """Return (A v + A* v)/2."""
         return np.asfortranarray(0.5 * (self._operator.apply(v) + adjoint(self._space, self._operator, v)))
 
     def apply_transpose(self, dual: Block) -> Block:
-        """The operator is self-adjoint: its transpose is M (A + A*)/2 M⁻¹."""
+        """Return M (A + A*)/2 M⁻¹ d, the transpose of this self-adjoint operator."""
         return self._space.apply_mass(self.apply(self._space.riesz(dual)))
 
 
 class Disturbed:
-    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: what errors may make of A."""
+    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: a model of the errors in A."""
 
     def __init__(self, space: StateSpace, operator: Operator, size: float) -> None:
         self._space, self._operator, self._size = space, operator, size
@@ -60,18 +60,18 @@ class Disturbed:
         self._e, self._d = (np.asfortranarray(c[:, None] / space.norm(c[:, None])) for c in pair.T)
 
     def apply(self, v: Block) -> Block:
-        """A v + δ (v, e) d."""
+        """Return A v + δ (v, e) d."""
         return np.asfortranarray(self._operator.apply(v) + self._size * self._d @ products(self._space, self._e, v))
 
     def apply_transpose(self, dual: Block) -> Block:
-        """Aᵀ q + δ M e (d · q)."""
+        """Return Aᵀ q + δ M e (d · q)."""
         parts = sum_over_space(self._space, self._d.T @ dual)
         massed = self._space.apply_mass(self._e)
         return np.asfortranarray(self._operator.apply_transpose(dual) + self._size * massed @ parts)
 
 
 def adjoint(space: StateSpace, operator: Operator, v: Block) -> Block:
-    """A* v (collective).
+    """Return A* v (collective).
 
     Args:
         space: The state space.
@@ -82,7 +82,9 @@ def adjoint(space: StateSpace, operator: Operator, v: Block) -> Block:
 
 
 def sum_over_space(space: StateSpace, array: Floats) -> Floats:
-    """The sum over the ranks of a space, bit for bit the same on all, so that they decide alike (collective).
+    """Return the sum of an array over the ranks of a space (collective).
+
+    It is the same bit for bit on all ranks, so that they decide alike.
 
     Args:
         space: The state space.
@@ -96,7 +98,7 @@ def sum_over_space(space: StateSpace, array: Floats) -> Floats:
 
 
 def products(space: StateSpace, f: Block, g: Block) -> Floats:
-    """All L² products (f_i, g_j) of the columns of two blocks, shape (k, l) (collective).
+    """Return all L² products (f_i, g_j) of the columns of two blocks, shape (k, l) (collective).
 
     Args:
         space: The state space.
@@ -107,13 +109,13 @@ def products(space: StateSpace, f: Block, g: Block) -> Floats:
 
 
 def random_block(space: StateSpace, columns: int, seed: int, *, first: int = 0) -> Block:
-    """White noise in L² (exactly so in collocated mode), the same on any partition.
+    """Return white noise in L² (exactly so in collocated mode), the same on any partition.
 
     Args:
         space: The state space.
-        columns: How many functions.
+        columns: Number of functions.
         seed: Another seed gives other functions.
-        first: Number of the first of them in the seed's sequence.
+        first: Number of the first function in the seed's sequence.
     """
     numbers = np.arange(first, first + columns)
     draws = hashed_normal(seed, space.canonical[:, None], numbers[None, :])

@@ -3,9 +3,9 @@
 
     Y = Q R,   (Q_i, Q_j) = δ_ij          Y = Q diag(s) V,   V Vᵀ = 1,   s_1 ≥ s_2 ≥ …
 
-Householder's QR on each rank and once more of the stacked triangles, in the product of the nodal weights, so that
-columns that nearly depend on each other do no harm; in Galerkin mode a Cholesky factor of the well-conditioned rest
-follows.
+The QR factors are computed by Householder's method on each rank and once more for the stacked triangles, in the product
+of the nodal weights, so that nearly dependent columns do no harm.  In Galerkin mode a Cholesky factorization of the
+remaining, well-conditioned Gram matrix follows.
 
 References:
     J. Demmel, L. Grigori, M. Hoemmen, J. Langou, SIAM J. Sci. Comput. 34 (2012) A206, doi:10.1137/080731992 (the QR of
@@ -33,10 +33,10 @@ __all__ = [
 
 
 def qr_over_ranks(comm: MPI.Comm, block: Floats) -> tuple[Floats, Floats]:
-    """The QR factors in the Euclidean product of a block, or of a stack of blocks, with rows on all ranks (collective).
+    """Return the Euclidean QR factors of a block, or of a stack of blocks, whose rows lie on all ranks (collective).
 
     Args:
-        comm: Whose ranks hold the rows.
+        comm: Ranks that hold the rows.
         block: This rank's rows, shape (…, num_local, k).
 
     Returns:
@@ -52,15 +52,15 @@ def qr_over_ranks(comm: MPI.Comm, block: Floats) -> tuple[Floats, Floats]:
 
 
 def orthonormalize(space: StateSpace, block: Block) -> tuple[Block, Floats]:
-    """The QR factors of a block in L², or of a stack of blocks.
+    """Return the QR factors of a block in L², or of a stack of blocks.
 
     Args:
         space: The state space.
         block: Y, shape (…, num_local, k).
 
     Returns:
-        Q, shape (…, num_local, k), with L²-orthonormal columns, and R, upper triangular with a diagonal ≥ 0, shape
-        (…, k, k); with min(k, N) in the place of the first k of R and the last of Q.
+        Q, shape (…, num_local, r), with L²-orthonormal columns, and R, shape (…, r, k), upper triangular with a
+        diagonal ≥ 0; r = min(k, N).
 
     Note:
         Collective: one message of k² numbers from each rank.
@@ -79,15 +79,15 @@ def orthonormalize(space: StateSpace, block: Block) -> tuple[Block, Floats]:
 
 
 def singular_directions(space: StateSpace, block: Block) -> tuple[Block, Floats, Floats]:
-    """The singular value decomposition of a block in L²: Q, s and V with Y = Q diag(s) V (collective).
+    """Return the singular value decomposition of a block in L²: Q, s and V with Y = Q diag(s) V (collective).
 
     Args:
         space: The state space.
         block: Y, shape (num_local, k).
 
     Returns:
-        Q, shape (num_local, k), with L²-orthonormal columns, s, decreasing, and V, shape (k, k), with orthonormal rows;
-        with min(k, N) in the place of k but for the columns of V.
+        Q, shape (num_local, r), with L²-orthonormal columns, s, decreasing, shape (r,), and V, shape (r, k), with
+        orthonormal rows; r = min(k, N).
     """
     q, r = orthonormalize(space, block)
     u, values, v = np.linalg.svd(r, full_matrices=False)
@@ -95,7 +95,7 @@ def singular_directions(space: StateSpace, block: Block) -> tuple[Block, Floats,
 
 
 def orthonormal_directions(space: StateSpace, block: Block, tolerance: float) -> tuple[Block, Floats]:
-    """Q and R with Y = Q R up to a tolerance: what lies below it is left out (collective).
+    """Return Q and R with Y = Q R, up to directions below a tolerance, which are left out (collective).
 
     Args:
         space: The state space.
@@ -111,7 +111,7 @@ def orthonormal_directions(space: StateSpace, block: Block, tolerance: float) ->
 
 
 def outside_of(space: StateSpace, basis: Block, block: Block) -> Block:
-    """A block less its part in the span of a basis (collective).
+    """Return a block minus its projection on the span of a basis (collective).
 
     Args:
         space: The state space.
@@ -124,15 +124,15 @@ def outside_of(space: StateSpace, basis: Block, block: Block) -> Block:
 
 
 def orthonormal_basis(space: StateSpace, blocks: list[Block], tolerance: float) -> Block:
-    """An orthonormal basis of the span of several blocks' columns; directions below a part of the largest are dropped.
+    """Return an orthonormal basis of the span of the columns of several blocks.
 
     Args:
         space: The state space.
         blocks: Each of shape (num_local, k).
-        tolerance: The part.
+        tolerance: Directions whose singular values are at most this part of the largest so far are left out.
 
     Note:
-        Collective. The columns' lengths count: a short column is a direction of little weight.
+        Collective.  The columns' lengths count: a short column is a direction of little weight.
     """
     basis, largest = create_block(space.num_local, 0), 0.0
     for block in blocks:
@@ -144,17 +144,17 @@ def orthonormal_basis(space: StateSpace, blocks: list[Block], tolerance: float) 
 def extend_basis(
     space: StateSpace, basis: Block, block: Block, *, tolerance: float, largest: float
 ) -> tuple[Block, float, int]:
-    """A basis with the directions of a block that are not in its span (collective).
+    """Return a basis, extended by the directions of a block that are not in its span (collective).
 
     Args:
         space: The state space.
-        basis: L²-orthonormal columns, shape (num_local, r); stays first.
+        basis: L²-orthonormal columns, shape (num_local, r); they stay the first ones.
         block: Shape (num_local, k).
-        tolerance: Directions whose singular values are at most this part of the largest are dropped.
+        tolerance: Directions whose singular values are at most this part of the largest are left out.
         largest: The largest singular value so far; 0 at first.
 
     Returns:
-        The basis, the largest singular value so far, and how many directions were added.
+        The basis, the largest singular value so far, and the number of directions that were added.
     """
     rest = outside_of(space, basis, outside_of(space, basis, block))  # twice: the first time leaves round-off
     new, values, _ = singular_directions(space, rest)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The range of an operator from what it makes of random functions.
+"""The range of an operator from its action on random functions.
 
     Q with orthonormal columns and A ≈ Q Q* A
 
-Block after block of random functions is multiplied by A, and what their images have outside of the span of Q is added
-to Q, until they have nothing there or the caller says that it is enough.  The next block tells how much of A is left.
+A is applied to random functions, block by block, and the parts of their images outside the span of Q are added to Q.
+This ends when an image has no such part, or when the caller has enough.  The part outside the span measures how much of
+A is missing.
 
 References:
     N. Halko, P.-G. Martinsson, J. A. Tropp, Finding structure with randomness, SIAM Review 53 (2011) 217,
@@ -33,19 +34,21 @@ def find_range(
     is_enough: Callable[[Block], bool] | None = None,
     seed: int = 0,
 ) -> tuple[Block, bool]:
-    """An orthonormal basis of the range of an operator (collective).
+    """Return an orthonormal basis of the range of an operator (collective).
 
     Args:
         space: The state space.
         apply: F ↦ A F.
-        width: How many random functions come next, at least one, if the basis has so many columns.
+        width: Function of the number of columns of the basis to the number of random functions that come next, at least
+            1.
         tolerance: Directions below this part of the largest are round-off and left out.
-        limit: The last block is the one with which the basis has more columns; no limit if None.
-        is_enough: Asked about the basis after each block, the same answer on all ranks.
-        seed: Of the random functions.
+        limit: No block is added to a basis of more columns than this; no limit if None.
+        is_enough: Function of the basis, called after each block; if it returns True, the search ends.  It must return
+            the same on all ranks.
+        seed: Seed of the random functions.
 
     Returns:
-        Q, shape (num_local, r), and whether it is all of the range, to the tolerance.
+        Q, shape (num_local, r), and whether it spans all of the range, to the tolerance.
     """
     basis, largest = create_block(space.num_local, 0), 0.0
     while basis.shape[1] < space.num_nodes:

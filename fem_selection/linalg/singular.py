@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The singular value expansion of an operator in L²(Y), as far as its singular values stand above a tolerance.
+"""The singular value expansion of an operator in L²(Y), down to a tolerance.
 
     A f = Σ_k s_k (f, v_k) u_k,    (u_k, u_l) = (v_k, v_l) = δ_kl
 
 It is the positive part of the spectrum of the self-adjoint operator [[0, A], [A*, 0]], which keeps small singular
-values that A*A would lose, and is finished by a Rayleigh–Ritz step on the left vectors.  Where all of A down to
-round-off is wanted, use `fem_selection.linalg.factors`, which finds the range with random blocks.
+values that A*A would lose.  A Rayleigh–Ritz step on the left vectors follows.  For all of A down to round-off use
+`fem_selection.linalg.factors`, which finds the range with random blocks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["SingularExpansion", "expand"]
 _FIRST = 24  # triplets of the first attempt
 _ROUND_OFF = 1e-14
 _RESTARTS = 500
-_EXTRA = 16  # vectors of the Krylov basis beside two for each triplet
+_EXTRA = 16  # vectors of the Krylov basis beyond two for each triplet
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SingularExpansion:
         values: s_1 ≥ s_2 ≥ … > tolerance · s_1, shape (k,).
         left: Coordinates of u_k, orthonormal columns.
         right: Coordinates of v_k.
-        tolerance: Relative to s_1, what counts as zero.
+        tolerance: Singular values up to this part of s_1 count as zero.
         is_complete: Whether all singular values above the tolerance are there, so that k is the numerical rank.
     """
 
@@ -59,7 +59,7 @@ class SingularExpansion:
         return self.operator.coordinates.space.num_nodes - self.rank if self.is_complete else None
 
     def coefficients(self, x: Block) -> Floats:
-        """(x, u_k) for the columns of x, shape (k, columns) (collective)."""
+        """Return (x, u_k) for the columns of x, shape (k, columns) (collective)."""
         return self.operator.coordinates.products(self.left, x)
 
     def pseudo_solve(self, x: Block) -> Block:
@@ -67,22 +67,22 @@ class SingularExpansion:
         return np.asfortranarray(self.right @ (self.coefficients(x) / self.values[:, None]))
 
     def functions(self, count: int) -> tuple[Block, Block]:
-        """Nodal values of the first left and right singular functions (collective)."""
+        """Return nodal values of the first left and right singular functions (collective)."""
         c = self.operator.coordinates
         return c.to_function(self.left[:, :count]), c.to_function(self.right[:, :count])
 
 
 def expand(operator: IsometricOperator, tolerance: float, triplets: int) -> SingularExpansion:
-    """The singular triplets of an operator down to `tolerance` · s_1, at most `triplets` of them (collective).
+    """Return the singular triplets of an operator down to `tolerance` · s_1 (collective).
 
     Args:
         operator: A.
-        tolerance: Below this part of the largest a singular value counts as zero.
-        triplets: How many there are at most.
+        tolerance: Singular values up to this part of the largest count as zero, in (0, 1).
+        triplets: Largest number of triplets, at least 1.
 
     Raises:
-        InvalidInput: for a tolerance or a number out of range.
-        NotConverged: if fewer are found than asked for.
+        InvalidInput: if the tolerance or the number is out of range.
+        NotConverged: if fewer eigenpairs converge than the search asks for.
     """
     if not 0 < tolerance < 1 or triplets < 1:
         raise InvalidInput(
@@ -123,7 +123,7 @@ def expand(operator: IsometricOperator, tolerance: float, triplets: int) -> Sing
 
 
 def _leading_left(operator: IsometricOperator, count: int, limits: Limits) -> tuple[Floats, Block]:
-    """The leading singular values and left vectors, those that are not positive left out."""
+    """The leading positive singular values, and their left vectors."""
     c = operator.coordinates
     rows = c.num_local
 
