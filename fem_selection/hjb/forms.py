@@ -20,8 +20,8 @@ S = 1 and χ = 0 the scheme is monotone in any dimension.
 At a facet with opposite vertex o, χ = min(1, max(0, min_i (d_io + v·∇φ_o/(n+1)) / Σ_j d_oj)) is the largest part of
 the consistent flux with which the coefficients stay nonnegative.  Where the velocity points into the box and n = 1,
 χ = 1: the scheme is one-sided there, its viscosity vanishes for affine V, and no error enters from the boundary.  Where
-the velocity points out at full speed χ = 0: there is no viscous flux, as if V were constant beyond the boundary.  Errors
-enter there; `ValueFunction.outflow_share` says on how much of the boundary.
+the velocity points out at full speed χ = 0: there is no viscous flux, as if V were constant beyond the boundary.
+Errors enter there; `ValueFunction.outflow_share` says on how much of the boundary.
 
 References:
     J.-L. Guermond, B. Popov, SIAM J. Numer. Anal. 54 (2016) 2466, doi:10.1137/16M1074291 (viscosity on edges).

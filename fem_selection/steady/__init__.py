@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Steady states of the selection equation, σ(K f + b) = 0, what becomes of states near them, and their branches."""
+"""Steady states of the selection equation, σ(K f + b) = 0, their stability, and their branches in a parameter."""
 
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.kernels.base import KernelOperator

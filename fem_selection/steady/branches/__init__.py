@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Branches of steady states in a parameter: the reduced equation, continuation, bifurcations, cycles."""
+"""Branches of steady states in a parameter: continuation, bifurcations, limit cycles."""

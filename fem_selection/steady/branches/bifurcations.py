@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Bifurcations on a curve of steady states: located by bisection, then told apart.
+"""Bifurcations on a curve of steady states: bisection locates them, the shapes of the crossing curves classify them.
 
-Between two points whose signatures differ (the number of unstable eigenvalues, the sign of the bordered determinant):
+Between two points whose signatures (number of unstable eigenvalues, sign of the bordered determinant) differ lies one
+of
 
 | kind | what happens |
 |---|---|
@@ -26,8 +27,8 @@ from fem_selection.typing import Floats
 __all__ = ["Bifurcation", "find_bifurcations"]
 
 _BISECTIONS = 60
-_BESIDE = 1e-4  # of the range: where the two sides are looked at
-_DEPARTURE = 1e-2  # of the range: how far on the other curve its shape is measured
+_BESIDE = 1e-4  # of the range: distance at which the two sides of a bifurcation are examined
+_DEPARTURE = 1e-2  # of the range: distance along the crossing curve at which its shape is measured
 _DEGENERATE = 1e-7
 
 
@@ -36,14 +37,15 @@ class Bifurcation:
     """A bifurcation of steady states.
 
     Attributes:
-        kind: See the module.
-        point: Where.
+        kind: One of the kinds that the module lists.
+        point: The point of the curve.
         frequency: ω at a Hopf point, else 0.
-        criticality: "supercritical", "subcritical" or "" where it is not known: of a pitchfork, whether the new curve
-            exists on the side where the old one has more unstable eigenvalues.
-        unstable: Unstable eigenvalues before and after, in the direction of increasing μ; at a fold, along the curve.
+        criticality: "supercritical", "subcritical", or "" if it is not known.  A pitchfork is supercritical if the new
+            curve exists on the side where the old one has more unstable eigenvalues.
+        unstable: Number of unstable eigenvalues before and after, in the direction of increasing μ; at a fold, in the
+            direction of the curve.
         departures: Points of the crossing curve on either side.
-        accuracy: Distance along the curve within which the point is known.
+        accuracy: Distance along the curve within which the position is known.
     """
 
     kind: str
@@ -56,26 +58,26 @@ class Bifurcation:
 
     @property
     def parameter(self) -> float:
-        """μ₀."""
+        """The value μ₀ of the parameter at the bifurcation."""
         return self.point.parameter
 
     @property
     def side(self) -> float:
-        """1 if more eigenvalues are unstable above μ₀, −1 if below."""
+        """1 if more eigenvalues are unstable above μ₀, else −1."""
         return 1.0 if self.unstable[1] > self.unstable[0] else -1.0
 
 
 def find_bifurcations(corrector: Corrector, first: Point, last: Point, *, scale: float) -> Iterator[Bifurcation]:
-    """Yield the bifurcations between two points of a curve that are one step apart.
+    """Yield the bifurcations between two points of a curve that are one step apart (collective).
 
     Args:
-        corrector: Of the curve.
+        corrector: The corrector of the curve.
         first: A point.
-        last: The next one.
-        scale: The range of the parameter.
+        last: The next point.
+        scale: Length of the parameter's range.
     """
     start = first
-    for _ in range(4):  # more than that between two points: take smaller steps
+    for _ in range(4):  # if there are more between two points, the steps are too large
         if start.signature == last.signature:
             return
         found = _bisect(corrector, start, last)
@@ -91,7 +93,7 @@ def find_bifurcations(corrector: Corrector, first: Point, last: Point, *, scale:
 
 
 def _bisect(corrector: Corrector, a: Point, b: Point) -> tuple[Point, Point] | None:
-    """Two neighbouring points with the signature of a, and another one."""
+    """Two neighbouring points, the first with the signature of a, the second with another one; None without success."""
     for _ in range(_BISECTIONS):
         secant = b.x - a.x
         length = float(np.linalg.norm(secant))
@@ -106,13 +108,13 @@ def _bisect(corrector: Corrector, a: Point, b: Point) -> tuple[Point, Point] | N
 
 
 def _move(corrector: Corrector, point: Point, length: float) -> Point | None:
-    """The point of the curve at a signed distance."""
+    """The point of the curve at a signed distance from a point; None if the corrector does not reach it."""
     x = corrector.correct(point.x + length * point.tangent, point.tangent)
     return None if x is None else corrector.point(x, point.tangent)
 
 
 def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Point, Point], scale: float) -> Bifurcation:
-    """Tell what a change of signature is, from the points beside it."""
+    """Classify a change of signature by the points beside it."""
     before, after = sides
     counts = before.unstable, after.unstable
     accuracy = float(np.linalg.norm(right.x - left.x))
@@ -161,7 +163,7 @@ def _classify_crossing(at: Point, sides: tuple[Point, Point], departures: tuple[
 
 
 def _bend(at: Point, pair: tuple[Point, ...]) -> int | None:
-    """To which side of μ₀ both points lie, 1 or −1; 0 if to either side, None if both lie at μ₀."""
+    """The side of μ₀, 1 or −1, on which both points lie; 0 if they lie on different sides, None if both lie at μ₀."""
     differences = [p.parameter - at.parameter for p in pair]
     even, odd = abs(sum(differences)) / 2, abs(differences[0] - differences[1]) / 2
     if max(even, odd) <= _DEGENERATE * max(float(np.linalg.norm(p.x - at.x)) for p in pair):
@@ -170,7 +172,7 @@ def _bend(at: Point, pair: tuple[Point, ...]) -> int | None:
 
 
 def _depart(corrector: Corrector, at: Point, direction: Floats, scale: float) -> tuple[Point, ...]:
-    """Points of the crossing curve on either side of a branch point; as far off as the corrector reaches."""
+    """Points of the crossing curve on either side of a branch point, as far away as the corrector reaches."""
     length = _DEPARTURE * scale
     for _ in range(5):
         found = []

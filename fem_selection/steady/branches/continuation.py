@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Branches of steady states in one parameter: pseudo-arclength continuation with its bifurcations.
+"""Branches of steady states in one parameter by pseudo-arclength continuation, with their bifurcations.
 
     G(c, μ) = 0,   t · (x − x_k − Δs t) = 0,   x = (c, μ)
 
-in the coordinates of `equilibria.reduction`, in which the affine families f* + ker K are single points and no
-bifurcations.  At branch points the crossing curve is followed to both sides, so that the diagram shows it whole.
+in the coordinates of `equilibria.reduction`, in which an affine family f* + ker K is a single point and not a
+bifurcation.  At branch points the crossing curve is followed to both sides, so that the diagram shows all of it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fem_selection.typing import Floats
 
 __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady"]
 
-_LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch is left
-_SMALLEST_STEP = 1e-4  # of the largest
+_LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch ends
+_SMALLEST_STEP = 1e-4  # of the largest step
 _TURN = 0.95  # cosine of the largest angle between tangents
 _SAME = 1e-3  # of the range: distance at which two branch points are one
 
@@ -35,9 +35,9 @@ class Branch:
     """A curve of steady states.
 
     Attributes:
-        points: In order.
-        parent: Number of the branch that it leaves, None of the first.
-        ending: Why it ends.
+        points: The points in the order along the curve.
+        parent: Number of the branch from which it branches off; None for the first branch.
+        ending: Why the branch ends, as a phrase.
     """
 
     points: list[Point]
@@ -50,8 +50,8 @@ class Diagram:
     """Branches and the bifurcations on them.
 
     Attributes:
-        branches: The first one, then those that leave it.
-        bifurcations: In the order in which they were met.
+        branches: The first branch, then those that branch off.
+        bifurcations: The bifurcations in the order in which they were found.
         branch_of: The number of the branch on which each bifurcation lies.
     """
 
@@ -61,15 +61,18 @@ class Diagram:
 
 
 def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floats:
-    """The steady state of the reduced equation that Newton's method reaches from a start at a fixed parameter.
+    """The steady state of the reduced equation that Newton's method reaches at a fixed parameter (collective).
 
     Args:
-        family: G.
-        start: c, shape (r,).
-        parameter: μ.
+        family: The reduced equation as a function of the parameter.
+        start: The first c, shape (r,); not changed.
+        parameter: The value of μ.
+
+    Returns:
+        The steady c, shape (r,).
 
     Raises:
-        NotConverged: if the residual does not come down to round-off.
+        NotConverged: if the residual does not fall to round-off.
     """
     run = solve_newton(family.at(parameter), start, line_search=LINE_SEARCH)
     if not run.converged:
@@ -90,19 +93,20 @@ def continue_branches(
     points: int = StabilitySettings.points,
     branches: int = StabilitySettings.branches,
 ) -> Diagram:
-    """Follow the steady state that belongs to `start` at `lower` through the range, and what branches off.
+    """Follow the steady state near `start` from `lower` through the range, and the branches that leave it (collective).
 
     Args:
-        family: G.
+        family: The reduced equation as a function of the parameter.
         start: c near a steady state at `lower`, shape (r,).
-        lower: Where to begin.
-        upper: Where to end.
-        step: Largest step along a branch; a fiftieth of the range by default.
-        points: Points on a branch at most.
-        branches: Branches at most.
+        lower: Value of the parameter at which the first branch begins.
+        upper: The other end of the range.
+        step: Largest step along a branch; a fiftieth of the range if None.
+        points: Largest number of points on a branch.
+        branches: Largest number of branches.
 
     Raises:
-        NotConverged: if there is no steady state near the start.
+        InvalidInput: if the kernel is zero in the whole range.
+        NotConverged: if Newton's method finds no steady state near the start.
     """
     if not family.dimension:
         raise InvalidInput("the kernel is zero in the whole range: every state, or none, is steady")
@@ -131,14 +135,14 @@ def _is_same(a: Bifurcation, b: Bifurcation, scale: float) -> bool:
 
 
 class _Follower:
-    """Steps along one curve."""
+    """Follows one curve step by step."""
 
     def __init__(self, corrector: Corrector, lower: float, upper: float, step: float, max_points: int) -> None:
         self.corrector, self.lower, self.upper = corrector, lower, upper
         self.step, self.max_points, self.scale = step, max_points, upper - lower
 
     def follow(self, begin: Point, root: Point | None, parent: int | None) -> Branch:
-        """The curve from a point in the direction of its tangent until it leaves the range."""
+        """The branch from a point in the direction of its tangent, until it leaves the range or ends otherwise."""
         branch = Branch(points=[begin] if root is None else [root, begin], parent=parent)
         step = self.step
         while len(branch.points) < self.max_points:
@@ -166,7 +170,7 @@ class _Follower:
         return branch
 
     def bifurcations(self, branch: Branch, begins_at_root: bool) -> list[Bifurcation]:
-        """All bifurcations between consecutive points of a branch; its root is one already."""
+        """All bifurcations between consecutive points of a branch, without its root, which is known already."""
         points = branch.points[1:] if begins_at_root else branch.points
         found: list[Bifurcation] = []
         for a, b in pairwise(points):
@@ -178,7 +182,7 @@ class _Follower:
         return turned or float(np.linalg.norm(new.x - last.x)) > 1.5 * step
 
     def _end_at_bound(self, branch: Branch, beyond: Point) -> None:
-        """The last point, on the bound of the range that was passed."""
+        """Append the last point, on the bound of the range that the branch has passed."""
         last = branch.points[-1]
         bound = self.upper if beyond.parameter > self.upper else self.lower
         branch.ending = "the range ends"

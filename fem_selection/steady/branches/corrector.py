@@ -3,8 +3,8 @@
 
     G(c, μ) = 0,   t · (x − x°) = 0,   x = (c, μ)
 
-The bordered matrix [[G_c, G_μ], [tᵀ]] is regular along the curve, at folds too; its determinant changes sign where
-another curve crosses, and the number of eigenvalues in the right half-plane where stability changes.
+The bordered matrix [[G_c, G_μ], [tᵀ]] is regular along the curve, at folds too.  Its determinant changes sign where
+another curve crosses; the number of eigenvalues in the right half-plane changes where stability changes.
 
 References:
     H. B. Keller, in: Applications of Bifurcation Theory, Academic Press 1977, 359.
@@ -25,8 +25,8 @@ from fem_selection.typing import Complexes, Floats
 __all__ = ["Corrector", "Point"]
 
 _ITERATIONS = 12
-_TOLERANCE, _SOLVED = 1e-12, 1e-15  # |G| that counts as zero, and at which to stop
-_SLOW = 0.1  # a residual that falls by less than this factor is at the level of round-off
+_TOLERANCE, _SOLVED = 1e-12, 1e-15  # |G| that counts as zero, and |G| at which to stop
+_SLOW = 0.1  # a residual that does not fall below this share of the one before is at the level of round-off
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Point:
         tangent: Unit tangent of the curve.
         eigenvalues: Nonzero eigenvalues of the linearization, by decreasing real part.
         orientation: Sign of the bordered determinant.
-        drift: ‖σ(g)‖: 0 for a steady state of f, else its speed within ker K.
+        drift: ‖σ(g)‖; 0 for a steady state of f, else the speed of f within ker K.
     """
 
     x: Floats
@@ -49,12 +49,12 @@ class Point:
 
     @property
     def parameter(self) -> float:
-        """μ."""
+        """The parameter μ."""
         return float(self.x[-1])
 
     @property
     def coordinates(self) -> Floats:
-        """c."""
+        """The reduced coordinates c, shape (r,)."""
         return self.x[:-1]
 
     @property
@@ -64,30 +64,45 @@ class Point:
 
     @property
     def signature(self) -> tuple[int, int]:
-        """What changes at a bifurcation."""
+        """The number of unstable eigenvalues and the orientation, one of which changes at a bifurcation."""
         return self.unstable, self.orientation
 
 
 class Corrector:
-    """Newton's method on G(c, μ) = 0 with one more equation (collective, the same bits on every rank).
+    """Newton's method for G(c, μ) = 0 with one more equation.
+
+    All methods are collective and return the same bits on every rank.
 
     Args:
-        family: G.
-        scale: Length by which the difference quotient in μ is scaled: the range of the parameter.
+        family: The reduced equation as a function of the parameter.
+        scale: Length of the parameter's range, by which the difference quotient in μ is scaled.
     """
 
     def __init__(self, family: ReducedFamily, scale: float) -> None:
         self.family, self._difference = family, 1e-6 * scale
 
     def correct(self, guess: Floats, direction: Floats) -> Floats | None:
-        """The point of the curve in the plane through `guess` normal to `direction`; None if there is none near."""
+        """The point of the curve in the hyperplane through `guess` normal to `direction`.
+
+        Args:
+            guess: The first x = (c, μ), shape (r + 1,); not changed.
+            direction: The normal of the hyperplane, shape (r + 1,).
+
+        Returns:
+            x, shape (r + 1,); None if Newton's method does not converge.
+        """
         run = solve_newton(
             _Bordered(self, guess, direction), guess, max_iterations=_ITERATIONS, line_search=None, slow=_SLOW
         )
         return run.solution if run.converged else None
 
     def point(self, x: Floats, towards: Floats) -> Point:
-        """Everything about a point of the curve; its tangent looks `towards`."""
+        """The tangent, eigenvalues, orientation and drift at a point of the curve.
+
+        Args:
+            x: (c, μ) on the curve, shape (r + 1,).
+            towards: A direction with which the tangent has a positive product, shape (r + 1,).
+        """
         equation = self.family.at(float(x[-1]))
         end = np.zeros(x.size)
         end[-1] = 1.0
@@ -98,13 +113,18 @@ class Corrector:
         return Point(x=x, tangent=tangent, eigenvalues=eigenvalues, orientation=int(sign), drift=equation.drift(x[:-1]))
 
     def crossing_direction(self, point: Point) -> Floats:
-        """At a branch point the direction, normal to the curve, in which another one leaves."""
+        """The direction, normal to the curve, in which the other curve leaves a branch point; shape (r + 1,)."""
         _, _, vt = np.linalg.svd(self.bordered(point.x, point.tangent))
         direction = vt[-1] - (vt[-1] @ point.tangent) * point.tangent
         return direction / np.linalg.norm(direction)
 
     def bordered(self, x: Floats, direction: Floats) -> Floats:
-        """[[G_c, G_μ], [tᵀ]] at x, with t the direction."""
+        """The bordered matrix [[G_c, G_μ], [tᵀ]], shape (r + 1, r + 1).
+
+        Args:
+            x: (c, μ), shape (r + 1,).
+            direction: t, shape (r + 1,).
+        """
         c, mu, h = x[:-1], float(x[-1]), self._difference
         column = (self.family.at(mu + h).residual(c) - self.family.at(mu - h).residual(c)) / (2 * h)
         top = np.column_stack([self.family.at(mu).jacobian(c), column])
@@ -112,17 +132,20 @@ class Corrector:
 
 
 class _Bordered:
-    """G(c, μ) = 0 and t · (x − x°) = 0 as an equation for Newton's method; the second part, linear, has no residual."""
+    """G(c, μ) = 0 and t · (x − x°) = 0 as an equation for Newton's method.
+
+    The second equation is linear and holds at every iterate, so that the residual is that of the first.
+    """
 
     def __init__(self, corrector: Corrector, guess: Floats, direction: Floats) -> None:
         self._corrector, self._guess, self._direction = corrector, guess, direction
 
     def residual(self, x: Floats) -> Floats:
-        """G, shape (r,)."""
+        """G(c, μ), shape (r,).  See `Equation.residual`."""
         return self._corrector.family.at(float(x[-1])).residual(x[:-1])
 
     def newton_step(self, x: Floats, residual: Floats) -> tuple[Floats, float]:
-        """The step of both, and |G|²."""
+        """The Newton step for both equations, and |G|².  See `Equation.newton_step`."""
         matrix = self._corrector.bordered(x, self._direction)
         step = _solve(matrix, np.append(residual, self._direction @ (x - self._guess)))
         if not np.all(np.isfinite(step)):
@@ -130,20 +153,20 @@ class _Bordered:
         return step, self.inner(residual, residual)
 
     def inner(self, a: Floats, b: Floats) -> float:
-        """Euclidean."""
+        """The Euclidean product.  See `Equation.inner`."""
         return float(a @ b)
 
     def tolerance(self, x: Floats) -> float:
-        """Far below round-off, so that it is reached."""
+        """A tolerance far below round-off, so that the iteration continues to round-off.  See `Equation.tolerance`."""
         return _SOLVED
 
     def round_off(self, x: Floats) -> float:
-        """Relative to max(1, |x|)."""
+        """The |G| that counts as zero, relative to max(1, |x|).  See `Equation.round_off`."""
         return _TOLERANCE * max(1.0, float(np.linalg.norm(x)))
 
 
 def _solve(matrix: Floats, right: Floats) -> Floats:
-    """The solution, of least norm where the matrix is singular."""
+    """The solution of a linear system; the one of least norm if the matrix is singular."""
     try:
         return np.asarray(np.linalg.solve(matrix, right))
     except np.linalg.LinAlgError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Limit cycles beyond a Hopf point, by runs: their amplitude grows like the root of the distance in the parameter.
+"""Limit cycles near a Hopf point, found by runs; their amplitude grows like the square root of |μ − μ₀|.
 
     amplitude² = 2 ⟨‖c(t) − c̄‖²⟩  over whole periods,      amplitude ~ |μ − μ₀|^{1/2}  for a supercritical point
 
-The runs are of the reduced equation c' = V* σ(K V c + b), in which what drifts within ker K is left out.
+The runs solve the reduced equation c' = V* σ(K V c + b), which leaves out the drift of f within ker K.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["Cycles", "measure_cycles"]
 
 _SCHEME = find_scheme("rk4")
 _STEPS_PER_PERIOD = 60
-_PERIODS = 4  # of a window
+_PERIODS = 4  # length of a window
 _WINDOWS = 400
 _SETTLED = 1e-3
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """Cycles at several parameters beside a Hopf point.
+    """Limit cycles at several values of the parameter near a Hopf point.
 
     Attributes:
-        parameters: μ, the farthest from μ₀ first.
-        amplitudes: Their amplitudes; NaN where no run settled.
-        exponent: Slope of log amplitude over log |μ − μ₀| of the two nearest; NaN without them.
+        parameters: The values μ, the farthest from μ₀ first.
+        amplitudes: The amplitude at each value; NaN if the run did not settle.
+        exponent: Slope of log amplitude over log |μ − μ₀| of the two nearest cycles; NaN with fewer than two.
     """
 
     parameters: Floats
@@ -45,16 +45,16 @@ class Cycles:
 def measure_cycles(
     family: ReducedFamily, hopf: Bifurcation, distances: tuple[float, ...], *, largest: float = 1e3
 ) -> Cycles:
-    """Run the reduced equation to its cycle at some distances from a Hopf point, where the steady state is unstable.
+    """Run the reduced equation to its cycle at some distances from a Hopf point, on the side of more instability.
 
     Args:
-        family: The equation.
+        family: The reduced equation as a function of the parameter.
         hopf: A Hopf point.
-        distances: |μ − μ₀|, decreasing.
+        distances: The distances |μ − μ₀|, decreasing.
         largest: Norm of c at which a run is given up.
 
     Note:
-        Collective over space. Each run begins where the root law puts the cycle that was found before it.
+        Collective over space.  Each run begins where the square-root law predicts the cycle from the one before.
     """
     parameters = hopf.parameter + hopf.side * np.asarray(distances)
     amplitudes = np.full(len(parameters), np.nan)
@@ -74,10 +74,10 @@ def measure_cycles(
 
 
 def _settle(equation: ReducedEquation, start: Floats, frequency: float, rate: float, largest: float) -> float:
-    """The amplitude that a run reaches; NaN if it does not within its windows.
+    """The amplitude at which a run settles; NaN if it does not settle within its windows.
 
-    Perturbations of the cycle decay at about twice the rate at which those of the steady state grow: the change from
-    one window to the next tells what is left.
+    Perturbations of the cycle decay at about twice the rate at which those of the steady state grow.  The change from
+    one window to the next therefore gives an estimate of the remaining change.
     """
     dt = 2 * np.pi / frequency / _STEPS_PER_PERIOD
     count = _STEPS_PER_PERIOD * _PERIODS

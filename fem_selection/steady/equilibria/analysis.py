@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""All that can be said of the steady states of one equation and some initial states, according to the zeros of σ.
+"""The analysis of the steady states of one equation; the methods depend on the zeros of σ.
 
 | σ vanishes | steady states | what is done |
 |---|---|---|
@@ -9,7 +9,8 @@
 | on an interval | a ≤ K f + b ≤ c, convex | projection of each initial state, Fredholm analysis of K f + b = end |
 | otherwise | any | Newton with deflation |
 
-The long-time limit is found in each case and set beside the rest.  What does not apply is declined with the reason.
+The long-time limit of each initial state is computed in every case.  A method that does not apply is declined with the
+reason.
 """
 
 from __future__ import annotations
@@ -40,20 +41,21 @@ _STARTS = 5  # initial states that Newton's method starts from, and that are pro
 
 @dataclass(frozen=True)
 class SteadyAnalysis:
-    """What was found.
+    """The results of `analyze_steady_states`.
 
     Attributes:
         zeros: The zero set of σ.
         kernel: The singular value expansion of K.
-        limit: Where the dynamics lead.
-        level: The s₀ of the linear equation K f = s₀ − b that `picard` is about, or None.
-        picard: Its Fredholm analysis, or None.
-        equilibria: Steady states by Newton's method.
-        projections: The steady state nearest to each of the first five initial states, where they form a convex set.
+        limit: The long-time limits of the initial states.
+        level: The s₀ of the linear equation K f = s₀ − b that `picard` analyzes, or None.
+        picard: The Fredholm analysis of this equation, or None.
+        equilibria: The steady states that Newton's method found.
+        projections: The steady state nearest to each of the first five initial states, if steady states form a convex
+            set; else empty.
         sensitivities: ‖∂f*/∂b‖ in the direction b = 1 for each of the equilibria, None where it is declined.
-        residuals: ‖σ(K f + b)‖ of the equilibria, or else of the projections.
-        declined: What does not apply, with the reason.
-        verdict: In words.
+        residuals: ‖σ(K f + b)‖ of the equilibria; without equilibria, of the projections.
+        declined: The reason for each method that does not apply, by its name.
+        verdict: The main finding as a sentence.
     """
 
     zeros: ZeroSet
@@ -75,13 +77,13 @@ def analyze_steady_states(
     """Find steady states and the limits of some initial states (collective).
 
     Args:
-        field: The right-hand side, not depending on time.
-        initial: f^I, shape (num_local, samples).
-        settings: What is asked for.
-        seed: Of the random starts.
+        field: The right-hand side; it must not depend on time.
+        initial: Nodal values of f^I, shape (num_local, samples); not changed.
+        settings: Tolerances, starts and horizon; `SteadySettings()` if None.
+        seed: Seed of the random starts.
 
     Raises:
-        InvalidInput: if the right-hand side depends on time.
+        InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
@@ -110,7 +112,7 @@ def analyze_steady_states(
         declined["states"] = declined["projection"] = str(zeros)
     else:
         starts = [*initial.T[:_STARTS], *_random_starts(c, settings.starts, seed)]
-        if is_local:  # whose stiffness leaves Newton's method a small neighbourhood
+        if is_local:  # a stiff local part leaves Newton's method a small neighbourhood of convergence
             steady = [j for j, outcome in enumerate(limit.outcomes) if outcome == "steady"][:_STARTS]
             starts = [*limit.states.T[steady], *starts]
         most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
@@ -139,7 +141,7 @@ def analyze_steady_states(
 
 
 def _level(zeros: ZeroSet, declined: dict[str, str]) -> float | None:
-    """The s₀ with σ(s₀) = 0 for which K f = s₀ − b is looked at: the zero nearest to 0, or the end of an interval."""
+    """The s₀ with σ(s₀) = 0 for which K f = s₀ − b is analyzed: the zero nearest to 0, or the end of an interval."""
     levels = [*zeros.points, *(end for segment in zeros.segments for end in segment if np.isfinite(end))]
     if not levels:
         declined["picard_ratios"] = f"{zeros}: no linear equation gives steady states"
@@ -157,7 +159,7 @@ def _random_starts(c: IsometricCoordinates, count: int, seed: int) -> list[Float
 
 
 def _sensitivity(field: SelectionField, equilibrium: Equilibrium, declined: dict[str, str]) -> float | None:
-    """‖∂f*/∂b 1‖, or None and the reason (collective)."""
+    """‖∂f*/∂b 1‖; if there is no derivative, None, and the reason is added to `declined` (collective)."""
     one = np.ones((field.space.num_local, 1), order="F")
     try:
         return float(field.space.norm(differentiate_in_bias(field, equilibrium, one))[0])
@@ -173,7 +175,7 @@ def _verdict(
     projections: list[Projection],
     away: float | None,
 ) -> str:
-    """The main finding as a sentence; `away` is how far the first initial state goes to its limit, if it has one."""
+    """The main finding as a sentence; `away` is the distance of the first initial state from its limit, or None."""
     if zeros.kind == "none":
         return "there are no steady states: σ has no zero"
     if zeros.kind == "segment":

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Steady states of ReLU and its like: the projection of a state onto {f : a ≤ K f + b ≤ c at every point}.
 
-Where σ vanishes on [a, c] and nowhere else (ReLU: a = −∞, c = 0) the steady states form this closed convex set.  The
-point of it that is nearest to f⁰ solves
+If σ vanishes on [a, c] and nowhere else (ReLU: a = −∞, c = 0), the steady states form this closed convex set.  Its
+point nearest to f⁰ solves
 
     f = f⁰ − K* λ,    λ ≥ 0 where K f + b = c,   λ ≤ 0 where K f + b = a,   λ = 0 elsewhere.
 
-For a smooth kernel the multiplier λ is a measure that sits on the contact set, often on a few points; as a function it
-has no bound.  Here contact points are added where the constraint is violated most, each with its representer K* δ_y,
-and the problem on those at hand, a least-distance problem, is solved exactly as a non-negative least-squares problem.
-The distance grows with every round, so that the method ends; kernel actions are all it needs of K, and the number of
-rounds hardly depends on the mesh.  TAO's bound-constrained Newton and quasi-Newton methods on the dual problem,
+For a smooth kernel the multiplier λ is a measure on the contact set, often on a few points; as a function it is
+unbounded.  The method adds contact points where the constraint is violated most, each with its representer K* δ_y.  On
+the points present it solves a least-distance problem exactly, as a non-negative least-squares problem.  The distance
+grows with every round, so that the method ends.  It uses K by its products only, and the number of rounds hardly
+depends on the mesh.  TAO's bound-constrained Newton and quasi-Newton methods on the dual problem,
 
     min ½ ‖K* λ‖² − (K f⁰ + b, λ),   λ ≥ 0,
 
-whose Hessian K K* is compact, reach the same point (a test compares), with iterations that grow with the mesh; PETSc's
-SNESVI solvers do not: without a bound below on K K* their active-set steps are singular and their line searches stop.
+whose Hessian K K* is compact, reach the same point (a test compares), but their iterations grow with the mesh.  PETSc's
+SNESVI solvers fail: since K K* has no positive lower bound, their active-set steps are singular and their line searches
+stop.
 
 References:
     C. Lawson, R. Hanson, Solving Least Squares Problems, SIAM 1995, ch. 23, doi:10.1137/1.9781611971217 (NNLS, LDP).
@@ -39,24 +40,25 @@ from fem_selection.typing import Block, Floats, Integers
 __all__ = ["Projection", "project"]
 
 _ROUNDS = 200
-_FEW = 4  # points added in a round at least
-_PART = 4  # of the violated points, this part is added
-_FAR = 1e7  # distance, over a lower bound of it, beyond which the constraints count as incompatible
+_FEW = 4  # least number of points added in a round
+_PART = 4  # one in so many of the violated points is added
+_FAR = 1e7  # ratio of the distance to a lower bound of it, beyond which the constraints count as incompatible
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The nearest steady state.
+    """The steady state nearest to f⁰, and how well it satisfies the optimality conditions.
 
     Attributes:
-        exists: Whether the set is not empty, as far as distances of 1e7 times the least possible one tell.
+        exists: Whether the convex set is not empty.  It counts as empty if its distance from f⁰ exceeds 1e7 times a
+            lower bound of this distance.
         state: Nodal values, shape (space.num_local,); f⁰ if the set is empty.
         distance: ‖f − f⁰‖; inf if the set is empty.
         violation: The largest violation of the constraint at a point.
         stationarity: ‖f − f⁰ + K* λ‖.
         complementarity: |∫ λ · (distance of K f + b from the constraint)|.
         contacts: Number of points where λ ≠ 0.
-        rounds: Rounds of adding points.
+        rounds: Number of rounds in which points were added.
     """
 
     exists: bool
@@ -81,14 +83,16 @@ def project(
     """The steady state nearest to a state, for an activation that vanishes on [lower, upper] (collective).
 
     Args:
-        field: The right-hand side, not depending on time.
-        state: Nodal values of f⁰, shape (num_local,).
+        field: The right-hand side; it must not depend on time.
+        state: Nodal values of f⁰, shape (num_local,); not changed.
         lower: a, or −inf.
         upper: c, or inf.
         tolerance: Violation at which to stop, relative to 1 + max |K f⁰ + b|.
+        coordinates: The isometric coordinates of the space; created if None.
 
     Raises:
-        NotConverged: if the limit of rounds is reached.
+        InvalidInput: if [lower, upper] is not an interval with at least one finite end.
+        NotConverged: if the limit of rounds is reached, or a least-squares problem is not solved.
 
     Note:
         Time and memory grow with the square of the number of contact points, on every rank.
@@ -116,9 +120,9 @@ def project(
 
 
 class _ContactSearch:
-    """The points considered so far, their representers and the solution for them.
+    """The contact points considered so far, their representers, and the solution of the problem on them.
 
-    Rows of E are s_i K* δ_{y_i} with the sign s_i of the bound; E x ≤ d on all of them.
+    The rows of E are s_i K* δ_{y_i} with the sign s_i of the bound; the constraints are E x ≤ d.
     """
 
     def __init__(
@@ -144,7 +148,7 @@ class _ContactSearch:
         return self._max(self._excess()[0])
 
     def advance(self) -> bool:
-        """Add points and solve; False if the constraints are incompatible (collective)."""
+        """Add points and solve; return False if the constraints are incompatible (collective)."""
         self._add_points()
         sizes = np.sqrt(self._sum(self._columns**2))
         active = sizes > 1e-14 * max(float(np.max(sizes)), 1e-300)
@@ -152,7 +156,7 @@ class _ContactSearch:
             return False
         _, factor = qr_over_ranks(self.c.space.comm, self._columns[:, active] / sizes[active])
         limits = self._limits[active] / sizes[active]
-        scale = float(np.max(-limits))  # the half space of one constraint is at least that far
+        scale = float(np.max(-limits))  # a lower bound of the distance: that of the farthest half space
         if not scale > 0:
             raise NotConverged("a violated point cannot be told from one that is already considered")
         # least distance: min |t| with −Rᵀ t ≥ −d, by min |E z − e| over z ≥ 0 with E = [−R; −d]
@@ -171,7 +175,7 @@ class _ContactSearch:
         return True
 
     def result(self, rounds: int) -> Projection:
-        """The projection, with its optimality checked by applying K and K* afresh (collective)."""
+        """The projection, and its optimality measured with new products by K and K* (collective)."""
         multiplier = np.zeros((self.c.num_local, 1), order="F")
         own = self._own(self._points)
         np.add.at(multiplier[:, 0], self._points[own] - self._first, (self._signs * self._multipliers)[own])
@@ -194,12 +198,12 @@ class _ContactSearch:
         )
 
     def _pattern(self, x: Block) -> Floats:
-        """K f + b at the points."""
+        """K f + b at the nodes of this rank."""
         values: Floats = (self.operator.apply(x) / self.c.root)[:, 0] + self._bias
         return values
 
     def _excess(self) -> tuple[Floats, Floats]:
-        """Violation at each point, and the sign of the bound that is violated."""
+        """The violation at each node, negative inside the interval, and the sign of the nearer bound."""
         pattern = self._pattern(self.x)
         below, above = self._bounds[0] - pattern, pattern - self._bounds[1]
         return np.maximum(below, above), np.where(above >= below, 1.0, -1.0)
@@ -224,7 +228,7 @@ class _ContactSearch:
         self._limits = np.concatenate([self._limits, all_limits[chosen]])
 
     def _own(self, points: Integers) -> np.ndarray:
-        """Which of some points this rank has."""
+        """Which of the given points this rank owns."""
         return (points >= self._first) & (points < self._first + self.c.num_local)
 
     def _max(self, values: Floats) -> float:

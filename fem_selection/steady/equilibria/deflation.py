@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""Newton's equations for σ(K f + b) = 0 by steps of minimal norm, away from states that are known.
+"""Newton's equation for σ(K f + b) = 0: steps of minimal norm, and deflation of known states.
 
     F'(f) d = F(f),   d of minimal L² norm,   F'(f) = Π σ'(K f + b) K
 
-F' is singular on ker K, where nothing can be known about f.  LSQR needs F' and its adjoint only and returns the step
-that is orthogonal to ker F'; where σ'(g) has no zero this is ker K, so that all iterates differ from the start by
+F' is singular on ker K, on which F does not depend.  LSQR needs only products with F' and its adjoint, and returns the
+step that is orthogonal to ker F'.  If σ'(g) has no zero, ker F' = ker K.  Then all iterates differ from the start by
 elements of (ker K)^⊥, and the limit is the point of its family f* + ker K that is nearest to the start.  Convergence is
-quadratic where σ'(g*) has no zero and F lies in the range of F'.
+quadratic if σ'(g*) has no zero and F lies in the range of F'.
 
 Known states f_i, with g_i = K f_i + b, are *deflated*: Newton's method is applied to m(f) F(f),
 
     m(f) = Π_i ( 1 / ‖g − g_i‖² + 1 ),
 
-which does not vanish there.  Distances are those of g, in which all members of a family coincide.
+which does not vanish at the known states.  Distances are measured in g, in which all members of a family coincide.
 
 References:
     P. Farrell, Á. Birkisson, S. Funke, SIAM J. Sci. Comput. 37 (2015) A2026, doi:10.1137/140984798 (deflation).
@@ -35,19 +35,19 @@ from fem_selection.typing import Block, Floats
 __all__ = ["MinimalNormEquation", "is_known", "push_away"]
 
 _INNER_TOLERANCE = 1e-10  # of LSQR, relative to the residual
-_INNER_ITERATIONS = 400  # of LSQR; a step that this cuts short is used all the same
-_NEAR = 1e-24  # squared distance of g below which m grows no more
+_INNER_ITERATIONS = 400  # of LSQR; a step is used even if this limit ends its computation
+_NEAR = 1e-24  # squared distance of g below which m grows no further
 _SAME = 1e-6  # of 1 + ‖g‖: the distance of g within which two states are the same
 _PUSH = 0.1
 
 
 class MinimalNormEquation:
-    """m(f) F(f) = 0 in isometric coordinates x = Q f, shape (coordinates.num_local, 1) (collective).
+    """The equation m(f) F(f) = 0 in isometric coordinates x = Q f, shape (coordinates.num_local, 1) (collective).
 
     Args:
         field: F.
-        coordinates: Those of its space.
-        tolerance: ‖m F‖ at which to stop.
+        coordinates: The isometric coordinates of its space.
+        tolerance: ‖m F‖ at which Newton's method stops.
         known: Nodal values of the states f_i; m = 1 without any.
     """
 
@@ -64,12 +64,12 @@ class MinimalNormEquation:
         self._known = [self._pattern(np.asfortranarray(f[:, None])) for f in known]
 
     def residual(self, x: Block) -> Block:
-        """m Q F."""
+        """m(f) Q F(f).  See `Equation.residual`."""
         f = self._coordinates.to_function(x)
         return self._deflation(f)[0] * self._coordinates.to_euclidean(self._field.rate(f))
 
     def newton_step(self, x: Block, residual: Block) -> tuple[Block, float]:
-        """d of minimal norm, by LSQR, and (m F, (m F)' d)."""
+        """The step d of minimal norm by LSQR, and (m F, (m F)' d).  See `Equation.newton_step`."""
         c = self._coordinates
         f = c.to_function(x)
         at = self._field.linearize(f)
@@ -82,23 +82,23 @@ class MinimalNormEquation:
         return step, self.inner(residual, jacobian.apply(step))
 
     def inner(self, a: Block, b: Block) -> float:
-        """That of coordinates, which is that of functions in L²."""
+        """The product of coordinates, which equals that of functions in L².  See `Equation.inner`."""
         return self._coordinates.inner(a, b)
 
     def tolerance(self, x: Block) -> float:
-        """As given."""
+        """The given tolerance.  See `Equation.tolerance`."""
         return self._tolerance
 
     def round_off(self, x: Block) -> float:
-        """Nothing else counts as zero."""
+        """The given tolerance: no larger residual counts as zero.  See `Equation.round_off`."""
         return self._tolerance
 
     def _pattern(self, f: Block) -> Block:
-        """K f, which g is up to b."""
+        """Q K f = Q (g − b)."""
         return self._coordinates.to_euclidean(self._kernel.operator.apply(f))
 
     def _deflation(self, f: Block) -> tuple[float, Block]:
-        """m, and ∇m as a functional of g."""
+        """m, and the gradient of m with respect to g."""
         c = self._coordinates
         factors, slopes = [], []
         here = self._pattern(f) if self._known else np.zeros((c.num_local, 1))
@@ -115,7 +115,7 @@ class MinimalNormEquation:
 
 
 class _Deflated:
-    """m F' + F ∇mᵀ in isometric coordinates."""
+    """The operator m F' + F ∇mᵀ in isometric coordinates."""
 
     def __init__(self, derivative: IsometricOperator, factor: float, rate: Block, turn: Block) -> None:
         self._derivative, self._factor, self._rate, self._turn = derivative, factor, rate, turn
@@ -132,7 +132,7 @@ class _Deflated:
 
 
 def _least_squares(c: IsometricCoordinates, operator: IsometricOperator | _Deflated, right: Block) -> Block:
-    """The x of least norm for which |Â x − y| is smallest, by LSQR (collective)."""
+    """The x of least norm that minimises |Â x − y|, by LSQR (collective)."""
     prefix = unique_prefix("newton")
     solver = PETSc.KSP().create(c.space.comm)
     matrix, x, y = c.create_matrix(operator), c.create_vector(), c.create_vector(right)
@@ -149,13 +149,13 @@ def _least_squares(c: IsometricCoordinates, operator: IsometricOperator | _Defla
 def is_known(
     field: SelectionField, state: Floats, known: Sequence[Floats], *, coordinates: IsometricCoordinates
 ) -> bool:
-    """Whether K f + b is that of a known state, up to a millionth of 1 + ‖K f + b‖ (collective).
+    """Whether f has the same K f + b as a known state, up to a millionth of 1 + ‖K f + b‖ (collective).
 
     Args:
-        field: Whose K and b these are.
-        state: Nodal values of f.
+        field: The right-hand side, which gives K and b.
+        state: Nodal values of f, shape (num_local,).
         known: Nodal values of the known states.
-        coordinates: Those of the space.
+        coordinates: The isometric coordinates of the space.
     """
     c = coordinates
     here = c.to_euclidean(field.preactivation(state[:, None].copy(order="F")))
@@ -167,7 +167,15 @@ def is_known(
 
 
 def push_away(start: Floats, coordinates: IsometricCoordinates) -> Floats:
-    """A start moved by a tenth of 1 + ‖f₀‖ in a random direction: at a known state m is infinite (collective)."""
+    """Move a start by a tenth of 1 + ‖f₀‖ in a random direction, since m is infinite at a known state (collective).
+
+    Args:
+        start: Nodal values of f₀, shape (num_local,); not changed.
+        coordinates: The isometric coordinates of the space.
+
+    Returns:
+        Nodal values, shape (num_local,), the same on any partition.
+    """
     c = coordinates
     x = c.random(0)
     size = _PUSH * (1.0 + c.norm(c.to_euclidean(np.asfortranarray(start[:, None]))))

@@ -3,12 +3,13 @@
 
     σ(K f + b) = 0;      F'(f*) ∂f* = −Π σ'(g*) ∂b      where F'(f*) = Π σ'(g*) K is regular
 
-For a kernel in L² the operator K is compact: on a fine mesh F' always has a numerical null space.  Where σ'(g*) has no
-zero this is ker K, and f* is a point of the affine family f* + ker K of steady states.  Its derivative in b exists for
-an isolated state only, and is declined elsewhere.
+For a kernel in L² the operator K is compact: on a fine mesh F' always has a numerical null space.  If σ'(g*) has no
+zero, this is ker K, and f* is a point of the affine family f* + ker K of steady states.  The derivative in b exists
+only if the state is isolated, and is declined otherwise.
 
-A local part has as many singular values as there are nodes, and its smallest ones are not found by products with F'.
-There the eigenvalue nearest to zero decides, and the derivative is that of `steady.local_newton.solve_linearized`.
+A kernel with a local part has as many singular values as there are nodes, and products with F' do not find the smallest
+ones.  In this case the eigenvalue nearest to zero decides whether a state is isolated, and
+`local_newton.solve_linearized` computes the derivative.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
 
-_FLAT = 1e-8  # σ' below it counts as a zero, relative to 1 + max |σ'|
+_FLAT = 1e-8  # |σ'| that counts as zero, relative to 1 + max |σ'|
 
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """A steady state.
+    """A steady state that Newton's method found.
 
     Attributes:
         state: Nodal values of f*, shape (space.num_local,).
-        preactivation: Nodal values of g* = K f* + b.
-        newton: How it was found.
-        start: Number of the start it was found from.
+        preactivation: Nodal values of g* = K f* + b, shape (space.num_local,).
+        newton: The result of Newton's method.
+        start: Number of the start from which it was found.
         jacobian: The singular values of F'(f*) and their functions.
         regular: Whether σ'(g*) has no zero.
-        nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, where K has a local part with more singular values
-            than were asked for; else None, or where the systems that find it are not solved.
+        nearest: |λ| of the eigenvalue of F'(f*) nearest to zero, if K has a local part with more singular values than
+            were asked for.  None in other cases, and if the linear systems that find it are not solved.
     """
 
     state: Floats
@@ -67,12 +68,12 @@ class Equilibrium:
 
     @property
     def is_decided(self) -> bool:
-        """Whether that is known."""
+        """Whether it is known if the state is isolated."""
         return self.jacobian.nullity is not None or self.nearest is not None
 
     @property
     def kind(self) -> str:
-        """Isolated or not, in words."""
+        """Whether the state is isolated, as a phrase for reports and errors."""
         tolerance, nullity = self.jacobian.tolerance, self.jacobian.nullity
         if self.is_isolated:
             return "isolated"
@@ -97,17 +98,17 @@ def find_equilibria(
     *,
     coordinates: IsometricCoordinates | None = None,
 ) -> list[Equilibrium]:
-    """Steady states by Newton's method from each start, those already found being deflated (collective).
+    """Find steady states by Newton's method from each start, with deflation of those already found (collective).
 
-    States whose g agree are the same; each start is used until Newton finds nothing new from it.  The search is not
-    exhaustive.
+    States with the same g count as one.  Each start is used until Newton's method finds no new state from it.  The
+    search is not exhaustive.
 
     Args:
-        field: The right-hand side, not depending on time.
-        starts: Nodal values of first states.
-        settings: When Newton's method stops; how many states and singular values there are at most, and which of
-            the singular values of the linearization count as zero.
-        coordinates: Those of the space, if they are there already.
+        field: The right-hand side; it must not depend on time.
+        starts: Nodal values of the starts, each of shape (num_local,).
+        settings: When Newton's method stops, the largest numbers of states and of singular values, and which singular
+            values of the linearization count as zero; `SteadySettings()` if None.
+        coordinates: The isometric coordinates of the space; created if None.
 
     Raises:
         InvalidInput: if the right-hand side depends on time.
@@ -129,7 +130,7 @@ def find_equilibria(
 def _new_state(
     field: SelectionField, start: Floats, settings: NewtonSettings, known: list[Floats], c: IsometricCoordinates
 ) -> SteadyState | None:
-    """A state from a start that is none of the known ones, or None."""
+    """A state that Newton's method reaches from a start and that is not a known one; None if there is none."""
 
     def find(known: Sequence[Floats]) -> SteadyState | None:
         try:
@@ -169,7 +170,7 @@ def _describe(
 
 
 def _nearest(at: Linearization) -> float | None:
-    """|λ| of the eigenvalue nearest to zero; None where the systems that find it are not solved."""
+    """|λ| of the eigenvalue nearest to zero; None if the linear systems that find it are not solved."""
     try:
         return nearest_to_zero(at)
     except NotConverged:
@@ -181,7 +182,7 @@ def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, direc
 
     Args:
         field: The right-hand side.
-        equilibrium: f*, isolated.
+        equilibrium: f*; it must be isolated.
         directions: Nodal values of ∂b, shape (num_local, k).
 
     Returns:
@@ -189,7 +190,7 @@ def differentiate_in_bias(field: SelectionField, equilibrium: Equilibrium, direc
 
     Raises:
         InvalidInput: if the state is not isolated, with the reason.
-        NotConverged: where K has a local part, if a linear system is not solved.
+        NotConverged: if K has a local part and a linear system is not solved.
     """
     if not equilibrium.is_isolated:
         raise InvalidInput(f"the steady state has no derivative in the bias: it is {equilibrium.kind}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The steady state that the dynamics select: lim f(t) for t → ∞, sample by sample, or the way in which there is none.
+"""The steady state that the dynamics select: lim f(t) for t → ∞, sample by sample, or the reason why there is none.
 
     ∂_t f_j = σ(K f_j + b),   f_j(0) = f^I_j,   until ‖∂_t f_j‖ is small, ‖f_j‖ large, or the horizon is reached
 
-Which of the steady states is reached depends on the way there; it is in general not the nearest one.
+The initial state determines which steady state is reached; in general it is not the nearest one.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from fem_selection.typing import Block, Floats, Integers
 __all__ = ["LongTimeLimit", "find_limit"]
 
 _ADVERBS = {"exponential": " exponentially", "linear": " linearly", "other": ""}
-_GROWING = 0.5  # exponent p from which on ‖f‖ ∝ t^p at the horizon is called growth
+_GROWING = 0.5  # least exponent p with which ‖f‖ ∝ t^p at the horizon is called growth
 
 
 @dataclass(frozen=True)
 class LongTimeLimit:
-    """Where each sample's run ended.
+    """How the run of each sample ended.
 
     Attributes:
         states: Nodal values of the last states, shape (num_local, samples).
         outcomes: "steady", "unbounded", or "not steady" for each sample.
-        reasons: The same as sentences.
-        times: When each run ended: for steady samples, when the last of them became steady.
-        rates: ‖∂_t f_j‖ there, shape (samples,).
-        growth_rates: Exponential growth rates of unbounded samples where they grow so, else NaN, shape (samples,).
-        snapshot_times: Shape (num_times,).
+        reasons: The outcomes as sentences.
+        times: The time at which each run ended; for steady samples the time at which the last of them became steady.
+        rates: ‖∂_t f_j‖ at the end, shape (samples,).
+        growth_rates: Rates of unbounded samples that grow exponentially, NaN for all others, shape (samples,).
+        snapshot_times: Times at which distances are recorded, shape (num_times,).
         distances: ‖f_j(t) − f_j(end)‖ at these times, NaN after the end, shape (num_times, samples).
     """
 
@@ -50,20 +50,20 @@ class LongTimeLimit:
 
     @property
     def time(self) -> float | None:
-        """When the last of the steady samples became steady; None if none did."""
+        """The time at which the last of the steady samples became steady; None if no sample did."""
         steady = [t for t, outcome in zip(self.times, self.outcomes, strict=True) if outcome == "steady"]
         return float(max(steady)) if steady else None
 
 
 def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | None = None) -> LongTimeLimit:
-    """Run until every sample is steady, unbounded or at the horizon (collective).
+    """Run the equation until every sample is steady, unbounded or at the horizon (collective).
 
-    Samples that become unbounded are taken out, and the others go on.
+    A sample that becomes unbounded is removed, and the run of the others continues.
 
     Args:
-        field: The right-hand side, not depending on time.
-        initial: f^I, shape (num_local, samples).
-        settings: When to end, and how accurate the run is.
+        field: The right-hand side; it must not depend on time.
+        initial: Nodal values of f^I, shape (num_local, samples); not changed.
+        settings: When the run ends, and its accuracy; `LimitSettings()` if None.
 
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
@@ -114,7 +114,7 @@ class _Runs:
             self.kept += [(int(row), active, block) for row in np.flatnonzero(self.asked == t)]
 
     def _judge(self, run: Integration, active: Integers, time: float) -> np.ndarray:
-        """Note how the samples of a run ended, and say which of them did (collective)."""
+        """Record how samples of a run ended, and return which of them ended (collective)."""
         space = self.field.space
         norms, rates = space.norm(run.final), space.norm(run.rate)
         powers = time * space.inner(run.final, run.rate) / np.maximum(norms**2, 1e-300)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Newton's equations for σ(K f + b) = 0 where K has a local part, by the sparse factorization of that part.
+"""Newton's equation for σ(K f + b) = 0 if K has a local part, by a sparse factorization of this part.
 
     (I − a F'(f)) d = −a F(f),      a large: d = F'(f)⁻¹ F(f) up to 1/(a |λ|)
 
-Diffusion makes F' so ill-conditioned, ~ h⁻², that methods which take products with F' and its adjoint alone do not find
-d.  A large implicit step of the equation f' = F(f) is nearly Newton's, and its systems have a preconditioner.
+Diffusion makes F' so ill-conditioned, ~ h⁻², that methods which use only products with F' and its adjoint do not find
+d.  A large implicit step of the equation f' = F(f) is nearly Newton's step, and its linear system has a preconditioner.
 
-The same steps precondition linear equations with F', and find its eigenvalue nearest to zero by inverse iteration.
+The same step preconditions linear equations with F'; inverse iteration with it finds the eigenvalue of F' nearest to
+zero.
 """
 
 from __future__ import annotations
@@ -26,30 +27,32 @@ __all__ = ["LINE_SEARCH", "LocalEquation", "nearest_to_zero", "solve_linearized"
 
 _STEP = 1e6  # a
 _ITERATIONS = 40  # of GMRES
-_SOLVED = 1e-5  # of the right-hand side: with more left a system counts as singular (round-off: eps s₁ / |λ|)
+_SOLVED = 1e-5  # residual, relative to the right-hand side, above which a system counts as singular
 _ROUNDS = 30  # of inverse iteration
 
 LINE_SEARCH = LineSearch(decrease=0.1, shortest=2.0**-9)
-"""Of Newton's method with these steps: where it creeps, as where σ is saturated, another start is the better way."""
+"""Limit of Newton's iterations with these steps: if they are slow (σ is saturated), another start is more promising."""
 
 
 class LocalEquation:
-    """F(f) = 0 in nodal values, shape (num_local, 1), whose Newton steps are large implicit ones (collective).
+    """The equation F(f) = 0 in nodal values, shape (num_local, 1); its Newton steps are large implicit steps.
+
+    All methods are collective.
 
     Args:
         field: F, whose kernel has a local part.
-        tolerance: ‖F‖ at which to stop.
+        tolerance: ‖F‖ at which Newton's method stops.
     """
 
     def __init__(self, field: SelectionField, tolerance: float) -> None:
         self._field, self._tolerance = field, tolerance
 
     def residual(self, x: Block) -> Block:
-        """F(f)."""
+        """F(f).  See `Equation.residual`."""
         return self._field.rate(np.asfortranarray(x))
 
     def newton_step(self, x: Block, residual: Block) -> tuple[Block, float]:
-        """d with (I − a F') d = −a F, and (F, F' d), F' d = F + d/a."""
+        """The step d with (I − a F') d = −a F, and (F, F' d), F' d = F + d/a.  See `Equation.newton_step`."""
         linearization = self._field.linearize(np.asfortranarray(x))
         resolvent = Resolvent(linearization, linearization, _STEP)
         try:
@@ -59,28 +62,35 @@ class LocalEquation:
         return step, self.inner(residual, residual + step / _STEP)
 
     def inner(self, a: Block, b: Block) -> float:
-        """In L²."""
+        """The product in L².  See `Equation.inner`."""
         return float(self._field.space.inner(np.asfortranarray(a), np.asfortranarray(b))[0])
 
     def tolerance(self, x: Block) -> float:
-        """As given."""
+        """The given tolerance.  See `Equation.tolerance`."""
         return self._tolerance
 
     def round_off(self, x: Block) -> float:
-        """What the rounding of f alone may change of ‖F(f)‖, generously."""
+        """Ten times the change of F(f) if f is rounded to double precision.  See `Equation.round_off`."""
         noise = 1.0 + np.finfo(float).eps * hashed_normal(3, self._field.space.canonical)[:, None]
         change = self.residual(x * noise) - self.residual(x)
         return 10.0 * float(np.sqrt(self.inner(change, change)))
 
 
 def solve_linearized(at: Linearization, right: Block) -> Block:
-    """x with F' x = y, a column at a time, to round-off (collective).
+    """Solve F' x = y to round-off, column by column (collective).
 
-    GMRES with −a (I − a F')⁻¹ as its preconditioner, whose product with F' differs from the identity only where |λ| is
-    not large beside 1/a.
+    GMRES is preconditioned by −a (I − a F')⁻¹.  The product of F' and the preconditioner differs from the identity only
+    on eigenvalues with |λ| not much larger than 1/a.
+
+    Args:
+        at: F', whose kernel has a local part.
+        right: Nodal values of y, shape (num_local, k); not changed.
+
+    Returns:
+        Nodal values of x, shape (num_local, k).
 
     Raises:
-        NotConverged: if y is not in the range of F', or nearly so.
+        NotConverged: if a system is not solved because F' is singular, or nearly so.
     """
     space, out = at.field.space, np.zeros_like(right)
     resolvent = Resolvent(at, at, _STEP)
@@ -119,7 +129,9 @@ def solve_linearized(at: Linearization, right: Block) -> Block:
 
 
 def nearest_to_zero(at: Linearization) -> float:
-    """|λ| of the eigenvalue of F' nearest to zero, by inverse iteration with (I − a F')⁻¹; a mean for a complex pair.
+    """|λ| of the eigenvalue of F' nearest to zero, by inverse iteration with (I − a F')⁻¹ (collective).
+
+    For a complex pair it is a mean over the iterations.
 
     Raises:
         NotConverged: if a system is not solved.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Newton's method with a line search, the one routine under every search for a steady state.
+"""Newton's method with a line search; every search for a steady state calls it.
 
     F'(x) d = F(x),    x ← x − λ d
 
@@ -7,16 +7,17 @@
 
     ‖F(x − λ d)‖² ≤ ‖F(x)‖² − 2 α λ |(F, F' d)|,
 
-where λ_{k+1} is where the parabola, later the cubic, through the norms known has its minimum, but at least a tenth and
-at most half of λ_k.  This is the line search of PETSc's SNES, type `bt`; here residual, linear solve and inner product
-are handed over as an `Equation`, so that each search has the coordinates in which its systems are solved best:
+where λ_{k+1} is the minimum of the parabola (after the second trial: of the cubic) through the known norms, but at
+least a tenth and at most half of λ_k.  This is the line search of PETSc's SNES, type `bt`.  Here the caller gives
+residual, linear solve and inner product as an `Equation`, so that each search uses the coordinates in which its linear
+systems are solved best:
 
 | equation | unknowns | systems |
 |---|---|---|
 | `deflation.MinimalNormEquation` | f in the coordinates of L² | LSQR, steps of minimal norm; known states deflated |
 | `local_newton.LocalEquation` | nodal values of f | sparse factorization of the local part, GMRES |
 | `reduction.ReducedEquation` | c of f = V c + f₀, few | dense least squares |
-| `branches.corrector` | the same and a parameter | dense, without a line search |
+| `branches.corrector` | c and a parameter | dense, without a line search |
 
 References:
     J. E. Dennis, R. B. Schnabel, Numerical Methods for Unconstrained Optimization and Nonlinear Equations, SIAM 1996,
@@ -42,40 +43,44 @@ _ROUND_OFF = "the residual is at the level of round-off"
 _NOT_FINITE = "the residual became infinite or NaN"
 _LIMIT = "the iteration limit was reached"
 _NO_STEP = "the line search found no smaller residual"
-_ORTHOGONAL = 1e-4  # share (F, F' d) / ‖F‖² of F in the range of F' below which F' counts as singular
-_FLAT = 1e-8  # λ: where F falls on so small a part of d alone, it has a minimum, as far as round-off lets one see
+_ORTHOGONAL = 1e-4  # (F, F' d) / ‖F‖², the share of F in the range of F', below which F' counts as singular
+_FLAT = 1e-8  # λ below which a decrease of F counts as a local minimum of ‖F‖, as far as round-off permits to tell
 
 
 class Equation(Protocol):
-    """F(x) = 0; x and F(x) are arrays of any shape, spread over the ranks or the same on all of them."""
+    """An equation F(x) = 0; x and F(x) are arrays of any shape, distributed over the ranks or equal on all of them."""
 
     def residual(self, x: Floats) -> Floats:
         """F(x)."""
 
     def newton_step(self, x: Floats, residual: Floats) -> tuple[Floats, float]:
-        """d with F'(x) d = F(x), of least norm where F' is singular, and (F, F' d).
+        """The step d with F'(x) d = F(x), of least norm if F' is singular, and the product (F, F' d).
+
+        Args:
+            x: The iterate.
+            residual: F(x).
 
         Raises:
             NotConverged: with the reason, if the system is not solved.
         """
 
     def inner(self, a: Floats, b: Floats) -> float:
-        """The inner product of two residuals, the same on every rank."""
+        """The inner product of two residuals a and b, the same number on every rank."""
 
     def tolerance(self, x: Floats) -> float:
-        """The ‖F‖ at which to stop."""
+        """The ‖F‖ at which Newton's method stops at x."""
 
     def round_off(self, x: Floats) -> float:
-        """The ‖F‖ that counts as zero if it falls no further."""
+        """The ‖F‖ that counts as zero at x if it falls no further."""
 
 
 @dataclass(frozen=True)
 class LineSearch:
-    """How far a step is shortened.
+    """Settings of the line search.
 
     Attributes:
-        decrease: α.
-        shortest: The λ at which the search is given up.
+        decrease: α, the decrease of ‖F‖² that is required, relative to the linear prediction.
+        shortest: The λ at which the search gives up.
     """
 
     decrease: float = 1e-4
@@ -84,13 +89,13 @@ class LineSearch:
 
 @dataclass(frozen=True)
 class NewtonRun:
-    """Where Newton's method ended.
+    """The result of Newton's method.
 
     Attributes:
-        solution: The last x.
+        solution: The last iterate x.
         residuals: ‖F‖ at every iterate.
-        converged: Whether the last is below the tolerance or at the level of round-off.
-        reason: Why it ended, in words.
+        converged: Whether the last ‖F‖ is below the tolerance or at the level of round-off.
+        reason: Why the method ended, as a phrase.
     """
 
     solution: Floats
@@ -112,9 +117,10 @@ def solve_newton(
     Args:
         equation: F.
         start: The first x; not changed.
-        max_iterations: Steps at most.
-        line_search: How far steps are shortened; None takes full steps alone.
-        slow: A residual at the level of round-off that falls by less than this factor falls no further.
+        max_iterations: Largest number of steps.
+        line_search: Settings of the line search; None takes full steps only.
+        slow: A residual at the level of round-off ends the method if a step does not reduce it below `slow` times its
+            value before.
 
     Returns:
         The last iterate, converged or not.
@@ -143,7 +149,7 @@ def solve_newton(
 
 
 def _reason(equation: Equation, x: Floats, sizes: list[float], slow: float, max_iterations: int) -> str:
-    """Why to stop at x, or nothing."""
+    """The reason to stop at x, or ""."""
     if not np.isfinite(sizes[-1]):
         return _NOT_FINITE
     if sizes[-1] <= equation.tolerance(x):
@@ -158,7 +164,7 @@ def _norm(equation: Equation, residual: Floats) -> float:
 
 
 class _Ray:
-    """x − λ d, with the squares ‖F(x − λ d)‖² at the λ tried."""
+    """The points x − λ d, and the squares ‖F(x − λ d)‖² at the λ already tried."""
 
     def __init__(self, equation: Equation, x: Floats, step: Floats, square: float, slope: float) -> None:
         self.equation, self.x, self.step = equation, x, step
@@ -171,7 +177,7 @@ class _Ray:
         length, before = 1.0, None
         while True:
             x = self.x - length * self.step
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far off, F may overflow
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far from x, F may overflow
                 residual = self.equation.residual(x)
                 square = self.equation.inner(residual, residual)
             if rule is None or self._is_enough(square, length, rule.decrease):
@@ -183,12 +189,12 @@ class _Ray:
             length = min(max(best, 0.1 * length), 0.5 * length)
 
     def _is_enough(self, square: float, length: float, decrease: float) -> bool:
-        """Whether F has fallen as it should; a shortened step on which it has not changed, by round-off, has not."""
+        """Whether ‖F‖² has fallen enough; a shortened step that leaves it equal, by round-off, is not accepted."""
         bound = self.square + 2.0 * length * decrease * self.slope
         return square < bound or (length == 1.0 and square == bound)
 
     def _minimum(self, last: tuple[float, float], before: tuple[float, float] | None) -> float:
-        """Where the parabola through one λ tried, or the cubic through two, has its minimum; 0 if they overflow."""
+        """The λ at the minimum of the parabola through one trial, or of the cubic through two; 0 if these overflow."""
         length, square = last
         bend = (0.5 * (square - self.square) - length * self.slope) / length**2
         best = -0.5 * self.slope / bend

@@ -3,10 +3,10 @@
 
     A f = Σ_k s_k (f, v_k) u_k,    f† = Σ_{k ≤ rank} (r, u_k) / s_k v_k
 
-Where σ vanishes at one s₀ only, the steady states are the solutions of K f = s₀ − b: an affine set, f† + ker K, if the
-right-hand side is in the range of K, and empty otherwise.  K is compact, so the range is not closed and membership is
-a matter of decay: Picard's condition Σ_k |(r, u_k)|² / s_k² < ∞.  From finitely many ratios it cannot be decided;
-`PicardReport.verdict` says what they look like.
+If σ vanishes at one s₀ only, the steady states are the solutions of K f = s₀ − b: an affine set, f† + ker K, if the
+right-hand side is in the range of K, and the empty set otherwise.  K is compact, so that its range is not closed, and
+whether r belongs to it depends on a decay: Picard's condition Σ_k |(r, u_k)|² / s_k² < ∞.  Finitely many ratios cannot
+decide it; `PicardReport.verdict` says what they indicate.
 
 References:
     P. C. Hansen, Numer. Algorithms 3 (1992) 299, doi:10.1007/BF02141937 (the discrete Picard condition).
@@ -24,28 +24,28 @@ from fem_selection.typing import Floats, Integers
 __all__ = ["PicardReport", "solve_first_kind"]
 
 _ROUND_OFF = 1e-14
-_RESOLVED = 3  # nodes per singular function that a mesh resolves
-_SUMMABLE = -0.5  # k^p is square summable for p below
-_MARGIN = 0.1  # around it, within which nothing is claimed
+_RESOLVED = 3  # a mesh resolves one singular function for so many nodes
+_SUMMABLE = -0.5  # k^p is square summable for p below this
+_MARGIN = 0.1  # distance of p from it within which no claim is made
 
 
 @dataclass(frozen=True)
 class PicardReport:
-    """What the singular value expansion says of A f = r.
+    """The analysis of A f = r by the singular value expansion of A.
 
     Attributes:
-        expansion: Of A.
+        expansion: The singular value expansion of A.
         coefficients: |(r, u_k)|, shape (rank,).
-        ratios: |(r, u_k)| / s_k.
+        ratios: |(r, u_k)| / s_k, shape (rank,).
         norm: ‖r‖.
         solution: Nodal values of f†, shape (space.num_local,).
         solution_norm: ‖f†‖.
         residual: ‖A f† − r‖.
-        outside: Part of ‖r‖ outside of the span of the u_k.
+        outside: Norm of the part of r outside of the span of the u_k.
         decay: Fitted p in ratio_k ∝ k^p for the envelope of the ratios, k up to a third of the nodes; NaN with fewer
-            than 8 of them above round-off.
+            than 8 ratios above round-off.
         holds: Whether the condition seems to hold.
-        verdict: In words.
+        verdict: The finding as a phrase.
     """
 
     expansion: SingularExpansion
@@ -62,10 +62,10 @@ class PicardReport:
 
 
 def solve_first_kind(expansion: SingularExpansion, right_hand_side: Floats) -> PicardReport:
-    """The minimal-norm solution of A f = r truncated at the numerical rank, and the Picard ratios (collective).
+    """The minimal-norm solution of A f = r, truncated at the numerical rank, and the Picard ratios (collective).
 
     Args:
-        expansion: Of A.
+        expansion: The singular value expansion of A.
         right_hand_side: Nodal values of r, shape (num_local,).
     """
     operator = expansion.operator
@@ -98,8 +98,8 @@ def solve_first_kind(expansion: SingularExpansion, right_hand_side: Floats) -> P
 def _decay(ratios: Floats, above: Integers) -> float:
     """The slope of log ratio over log k, for the second half of the ratios at the indices `above`.
 
-    Symmetries make some coefficients small: fitted is the envelope max_{j ≥ k} ratio_j, or where the ratios grow
-    max_{j ≤ k} ratio_j.  The first terms are no asymptotics.
+    Symmetries make some coefficients small.  Therefore the fit uses the envelope max_{j ≥ k} ratio_j or, if the ratios
+    grow, max_{j ≤ k} ratio_j.  The first half is left out, since it says nothing of the asymptotics.
     """
     if above.size < 8:
         return float("nan")

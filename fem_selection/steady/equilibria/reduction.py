@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""The selection equation without the kernel of K: few coordinates in which steady states are isolated.
+"""The selection equation reduced to (ker K)^⊥: few coordinates, in which steady states are isolated.
 
 With V an orthonormal basis of (ker K)^⊥, f = V c + f₀ with K f₀ = 0, the preactivation is g = K V c + b and
 
     c' = V* σ(K V c + b),
 
-whatever f₀ does.  Families f* + ker K of steady states, which every kernel of low rank has, are single points here, and
-the Jacobian V* σ'(g) K V has the nonzero eigenvalues of σ'(g) K.  A steady state of c is one of f if σ(g) = 0; else f
-drifts within ker K at the speed ‖σ(g)‖ while g stays.
+whatever f₀ does.  A family f* + ker K of steady states, which every kernel of low rank has, is a single point here, and
+the Jacobian V* σ'(g) K V has the nonzero eigenvalues of σ'(g) K.  A steady state of c is one of f if σ(g) = 0.
+Otherwise f drifts within ker K at the speed ‖σ(g)‖, while g does not change.
 
-Where the kernel depends on a parameter μ, V spans (ker K(μ))^⊥ for all μ of a range, and what lies in ker K(μ) still
-is held at zero by a gauge: with P(μ) the projection on (ker K(μ))^⊥,
+If the kernel depends on a parameter μ, the columns of V span the spaces (ker K(μ))^⊥ for all μ of a range.  The part of
+c that lies in ker K(μ) for the present μ is kept at zero by a gauge.  With the projection P(μ) on (ker K(μ))^⊥,
 
     G(c, μ) = V* σ(K(μ) V c + b(μ)) − (1 − P(μ)) c.
 """
@@ -39,24 +39,24 @@ _SAMPLES = 33
 _ZERO = 1e-12
 _SOLVED, _ROUND_OFF = 1e-13, 1e-9  # of max(1, |c|)
 _SINGULAR = 1e-13  # singular values of G' that count as zero, relative to the largest
-_PLACES = (0.137, 0.491, 0.873)  # of the range, at which the rank is taken
+_PLACES = (0.137, 0.491, 0.873)  # places in the range at which the rank is computed
 
 LINE_SEARCH = LineSearch(decrease=0.1, shortest=2.0**-11)
-"""Of Newton's method for G: where it creeps, another start is the better way."""
+"""Limit of Newton's iterations for G: if they are slow, another start is more promising."""
 
 
 class TooManyCoordinates(InvalidInput):
-    """The range of K is too large to follow branches of steady states in."""
+    """The rank of K is too large for the reduced coordinates."""
 
 
 class ReducedEquation:
-    """c' = V* σ(K V c + b) at one value of the parameter.
+    """The reduced equation c' = V* σ(K V c + b) at one value of the parameter.
 
     Args:
         field: The right-hand side.
         basis: V, shape (num_local, r).
-        massed: M V.
-        rank: Rank of K for almost all values of the parameter; at some it may be lower.
+        massed: M V, shape (num_local, r).
+        rank: Rank of K for almost all values of the parameter; at single values it may be lower.
 
     Note:
         All methods are collective over space and return the same bits on every rank.
@@ -72,12 +72,12 @@ class ReducedEquation:
         self._gauge = np.eye(basis.shape[1]) - self._own @ self._own.T
 
     def rate(self, c: Floats) -> Floats:
-        """V* σ(K V c + b), shape (r,)."""
+        """The rate V* σ(K V c + b), shape (r,)."""
         with np.errstate(invalid="ignore", over="ignore"):
             return sum_over_space(self.field.space, self._massed.T @ self._values(c)[:, 0])
 
     def residual(self, c: Floats) -> Floats:
-        """G(c)."""
+        """G(c), shape (r,).  See `Equation.residual`."""
         return self.rate(c) - self._gauge @ c
 
     def jacobian(self, c: Floats) -> Floats:
@@ -85,7 +85,11 @@ class ReducedEquation:
         return self._slopes(c) - self._gauge
 
     def newton_step(self, c: Floats, residual: Floats) -> tuple[Floats, float]:
-        """d of least norm for which |G' d − G| is smallest, and (G, G' d)."""
+        """The d of least norm that minimises |G' d − G|, and (G, G' d).  See `Equation.newton_step`.
+
+        Raises:
+            NotConverged: if G' is not finite.
+        """
         matrix = self.jacobian(c)
         try:
             step = np.linalg.lstsq(matrix, residual, rcond=_SINGULAR)[0]
@@ -94,15 +98,15 @@ class ReducedEquation:
         return np.asarray(step), self.inner(residual, matrix @ step)
 
     def inner(self, a: Floats, b: Floats) -> float:
-        """The Euclidean product, which is that of V a and V b in L²."""
+        """The Euclidean product, which equals that of V a and V b in L².  See `Equation.inner`."""
         return float(a @ b)
 
     def tolerance(self, c: Floats) -> float:
-        """The |G| at which Newton's method stops."""
+        """The |G| at which Newton's method stops.  See `Equation.tolerance`."""
         return _SOLVED * max(1.0, float(np.linalg.norm(c)))
 
     def round_off(self, c: Floats) -> float:
-        """The |G| that counts as zero if it falls no further."""
+        """The |G| that counts as zero if it falls no further.  See `Equation.round_off`."""
         return _ROUND_OFF * max(1.0, float(np.linalg.norm(c)))
 
     def eigenvalues(self, c: Floats) -> Complexes:
@@ -115,7 +119,7 @@ class ReducedEquation:
         return float(self.field.space.norm(self._values(c))[0])
 
     def without_preactivation(self) -> Floats:
-        """The c of least norm for which K V c + b is smallest in L²: a zero of σ(g) if σ(0) = 0 and b is in range K."""
+        """The c of least norm that minimises ‖K V c + b‖ in L²; a zero of σ(g) if σ(0) = 0 and b is in range K."""
         space = self.field.space
         q, triangle = orthonormalize(space, self._moved)
         right = sum_over_space(space, q.T @ space.apply_mass(self.field.bias[:, None])[:, 0])
@@ -153,13 +157,13 @@ class ReducedFamily:
 
     Args:
         space: The state space.
-        family: The right-hand side at a value of the parameter (collective); all on `space`.
-        lower: Smallest value.
-        upper: Largest value.
-        max_rank: Limit of r.
+        family: Returns the right-hand side, on `space`, at a value of the parameter (collective).
+        lower: Smallest value of the parameter.
+        upper: Largest value of the parameter.
+        max_rank: Largest r that is allowed.
 
     Raises:
-        TooManyCoordinates: if the rank of the kernels is larger, as with local parts on many nodes.
+        TooManyCoordinates: if the kernels together have a larger rank, as those with local parts on many nodes.
     """
 
     def __init__(
@@ -183,7 +187,7 @@ class ReducedFamily:
         return int(self.basis.shape[1])
 
     def at(self, parameter: float) -> ReducedEquation:
-        """The equation at a value of the parameter; the last ones are kept (collective)."""
+        """The equation at a value of the parameter; the most recent ones are cached (collective)."""
         if parameter not in self._cache:
             while len(self._cache) > 4:
                 self._cache.pop(next(iter(self._cache)))
@@ -196,7 +200,7 @@ class ReducedFamily:
         return sum_over_space(self.space, self._massed.T @ f[:, 0])
 
     def _span(self, lower: float, upper: float, max_rank: int) -> tuple[Block, float]:
-        """A basis that holds (ker K)^⊥ for the parameters of the range, and the largest ‖K‖."""
+        """A basis of a space that contains (ker K)^⊥ for all parameters of the range, and the largest ‖K‖."""
         blocks: list[Block] = []
         basis, norm, count = create_block(self.space.num_local, 0), 0.0, 3
         known: set[float] = set()
@@ -226,13 +230,13 @@ class ReducedFamily:
         return KernelOperator(field.kernel, field.interval)
 
     def _rank_at(self, parameter: float, norm: float) -> int:
-        """The rank of K within the basis."""
+        """The rank of K on the span of the basis."""
         moved = self._operator(parameter).apply(self.basis)
         _, triangle = orthonormalize(self.space, moved)
         return int(np.sum(np.linalg.svd(triangle, compute_uv=False) > _ZERO * norm))
 
     def _misses(self, operator: KernelOperator, basis: Block, norm: float) -> bool:
-        """Whether K sees more than the basis, by what it makes of a random function without its part in the basis."""
+        """Whether the basis does not span (ker K)^⊥: K does not vanish on random functions orthogonal to the basis."""
         probe = random_block(self.space, 2, 7)
         left = float(np.max(self.space.norm(operator.apply(outside_of(self.space, basis, probe)))))
         return left > _TOLERANCE * norm

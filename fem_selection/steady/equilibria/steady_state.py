@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The one way to a steady state from a start: Newton's method in the coordinates that fit the kernel.
+"""Find a steady state from a start, by Newton's method in the coordinates that fit the kernel.
 
     σ(K f + b) = 0,   f near f₀
 
-The strategies, tried in this order, each from f₀ and then, where that leads nowhere and `restart` allows it, from an f
-with K f + b = 0, or as small as it can be: where σ is saturated Newton's steps lead nowhere, but near g = 0 it is not.
+The strategies are tried in this order.  Each starts from f₀.  If that fails and `restart` allows it, it starts again
+from an f with K f + b = 0, or as small as possible: Newton's method fails where σ is saturated, and near g = 0 it is
+not.
 
 | strategy | tried where | unknowns and linear systems |
 |---|---|---|
@@ -12,12 +13,12 @@ with K f + b = 0, or as small as it can be: where σ is saturated Newton's steps
 | `reduced` | K has a numerical rank of at most 400 | c of f = V c + f₀, f₀ ∈ ker K; dense (`reduction`) |
 | `full` | everywhere | the coordinates of L²; LSQR, steps of minimal norm (`deflation`) |
 
-Where σ'(g*) has no zero, g* = K f* + b, the steady states come as affine families f* + ker K.  Returned is the member
-that is nearest to the start: `reduced` leaves the part of f₀ in ker K as it is, and so do the steps of `full`, which
-are orthogonal to ker K; a kernel with a local part has, up to a few directions, no ker K.
+If σ'(g*) has no zero, g* = K f* + b, the steady states form affine families f* + ker K.  The result is then the member
+nearest to the start: `reduced` does not change the part of f₀ in ker K, nor do the steps of `full`, which are
+orthogonal to ker K.  A kernel with a local part has, up to a few directions, no null space.
 
-`full` alone can keep away from states that are known.  `reduced` treats singular values of K below 1e-8 of the largest
-as zero and is the more robust for it; it also reports where K f + b stands still but f does not.
+Only `full` can avoid known states, by deflation.  `reduced` treats singular values of K below 1e-8 of the largest as
+zero, which makes it more robust.  It also finds states at which K f + b does not change in time although f does.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class SteadyState:
     Attributes:
         state: Nodal values of f, shape (space.num_local,).
         residual: ‖σ(K f + b)‖.
-        is_steady: Whether that is small; else K f + b stands still, and f moves within ker K.
-        residuals: The norms that Newton's method has met: of F, of m F where known states are deflated, or of the
-            reduced equation.
-        strategy: Which found it; "none" where the start itself is steady.
-        reason: Why Newton's method ended, in words.
+        is_steady: Whether the residual is small; if not, K f + b is constant in time, and f moves within ker K.
+        residuals: The norms at Newton's iterates: of F, of m F where known states are deflated, or of the residual of
+            the reduced equation.
+        strategy: The strategy that found the state; "none" if the start itself is steady.
+        reason: Why Newton's method ended, as a phrase.
         distance: ‖f − f₀‖ from the start.
     """
 
@@ -89,20 +90,22 @@ def find_steady_state(
     """Find the steady state that Newton's method reaches from a start (collective).
 
     Args:
-        field: F, not depending on time.
-        start: Nodal values of f₀, shape (num_local,).
-        settings: When to stop; `NewtonSettings()` by default.  A residual at the level of round-off is good enough.
-        known: Nodal values of steady states to keep away from: then Newton's method first runs on the deflated
-            residual, and what follows begins where that ends.  The state may still be one of them.
-        strategies: Those to try, in the order of `STRATEGIES`.
-        restart: Whether each may begin again from K f + b = 0.
-        coordinates: Those of the space, if they are there already.
+        field: F; it must not depend on time.
+        start: Nodal values of f₀, shape (num_local,); not changed.
+        settings: When to stop; `NewtonSettings()` if None.  A residual at the level of round-off is also accepted.
+        known: Nodal values of steady states to avoid.  If there are some, Newton's method first runs on the deflated
+            residual, and the strategies start where this run ends.  The result may still be a known state.
+        strategies: The strategies to try; their order is that of `STRATEGIES`.
+        restart: Whether each strategy may start again from K f + b = 0.
+        coordinates: The isometric coordinates of the space; created when needed if None.
 
     Returns:
-        The state found first; of those at which K f + b stands still, but f moves, the one with the smallest residual.
+        The first steady state found.  If there is none: of the states at which K f + b is constant in time while f
+        moves, the one with the smallest residual.
 
     Raises:
-        InvalidInput: if F depends on time, or the rank of a kernel without a local part is too large for `reduced`.
+        InvalidInput: if F depends on time, if a strategy is unknown, or if the rank of a kernel without a local part is
+            too large for `reduced`.
         NotConverged: with the reasons, if Newton's method reaches nothing.
     """
     if not field.is_autonomous:
@@ -118,10 +121,10 @@ def find_steady_state(
 
 
 class _Search:
-    """From one start.
+    """The search from one start.
 
     Attributes:
-        before: The norms that the run on the deflated residual has met.
+        before: The norms at the iterates of the run on the deflated residual.
     """
 
     def __init__(
@@ -138,13 +141,13 @@ class _Search:
 
     @property
     def coordinates(self) -> IsometricCoordinates:
-        """Those of L²."""
+        """The isometric coordinates of the space."""
         if self._coordinates is None:
             self._coordinates = IsometricCoordinates(self.field.space)
         return self._coordinates
 
     def flee(self, known: Sequence[Floats]) -> None:
-        """Let the start be where Newton's method for the deflated residual ends."""
+        """Replace the start by the last iterate of Newton's method for the deflated residual."""
         c = self.coordinates
         if is_known(self.field, self.start, known, coordinates=c):
             self.start = push_away(self.start, c)
@@ -152,7 +155,7 @@ class _Search:
         self.before = run.residuals
 
     def run(self, strategies: Sequence[Strategy], restart: bool) -> SteadyState:
-        """The first steady state that a strategy finds, or the best of what moves within ker K."""
+        """The first steady state that a strategy finds; without one, the best state that moves within ker K."""
         first = self._residual(self.start)
         if first <= self.tolerance:
             return self._state(
@@ -187,7 +190,7 @@ class _Search:
         )
 
     def _runs(self, strategy: Strategy, restart: bool) -> Iterator[tuple[Floats, NewtonRun]]:
-        """Where Newton's method ends from f₀ and from K f + b = 0, as nodal values, and how it got there."""
+        """Yield the ends of Newton's runs from f₀ and from K f + b = 0 as nodal values, each with its run."""
         if strategy == "reduced":
             yield from self._reduced_runs(restart)
         elif strategy == "full" or has_local_part(self.field.kernel, self.field.interval):

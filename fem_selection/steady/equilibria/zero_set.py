@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The zero set of an activation, {s : σ(s) = 0}, found from its values on an interval [−R, R].
 
-What steady states there are depends on it: σ(K f + b) = 0 is a linear equation where σ has one zero, a convex
-inequality where σ vanishes on an interval, as ReLU does for s ≤ 0, and a nonlinear equation where it has several zeros.
+The steady states depend on it: σ(K f + b) = 0 is a linear equation if σ has one zero, a convex inequality if σ vanishes
+on an interval, as ReLU does for s ≤ 0, and a nonlinear equation if it has several zeros.
 
-An activation that falls below round-off without being zero, as gelu(s) for s → −∞, vanishes there in its values alone.
-Such an end *fades*: a per cent beyond it σ is still at round-off, while at the end of a true half line it is not.
+The computed values of an activation may vanish although σ is not zero, because they fall below round-off, as gelu(s)
+does for s → −∞.  Such an end *fades*: one per cent beyond it σ is still at the level of round-off.  Beyond the end of a
+true half line of zeros it is not.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ ZeroKind = Literal["none", "point", "points", "segment", "other"]
 
 _SAMPLES = 8001
 _BISECTIONS = 200
-_ROUND_OFF = 1e-12  # of the largest value on [-1, 1], or on the interval if that is zero
-_NEAR = 1e-2  # how far beyond an end σ has to have left round-off, relative to 1 + |end|
+_ROUND_OFF = 1e-12  # of the largest value on [-1, 1], or on the whole interval if that is zero
+_NEAR = 1e-2  # distance beyond a true end, relative to 1 + |end|, at which σ is above round-off
 
 
 @dataclass(frozen=True)
 class ZeroSet:
-    """Where an activation vanishes.
+    """The zeros of an activation in [−R, R].
 
     Attributes:
-        points: Isolated zeros, in increasing order.
-        slopes: σ' there.
-        segments: Intervals on which σ vanishes, with ends −inf or inf where they reach −R or R.
-        fades: Directions, of "-inf" and "inf", in which σ falls below round-off without a zero.
+        points: The isolated zeros, in increasing order.
+        slopes: σ' at the isolated zeros.
+        segments: The intervals on which σ vanishes; an end is −inf or inf if it reaches −R or R.
+        fades: The directions, "-inf" or "inf", in which σ falls below round-off without a zero.
         within: R.
     """
 
@@ -52,7 +53,7 @@ class ZeroSet:
 
     @property
     def kind(self) -> ZeroKind:
-        """No zero, one, several, one segment (a half line or a bounded one) and nothing else, or any other set."""
+        """The kind of the set: "none", "point", "points", "segment" (one interval, no more), or "other"."""
         if not self.segments:
             return "none" if not self.points else "point" if len(self.points) == 1 else "points"
         alone = len(self.segments) == 1 and not self.points
@@ -83,7 +84,7 @@ def find_zeros(activation: Activation, within: float = SteadySettings.within) ->
         within: R.
 
     Raises:
-        InvalidInput: if R is not positive, or σ nowhere finite.
+        InvalidInput: if R is not positive, or σ has no finite value.
     """
     if not within > 0:
         raise InvalidInput(f"zeros are looked for in [-R, R] with R > 0, not R = {within}")
@@ -121,7 +122,7 @@ def _samples(within: float) -> Floats:
 def _vanishing_runs(
     sigma: Callable[[Floats | float], Floats], s: Floats, values: Floats, negligible: float
 ) -> tuple[list[float], list[tuple[float, float]], list[str]]:
-    """Isolated zeros hit by a sample, segments, and the directions that fade, from the runs of exact zeros."""
+    """Isolated zeros that a sample hits, segments, and directions that fade, from the runs of exact zeros."""
     points: list[float] = []
     segments: list[tuple[float, float]] = []
     fades: list[str] = []
@@ -140,12 +141,12 @@ def _vanishing_runs(
 
 
 def _leaves(sigma: Callable[[Floats | float], Floats], zero: float, way: float, negligible: float) -> bool:
-    """Whether σ is above round-off at a small distance from a zero."""
+    """Whether |σ| is above round-off at a small distance from a zero."""
     return bool(abs(sigma(zero + way * _NEAR * (1.0 + abs(zero)))[0]) > negligible)
 
 
 def _end(sigma: Callable[[Floats | float], Floats], zero: float, other: float) -> float:
-    """The point between a zero and a point where σ does not vanish up to which it does."""
+    """The end of an interval of zeros, by bisection between a zero and a point where σ does not vanish."""
     for _ in range(_BISECTIONS):
         middle = 0.5 * (zero + other)
         if middle in (zero, other):
@@ -158,7 +159,7 @@ def _end(sigma: Callable[[Floats | float], Floats], zero: float, other: float) -
 
 
 def _sign_changes(sigma: Callable[[Floats | float], Floats], s: Floats, values: Floats) -> list[float]:
-    """Where σ changes its sign between samples, by bisection of all intervals at once; jumps are among them."""
+    """The points between samples at which σ changes its sign, by bisection of all intervals at once; jumps included."""
     at = np.flatnonzero(values[:-1] * values[1:] < 0)
     low, high, sign = s[at], s[at + 1], np.sign(values[at])
     if not at.size:
@@ -171,7 +172,7 @@ def _sign_changes(sigma: Callable[[Floats | float], Floats], s: Floats, values: 
 
 
 def _touching_points(sigma: Callable[[Floats | float], Floats], s: Floats, values: Floats) -> list[float]:
-    """Local minima of |σ| between samples of one sign, where σ may touch zero."""
+    """Local minima of |σ| between samples of equal sign, at which σ may touch zero."""
     size = np.abs(values)
     inner = (size[1:-1] < size[:-2]) & (size[1:-1] <= size[2:]) & (values[:-2] * values[2:] > 0) & (size[1:-1] > 0)
     found = []

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The linearization at a steady state: its spectrum, what that means, growth in runs, Lyapunov exponents."""
+"""The linearization at a steady state: spectrum, verdict, growth in runs, non-normality, Lyapunov exponents."""

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Growth rates measured from runs of the nonlinear equation, to be set beside the eigenvalues.
+"""Growth rates measured in runs of the nonlinear equation, for comparison with the eigenvalues.
 
     f(0) = f* + ε v,   d(t) = f(t) − f°(t),   f° the run from f* itself;      rate = log(|z(T)|/|z(0)|)/T
 
-z is the coordinate of d in the mode: of a real eigenvalue (d, v)/(v, v), of a pair α ± iω with v = v_r + i v_i the
-complex number for which d = Re (z v), so that |z| is the envelope ε e^{αt} and arg z turns with ω.  The time is one
-of a few e-foldings or some periods, whichever ends first, and ends before modes of faster growth, which the nonlinear
-terms excite with a part ε of the amplitude, have caught up.
+z is the coordinate of d in the mode.  For a real eigenvalue z = (d, v)/(v, v).  For a pair α ± iω with v = v_r + i v_i
+it is the complex number with d = Re (z v), so that |z| is the envelope ε e^{αt} and arg z turns with ω.  A run takes a
+few e-foldings or some periods, whichever ends first.  It ends before modes of faster growth have caught up; the
+nonlinear terms excite these with a share ε of the amplitude.
 
-Steps are classical Runge–Kutta ones with Δt ‖A‖ = 0.1, whose error in the rate is below 1e-6 ‖A‖.
+The steps are those of the classical Runge–Kutta scheme with Δt ‖A‖ = 0.1; the error of the rate is below 1e-6 ‖A‖.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fem_selection.typing import Block, Complexes, Floats, Integers
 __all__ = ["MAX_STEPS", "GrowthRun", "measure_growth"]
 
 MAX_STEPS = 20_000
-"""After which a run ends anyway, if no other number is asked for."""
+"""Default number of steps after which a run ends."""
 _SCHEME = find_scheme("rk4")
 _STEP = 0.1  # times ‖A‖
 _LEAD = 5.0  # e-foldings that a faster mode may gain
@@ -41,7 +41,7 @@ class GrowthRun:
     Attributes:
         predicted: The eigenvalues, shape (k,).
         measured: Rate and frequency as rate + i frequency, shape (k,).
-        times: Shape (k, samples).
+        times: Times of each run, shape (k, samples).
         amplitudes: |z| / |z(0)|, shape (k, samples).
         perturbation: ε, the L² norm of the perturbations.
     """
@@ -73,15 +73,15 @@ def measure_growth(
     """Run the equation from f* + ε v for each mode (collective over space).
 
     Args:
-        field: The right-hand side, autonomous.
-        f: f*, shape (num_local, 1).
+        field: The right-hand side; it must not depend on time.
+        f: Nodal values of f*, shape (num_local, 1).
         values: Eigenvalues, none of them zero, shape (k,).
-        modes: Eigenfunctions of unit L² norm, shape (num_local, k).
-        norm: ‖A‖, from which the time step follows.
+        modes: Nodal values of their eigenfunctions of unit L² norm, complex, shape (num_local, k).
+        norm: ‖A‖, which determines the time step.
         perturbation: ε.
-        foldings: e-foldings of the amplitude to run for.
-        turns: Periods 2π/|λ| after which a run ends anyway.
-        max_steps: Steps after which a run ends anyway, as it does early where ‖A‖ is large beside λ.
+        foldings: Number of e-foldings of the amplitude that a run takes.
+        turns: Number of periods 2π/|λ| after which a run ends.
+        max_steps: Number of steps after which a run ends; the run is then short if ‖A‖ is large compared with |λ|.
 
     Raises:
         NonFinite: if a run blows up.
@@ -105,7 +105,7 @@ def measure_growth(
 
 
 class _Reader:
-    """The complex coordinate z of each column in its mode: d ≈ Re z v_r − Im z v_i, by least squares."""
+    """Computes the complex coordinate z of each column in its mode, d ≈ Re z v_r − Im z v_i, by least squares."""
 
     def __init__(self, space: StateSpace, modes: Complexes) -> None:
         self._space = space
@@ -127,14 +127,14 @@ class _Reader:
 
 
 def _numbers(steps: int) -> Integers:
-    """The steps of a run that are looked at."""
+    """The numbers of the steps of a run at which z is computed."""
     return np.linspace(0, steps, _SAMPLES).round().astype(np.int64)
 
 
 def _evaluate(
     values: Complexes, series: dict[int, Complexes], steps: Integers, dt: float, perturbation: float
 ) -> GrowthRun:
-    """Rates from the coordinates at the steps looked at."""
+    """The rates, from the coordinates z at some steps."""
     k = len(values)
     measured = np.zeros(k, complex)
     times, amplitudes = np.zeros((k, _SAMPLES)), np.zeros((k, _SAMPLES))

@@ -5,12 +5,15 @@ With Φ = D_L ⋯ D_1 the derivative of the final state in the initial one, D_n 
 
     λ_i = (1/T) log s_i(Φ),   s_i the singular values in L²
 
-for the state, and the same numbers for the adjoint Φ* = D_1* ⋯ D_L*, which carries gradients: λ > 0 explodes, λ < 0
-vanishes.  An orthonormal block is carried through the layers and orthonormalised after each; then what it has become
-is carried back by the adjoints.  Sweeps to and fro converge to the leading singular vectors, the i-th like
-(s_{m+1}/s_i)^{2 · sweeps} with m vectors in the block: more than are wanted, since neighbouring s_i differ by little.
-The triangles R_n of a sweep hold the exponents: their product has the singular values s_i; of those so small that they
-would drown in it Σ_n log (R_n)_ii is taken, which tends to log s_i with the sweeps.
+for the state, and the same numbers for the adjoint Φ* = D_1* ⋯ D_L*, which carries gradients: they explode for λ > 0
+and vanish for λ < 0.
+
+A sweep carries an orthonormal block forward through the layers and orthonormalises it after each layer; then it carries
+the resulting block back by the adjoints.  Sweeps forward and back converge to the leading singular vectors, the i-th
+like (s_{m+1}/s_i)^{2 · sweeps} with m vectors in the block.  The block has more vectors than wanted exponents, since
+neighbouring s_i differ by little.  The triangular factors R_n of a sweep give the exponents: their product has the
+singular values s_i.  For singular values so small that the product would lose them to round-off, Σ_n log (R_n)_ii is
+taken, which tends to log s_i with the sweeps.
 
 References:
     G. Benettin et al., Meccanica 15 (1980) 9, doi:10.1007/BF02128236.
@@ -36,7 +39,7 @@ __all__ = ["LyapunovExponents", "finite_time_exponents", "layer_adjoint", "layer
 
 _LARGEST_LOG = 500.0
 _LARGEST_SPREAD = 18.0  # e^18 = 7e7
-_MORE = 8  # vectors carried beside twice as many as are wanted
+_MORE = 8  # the block has so many vectors more than twice the number of wanted exponents
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class LyapunovExponents:
     Attributes:
         state: λ from the last sweep forward, shape (samples, count).
         adjoint: λ from the last sweep back, shape (samples, count).
-        change: Largest change in the last sweep; −∞ − (−∞) counts as none.
-        sweeps: Sweeps forward and back.
+        change: Largest change in the last sweep; −∞ − (−∞) counts as no change.
+        sweeps: Number of sweeps forward and back.
         horizon: T.
     """
 
@@ -69,19 +72,20 @@ def finite_time_exponents(
     """The leading exponents along the trajectories of some samples.
 
     Args:
-        stepper: The discrete dynamics, any scheme. Of an autonomous equation: one interval.
+        stepper: The discrete dynamics, with any scheme; for an autonomous equation with one control interval.
         initial: Nodal values of the initial states, shape (num_local, samples).
-        count: Exponents of each sample, at most N.
+        count: Number of exponents of each sample, at most N.
         tolerance: Change of the exponents times T at which to stop.
-        max_sweeps: Limit of sweeps; 1 gives the plain QR method, which for a short depth depends on its start.
-        seed: Of that start.
+        max_sweeps: Largest number of sweeps; 1 gives the plain QR method, whose result for a short depth depends on the
+            random start.
+        seed: Seed of the random start.
 
     Raises:
-        InvalidInput: for a count out of range.
-        NonFinite: if a trajectory is.
+        InvalidInput: if `count` is less than 1 or larger than N.
+        NonFinite: if a trajectory is not finite.
 
     Note:
-        Collective over space; memory is a tape of the samples.
+        Collective over space; memory is one tape of all samples.
     """
     space, samples = stepper.space, initial.shape[1]
     if not 1 <= count <= space.num_nodes:
@@ -110,13 +114,13 @@ def finite_time_exponents(
 
 
 def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], *, block: Block) -> Block:
-    """D_n applied to a block.
+    """Apply D_n, the tangent of layer n, to a block (collective over space).
 
     Args:
         stepper: The dynamics.
-        n: The layer.
-        slopes: The tape of σ' of its stages, with as many columns as the block.
-        block: δF_n, shape (num_local, columns).
+        n: Number of the layer.
+        slopes: The tapes of σ' of its stages, with as many columns as the block.
+        block: δF_n, shape (num_local, columns); not changed.
     """
     result = block.copy(order="F")
     step_tangent(stepper, n, [], slopes=slopes, state=result)
@@ -124,14 +128,21 @@ def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], *, block: Block
 
 
 def layer_adjoint(stepper: Stepper, n: int, slopes: list[Block], *, block: Block) -> Block:
-    """D_n* = M⁻¹ D_nᵀ M applied to a block."""
+    """Apply D_n* = M⁻¹ D_nᵀ M, the adjoint of `layer_tangent` in L², to a block (collective over space).
+
+    Args:
+        stepper: The dynamics.
+        n: Number of the layer.
+        slopes: The tapes of σ' of its stages, with as many columns as the block.
+        block: Nodal values, shape (num_local, columns); not changed.
+    """
     dual = stepper.space.apply_mass(block)
     step_back(stepper, n, [], slopes=slopes, dual=dual, kernel_pullback=None, bias_dual=None)
     return stepper.space.riesz(dual)
 
 
 def _sweep(stepper: Stepper, tape: Tape, frames: Floats, reverse: bool) -> tuple[Floats, Floats]:
-    """Frames, shape (samples, num_local, count), through all layers; and Σ log R_ii, shape (samples, count)."""
+    """Carry frames, shape (samples, num_local, m), through all layers; also return the logarithms, (samples, m)."""
     samples, rows, count = frames.shape
     act = layer_adjoint if reverse else layer_tangent
     logs = np.zeros((samples, count))
@@ -154,7 +165,7 @@ def _sweep(stepper: Stepper, tape: Tape, frames: Floats, reverse: bool) -> tuple
 
 
 def _separable(logs: Floats) -> int:
-    """How many leading columns of the triangles have a product whose singular values stand above its round-off."""
+    """The number of leading columns of the triangles whose product has singular values above its round-off."""
     with np.errstate(invalid="ignore"):
         spread = np.maximum.accumulate(logs, axis=1) - np.minimum.accumulate(logs, axis=1)
     fits = (np.maximum.accumulate(np.abs(logs), axis=1) < _LARGEST_LOG) & (spread < _LARGEST_SPREAD)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What eigenvalues do not say of a non-normal A: the growth at once, and the largest growth on the way.
+"""Growth that the eigenvalues of a non-normal A do not show: the initial rate, and the largest transient growth.
 
     numerical abscissa   ω(A) = max Re (A v, v)/‖v‖² = d/dt ‖e^{tA}‖ at t = 0,   the largest eigenvalue of (A + A*)/2
     transient growth     max_t ‖e^{tA}‖ in L²
 
-For A = U S V* both live on W = span(U, V): e^{tA} is the identity on W^⊥.  Where it tends to a projection that is not
-orthogonal, ‖e^{tA}‖ ends on a level and does not fall: that is bounded growth too.
+For A = U S V* both are determined on W = span(U, V), since e^{tA} is the identity on W^⊥.  If e^{tA} tends to a
+projection that is not orthogonal, ‖e^{tA}‖ tends to a constant above 1 and does not fall; this counts as bounded growth
+too.
 
 References:
     L. N. Trefethen, M. Embree, Spectra and Pseudospectra, Princeton 2005, chapters 14 and 17.
@@ -30,21 +31,21 @@ from fem_selection.typing import Floats
 __all__ = ["TransientGrowth", "numerical_abscissa", "transient_growth"]
 
 _RESIDUAL, _RESTARTS = 1e-11, 300  # of Krylov–Schur, the first relative to ‖A‖
-_PER_OCTAVE = 6  # times sampled between t and 2t
+_PER_OCTAVE = 6  # number of times sampled between t and 2t
 _OCTAVES = 16
-_MORE = 20  # octaves, while ‖e^{tA}‖ has not settled: where ‖A‖ is large, t ‖A‖ = 1000 is a short time
+_MORE = 20  # further octaves while ‖e^{tA}‖ has not settled: if ‖A‖ is large, t ‖A‖ = 1000 is a short time
 
 
 @dataclass(frozen=True)
 class TransientGrowth:
-    """‖e^{tA}‖ over t.
+    """‖e^{tA}‖ as a function of t.
 
     Attributes:
-        times: t, from 0.
-        norms: ‖e^{tA}‖ at these.
-        largest: The largest of them.
-        time: Where that is.
-        is_bounded: Whether the largest lies before the last of the times.
+        times: The sampled times t, the first one 0.
+        norms: ‖e^{tA}‖ at these times.
+        largest: The largest of the norms.
+        time: The time of the largest norm.
+        is_bounded: Whether the norms have stopped growing before the last time.
     """
 
     times: Floats
@@ -61,7 +62,7 @@ def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, *, fa
         space: The state space.
         operator: A.
         norm: ‖A‖.
-        factors: A = U S V*; without them Krylov–Schur takes products with A.
+        factors: The factors of A = U S V*; if None, Krylov–Schur takes products with A.
 
     Raises:
         NotConverged: if Krylov–Schur finds nothing.
@@ -83,11 +84,11 @@ def numerical_abscissa(space: StateSpace, operator: Operator, norm: float, *, fa
 def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
     """max ‖e^{tA}‖ for t from 1/64 ‖A‖⁻¹ to 1000 ‖A‖⁻¹, or longer if it has not settled there (collective).
 
-    e^{2tA} is the square of e^{tA}: few exponentials serve for all times.
+    Since e^{2tA} is the square of e^{tA}, few matrix exponentials suffice for all times.
 
     Args:
         space: The state space.
-        factors: A = U S V*.
+        factors: The factors of A = U S V*.
     """
     if factors.norm == 0.0:
         return TransientGrowth(times=np.zeros(1), norms=np.ones(1), largest=1.0, time=0.0, is_bounded=True)
@@ -115,18 +116,18 @@ def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
 
 
 def _time(k: int) -> float:
-    """Times ‖A‖, the first octave's."""
+    """The k-th of the sampled times, multiplied by ‖A‖."""
     return float(2.0 ** (k / _PER_OCTAVE - 6.0))
 
 
 def _has_fallen(norms: list[float]) -> bool:
-    """Whether the largest norm lies before the end, or there is no growth."""
+    """Whether the norm has fallen below its largest value at the end, or there is no growth."""
     largest = max(norms)
     return bool(norms[-1] < (1.0 - 1e-6) * largest or largest <= 1.0 + 1e-9)
 
 
 def _compress(space: StateSpace, factors: Factors) -> tuple[Floats, bool]:
-    """A on an orthonormal basis of span(U, V), and whether there is anything besides."""
+    """The matrix of A in an orthonormal basis of span(U, V), and whether this is a proper subspace."""
     basis = orthonormal_basis(space, [factors.left, factors.right], 1e-12)
     left, right = products(space, basis, factors.left), products(space, basis, factors.right)
     return (left * factors.values) @ right.T, basis.shape[1] < space.num_nodes

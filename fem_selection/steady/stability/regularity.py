@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Whether the linearization at a state says anything: jumps of σ', and multiple zeros of σ, at g* = K f* + b.
+"""Whether the linearization at a state is meaningful: jumps of σ', and multiple zeros of σ, at g* = K f* + b.
 
     kink            σ'(g* − δ) ≠ σ'(g* + δ)
     multiple zero   |σ σ''| / σ'² → (m − 1)/m > 0 at a zero of order m, where σ' vanishes; → 0 at a simple one
 
-Newton's method ends near a multiple zero, not at it: σ' is then small, and its sign is that of the error.
+Newton's method ends near a multiple zero, not at it.  σ' is then small, and its sign depends on the error.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from fem_selection.dynamics.field import Linearization
 
 __all__ = ["count_kinks", "flat_share"]
 
-_NEAR = 1e-8  # of 1 + max |g*|: how near to g* σ' is looked at for jumps
+_NEAR = 1e-8  # of 1 + max |g*|: the distance from g* at which σ' is evaluated to find jumps
 _JUMP = 1e-3
-_ZERO = 1e-6  # |σ(g*)| at most, for g* to be near a zero
+_ZERO = 1e-6  # largest |σ(g*)| with which g* counts as near a zero
 _MULTIPLE = 0.1  # |σ σ''| / σ'² beyond which a zero is a multiple one
 
 
 def flat_share(linearization: Linearization) -> float:
-    """Share of the nodes at which g* is a multiple zero of σ, as far as Newton's method can tell (collective)."""
+    """The share of the nodes at which g* is near a multiple zero of σ (collective)."""
     field, g = linearization.field, linearization.preactivation
     value, slope, curvature = (np.zeros_like(g, order="F") for _ in range(3))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -34,7 +34,12 @@ def flat_share(linearization: Linearization) -> float:
 
 
 def count_kinks(linearization: Linearization, largest: float) -> int:
-    """Points at which σ' differs just below and just above g*, as at the contact set of ReLU (collective)."""
+    """The number of points at which σ' differs just below and just above g*, as on ReLU's contact set (collective).
+
+    Args:
+        linearization: The linearization at f*.
+        largest: The largest |σ'(g*)|; differences are judged relative to max(1, `largest`).
+    """
     field, g = linearization.field, linearization.preactivation
     size = field.space.comm.allreduce(float(np.max(np.abs(g), initial=0.0)), op=MPI.MAX)
     slopes = []

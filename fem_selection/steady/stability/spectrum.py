@@ -4,19 +4,19 @@
     ∂_t v = A v,   g* = K f* + b
 
 *Numerically finite rank* (smooth and separable kernels, and dense ones on few nodes): A = U S V* to round-off
-(`factors`).  The nonzero eigenvalues are those of the small matrix S V*U, all of them; those of largest real part are
-found by Krylov–Schur as well, and the difference is kept.  0 is semisimple if rank A² = rank A, that is, if no vector
-of range A lies in ker A: the cosines between the two spaces range A and (ker A)^⊥, the singular values of V*U, stay
-above a tolerance.  *Local parts*: all eigenvalues of the balanced nodal matrix (`balanced`); on many nodes,
-Krylov–Schur alone, of the resolvent if need be.
+(`factors`).  All nonzero eigenvalues are those of the small matrix S V*U.  Krylov–Schur also computes the eigenvalues
+of largest real part, and the difference is recorded.  0 is semisimple if rank A² = rank A, that is, if no vector of
+range A lies in ker A.  This holds if the cosines between the spaces range A and (ker A)^⊥, the singular values of V*U,
+stay above a tolerance.  *Local parts*: all eigenvalues of the balanced nodal matrix (`balanced`); on many nodes only
+those that Krylov–Schur finds, applied to the resolvent if necessary.
 
-Of a compact K the eigenvalues accumulate at 0, so that those that do not grow are shown by their modulus; with a local
-part the largest real parts are those that matter.
+If K is compact, the eigenvalues accumulate at 0.  Therefore eigenvalues that do not grow are selected by modulus; with
+a local part the largest real parts are selected.
 
-An eigenvalue is only as certain as its condition κ allows: λ may be off by κ ε ‖A‖, ε being the tolerance of the
-factors.  Of a nilpotent A the computed eigenvalues are that noise, and count as zero.  Krylov–Schur's are found once
-more of A + E, E of rank one and 3·10⁻¹⁰ ‖A‖, which moves a λ by about κ ‖E‖ / N, and one that is no eigenvalue at all,
-but a number for which ‖(A − λ)⁻¹‖ is beyond 1/‖E‖, to anywhere.
+The uncertainty of an eigenvalue depends on its condition κ: λ may be off by κ ε ‖A‖, where ε is the tolerance of the
+factors.  The computed eigenvalues of a nilpotent A are such noise, and count as zero.  Krylov–Schur is applied a second
+time, to A + E with E of rank one and norm 3·10⁻¹⁰ ‖A‖.  This moves an eigenvalue λ by about κ ‖E‖ / N.  A number that
+is not an eigenvalue, but has ‖(A − λ)⁻¹‖ > 1/‖E‖, moves anywhere.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from fem_selection.typing import Block, Complexes, Floats
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
 _WITNESS_RESTARTS = 60
-_DISTURBANCE = 3e-10  # of ‖A‖: some thirty times what Krylov–Schur's residuals may be
-_NOISE = 1e-6  # of ‖A‖: where eigenvalues of a balanced matrix are less certain, none of them counts as zero
-_LARGEST_MATRIX = 1024  # nodes: a few seconds
+_DISTURBANCE = 3e-10  # of ‖A‖: some thirty times the residuals that Krylov–Schur is allowed
+_NOISE = 1e-6  # of ‖A‖: an eigenvalue of a balanced matrix that is less certain never counts as zero for it
+_LARGEST_MATRIX = 1024  # nodes: the eigenvalues of such a matrix take a few seconds
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -51,26 +51,26 @@ COSINE = 1e-8
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What was found of the spectrum of A.
+    """Eigenvalues of A, the selected eigenfunctions, and how certain they are.
 
     Attributes:
-        values: Eigenvalues that differ from zero, by decreasing real part: all of them if `is_complete`, else those of
-            largest real part (among which 0 may be).
-        modes: Their eigenfunctions of unit L² norm, complex, shape (num_local, k); of the first `number` only.
-        shown: Which of `values` the modes belong to.
-        residuals: ‖A v − λ v‖ of these.
-        uncertainties: By how much round-off may move each of `values`: κ ε ‖A‖, or what was seen at a disturbed A.
+        values: Eigenvalues that differ from zero, by decreasing real part: all of them if `is_complete`; else those of
+            largest real part, which may include 0.
+        modes: Eigenfunctions of the selected eigenvalues, of unit L² norm, complex, shape (num_local, k).
+        shown: The places in `values` of the selected eigenvalues.
+        residuals: ‖A v − λ v‖ of the selected pairs, shape (k,).
+        uncertainties: How far round-off may move each of `values`: κ ε ‖A‖, or the change seen at a disturbed A.
         norm: ‖A‖ in L².
         num_nodes: N.
-        rank: Number of singular values above `tolerance` ‖A‖; None if that is too many to find.
-        rank_of_square: The same of A².
-        tolerance: What is zero, relative to ‖A‖.
+        rank: Number of singular values of A above `tolerance` ‖A‖; None if there are too many to compute.
+        rank_of_square: The rank of A², by the same tolerance; None if it is not known.
+        tolerance: Size, relative to ‖A‖, that counts as zero.
         krylov_schur: Eigenvalues of largest real part by Krylov–Schur; empty if it does not converge.
         slope_range: Smallest and largest |σ'(g*)|.
-        factors: A = U S V*, if it has numerically finite rank.
-        method: "factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues alone.
-        flat: Share of the nodes at which g* is a multiple zero of σ: σ' would vanish there, were f* exact.
-        kinks: Points at which σ' jumps at the value that g* has there, up to a part 10⁻⁸ of 1 + max |g*|.
+        factors: The factors of A = U S V*, if A has numerically finite rank; else None.
+        method: "factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues only.
+        kinks: Number of points at which σ' jumps within 10⁻⁸ (1 + max |g*|) of g*.
+        flat: Share of the nodes at which g* is near a multiple zero of σ, so that σ' would vanish if f* were exact.
     """
 
     values: Complexes
@@ -97,7 +97,7 @@ class Spectrum:
 
     @property
     def leading(self) -> Complexes:
-        """The eigenvalues that have modes: those that grow, then by modulus, or by real part with a local kernel."""
+        """The selected eigenvalues: those that grow, then by modulus, or by real part with a local kernel."""
         return self.values[list(self.shown)]
 
     @property
@@ -107,9 +107,9 @@ class Spectrum:
 
     @property
     def krylov_schur_difference(self) -> float:
-        """Distance of the two routes to the largest real part, 0 included where A has a kernel; relative to ‖A‖.
+        """Difference of the largest real parts by the two methods, relative to ‖A‖; 0 if there is only one method.
 
-        0 where there is but one route.
+        0 counts as an eigenvalue where A has a kernel.
         """
         if not self.is_complete or not self.krylov_schur.size:
             return 0.0
@@ -131,13 +131,13 @@ def analyze_spectrum(
 
     Args:
         field: The right-hand side.
-        f: The state f*, shape (num_local, 1).
-        number: Eigenvalues with modes.
-        tolerance: What counts as zero, relative to ‖A‖.
-        max_rank: Largest rank that is factorized.
+        f: Nodal values of f*, shape (num_local, 1).
+        number: Number of eigenvalues to select, for which eigenfunctions are computed.
+        tolerance: Size, relative to ‖A‖, that counts as zero.
+        max_rank: Largest rank of A for which factors are computed.
 
     Raises:
-        NonFinite: if σ' is not finite there.
+        NonFinite: if σ' is not finite at the state.
     """
     linearization: Linearization = field.linearize(f)
     space, slope = field.space, np.abs(linearization.slope)
@@ -164,7 +164,16 @@ def spectrum_of_operator(
     tolerance: float = StabilitySettings.tolerance,
     max_rank: int = MAX_RANK,
 ) -> Spectrum:
-    """The same of any operator on V_h (collective over space)."""
+    """The spectrum of any operator A on V_h (collective over space).
+
+    Args:
+        space: The state space V_h.
+        operator: A.
+        slope_range: Smallest and largest |σ'(g*)|, for the result.
+        number: As in `analyze_spectrum`.
+        tolerance: As in `analyze_spectrum`.
+        max_rank: As in `analyze_spectrum`.
+    """
     factors = factorize(space, operator, max_rank=max_rank)
     local = operator if isinstance(operator, Linearization) else None
     is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
@@ -173,7 +182,7 @@ def spectrum_of_operator(
         method, balanced = "balanced matrix", balanced_spectrum(space, operator, tolerance, cosine=COSINE)
         values, uncertainties = balanced.values, balanced.uncertainties
         ranks = (balanced.rank, balanced.rank_of_square)
-        # where strong convection makes all uncertain, nothing is called zero for that, and a verdict is withheld
+        # strong convection may make all eigenvalues uncertain: they do not count as zero then, and the verdict says so
         noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0)
     elif factors.is_complete:
         method, (values, vectors, uncertainties) = "factors", _small_eigenpairs(space, factors)
@@ -216,7 +225,7 @@ def _leading(
     norm: float,
     local: Linearization | None,
 ) -> Spectrum:
-    """The eigenvalues of largest real part alone, and how far a small disturbance of A moves them."""
+    """The eigenvalues of largest real part only, and how far a small disturbance of A moves them."""
     found = leading_eigenpairs(space, operator, number, norm=norm, resolvents=_resolvents(local, operator))
     disturbed = Disturbed(space, operator, _DISTURBANCE * norm)
     try:
@@ -244,12 +253,12 @@ def _leading(
 
 
 def _resolvents(local: Linearization | None, operator: Operator) -> Resolvents | None:
-    """The resolvents of an operator that is the linearization or near it."""
+    """The resolvents of an operator that equals the linearization or is close to it; None without a linearization."""
     return None if local is None else resolvents_of(local, operator)
 
 
 def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:
-    """The eigenvalues of largest real part by Krylov–Schur; none where it does not converge, as about Volterra's 0."""
+    """The eigenvalues of largest real part by Krylov–Schur; empty if it fails, as for a Volterra operator."""
     try:
         return leading_eigenpairs(space, operator, 2, norm=norm, max_restarts=_WITNESS_RESTARTS).values
     except NotConverged:
@@ -257,9 +266,9 @@ def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:
 
 
 def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, Complexes, Floats]:
-    """Eigenvalues of S V*U, eigenvectors x (of A: U x), and κ ε ‖A‖.
+    """Eigenvalues λ of S V*U, their eigenvectors x (those of A are U x), and κ ε ‖A‖.
 
-    With y the left eigenvector, that of A is V S y, and κ = ‖x‖ ‖S y‖ / (|λ| |y* x|).
+    If y is the left eigenvector of S V*U, V S y is that of A, and κ = ‖x‖ ‖S y‖ / (|λ| |y* x|).
     """
     if not factors.values.size:
         return np.zeros(0, complex), np.zeros((0, 0), complex), np.zeros(0)
@@ -274,7 +283,7 @@ def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, C
 
 
 def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
-    """rank A² = rank(V*U) for an A of that rank, by cosines."""
+    """The rank of A², which is the rank of V*U on the first `rank` columns, by cosines."""
     if rank == 0:
         return 0
     cosines = products(space, factors.right[:, :rank].copy(order="F"), factors.left[:, :rank].copy(order="F"))
@@ -282,7 +291,7 @@ def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
 
 
 def _choose(values: Complexes, number: int, zero: float, by_modulus: bool) -> tuple[int, ...]:
-    """Those of largest real part if positive, then the next, or those of largest modulus; pairs stay together."""
+    """Select the growing eigenvalues, then those of largest modulus, or of largest real part; pairs stay together."""
     growing = [k for k in range(len(values)) if values[k].real > zero]
     others = [k for k in range(len(values)) if values[k].real <= zero]
     if by_modulus:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What a spectrum says of stability, in words that are true.
+"""The verdict on stability that a spectrum justifies.
 
-The linearization A of a compact K has 0 in its spectrum, so that stability is modulo its kernel, and no uniform
-exponential rate exists; on a mesh the kernel's dimension N − rank A grows with N.  Perturbations within ker K move f*
-to another steady state; where σ' vanishes, ker A is larger and the linearization does not decide.  Where 0 is not
-semisimple (rank A² < rank A) perturbations grow at least linearly in t although all eigenvalues may be zero.  Where σ'
-jumps at g*, as ReLU's does on the contact set of a projection, there is no linearization, and no verdict.
+If K is compact, 0 is in the spectrum of the linearization A.  Stability then holds modulo the kernel of A only, and
+there is no uniform exponential rate; on a mesh the dimension N − rank A of the kernel grows with N.  Perturbations
+within ker K move f* to another steady state.  Where σ' vanishes, ker A is larger, and the linearization does not
+decide.  If 0 is not semisimple (rank A² < rank A), perturbations grow at least linearly in t, although all eigenvalues
+may be zero.  Where σ' jumps at g*, as ReLU's does on the contact set of a projection, there is no linearization, and no
+verdict.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = ["Verdict", "is_compact", "judge"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement.
+    """A verdict on the stability of a steady state.
 
     Attributes:
         kind: "unstable", "linear growth", "neutral", "stable modulo kernel", "stable" or "undecided".
-        rate: The largest real part that decides it; 0 for what is neutral.
-        sentence: The judgement in words.
+        rate: The largest real part, which decides the verdict; 0 for a neutral state.
+        sentence: The verdict as a sentence.
     """
 
     kind: str
@@ -34,7 +35,7 @@ class Verdict:
 
 
 def is_compact(kernel: Kernel) -> bool:
-    """Whether the continuum's operator is compact: a kernel in L², without local parts."""
+    """Whether K is compact as an operator on L²(Y): a dense or separable kernel, in L², without local parts."""
     return isinstance(kernel, DenseKernel | SeparableKernel)
 
 
@@ -42,7 +43,7 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
     """The verdict on a steady state.
 
     Args:
-        spectrum: That of the linearization at it.
+        spectrum: The spectrum of the linearization at it.
         is_compact: Whether K is compact (an L² kernel, without local parts).
     """
     zero = spectrum.tolerance * spectrum.norm
@@ -70,7 +71,7 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
             )
     if spectrum.is_complete and (spectrum.rank_of_square or 0) < (spectrum.rank or 0):
         return _judge_all(spectrum, zero, is_compact)
-    if spectrum.method != "factors":  # these have their noise taken out
+    if spectrum.method != "factors":  # the eigenvalues of factors are already free of noise
         for k in spectrum.shown:
             rate, doubt = float(spectrum.values[k].real), _doubt(spectrum, k)
             if rate + doubt > zero and doubt > zero:
@@ -81,9 +82,10 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
 
 
 def _doubt(spectrum: Spectrum, number: int) -> float:
-    """How much of an eigenvalue is doubtful.
+    """The uncertainty of an eigenvalue that the verdict takes into account.
 
-    Of Krylov–Schur's there is but an estimate: taken thrice, and ten times of the leading one, whose rate is quoted.
+    That of Krylov–Schur is only an estimate: it is multiplied by three, and by ten for the leading eigenvalue, whose
+    rate the verdict states.
     """
     if spectrum.is_complete:
         return float(spectrum.uncertainties[number])
@@ -91,7 +93,7 @@ def _doubt(spectrum: Spectrum, number: int) -> float:
 
 
 def _undecided(spectrum: Spectrum, rate: float, doubt: float) -> Verdict:
-    """Where an eigenvalue may lie on either side."""
+    """The verdict if an eigenvalue may lie on either side of the imaginary axis."""
     more = "" if spectrum.is_complete else "; fewer nodes allow a better method"
     return Verdict(
         kind="undecided",
@@ -102,7 +104,7 @@ def _undecided(spectrum: Spectrum, rate: float, doubt: float) -> Verdict:
 
 
 def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
-    """Where only the eigenvalues of largest real part are known."""
+    """The verdict if only the eigenvalues of largest real part are known."""
     rate = float(spectrum.values[0].real)
     if rate < -zero:
         return Verdict(
@@ -120,7 +122,7 @@ def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
 
 
 def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
-    """Where all eigenvalues that differ from zero are known and none grows."""
+    """The verdict if all eigenvalues that differ from zero are known and none grows."""
     n, rank, square = spectrum.num_nodes, spectrum.rank or 0, spectrum.rank_of_square or 0
     kernel = f"a kernel of dimension {n - rank} of {n}: numerical rank {rank} at tolerance {spectrum.tolerance:g} ‖A‖"
     if square < rank:
