@@ -21,8 +21,16 @@ def main() -> None:
     from own_networks import make_classifier, own_states
 
     import fem_selection as fs
+    from fem_selection.studies import training_report
 
     world = MPI.COMM_WORLD
+    write_states, written = training_report.write_states, []
+
+    def write(*arguments):
+        written.append(1)
+        return write_states(*arguments)
+
+    training_report.write_states = write
     adam = fs.StochasticSettings(epochs=3, batch=4, rate=0.05, validation=0.3)
     eight = fs.OptimizerSettings(max_iterations=8, gradient_tolerance=0.0)
     often = fs.OutputSettings(checkpoint_every=2)
@@ -48,6 +56,7 @@ def main() -> None:
             numbers = np.arange(30, 37)
             states = fs.SampleStates.from_states(own_states(problem.space, numbers), labels=numbers % 3)
             found = fs.studies.predict(problem, whole.controls, states)
+            written.clear()
             whole.report.write(folder / split, space=problem.space)
             certificate.write(folder / split)
             gradient.write(folder / split, figures=False)
@@ -62,6 +71,7 @@ def main() -> None:
                 "history": report.history["objective"].tolist(),
                 "shown": report.pictures.shown_states.ravel().tolist(),
                 "shares": [report.samples_per_rank, report.rows_per_rank],
+                "writers": world.allreduce(len(written)),
                 "gap": certificate.certificate.maximum_principle_gap,
                 "kkt": certificate.certificate.kkt_residual,
                 "eigenvalue": certificate.certificate.lowest_hessian_eigenvalue,
@@ -88,6 +98,7 @@ def test_same_reports(results_on, ranks, split):
     samples, rows = here["shares"]
     assert (sum(samples), rows) == ((15, [9, 9]) if split == "samples" else (30, rows)) and len(samples) == ranks
     assert sum(rows) == (18 if split == "samples" else 9)
+    assert here["writers"] == (1 if split == "samples" else ranks)  # of one file, together
     for key, tolerance in {"numbers": 1e-6, "history": 1e-6, "outputs": 1e-5, "shown": 1e-5, "kkt": 1e-4}.items():
         np.testing.assert_allclose(here[key], reference[key], rtol=tolerance, atol=tolerance, err_msg=key)
     np.testing.assert_allclose(here["resumed"], here["numbers"], rtol=1e-6)
