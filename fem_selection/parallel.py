@@ -197,7 +197,10 @@ _made = MPI.Comm.Create_keyval()
 
 
 def _communicators(comm: MPI.Intracomm, space: int) -> tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]:
-    """A duplicate, its parts of `space` ranks, and its parts of equal space ranks (collective in the first call)."""
+    """A duplicate of `comm`, its parts of `space` ranks, and the ranks of equal number in these parts.
+
+    Collective when the communicators are made, at the first call.
+    """
     made = cast(dict[int, tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]] | None, comm.Get_attr(_made))
     if made is None:
         made = {}

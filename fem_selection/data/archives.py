@@ -172,7 +172,7 @@ def _listed(names: Iterable[str]) -> str:
 def _open(path: Path) -> np.lib.npyio.NpzFile:
     if not path.is_file():
         raise InvalidInput(f"{path}: no such file; expected a NumPy archive (numpy.savez)")
-    if not zipfile.is_zipfile(path):  # also keeps numpy.load from trying pickles and single arrays
+    if not zipfile.is_zipfile(path):  # also prevents numpy.load from reading pickles and single arrays
         raise InvalidInput(f"{path}: not a NumPy archive, or cut short; write it with numpy.savez(path, x=…, y=…)")
     try:
         return np.load(path, allow_pickle=False)
@@ -209,7 +209,7 @@ def _read_inputs(
     dimension: int,
     faults: list[str],
 ) -> dict[str, NDArray[np.float64]]:
-    """Finite inputs, float64 on the pixel grid, the same for all `names`; faults are appended."""
+    """The inputs `names`, float64 on one common pixel grid; faults, such as NaN, are appended to `faults`."""
     inputs = {}
     for name in names:
         if name not in arrays:

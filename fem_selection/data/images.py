@@ -231,7 +231,7 @@ class _Box:
         last = np.array(self.grid, dtype=np.float64) - 1.0
         slopes = last / self.side[::-1]  # the last axis of the array is the first coordinate
         if self.dimension == 2:
-            slopes[0] = -slopes[0]  # rows count downward
+            slopes[0] = -slopes[0]  # rows are numbered downward
         rows = np.moveaxis(matrices[:, ::-1], 1, 0) * slopes[:, None, None]
         shifts = offsets[:, ::-1].T * slopes[:, None] + 0.5 * last[:, None]
         positions = rows.reshape(-1, self.dimension) @ centred.T
@@ -256,7 +256,7 @@ def _pullback(affine: AffineMaps, box: _Box) -> tuple[NDArray[np.float64], NDArr
 def _locate(
     positions: NDArray[np.float64], grid: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], list[NDArray[np.float64]], NDArray[np.bool_]]:
-    """First pixel (flat index) of the cell of each position, coordinates in the cell, and whether it is in the box."""
+    """The first pixel (flat index) of each position's cell, coordinates in the cell, and whether it is in the box."""
     first = np.zeros(positions.shape[1:], dtype=np.intp)
     inside = np.ones(positions.shape[1:], dtype=np.bool_)
     fractions = []

@@ -141,7 +141,7 @@ class DataSet:
     standardization: Standardization | None = None
 
     def standardized(self) -> DataSet:
-        """Both parts by mean and deviation of the training part; do this after splitting, and once.
+        """Return both parts, standardized by mean and deviation of the training part; call it once, after splitting.
 
         Raises:
             InvalidInput: If it was done before, or the training inputs are constant.

@@ -33,7 +33,11 @@ __all__ = ["KernelSource", "Source", "UflKernel", "function_values", "kernel_val
 
 @dataclass(frozen=True)
 class UflKernel:
-    """A kernel stated in UFL: a function of the number t and the vectors y, z to a UFL scalar."""
+    """A kernel given in UFL.
+
+    Args:
+        expression: Function of the number t and the vectors y, z to a UFL scalar, w(t, y, z).
+    """
 
     expression: Callable[[float, UflExpression, UflExpression], UflExpression]
 

@@ -191,7 +191,7 @@ def _read_with_meshio(path: Path) -> Any:
             return meshio.gmsh.read(path)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-    except (Exception, SystemExit) as error:  # meshio raises many kinds for what is no gmsh file
+    except (Exception, SystemExit) as error:  # meshio raises exceptions of many kinds
         raise InvalidInput(f"{path} is no gmsh file that can be read (format 2.2 or 4.1): {error}") from error
 
 

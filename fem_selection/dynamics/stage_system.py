@@ -57,6 +57,14 @@ class StageEquation:
 
     PETSc's line search evaluates the residual last at the point that it accepts.  The slopes of that evaluation are
     therefore those of the next Jacobian.
+
+    Args:
+        space: The state space.
+        kernel: K.
+        bias: The columns of b, one (num_local, 1) view per control interval.
+        superposition: Π σ.
+        preconditioner: The preconditioner of the linear solves.
+        samples: Number of columns of the blocks.
     """
 
     def __init__(
@@ -157,6 +165,14 @@ class StageEquation:
 
 class StageSystem:
     """PETSc's solvers and vectors for blocks of one size.
+
+    Args:
+        space: The state space.
+        kernel: K.
+        bias: The columns of b, one (num_local, 1) view per control interval.
+        superposition: Π σ.
+        preconditioner: The preconditioner of the linear solves.
+        samples: Number of columns of the blocks.
 
     Attributes:
         equation: The stage that is posed.

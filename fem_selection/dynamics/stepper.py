@@ -34,6 +34,13 @@ _QUIET: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "igno
 class Tape:
     """Stage states and derivatives of one block's sweep through all layers.
 
+    Args:
+        rows: Number of owned nodes, num_local.
+        tape_rows: Rows of the superposition's tape.
+        num_samples: Number of columns of the block.
+        layers: Number of layers.
+        scheme: The Runge–Kutta scheme.
+
     Attributes:
         states: F_0 … F_L, a list of (num_local, num_samples) blocks; F_0 is the caller's array, not a copy.
         stages: G_{n,i} as `stages[n][i]`.  G_{n,0} is `states[n]` itself if the scheme starts at the state, and the

@@ -133,6 +133,9 @@ def create_superposition(space: StateSpace, activation: Activation) -> Superposi
     Args:
         space: The state space.
         activation: σ.
+
+    Raises:
+        InvalidInput: if σ uses an operator that the translation to arrays does not know.
     """
     return NodalSuperposition(space, activation) if space.is_collocated else ProjectedSuperposition(space, activation)
 
@@ -181,7 +184,12 @@ def derivative_from_slope(superposition: Superposition, slope: Block) -> Derivat
 
 
 class NodalSuperposition:
-    """σ at the nodes: local to the rank, without communication."""
+    """σ at the nodes: local to the rank, without communication.
+
+    Args:
+        space: The state space, in collocated mode.
+        activation: σ.
+    """
 
     def __init__(self, space: StateSpace, activation: Activation) -> None:
         self.tape_rows = space.num_local
@@ -240,6 +248,10 @@ class NodalSuperposition:
 
 class ProjectedSuperposition:
     """σ at quadrature points and an L² projection: one sparse product each way and a mass solve.
+
+    Args:
+        space: The state space.
+        activation: σ.
 
     Note:
         All methods are collective over the space communicator.

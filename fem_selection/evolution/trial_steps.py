@@ -198,7 +198,7 @@ class ExplicitSteps:
         np.dot(factors, self._stages[: weights.size, : out.size], out=out.T.reshape(-1))
 
     def _on_rows(self, row: Row) -> Floats:
-        """Coefficients of the rates as coefficients of the rows of the stages, of the least length."""
+        """Coefficients of the rates as coefficients of the rows of the stages, without zeros at the end."""
         weights = np.zeros(1 + max((self._slots[i] for i, value in row.items() if value), default=0))
         for i, value in row.items():
             if value:

@@ -41,6 +41,9 @@ class Activation:
         name: Its name in case files and reports.
         expression: Function from a UFL scalar to the UFL expression σ(s).
         symbols: UFL constants in σ; the programs take their values as arguments that follow the variables.
+
+    Note:
+        The properties that return programs raise InvalidInput if σ uses an operator that NumPy has no counterpart of.
     """
 
     name: str
@@ -138,7 +141,7 @@ class ActivationFamily:
 
 
 def _bind(program: BlockProgram, inputs: int, numbers: Sequence[Any]) -> Callable[..., None]:
-    """A program with the values of its last variables filled in."""
+    """The program as a function of its first `inputs` arrays; the other variables have fixed values."""
     return lambda *arrays: program(*arrays[:inputs], *numbers, *arrays[inputs:])
 
 

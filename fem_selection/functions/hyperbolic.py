@@ -71,7 +71,7 @@ def _is_alike(x: Block, out: Block) -> bool:
 
 
 def _numbers(array: Block) -> Any:
-    """An array in C order as a C array."""
+    """An array in C order as an array of the C library's type, on the same memory."""
     return _FFI.from_buffer(_ARRAY, array)
 
 

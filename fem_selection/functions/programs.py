@@ -151,7 +151,7 @@ class BlockProgram:
         return self._scratch[key].copy()
 
     def _translate(self, e: UflExpression) -> int:
-        """Emit the instructions for an expression; returns the number of its value."""
+        """Emit the instructions for an expression; return the number of its value."""
         for number, variable in enumerate(self._variables):
             if e == variable:
                 return number
@@ -171,7 +171,7 @@ class BlockProgram:
         raise InvalidInput(f"the activation uses {kind.__name__}, which has no counterpart on arrays: {e}")
 
     def _binary(self, function: Callable[..., Any], a: int, b: int) -> int:
-        """A two-operand instruction, with constants folded, x² squared and a + (−1)·b subtracted."""
+        """Emit a two-operand instruction; fold constants, square for x², subtract for a + (−1)·b."""
         x, y = self._constants.get(a), self._constants.get(b)
         if x is not None and y is not None:
             return self._constant(float(function(x, y)))

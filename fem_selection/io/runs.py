@@ -125,7 +125,7 @@ def claim_folder(
             if folder.is_dir():
                 held.enter_context(FolderLock(folder))
         holds = [name for name in _MARKS if (folder / name).exists()]
-    except (OSError, ValueError) as error:  # a name too long, or with a null byte
+    except (OSError, ValueError) as error:  # for example, the name is too long or has a null byte
         raise InvalidInput(f"the folder {folder} cannot be used: {error}") from error
     if resume:
         if not (folder / CHECKPOINT).exists() and not _was_only_begun(folder):
@@ -286,7 +286,7 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def _is_whole(row: list[str], columns: tuple[str, ...]) -> bool:
-    """Whether a line is one that `History.append` writes: a counter and, for each other column, a number or nothing."""
+    """Whether `History.append` could have written the line: a counter, then a number or nothing in each column."""
     try:
         [float(field or "nan") for field in row]
     except ValueError:

@@ -23,7 +23,11 @@ class Summable:
     """Base of kernels that are added by +."""
 
     def __add__(self: Kernel, other: Kernel) -> SumKernel:
-        """Return the sum of two kernels, which become its parts."""
+        """Return the sum of two kernels, which become its parts.
+
+        Raises:
+            InvalidInput: if the kernels cannot be added (see `SumKernel`).
+        """
         return SumKernel((self, other))
 
 

@@ -63,8 +63,8 @@ def symmetric_part_maximum(
 ) -> float:
     """Return the largest eigenvalue of (A + A*)/2, the numerical abscissa of A (collective).
 
-    For a negative semidefinite compact operator it is 0, a limit of eigenvalues, for which no method finds a small
-    residual. The default of the tolerance is therefore large.
+    For a negative semidefinite compact operator it is 0, where eigenvalues accumulate, so that the iteration does not
+    reach a small residual.  The default of the tolerance is therefore large.
 
     Args:
         space: The state space.

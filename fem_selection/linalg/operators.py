@@ -37,7 +37,12 @@ class Operator(Protocol):
 
 
 class SymmetricPart:
-    """(A + A*)/2 in L²; its largest eigenvalue is the numerical abscissa of A."""
+    """(A + A*)/2 in L²; its largest eigenvalue is the numerical abscissa of A.
+
+    Args:
+        space: The state space.
+        operator: A.
+    """
 
     def __init__(self, space: StateSpace, operator: Operator) -> None:
         self._space, self._operator = space, operator
@@ -52,7 +57,13 @@ class SymmetricPart:
 
 
 class Disturbed:
-    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: a model of the errors in A."""
+    """A + E with E = δ (·, e) d, e and d random functions of unit L² norm: a model of the errors in A.
+
+    Args:
+        space: The state space.
+        operator: A.
+        size: δ, the norm of E.
+    """
 
     def __init__(self, space: StateSpace, operator: Operator, size: float) -> None:
         self._space, self._operator, self._size = space, operator, size

@@ -63,7 +63,10 @@ class SingularExpansion:
         return self.operator.coordinates.products(self.left, x)
 
     def pseudo_solve(self, x: Block) -> Block:
-        """Σ_k (x, u_k) / s_k v_k, the solution of A f = x of minimal norm on the span of the expansion (collective)."""
+        """Return Σ_k (x, u_k) / s_k v_k (collective).
+
+        It solves A f = x with minimal norm, for the part of x in the span of the u_k.
+        """
         return np.asfortranarray(self.right @ (self.coefficients(x) / self.values[:, None]))
 
     def functions(self, count: int) -> tuple[Block, Block]:

@@ -47,6 +47,9 @@ def estimate_run(field: SelectionField, times: Floats, states: Sequence[Block]) 
         field: F.  If kernel or bias depend on time, they are set to those at other times.
         times: The times of the states, shape (num_times,); the first is that of the initial states.
         states: Nodal values, one (num_local, samples) block per time.
+
+    Raises:
+        NotConverged: if a norm of the kernel was not found.
     """
     field.move_to(float(times[0]))
     premises = Premises(field)

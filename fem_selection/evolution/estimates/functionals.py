@@ -87,7 +87,7 @@ def estimate_potential(premises: Premises, states: Sequence[Block]) -> tuple[Est
 
 
 def _potentials(premises: Premises, states: Sequence[Block]) -> tuple[Floats, Floats, float]:
-    """∫ ∫₀^g σ and ∫ |g| at all times, where σ is evaluated, and the largest |g|."""
+    """∫ ∫₀^g σ and ∫ |g| at all times, with g where σ is evaluated, and the largest |g| (collective)."""
     field = premises.field
     quadrature = None if field.space.is_collocated else QuadraturePoints(field.space)
     points = [field.preactivation(f) for f in states]

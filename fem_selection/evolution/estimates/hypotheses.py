@@ -42,7 +42,7 @@ class Hypothesis:
 
 
 class Premises:
-    """The hypotheses of all estimates for one right-hand side; expensive quantities are computed once, when asked for.
+    """The hypotheses of all estimates for one right-hand side; expensive quantities are computed when asked for.
 
     Args:
         field: F.
@@ -51,7 +51,8 @@ class Premises:
         sigma: Properties of σ.
 
     Note:
-        Methods that look at the kernel are collective over the space communicator.
+        Methods that look at the kernel are collective over the space communicator, and raise NotConverged if an
+        eigenvalue was not found.
     """
 
     def __init__(self, field: SelectionField) -> None:
