@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A case file made into objects: the learning problem, the equation alone, its kernel, a saved run."""
+"""The objects that a case file describes: the learning problem, the equation alone, its kernel, a saved run."""
 
 from __future__ import annotations
 

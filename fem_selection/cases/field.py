@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A case made into one selection equation and its initial states, without anything to learn.
+"""The selection equation of a case and its initial states, without anything to learn.
 
-`build_field(case)` is what the instruments for large times, steady states and stability start from: kernel, bias,
-activation and initial states as the case gives them, all ranks on one mesh.
+The commands for large times, steady states and stability start from `build_field(case)`: kernel, bias, activation and
+initial states as the case gives them, with all ranks on one mesh.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class FieldProblem:
     """The selection equation of a case.
 
     Attributes:
-        case: The case it came from.
-        ensemble: Its ranks, all on one mesh.
-        space: Its state space.
+        case: The case.
+        ensemble: The ranks, all on one mesh.
+        space: The state space.
         field: The right-hand side.
         initial: Nodal values of the initial states, shape (num_local, samples).
     """
@@ -46,7 +46,11 @@ class FieldProblem:
     initial: Block
 
     def field_at(self, parameters: Mapping[str, float]) -> SelectionField:
-        """The right-hand side with other values of some parameters (collective)."""
+        """The right-hand side with other values of some of the case's parameters (collective).
+
+        Raises:
+            InvalidInput: if the case has no parameter of that name, or the right-hand side is not finite.
+        """
         unknown = sorted(parameters.keys() - self.case.parameters.keys())
         if unknown:
             raise InvalidInput(f"parameters.{unknown[0]}: the case has no such parameter")
@@ -54,7 +58,15 @@ class FieldProblem:
         return _build_right_hand_side(case, self.space)
 
     def values(self, key: str, text: str) -> Floats:
-        """Nodal values of a formula in y, shape (num_local,), for the key that holds it (collective)."""
+        """Nodal values of a formula in y, shape (num_local,) (collective).
+
+        Args:
+            key: Dotted path of the key that holds the formula, for errors.
+            text: The formula.
+
+        Raises:
+            InvalidInput: on all ranks, if the formula is faulty or a value is not finite.
+        """
         values = function_values(self.space, case_formula(self.case, text, "y"))
         require_finite(self.space, values, key, text)
         return values
@@ -62,6 +74,10 @@ class FieldProblem:
 
 def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldProblem:
     """The equation of a case (collective).
+
+    Args:
+        case: The case.
+        comm: The ranks; all ranks if None.
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
@@ -79,7 +95,7 @@ def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldPr
 
 
 def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionField:
-    """F of a case; kernel and bias are renewed with time if their formulas contain it."""
+    """F of a case; kernel and bias are evaluated again for each t if their formulas contain t."""
     d = case.dynamics
     kernel = build_kernel(case, space, _instant(0.0))
     bias = np.zeros(space.num_local)
@@ -101,5 +117,5 @@ def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionFie
 
 
 def _instant(time: float) -> DepthGrid:
-    """A grid of one interval that is sampled at a time."""
+    """A depth grid of one interval, sampled at the given time."""
     return DepthGrid(layers=1, horizon=1.0, stage_nodes=(time,))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel of a case: its representation, and what it starts from, by formulas or at random."""
+"""The kernel of a case: its representation, and its starting values, by formulas or at random."""
 
 from __future__ import annotations
 
@@ -24,7 +24,16 @@ _RANK = 8  # of a separable kernel without rank and factors
 
 
 def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
-    """A formula of a case in its parameters and some of t, y, z and s."""
+    """A formula of a case, in the case's parameters and some of the variables t, y, z and s.
+
+    Args:
+        case: The case, which gives the parameters and the number of coordinates.
+        text: The formula.
+        *letters: The variables that the formula may contain, of "t", "y", "z" and "s".
+
+    Raises:
+        InvalidInput: if the text is not a formula in these variables.
+    """
     names: list[str] = []
     for letter in letters:
         names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
@@ -33,7 +42,11 @@ def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
 
 @contextmanager
 def at_key(key: str) -> Iterator[None]:
-    """Let what is wrong with a value begin with the key that holds it."""
+    """Within the block, put the key in front of the message of an `InvalidInput` that does not name it.
+
+    Raises:
+        InvalidInput: the error of the block, with the key in its message.
+    """
     try:
         yield
     except InvalidInput as error:
@@ -41,7 +54,13 @@ def at_key(key: str) -> Iterator[None]:
 
 
 def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> None:
-    """Refuse values at nodes of which one, on any rank, is no finite number (collective).
+    """Raise if a nodal value on any rank is not a finite number (collective).
+
+    Args:
+        space: The state space.
+        values: Nodal values on this rank, any shape.
+        key: Dotted path of the key that holds the formulas, for the message.
+        *texts: The formulas that gave the values.
 
     Raises:
         InvalidInput: on all ranks, naming the key and the formulas that gave the values.
@@ -52,7 +71,18 @@ def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> 
 
 
 def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
-    """K as the case gives it; dense and separable parts without formulas small and random, local ones zero."""
+    """The kernel K of a case (collective).
+
+    Dense and separable parts without formulas start small and random, local parts without formulas start at zero.
+
+    Args:
+        case: The case.
+        space: The state space.
+        grid: The depth grid, whose intervals carry the kernel.
+
+    Raises:
+        InvalidInput: if a formula is faulty or not finite at some node; the message names the key.
+    """
     builders = {"dense": _build_dense, "separable": _build_separable, "local": _build_local}
     parts = [builders[name](case, space, grid) for name in case.dynamics.representation]
     return parts[0] if len(parts) == 1 else SumKernel(parts)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A case made into objects: domain, space, dynamics, data and functional, as the case file says.
+"""The learning problem of a case: domain, space, dynamics, data and functional, as the case file says.
 
-`build_problem(case)` is what the command line and a script that starts from a case file share.
+The command line and scripts that start from a case file call `build_problem(case)`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,15 @@ __all__ = [
 
 
 def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
-    """The domain and state space of a case (collective)."""
+    """The state space of a case on its domain (collective).
+
+    Args:
+        case: The case.
+        ensemble: The space × sample split; the mesh lives on its space communicator.
+
+    Raises:
+        InvalidInput: if no mesh can be made, or the space does not fit it; the message names the keys.
+    """
     s, keys = case.space, "domain.cells, domain.lower, domain.upper, domain.grading"
     with at_key("domain.file" if case.domain.file is not None else keys):
         try:
@@ -71,7 +79,11 @@ def _build_domain(d: DomainSettings, comm: MPI.Intracomm) -> domains.Domain:
 
 
 def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> LearningProblem:
-    """The objects of a case (collective).
+    """The learning problem of a case (collective).
+
+    Args:
+        case: The case.
+        comm: The ranks; all ranks if None.
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
@@ -110,7 +122,7 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
 def _build_functional(
     case: config.Case, ensemble: Ensemble, space: StateSpace, train: SampleStates
 ) -> tuple[Functional, Floats]:
-    """J and the shard of the control that the case starts from."""
+    """J, and the shard of the controls x from which the case starts."""
     y, o = case.dynamics, case.objective
     grid = DepthGrid(layers=y.layers, horizon=y.horizon, intervals=y.control_intervals)
     values = space.num_nodes * (space.num_nodes if "dense" in y.representation else 1)
@@ -163,7 +175,7 @@ def build_activation(case: config.Case) -> Activation:
 
 @cache
 def _activation_family(text: str, parameters: tuple[str, ...]) -> ActivationFamily:
-    """The activations of a formula for all values of its parameters."""
+    """The activations that a formula gives for all values of its parameters."""
     formula = parse_formula(text, ("s", *parameters))
     names = tuple(name for name in parameters if name in formula.names)
     return ActivationFamily(lambda s, *values: formula.ufl(s=s, **dict(zip(names, values, strict=True))), names)
@@ -173,7 +185,7 @@ def _activation_family(text: str, parameters: tuple[str, ...]) -> ActivationFami
 
 
 def _load_data(case: config.Case) -> data.DataSet | None:
-    """The samples of a case with their test part; None if they are formulas."""
+    """The samples of a case with their test part; None if formulas give the samples."""
     d = case.data
     if d.source == "formula":
         return None
@@ -189,12 +201,27 @@ def _load_data(case: config.Case) -> data.DataSet | None:
 
 
 def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, *, outside: float = 0.0) -> Block:
-    """Initial states of images: the nodal values of the functions they are."""
+    """The initial states of images: nodal values of the functions that the images represent.
+
+    Args:
+        space: The state space.
+        inputs: The images, shape (num_samples, *grid).
+        maps: The maps that move the images; None to leave them.
+        outside: Value of a moved image outside of its frame.
+
+    Returns:
+        Nodal values, shape (num_local, num_samples).
+    """
     return data.image_states(inputs, space.coordinates, space.domain.bounds, affine=maps, outside=outside)
 
 
 def samples_of_inputs(space: StateSpace, inputs: Floats) -> SampleStates:
-    """Images without targets, shape (num_samples, *grid), as samples to predict."""
+    """Images without targets as samples to predict.
+
+    Args:
+        space: The state space.
+        inputs: The images, shape (num_samples, *grid); kept by reference.
+    """
 
     def states(numbers: Integers, maps: data.AffineMaps | None) -> Block:
         return states_of_inputs(space, inputs[numbers], maps)
@@ -233,7 +260,15 @@ def _sample_states(
 
 
 def initial_states(case: config.Case, space: StateSpace) -> Block:
-    """The nodal values of all initial states of a case, shape (num_local, samples); targets are not looked at."""
+    """The nodal values of all initial states of a case, shape (num_local, samples); targets are not read (collective).
+
+    Args:
+        case: The case.
+        space: The state space.
+
+    Raises:
+        InvalidInput: if data and case do not fit together, or a formula is not finite; the message names the key.
+    """
     dataset = _load_data(case)
     if dataset is None:
         assert case.data.initial is not None
@@ -259,7 +294,7 @@ def _formula_states(case: config.Case, space: StateSpace) -> SampleStates:
 
 
 def _formula_block(case: config.Case, space: StateSpace, key: str, text: str) -> Block:
-    """States from a key's formula in y and the sample's parameter s ∈ [0, 1], shape (num_local, data.samples)."""
+    """States from the formula of a key, in y and the sample's parameter s ∈ [0, 1]; shape (num_local, data.samples)."""
     count = case.data.samples
     parameter = np.linspace(0.0, 1.0, count)[None, :] if count > 1 else np.zeros((1, 1))
     y = space.coordinates.T[:, :, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a checkpoint's problem is known by, and the controls that a run left in its folder."""
+"""The tables by which a checkpoint identifies its problem, and the controls that a run has saved in its folder."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from fem_selection.typing import Floats
 
 __all__ = ["load_controls", "problem_key"]
 
-# tables whose change would make a checkpoint belong to another problem
+# tables that identify the problem of a checkpoint: with any of them changed it is another problem
 _PROBLEM_TABLES = ("domain", "space", "dynamics", "data", "objective", "regularization")
-# those of them that make the network; a problem without a case has its domain among the keys of its space
+# those of them that determine the network; a problem without a case has its domain among the keys of "space"
 _NETWORK_TABLES = ("domain", "space", "dynamics", "objective")
 
 
 def problem_key(case: config.Case, comm: MPI.Comm) -> dict[str, Any]:
-    """What a checkpoint's problem is known by; a file by what is in it, for it may have been moved or changed.
+    """The tables of a case by which a checkpoint identifies its problem (collective).
+
+    The path of a file is replaced by a hash of its content, since a file may be moved or changed.
 
     Args:
         case: The case.
-        comm: The ranks that ask; the first of them reads the files (collective).
+        comm: The ranks that call; the first of them reads the files.
 
     Raises:
         InvalidInput: on all ranks, if a file cannot be read.
@@ -51,13 +53,13 @@ def _problem_tables(case: config.Case) -> dict[str, Any]:
 def load_controls(
     problem: LearningProblem, folder: Path, *, case: config.Case | None = None, also: Sequence[str] = ()
 ) -> Floats:
-    """Shard of the best controls x of a run's checkpoint (collective).
+    """The shard of the best controls x in the checkpoint of a run (collective).
 
     Args:
-        problem: The problem they belong to.
-        folder: Of the run.
-        case: The case that the problem was made from; None if none was.
-        also: Tables that must be the run's, beside those that make the network.
+        problem: The problem to which the controls belong.
+        folder: The folder of the run.
+        case: The case from which the problem was made; None if there was none.
+        also: Further tables that must agree with the checkpoint, beside those that determine the network.
 
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the stability of a case's steady state needs from the case: a start, a finer space, layers, a parameter."""
+"""The inputs of a stability analysis that a case gives: a start, a finer space, layers, a parameter."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def start_state(problem: FieldProblem) -> Floats:
 
 
 def depth_of(problem: FieldProblem) -> DepthGrid:
-    """The layers of the case, all of one equation."""
+    """The depth grid of the case, with one control interval: all layers have the same equation."""
     return DepthGrid(layers=problem.case.dynamics.layers, horizon=problem.case.dynamics.horizon, intervals=1)
 
 
 def family_of(problem: FieldProblem) -> Callable[[float], SelectionField] | None:
-    """The equation as a function of `stability.parameter`; None if the case names none."""
+    """The equation as a function of `stability.parameter`; None if the case names no parameter or no range."""
     name, limits = problem.case.stability.parameter, problem.case.stability.range
     if name is None or limits is None:
         return None
@@ -38,7 +38,7 @@ def family_of(problem: FieldProblem) -> Callable[[float], SelectionField] | None
 
 
 def why_not_finer(problem: FieldProblem) -> str | None:
-    """Why the equation of a case is not looked at on a finer space, or None."""
+    """The reason why there are no error bars from a finer space for this case; None if there can be some."""
     case = problem.case
     if is_random(case):
         return "a random kernel is another one on another mesh"
@@ -55,8 +55,9 @@ def why_not_finer(problem: FieldProblem) -> str | None:
 def finer_start(problem: FieldProblem) -> tuple[SelectionField, Floats]:
     """The equation of a case on a finer space, and `stability.state` there (collective).
 
-    A shape gets twice the cells; on a mesh file, which holds one mesh, functions get one degree more, with full
-    quadrature; what its cells leave out of a curved domain is not seen.
+    A shape gets twice the cells in every direction.  A mesh file holds one mesh only; there the degree is raised by
+    one, in Galerkin mode, so that the error bars do not include the error of the mesh's approximation of a curved
+    domain.
     """
     case = problem.case
     if case.domain.file is None:

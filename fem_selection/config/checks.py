@@ -19,7 +19,7 @@ __all__ = ["LARGEST", "Fault", "check_case"]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that stands between valid keys.
+    """A fault of several keys together, each of which is valid by itself.
 
     Attributes:
         keys: Dotted paths of the keys involved, the one to change first.
@@ -54,12 +54,12 @@ def check_case(case: Case) -> Iterator[Fault]:
 
 
 LARGEST = 2**31 - 1
-"""What the indices of PETSc count to."""
-_VALUES = 2**40  # of an array: eight terabytes
+"""The largest number that PETSc's indices can hold."""
+_VALUES = 2**40  # entries of an array: eight terabytes
 
 
 def _check_sizes(case: Case) -> Iterator[Fault]:
-    """Whole numbers that are no count of anything, and arrays that fit on no machine."""
+    """Faults of integers that are too large to be counts, and of arrays too large for any machine."""
     for table in dataclasses.fields(case):
         values = getattr(case, table.name)
         for key in dataclasses.fields(values) if dataclasses.is_dataclass(values) else ():
@@ -95,7 +95,7 @@ def _check_space(case: Case) -> Iterator[Fault]:
 
 
 def _check_representation(case: Case) -> Iterator[Fault]:
-    """Keys of representations that are not there, and what these ask of the space and of other keys."""
+    """Faults of keys that belong to another representation, and of a representation that the space does not permit."""
     d, here = case.dynamics, "dynamics.representation"
     keys = {
         "dense": ("kernel",),
@@ -163,7 +163,7 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
 
 
 def _hint(case: Case, text: str) -> str:
-    """What to add to the fault of a formula with the coordinates of another domain's points, or an unknown name."""
+    """A hint for the fault of a formula that has coordinates of another dimension, or an unknown name."""
     every = {"t", "s", *(name for d in (1, 3) for letter in "yz" for name in coordinate_names(letter, d))}
     try:
         used = parse_formula(text, every, case.parameters).names
@@ -229,7 +229,7 @@ def _check_bounds(case: Case) -> Iterator[Fault]:
 
 
 def _check_pontryagin(case: Case) -> Iterator[Fault]:
-    """What the maximum principle needs: Hamiltonians that can be minimised node by node and layer by layer."""
+    """Faults that prevent Pontryagin's methods: the Hamiltonian must decouple over nodes and layers."""
     method, r = case.optimizer.method, case.regularization
     if method not in PONTRYAGIN:
         return

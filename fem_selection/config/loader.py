@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From a TOML file, or a mapping, to a `Case`; or to one error with all the faults found.
+"""Read a `Case` from a TOML file or a mapping, or raise one error with all the faults found.
 
-Each fault begins with the key's dotted path.  A fault between several keys is reported when all of them are valid by
-themselves, so that one mistake is told once.
+Each fault begins with the key's dotted path.  A fault of several keys together is reported only if each of them is
+valid by itself, so that one mistake is reported once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load_case(path: Path, overrides: Sequence[str] = ()) -> Case:
         overrides: Settings `KEY=VALUE` that replace the file's, KEY a dotted path, VALUE in TOML (see `parse_case`).
 
     Raises:
-        ConfigError: The file cannot be read, or has faults.
+        ConfigError: if the file cannot be read, or has faults; with all faults.
     """
     path = Path(path)
     try:
@@ -51,13 +51,13 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
     """Return the case in a mapping of tables.
 
     Args:
-        mapping: What a TOML file holds; it is not changed.
-        base: Folder that `data.file` and `domain.file` are relative to; the current one if left out.
+        mapping: The tables, as a TOML file holds them; not changed.
+        base: Folder to which `data.file` and `domain.file` are relative; the current one if left out.
         overrides: Settings `KEY=VALUE`.  VALUE is read as TOML if that succeeds, else as a string; for a key that
             holds a string, a number is taken as it is written.
 
     Raises:
-        ConfigError: With all faults.
+        ConfigError: if the case has faults; with all of them.
     """
     faults: list[str] = []
     settings = copy.deepcopy(dict(mapping))
@@ -87,7 +87,7 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
 
 
 def _drop_contradictions(domain: Any) -> list[str]:
-    """Remove what describes a shape from a domain that is a mesh file, and say so."""
+    """Remove the keys of a shape from a domain that is a mesh file, and return a fault for each of them."""
     if not isinstance(domain, dict) or domain.get("file") is None:
         return []
     both = [key for key in domain if key in _BESIDE_SHAPES]
@@ -120,7 +120,7 @@ _KEYS: dict[str, Any] = dict(_fields())
 
 
 def _unknown(path: str) -> str:
-    """Return the fault of a key that does not exist, with the nearest that does."""
+    """Return the fault of a key that does not exist, with the most similar key that does."""
     table, _, leaf = path.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in _KEYS if key.rpartition(".")[0] == table}
     elsewhere = [key for key in _KEYS if key.rpartition(".")[2] == leaf]
@@ -138,7 +138,7 @@ def _override(settings: dict[str, Any], override: str) -> list[str]:
     """Put one `KEY=VALUE` into the settings and return the faults of doing so."""
     try:
         override.encode()
-    except UnicodeEncodeError:  # bytes that the shell handed over
+    except UnicodeEncodeError:  # the shell passed bytes that are not text
         shown = override.encode(errors="backslashreplace").decode()
         return [f"{shown.partition('=')[0].strip()}: the setting {shown!r} is not text in UTF-8"]
     path, equals, text = (part.strip() for part in override.partition("="))
@@ -156,7 +156,7 @@ def _override(settings: dict[str, Any], override: str) -> list[str]:
 
 
 def _value(path: str, text: str) -> Any:
-    """Return the value that an override's text stands for."""
+    """Return the value that the text of an override means for the key at `path`."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -179,7 +179,7 @@ def _build(
     invalid: set[str],
     more: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the table in `given`; note its faults, and then return what the valid keys alone make."""
+    """Return the table in `given`; if it has faults, add them to `faults` and return the table of the valid keys."""
     more = more or {}
     try:
         return cls(**given, **more)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A whole case file as one frozen dataclass, of the tables in `fem_selection.settings`.
+"""A whole case file as one frozen dataclass, made of the tables in `fem_selection.settings`.
 
-A table checks itself when it is made.  What concerns several tables at once is in `fem_selection.config.checks`, and
-only `load_case` and `parse_case` look at it.
+Each table checks itself when it is built.  The checks of several tables together are in `fem_selection.config.checks`;
+only `load_case` and `parse_case` run them.
 """
 
 from __future__ import annotations

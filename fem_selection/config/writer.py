@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A resolved case written as TOML, which reads back to an equal case."""
+"""Write a resolved case as TOML that reads back to an equal case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["dump_case"]
 
 
 def dump_case(case: Case) -> str:
-    """Return the case as the text of a TOML file: every key with its value, those without one (None) left out."""
+    """Return the case as the text of a TOML file: every key with its value, without the keys whose value is None."""
     lines: list[str] = []
     for name, value in _items(case):
         if dataclasses.is_dataclass(value):

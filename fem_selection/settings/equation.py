@@ -40,9 +40,9 @@ class DomainSettings:
         cells: Cells in each direction; one number stands for every direction.
         lower: Lower corner; one number stands for every direction.
         upper: Upper corner, above `lower` in every direction.
-        cell: Cell type that fits the shape; the tensor cell (interval, quadrilateral, hexahedron) if left out.
+        cell: Cell type of the mesh, which must fit the shape; interval, quadrilateral or hexahedron if left out.
         grading: Size of the last cell over the size of the first, in every direction.
-        group: With a gmsh file: the named group of cells that make the domain; all cells if left out.
+        group: With a gmsh file: the named group of cells that form the domain; all cells if left out.
         file: A gmsh (.msh) or XDMF (.xdmf) file with the mesh, relative to the case file's folder; instead of all other
             keys but `group`.
     """
@@ -140,17 +140,20 @@ class DynamicsSettings:
             `implicit_euler`, `crank_nicolson`, `implicit_midpoint`.
         control_intervals: Intervals on which the controls are constant in depth; divides `layers`, and equals it if
             left out.
-        representation: Of the kernel: `dense`, `separable`, `local`, or a sum of them, `local + separable`.
+        representation: Representation of the kernel: `dense`, `separable`, `local`, or a sum such as
+            `local + separable`.
         kernel: Formula of the starting dense kernel in t, y and z; a small random start if left out.
         rank: Number of pairs of factors of the separable kernel; 8 if left out, without `factors`.
         factors: The starting separable kernel, Σ u ⊗ v, as a list of [u, v], u a formula in t and y, v in t and z;
             small random factors if left out.
-        local_terms: Some of `multiplication`, `convection`, `diffusion`; if left out those that are given, or all.
+        local_terms: Terms of the local kernel, some of `multiplication`, `convection`, `diffusion`; if left out, those
+            whose formula is given, or all if none is.
         local_length: Length ℓ of the inner product of the local kernel's coefficients; a tenth of the domain's longest
             side if left out.
         multiplication: Formula of the starting coefficient in t and y; zero if left out.
-        convection: The same, for all directions or as a list with one for each.
-        diffusion: The same.
+        convection: Formula of the starting coefficient, one for all directions or a list with one for each; zero if
+            left out.
+        diffusion: Formula of the starting coefficient; zero if left out.
         bias: Formula of the starting bias in t and y; zero if left out.
         start_scale: Size of a random starting kernel.
     """

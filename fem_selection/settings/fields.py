@@ -24,12 +24,24 @@ __all__ = [
 
 
 def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> AfterValidator:
-    """Return a validator that accepts one of `names` or an alias, in any case and with `-` for `_`."""
+    """Return a validator that accepts a name or an alias, in upper or lower case and with `-` for `_`.
+
+    Args:
+        names: The names that are allowed.
+        aliases: Further spellings, each with the name that the validator returns for it.
+    """
     return AfterValidator(_chooser(names, aliases or {}))
 
 
 def name_or_formula(names: Sequence[str], variable: str) -> AfterValidator:
-    """Return a validator that accepts one of `names`, as `one_of` does, or what may be a formula in a variable."""
+    """Return a validator that accepts a name, as `one_of` does, or any text that may be a formula.
+
+    A single word that is not the variable counts as a name.
+
+    Args:
+        names: The names that are allowed.
+        variable: The variable of the formula.
+    """
     choose = _chooser(names, {})
 
     def check(value: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Settings of the instruments that solve and do not learn: large times, steady states, stability, HJB."""
+"""Settings of the computations without learning: large times, steady states, stability, the value function."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class StepSettings:
 
     Attributes:
         rtol: Local error allowed relative to ‖f_j‖, the L² norm of a state.
-        atol: Local error allowed beside, in units of ‖f_j‖.
+        atol: Local error allowed in addition, in units of ‖f_j‖.
         method: `explicit` or `implicit` steps, or `auto`, explicit ones until stability limits them.
         steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
         growth_bound: The run ends where some ‖f_j‖ exceeds this; `inf` for no bound.
         first_step: Length of the first step; 0 lets the integrator choose it.
-        max_steps: Steps, rejected ones included, after which the run is given up.
+        max_steps: Number of steps, rejected ones included, after which the run fails.
     """
 
     rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
@@ -51,10 +51,10 @@ class ForwardSettings(StepSettings):
 
     Attributes:
         until: The last time; `dynamics.horizon` if left out.
-        times: Number of times, 0 and `until` among them, at which states are kept and estimates are looked at.
+        times: Number of times, 0 and `until` among them, at which states are kept and estimates are evaluated.
         spacing: `linear` times, or `logarithmic` ones, which begin at `until`/10⁶ after 0.
-        estimates: Whether bounds are computed and compared.
-        shown: Times and samples in the figure of states.
+        estimates: Whether the bounds of the theory are computed and compared with the solution.
+        shown: Number of times, and of samples, in the figure of states.
     """
 
     until: float | None = Field(default=None, gt=0)
@@ -70,7 +70,7 @@ class NewtonSettings:
 
     Attributes:
         residual: ‖σ(K f + b)‖ at which Newton's method stops.
-        max_iterations: Newton steps at most.
+        max_iterations: Largest number of Newton steps.
     """
 
     residual: float = Field(default=1e-11, gt=0)
@@ -82,12 +82,12 @@ class LimitSettings:
     """The keys of `[steady]` about the run of each initial state to its limit.
 
     Attributes:
-        horizon: The time at which the run ends at the latest.
+        horizon: The last time; the run ends there if not before.
         steady_tolerance: ‖∂_t f‖ below which a state counts as steady.
         growth: Factor over 1 + max ‖f^I‖ beyond which a state counts as unbounded.
         rtol: Local error of the run allowed relative to ‖f_j‖.
-        atol: Local error of the run allowed beside, in units of ‖f_j‖.
-        snapshots: Times, 0 among them, at which distances to the limit are recorded; spaced geometrically.
+        atol: Local error of the run allowed in addition, in units of ‖f_j‖.
+        snapshots: Number of times, 0 among them, at which distances to the limit are recorded; spaced geometrically.
     """
 
     horizon: float = Field(default=1e6, gt=1e-3)
@@ -105,11 +105,11 @@ class SteadySettings(LimitSettings, NewtonSettings):
     These keys, and those of `NewtonSettings` and `LimitSettings`.
 
     Attributes:
-        within: Zeros of the activation are looked for in [−within, within].
-        starts: Random starts of Newton's method, beside the first five initial states.
-        states: Steady states at most.
-        tolerance: Below which a singular value counts as zero, relative to the largest.
-        triplets: Singular values at most.
+        within: The zeros of the activation are sought in [−within, within].
+        starts: Number of random starts of Newton's method, beside the first five initial states.
+        states: Largest number of steady states.
+        tolerance: Size, relative to the largest singular value, below which one counts as zero.
+        triplets: Largest number of singular values.
     """
 
     within: float = Field(default=20.0, gt=0)
@@ -125,20 +125,20 @@ class StabilitySettings:
 
     Attributes:
         state: Formula in y of the steady state, or of a start from which Newton's method reaches it.
-        number: Eigenvalues with eigenfunctions: those that grow, then those of largest modulus, or of largest real part
-            where the kernel has a local part.
-        tolerance: What counts as zero, relative to the norm of the linearization.
+        number: Number of eigenvalues with eigenfunctions: those that grow, then those of largest modulus, or of largest
+            real part if the kernel has a local part.
+        tolerance: Size, relative to the norm of the linearization, that counts as zero.
         perturbation: L² norm of the perturbations whose growth is measured.
         refine: Whether eigenvalues are computed on a finer space too, for error bars: twice the cells or,
             on a mesh file, one degree more.
-        exponents: Finite-time Lyapunov exponents of each sample; 0 leaves them out.
-        samples: Samples whose exponents are computed, the first ones.
+        exponents: Number of finite-time Lyapunov exponents of each sample; 0 leaves them out.
+        samples: Number of samples, the first ones, whose exponents are computed.
         parameter: Name of the parameter in which the steady state is continued; none if left out.
         range: Values of the parameter between which it is continued, from the first on.
         step: Largest step along a branch; a fiftieth of the range if left out.
-        points: Points on a branch at most.
-        branches: Branches at most.
-        cycles: Whether limit cycles beside Hopf points are run to.
+        points: Largest number of points on a branch.
+        branches: Largest number of branches.
+        cycles: Whether limit cycles near Hopf points are computed by runs.
     """
 
     state: str = "0"
@@ -162,11 +162,11 @@ class HjbSettings:
 
     Attributes:
         cells: Cells of the finest mesh in each direction of the state; one number stands for every direction.
-        levels: Meshes of the refinement study, each with half the cells of the next.
+        levels: Number of meshes of the refinement study, each with half the cells of the next.
         lower: Lower corner of the box in the space of states; around initial and target states if left out.
         upper: Upper corner, above `lower` in every direction.
-        snapshots: Times at which the value function is kept.
-        starts: Random starts of the open-loop optimization, beside the case's own.
+        snapshots: Number of times at which the value function is kept.
+        starts: Number of random starts of the open-loop optimization, beside the case's own.
         witness: Whether dynamic programming on the same mesh is run for comparison.
     """
 

@@ -37,9 +37,9 @@ class Movement:
     """`data.moved`: standard deviations of the random motions of the images; a table of zeros moves nothing.
 
     Attributes:
-        shift: Of each component of the shift, in units of the domain's sides.
-        rotation: Of the angle, or of each component of the rotation vector in space, in radians.
-        scale: Of log(1 + s), where a motion magnifies by 1 + s.
+        shift: Standard deviation of each component of the shift, in units of the domain's sides.
+        rotation: Standard deviation of the angle (in space of each component of the rotation vector), in radians.
+        scale: Standard deviation of log(1 + s), where a motion magnifies by 1 + s.
     """
 
     __pydantic_config__ = STRICT | {"strict": False}  # a strict table inside of another is refused
@@ -57,7 +57,7 @@ class DataSettings:
         source: `digits` (bundled with scikit-learn), `npz` or `formula`; `npz` if only `file` is given, `formula` if
             only `initial` is.
         file: NPZ file; in a case file relative to the case file's folder, in a loaded case absolute.
-        test_fraction: Part of the samples kept for the test, in [0, 1).
+        test_fraction: Share of the samples kept for the test, in [0, 1).
         standardize: Whether features are brought to mean 0 and variance 1.
         shape: Pixel grid of rows that were flattened.
         moved: Random motions of the images, or None.
@@ -84,7 +84,7 @@ class DataSettings:
 
 @settings_class
 class ObjectiveSettings:
-    """`[objective]`: what is minimised, and over what.
+    """`[objective]`: the objective, and the controls over which it is minimised.
 
     Attributes:
         loss: `softmax`, `logistic`, `least_squares` or `tracking`.
@@ -147,13 +147,13 @@ class StochasticSettings:
     Attributes:
         method: `adam` or `momentum`.
         epochs: Passes over the training part; 0 leaves the phase out.
-        batch: Samples of one step.
+        batch: Number of samples of one step.
         rate: Step size.
         schedule: `cosine` or `constant` step size.
         momentum: Decay of the gradient's mean, in [0, 1).
         second_moment: Decay of the squared gradient's mean (Adam), in [0, 1).
         epsilon: Adam's guard against division by zero.
-        validation: Part of the training samples kept for early stopping, in [0, 1).
+        validation: Share of the training samples kept for early stopping, in [0, 1).
         patience: Epochs without a better validation value before stopping.
     """
 
@@ -180,13 +180,12 @@ class OptimizerSettings:
         max_iterations: Limit of iterations, counted from the run's beginning; 0 leaves the optimizer out.
         gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
         absolute_tolerance: Norm of the (projected) gradient at which to stop.
-        memory: Pairs that a quasi-Newton method keeps.
-        starts: Starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
-        reduction: How well each of these minimisations is solved: the norm of its gradient relative to the first.
+        memory: Number of pairs that a quasi-Newton method keeps.
+        starts: Number of starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
+        reduction: Accuracy of each of these minimisations: the norm of its gradient relative to the first.
         augmentation: First ε of `sqh`, the weight of the squared step that it adds to the Hamiltonian, relative to the
             larger one of `regularization.kernel` and `regularization.bias`.
-        gap_every: Iterations between measurements of the gap by `sqh`, which cost minimisations of their own; 0 for
-            none.
+        gap_every: Iterations after which `sqh` measures the gap again, which costs further minimisations; 0 for never.
         options: Further PETSc options by name, without the leading dash.
     """
 
@@ -204,12 +203,12 @@ class OptimizerSettings:
 
 @settings_class
 class CertificateSettings:
-    """What `certify` asks of a trained network; no table of the case file.
+    """Settings of `certify`; they are not a table of the case file.
 
     Attributes:
-        starts: Starts of each minimisation of the Hamiltonian.
-        eigenvalue_tolerance: Residual, relative to the eigenvalue, with which the lowest one of the Hessian is
-            accepted; the eigenvalue's own error is of its square.
+        starts: Number of starts of each minimisation of the Hamiltonian.
+        eigenvalue_tolerance: Residual, relative to the eigenvalue, with which the lowest eigenvalue of the Hessian is
+            accepted; the error of the eigenvalue is of the order of its square.
     """
 
     starts: int = Field(default=12, ge=1)

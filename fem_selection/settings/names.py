@@ -82,7 +82,7 @@ SCHEDULES = ("cosine", "constant")
 #: Newton–Krylov methods of TAO.
 NEWTON = ("nls", "ntr", "bnls", "bntr")
 TAO = ("lmvm", "blmvm", "bqnls", "cg", *NEWTON)
-#: Those of TAO that keep bounds.
+#: Methods of TAO that accept bounds.
 BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")
 #: Successive approximations by the maximum principle.
 PONTRYAGIN = ("msa", "damped_msa", "sqh")

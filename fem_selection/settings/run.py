@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Settings of a run: how the ranks share the work, and what is left behind."""
+"""Settings of a run: how the ranks share the work, and which files the run writes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ParallelSettings:
     """`[parallel]`: how the ranks share the work.
 
     Attributes:
-        space: Ranks of a space communicator.
-        block: Samples of a block.
+        space: Number of ranks of a space communicator; it divides the number of all ranks.
+        block: Largest number of samples of a block.
     """
 
     space: int = Field(default=1, ge=1)
@@ -28,11 +28,11 @@ class ParallelSettings:
 
 @settings_class
 class OutputSettings:
-    """`[output]`: what a run leaves behind.
+    """`[output]`: the files that a run writes.
 
     Attributes:
-        directory: Folder under which each run makes its own; relative to the current one.
-        checkpoint_every: Iterations between two checkpoints.
+        directory: Folder in which each run makes its own folder; relative to the current one.
+        checkpoint_every: Iterations, or epochs, between two checkpoints.
         figures: Whether figures are drawn.
         fields: Whether fields are written for ParaView.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""`settings_class`, which makes a class a checked table of settings, and `InvalidSettings`, its faults in words.
+"""`settings_class` makes a class a checked table of settings; `InvalidSettings` reports its faults.
 
 A settings object is frozen and built by keyword.  Its fields carry their allowed ranges as pydantic's annotations, and
-no value is converted: "10" is no integer, true is no number.  Numbers and arrays of NumPy and paths count as what they
-hold.
+no value is converted: "10" is no integer, true is no number.  NumPy's numbers and arrays are accepted as numbers and
+lists, and paths as strings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclasses.dataclass(frozen=True)
 class SettingFault:
-    """What is wrong with one value.
+    """The fault of one value.
 
     Attributes:
         path: Name of the field, then names and numbers inside its value.
@@ -43,12 +43,12 @@ class SettingFault:
 
     @property
     def key(self) -> str:
-        """The path with dots, without the numbers of entries."""
+        """The path joined by dots, without the indices of entries."""
         return ".".join(name for name in self.path if isinstance(name, str))
 
     @property
     def place(self) -> str:
-        """The path with dots, and the numbers of entries in brackets."""
+        """The path joined by dots, with the indices of entries in brackets."""
         return self.key + "".join(f"[{index}]" for index in self.path if isinstance(index, int))
 
 
@@ -56,7 +56,7 @@ class InvalidSettings(InvalidInput):
     """Raised when a settings object is built with values that it does not allow.
 
     Args:
-        message: All faults in words.
+        message: All faults as one text.
         faults: The faults one by one.
     """
 
@@ -65,7 +65,7 @@ class InvalidSettings(InvalidInput):
         self.faults = tuple(faults)
 
     def __reduce__(self) -> tuple[type[InvalidSettings], tuple[str, Sequence[SettingFault]]]:
-        """Travel between ranks with the faults."""
+        """Pickle the error with its faults, so that it can be sent to other ranks."""
         return InvalidSettings, (str(self), self.faults)
 
 
@@ -94,7 +94,7 @@ def settings_class[T](cls: type[T]) -> type[T]:
 
 
 def _plain(value: Any) -> Any:
-    """Return Python's own value for one of NumPy, and the text of a path."""
+    """Return Python's own value for a value of NumPy, and the text of a path; anything else as it is."""
     match value:
         case np.generic():
             return value.item()
@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
 
 
 def show_value(value: object) -> str:
-    """Return a value as faults show it, in TOML's words and short."""
+    """Return a value as the messages of faults show it: in TOML's notation, and shortened."""
     if isinstance(value, bool):
         return "true" if value else "false"
     try:
@@ -118,7 +118,7 @@ def show_value(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-# --- pydantic's errors in the case file's words -------------------------------------------------------------------
+# --- pydantic's errors in the terms of the case file --------------------------------------------------------------
 
 
 def _sentence(cls: type, fault: SettingFault) -> str:
