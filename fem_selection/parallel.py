@@ -108,7 +108,7 @@ class Ensemble:
         return self.world.rank == 0
 
     def samples(self, total: int) -> slice:
-        """This member's contiguous share of `total` samples."""
+        """Return this member's contiguous share of `total` samples."""
         return share(total, self.num_members, self.member)
 
     def sum(self, value: float) -> float:

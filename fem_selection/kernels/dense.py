@@ -153,7 +153,7 @@ class DenseKernel(Summable):
         return self._known_weights().ravel().copy()
 
     def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
-        """Truncate the singular value decomposition of each interval's w (collective).
+        """Return a kernel of lower rank, from the singular value decomposition of each interval's w (collective).
 
         Args:
             tolerance: Keep the lowest rank with ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) at every interval.

@@ -123,7 +123,7 @@ class SeparableKernel(Summable, OperatorByParameters):
         return kernel
 
     def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
-        """Truncate the singular value decomposition of each interval's w (collective).
+        """Return a kernel of lower rank, from the singular value decomposition of each interval's w (collective).
 
         Args:
             tolerance: Keep the lowest rank with ‖w − w_r‖ ≤ tolerance · ‖w‖ in L²(Y × Y) at every interval.
