@@ -14,6 +14,7 @@ MODES = ("collocated", "galerkin")
 
 
 def main() -> None:
+    """Prints the numbers of both modes."""
     from mpi4py import MPI
 
     from fem_selection.discretization.depth import DepthGrid
