@@ -29,7 +29,7 @@ _HOMES = {
     "SampleLimit": "steady_report",
     "StabilityReport": "stability_report",
     "SteadyReport": "steady_report",
-    "SteadyState": "steady_report",
+    "ReportedState": "steady_report",
     "TrainingReport": "training_report",
     "TrainingResult": "training_report",
     "VerificationReport": "gradient",

@@ -28,7 +28,7 @@ from fem_selection.steady.equilibria.zero_set import ZeroSet
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["PicardCondition", "SampleLimit", "SteadyReport", "SteadyState"]
+__all__ = ["PicardCondition", "ReportedState", "SampleLimit", "SteadyReport"]
 
 _IF_FOUND = ("nearest_state", "preactivation_distance", "projection", "distance_from_projection")
 
@@ -63,7 +63,7 @@ class PicardCondition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteadyState:
+class ReportedState:
     """A steady state f* by Newton's method.
 
     Attributes:
@@ -165,7 +165,7 @@ class SteadyReport(Report):
     null_space_dimension: int | None
     num_nodes: int
     picard: PicardCondition | None
-    states: tuple[SteadyState, ...]
+    states: tuple[ReportedState, ...]
     limits: tuple[SampleLimit, ...]
     residuals: tuple[float, ...]
     time: float | None

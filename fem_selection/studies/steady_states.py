@@ -20,7 +20,7 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import SteadySettings
 from fem_selection.steady import SteadyAnalysis, analyze_steady_states
-from fem_selection.studies.steady_report import PicardCondition, SampleLimit, SteadyReport, SteadyState
+from fem_selection.studies.steady_report import PicardCondition, ReportedState, SampleLimit, SteadyReport
 from fem_selection.typing import Block, Floats
 
 __all__ = ["steady"]
@@ -87,12 +87,12 @@ def _picard(found: SteadyAnalysis) -> PicardCondition | None:
     )
 
 
-def _states(field: SelectionField, found: SteadyAnalysis) -> tuple[SteadyState, ...]:
+def _states(field: SelectionField, found: SteadyAnalysis) -> tuple[ReportedState, ...]:
     """The steady states by Newton's method (collective)."""
     comm, states = field.space.comm, []
     for equilibrium, residual, sensitivity in zip(found.equilibria, found.residuals, found.sensitivities, strict=False):
         g = equilibrium.preactivation
-        state = SteadyState(
+        state = ReportedState(
             state=equilibrium.state,
             residual=residual,
             residuals=equilibrium.newton.residuals,
