@@ -80,6 +80,10 @@ class Ensemble:
 
     Note:
         Collective.
+
+    Example:
+        >>> fs.Ensemble(MPI.COMM_SELF).samples(5)  # one rank takes all samples
+        slice(0, 5, None)
     """
 
     def __init__(self, comm: MPI.Intracomm | None = None, space: int = 1) -> None:

@@ -81,6 +81,12 @@ def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldPr
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
+
+    Example:
+        >>> problem = fs.build_field(fs.load_case("demos/pitchfork.toml"))  # tanh(3g/2) − g with g = ∫ f
+        >>> ones = np.ones((problem.space.num_local, 1), order="F")
+        >>> print(f"{problem.field.rate(ones).max():.6f} {np.tanh(1.5) - 1:.6f}")
+        -0.094852 -0.094852
     """
     world = MPI.COMM_WORLD if comm is None else comm
     ensemble = Ensemble(world, world.size)

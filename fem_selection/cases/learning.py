@@ -87,6 +87,11 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
+
+    Example:
+        >>> problem = fs.build_problem(fs.load_case("demos/gap.toml"))
+        >>> problem.space.num_nodes, problem.train.num_samples, problem.functional.stepper.grid.layers
+        (1, 2, 10)
     """
     ensemble = Ensemble(comm, case.parallel.space)
     space = build_space(case, ensemble)

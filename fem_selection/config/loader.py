@@ -34,6 +34,11 @@ def load_case(path: Path, overrides: Sequence[str] = ()) -> Case:
 
     Raises:
         ConfigError: if the file cannot be read, or has faults; with all faults.
+
+    Example:
+        >>> case = fs.load_case("demos/gap.toml", ["dynamics.layers=20"])
+        >>> case.dynamics.layers, case.objective.loss
+        (20, 'tracking')
     """
     path = Path(path)
     try:

@@ -32,6 +32,11 @@ class DepthGrid:
 
     Raises:
         InvalidInput: if `layers` or `horizon` is not positive, or `intervals` does not divide `layers`.
+
+    Example:
+        >>> grid = fs.DepthGrid(layers=4, horizon=2.0, intervals=2)
+        >>> grid.step, grid.sample_times.tolist()  # controls are sampled in the middle of an interval
+        (0.5, [0.5, 1.5])
     """
 
     layers: int

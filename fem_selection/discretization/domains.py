@@ -93,6 +93,11 @@ def interval(
 
     Raises:
         InvalidInput: if `grading` is not positive.
+
+    Example:
+        >>> domain = fs.interval(MPI.COMM_SELF, cells=3, upper=7.0, grading=4.0)  # cells of size 1, 2 and 4
+        >>> domain.mesh.geometry.x[:, 0].round(6).tolist()
+        [0.0, 1.0, 3.0, 7.0]
     """
     mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
     return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading)
@@ -170,6 +175,12 @@ def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
     Args:
         mesh: The dolfinx mesh; kept by reference.
         name: A description for reports.
+
+    Example:
+        >>> from dolfinx import mesh
+        >>> domain = fs.from_mesh(mesh.create_unit_square(MPI.COMM_SELF, 2, 2))
+        >>> domain.dimension, domain.cell
+        (2, 'triangle')
     """
     return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh))
 

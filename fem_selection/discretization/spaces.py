@@ -47,6 +47,12 @@ class StateSpace:
     Note:
         Collective over the domain's communicator.  `num_nodes` is N, `num_local` the number of owned nodes; blocks on
         a rank have `num_local` rows.
+
+    Example:
+        >>> space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=4), degree=2)
+        >>> y = space.coordinates[:, :1]
+        >>> print(space.num_nodes, space.norm(y).round(6))  # ‖y‖ = 1/√3
+        9 [0.57735]
     """
 
     def __init__(

@@ -41,6 +41,14 @@ class SelectionField:
 
     Note:
         All methods on blocks are collective over the space communicator.
+
+    Example:
+        >>> space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2), degree=1)
+        >>> kernel = fs.DenseKernel.interpolate(space, 1.0, fs.DepthGrid(layers=1))
+        >>> relu = fs.find_activation("relu")
+        >>> field = fs.SelectionField(space, kernel, -space.coordinates[:, 0], activation=relu)
+        >>> print(field.rate(np.ones((3, 1), order="F")).T)  # max(∫ f − y, 0) for f = 1
+        [[1.  0.5 0. ]]
     """
 
     def __init__(

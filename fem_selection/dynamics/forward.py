@@ -51,6 +51,12 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
 
     Note:
         Collective over the space communicator.
+
+    Example:
+        >>> stepper = fs.build_problem(fs.load_case("demos/gap.toml")).functional.stepper  # w = 0.2, σ = tanh, T = 0.1
+        >>> trajectory = fs.solve_forward(stepper, np.array([[1.0, -3.0]]))
+        >>> print(trajectory.times[-1], trajectory.final.round(4))
+        0.1 [[ 1.0199 -3.054 ]]
     """
     kept = range(stepper.grid.layers + 1) if keep is None else keep
     with np.errstate(over="ignore", invalid="ignore"):

@@ -85,6 +85,14 @@ class Stepper:
 
     Raises:
         InvalidInput: if kernel or bias have another number of intervals than the grid.
+
+    Example:
+        >>> space, grid = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2)), fs.DepthGrid(layers=2)
+        >>> kernel, bias = fs.DenseKernel(space, 2), np.ones((2, 3))  # w = 0, b = 1
+        >>> tanh, euler = fs.find_activation("tanh"), fs.find_scheme("euler")
+        >>> stepper = fs.Stepper(space, kernel, bias, activation=tanh, scheme=euler, grid=grid)
+        >>> print(stepper.advance_without_tape(space.create_block(1))[0].T.round(4))  # tanh 1
+        [[0.7616 0.7616 0.7616]]
     """
 
     def __init__(

@@ -44,6 +44,13 @@ class Activation:
 
     Note:
         The properties that return programs raise InvalidInput if σ uses an operator that NumPy has no counterpart of.
+
+    Example:
+        >>> cubic = fs.Activation(name="cubic", expression=lambda s: s - s**3)
+        >>> value, slope = np.empty(1), np.empty(1)
+        >>> cubic.value_and_derivative(np.array([0.5]), value, slope)
+        >>> print(value, slope)
+        [0.375] [0.25]
     """
 
     name: str

@@ -70,6 +70,14 @@ class DenseKernel(Summable):
 
         Raises:
             InvalidInput: if the values of w have a wrong shape.
+
+        Example:
+            >>> space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2), degree=1)
+            >>> kernel = fs.DenseKernel.interpolate(space, lambda t, y, z: y[0] - z[0], fs.DepthGrid(layers=1))
+            >>> print(kernel.values(0, np.arange(3)))  # at the nodes 0, 1/2 and 1
+            [[ 0.  -0.5 -1. ]
+             [ 0.5  0.  -0.5]
+             [ 1.   0.5  0. ]]
         """
         kernel = cls(space, grid.intervals)
         values = [kernel_values(space, source, float(t)).T for t in grid.sample_times]

@@ -73,6 +73,14 @@ class SeparableKernel(Summable, OperatorByParameters):
 
         Raises:
             InvalidInput: if there are no factors, or their values have a wrong shape.
+
+        Example:
+            >>> space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2), degree=1)
+            >>> product = fs.SeparableKernel.interpolate(space, [(lambda t, y: y[0], 2.0)], fs.DepthGrid(layers=1))
+            >>> print(product.values(0, np.arange(3)))  # w(y, z) = 2 y
+            [[0. 0. 0.]
+             [1. 1. 1.]
+             [2. 2. 2.]]
         """
         kernel = cls(space, grid.intervals, len(factors))
         values = np.empty(kernel._shape)

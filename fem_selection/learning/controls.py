@@ -63,6 +63,13 @@ class ControlSpace:
 
     Raises:
         InvalidInput: for an unknown part, a mesh that is not the ensemble's, or controls at the stages' times.
+
+    Example:
+        >>> space, grid = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=4)), fs.DepthGrid(layers=2)
+        >>> kernel, ensemble = fs.DenseKernel(space, 2), fs.Ensemble(MPI.COMM_SELF)
+        >>> controls = fs.ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=0, parts=("kernel", "bias"))
+        >>> controls.global_size  # two intervals with 5 · 5 values of w and 5 of b
+        60
     """
 
     def __init__(

@@ -75,6 +75,13 @@ class Functional:
     Note:
         All evaluations are collective over the world.  Methods on arrays take and return shards of x and of duals in
         x (see `ControlSpace`).
+
+    Example:
+        >>> functional = fs.build_problem(fs.load_case("demos/gap.toml")).functional  # w of ten layers
+        >>> value, dual = functional.evaluate(np.ones(10))
+        >>> nearby, _ = functional.evaluate(np.full(10, 1.0 + 1e-6))
+        >>> print(f"{dual.sum():.4f} {(nearby - value) / 1e-6:.4f}")
+        0.0443 0.0443
     """
 
     def __init__(

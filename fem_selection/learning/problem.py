@@ -45,6 +45,12 @@ class LearningProblem:
         classes: Names of the classes; empty without labels.
         standardization: The standardisation that was applied to the inputs, or None.
         movement: How far the stochastic phase moves images at random, or None.
+
+    Example:
+        >>> problem = fs.build_problem(fs.load_case("demos/gap.toml"))
+        >>> same = fs.LearningProblem.from_functional(problem.functional)  # starts at the controls that J holds
+        >>> print(same.train.num_samples, same.scaled_functional.to_controls(same.scaled_start)[:2])
+        2 [0.2 0.2]
     """
 
     scaled_functional: ScaledFunctional

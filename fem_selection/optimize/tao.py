@@ -89,6 +89,13 @@ def minimize(
             method refuses an option.
         NonFinite: with the iteration, if there are no states at the start, or if a line search or a trust region ends
             without a step that has states; before that, `save` was called with the last good iterate.
+
+    Example:
+        >>> problem = fs.build_problem(fs.load_case("demos/gap.toml"))
+        >>> newton = fs.OptimizerSettings(method="ntr", gradient_tolerance=1e-9)
+        >>> report = fs.minimize(problem.scaled_functional, problem.scaled_start, newton)
+        >>> print(f"{report.objective:.4f}")
+        1.2437
     """
     if settings.method not in TAO:
         raise InvalidInput(f"method {settings.method!r} is none of TAO: use one of {', '.join(TAO)}")

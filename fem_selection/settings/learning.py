@@ -187,6 +187,13 @@ class OptimizerSettings:
             larger one of `regularization.kernel` and `regularization.bias`.
         gap_every: Iterations after which `sqh` measures the gap again, which costs further minimisations; 0 for never.
         options: Further PETSc options by name, without the leading dash.
+
+    Example:
+        >>> fs.OptimizerSettings(method="ntr").max_iterations
+        100
+        >>> fs.OptimizerSettings(methods="ntr")
+        Traceback (most recent call last):
+        fem_selection.settings.tables.InvalidSettings: OptimizerSettings.methods: unknown setting; did you mean method?
     """
 
     method: Annotated[str, one_of(METHODS, METHOD_ALIASES)] = "lmvm"

@@ -96,6 +96,12 @@ def stability(
         InvalidInput: if F depends on time, if no steady state is reached, or if settings and arguments do not fit.
         NoBranch: if there is no steady state near the start at the first value of the range.
         NonFinite: if σ' is not finite at the state.
+
+    Example:
+        >>> field = fs.build_field(fs.load_case("demos/pitchfork.toml")).field  # tanh(3g/2) − g with g = ∫ f
+        >>> report = fs.studies.stability(field, np.zeros(field.space.num_local), fs.StabilitySettings(refine=False))
+        >>> print(report.verdict.kind, report.eigenvalues[0].real.round(6))  # 3/2 − 1
+        unstable 0.5
     """
     settings = StabilitySettings() if settings is None else settings
     space = field.space

@@ -42,6 +42,12 @@ def steady(
 
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
+
+    Example:
+        >>> problem = fs.build_field(fs.load_case("demos/pitchfork.toml"))  # tanh(3g/2) − g with g = ∫ f
+        >>> report = fs.studies.steady(problem.field, problem.initial)
+        >>> print(len(report.states), f"{max(state.preactivation_range[1] for state in report.states):.6f}")
+        3 0.858560
     """
     found = analyze_steady_states(field, initial, settings, seed=seed)
     space, kernel, shown = field.space, found.kernel, _shown(found)

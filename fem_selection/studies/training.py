@@ -83,6 +83,12 @@ def train(
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem, or a file that cannot be written.
         NonFinite: with layer and iteration; the last good iterate is in the checkpoint.
+
+    Example:
+        >>> problem = fs.build_problem(fs.load_case("demos/gap.toml"))
+        >>> result = fs.studies.train(problem, fs.OptimizerSettings(gradient_tolerance=1e-8))
+        >>> print(f"{result.report.objective:.4f}", result.report.converged)
+        1.2437 True
     """
     optimizer, stochastic = optimizer or OptimizerSettings(), stochastic or StochasticSettings()
     identity = {

@@ -7,8 +7,11 @@ import ast
 import doctest
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from mpi4py import MPI
 
 import fem_selection as fs
 
@@ -58,3 +61,46 @@ def test_page_uses_every_name_of_a_namespace(namespace: str) -> None:
     module, used = getattr(fs, namespace), used_names()
     shared = {name for name in module.__all__ if getattr(fs, name, None) is getattr(module, name) and name in used}
     assert set(module.__all__) - shared - {n.removeprefix(f"{namespace}.") for n in used} == set()
+
+
+MET_FIRST = (
+    "Ensemble",
+    "interval",
+    "from_mesh",
+    "StateSpace",
+    "DepthGrid",
+    "Activation",
+    "DenseKernel.interpolate",
+    "SeparableKernel.interpolate",
+    "SelectionField",
+    "Stepper",
+    "solve_forward",
+    "ControlSpace",
+    "Functional",
+    "LearningProblem",
+    "OptimizerSettings",
+    "minimize",
+    "load_case",
+    "build_problem",
+    "build_field",
+    "studies.steady",
+    "studies.stability",
+    "studies.train",
+)
+"""The names that a user meets first."""
+
+ASSUMED = {"fs": fs, "np": np, "MPI": MPI}
+"""What examples in docstrings do not import again."""
+
+
+@pytest.mark.parametrize("name", MET_FIRST)
+def test_docstring(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if the docstring has no example, or if its example raises or prints another number."""
+    monkeypatch.chdir(ROOT)  # they read case files of `demos`, and write nothing
+    thing: Any = fs
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    (examples,) = doctest.DocTestFinder(recurse=False).find(thing, name, module=False, globs=dict(ASSUMED))
+    assert examples.examples, f"{name} has no example"
+    failures = show_failures(examples)
+    assert not failures, failures
