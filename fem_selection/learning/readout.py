@@ -4,21 +4,31 @@
     min over (c, μ) of  μ₀/J Σ_j ℓ(⟨c, f_j(T)⟩ + μ, z_j) + α_c/2 (‖c‖² + |μ|²)
 
 Pontryagin's principle concerns controls that depend on t.  The readout does not depend on t; its optimality condition
-is this minimum.  The losses are convex in their outputs, so that Newton's method with conjugate gradients finds it, in
-the variable x̂, where the L² product is the Euclidean one.
+is this minimum.  The losses are convex in their outputs, so that TAO's `nls`, Newton's method with conjugate gradients
+and a line search, finds it, in the variable x̂, where the L² product is the Euclidean one.
+
+TAO costs nothing here.  For the digits (64 nodes, 10 outputs, 1437 samples) a solve takes 5 Newton steps and 23 products
+with the Hessian, 55 ms, and 8 steps and 160 products, 350 ms, with α_c = 1e-5: the same numbers and times as those of a
+Newton-CG written out by hand, the same solution to the tolerance of the gradient.  On six nodes TAO's objects add
+0.1 ms to 0.6 ms.  Far from the minimum its line search takes fewer steps, and without regularization it goes on where
+the Hessian vanishes.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from petsc4py import PETSc
 
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives.terminal import LinearizedCost, ReadoutCost
+from fem_selection.petsc import create_shell, options, released, unique_prefix
 from fem_selection.typing import Block, Floats
 
 __all__ = ["optimize_readout"]
 
-_ARMIJO = 1e-4
+_ITERATIONS = 50
+_COARSEST = 0.25  # relative tolerance of the conjugate gradients while the gradient is large
+_NEGLIGIBLE = 1e-14  # gradient norm
 
 
 def optimize_readout(functional: Functional, final: Block, controls: Floats, *, tolerance: float = 1e-9) -> Floats:
@@ -37,28 +47,12 @@ def optimize_readout(functional: Functional, final: Block, controls: Floats, *, 
     problem = _ReadoutProblem(functional, final)
     local = functional.control_space.gather(controls)
     where = problem.where
-    x = local[where] / problem.scale
-    value, gradient = problem.evaluate(x)
-    first = problem.norm(gradient)
-    for _ in range(50):
-        if problem.norm(gradient) <= tolerance * first + 1e-14:
-            break
-        step = problem.newton_step(x, gradient)
-        slope, length = problem.inner(gradient, step), 1.0
-        while length > 1e-10:
-            new, its_gradient = problem.evaluate(x + length * step)
-            if new <= value + _ARMIJO * length * slope:
-                break
-            length *= 0.5
-        else:
-            break  # no step lowers the objective: round-off
-        x, value, gradient = x + length * step, new, its_gradient
-    local[where] = x * problem.scale
+    local[where] = problem.minimize(local[where] / problem.scale, tolerance) * problem.scale
     return local[functional.control_space.shard].copy()
 
 
 class _ReadoutProblem:
-    """Value, gradient and Newton steps in the variable M_L^{1/2} (c, μ); all members hold the same."""
+    """The objective in the variable M_L^{1/2} (c, μ), and its minimisation; all members hold the same."""
 
     def __init__(self, functional: Functional, final: Block) -> None:
         control_space = functional.control_space
@@ -67,6 +61,7 @@ class _ReadoutProblem:
         self.final, self.targets = final, functional.targets
         self.factor = functional.weight / functional.num_samples
         self._still = np.zeros_like(final)
+        self._at: LinearizedCost | None = None
         self.alpha = functional.regularization.readout
         self.where = slice(control_space.slices["readout"].start, control_space.slices["offset"].stop)
         self.scale: Floats = 1.0 / np.sqrt(control_space.lumped[self.where])
@@ -83,27 +78,37 @@ class _ReadoutProblem:
         total = self._sum_over_samples(np.array([value]))[0] + 0.5 * self.alpha * self.inner(x, weighted)
         return float(total), self._dual() + self.alpha * weighted
 
-    def newton_step(self, x: Floats, gradient: Floats) -> Floats:
-        """−H⁻¹ g by conjugate gradients, as accurate as superlinear convergence requires."""
-        self._set(x)
-        at, _ = self.cost.linearize(self.final, self.targets, self.factor, gauss_newton=True)
-        step, residual = np.zeros_like(x), -gradient
-        direction, square = residual.copy(), self.inner(residual, residual)
-        enough = min(0.25, square**0.25) ** 2 * square
-        for _ in range(200):
-            product = self._hessian(at, direction)
-            bend = self.inner(direction, product)
-            if bend <= 0:  # without regularization the objective may be flat
-                break
-            length = square / bend
-            step += length * direction
-            residual -= length * product
-            new = self.inner(residual, residual)
-            if new <= enough:
-                break
-            direction = residual + new / square * direction
-            square = new
-        return step if step.any() else -gradient
+    def minimize(self, start: Floats, tolerance: float) -> Floats:
+        """The minimiser that TAO's `nls` reaches from a start, or the best point before round-off."""
+        comm, prefix = self.control_space.space.comm, unique_prefix("readout")
+        x = PETSc.Vec().createMPI((start.size, None), comm=comm)
+        x.array[:] = start
+        hessian = create_shell(comm, start.size, self._multiply, is_symmetric=True)
+        tao = PETSc.TAO().create(comm)
+
+        def evaluate(_: PETSc.TAO, x: PETSc.Vec, gradient: PETSc.Vec) -> float:
+            value, gradient.array[:] = self.evaluate(x.array_r)
+            return value
+
+        def linearize(_: PETSc.TAO, x: PETSc.Vec, *matrices: PETSc.Mat) -> None:
+            self._set(x.array_r)
+            self._at, _ = self.cost.linearize(self.final, self.targets, self.factor, gauss_newton=True)
+
+        def set_krylov_tolerance(tao: PETSc.TAO) -> None:
+            tao.getKSP().setTolerances(rtol=min(_COARSEST, np.sqrt(tao.getSolutionStatus()[2])))
+
+        with released(tao, hessian, x):
+            tao.setOptionsPrefix(prefix)
+            tao.setType(PETSc.TAO.Type.NLS)
+            tao.setObjectiveGradient(evaluate, None)
+            tao.setHessian(linearize, hessian)
+            tao.setMonitor(set_krylov_tolerance)
+            tao.setTolerances(gatol=_NEGLIGIBLE, grtol=0.0, gttol=tolerance)
+            tao.setMaximumIterations(_ITERATIONS)
+            with options(prefix, {"tao_nls_ksp_type": "cg", "tao_nls_pc_type": "none"}):
+                tao.setFromOptions()
+            tao.solve(x)
+            return x.array_r.copy()
 
     def inner(self, a: Floats, b: Floats) -> float:
         """The Euclidean product over the space communicator; all members hold the same."""
@@ -111,16 +116,14 @@ class _ReadoutProblem:
         comm = self.control_space.space.comm
         return product if comm.size == 1 else float(comm.allreduce(product))
 
-    def norm(self, a: Floats) -> float:
-        """The Euclidean norm over the space communicator."""
-        return float(np.sqrt(self.inner(a, a)))
-
-    def _hessian(self, at: LinearizedCost, h: Floats) -> Floats:
+    def _multiply(self, h: Floats, out: Floats) -> None:
+        """The Hessian at the last point that was linearized, times h."""
+        assert self._at is not None
         moments, offset = self._parts(h)
         self.cost.assign_direction(moments, offset)
         self.cost.clear()
-        self.cost.evaluate_second(at, self._still)
-        return self._dual() + self.alpha * self._metric(h)
+        self.cost.evaluate_second(self._at, self._still)
+        out[:] = self._dual() + self.alpha * self._metric(h)
 
     def _set(self, x: Floats) -> None:
         self.cost.assign_moments(*self._parts(x))
