@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What one does with a problem or an equation: each study takes objects and settings and returns a report.
+"""The studies of a problem or an equation: each study takes objects and settings and returns a report.
 
     report = fs.studies.forward(field, initial, fs.ForwardSettings(until=10.0))
     report = fs.studies.steady(field, initial)

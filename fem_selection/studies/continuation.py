@@ -8,8 +8,8 @@
     folder/report.json               branches and bifurcations
     folder/figures/bifurcations.png  branches over the parameter
 
-`fem_selection.steady` has the parts: `ReducedFamily`, `continue_branches` and `measure_cycles`, with the coordinates in
-which branches are followed.
+`fem_selection.steady` has the parts: `ReducedFamily`, which gives the reduced coordinates, `continue_branches` and
+`measure_cycles`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from fem_selection.typing import Block, Floats
 
 __all__ = ["BranchesReport", "Family", "NoBranch", "as_column", "branches"]
 
-_DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: where cycles are run to
+_DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: distances from a Hopf point at which runs seek cycles
 
 Family = Callable[[float], SelectionField]
-"""The equation at a value of the parameter (collective); all on one space."""
+"""Returns the equation at a value of the parameter, always on the same space (collective)."""
 
 
 class NoBranch(InvalidInput):
@@ -48,7 +48,7 @@ class BranchesReport(Report):
     Attributes:
         parameter: Name of the parameter.
         diagram: Branches and bifurcations.
-        cycles: Limit cycles beside each Hopf point, by its number among the bifurcations.
+        cycles: The limit cycles near each Hopf point, by its number among the bifurcations.
     """
 
     parameter: str
@@ -57,7 +57,7 @@ class BranchesReport(Report):
 
     @property
     def bifurcations(self) -> list[Bifurcation]:
-        """In the order in which they were met."""
+        """The bifurcations in the order in which they were found."""
         return self.diagram.bifurcations
 
     def as_dict(self) -> dict[str, Any]:
@@ -118,16 +118,17 @@ class BranchesReport(Report):
 
 
 def branches(family: Family, start: Floats, settings: StabilitySettings) -> BranchesReport:
-    """Follow the steady state near a start through the range of a parameter, and what branches off (collective).
+    """Follow the steady state near a start through the range of a parameter, and its side branches (collective).
 
     Args:
-        family: The equation at a value of the parameter; none may depend on time.
+        family: Returns the equation at a value of the parameter; it must not depend on time.
         start: Nodal values of a state near a steady one at the first value of the range, shape (num_local,).
-        settings: Range and steps, and whether cycles are run to; the name of the parameter is for the report.
+        settings: Range and steps, and whether limit cycles are computed; the report names the parameter as the settings
+            do.
 
     Raises:
-        InvalidInput: without a range, or for a start of another shape; `TooManyCoordinates` if the rank of the kernels
-            is too large.
+        InvalidInput: if the settings have no range, the start has another shape, or the kernel is zero in the whole
+            range; `TooManyCoordinates` if the rank of the kernels is too large.
         NoBranch: if there is no steady state near the start at the first value.
     """
     if settings.range is None:
@@ -161,11 +162,11 @@ def as_column(space: StateSpace, values: Floats, name: str) -> Block:
 
     Args:
         space: The state space.
-        values: Shape (num_local,).
-        name: What they are called in errors.
+        values: Nodal values on this rank, shape (num_local,).
+        name: The name of the values in errors.
 
     Raises:
-        InvalidInput: on all ranks, if the values of one of them have another shape.
+        InvalidInput: on all ranks, if the values of one rank have another shape.
     """
     fits = values.shape == (space.num_local,)
     if not all(space.comm.allgather(fits)):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The stability of a trained network, whose kernel and bias depend on depth.
 
-No single linearization decides there.  Each layer's (w, b) is frozen and looked at by itself: at a steady state of the
-frozen equation where one exists, else at the mean of the samples' states, which is labelled so.  What holds for the
-whole depth are the finite-time Lyapunov exponents along the trajectories: how much the network amplifies or damps
-perturbations of its input, and, the same numbers, gradients on their way back.
+No single linearization decides the stability of such a network.  Therefore each layer's (w, b) is frozen, and its
+equation is analyzed by itself: at a steady state of the frozen equation if Newton's method finds one, else at the mean
+of the samples' states, and the report says which.  For the whole depth the finite-time Lyapunov exponents along the
+trajectories are computed.  They measure how much the network amplifies or damps perturbations of its input and, with
+the same numbers, gradients on their way back.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from fem_selection.typing import Block, Floats
 
 __all__ = ["LayerStability", "NetworkStabilityReport", "network_stability"]
 
-_STEADY = 1e-8  # ‖σ(K f + b)‖ of a frozen steady state, relative to that at the mean state
+_STEADY = 1e-8  # ‖σ(K f + b)‖ of a frozen steady state, relative to its value at the mean state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +47,14 @@ class LayerStability:
     """The frozen equation of one control interval.
 
     Attributes:
-        interval: Its number.
-        time: The depth at which it begins.
-        at: "steady" for a steady state of the frozen equation, "mean" for the mean state.
-        residual: ‖σ(K f + b)‖ there.
+        interval: Number of the control interval.
+        time: The depth at which the interval begins.
+        at: The state of the linearization: "steady" for a steady state of the frozen equation, "mean" for the mean
+            state.
+        residual: ‖σ(K f + b)‖ at this state.
         distance: ‖f − mean state‖ in L².
-        spectrum: Of the linearization there.
-        verdict: On the frozen equation.
+        spectrum: The spectrum of the linearization at this state.
+        verdict: The verdict on the frozen equation.
     """
 
     interval: int
@@ -64,7 +66,7 @@ class LayerStability:
     verdict: Verdict
 
     def as_dict(self) -> dict[str, Any]:
-        """An entry of the report's "layers"."""
+        """The entry of this layer in the report's "layers"."""
         return {
             "interval": self.interval,
             "time": self.time,
@@ -86,8 +88,8 @@ class NetworkStabilityReport(Report):
 
     Attributes:
         layers: The frozen equation of each control interval.
-        exponents: Along the trajectories of some samples.
-        sentence: What they say.
+        exponents: The exponents along the trajectories of some samples.
+        sentence: The finding as a sentence.
     """
 
     layers: tuple[LayerStability, ...]
@@ -130,9 +132,9 @@ def network_stability(
     Args:
         problem: The learning problem; the mean states are those of all its training samples.
         controls: A shard of x, as `train` returns it.
-        settings: Eigenvalues of each layer, samples and exponents; the defaults if left out.
-        states: Initial states along whose trajectories exponents are computed, shape (num_local, any), the same on all
-            members; those of the first `settings.samples` training samples if left out.
+        settings: Numbers of eigenvalues of each layer, of samples and of exponents; `StabilitySettings()` if None.
+        states: Initial states for whose trajectories exponents are computed, shape (num_local, any), the same on all
+            members; if None, those of the first `settings.samples` training samples.
 
     Raises:
         NonFinite: if a trajectory is not finite.
@@ -165,7 +167,7 @@ def _mean_states(problem: LearningProblem, stepper: Stepper) -> list[Block]:
 
 
 def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tolerance: float) -> LayerStability:
-    """One frozen layer, at its steady state if Newton's method finds one."""
+    """Analyze one frozen layer, at its steady state if Newton's method finds one, else at the mean state."""
     space = stepper.space
     field = SelectionField(
         space, stepper.kernel, stepper.bias[interval], activation=stepper.activation, interval=interval
@@ -192,7 +194,7 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
 
 
 def _sentence(layers: tuple[LayerStability, ...], exponents: LyapunovExponents) -> str:
-    """What can be said of the whole network, and no more."""
+    """The finding on the whole network as a sentence."""
     steady = [layer for layer in layers if layer.at == "steady"]
     unstable = sum(layer.verdict.kind == "unstable" for layer in steady)
     frozen = f"{len(steady)} of {len(layers)} layers, frozen, have a steady state, unstable in {unstable}"

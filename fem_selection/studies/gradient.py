@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The gradient of an objective, measured, and whether it is the derivative.
+"""Verification of the gradient of an objective: measurements, and whether it passed.
 
     report = fs.studies.verify(functional, controls)
     report.passed, report.certificate.taylor_order
 
     folder/verify.json    see `learning.verification.GradientCertificate`; whether it passed
 
-The numbers alone are `learning.verify_gradient`'s.
+Use `learning.verify_gradient` for the measurements alone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["LOWEST_ORDER", "WORST_IDENTITY", "VerificationReport", "verify"]
 LOWEST_ORDER = 1.9
 """Taylor order from which a derivative counts as right; a wrong one has order 1, an exact one 2."""
 WORST_IDENTITY = 1e-10
-"""Error of the adjoint identity, relative, up to which it counts as round-off."""
+"""Largest relative error of the adjoint identity that counts as round-off."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport(Report):
-    """What was measured, and the judgement.
+    """The measurements of `verify`, and whether the gradient passed.
 
     Attributes:
         certificate: Taylor remainders, their orders, and the error of the adjoint identity.
@@ -41,7 +41,7 @@ class VerificationReport(Report):
 
     @property
     def passed(self) -> bool:
-        """Whether order and identity are those of an exact derivative."""
+        """Whether Taylor order and adjoint identity are those of an exact derivative."""
         c = self.certificate
         return (c.taylor_order >= LOWEST_ORDER or c.is_linear) and c.adjoint_identity_error <= WORST_IDENTITY
 
@@ -56,7 +56,7 @@ class VerificationReport(Report):
 
     @property
     def sentences(self) -> list[str]:
-        """Order and identity beside what is asked of them."""
+        """Taylor order and adjoint identity with the limits they must meet, as sentences."""
         c = self.certificate
         order = "none, the objective is linear" if c.is_linear else f"{c.taylor_order:.4f}  "
         return [
@@ -70,14 +70,14 @@ class VerificationReport(Report):
 
 
 def verify(functional: Functional, controls: Floats, *, seed: int = 0) -> VerificationReport:
-    """Measure Taylor order and adjoint identity of a gradient near some controls (collective).
+    """Measure Taylor order and adjoint identity of a gradient near given controls (collective).
 
     Args:
         functional: J; its controls are overwritten.
-        controls: A shard of x, moved before use.
-        seed: Of the random directions.
+        controls: Shard of x, not changed; the measurements are made at a control moved away from it.
+        seed: Seed of the random directions.
 
     Raises:
-        NonFinite: where there are no states near the controls.
+        NonFinite: if there are no states near the controls.
     """
     return VerificationReport(certificate=verify_gradient(functional, controls, seed))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What figures and ParaView show of a network: a few samples on their way through it, its controls at a few depths."""
+"""Data for the figures and fields of a network: a few samples on their way through it, its controls at a few depths."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ControlPictures:
     Attributes:
         times: The depths.
         nodes: Numbers of the nodes at which kernels and biases are given, in the canonical order.
-        kernels: The values of w that the dense and separable parts have, shape (k, n, n); None without such a part.
-        biases: Shape (k, n).
-        names: Of the coefficients of the local parts, over the powers of their length ℓ, and the bias after them.
-        coefficients: Shape (k, N, number of names); None without a local part.
+        kernels: Values of w, the sum of the dense and separable parts, shape (k, n, n); None without such a part.
+        biases: Values of the bias, shape (k, n).
+        names: Names of the coefficients of the local parts, divided by the powers of their length ℓ, and then the bias.
+        coefficients: Values of these, shape (k, N, number of names); None without a local part.
     """
 
     times: Floats
@@ -46,13 +46,13 @@ class NetworkPictures:
     """A few samples on their way through a network, and its controls.
 
     Attributes:
-        names: Of the samples.
+        names: Names of the samples.
         times: Depths of all layers, shape (layers + 1,).
         states: Nodal values of this rank at these depths, each of shape (num_local, samples).
-        coordinates: Of all nodes, in the canonical order.
-        triangles: Between them, or None.
-        shown_times: A few depths.
-        shown_states: Values at all nodes there, shape (len(shown_times), num_nodes, samples).
+        coordinates: Coordinates of all nodes, in the canonical order, shape (num_nodes, dimension).
+        triangles: Triangles between the nodes, or None.
+        shown_times: A few depths, for figures.
+        shown_states: Values at all nodes at these depths, shape (len(shown_times), num_nodes, samples).
         controls: The controls.
     """
 
@@ -88,7 +88,12 @@ class NetworkPictures:
 
 
 def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures:
-    """Pictures of the network with some controls, a shard of x (collective)."""
+    """The pictures of a network with given controls (collective).
+
+    Args:
+        problem: The learning problem; its controls are overwritten.
+        controls: Shard of x.
+    """
     stepper, space = problem.functional.stepper, problem.space
     problem.functional.set_controls(controls)
     part, names = _samples_to_show(problem)
@@ -107,7 +112,7 @@ def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures
 
 
 def _samples_to_show(problem: LearningProblem) -> tuple[SampleStates, list[str]]:
-    """A few samples, one of each of the first classes where there are labels, with names for them."""
+    """A few samples (with labels, one of each of the first classes), and names for them."""
     part = problem.test or problem.train
     if part.labels is None:
         count = min(part.num_samples, _SAMPLES_SHOWN)
@@ -119,7 +124,7 @@ def _samples_to_show(problem: LearningProblem) -> tuple[SampleStates, list[str]]
 
 
 def _controls_to_show(stepper: Stepper) -> ControlPictures:
-    """Kernel and bias at up to four depths, w at no more than some hundred nodes (collective over space)."""
+    """Kernel and bias at up to four depths, w at some hundred nodes at most (collective over space)."""
     space = stepper.space
     chosen = sorted({round((stepper.grid.intervals - 1) * k / 3) for k in range(4)})
     nodes = np.linspace(0, space.num_nodes - 1, min(space.num_nodes, _NODES_SHOWN)).round().astype(np.int64)

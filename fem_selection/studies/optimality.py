@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the optimality conditions say of some controls, in numbers and in sentences.
+"""The optimality conditions at given controls, in numbers and in sentences.
 
     report = fs.studies.certify(problem, result.controls)
     report.certificate.maximum_principle_gap, report.verdict
@@ -8,7 +8,7 @@
     folder/certificate.json           see `learning.certificate.OptimalityCertificate`; the verdict
     folder/figures/certificate.png    Hamiltonian and gaps over depth, singular values of the kernels
 
-The numbers alone are `learning.assess_optimality`'s.
+Use `learning.assess_optimality` for the numbers alone.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from fem_selection.typing import Floats
 __all__ = ["LARGE_GAP", "NOTABLE_DRIFT", "CertificateReport", "certify"]
 
 LARGE_GAP = 1e-3
-"""Gap, relative to the objective, from which a control is called no minimiser of its Hamiltonian."""
+"""Gap, relative to the objective, above which the verdict says that the control does not minimise its Hamiltonian."""
 NOTABLE_DRIFT = 1e-2
-"""Drift of the Hamiltonian, relative to its largest value, from which the place of its largest step is named."""
+"""Drift of H, relative to its largest value, above which the verdict names the place of its largest step."""
 
 _CONDITIONS = {
     "": ("objective",),
@@ -43,10 +43,10 @@ _CONDITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateReport(Report):
-    """What each condition says.
+    """The optimality conditions at given controls, with a verdict.
 
     Attributes:
-        certificate: The numbers; None where a condition does not apply, with the reason in `declined`.
+        certificate: The numbers; a number is None if its condition does not apply, with the reason in `declined`.
         has_kink: Whether σ' jumps.
         times: The depth at which each control interval is sampled, shape (intervals,).
     """
@@ -59,13 +59,13 @@ class CertificateReport(Report):
 
     @property
     def verdict(self) -> list[str]:
-        """What the numbers say, as sentences."""
+        """The findings as sentences."""
         c = self.certificate
         return [*_on_curvature(c), *_on_gap(c, self.has_kink), *_on_drift(c), *_on_rank(c)]
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
-        """Condition, quantity and value, or why it was declined, for a table."""
+        """Condition, quantity, and value or the reason why it was declined, for a table."""
         found = self.certificate
         return [
             (
@@ -103,13 +103,17 @@ def certify(
     *,
     seed: int = 0,
 ) -> CertificateReport:
-    """Ask every optimality condition of some controls (collective).
+    """Measure every optimality condition at given controls (collective).
 
     Args:
-        problem: The learning problem, with the box under which they were found.
-        controls: A shard of x.
-        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue.
-        seed: Of the random starts.
+        problem: The learning problem, with the box under which the controls were found; its controls are overwritten.
+        controls: Shard of x.
+        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue;
+            `CertificateSettings()` if None.
+        seed: Seed of the random starts.
+
+    Raises:
+        NonFinite: if a state, the objective or its gradient is not finite.
     """
     found = assess_optimality(problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed)
     stepper = problem.functional.stepper

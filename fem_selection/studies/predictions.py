@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A trained network applied to samples.
+"""Predictions: a trained network applied to samples.
 
 report = fs.studies.predict(problem, result.controls, fs.SampleStates.from_states(initial))
 report.outputs, report.labels
@@ -29,12 +29,12 @@ __all__ = ["PredictionReport", "predict"]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionReport(Report):
-    """What a network says of samples.
+    """The predictions of a network for some samples.
 
     Attributes:
         outputs: Outputs of the readout, shape (samples, C), or final states at all nodes, shape (samples, N).
         labels: Names of the predicted classes, shape (samples,); None without classes.
-        truth: Names of the true classes, shape (samples,); None where they are not known.
+        truth: Names of the true classes, shape (samples,); None if they are not known.
     """
 
     outputs: Floats
@@ -45,7 +45,7 @@ class PredictionReport(Report):
 
     @property
     def accuracy(self) -> float | None:
-        """Part of the samples that is classified right; None where the truth is not known."""
+        """The share of the samples that is classified correctly; None if the truth is not known."""
         return None if self.truth is None or self.labels is None else float(np.mean(self.truth == self.labels))
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,7 +54,12 @@ class PredictionReport(Report):
         return {"outputs": self.outputs.tolist(), "labels": labels, "accuracy": self.accuracy}
 
     def write_file(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Write outputs and labels as NPZ; `about` has no place in it."""
+        """Write outputs and labels as NPZ.  See `Report.write_file`.
+
+        Args:
+            path: The file; an existing one is replaced.
+            about: Not used: the file has no place for it.
+        """
         arrays: dict[str, NDArray[Any]] = {"outputs": self.outputs}
         if self.labels is not None:
             arrays["labels"] = self.labels
@@ -68,13 +73,13 @@ def predict(
     """Apply a network to samples (collective).
 
     Args:
-        problem: The learning problem, whose dynamics and classes count.
-        controls: A shard of x.
-        samples: The samples; their targets are not looked at.
-        truth: Names of their classes; those of `samples.labels`, if it has labels, where left out.
+        problem: The learning problem, which gives dynamics, readout and classes; its controls are overwritten.
+        controls: Shard of x.
+        samples: The samples; their targets are not read.
+        truth: Names of the true classes, shape (samples,); if None, those of `samples.labels`, if there are labels.
 
     Raises:
-        InvalidInput: if there are not as many classes in `truth` as samples.
+        InvalidInput: if the numbers of `truth` and of samples differ.
     """
     if truth is None and samples.labels is not None and problem.classes:
         truth = np.array(problem.classes)[samples.labels]

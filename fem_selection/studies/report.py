@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every study returns: a frozen report of plain values and arrays that knows its JSON form and its figures.
+"""`Report`, the result of every study: frozen, of plain values and arrays, with a JSON form and figures.
 
     report = fs.studies.stability(field, state)
     report.verdict, report.eigenvalues            # plain values and NumPy arrays
@@ -7,8 +7,8 @@
     report.write("folder")                        # report.json and figures
     report.write("folder", space=field.space)     # fields for ParaView too
 
-A report holds no PETSc object, so that it can be kept, compared and pickled.  Arrays named as nodal values hold the
-nodes of this rank; everything else is the same on all ranks.
+A report holds no PETSc object, so that it can be stored, compared and pickled.  Arrays that are described as nodal
+values of this rank differ between ranks; everything else is the same on all ranks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fem_selection.settings import OutputSettings
 __all__ = ["Progress", "Report", "Teller"]
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""Called on root with the phase, the number done, the number in all, and what to show beside the bar."""
+"""Called on root with the phase, the numbers of parts done and of all parts, and values to show beside the bar."""
 
 
 class Report(ABC):
@@ -45,24 +45,24 @@ class Report(ABC):
         """The content of the JSON file: numbers, strings, lists, arrays and mappings of these."""
 
     def write_file(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Write the file; called on the root rank alone.  JSON by default.
+        """Write the file, by default as JSON; called on the root rank only.
 
         Args:
-            path: The file; one that is there is replaced.
-            about: Further entries.
+            path: The file; an existing one is replaced.
+            about: Further entries of the file.
         """
         write_json(path, {**self.as_dict(), **about})
 
     def draw(self, folder: Path) -> None:  # noqa: B027 - a report need not have figures
-        """Draw the figures into a folder that exists; called on the root rank alone.  Draws nothing by default."""
+        """Draw the figures into an existing folder, by default none; called on the root rank only."""
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:  # noqa: B027 - nor fields
-        """Write fields for ParaView (collective over `comm`).  Writes nothing by default.
+        """Write fields for ParaView, by default none (collective over `comm`).
 
         Args:
             folder: The folder of the report.
             space: The state space of the nodal values.
-            comm: The ranks that hold the report; those of the space where every rank has a part of its mesh.
+            comm: The ranks that hold the report: the ranks of the space, or more if an ensemble has several members.
         """
 
     def write(
@@ -74,7 +74,7 @@ class Report(ABC):
         about: Mapping[str, Any] | None = None,
         comm: MPI.Intracomm | None = None,
     ) -> Path:
-        """Write the report into a folder, which is made if it is not there (collective).
+        """Write the report into a folder, which is created if it does not exist (collective).
 
         Args:
             folder: The folder; files of the same names in it are replaced.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The files of a training on its way: histories and checkpoints, written by root; without a folder histories alone.
+"""The files of a training while it runs: histories and checkpoints, written by root.
 
-A fault of root is kept until all ranks can raise it, so that none of them waits for one that has left.
+An error of root is stored until all ranks can raise it, so that no rank waits for another that has left.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class RunFiles:
 
     Args:
         control_space: The control space, whose vectors the checkpoints hold.
-        folder: The folder; None to keep the histories in memory and nothing else.
-        key: What the problem is known by; a checkpoint with another one is refused.
+        folder: The folder; None to keep the histories in memory and write nothing.
+        key: The tables that identify the problem; a checkpoint with other tables is refused.
     """
 
     def __init__(self, control_space: ControlSpace, folder: Path | None, key: Mapping[str, Any]) -> None:
@@ -39,11 +39,14 @@ class RunFiles:
         self._fault: InvalidInput | None = None
 
     def begin(self, texts: Mapping[str, str], *, resumed: bool) -> None:
-        """Make the folder ready: without what an earlier run left in it, unless that is resumed.
+        """Prepare the folder; the files of an earlier run are removed, unless it is resumed.
 
         Args:
-            texts: Files that belong to the run: their contents by name.
-            resumed: Whether the run in the folder goes on.
+            texts: The contents, by name, of further files that belong to the run.
+            resumed: Whether the run in the folder is continued.
+
+        Raises:
+            InvalidInput: on all ranks, if a file cannot be written.
         """
         if (folder := self.folder) is None:
             return
@@ -61,12 +64,14 @@ class RunFiles:
 
     @contextmanager
     def history(self, name: str, columns: tuple[str, ...], keep_up_to: int | None) -> Iterator[Callable[..., None]]:
-        """Within the block, a function that adds a line; what goes wrong with the file the next collective call raises.
+        """A context manager for a history; within the block it gives a function that adds a line.
+
+        An error with the file is raised by the next collective call, on all ranks.
 
         Args:
-            name: Of the file.
-            columns: Names; the first is a counter.
-            keep_up_to: When resuming, lines whose counter is larger are dropped; None to begin anew.
+            name: Name of the file.
+            columns: Names of the columns; the first is a counter.
+            keep_up_to: When resuming, lines with a larger counter are dropped; None to begin a new file.
         """
         rows: list[tuple[float, ...]] = []
         self._histories[name] = columns, rows
@@ -89,7 +94,7 @@ class RunFiles:
                 file.close()
 
     def columns(self, name: str) -> dict[str, Floats]:
-        """The columns of a history, from its file where there is one; empty if it was never begun."""
+        """The columns of a history by name, read from its file if there is one; empty if it was never begun."""
         if (folder := self.folder) is not None:
             return act_on_root(self.ensemble.world, lambda: read_columns(folder / name))
         if name not in self._histories:
@@ -99,14 +104,22 @@ class RunFiles:
         return dict(zip(names, table.T.copy(), strict=True))
 
     def raise_fault(self) -> None:
-        """Raise what went wrong on root with a history, on all ranks."""
+        """Raise on all ranks the error that root had with a history, if there was one."""
         if self.ensemble.any(self._fault is not None):
             raise self.ensemble.world.bcast(self._fault)
 
     # ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def save(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
-        """Write a checkpoint, after the history's line that it belongs to."""
+        """Write a checkpoint; call it after the line of the history that belongs to it (collective).
+
+        Args:
+            state: Values that JSON can hold.
+            vectors: Shards by name.
+
+        Raises:
+            InvalidInput: on all ranks, if a file cannot be written.
+        """
         self.raise_fault()
         if self.folder is not None:
             c, path = self.control_space, self.folder / CHECKPOINT

@@ -25,19 +25,19 @@ class StabilityReport(Report):
     Attributes:
         state: f*, shape (num_local,).
         residual: ‖σ(K f* + b)‖.
-        spectrum: Of the linearization at f*.
-        error_bars: Distances of the leading eigenvalues to those on a finer space; None without one.
-        unstable_on_finer_space: Eigenvalues with positive real part there.
-        error_bars_declined: Why there are none.
+        spectrum: The spectrum of the linearization at f*.
+        error_bars: Distances of the leading eigenvalues to those on a finer space; None without a finer space.
+        unstable_on_finer_space: Number of eigenvalues that grow on the finer space, or None.
+        error_bars_declined: Why there are no error bars, or None.
         verdict: Kind, rate, and a sentence.
-        growth: Perturbed runs of those leading eigenvalues that differ from zero by enough; of none if one blew up.
-        growth_declined: Then, what happened.
+        growth: Perturbed runs for the leading eigenvalues that differ enough from zero; empty if a run blew up.
+        growth_declined: The error if a run blew up, or None.
         abscissa: Numerical abscissa.
-        transient: ‖e^{tA}‖; None for an operator without factors.
+        transient: ‖e^{tA}‖ as a function of t; None for an operator without factors.
         exponents: Finite-time Lyapunov exponents along the trajectories of the first samples, or None.
-        exponents_declined: Why there are none although the settings ask for them: a trajectory may blow up.
+        exponents_declined: Why there are no exponents although the settings ask for them, as if a trajectory blows up.
         branches: Branches and bifurcations in a parameter, or None.
-        branches_declined: Why there are none although a family of equations was given.
+        branches_declined: Why there are no branches although a family of equations was given.
         mesh: Coordinates of all nodes, shape (num_nodes, dimension), and the triangles between them, for figures.
         modes: The eigenfunctions at all nodes, complex, shape (num_nodes, k), for figures.
     """
@@ -67,7 +67,7 @@ class StabilityReport(Report):
 
     @property
     def unstable(self) -> int:
-        """How many of the known eigenvalues have a positive real part."""
+        """The number of known eigenvalues whose real part is positive beyond tolerance and uncertainty."""
         return self.spectrum.num_growing
 
     @property
@@ -77,12 +77,12 @@ class StabilityReport(Report):
 
     @property
     def growth_rate_predicted(self) -> float | None:
-        """The eigenvalue's real part beside it."""
+        """The real part of the eigenvalue of this mode; None if no run was made."""
         return float(self.growth.predicted[0].real) if self.growth.predicted.size else None
 
     @property
     def declined(self) -> dict[str, str]:
-        """What was not computed although it might have been, with the reason."""
+        """The reason for each part that was not computed although the arguments or settings ask for it."""
         reasons = {
             "error bars": self.error_bars_declined,
             "growth": self.growth_declined,
@@ -133,7 +133,7 @@ class StabilityReport(Report):
         }
 
     def draw(self, folder: Path) -> None:
-        """Draw spectrum, eigenfunctions, growth, exponents and the bifurcation diagram, those that there are."""
+        """Draw spectrum, eigenfunctions, growth, exponents and the bifurcation diagram, if computed."""
         from fem_selection import plots
 
         s, t, g = self.spectrum, self.transient, self.growth
@@ -161,7 +161,12 @@ def as_pairs(values: np.ndarray) -> list[list[float]]:
 
 
 def draw_exponents(folder: Path, exponents: LyapunovExponents) -> None:
-    """Draw `exponents.png`; nothing where one of them is not finite."""
+    """Draw `exponents.png`; if an exponent is not finite, draw nothing.
+
+    Args:
+        folder: An existing folder.
+        exponents: The exponents of state and adjoint.
+    """
     from fem_selection import plots
 
     if np.all(np.isfinite(exponents.state)) and np.all(np.isfinite(exponents.adjoint)):

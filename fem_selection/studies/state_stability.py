@@ -11,7 +11,7 @@
     folder/figures/spectrum.png       eigenvalues in the complex plane; eigenfunctions.png; growth.png
     folder/figures/exponents.png      finite-time Lyapunov exponents; bifurcations.png, branches over the parameter
 
-A network whose kernel and bias depend on depth has no steady state that decides: see `network_stability`.
+For a network whose kernel and bias depend on depth use `network_stability` instead.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from fem_selection.typing import Block, Floats
 __all__ = ["PRECISE", "FinerSpace", "find_state", "stability"]
 
 PRECISE = NewtonSettings(residual=1e-12)
-"""Of the states whose spectra are looked at."""
+"""Newton's settings for states whose spectra are computed."""
 
-_STEADY = 1e-9  # ‖σ(K f + b)‖ of what passes for a steady state
-_CERTAIN = 0.1  # part of an eigenvalue that may be uncertain where a run is to show it
+_STEADY = 1e-9  # largest ‖σ(K f + b)‖ of a state that counts as steady
+_CERTAIN = 0.1  # largest relative uncertainty of an eigenvalue whose growth is measured by a run
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
 
 FinerSpace = tuple[SelectionField, Floats]
-"""The same equation on a finer space, and nodal values there of a state near the steady one."""
+"""The equation on a finer space, and nodal values on that space of a state near the steady one."""
 
 
 def stability(
@@ -80,16 +80,17 @@ def stability(
     Args:
         field: F, which must not depend on time.
         start: Nodal values of a state from which Newton's method reaches the steady one, shape (num_local,).
-        settings: How much is computed; the defaults if left out. `settings.state` belongs to case files.
-        state: f*, if `find_state` has found it already.
-        finer: The same equation on a finer space and a start there, or what makes them; error bars of the eigenvalues
-            are the distances to those on that space.
+        settings: Which parts are computed, and how accurately; `StabilitySettings()` if None.  `settings.state` is not
+            read here; it belongs to case files.
+        state: Nodal values of f*, shape (num_local,), if `find_state` has found it already.
+        finer: The equation on a finer space and a start there, or a function that returns them.  The error bars of the
+            eigenvalues are the distances to those on the finer space.
         finer_declined: Why there is no finer space, for the report.
-        initial: Initial states, shape (num_local, samples), along whose trajectories exponents are computed.
-        depth: The layers through which they go.
-        scheme: The scheme of these layers; the classical Runge–Kutta scheme if left out.
-        family: The equation at a value of the parameter; the branch through the state near `start` at the first value
-            of `settings.range` is followed through the range.
+        initial: Initial states, shape (num_local, samples), for whose trajectories exponents are computed.
+        depth: The layers of these trajectories.
+        scheme: The scheme of these layers; the classical Runge–Kutta scheme if None.
+        family: Returns the equation at a value of the parameter.  The branch through the state near `start` at the
+            first value of `settings.range` is followed through the range.
         progress: Called on root after each part.
 
     Raises:
@@ -150,10 +151,10 @@ def find_state(field: SelectionField, start: Floats, *, name: str = "the start")
     Args:
         field: F, which must not depend on time.
         start: Nodal values, shape (num_local,).
-        name: What the start is called in errors.
+        name: The name of the start in errors.
 
     Raises:
-        InvalidInput: if F depends on time, or there is no steady state near the start.
+        InvalidInput: if F depends on time, or Newton's method reaches no steady state from the start.
     """
     as_column(field.space, start, name)
     try:
@@ -172,7 +173,7 @@ def find_state(field: SelectionField, start: Floats, *, name: str = "the start")
 
 
 def _if_finite[T](action: Callable[[], T]) -> tuple[T | None, str | None]:
-    """What an action returns, or why it returns nothing: a run that blows up says nothing against the rest."""
+    """The result of an action and None; if a run in it blows up, None and the reason."""
     try:
         return action(), None
     except NonFinite as error:
@@ -185,7 +186,7 @@ def _error_bars(
     finer: FinerSpace | Callable[[], FinerSpace] | None,
     declined: str | None,
 ) -> tuple[Floats | None, int | None, str | None]:
-    """Distances of the leading eigenvalues to those on a finer space, and the number that grow there; or why not."""
+    """Distances of the leading eigenvalues to those on a finer space, the number that grow there, or a reason."""
     if not settings.refine:
         return None, None, "stability.refine is false"
     if finer is None or declined is not None:
@@ -203,7 +204,7 @@ def _error_bars(
 def _measure(
     field: SelectionField, state: Block, spectrum: Spectrum, settings: StabilitySettings
 ) -> tuple[GrowthRun, str | None]:
-    """Runs from the state perturbed by each mode whose growth can be seen, or of none, and why."""
+    """Runs from the state perturbed by each mode whose growth can be measured; no runs, but a reason, if one fails."""
     is_local = has_local_part(field.kernel)
 
     def run(which: list[int]) -> GrowthRun:
@@ -222,7 +223,7 @@ def _measure(
 
 
 def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:
-    """Those leading eigenvalues whose growth a run can show, one of each pair; with a local part ‖A‖ is no scale."""
+    """The leading eigenvalues whose growth a run can show, one of each pair; with a local part also the first."""
     values = spectrum.leading
     if spectrum.flat == 1.0:
         return []
@@ -240,7 +241,7 @@ def _exponents(
     depth: DepthGrid | None,
     scheme: Scheme | None,
 ) -> tuple[LyapunovExponents | None, str | None]:
-    """Those of the first samples over the layers, or why there are none."""
+    """The exponents of the first samples over the layers, or the reason why there are none."""
     if not settings.exponents:
         return None, None
     if initial is None or depth is None:

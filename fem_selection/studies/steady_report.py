@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The report of steady states and limits: plain values, its JSON form, figures and fields.
+"""The report of steady states and limits: its values, JSON form, figures and fields.
 
 `studies.steady_states` makes it; `SteadyReport.write` leaves
 
@@ -35,17 +35,17 @@ _IF_FOUND = ("nearest_state", "preactivation_distance", "projection", "distance_
 
 @dataclass(frozen=True, kw_only=True)
 class PicardCondition:
-    """What the singular values say of the linear equation K f = s₀ − b.
+    """The Picard condition of the linear equation K f = s₀ − b, by the singular values s_k of K.
 
     Attributes:
-        equation: With s₀ as a number.
-        verdict: Whether it seems to be solvable, in words.
-        holds: The same as an answer.
+        equation: The equation as a text, with s₀ as a number.
+        verdict: Whether the equation seems to be solvable, as a phrase.
+        holds: Whether the equation seems to be solvable.
         decay: Fitted p in ratio_k ∝ k^p.
         coefficients: |(s₀ − b, u_k)|, shape (rank,).
-        ratios: |(s₀ − b, u_k)| / s_k.
+        ratios: |(s₀ − b, u_k)| / s_k, shape (rank,).
         right_hand_side_norm: ‖s₀ − b‖.
-        outside: Part of that outside of the span of the u_k.
+        outside: Norm of the part of s₀ − b outside of the span of the u_k.
         minimal_norm: ‖f†‖ of the solution of minimal norm.
         residual: ‖K f† − (s₀ − b)‖.
     """
@@ -64,22 +64,22 @@ class PicardCondition:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedState:
-    """A steady state f* by Newton's method.
+    """A steady state f* that Newton's method found.
 
     Attributes:
         state: Nodal values of this rank, shape (num_local,).
         residual: ‖σ(K f* + b)‖.
-        residuals: Those of the iteration.
+        residuals: The norms at Newton's iterates.
         preactivation_range: The least and the largest value of g* = K f* + b.
         norm: ‖f*‖.
-        start: Number of the start it was found from.
+        start: Number of the start from which it was found.
         distance_from_start: ‖f* − f₀‖.
-        kind: Isolated or not, in words.
+        kind: Whether the state is isolated, as a phrase.
         isolated: Whether the linearization F'(f*) is regular at the tolerance.
-        null_space_dimension: Of F'(f*); None if it is not known.
-        nearest_eigenvalue: |λ| of the eigenvalue of F'(f*) nearest to zero, where that decides.
-        singular_values: The first of those of F'(f*).
-        sensitivity_to_constant_bias: ‖∂f*/∂b‖ in the direction b = 1; None where there is no derivative.
+        null_space_dimension: Dimension of the null space of F'(f*); None if it is not known.
+        nearest_eigenvalue: |λ| of the eigenvalue of F'(f*) nearest to zero, if it decides whether f* is isolated.
+        singular_values: The first singular values of F'(f*).
+        sensitivity_to_constant_bias: ‖∂f*/∂b‖ in the direction b = 1; None if there is no derivative.
     """
 
     state: Floats
@@ -99,20 +99,20 @@ class ReportedState:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleLimit:
-    """Where the dynamics lead from one initial state.
+    """The end of the run from one initial state.
 
     Attributes:
         state: Nodal values of the last state on this rank, shape (num_local,).
         outcome: "steady", "unbounded" or "not steady".
-        reason: The same as a sentence.
-        time: When the run ended.
-        rate: ‖∂_t f‖ there.
-        growth_rate: Of exponential growth, NaN if there was none.
-        norm: ‖f‖ there.
-        distance_from_initial: ‖f − f^I‖ there.
-        nearest_state: The steady state whose preactivation is nearest to that of the limit, if one was found.
-        preactivation_distance: Between these two.
-        projection: The steady state nearest to f^I, where steady states form a convex set.
+        reason: The outcome as a sentence.
+        time: The time at which the run ended.
+        rate: ‖∂_t f‖ at the end.
+        growth_rate: Rate of exponential growth; NaN without exponential growth.
+        norm: ‖f‖ at the end.
+        distance_from_initial: ‖f − f^I‖ at the end.
+        nearest_state: Number of the steady state whose preactivation is nearest to that of the limit, if one was found.
+        preactivation_distance: Distance of these two preactivations.
+        projection: The steady state nearest to f^I, if steady states form a convex set.
         distance_from_projection: ‖f − projection‖.
     """
 
@@ -136,23 +136,23 @@ class SteadyReport(Report):
 
     Attributes:
         verdict: The main finding as a sentence.
-        zeros: Where σ vanishes.
-        singular_values: Of K, s_1 ≥ s_2 ≥ … above the tolerance.
-        numerical_rank: Their number.
-        rank_is_complete: Whether these are all of them; else the rank is a lower bound.
-        tolerance: Relative to s_1, what counts as zero.
-        null_space_dimension: Of K; None if the singular values are not complete.
-        num_nodes: Nodes of the whole mesh.
-        picard: Of the linear equation K f = s₀ − b, where there is one.
-        states: Steady states by Newton's method.
-        limits: Where the dynamics lead, for each initial state.
-        residuals: ‖σ(K f + b)‖ of `states`, or else of the projections.
-        time: When the last of the steady samples became steady; None if none did.
-        declined: What does not apply, with the reason.
+        zeros: The zeros of σ.
+        singular_values: The singular values s_1 ≥ s_2 ≥ … of K above the tolerance.
+        numerical_rank: The number of these singular values.
+        rank_is_complete: Whether these are all singular values above the tolerance; else the rank is a lower bound.
+        tolerance: Size, relative to s_1, that counts as zero.
+        null_space_dimension: Dimension of the null space of K; None if the singular values are not complete.
+        num_nodes: Number of nodes of the whole mesh.
+        picard: The Picard condition of the linear equation K f = s₀ − b, or None if there is no such equation.
+        states: The steady states that Newton's method found.
+        limits: The end of the run from each initial state.
+        residuals: ‖σ(K f + b)‖ of `states`; without these, of the projections.
+        time: The time at which the last of the steady samples became steady; None if no sample did.
+        declined: The reason for each method that does not apply, by its name.
         shown: Nodal values of this rank of the states in figure and fields, by name.
         shown_everywhere: Their values at all nodes, shape (len(shown), num_nodes), for figures.
         mesh: Coordinates of all nodes, shape (num_nodes, dimension), and the triangles between them, for figures.
-        approach_times: Shape (num_times,).
+        approach_times: Times at which distances to the limit are recorded, shape (num_times,).
         approach: ‖f_j(t) − f_j(end)‖ at these times, NaN after the end, shape (num_times, samples).
     """
 
@@ -225,7 +225,7 @@ class SteadyReport(Report):
         plots.save(plots.plot_approach(self.approach_times, self.approach, labels), folder / "approach.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
-        """Write the states in the figure for ParaView (collective over the space)."""
+        """Write the states of the figure for ParaView (collective over the space).  See `Report.write_fields`."""
         if self.shown:
             names = [name.replace(" ", "_") for name in self.shown]
             columns = np.asfortranarray(np.column_stack(list(self.shown.values())))

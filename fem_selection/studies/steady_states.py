@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The steady states of an equation, whether there are any, and which of them the dynamics select.
+"""The steady states of an equation: whether there are any, and which of them the dynamics select.
 
     report = fs.studies.steady(field, initial, fs.SteadySettings(starts=10))
     report.verdict, report.states[0].kind, report.limits[0].distance_from_initial
     report.write("folder", space=field.space)
 
-What is looked for depends on the zeros of σ; `fem_selection.steady.equilibria.analysis` says how.  Its function
-`analyze_steady_states` gives singular functions and operators too, which a report does not hold.
+The methods depend on the zeros of σ, as `fem_selection.steady.equilibria.analysis` describes.  Use its function
+`analyze_steady_states` for singular functions and operators, which a report does not hold.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def steady(
     """Find steady states σ(K f + b) = 0 and the limits of some initial states (collective).
 
     Args:
-        field: The right-hand side, not depending on time.
+        field: The right-hand side; it must not depend on time.
         initial: Nodal values of f^I, shape (num_local, samples); not changed.
-        settings: Tolerances, starts of Newton's method and the horizon of the runs.
-        seed: Of the random starts.
+        settings: Tolerances, starts of Newton's method and the horizon of the runs; `SteadySettings()` if None.
+        seed: Seed of the random starts.
 
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The main job: train the controls of a problem, lose nothing, report.
+"""Train the controls of a problem, with checkpoints, and report the result.
 
     problem → gradient certificate → stochastic phase → TAO or Pontryagin's principle → report
 
@@ -8,8 +8,8 @@
     result.report.objective, result.controls
     result.report.write("run")
 
-In a folder every phase saves its whole state, and `resume` continues from the last checkpoint as if nothing had
-happened; without one nothing is written.
+With a folder every phase saves its whole state there, and `resume` continues from the last checkpoint; the result is
+that of the uninterrupted run as far as the method permits (see `optimize.tao`).  Without a folder nothing is written.
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ def train(
     """Train the controls of a problem (collective).
 
     Args:
-        problem: What there is to learn.
-        optimizer: The phase on all samples; the defaults of `OptimizerSettings` if left out.
-        stochastic: The phase on mini-batches before it; left out, or with no epochs, there is none.
-        folder: Where histories and checkpoints go; a run in it is replaced unless it is resumed.  Nothing is written
-            without one.
-        resume: Continue from the folder's checkpoint, on any number of ranks.
-        output: How often checkpoints are written, and whether the report is to hold pictures.
-        seed: Of the order of the samples, of a validation part and of random starts.
-        key: What the problem is known by, tables of keys, in place of `describe_problem`: a checkpoint of another
-            problem is refused in its words.
-        texts: Files that belong to the run, such as the case file: their contents by name.
+        problem: The learning problem; its controls are overwritten.
+        optimizer: Settings of the phase on all samples; `OptimizerSettings()` if None.
+        stochastic: Settings of the phase on mini-batches before it; None, or 0 epochs, leaves it out.
+        folder: Folder for histories and checkpoints; a run in it is replaced unless it is resumed.  If None, nothing is
+            written.
+        resume: Whether to continue from the folder's checkpoint, on any number of ranks.
+        output: How often checkpoints are written, and whether the report holds pictures; `OutputSettings()` if None.
+        seed: Seed of the order of the samples, of the split of a validation part and of random starts.
+        key: Tables that identify the problem, in place of `describe_problem`; a checkpoint with other tables is
+            refused, and the error names the difference.
+        texts: The contents, by name, of further files that belong to the run, such as the case file.
         progress: Called on root after every iteration and epoch.
-        stop: Asked between iterations whether to stop (collective, the same answer on every rank).
+        stop: Called between iterations; the run ends if it returns True (collective, the same answer on every rank).
 
     Returns:
-        The controls and the report, the same on all ranks but for the shards and the nodal values.
+        The controls and the report; all but the shards and the nodal values is the same on all ranks.
 
     Raises:
         InvalidInput: for a checkpoint that is missing, damaged or of another problem, or a file that cannot be written.
@@ -103,7 +103,7 @@ def train(
 
 
 class _Training:
-    """One run; what is counted in it goes on from the counts of the run that it resumes."""
+    """One run; its counts of sweeps and actions continue those of the run that it resumes."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Training:
         return TrainingResult(controls=controls, report=report, stopped=stopped)
 
     def _certify(self) -> dict[str, Any]:
-        """The gradient certificate at a control moved from the start; what went wrong, if its states overflow."""
+        """The gradient certificate near the start; the error, if the states overflow there."""
         problem = self.problem
         try:
             controls = problem.scaled_functional.to_controls(problem.scaled_start)
@@ -186,7 +186,7 @@ class _Training:
             )
 
     def _score(self, part: SampleStates | None) -> Callable[[Floats], float] | None:
-        """What the stochastic phase maximises on the validation part."""
+        """The function that scores a shard of x̂ on the validation part; None without such a part."""
         if part is None:
             return None
         problem, to_controls = self.problem, self.problem.scaled_functional.to_controls
@@ -233,7 +233,7 @@ class _Training:
             self.progress(phase, done, total, values)
 
     def _stop(self) -> bool:
-        """Whether all ranks are to stop between two iterations (collective)."""
+        """Whether the run is to stop between two iterations, the same answer on all ranks (collective)."""
         self.files.raise_fault()
         return self.ask is not None and self.ask()
 
@@ -264,7 +264,7 @@ class _Training:
         return self.seconds_before + time.monotonic() - self.began
 
     def _work(self) -> dict[str, float]:
-        """Sweeps and actions of the whole run so far."""
+        """The numbers of sweeps and actions of the whole run so far, resumed parts included."""
         now = _counts(self.problem)
         return {name: before + now[name] - self.counts_at_start[name] for name, before in self.work_before.items()}
 
@@ -307,6 +307,6 @@ class _Training:
 
 
 def _counts(problem: LearningProblem) -> dict[str, float]:
-    """Sweeps and actions that were ever taken with the problem's functional."""
+    """The numbers of sweeps and actions that the problem's functional has ever made."""
     counts = problem.functional.counts
     return {"forward_sweeps": counts.forward, "adjoint_sweeps": counts.adjoint, "hessian_actions": counts.hessian}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The report of a training: how it went, what the network is worth, and its pictures.
+"""The report of a training: its course, the quality of the network, and pictures.
 
 folder/report.json               see `TrainingReport`
 folder/figures/convergence.png   objective, gradient norm and accuracies on the way
@@ -30,40 +30,40 @@ __all__ = ["TrainingReport", "TrainingResult"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport(Report):
-    """How a training went and what it led to.
+    """The course of a training and its result.
 
     Attributes:
         objective: J at the controls found.
         gradient_norm: Norm of the (projected) gradient.
         reason: Why the optimizer stopped, as a sentence.
         converged: Whether a tolerance was met.
-        iterations: Iterations of the optimizer, resumed parts included; as the counts that follow.
-        evaluations: Evaluations of objective and gradient.
-        forward_sweeps: Sweeps of all samples through all layers.
-        adjoint_sweeps: Sweeps back.
-        hessian_actions: Products with the Hessian.
+        iterations: Number of iterations of the optimizer; this and the next four numbers include resumed parts.
+        evaluations: Number of evaluations of objective and gradient.
+        forward_sweeps: Number of forward sweeps of all samples through all layers.
+        adjoint_sweeps: Number of adjoint sweeps.
+        hessian_actions: Number of products with the Hessian.
         stochastic: Epochs, steps, best epoch and reason of the stochastic phase; None without one.
-        train_accuracy: Part of the training samples classified right; None without labels.
-        test_accuracy: The same of the test samples; None without these.
+        train_accuracy: Share of the training samples that is classified correctly; None without labels.
+        test_accuracy: Share of the test samples that is classified correctly; None without labels or test samples.
         train_cost: Mean terminal cost of the training samples, without weight and regularization.
-        test_cost: The same of the test samples; None without these.
+        test_cost: Mean terminal cost of the test samples; None without test samples.
         ranks: Number of ranks.
         samples_per_rank: Training samples of each rank.
         rows_per_rank: Nodes of each rank.
         resumed_from_iteration: Iteration that the run was resumed from, or None.
         resumed_from_epoch: Epoch that the run was resumed from, or None.
-        certificate: What `verify_gradient` measured before the training; why nothing, if states overflowed.
+        certificate: The measurements of `verify_gradient` before the training; the error, if states overflowed.
         nodes: Nodes of the mesh.
         controls: Number of controls.
         domain: Name of the domain.
         seed: Seed of the random streams.
-        seconds: Time of the whole run, resumed parts included.
+        seconds: Time of the whole run in seconds, resumed parts included.
         history: Columns of the optimizer's history by name.
         stochastic_history: Columns of the stochastic phase's history; empty without one.
         classes: Names of the classes; empty without labels.
-        confusion: Counts of (true class, predicted class) of the test samples, or of the training samples without
-            these; None without labels.
-        pictures: A few samples and controls; None where `OutputSettings` asks for neither figures nor fields.
+        confusion: Counts of (true class, predicted class) of the test samples, or of the training samples if there are
+            no test samples; None without labels.
+        pictures: A few samples and controls; None if `OutputSettings` asks for neither figures nor fields.
     """
 
     objective: float
@@ -101,7 +101,7 @@ class TrainingReport(Report):
 
     @property
     def rows(self) -> dict[str, str]:
-        """How the training went, by names, for a table."""
+        """The course of the training, as texts by name, for a table."""
         sweeps = f"{self.forward_sweeps:.0f} forward, {self.adjoint_sweeps:.0f} adjoint"
         if self.hessian_actions > 0:
             sweeps += f", {self.hessian_actions:.0f} Hessian actions"
@@ -120,7 +120,7 @@ class TrainingReport(Report):
 
     @property
     def results(self) -> list[str]:
-        """What the network is worth, as short sentences: accuracies, test cost or objective, the most telling last."""
+        """The quality of the network, as short sentences: accuracies, test cost or objective, the main one last."""
         said = [] if self.train_accuracy is None else [f"train accuracy {self.train_accuracy:.4f}"]
         if self.test_accuracy is not None:
             return [*said, f"test accuracy {self.test_accuracy:.4f}"]
@@ -151,7 +151,10 @@ class TrainingReport(Report):
             plots.save(plots.plot_confusion(self.confusion, self.classes, accuracy), folder / "confusion.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
-        """Write the states of a few samples for ParaView (collective); the first member of an ensemble writes."""
+        """Write the states of a few samples for ParaView; the first member of an ensemble writes (collective).
+
+        See `Report.write_fields`.
+        """
         if self.pictures is not None and space.comm.bcast(comm.rank == 0):
             write_states(
                 folder / "states", space, self.pictures.times, states=self.pictures.states, names=self.pictures.names
@@ -164,8 +167,8 @@ class TrainingResult:
     """What `train` returns on every rank.
 
     Attributes:
-        controls: Shard of the controls x found.
-        report: How it went; None if the run was stopped.
+        controls: Shard of the controls x that were found.
+        report: The report; None if the run was stopped.
         stopped: Whether `stop` ended the run early; with a folder it can be resumed.
     """
 

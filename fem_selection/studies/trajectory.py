@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The selection equation over large times, beside the estimates of the theory.
+"""The selection equation over large times, compared with the estimates of the theory.
 
     report = fs.studies.forward(field, initial, fs.ForwardSettings(until=50.0))
     report.integration.final, report.norms, report.estimates["growth"].ratio
@@ -11,7 +11,7 @@
     folder/figures/states.png       states of a few samples at a few times
     folder/states.bp                the same samples for ParaView (states.xdmf without ADIOS2)
 
-`integrate` alone, without norms and estimates, is in `fem_selection.evolution`.
+Use `fem_selection.evolution.integrate` for the solution alone, without norms and estimates.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _FUNCTIONALS = {"energy": "E(f)", "potential": "∫Σ(K f + b)"}
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardReport(Report):
-    """A solution over large times and what was estimated of it.
+    """A solution over large times and its comparison with the estimates.
 
     Attributes:
-        settings: What was asked for.
+        settings: The settings of the run.
         integration: Times, states (nodal values of this rank), events and steps.
         estimates: The estimates by name; empty if none were asked for.
         norms: ‖f_j‖ at the times of `integration`, shape (num_times, samples).
@@ -109,7 +109,7 @@ class ForwardReport(Report):
         plots.save(figure, folder / "states.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
-        """Write the first samples at all times for ParaView (collective over the space)."""
+        """Write the first samples at all times for ParaView (collective over the space).  See `Report.write_fields`."""
         samples = self.shown_states.shape[2]
         shown = [np.asfortranarray(f[:, :samples]) for f in self.integration.states]
         write_states(
@@ -130,15 +130,15 @@ def forward(
     Args:
         field: The right-hand side.
         initial: Nodal values of f^I, shape (num_local, samples); not changed.
-        settings: Times, tolerances, events, and whether estimates are computed.
-        horizon: The last time, if `settings.until` does not say it.
-        progress: Called after each step with the time and the number of steps; a true answer ends the run, whose
-            report then holds what was reached. It has to answer alike on all ranks.
+        settings: Times, tolerances, events, and whether estimates are computed; `ForwardSettings()` if None.
+        horizon: The last time, if `settings.until` is None.
+        progress: Called after each step with the time and the number of steps.  The run ends if it returns True, which
+            it must do on all ranks alike; the report then holds the times that were reached.
 
     Raises:
         InvalidInput: if the initial states do not fit the space, or the horizon is not positive.
-        NonFinite: where states are not finite however short the step.
-        NotConverged: where the step falls to round-off, or after too many steps.
+        NonFinite: if states are not finite however short the step.
+        NotConverged: if the step falls to round-off, or after too many steps.
     """
     settings = ForwardSettings() if settings is None else settings
     space = field.space
@@ -159,7 +159,7 @@ def forward(
 
 
 def _times(settings: ForwardSettings, horizon: float) -> Floats:
-    """When states are kept."""
+    """The times at which states are kept."""
     end = horizon if settings.until is None else settings.until
     if settings.spacing == "linear" or settings.times == 2:
         return np.linspace(0.0, end, settings.times)

@@ -11,9 +11,10 @@
 
     ∂_t V + H(x, ∇V) = 0,   V(T, ·) = Φ;      V(0, x(0)) = min J
 
-V is computed on meshes that are refined, and on a larger box; dynamic programming on the finest of the meshes is a
-witness.  The feedback that ∇V gives is run from the initial state and from perturbed ones: its cost is attained.
-The objectives that gradients reach from several starts belong to the same optimum, or to local ones above it.
+V is computed on a sequence of refined meshes, and on a larger box; dynamic programming on the finest mesh is an
+independent check.  The feedback from ∇V is run from the initial state and from perturbed ones; its cost is attained,
+and is therefore an upper bound of the optimum.  Optimization by gradients from several starts reaches the same optimum,
+or local optima above it.
 
 Use `fem_selection.hjb` for the parts: one value function, a feedback from other states, another grid.
 """
@@ -60,10 +61,10 @@ def hjb(
     """Compute the global optimum of a learning problem with at most three numbers in its state (collective).
 
     Args:
-        problem: J and the start that optimization takes first. It needs DG0 cells, a dense kernel and tracking, and no
-            box of controls; an error names whatever else is in the way.
-        settings: Meshes, box and starts; the defaults if left out.
-        seed: Of the random starts.
+        problem: The learning problem; its own start is the first one of the optimization.  It needs DG0 cells, a dense
+            kernel, tracking and no box of controls; the error names every further obstacle.
+        settings: Meshes, box and starts; `HjbSettings()` if None.
+        seed: Seed of the random starts.
         progress: Called on root after each part.
 
     Raises:
@@ -86,7 +87,7 @@ def hjb(
     objectives = _optimize(problem, settings.starts, seed)
     tell("open loop", objective=objectives[0])
     states = _perturbed(reduced.start, grid)
-    # both costs are attained, so that the lower one counts; extrapolation does not help on coarse meshes
+    # both loops attain their cost, so the lower one counts; on coarse meshes the extrapolated V may be the worse one
     loops = [simulate(reduced, value, states, steps=_STEPS) for value in (found.improved, found.finest)]
     return HjbReport(
         refinement=found,
@@ -100,11 +101,11 @@ def hjb(
 
 
 def reduce_to_states(problem: LearningProblem, settings: HjbSettings) -> tuple[ReducedProblem, Grid]:
-    """Return the problem in the space of states and the finest grid, or refuse them before anything long is done.
+    """Return the reduced problem and the finest grid; call it to check them before any long computation.
 
     Args:
         problem: The learning problem.
-        settings: Cells and box.
+        settings: Numbers of cells, and the box.
 
     Raises:
         InvalidInput: if the value function of this problem is not computed here, or the settings do not fit it.
@@ -142,7 +143,7 @@ def _optimize(problem: LearningProblem, more: int, seed: int) -> tuple[float, ..
 
 
 def _perturbed(start: Floats, grid: Grid) -> Floats:
-    """The initial state, and it moved both ways in each direction, as far as that stays in the box."""
+    """The initial state, and the states moved both ways in each direction, clipped to the box."""
     sides = np.asarray(grid.upper) - np.asarray(grid.lower)
     moves = _PERTURBATION * np.concatenate([np.diag(sides), -np.diag(sides)])
     states = start + np.concatenate([np.zeros((1, grid.dimension)), moves])

@@ -24,12 +24,12 @@ class HjbReport(Report):
 
     Attributes:
         refinement: Value functions and V(0, x(0)) on the meshes, and the extrapolation.
-        witness: V(0, x(0)) by dynamic programming; NaN where it was not run.
-        objectives: What optimization reaches from each start, the best first.
-        loop: The feedback's trajectories from the initial state, the first, and from perturbed ones.
-        influence: What a larger box changes.
+        witness: V(0, x(0)) by dynamic programming; NaN if it was not run.
+        objectives: The objectives that optimization reaches from the starts, the best first.
+        loop: The trajectories under the feedback: the first from the initial state, the others from perturbed ones.
+        influence: Values on the box and on a larger box.
         initial: x(0), shape (m, J), m cells and J samples.
-        targets: Shape (m, J).
+        targets: The target states, shape (m, J).
     """
 
     refinement: Refinement
@@ -47,7 +47,7 @@ class HjbReport(Report):
 
     @property
     def open_loop_objective(self) -> float:
-        """The best objective that optimization reached."""
+        """The lowest objective that optimization reached."""
         return self.objectives[0]
 
     @property

@@ -102,7 +102,7 @@ class Spectrum:
 
     @property
     def num_growing(self) -> int:
-        """How many of the known eigenvalues have a positive real part, beyond tolerance and uncertainty."""
+        """The number of known eigenvalues whose real part is positive beyond tolerance and uncertainty."""
         return int(np.sum(self.values.real > np.maximum(self.tolerance * self.norm, self.uncertainties)))
 
     @property
