@@ -7,11 +7,10 @@ Pontryagin's principle concerns controls that depend on t.  The readout does not
 is this minimum.  The losses are convex in their outputs, so that TAO's `nls`, Newton's method with conjugate gradients
 and a line search, finds it, in the variable x̂, where the L² product is the Euclidean one.
 
-TAO costs nothing here.  For the digits (64 nodes, 10 outputs, 1437 samples) a solve takes 5 Newton steps and 23 products
-with the Hessian, 55 ms, and 8 steps and 160 products, 350 ms, with α_c = 1e-5: the same numbers and times as those of a
-Newton-CG written out by hand, the same solution to the tolerance of the gradient.  On six nodes TAO's objects add
-0.1 ms to 0.6 ms.  Far from the minimum its line search takes fewer steps, and without regularization it goes on where
-the Hessian vanishes.
+TAO costs nothing here.  For the digits (64 nodes, 10 outputs, 1437 samples) a solve takes 5 Newton steps and 23
+products with the Hessian, 55 ms, and 8 steps and 160 products, 350 ms, with α_c = 1e-5.  A Newton-CG written out by
+hand took as many and as long, to the same solution.  On six nodes TAO's objects add 0.1 ms to 0.6 ms.  Far from the
+minimum its line search takes fewer steps, and without regularization it goes on where the Hessian vanishes.
 """
 
 from __future__ import annotations

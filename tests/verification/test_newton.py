@@ -210,7 +210,7 @@ def test_the_order_of_the_strategies():
 
 
 def test_what_is_refused(spaces):
-    """Fails if a strategy that does not exist is passed over, or if an equation with t has steady states."""
+    """Fails if a strategy that does not exist, a block for a function or an equation with t is let through."""
     field = make_field(spaces("interval", 4, 1), 1.0)
     with pytest.raises(InvalidInput, match=r"unknown strategies \['dense'\]; known are sparse, reduced, full"):
         find_steady_state(field, field.bias, strategies=("dense",))

@@ -100,18 +100,21 @@ def find_steady_state(
         coordinates: The isometric coordinates of the space; created when needed if None.
 
     Returns:
-        The first steady state found.  If there is none: of the states at which K f + b is constant in time while f
-        moves, the one with the smallest residual.
+        The first steady state found; of an affine family f* + ker K, the member nearest to the start.  If there is
+        none: of the states at which K f + b is constant in time while f moves, the one with the smallest residual.
 
     Raises:
-        InvalidInput: if F depends on time, if a strategy is unknown, or if the rank of a kernel without a local part is
-            too large for `reduced`.
+        InvalidInput: if F depends on time, if the start has another shape, if a strategy is unknown, or if the rank of
+            a kernel without a local part is too large for `reduced`.
         NotConverged: with the reasons, if Newton's method reaches nothing.
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     if unknown := set(strategies) - set(STRATEGIES):
         raise InvalidInput(f"unknown strategies {sorted(unknown)}; known are {', '.join(STRATEGIES)}")
+    size = (field.space.num_local,)
+    if not all(field.space.comm.allgather(start.shape == size)):
+        raise InvalidInput(f"the start has shape {start.shape}, expected is {size} here, and the like on every rank")
     search = _Search(field, start, NewtonSettings() if settings is None else settings, coordinates)
     if known:
         search.flee(known)
