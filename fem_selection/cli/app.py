@@ -51,7 +51,7 @@ Settings = Annotated[
 
 
 def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
-    """Run a command, whose module is loaded now, and leave with its exit status."""
+    """Load the module of a command, run the command, and exit with its status."""
     module = import_module(f"fem_selection.cli.{name}")
     raise typer.Exit(getattr(module, f"{name}_command")(*arguments, **options))
 
@@ -151,7 +151,7 @@ def run() -> None:
 
 
 def _asked_to_leave(error: BaseException | None) -> int:
-    """The status of a signal that came while a library called back, which makes an error of it; 0 if none did."""
+    """The status of a signal that arrived inside a callback of a library, which made an error of it; 0 if none did."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return 130
@@ -162,7 +162,7 @@ def _asked_to_leave(error: BaseException | None) -> int:
 
 
 def _cause(error: OSError | MemoryError) -> str:
-    """What the machine could not do."""
+    """The operation that the machine could not do, as a phrase."""
     if isinstance(error, MemoryError):
         needs = "domain.cells, dynamics.layers, dynamics.rank or data.samples, or with ranks that share the mesh"
         why = str(error) or "out of memory"
@@ -185,7 +185,7 @@ def _complain(error: SelectionError) -> None:
 
 
 def _usage_or_crash(error: Exception) -> int:
-    """Typer's own errors of usage; anything else ends all ranks, since others may wait for this one."""
+    """Report Typer's own errors of usage; anything else ends all ranks, since others may wait for this one."""
     show = getattr(error, "show", None)
     if show is not None:
         if _is_root():
@@ -198,7 +198,7 @@ def _usage_or_crash(error: Exception) -> int:
 
 
 def _end_all_ranks(message: str | None, status: int) -> int:
-    """End on an error of this rank alone: others may wait for it."""
+    """End all ranks after an error of this rank alone, for which the others may wait."""
     from mpi4py import MPI
 
     if message is not None:

@@ -11,7 +11,15 @@ __all__ = ["certify_command"]
 
 
 def certify_command(folder: Path, starts: int) -> int:
-    """Certify, write `certificate.json` and a figure, print a table and return the exit status."""
+    """Certify, write `certificate.json` and a figure, print a table and return the exit status.
+
+    Args:
+        folder: The folder of a run.
+        starts: Number of starts of each minimisation of the Hamiltonian.
+
+    Raises:
+        InvalidInput: if the folder holds no run, or its checkpoint cannot be used.
+    """
     frame = Frame("certify")
     problem, controls = frame.read_run(folder, also=("data", "regularization"))
     from fem_selection.settings import CertificateSettings

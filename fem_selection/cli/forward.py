@@ -18,7 +18,16 @@ __all__ = ["forward_command"]
 
 
 def forward_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Integrate, estimate, write the folder, print a table and return the exit status."""
+    """Integrate, estimate, write the folder, print a table and return the exit status.
+
+    Args:
+        case_file: The case file.
+        output: The folder of the report; None for a new numbered one.
+        settings: Overrides `KEY=VALUE`.
+
+    Raises:
+        InvalidInput: if case, data or folder cannot be used (`ConfigError` with all faults of the case).
+    """
     frame = Frame("forward")
     with catch_signals() as request:
         case = frame.read(case_file, settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What frames every command: the case read once, the folder claimed, the report written, tables printed by root."""
+"""The common parts of all commands: read the case, claim the folder, write the report, print tables on root."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ __all__ = ["Frame", "on_root"]
 
 
 class Frame:
-    """The frame of one command.
+    """The common parts of one command.
 
     Args:
-        command: Its name, as in the report's "command".
+        command: The name of the command, as in the report's "command".
 
     Attributes:
-        console: Prints on root alone.
-        case: The case, once it is read.
-        folder: The folder of the report, once it is claimed.
+        console: Prints on root only.
+        case: The case, after `read` or `read_run`.
+        folder: The folder of the report, after `claim`.
     """
 
     case: Case
@@ -68,15 +68,19 @@ class Frame:
     def read_run(
         self, folder: Path, settings: Sequence[str] = (), *, also: Sequence[str] = ()
     ) -> tuple[LearningProblem, Floats]:
-        """The learning problem of a run and the controls that it found, for a command that keeps nothing (collective).
+        """The learning problem of a run and the controls that the run has found (collective).
 
         Args:
-            folder: Of the run.
+            folder: The folder of the run.
             settings: Overrides `KEY=VALUE`.
-            also: Tables of the case that must be those of the checkpoint, beside those that make the network.
+            also: Further tables of the case that must agree with the checkpoint, beside those that determine the
+                network.
+
+        Returns:
+            The problem, and the shard of the controls x.
 
         Raises:
-            InvalidInput: for a folder that holds no run, or whose checkpoint cannot be used.
+            InvalidInput: if the folder holds no run, or its checkpoint cannot be used.
         """
         if not (folder / "case.toml").exists():
             raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
@@ -93,8 +97,8 @@ class Frame:
 
         Args:
             output: The folder, or None for the next number under `directory`.
-            directory: Where folders are made; that of the case if left out.
-            announced: Whether title and folder are printed.
+            directory: The folder in which numbered folders are made; that of the case if None.
+            announced: Whether to print title and folder.
 
         Raises:
             InvalidInput: if the folder holds anything but an earlier report of the same command.
@@ -114,13 +118,13 @@ class Frame:
 
     @cached_property
     def elapsed(self) -> float:
-        """Seconds from the beginning of the command until this was first asked for, so that file and table agree."""
+        """Seconds from the beginning of the command to the first use of this property, so that file and table agree."""
         return time.monotonic() - self._began
 
     def about(self, *names: str) -> dict[str, Any]:
-        """What the JSON file says beside the report: of command, title, seconds, ranks, versions, case the named ones.
+        """Further entries of the JSON file: those named of command, title, seconds, ranks, versions and case.
 
-        All of them if none is named.
+        Without names it returns all of them.
         """
         from fem_selection.versions import versions
 
@@ -138,10 +142,10 @@ class Frame:
         """Write a report into the folder, with figures and fields as the case asks (collective).
 
         Args:
-            report: What a study returned.
-            space: The state space of its nodal values, if it has fields.
-            about: What the JSON file says beside it, by the names of `about`; everything if left out.
-            more: Further entries of the JSON file.
+            report: The report of a study.
+            space: The state space of the report's nodal values, if it has fields.
+            about: Names of the further entries of the JSON file, as for `Frame.about`; all if left out.
+            more: Other further entries of the JSON file.
 
         Returns:
             The path of the JSON file.
@@ -161,9 +165,9 @@ class Frame:
         """Print a table.
 
         Args:
-            columns: Their headings.
+            columns: The headings of the columns.
             rows: The cells of each row.
-            boxed: Whether lines are drawn around the cells.
+            boxed: Whether to draw lines around the cells.
         """
         table = Table(*columns) if boxed else Table(*columns, box=None, pad_edge=False)
         for row in rows:
@@ -178,15 +182,15 @@ class Frame:
         self.console.print(summary)
 
     def say(self, text: str) -> None:
-        """Print a line as it is."""
+        """Print a line, without interpreting markup in it."""
         self.console.print(text, markup=False)
 
     def seconds(self, unit: str = "") -> str:
-        """The time that the command took, and on how many ranks, in words."""
+        """The time that the command took and the number of ranks, as a text."""
         size = MPI.COMM_WORLD.size
         return f"{self.elapsed:.1f}{unit} on {size} rank{'' if size == 1 else 's'}"
 
 
 def on_root[T](action: Callable[[], T]) -> T:
-    """The result of an action that root takes, or the error it raises, on every rank (collective)."""
+    """Run an action on root, and return its result or raise its error on every rank (collective)."""
     return act_on_root(MPI.COMM_WORLD, action)

@@ -17,7 +17,16 @@ __all__ = ["hjb_command"]
 
 
 def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Solve, compare, write the folder, print a table and return the exit status."""
+    """Solve, compare, write the folder, print a table and return the exit status.
+
+    Args:
+        case_file: The case file.
+        output: The folder of the report; None for a new numbered one.
+        settings: Overrides `KEY=VALUE`.
+
+    Raises:
+        InvalidInput: if case, data or folder cannot be used (`ConfigError` with all faults of the case).
+    """
     frame = Frame("hjb")
     case = frame.read(case_file, settings)
     from fem_selection.cases.learning import build_problem
@@ -25,7 +34,7 @@ def hjb_command(case_file: Path, output: Path | None, settings: Sequence[str]) -
 
     end_on_signals()
     problem = build_problem(case)
-    reduce_to_states(problem, case.hjb)  # refused before there is a folder
+    reduce_to_states(problem, case.hjb)  # raises before a folder is made
     frame.claim(output)
     report = hjb(problem, case.hjb, seed=case.seed)
     _print(frame, report, frame.write(report, problem.space))

@@ -12,7 +12,7 @@ __all__ = ["info_command"]
 
 
 def info_command() -> int:
-    """Print versions and capabilities; returns the exit status."""
+    """Print versions and capabilities, and return the exit status."""
     import dolfinx
     from petsc4py import PETSc
 

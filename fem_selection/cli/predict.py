@@ -11,7 +11,16 @@ __all__ = ["predict_command"]
 
 
 def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
-    """Predict, write an NPZ file and, where the truth is in the data, print the accuracy; returns the exit status."""
+    """Predict, write an NPZ file, print the accuracy if the data hold the truth, and return the exit status.
+
+    Args:
+        folder: The folder of a run.
+        data_file: NPZ file with the inputs x and, if they are known, the classes y.
+        output: NPZ file of the predictions; None for the one in the folder of the run.
+
+    Raises:
+        InvalidInput: if the folder holds no run, or checkpoint or data cannot be used.
+    """
     frame = Frame("predict")
     problem, controls = frame.read_run(folder)
     from fem_selection import data
@@ -27,7 +36,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None) -> int:
     report = predict(problem, controls, samples_of_inputs(problem.space, inputs), truth=truth)
     target = output if output is not None else folder / report.file
     if target.suffix != ".npz":
-        target = target.with_name(f"{target.name}.npz")  # as NumPy would
+        target = target.with_name(f"{target.name}.npz")  # as NumPy does
     on_root(lambda: report.write_file(target, {}))
     if report.accuracy is not None:
         frame.say(f"accuracy {report.accuracy:.4f} on {len(inputs)} samples")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`fem-selection stability`: of a case's steady state and its branch, or of a trained network.
+"""`fem-selection stability`: the stability of a case's steady state and its branch, or of a trained network.
 
-`studies.state_stability`, `studies.continuation` and `studies.depth_stability` say what is computed and written.
-Without --output a case gets a fresh folder, and the folder of a run a folder `stability` in it.
+`studies.state_stability`, `studies.continuation` and `studies.depth_stability` describe what is computed and written.
+Without --output the report of a case goes to a new folder, and that of a run to the folder `stability` in the run's.
 """
 
 from __future__ import annotations
@@ -24,12 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["stability_command"]
 
-_SHOWN = 8  # rows of a table
+_SHOWN = 8  # largest number of rows of a table
 _KEY = "stability.state"
 
 
 def stability_command(path: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Assess a case file or the folder of a run, write, print, and return the exit status."""
+    """Assess a case file or the folder of a run, write the report, print tables and return the exit status.
+
+    Args:
+        path: A case file, or the folder of a run.
+        output: The folder of the report; None for the default (see the module).
+        settings: Overrides `KEY=VALUE`.
+
+    Raises:
+        InvalidInput: if case, run or folder cannot be used (`ConfigError` with all faults of the case), or if the
+            equation has no steady state near `stability.state`.
+    """
     frame = Frame("stability")
     return _assess_run(frame, path, output, settings) if path.is_dir() else _assess_case(frame, path, output, settings)
 
@@ -107,7 +117,7 @@ def _print_state(frame: Frame, report: StabilityReport, path: Path) -> None:
 
 
 def _optional_rows(report: StabilityReport) -> dict[str, str]:
-    """Those of an operator with factors."""
+    """The rows of a table that only an operator with factors has."""
     rows, transient, spectrum = {}, report.transient, report.spectrum
     if transient is not None:
         largest = f"{transient.largest:.4g} at t = {transient.time:.4g}"

@@ -19,7 +19,16 @@ _SAMPLES_SHOWN = 5
 
 
 def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Analyze, write the folder, print a table and return the exit status."""
+    """Analyze, write the folder, print a table and return the exit status.
+
+    Args:
+        case_file: The case file.
+        output: The folder of the report; None for a new numbered one.
+        settings: Overrides `KEY=VALUE`.
+
+    Raises:
+        InvalidInput: if case, data or folder cannot be used (`ConfigError` with all faults of the case).
+    """
     frame = Frame("steady")
     case = frame.read(case_file, settings)
     from fem_selection.cases.field import build_field

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fem-selection train`: the controls of a case, trained in a folder (`fem_selection.studies.training`)."""
+"""`fem-selection train`: train the controls of a case in a folder (`fem_selection.studies.training`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ __all__ = ["train_command"]
 def train_command(
     case_file: Path, output: Path | None, settings: Sequence[str], *, resume: bool, overwrite: bool
 ) -> int:
-    """Train, write the folder, print a table and return the exit status."""
+    """Train, write the folder, print a table and return the exit status.
+
+    Args:
+        case_file: The case file.
+        output: The folder of the run; None for a new numbered one.
+        settings: Overrides `KEY=VALUE`.
+        resume: Whether to continue the run in `output`.
+        overwrite: Whether to replace the run in `output`.
+
+    Raises:
+        InvalidInput: if case, data, folder or checkpoint cannot be used (`ConfigError` with all faults of the case).
+    """
     frame = Frame("train")
     with catch_signals() as request, ExitStack() as held:
         case = frame.read(case_file, settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fem-selection verify`: the gradient of a case, measured (`fem_selection.studies.gradient`)."""
+"""`fem-selection verify`: verify the gradient of a case by measurement (`fem_selection.studies.gradient`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ __all__ = ["verify_command"]
 
 
 def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Verify, print a table, write `verify.json` and return the exit status."""
+    """Verify, print a table, write `verify.json` and return the exit status.
+
+    Args:
+        case_file: The case file.
+        output: The folder of the report; None for a new numbered one.
+        settings: Overrides `KEY=VALUE`.
+
+    Raises:
+        InvalidInput: if case or data cannot be used (`ConfigError` with all faults of the case).
+    """
     frame = Frame("verify")
     case = frame.read(case_file, settings)
     from fem_selection.cases.learning import build_problem

@@ -32,15 +32,15 @@ def plot_bifurcations(
     """Draw branches, solid where stable and dashed where unstable, with marks at the bifurcations.
 
     Args:
-        name: Of the parameter.
-        parameters: Of the points of each branch.
-        levels: A number for each of their states.
-        unstable: How many eigenvalues of theirs are unstable.
+        name: Name of the parameter.
+        parameters: For each branch the parameter at its points, shape (num_points,).
+        levels: For each branch the height at which its points are drawn, shape (num_points,).
+        unstable: For each branch the number of unstable eigenvalues at its points, shape (num_points,).
         marks: Kind, parameter and level of each bifurcation.
-        cycles: Parameters and amplitudes of limit cycles, and the level about which they are.
+        cycles: For each family of limit cycles the parameters, the amplitudes, and the level of its centre.
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     figure, grid = create_axes(1, 1, 5.0, height=3.4)
     axes = grid[0, 0]
@@ -59,16 +59,24 @@ def draw_bifurcations(
     marks: Sequence[tuple[str, float, float]],
     cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),
 ) -> None:
-    """The same into axes that are there, without their labels and legend.
+    """Draw branches as `plot_bifurcations` does, into existing axes, without axis labels and legend.
+
+    Args:
+        axes: The axes.
+        parameters: As in `plot_bifurcations`.
+        levels: As in `plot_bifurcations`.
+        unstable: As in `plot_bifurcations`.
+        marks: As in `plot_bifurcations`.
+        cycles: As in `plot_bifurcations`.
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     for mu, level, count in zip(parameters, levels, unstable, strict=True):
         if not mu.shape == level.shape == count.shape:
             raise InvalidInput(f"a branch of shapes {mu.shape}, {level.shape} and {count.shape}; expected equal ones")
         for start, end, is_stable in _runs(count == 0):
-            # joined to the next stretch, so that no gap shows
+            # one point of the next stretch is added, so that there is no gap
             piece = slice(start, min(end + 1, len(mu)))
             style = "-" if is_stable else (0, (4, 2))
             axes.plot(mu[piece], level[piece], linestyle=style, color=COLOURS["blue" if is_stable else "vermilion"])

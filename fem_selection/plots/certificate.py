@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the optimality conditions say of a network by layers: Hamiltonian, its gap, the kernels' singular values."""
+"""The optimality conditions of a network by layers: Hamiltonian, gap, singular values of the kernels."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def plot_certificate(
         times: Depths of the control intervals, shape (num_intervals,).
         hamiltonian: H at each layer, or None.
         gaps: H − min H at each layer, or None.
-        singular_values: For each interval those of the kernel, relative to the largest, or None.
-        declined: Why something is None.
+        singular_values: For each interval the singular values of the kernel, relative to the largest, or None.
+        declined: The reason for each quantity that is None, by its name.
 
     Returns:
-        A figure with three panels; what was declined says so in its place.
+        A figure with three panels; the panel of a declined quantity shows the reason.
     """
     figure, axes = create_axes(1, 3, WIDTH, height=2.5)
     left, middle, right = axes[0]
@@ -46,7 +46,7 @@ def plot_certificate(
         left.plot(times, hamiltonian, "o-", color=COLOURS["blue"])
         left.set(xlabel="depth t", ylabel="Hamiltonian H(t)")
         largest = max(abs(h) for h in hamiltonian)
-        # from zero, so that a constant looks constant
+        # the axis begins at zero, so that a constant looks constant
         low, high = min(0.0, *hamiltonian), max(0.0, *hamiltonian)
         left.set_ylim(low - 0.05 * largest - _ROUND_OFF, high + 0.05 * largest + _ROUND_OFF)
     if gaps is None:
@@ -70,7 +70,7 @@ def plot_certificate(
 
 
 def _say(axes: Axes, what: str, reason: str) -> None:
-    """An empty panel with the reason for it."""
+    """Fill a panel with the reason why its quantity was declined."""
     axes.set_axis_off()
     text = "\n".join([f"{what}: declined", "", *wrap(reason, 34)])
     axes.text(0.5, 0.5, text, ha="center", va="center", color=COLOURS["muted"], fontsize=7).set_in_layout(False)

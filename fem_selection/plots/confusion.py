@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The confusion matrix of a classifier: how many samples of each class were taken for which."""
+"""The confusion matrix of a classifier: how many samples of each class were predicted as which class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plot_confusion(matrix: np.ndarray, labels: Sequence[object], accuracy: float
         A figure with the matrix and its colour bar.  More than 30 classes have colours only.
 
     Raises:
-        InvalidInput: The matrix is not square, or does not have as many rows as there are labels.
+        InvalidInput: if the matrix is not square, or the numbers of its rows and of labels differ.
     """
     counts = np.asarray(matrix)
     names = [str(label) for label in labels]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The way of the optimizers: objective and gradient norm over iterations, accuracy over epochs."""
+"""The progress of the optimizers: objective and gradient norm over iterations, accuracy over epochs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 
 __all__ = ["plot_convergence"]
 
-_MARKED = 40  # a line of at most so many points shows each of them
+_MARKED = 40  # a line with at most so many points has a marker at each
 
 
 @styled
@@ -25,7 +25,7 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
 
     The gradient norm is on a logarithmic scale, the objective too if it is positive and falls by a factor of ten or
     more.  A phase without rows has no panels, unless there would be none at all.  Values that are not finite are gaps
-    in the objective and gradient norm, and are passed over in the accuracy, which need not be known at every epoch.
+    in the objective and gradient norm.  In the accuracy, which need not be known at every epoch, they are left out.
 
     Args:
         history: Columns `iteration`, `objective`, `gradient_norm`, each of shape (num_rows,).
@@ -37,7 +37,7 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
         iteration; four panels stand two by two, a phase in each column.
 
     Raises:
-        InvalidInput: A column is missing, or the columns of a history differ in length.
+        InvalidInput: if a column is missing, or the columns of a history differ in length.
     """
     run = _columns(history, ("iteration", "objective", "gradient_norm"), "history")
     epochs = {} if stochastic is None else _columns(stochastic, ("epoch", "objective"), "stochastic history")
@@ -74,7 +74,7 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
 
 
 def _columns(history: Mapping[str, np.ndarray], required: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
-    """Return the columns as floats; what is not finite becomes NaN."""
+    """Return the columns as floats; values that are not finite become NaN."""
     if missing := [name for name in required if name not in history]:
         raise InvalidInput(f"{what} has no column {', '.join(missing)}; it has {', '.join(history) or 'none'}")
     wanted = [*required, *(["validation_accuracy"] if "validation_accuracy" in history else [])]
@@ -98,7 +98,7 @@ def _draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, style: str
 
 
 def _set_logarithmic(axes: Axes, values: np.ndarray) -> None:
-    """Make the vertical axis logarithmic; over less than three decades with plain numbers 1, 2, 5."""
+    """Make the vertical axis logarithmic; if it covers less than three decades, label it with plain numbers 1, 2, 5."""
     axes.set_yscale("log")
     positive = values[values > 0]
     if positive.max() < 1e3 * positive.min() and positive.min() >= 1e-3 and positive.max() <= 1e3:
@@ -116,7 +116,7 @@ def _draw_objective(axes: Axes, x: np.ndarray, objective: np.ndarray, colour: st
 
 
 def _draw_gradient_norm(axes: Axes, x: np.ndarray, norms: np.ndarray) -> None:
-    """Draw on a logarithmic scale; a norm of exactly zero, which has no place there, is a mark on the lower edge."""
+    """Draw gradient norms on a logarithmic scale; a norm of exactly zero becomes a mark on the lower edge."""
     positive = np.where(norms > 0, norms, np.nan)
     zero = norms == 0
     if not zero.all() or not zero.size:

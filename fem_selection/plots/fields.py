@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """One function of y in a two-dimensional picture, from its values at the nodes.
 
-Nodes that form a tensor grid (also a graded one, as Gauss-Lobatto-Legendre nodes do) are shaded bilinearly on that
-grid, others linearly on the mesh's triangles or, where these are not given, on Delaunay's, which fill holes and bays of
-a domain.  In three dimensions a surface, whose triangles are given, is seen obliquely from above; of anything else the
-picture is of the plane through the middle.
+If the nodes form a tensor grid (also a graded one, as Gauss-Lobatto-Legendre nodes do), the values are shaded
+bilinearly on this grid.  Otherwise they are shaded linearly on the mesh's triangles or, if these are not given, on
+Delaunay's, which also cover holes and bays of a domain.  In three dimensions a surface, whose triangles are given, is
+seen obliquely from above; of any other domain the picture shows the plane through the middle.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = [
     "tensor_grid",
 ]
 
-_FACES = 4000  # of a surface at least, so that their flat shades are not seen
+_FACES = 4000  # least number of faces of a surface, so that the single flat faces are not visible
 _AZIMUTH, _ELEVATION = np.deg2rad(-50.0), np.deg2rad(35.0)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the nodes lie in a picture.
+    """The places of the nodes in a picture.
 
     Attributes:
-        points: Shape (K, 2).
-        triangles: Between them, shape (num_triangles, 3), the furthest first; None if they are not known.
+        points: Coordinates in the picture, shape (K, 2).
+        triangles: Triangles between the points, shape (num_triangles, 3), the furthest first; None if not known.
         is_surface: Whether nearer triangles hide further ones.
-        where: What to say of it beside the values, such as " at y₃ = 0".
+        where: Text to add to labels, such as " at y₃ = 0".
     """
 
     points: np.ndarray
@@ -60,10 +60,10 @@ def lay_out(
     Args:
         coordinates: Nodes, shape (N, d), d = 2 or 3.
         values: Functions at the nodes, shape (N, M).
-        triangles: Of the mesh, shape (num_triangles, 3), if it is a surface.
+        triangles: Triangles of the mesh, shape (num_triangles, 3), if it is a surface.
 
     Returns:
-        Where the points are, and the functions there, shape (K, M).
+        The layout of the points, and the functions at these points, shape (K, M).
     """
     if coordinates.shape[1] == 2:
         return Layout(points=coordinates, triangles=triangles), values
@@ -80,10 +80,14 @@ def lay_out(
 
 
 def check_coordinates(coordinates: np.ndarray, num_nodes: int) -> np.ndarray:
-    """Return the coordinates, shape (N, d), of N = `num_nodes` nodes; an (N,) array counts as d = 1.
+    """Return the coordinates as an array of floats of shape (N, d).
+
+    Args:
+        coordinates: Shape (N, d); an array of shape (N,) counts as d = 1.
+        num_nodes: N, the number of nodes that is expected.
 
     Raises:
-        InvalidInput: Another number of nodes, or a dimension that cannot be drawn.
+        InvalidInput: if the number of nodes is another one, or d is not 1, 2 or 3.
     """
     given = np.asarray(coordinates, dtype=float)
     points = given[:, None] if given.ndim == 1 else given
@@ -93,7 +97,7 @@ def check_coordinates(coordinates: np.ndarray, num_nodes: int) -> np.ndarray:
 
 
 def _rounded(coordinates: np.ndarray) -> np.ndarray:
-    """Coordinates as integers in units of 1e-9 of the domain's extent, so that equal ones compare equal."""
+    """Coordinates as integers in units of 1e-9 of the domain's extent, so that equal coordinates compare equal."""
     if coordinates.shape[0] == 0:
         return np.zeros(coordinates.shape, dtype=np.int64)
     origin = coordinates.min(axis=0)
@@ -154,14 +158,14 @@ def take_slice(coordinates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray,
     points = np.stack(np.meshgrid(*sides, [middle], indexing="ij"), axis=-1).reshape(-1, 3)
     try:
         tetrahedra = Delaunay(coordinates)
-    except (QhullError, ValueError):  # too few nodes, or all on one plane: look at them from above
+    except (QhullError, ValueError):  # too few nodes, or all on one plane: show them from above
         return coordinates[:, :2], values, middle
     inside = points[tetrahedra.find_simplex(points) >= 0]
     return inside[:, :2], LinearNDInterpolator(tetrahedra, values)(inside), middle
 
 
 def aspect_ratio(coordinates: np.ndarray) -> float:
-    """Height by width of a picture of the domain, kept between 1/3 and 3."""
+    """The ratio of height to width of a picture of the domain, kept between 1/3 and 3."""
     if coordinates.shape[0] == 0:
         return 1.0
     width, height = (np.ptp(coordinates[:, axis]) for axis in (0, 1))
@@ -169,11 +173,11 @@ def aspect_ratio(coordinates: np.ndarray) -> float:
 
 
 def draw_field(axes: Axes, layout: Layout, values: np.ndarray, *, scale: tuple[Colormap, Normalize]) -> Collection:
-    """Draw nodal values over a plane domain, or a surface as it is seen.
+    """Draw nodal values over a plane domain, or on a surface.
 
     Args:
-        axes: Where.
-        layout: Of the nodes (`lay_out`).
+        axes: The axes to draw into.
+        layout: The layout of the nodes (`lay_out`).
         values: Values at the nodes, shape (N,).
         scale: Colour map and norm (`colour_scale`).
 
@@ -200,7 +204,7 @@ def draw_field(axes: Axes, layout: Layout, values: np.ndarray, *, scale: tuple[C
     if grid is not None:
         order, shape = grid
         pictures = [array[order].reshape(shape).T for array in (x, y, values)]
-        # interpolated cells with a node that is not finite would vanish in silence; flat cells show which node it is
+        # interpolation would leave out all cells at a node that is not finite; flat cells show which node it is
         shading: Literal["gouraud", "nearest"] = "gouraud" if np.isfinite(values).all() else "nearest"
         if shading == "gouraud":
             pictures = [_refine(_refine(picture).T).T for picture in pictures]
@@ -223,9 +227,9 @@ def _quarter(corners: np.ndarray) -> np.ndarray:
 
 
 def _refine(array: np.ndarray) -> np.ndarray:
-    """Interpolate linearly along the first axis, each interval cut into so many that there are about 64 in all.
+    """Interpolate linearly along the first axis, with each interval cut so that there are about 64 in all.
 
-    The shading of a mesh cuts its cells into triangles; on a coarse mesh they would be seen.
+    Matplotlib's shading cuts the cells of a mesh into triangles, which would be visible on a coarse mesh.
     """
     intervals = array.shape[0] - 1
     cuts = max(1, round(64 / intervals))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run over large times: norms beside their bounds, functionals that fall, steps."""
+"""A run over large times: norms with their bounds, functionals that cannot grow, steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 
 __all__ = ["plot_functionals", "plot_norms"]
 
-_LARGEST = 1e4  # of a bound over what it bounds, in a figure
-_FEW = 12  # samples with a line of their own
+_LARGEST = 1e4  # largest ratio of a bound to the bounded value that a figure shows
+_FEW = 12  # up to so many samples each has a line of its own
 
 
 @styled
@@ -29,11 +29,11 @@ def plot_norms(
     """Draw ‖f_j(t)‖ with its bound, and the rate of change and the steps of the integrator.
 
     Args:
-        times: When states were kept, shape (num_times,).
-        norms: Shape (num_times, samples).
-        bound: The bound of each, of the same shape, or None.
-        history: Of the steps: `times`, `rates` (largest ‖∂_t f‖) and `steps`.
-        logarithmic: Whether time is.
+        times: Times at which states were kept, shape (num_times,).
+        norms: ‖f_j(t)‖, shape (num_times, samples).
+        bound: The bounds of the norms, of the same shape, or None.
+        history: Columns of the history of steps: `times`, `rates` (largest ‖∂_t f‖) and `steps`.
+        logarithmic: Whether the time axis is logarithmic.
 
     Returns:
         A figure with two panels.
@@ -63,12 +63,12 @@ def plot_norms(
 
 @styled
 def plot_functionals(times: np.ndarray, functionals: Mapping[str, np.ndarray], logarithmic: bool = False) -> Figure:
-    """Draw functionals of the state that cannot grow, each with what is left of its fall.
+    """Draw functionals of the state that cannot grow, each with its distance from its last value.
 
     Args:
-        times: When states were kept, shape (num_times,).
+        times: Times at which states were kept, shape (num_times,).
         functionals: Values by name, each of shape (num_times, samples).
-        logarithmic: Whether time is.
+        logarithmic: Whether the time axis is logarithmic.
 
     Returns:
         A figure with one row of two panels for each functional.
@@ -91,7 +91,7 @@ def plot_functionals(times: np.ndarray, functionals: Mapping[str, np.ndarray], l
 def _draw_samples(
     axes: Axes, times: np.ndarray, values: np.ndarray, colour: str, label: str, linestyle: str = "-"
 ) -> None:
-    """A line for each of a few samples, or the range of many and their median."""
+    """Draw a line for each sample if there are few, else the range of all samples and their median."""
     if values.shape[1] <= _FEW:
         lines = axes.plot(times, values, color=colour, linewidth=1.0, alpha=0.8, linestyle=linestyle)
         if lines:

@@ -27,24 +27,24 @@ def plot_controls(
 ) -> Figure:
     """Draw kernels as matrices and, beneath each, the bias of the same depth.
 
-    Of more than four depths the first, the last and two between are shown, of more than 512 nodes every n-th in the
-    matrices.  Colours diverge from zero and are the same at all depths.  In one dimension the matrices are drawn over
-    the coordinates, y upward and z to the right, and the biases as lines; else over the number of the node, sorted by
-    first coordinate, then second, then third, and the biases as pictures (in three dimensions of the plane through
-    the middle).
+    If there are more than four depths, the first, the last and two between are shown; if there are more than 512 nodes,
+    the matrices show every n-th.  Colours diverge from zero and are the same at all depths.  In one dimension the
+    matrices are drawn over the coordinates, y upward and z to the right, and the biases as lines.  In more dimensions
+    the matrices are drawn over the number of the node, sorted by first coordinate, then second, then third, and the
+    biases as pictures (in three dimensions of the plane through the middle).
 
     Args:
         kernels: w(t, yᵢ, zⱼ) at the nodes, shape (k, N, N).
         biases: b(t, yᵢ), shape (k, N).
         times: Depths t, shape (k,).
         coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
-        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
+        triangles: Triangles of a plane mesh or surface, shape (num_triangles, 3).
 
     Returns:
         A figure: axes of the kernels, of the biases, and the colour bars (one for d = 1, else two).
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     kernels, biases = np.asarray(kernels, dtype=float), np.asarray(biases, dtype=float)
     times = np.atleast_1d(np.asarray(times, dtype=float))
@@ -104,7 +104,7 @@ def plot_controls(
 
 
 def _cell_edges(nodes: np.ndarray, stride: int) -> np.ndarray:
-    """Edges of the cells about every n-th of the sorted nodes: the middles between those, and the domain's ends."""
+    """Edges of the cells around every n-th of the sorted nodes: midpoints between these, and the ends of the domain."""
     centres = nodes[::stride]
     if centres.size < 2:
         centre = float(centres[0]) if centres.size else 0.0

@@ -27,8 +27,8 @@ from fem_selection.plots.style import (
 __all__ = ["plot_eigenfunctions", "plot_exponents", "plot_growth", "plot_layer_spectra", "plot_spectrum"]
 
 _LINES = ("blue", "vermilion", "green", "ink", "muted")
-_SHOWN_NODES = 64  # of a line up to which its nodes are marked
-_SMALLEST_LOG = 0.05  # half of the range of λT that is drawn at least
+_SHOWN_NODES = 64  # a line with at most so many nodes has a marker at each
+_SMALLEST_LOG = 0.05  # half of the smallest range of λT that is drawn
 
 
 @styled
@@ -38,9 +38,9 @@ def plot_spectrum(
     """Draw eigenvalues in the complex plane, the imaginary axis and the numerical abscissa.
 
     Args:
-        values: All that are known, complex, shape (n,).
-        leading: Those that are reported, shape (k,).
-        errors: Their error bars, shape (k,), or None.
+        values: All known eigenvalues, complex, shape (n,).
+        leading: The reported eigenvalues, complex, shape (k,).
+        errors: Error bars of the reported eigenvalues, shape (k,), or None.
         abscissa: Numerical abscissa.
         has_kernel: Whether 0 belongs to the spectrum too.
     """
@@ -65,9 +65,9 @@ def plot_layer_spectra(times: np.ndarray, spectra: Sequence[np.ndarray], is_stea
     """Draw the eigenvalues of each layer's frozen linearization, coloured by depth.
 
     Args:
-        times: Depths, shape (n,).
+        times: Depths of the layers, shape (n,).
         spectra: Eigenvalues of each layer, complex.
-        is_steady: Whether they are those at a frozen steady state (filled), or at the mean state (open).
+        is_steady: For each layer whether its state is a frozen steady state (filled) or the mean state (open).
     """
     figure, grid = create_axes(1, 1, 4.8, height=3.4)
     axes = grid[0, 0]
@@ -106,10 +106,10 @@ def plot_eigenfunctions(
         coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
         modes: Complex, shape (N, k), k ≥ 1; at most six are drawn.
         values: Eigenvalues, shape (k,).
-        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
+        triangles: Triangles of a plane mesh or surface, shape (num_triangles, 3).
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     if modes.ndim != 2 or values.shape != modes.shape[1:] or not values.size:
         raise InvalidInput(
@@ -168,11 +168,11 @@ def plot_growth(
     """Draw the amplitudes of perturbed runs beside the predicted exponentials, and the transient growth.
 
     Args:
-        times: Shape (k, samples).
-        amplitudes: Relative to their start, shape (k, samples).
-        predicted: Eigenvalues, shape (k,).
-        transient_times: Shape (m,), or None.
-        transient: ‖e^{tA}‖ at these.
+        times: Times of each run, shape (k, samples).
+        amplitudes: Amplitudes relative to the first, shape (k, samples).
+        predicted: Eigenvalues of the modes, complex, shape (k,).
+        transient_times: Times of the transient growth, shape (m,), or None.
+        transient: ‖e^{tA}‖ at these times, shape (m,), or None.
     """
     columns = 1 if transient is None or transient_times is None else 2
     figure, grid = create_axes(1, columns, WIDTH if columns == 2 else 4.6, height=2.8)
@@ -197,8 +197,8 @@ def plot_exponents(state: np.ndarray, adjoint: np.ndarray, horizon: float) -> Fi
     """Draw finite-time Lyapunov exponents by number, a line per sample, and the amplification they mean.
 
     Args:
-        state: Shape (samples, count).
-        adjoint: The same of the adjoint.
+        state: Exponents of the state, shape (samples, count).
+        adjoint: Exponents of the adjoint, shape (samples, count).
         horizon: T, for the axis of e^{λT}.
     """
     figure, grid = create_axes(1, 1, 4.8, height=3.0)
@@ -213,7 +213,7 @@ def plot_exponents(state: np.ndarray, adjoint: np.ndarray, horizon: float) -> Fi
     axes.axhline(0.0, color=COLOURS["ink"], linewidth=0.6)
     axes.set(xlabel="number", ylabel=r"exponent $\lambda_i$")
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, -_SMALLEST_LOG / horizon), max(high, _SMALLEST_LOG / horizon))  # round-off is no structure
+    axes.set_ylim(min(low, -_SMALLEST_LOG / horizon), max(high, _SMALLEST_LOG / horizon))  # do not magnify round-off
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     second = axes.secondary_yaxis("right", functions=(lambda x: horizon * x, lambda x: x / horizon))
     second.set_ylabel(r"$\lambda_i T$, log of the amplification")

@@ -35,15 +35,15 @@ def plot_states(
         coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
         states: Values at the nodes, shape (num_layers_shown, N, num_samples).
         times: Depths t of the layers shown, shape (num_layers_shown,).
-        titles: One per sample.
-        label: What the values are.
-        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
+        titles: Titles of the samples, one for each.
+        label: Label of the values.
+        triangles: Triangles of a plane mesh or surface, shape (num_triangles, 3).
 
     Returns:
-        A figure whose axes run over samples, then layers (d > 1), with the colour bar's last.
+        A figure whose axes run over samples, then layers (d > 1); the axes of the colour bar are the last.
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     states, times = np.asarray(states, dtype=float), np.atleast_1d(np.asarray(times, dtype=float))
     if states.ndim != 3 or times.shape != states.shape[:1]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Steady states, the singular values that decide whether there are any, and the way of the dynamics to them."""
+"""Steady states, singular values with the Picard condition, and the approach of the dynamics to steady states."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _ROUND_OFF = 1e-18
 def plot_steady_states(
     coordinates: np.ndarray, states: np.ndarray, names: Sequence[str], *, triangles: np.ndarray | None = None
 ) -> Figure:
-    """Draw some functions of y: lines in one dimension, else pictures, in three of the plane through the middle.
+    """Draw some functions of y: lines in one dimension, else pictures (in three of the plane through the middle).
 
     Args:
-        coordinates: Nodes in any order, shape (N, d).
+        coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
         states: Values at the nodes, shape (num_states, N).
-        names: One for each.
-        triangles: Of a plane mesh or surface, rows of three nodes, shape (num_triangles, 3).
+        names: Names of the states, one for each.
+        triangles: Triangles of a plane mesh or surface, shape (num_triangles, 3).
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     states = np.asarray(states, dtype=float)
     if states.ndim != 2 or len(names) != len(states) or not len(states):
@@ -75,13 +75,13 @@ def plot_picard(values: np.ndarray, coefficients: np.ndarray, ratios: np.ndarray
     """Draw singular values s_k, the coefficients |(r, u_k)| of a right-hand side and the Picard ratios.
 
     Args:
-        values: s_k, shape (rank,).
-        coefficients: Shape (rank,).
-        ratios: Shape (rank,).
+        values: The singular values s_k, shape (rank,).
+        coefficients: |(r, u_k)|, shape (rank,).
+        ratios: |(r, u_k)| / s_k, shape (rank,).
         verdict: The title.
 
     Raises:
-        InvalidInput: The shapes differ.
+        InvalidInput: if the shapes differ.
     """
     if not np.shape(values) == np.shape(coefficients) == np.shape(ratios):
         raise InvalidInput("singular values, coefficients and ratios must be equally many")
@@ -104,12 +104,12 @@ def plot_approach(times: np.ndarray, distances: np.ndarray, names: Sequence[str]
     """Draw the distance of each state from the last state of its run over time.
 
     Args:
-        times: Shape (num_times,); t = 0 is left out of the logarithmic axis.
-        distances: NaN after the end of a run, shape (num_times, samples).
-        names: One for each sample.
+        times: Times, shape (num_times,); t = 0 is left out, since the axis is logarithmic.
+        distances: Distances, NaN after the end of a run, shape (num_times, samples).
+        names: Names of the samples, one for each.
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     times, distances = np.asarray(times, dtype=float), np.asarray(distances, dtype=float)
     if distances.shape != (times.size, len(names)):

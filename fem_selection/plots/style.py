@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How all figures look: colours, sizes, scales, and how one is saved.
+"""The style of all figures: colours, sizes, scales, and how a figure is saved.
 
-Every `plot_…` function is wrapped by `styled`, so that nothing else in the package sets a size or a colour and the
-caller's own matplotlib settings stay as they were.  Figures are `matplotlib.figure.Figure` objects without pyplot:
-no display, no global state, nothing to close.
+Every `plot_…` function is wrapped by `styled`, which sets the style for the call and leaves the caller's own matplotlib
+settings unchanged.  Figures are `matplotlib.figure.Figure` objects without pyplot: there is no display, no global
+state, and nothing to close.
 
 References:
     M. Okabe, K. Ito (2008). Color universal design, https://jfly.uni-koeln.de/color/ (the palette).
@@ -92,7 +92,7 @@ _STYLE: Any = {
 
 
 def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function that draws run in the style of this package and leave the caller's settings alone."""
+    """Wrap a function that draws, so that it runs in the style of this package; the caller's settings do not change."""
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -113,7 +113,7 @@ def create_axes(
         width: Width in inches.
         height: Height in inches.
         compressed: Move axes of fixed aspect (pictures) together.
-        **kwargs: Handed to `Figure.subplots` (`sharex`, `sharey`, `height_ratios`, …).
+        **kwargs: Passed to `Figure.subplots` (`sharex`, `sharey`, `height_ratios`, …).
 
     Returns:
         The figure and its axes, shape (rows, columns).
@@ -125,11 +125,11 @@ def create_axes(
 def colour_scale(values: np.ndarray, *, symmetric: bool = False) -> tuple[Colormap, Normalize]:
     """Choose the colours for some data: diverging about zero if it has both signs, else from low to high.
 
-    A sign that reaches less than 1 % of the other is an overshoot and does not count.
+    Values of one sign that reach less than 1 % of the other sign count as an overshoot and not as a sign.
 
     Args:
-        values: The data, any shape; what is not finite is left out.
-        symmetric: Diverging about zero whatever the signs.
+        values: The data, any shape; values that are not finite are left out.
+        symmetric: Whether the colours diverge about zero whatever the signs.
 
     Returns:
         Colour map and norm.
@@ -147,9 +147,9 @@ def colour_scale(values: np.ndarray, *, symmetric: bool = False) -> tuple[Colorm
 
 
 def depth_scale(times: np.ndarray) -> tuple[Colormap, Normalize]:
-    """Choose the colours for lines at several depths; the pale end, invisible on white, is cut off.
+    """Choose the colours for lines at several depths; the pale end of the map, invisible on white, is cut off.
 
-    By the logarithm, from the first positive depth on, where the middle of them lies within a tenth of the range.
+    The scale is logarithmic, from the first positive depth on, if the middle depth lies within a tenth of the range.
     """
     colours = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.88, 256)), name="depth")
     finite = np.sort(times[np.isfinite(times)])
@@ -162,7 +162,15 @@ def depth_scale(times: np.ndarray) -> tuple[Colormap, Normalize]:
 def add_colour_bar(
     figure: Figure, axes: np.ndarray, scale: tuple[Colormap, Normalize], *, label: str, aspect: float = 22.0
 ) -> Colorbar:
-    """Put one colour bar to the right of a group of axes that share a scale."""
+    """Put one colour bar to the right of a group of axes that share a scale.
+
+    Args:
+        figure: The figure.
+        axes: The group of axes, any shape.
+        scale: Colour map and norm (`colour_scale`).
+        label: Label of the bar.
+        aspect: Length of the bar over its width.
+    """
     colormap, norm = scale
     bar = figure.colorbar(
         ScalarMappable(norm, colormap), ax=list(np.ravel(axes)), label=label, pad=0.015, aspect=aspect, fraction=0.05
@@ -173,7 +181,13 @@ def add_colour_bar(
 
 
 def add_side_bar(axes: Axes, scale: tuple[Colormap, Normalize], label: str) -> Colorbar:
-    """Put a colour bar against the right edge of one axes, as high as it is and taking no room from it."""
+    """Put a colour bar at the right edge of one axes, of the same height, without taking room from the axes.
+
+    Args:
+        axes: The axes.
+        scale: Colour map and norm (`colour_scale`).
+        label: Label of the bar.
+    """
     colormap, norm = scale
     bar = axes.figure.colorbar(ScalarMappable(norm, colormap), cax=axes.inset_axes((1.06, 0.0, 0.05, 1.0)), label=label)
     bar.outline.set_visible(False)
@@ -182,7 +196,12 @@ def add_side_bar(axes: Axes, scale: tuple[Colormap, Normalize], label: str) -> C
 
 
 def add_legend_above(axes: Axes, columns: int) -> None:
-    """Put a legend above one axes, where no data are; the layout makes room for it."""
+    """Put a legend above one axes, outside of the data; the layout makes room for it.
+
+    Args:
+        axes: The axes, whose lines have labels.
+        columns: Number of columns of the legend.
+    """
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
@@ -200,19 +219,19 @@ def hide_frame(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> Path:
-    """Write a figure: first under another name in the same folder, then renamed, so that no half file is ever seen.
+    """Write a figure to a temporary file in the same folder and rename it, so that no incomplete file is ever visible.
 
     Args:
-        figure: What to write.
-        path: Where; the suffix names the format, PNG if there is none.
+        figure: The figure.
+        path: The file; its suffix names the format, PNG if there is none.
         dpi: Pixels per inch (1080 pixels across at the usual width).
 
     Returns:
         The path written.
 
     Raises:
-        InvalidInput: matplotlib knows no format of that suffix.
-        OSError: The folder is missing or cannot be written; an older file at `path` is then as it was.
+        InvalidInput: if matplotlib knows no format of that suffix.
+        OSError: if the folder is missing or cannot be written; an older file at `path` then stays unchanged.
     """
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".png")
@@ -224,7 +243,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> Path
         with rc_context(_STYLE):
             figure.savefig(partial, format=kind, dpi=dpi)
         os.replace(partial, path)
-    except OSError as error:  # that of a full disk does not name the file
+    except OSError as error:  # the error of a full disk does not name the file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

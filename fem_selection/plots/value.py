@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The value function of a small problem, the trajectories under its feedback, and what refinement says of it."""
+"""The value function of a small problem, the trajectories under its feedback, and its values on refined meshes."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def plot_value(
 ) -> Figure:
     """Draw V(t, ·) at some times with optimal trajectories.
 
-    In one dimension: curves of V over x, one per time, and the trajectories beside them; in two: level sets, one axes
-    per time, with the trajectories, the part yet to come drawn strong; in three: the plane through the first
-    trajectory's point at that time.
+    In one dimension the figure has curves of V over x, one for each time, and the trajectories beside them.  In two
+    dimensions it has one axes with level sets for each time, and the trajectories, whose future part is drawn strongly.
+    In three dimensions the axes show the plane through the first trajectory's point at that time.
 
     Args:
         axes: Coordinates of the grid in each direction.
-        values: Shape (num_times, len(axes[0]), …).
-        times: Shape (num_times,).
-        trajectory_times: Shape (steps + 1,).
-        trajectories: Shape (steps + 1, num_trajectories, n); the first is the nominal one.
+        values: V on the grid at the times, shape (num_times, len(axes[0]), …).
+        times: The times t, shape (num_times,).
+        trajectory_times: The times of the trajectories, shape (steps + 1,).
+        trajectories: States, shape (steps + 1, num_trajectories, n); the first trajectory is the nominal one.
         target: The target state, shape (n,).
-        labels: Of the directions.
+        labels: Labels of the directions, n of them.
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     n = len(axes)
     if values.shape != (len(times), *(len(a) for a in axes)) or trajectories.shape[2:] != (n,) or n > 3:
@@ -85,7 +85,7 @@ def plot_value(
 
 
 def _draw_trajectories(panel: Axes, trajectories: np.ndarray, now: int) -> None:
-    """The past pale, the rest strong, a dot where the states are now; the nominal one in front."""
+    """Draw the past of each trajectory pale, its future strong, a dot at its present; the nominal one in front."""
     for j in reversed(range(trajectories.shape[1])):
         path, nominal = trajectories[:, j], j == 0
         colour, width = ("white", 2.2) if nominal else ("#CCCCCC", 1.0)
@@ -98,7 +98,7 @@ def _draw_trajectories(panel: Axes, trajectories: np.ndarray, now: int) -> None:
 
 
 def _slice(coordinates: np.ndarray, value: np.ndarray, level: float) -> np.ndarray:
-    """Values on the plane where the last coordinate has this value."""
+    """Values on the plane where the last coordinate equals `level`."""
     place = np.clip((level - coordinates[0]) / (coordinates[1] - coordinates[0]), 0, len(coordinates) - 1)
     k = min(int(place), len(coordinates) - 2)
     return (1 - (place - k)) * value[..., k] + (place - k) * value[..., k + 1]
@@ -135,7 +135,7 @@ def _plot_curves(
 def _on_curve(
     x: np.ndarray, value: np.ndarray, trajectories: np.ndarray, trajectory_times: np.ndarray, t: float
 ) -> tuple[float, float]:
-    """The nominal state at that time and V there."""
+    """The state of the nominal trajectory at time t, and V at this state."""
     state = float(np.interp(t, trajectory_times, trajectories[:, 0]))
     return state, float(np.interp(state, x, value))
 
@@ -144,16 +144,16 @@ def _on_curve(
 def plot_refinement(
     cells: np.ndarray, values: np.ndarray, extrapolated: float, *, others: Mapping[str, float]
 ) -> Figure:
-    """Draw the value at the initial state over the mesh width, the line to its limit, and other routes to that number.
+    """Draw V at the initial state over the mesh width, the line to its limit, and the same number by other methods.
 
     Args:
-        cells: Cells in a direction, shape (num_meshes,).
-        values: Shape (num_meshes,).
-        extrapolated: The limit for width zero.
+        cells: Number of cells in a direction of each mesh, shape (num_meshes,).
+        values: V at the initial state on each mesh, shape (num_meshes,).
+        extrapolated: The limit for mesh width zero.
         others: Further values by name (witness, open loop, …); those that are not finite are left out.
 
     Raises:
-        InvalidInput: The shapes do not fit together.
+        InvalidInput: if the shapes do not fit together.
     """
     cells, values = np.asarray(cells, dtype=float), np.asarray(values, dtype=float)
     if cells.shape != values.shape or cells.ndim != 1 or not cells.size:
