@@ -170,7 +170,11 @@ def _build_functional(
 
 
 def build_activation(case: config.Case) -> Activation:
-    """σ by its name, or from a formula in s and the parameters."""
+    """The activation σ of a case, by its name or from a formula in s and the parameters.
+
+    Raises:
+        InvalidInput: if the text is neither a name nor a formula; the message names the key.
+    """
     text = case.dynamics.activation
     if text in ACTIVATIONS:
         return find_activation(text)

@@ -20,7 +20,11 @@ _LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
 
 
 def start_state(problem: FieldProblem) -> Floats:
-    """Nodal values of `stability.state`, shape (num_local,) (collective)."""
+    """Nodal values of `stability.state`, shape (num_local,) (collective).
+
+    Raises:
+        InvalidInput: if the formula is faulty or not finite at some node.
+    """
     return problem.values("stability.state", problem.case.stability.state)
 
 

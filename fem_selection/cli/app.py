@@ -119,12 +119,12 @@ def info() -> None:
 
 
 def run() -> None:
-    """Run the application; errors become a message on stderr, on root alone, and an exit status on every rank."""
+    """Run the application; an error becomes a message on stderr, from root only, and an exit status on every rank."""
     status = 0
     if "-no_signal_handler" not in (given := os.environ.get("PETSC_OPTIONS", "")):
-        # PETSc would call SIGTERM an error as soon as it is loaded, before a command can say what it means
+        # otherwise PETSc, once loaded, turns SIGTERM into an error before a command can handle it
         os.environ["PETSC_OPTIONS"] = f"{given} -no_signal_handler".strip()
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+    for stream in (sys.stdout, sys.stderr):  # a character that the terminal cannot show must not raise an error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

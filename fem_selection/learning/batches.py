@@ -129,7 +129,11 @@ class SampleBatches:
         self._ensemble, self._part, self._dimension, self._movement = ensemble, part, dimension, movement
 
     def draw_epoch(self, rng: np.random.Generator) -> _SampleEpoch:
-        """Draw a random order and, if images are moved, a map for each sample; return this member's batches."""
+        """Draw a random order and, if images are moved, a map for each sample; return this member's batches.
+
+        Raises:
+            InvalidInput: if the movement does not fit the dimension of the images.
+        """
         total = self._part.num_samples
         order = rng.permutation(total)
         maps = None

@@ -136,6 +136,9 @@ class LearningProblem:
 
         Returns:
             The samples to fit, and those to validate on; None for the latter if there are none.
+
+        Raises:
+            InvalidInput: if the fraction is not in [0, 1), or a class has too few samples for both sides.
         """
         if self.validation is not None or fraction == 0 or self.train.num_samples < 3:
             return self.train, self.validation

@@ -93,6 +93,10 @@ def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures
     Args:
         problem: The learning problem; its controls are overwritten.
         controls: Shard of x.
+
+    Raises:
+        NonFinite: if a state is not finite.
+        NotConverged: if an implicit stage is not solved.
     """
     stepper, space = problem.functional.stepper, problem.space
     problem.functional.set_controls(controls)

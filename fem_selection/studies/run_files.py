@@ -94,7 +94,11 @@ class RunFiles:
                 file.close()
 
     def columns(self, name: str) -> dict[str, Floats]:
-        """The columns of a history by name, read from its file if there is one; empty if it was never begun."""
+        """The columns of a history by name, read from its file if there is a folder; empty if it was never begun.
+
+        Raises:
+            InvalidInput: on all ranks, if the file cannot be read.
+        """
         if (folder := self.folder) is not None:
             return act_on_root(self.ensemble.world, lambda: read_columns(folder / name))
         if name not in self._histories:

@@ -53,6 +53,9 @@ def measure_cycles(
         distances: The distances |μ − μ₀|, decreasing.
         largest: Norm of c at which a run is given up.
 
+    Raises:
+        NotConverged: if Newton's method finds no steady state at one of the values.
+
     Note:
         Collective over space.  Each run begins where the square-root law predicts the cycle from the one before.
     """

@@ -65,7 +65,12 @@ class Equation(Protocol):
         """
 
     def inner(self, a: Floats, b: Floats) -> float:
-        """The inner product of two residuals a and b, the same number on every rank."""
+        """The inner product of two residuals, the same number on every rank.
+
+        Args:
+            a: A residual.
+            b: Another one, of the same shape.
+        """
 
     def tolerance(self, x: Floats) -> float:
         """The ‖F‖ at which Newton's method stops at x."""

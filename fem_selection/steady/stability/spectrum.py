@@ -173,6 +173,9 @@ def spectrum_of_operator(
         number: As in `analyze_spectrum`.
         tolerance: As in `analyze_spectrum`.
         max_rank: As in `analyze_spectrum`.
+
+    Raises:
+        NonFinite: if A has a local part and an entry of its matrix is not finite.
     """
     factors = factorize(space, operator, max_rank=max_rank)
     local = operator if isinstance(operator, Linearization) else None
