@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["PROGRAM", "Outcome", "call_application", "read_report", "with_settings"]
+__all__ = ["PROGRAM", "Outcome", "call_application", "check_whose_report_is_replaced", "read_report", "with_settings"]
 
 PROGRAM = "from fem_selection.cli import main; main()"
 """The command line as a program for `python -c`."""
@@ -55,3 +56,17 @@ def with_settings(*settings: str) -> list[str]:
 def read_report(folder: Path) -> dict:
     """The report of a run."""
     return json.loads((folder / "report.json").read_text())
+
+
+def check_whose_report_is_replaced(command: Callable[..., Outcome]) -> None:
+    """Asserts that a command replaces an earlier report of its own and refuses the folder of another's.
+
+    Args:
+        command: Calls the command with the folder `output`, below the working directory.
+    """
+    command(output="mine")
+    assert command(output="mine").status == 0
+    Path("other").mkdir()
+    Path("other/report.json").write_text('{"command": "hjb"}')
+    refused = command(output="other")
+    assert refused.status == 2 and "report of another run" in refused.err

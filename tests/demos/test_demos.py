@@ -31,6 +31,7 @@ def test_first_steps(tmp_path: Path, ranks: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_mpi")
 def test_three_conditions(tmp_path: Path) -> None:
     """Fails if gradient, Pontryagin's principle and value function no longer meet at the closed form, or if the
     principle does not leave the stationary point that is not optimal."""
@@ -178,6 +179,7 @@ def test_digits_in_galerkin_mode(tmp_path: Path) -> None:
     assert report["test_accuracy"] >= 0.93
 
 
+@pytest.mark.usefixtures("run_mpi")
 def test_digits_optimal_descends(tmp_path: Path) -> None:
     """Fails if 40 iterations on two ranks do not bring the objective from log 10 below 1.5, or if a sample is on both
     ranks or on none."""

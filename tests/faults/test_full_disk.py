@@ -251,6 +251,7 @@ main()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_mpi")
 def test_a_full_disk_on_two_ranks(disk, whole, call) -> None:
     """Fails if rank 1 waits for rank 0, which alone meets the full disk, or if the error is told twice."""
     done = launch(2, "-c", _FILLING, "train", whole / "case.toml", "--output", disk.run, timeout=PATIENCE)

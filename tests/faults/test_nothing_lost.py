@@ -103,6 +103,7 @@ def test_a_run_that_a_signal_ends_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_mpi")
 def test_a_run_that_a_signal_to_mpiexec_ends_goes_on(data: Path, tmp_path: Path) -> None:
     """Fails if SIGTERM to the launcher does not stop both ranks with one checkpoint, or if the run does not go on upon
     one rank and upon two."""

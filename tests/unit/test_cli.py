@@ -428,6 +428,7 @@ def test_a_diverging_optimizer(call, here: Path, monkeypatch: pytest.MonkeyPatch
         (("seed=x", "a=1"), 2, "2 faults"),
     ],
 )
+@pytest.mark.usefixtures("run_mpi")
 def test_exit_status_under_mpi(here: Path, switches: tuple[str, ...], status: int, message: str) -> None:
     """Fails if the launcher does not pass the status on, if two ranks tell the error, or if one rank waits for
     another."""

@@ -7,11 +7,10 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Outcome
+from commands import Outcome, check_whose_report_is_replaced
 
 CASE = """
 title = "small"
@@ -98,12 +97,7 @@ def test_faults_are_named_and_other_reports_kept(forward):
         status, _, err, _ = forward(setting)
         assert status in ((2, 3) if key == "finite" else (2,)) and key in err, (setting, err)
     assert forward("forward.max_steps=2").status == 1
-    forward(output="mine")
-    assert forward(output="mine").status == 0
-    Path("other").mkdir()
-    Path("other/report.json").write_text('{"command": "hjb"}')
-    status, _, err, _ = forward(output="other")
-    assert status == 2 and "report of another run" in err
+    check_whose_report_is_replaced(forward)
 
 
 def test_an_interrupt_leaves_a_partial_report(forward, monkeypatch):

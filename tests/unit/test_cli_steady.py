@@ -6,11 +6,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Outcome
+from commands import Outcome, check_whose_report_is_replaced
 
 from fem_selection.errors import InvalidInput
 from fem_selection.plots import plot_approach, plot_picard, plot_steady_states
@@ -118,12 +117,7 @@ def test_faults_are_named_and_other_reports_kept(steady):
     }.items():
         status, _, err, _ = steady(setting)
         assert status == 2 and words in err, (setting, err)
-    steady(output="mine")
-    assert steady(output="mine").status == 0
-    Path("other").mkdir()
-    Path("other/report.json").write_text('{"command": "hjb"}')
-    status, _, err, _ = steady(output="other")
-    assert status == 2 and "report of another run" in err
+    check_whose_report_is_replaced(steady)
 
 
 def test_figures_from_arrays():
