@@ -23,7 +23,7 @@ class Fault:
 
     Attributes:
         keys: Dotted paths of the keys involved, the one to change first.
-        message: What is wrong and what to do.
+        message: The fault, and how to correct it.
     """
 
     keys: tuple[str, ...]

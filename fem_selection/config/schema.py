@@ -44,7 +44,7 @@ class Case:
         space: The finite element space.
         dynamics: The selection equation.
         data: The samples.
-        objective: What is minimised.
+        objective: The objective and the controls over which it is minimised.
         regularization: Its penalties.
         stochastic: The phase on batches.
         optimizer: The phase on all samples.

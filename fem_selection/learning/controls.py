@@ -51,7 +51,7 @@ class ControlSpace:
         kernel: The kernel; it gives the layout and inner product of w.
         grid: The depth grid; its intervals carry the controls.
         num_outputs: C, the number of readouts; 0 without a readout.
-        parts: Which of "kernel", "bias", "readout" are optimized; the others stay as they are.
+        parts: Which of "kernel", "bias", "readout" are optimized; the others do not change.
 
     Attributes:
         slices: The place of each part, and of the "offset" μ, in a local array.

@@ -35,7 +35,7 @@ class SettingFault:
 
     Attributes:
         path: Name of the field, then names and numbers inside its value.
-        message: What the value must be and what it is; empty for a field that does not exist.
+        message: The values that are allowed and the one given; empty for a field that does not exist.
     """
 
     path: tuple[str | int, ...]
@@ -71,7 +71,7 @@ class InvalidSettings(InvalidInput):
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Field))
 def settings_class[T](cls: type[T]) -> type[T]:
-    """Make a class with annotated fields a frozen, keyword-only dataclass that checks what it is built with.
+    """Make a class with annotated fields a frozen, keyword-only dataclass that checks its values when it is built.
 
     The class may inherit fields of other settings classes.  Building it raises `InvalidSettings` with all faults.
     """

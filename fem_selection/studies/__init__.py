@@ -4,10 +4,10 @@
     report = fs.studies.forward(field, initial, fs.ForwardSettings(until=10.0))
     report = fs.studies.steady(field, initial)
 
-A study is a function named by a verb or by what is asked for; it touches no file and its report knows how to write
-itself.  The module of a study carries another name than the function, a noun (`forward` lives in `trajectory`,
-`steady` in `steady_states`): Python sets an imported module as an attribute of its package, where it would hide a
-function of the same name.
+A study is a function named by a verb or by its subject.  It writes no files, but its report has a method that does
+(only `train` writes checkpoints, if it is given a folder).  The module of a study has another name than the function, a
+noun (`forward` is in `trajectory`, `steady` in `steady_states`): Python sets an imported module as an attribute of its
+package, where it would hide a function of the same name.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class NoBranch(InvalidInput):
 
 @dataclass(frozen=True, kw_only=True)
 class BranchesReport(Report):
-    """What `branches` returns, the same on every rank.
+    """The report of `branches`, the same on every rank.
 
     Attributes:
         parameter: Name of the parameter.

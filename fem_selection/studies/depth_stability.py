@@ -84,7 +84,7 @@ class LayerStability:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkStabilityReport(Report):
-    """What `network_stability` returns; nodal values in it are those of this rank.
+    """The report of `network_stability`; nodal values in it are those of this rank.
 
     Attributes:
         layers: The frozen equation of each control interval.

@@ -107,10 +107,10 @@ class Report(ABC):
 
 
 class Teller:
-    """Tells a progress which parts of a study are done.
+    """Counts the finished parts of a study and reports them to a progress callback.
 
     Args:
-        progress: What is called; None on all ranks but root, or if nobody asks.
+        progress: The callback; None on all ranks but root, or if there is no callback.
         total: Number of parts.
     """
 
@@ -118,11 +118,11 @@ class Teller:
         self._progress, self._done, self._total = progress, 0, total
 
     def __call__(self, part: str, **shown: float) -> None:
-        """Tell that one more part is done.
+        """Report that one more part is done.
 
         Args:
-            part: Its name.
-            shown: Numbers to show beside it.
+            part: Name of the part.
+            shown: Numbers to show beside the name.
         """
         self._done += 1
         if self._progress is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the study of a steady state's stability returns: its content as a dictionary and its figures."""
+"""The report of the study of a steady state's stability: its JSON form and its figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["StabilityReport", "as_pairs", "draw_exponents"]
 
 @dataclass(frozen=True, kw_only=True)
 class StabilityReport(Report):
-    """What `stability` returns; `state` and the modes in `spectrum` are nodal values of this rank.
+    """The report of `stability`; `state` and the modes in `spectrum` are nodal values of this rank.
 
     Attributes:
         state: f*, shape (num_local,).

@@ -47,7 +47,7 @@ class ForwardReport(Report):
     Attributes:
         settings: The settings of the run.
         integration: Times, states (nodal values of this rank), events and steps.
-        estimates: The estimates by name; empty if none were asked for.
+        estimates: The estimates by name; empty if the settings leave them out.
         norms: ‖f_j‖ at the times of `integration`, shape (num_times, samples).
         final_rates: ‖∂_t f_j‖ at the end, shape (samples,).
         num_nodes: Nodes of the whole mesh.

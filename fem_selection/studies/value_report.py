@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the study of the value function returns: its content as a dictionary, its figures, and V for ParaView."""
+"""The report of the study of the value function: its JSON form, its figures, and V for ParaView."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["HjbReport"]
 
 @dataclass(frozen=True, kw_only=True)
 class HjbReport(Report):
-    """What `hjb` returns, the same on every rank.
+    """The report of `hjb`, the same on every rank.
 
     Attributes:
         refinement: Value functions and V(0, x(0)) on the meshes, and the extrapolation.
@@ -99,7 +99,7 @@ class HjbReport(Report):
         shown = [0, middle] if value.grid.dimension > 1 else sorted({round(middle * k / 2) for k in range(5)})
         figure = plots.plot_value(
             value.grid.axes,
-            np.maximum(value.values[shown], 0.0),  # costs are; extrapolation undershoots
+            np.maximum(value.values[shown], 0.0),  # costs are not negative, but extrapolation may be
             value.times[shown],
             trajectory_times=loop.times,
             trajectories=loop.states,

@@ -87,7 +87,7 @@ class _Runs:
         self.bound = settings.growth * (1.0 + float(np.max(field.space.norm(initial), initial=0.0)))
         later = np.geomspace(1e-3, settings.horizon, settings.snapshots - 1)
         self.asked = np.concatenate([[0.0], later])
-        self.kept: list[tuple[int, Integers, Block]] = []  # row of the times asked for, samples, states
+        self.kept: list[tuple[int, Integers, Block]] = []  # index of the snapshot's time, samples, states
 
     def to_end(self) -> LongTimeLimit:
         """Integrate until no sample is left."""

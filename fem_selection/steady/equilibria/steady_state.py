@@ -50,7 +50,7 @@ STRATEGIES: tuple[Strategy, ...] = ("sparse", "reduced", "full")
 """All strategies in the order in which they are tried."""
 
 _IDENTITY = find_activation("identity")
-_STEADY = 1e-9  # ‖F‖, relative to max(1, ‖F(f₀)‖), above which f counts as moving
+_STEADY = 1e-9  # ‖F‖, relative to max(1, ‖F(f₀)‖), above which f does not count as steady
 
 
 @dataclass(frozen=True)
