@@ -36,10 +36,10 @@ def main() -> None:
         for block in (dependent, random_block(space, space.num_nodes + 3, 2)):  # more columns than a rank has nodes
             q, r = orthonormalize(space, block)
             defects += [np.abs(products(space, q, q) - np.eye(q.shape[1])).max(), np.abs(q @ r - block).max()]
-        kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-np.abs(y[0] - 2 * z[0])), DepthGrid(1))
+        kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-np.abs(y[0] - 2 * z[0])), DepthGrid(layers=1))
         operator = KernelOperator(kernel)
         norm = operator_norm(space, operator)
-        expansion = expand(IsometricOperator(IsometricCoordinates(space), operator), 1e-10, 4)
+        expansion = expand(IsometricOperator(coordinates=IsometricCoordinates(space), operator=operator), 1e-10, 4)
         errors = [kernel.compress(tolerance=1e-2)[1], kernel.compress(rank=3)[1]]
         results[mode] = {
             "defect": world.allreduce(max(defects), op=MPI.MAX),

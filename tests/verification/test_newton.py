@@ -22,7 +22,7 @@ from fem_selection.steady.equilibria.deflation import MinimalNormEquation
 from fem_selection.steady.equilibria.newton import LineSearch, solve_newton
 from fem_selection.studies import depth_stability, state_stability
 
-PITCHFORK = Activation("pitchfork", lambda s: ufl.tanh(1.5 * s) - s)
+PITCHFORK = Activation(name="pitchfork", expression=lambda s: ufl.tanh(1.5 * s) - s)
 LEVEL = scipy.optimize.brentq(lambda g: np.tanh(1.5 * g) - g, 0.5, 1.0, xtol=1e-15)
 COMPACT = ("reduced", "full")
 LOCAL = {"representation": "local", "multiplication": "-1", "diffusion": "0.01"}
@@ -137,7 +137,7 @@ def test_a_saturated_start(spaces, strategy):
 def test_a_singular_derivative_is_named(spaces, strategy):
     """σ(s) = 1 + s² has no zero, and its minimum at g = 0.  Fails if a minimum of ‖F‖ passes for a state, or if the
     error does not say what was met."""
-    field = make_field(spaces("interval", 6, 1), 1.0, 0.0, Activation("no zero", lambda s: 1 + s**2))
+    field = make_field(spaces("interval", 6, 1), 1.0, 0.0, Activation(name="no zero", expression=lambda s: 1 + s**2))
     for mean in (0.0, 0.7):
         with pytest.raises(NotConverged, match="the derivative is singular there: the residual has a local minimum"):
             find_steady_state(field, mean + 0 * field.bias, strategies=(strategy,))
