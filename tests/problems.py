@@ -83,12 +83,12 @@ class Problem:
     ensemble: Ensemble
     space: StateSpace
     stepper: Stepper
-    controls: ControlSpace
+    control_space: ControlSpace
     functional: Functional
 
     def moved(self, seed: int = 1, size: float = 3.0) -> np.ndarray:
         """A shard of controls away from zero, the same on any partition."""
-        return size * self.controls.random_direction(seed)
+        return size * self.control_space.random_direction(seed)
 
 
 def make_domain(shape: str, cells: int, comm: MPI.Intracomm | None = None, **options) -> domains.Domain:
@@ -152,9 +152,9 @@ def make_problem(
     else:
         cost = ReadoutCost(space=space, loss=find_loss(loss), num_outputs=num_outputs)
         cost.assign(np.asfortranarray(np.cos(space.coordinates[:, :1] * np.arange(num_outputs))), np.ones(num_outputs))
-    controls = ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=num_outputs, parts=parts)
+    control_space = ControlSpace(ensemble, space, kernel, grid=grid, num_outputs=num_outputs, parts=parts)
     functional = Functional(
-        controls,
+        control_space,
         stepper,
         cost,
         initial=smooth_states(space, mine),
@@ -164,7 +164,7 @@ def make_problem(
         weight=weight,
         block=block,
     )
-    return Problem(ensemble, space, stepper, controls, functional)
+    return Problem(ensemble, space, stepper, control_space, functional)
 
 
 def make_field(space: StateSpace, kernel, bias=0.0, activation: str | Activation = "tanh") -> SelectionField:

@@ -31,7 +31,7 @@ def make(mode: str, kernel: str, space_ranks: int):
 
 def maps(problem) -> dict[str, float]:
     """Defects of the products and of the maps."""
-    c, world = problem.controls, problem.ensemble.world
+    c, world = problem.control_space, problem.ensemble.world
     x, y, d = (c.random_direction(seed) for seed in (1, 2, 3))
     scaled, other = c.to_scaled(x), c.to_scaled(y)
     lumped = c.inner(c.lumped[c.shard] * x, y)
@@ -66,7 +66,7 @@ def operators(problem) -> dict[str, float]:
     """Defects of D x as what a sweep multiplies by: the kernel's action, b, M c and μ."""
     from problems import smooth_states
 
-    c = problem.controls
+    c = problem.control_space
     x = c.random_direction(4)
     found, wanted = c.to_operators(x, np.empty(c.local_size)), c.unpack(c.gather(x))
     block = smooth_states(c.space, slice(0, 3))
@@ -89,7 +89,7 @@ def box(problem) -> float:
     """How far the projection on a box in x̂ is from the projection on the box in x."""
     from fem_selection.learning.problem import create_box
 
-    c = problem.controls
+    c = problem.control_space
     limits = {"kernel": (-0.1, 0.2), "bias": (-0.3, 0.1)}
     lower, upper = create_box(c, limits)
     x = 30 * c.random_direction(5)
@@ -107,7 +107,7 @@ def batches(problem) -> dict[str, float]:
 
     from fem_selection.learning import ScaledFunctional
 
-    functional, c, ensemble = ScaledFunctional(problem.functional), problem.controls, problem.ensemble
+    functional, c, ensemble = ScaledFunctional(problem.functional), problem.control_space, problem.ensemble
     scaled, direction = c.to_scaled(problem.moved()), c.to_scaled(c.random_direction(6))
 
     def evaluate(batch: slice, at: np.ndarray) -> tuple[float, np.ndarray]:

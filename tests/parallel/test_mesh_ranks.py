@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
             "groups": {group: comm.allreduce(len(cells)) for group, cells in domain.groups.items()},
             "triangles": None if triangles is None else sorted(map(sorted, triangles.tolist())),
             "value": value,
-            "slope": problem.controls.inner(dual, problem.controls.random_direction(3)),
+            "slope": problem.control_space.inner(dual, problem.control_space.random_direction(3)),
         }
     try:
         Domain.from_file(comm, MESHES / "disk.msh", "rim")

@@ -49,9 +49,9 @@ def compute(case: dict, space_ranks: int) -> dict:
 
 def _shard_of_kernel(problem) -> np.ndarray:
     """Places in the shard of the kernel's entries."""
-    flags = np.zeros(problem.controls.local_size)
-    flags[problem.controls.slices["kernel"]] = 1
-    return np.flatnonzero(flags[problem.controls.shard])
+    flags = np.zeros(problem.control_space.local_size)
+    flags[problem.control_space.slices["kernel"]] = 1
+    return np.flatnonzero(flags[problem.control_space.shard])
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     space = StateSpace(domain, **{k: options.pop(k) for k in names if k in options})
     own_kernel = KERNELS[options.pop("kernel", "dense")](space, 2)
     problem = make_problem(space, ensemble, layers=2, kernel=own_kernel, **options)
-    J, controls, kernel = problem.functional, problem.controls, problem.stepper.kernel
+    J, controls, kernel = problem.functional, problem.control_space, problem.stepper.kernel
     x = problem.moved()
 
     start = ordered(ensemble.space_comm, kernel.canonical_indices(), kernel.parameters())

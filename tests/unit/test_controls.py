@@ -198,7 +198,7 @@ def test_scaled_variable_is_invertible_and_its_gradient_the_derivative(space):
     """Fails if x̂ ↦ x and back is not the identity, or ∇Ĵ is not the derivative in x̂ (value, slope and norm)."""
     problem = make_problem(space)
     scaled = ScaledFunctional(problem.functional)
-    x, h = problem.moved(), problem.controls.random_direction(2)
+    x, h = problem.moved(), problem.control_space.random_direction(2)
     hat = scaled.to_scaled(x)
     np.testing.assert_allclose(scaled.to_controls(hat), x, rtol=1e-14)
     assert scaled.norm(hat) == pytest.approx(3.0, rel=1e-12)

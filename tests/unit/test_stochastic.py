@@ -34,7 +34,7 @@ class Setting:
         mesh = make_domain("interval", 8, self.ensemble.space_comm)
         self.space = StateSpace(mesh, 1, "lagrange", mode="collocated")
         problem = make_problem(self.space, self.ensemble, samples=SAMPLES, block=4, activation=activation)
-        self.scaled, self.controls = ScaledFunctional(problem.functional), problem.controls
+        self.scaled, self.control_space = ScaledFunctional(problem.functional), problem.control_space
         self.start = self.scaled.to_scaled(problem.moved())
         self.maps_seen: list[AffineMaps | None] = []
         everything = smooth_states(self.space, slice(0, SAMPLES))
@@ -172,7 +172,7 @@ def test_the_box_is_kept_at_every_step() -> None:
     """Fails if steps are not projected onto the box, but the solution alone, or if the box is one of other
     coordinates."""
     setting = Setting()
-    limit = setting.scaled.to_scaled(np.full(setting.controls.local_size, 0.05))
+    limit = setting.scaled.to_scaled(np.full(setting.control_space.local_size, 0.05))
     found = setting.run(replace(SETTINGS, rate=0.05), scaled_bounds=(-limit, limit), checkpoint_every=1)
     for _, vectors in list(setting.saved.values())[1:]:
         assert np.all(np.abs(vectors["x"]) <= limit)
@@ -244,9 +244,9 @@ def main() -> None:
     for space in (s for s in range(1, world.size + 1) if world.size % s == 0):
         setting = Setting(world, space)
         found = setting.run(replace(SETTINGS, epochs=2))
-        places = world.allgather(setting.controls.indices)
+        places = world.allgather(setting.control_space.indices)
         pieces = world.allgather(setting.scaled.to_controls(found.scaled_solution))
-        whole = np.empty(setting.controls.global_size)
+        whole = np.empty(setting.control_space.global_size)
         for where, piece in zip(places, pieces, strict=True):
             whole[where] = piece
         runs.append({"x": whole.tolist(), "objectives": [row.objective for row in setting.rows]})
@@ -258,8 +258,8 @@ def test_ranks_see_the_same_batches_and_iterates(results_on) -> None:
     with other weights than on one rank."""
     alone = Setting()
     found = alone.run(replace(SETTINGS, epochs=2))
-    expected = np.empty(alone.controls.global_size)
-    expected[alone.controls.indices] = alone.scaled.to_controls(found.scaled_solution)
+    expected = np.empty(alone.control_space.global_size)
+    expected[alone.control_space.indices] = alone.scaled.to_controls(found.scaled_solution)
     results = results_on(2)["runs"]
     assert len(results) == 2
     for result in results:

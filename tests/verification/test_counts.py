@@ -47,7 +47,7 @@ def test_nothing_grows_over_evaluations(spaces, mode):
     """Fails if an evaluation leaves a dolfinx function, or a communicator (of which MPI has some thousand) behind, even
     until Python's collector runs."""
     problem = make_problem(spaces("interval", 4, 2, mode), scheme="heun")
-    x = problem.controls.create_vector(problem.moved())
+    x = problem.control_space.create_vector(problem.moved())
 
     def evaluate():
         problem.functional.evaluate(x.array_r)
@@ -92,7 +92,7 @@ def test_products_and_solves_of_an_evaluation(spaces, monkeypatch, scheme, mode)
     assert solves["solves"] == 2 * each_way
 
     kernel.counts.clear()
-    J.value(problem.controls.create_vector(x))
+    J.value(problem.control_space.create_vector(x))
     assert (J.counts.forward, J.counts.adjoint) == (2, 1)
     assert kernel.counts == {"apply": stages * blocks}
     assert solves["solves"] == 3 * each_way
@@ -109,7 +109,7 @@ def test_products_of_an_action(spaces, monkeypatch, scheme, mode):
     problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
     stages, blocks = 4 * SCHEMES[scheme].num_stages, 3
     for gauss_newton in (False, True):
-        hessian, h = Hessian(problem.functional, gauss_newton), problem.controls.random_direction(2)
+        hessian, h = Hessian(problem.functional, gauss_newton), problem.control_space.random_direction(2)
         hessian.linearize(problem.moved())
         hessian.apply(h)
         kernel.counts.clear()

@@ -42,7 +42,7 @@ def linearized(problem, gauss_newton=False):
 
 def check_third_order(problem):
     """Over three directions together: in one the third derivative may almost vanish."""
-    J, controls, hessian = problem.functional, problem.controls, linearized(problem)
+    J, controls, hessian = problem.functional, problem.control_space, linearized(problem)
     x, steps = problem.moved(), [0.02, 0.01, 0.005]
     value, dual = J.evaluate(x)
     remainders = np.zeros(len(steps))
@@ -55,7 +55,7 @@ def check_third_order(problem):
 
 def check_differences(problem, e=1e-4):
     """Central differences of the gradient: their error is of second order, 1e-8."""
-    hessian, x, h = linearized(problem), problem.moved(), problem.controls.random_direction(3)
+    hessian, x, h = linearized(problem), problem.moved(), problem.control_space.random_direction(3)
     up, down = (problem.functional.evaluate(x + s * e * h)[1] for s in (1, -1))
     found, wanted = hessian.apply(h), (up - down) / (2 * e)
     np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())
@@ -75,7 +75,7 @@ def test_hessian_is_symmetric(space, scheme, loss):
     problem = make_problem(space, scheme=scheme, loss=loss)
     for gauss_newton in (False, True):
         hessian = linearized(problem, gauss_newton)
-        h, k = (problem.controls.random_direction(seed) for seed in (4, 5))
+        h, k = (problem.control_space.random_direction(seed) for seed in (4, 5))
         left, right = k @ hessian.apply(h), h @ hessian.apply(k)
         size = np.linalg.norm(hessian.apply(h)) * np.linalg.norm(k)
         assert abs(left - right) <= 1e-10 * size
@@ -105,7 +105,7 @@ def test_blocks_do_not_matter(space):
     results = []
     for block in (1, 2, 128):
         problem = make_problem(space, block=block, scheme="heun")
-        results.append(linearized(problem).apply(problem.controls.random_direction(6)))
+        results.append(linearized(problem).apply(problem.control_space.random_direction(6)))
     for found in results[1:]:
         np.testing.assert_allclose(found, results[0], rtol=1e-10, atol=1e-13)
 
@@ -115,7 +115,7 @@ def test_blocks_do_not_matter(space):
 def test_memory_does_not_matter(space, scheme, loss, gauss_newton):
     """Fails if what is kept from one product to the next is not what a product alone computes, or is written to."""
     problem = make_problem(space, scheme=scheme, loss=loss)  # blocks of 1, 2 and 2 samples
-    J, directions = problem.functional, [problem.controls.random_direction(seed) for seed in (6, 7)]
+    J, directions = problem.functional, [problem.control_space.random_direction(seed) for seed in (6, 7)]
     for_two = sum(SecondTape.size(problem.stepper, n, gauss_newton) for n in (1, 2))
     products, sweeps = {}, {}
     for memory in (2**30, for_two, 0):
@@ -136,7 +136,7 @@ def test_memory_does_not_matter(space, scheme, loss, gauss_newton):
 def test_linearized_anew_at_other_controls(space, memory):
     """Fails if a product uses what was kept at other controls, or those that the functional was evaluated at since."""
     problem = make_problem(space, scheme="heun")
-    J, h, (x, y) = problem.functional, problem.controls.random_direction(6), (problem.moved(s) for s in (1, 2))
+    J, h, (x, y) = problem.functional, problem.control_space.random_direction(6), (problem.moved(s) for s in (1, 2))
     wanted = []
     for point in (x, y):
         fresh = Hessian(J)
@@ -154,7 +154,7 @@ def test_linearized_anew_at_other_controls(space, memory):
 def test_memory_is_used_again(space):
     """Fails if each linearization takes memory of its own, which Newton's methods would feel at every step."""
     problem = make_problem(space, samples=2000, block=100, layers=8)
-    hessian, h = linearized(problem), problem.controls.random_direction(6)
+    hessian, h = linearized(problem), problem.control_space.random_direction(6)
     hessian.apply(h)
     tracemalloc.start()
     hessian.linearize(problem.moved(2))
@@ -168,7 +168,7 @@ def test_memory_is_used_again(space):
 def test_actions_and_sweeps_are_counted(space, gauss_newton):
     """Fails if actions are not counted, or the sweeps at a new control are not counted once."""
     problem = make_problem(space)
-    J, hessian, h = problem.functional, linearized(problem, gauss_newton), problem.controls.random_direction(6)
+    J, hessian, h = problem.functional, linearized(problem, gauss_newton), problem.control_space.random_direction(6)
     assert (J.counts.forward, J.counts.adjoint, J.counts.hessian) == (0, 0, 0)
     for _ in range(3):
         hessian.apply(h)
@@ -185,7 +185,7 @@ def test_gauss_newton_is_the_outputs_derivative_squared(space, loss):
     """Fails if G is not To* ℓ'' To: the outputs' derivative by differences, ℓ'' by differences of the loss."""
     problem = make_problem(space, loss=loss, scheme="heun", regularization=UNPENALIZED, weight=1.0)
     J, x = problem.functional, problem.moved()
-    h, k, e = problem.controls.random_direction(7), problem.controls.random_direction(8), 1e-5
+    h, k, e = problem.control_space.random_direction(7), problem.control_space.random_direction(8), 1e-5
 
     def outputs(shard):
         J.set_controls(shard)
@@ -207,7 +207,7 @@ def test_gauss_newton_is_the_outputs_derivative_squared(space, loss):
 def test_eigenpairs_are_those_of_scipy(space, which):
     """Fails if λ or v are not those of J'' v = λ M v with the consistent mass: against SciPy on the full matrices."""
     problem = make_problem(space, layers=2, intervals=2, loss="tracking", parts=("bias", "kernel"))
-    controls = problem.controls
+    controls = problem.control_space
     hessian = ScaledHessian(ScaledFunctional(problem.functional))
     x = problem.moved()
     hessian.linearize(hessian.functional.to_scaled(x))
@@ -227,9 +227,9 @@ def test_eigenpairs_are_those_of_scipy(space, which):
 def test_offered_as_matrix_and_operator(space):
     """Fails if PETSc's shell or SciPy's operator is another map, or PETSc does not know that it is symmetric."""
     problem = make_problem(space)
-    hessian, h = linearized(problem), problem.controls.random_direction(9)
+    hessian, h = linearized(problem), problem.control_space.random_direction(9)
     wanted = hessian.apply(h)
-    matrix, x = hessian.as_matrix(), problem.controls.create_vector(h)
+    matrix, x = hessian.as_matrix(), problem.control_space.create_vector(h)
     y = x.duplicate()
     matrix.mult(x, y)
     np.testing.assert_array_equal(y.array, wanted)

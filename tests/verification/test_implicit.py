@@ -121,7 +121,7 @@ def test_any_diagonally_implicit_tableau(monkeypatch, spaces, scheme, mode, kern
     space = spaces("interval", 4, 2, mode)
     problem = make_problem(space, scheme=scheme.name, loss="tracking", kernel=KERNELS[kernel](space, 2))
     J, x = problem.functional, problem.moved()
-    hessian, h, k = Hessian(J), problem.controls.random_direction(3), problem.controls.random_direction(4)
+    hessian, h, k = Hessian(J), problem.control_space.random_direction(3), problem.control_space.random_direction(4)
     dual = J.evaluate(x)[1]
     np.testing.assert_allclose(taylor_orders(lambda x: J.evaluate(x)[0], x, h, dual @ h), 2.0, atol=0.05)
     assert adjoint_identity_error(J, x) <= 1e-12
@@ -163,7 +163,7 @@ def test_iterations_and_products(space, scheme):
     kernel.assign(DenseKernel.random(space, 2, 1.0, seed=1).parameters())
     problem = make_problem(space, scheme=scheme, layers=4, samples=5, block=2, kernel=kernel)
     J, counts, stages = problem.functional, problem.stepper.solver.counts, 4 * 3
-    J.value(problem.controls.create_vector(problem.moved()))
+    J.value(problem.control_space.create_vector(problem.moved()))
     assert (counts.stages, counts.linear, counts.factorizations) == (stages, 0, 0)
     assert stages <= counts.newton <= 4 * stages
     explicit = stages * SCHEMES[scheme].num_stages
@@ -181,7 +181,7 @@ def test_two_linear_solves_in_an_action(spaces, scheme):
     """Fails if the Hessian solves stages again, or more than one linear system a stage each way."""
     problem = make_problem(spaces("interval", 4, 2, "collocated"), scheme=scheme, layers=4, samples=5, block=2)
     counts = problem.stepper.solver.counts
-    hessian, h = Hessian(problem.functional), problem.controls.random_direction(2)
+    hessian, h = Hessian(problem.functional), problem.control_space.random_direction(2)
     hessian.linearize(problem.moved())
     hessian.apply(h)
     assert (counts.stages, counts.linear) == (12, 12 + 24)
@@ -252,7 +252,7 @@ def test_a_stage_without_solution_names_the_layer(spaces):
 def test_an_objective_without_states_says_why(spaces):
     """Fails if a failed solve is an overflow in the message, or a later overflow is explained by an earlier failure."""
     problem = square(spaces, 4.0)
-    zero = np.zeros(problem.controls.local_size)
+    zero = np.zeros(problem.control_space.local_size)
     problem.functional.initial[...] = 1.0
     with pytest.raises(NonFinite, match=r"objective is not finite at layer 1: an implicit stage was not solved: "):
         problem.functional.evaluate(zero)

@@ -51,7 +51,7 @@ def test_remainders_are_of_second_and_third_order(make, scheme):
     linear in its parameters, leaving out ∂²_θθ⟨K F, Q⟩ gives order 2 instead of 3, and so does an
     implicit stage whose linear solve leaves out the kernel's direction."""
     problem = make(scheme=scheme, loss="tracking")
-    J, controls = problem.functional, problem.controls
+    J, controls = problem.functional, problem.control_space
     x, steps = problem.moved(size=1.0), [0.01, 0.005, 0.0025]
     value, dual = J.evaluate(x)
     hessian = Hessian(J)
@@ -69,7 +69,7 @@ def test_remainders_are_of_second_and_third_order(make, scheme):
 def test_hessian_is_symmetric(make, scheme):
     """Fails if the mixed terms of two directions are not each other's transpose, or Gauss–Newton has a costate's."""
     problem = make(scheme=scheme)
-    h, k = (problem.controls.random_direction(seed) for seed in (4, 5))
+    h, k = (problem.control_space.random_direction(seed) for seed in (4, 5))
     for gauss_newton in (False, True):
         hessian = Hessian(problem.functional, gauss_newton)
         hessian.linearize(problem.moved())

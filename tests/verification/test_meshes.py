@@ -188,9 +188,9 @@ def test_derivatives_on_every_mesh(name, representation, mode):
     found = verify_gradient(J, x)
     assert found.taylor_order == pytest.approx(2.0, abs=0.05)
     assert found.adjoint_identity_error <= 1e-12
-    hessian, h, k = Hessian(J), problem.controls.random_direction(3), problem.controls.random_direction(4)
+    hessian, h, k = Hessian(J), problem.control_space.random_direction(3), problem.control_space.random_direction(4)
     hessian.linearize(x)
-    a, b = problem.controls.inner(hessian.apply(h), k), problem.controls.inner(hessian.apply(k), h)
+    a, b = problem.control_space.inner(hessian.apply(h), k), problem.control_space.inner(hessian.apply(k), h)
     assert a == pytest.approx(b, rel=1e-9)
 
 

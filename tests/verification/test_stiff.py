@@ -104,7 +104,7 @@ def test_derivatives_are_exact_there(spaces, scheme, mode, parts):
         kernel = SumKernel([kernel, DenseKernel.random(space, 2, 1.0, seed=7)])
     values = kernel.parameters()
     problem = make_problem(space, kernel=kernel, scheme=scheme, loss="tracking", regularization=UNPENALIZED)
-    J, controls = problem.functional, problem.controls
+    J, controls = problem.functional, problem.control_space
     J.initial *= 0.02
     x = controls.pack({"kernel": values, "bias": problem.stepper.bias.ravel().copy()})
     h, k = 0.2 * controls.random_direction(2), 0.2 * controls.random_direction(3)

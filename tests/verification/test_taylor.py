@@ -28,7 +28,7 @@ from fem_selection.learning.functional import Functional
 
 def check_taylor(problem, seed=2):
     """That the remainder in one direction is of second order, at a moved control."""
-    J, controls = problem.functional, problem.controls
+    J, controls = problem.functional, problem.control_space
     x, h = problem.moved(), controls.random_direction(seed)
     value, dual = J.evaluate(x)
     assert J.value(controls.create_vector(x)) == pytest.approx(value, rel=1e-13)
@@ -127,7 +127,7 @@ def test_tangent_equals_differences(space, scheme):
 def test_gradient_represents_the_derivative(space):
     """Fails if the gradient is not the Riesz representative: ⟨∇J, h⟩_{L²} = ⟨J', h⟩, by the consistent metric."""
     problem = make_problem(space, scheme="heun")
-    controls, x = problem.controls, problem.controls.create_vector(problem.moved())
+    controls, x = problem.control_space, problem.control_space.create_vector(problem.moved())
     derivative, gradient = problem.functional.derivative(x), problem.functional.gradient(x)
     for seed in (2, 3):
         h = controls.random_direction(seed)
@@ -204,7 +204,7 @@ def test_a_certificate_of_a_right_gradient(space, activation):
 def test_a_certificate_of_a_wrong_gradient(monkeypatch, space, part):
     """Fails if a derivative that is wrong by a thousandth in one of its parts passes as right."""
     problem = make_problem(space)
-    evaluate, where = Functional.evaluate, problem.controls.slices[part]
+    evaluate, where = Functional.evaluate, problem.control_space.slices[part]
 
     def evaluate_wrong(self, shard):
         value, dual = evaluate(self, shard)
