@@ -84,7 +84,9 @@ def launch(
     paths = [str(TESTS), str(TESTS.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
     launcher = [require_launcher(), "-n", str(num_ranks)] if num_ranks > 1 else []
-    command = [*launcher, sys.executable, *map(str, arguments)]
+    # an error on one rank ends all of them at once, rather than when they have waited for it up to the timeout
+    runner = ["-m", "mpi4py"] if num_ranks > 1 and str(arguments[0]).endswith(".py") else []
+    command = [*launcher, sys.executable, *runner, *map(str, arguments)]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout)
 
 

@@ -26,9 +26,9 @@ def main() -> None:
     world = MPI.COMM_WORLD
     write_states, written = training_report.write_states, []
 
-    def write(*arguments):
+    def write(*arguments, **more):
         written.append(1)
-        return write_states(*arguments)
+        return write_states(*arguments, **more)
 
     training_report.write_states = write
     adam = fs.StochasticSettings(epochs=3, batch=4, rate=0.05, validation=0.3)
