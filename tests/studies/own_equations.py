@@ -10,6 +10,7 @@ import numpy as np
 import ufl
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
+from optima import ALPHA, HORIZON, MU, RHO
 
 import fem_selection as fs
 
@@ -22,8 +23,8 @@ SHIFTED = fs.Activation(name="shifted", expression=lambda s: s / ufl.sqrt(1 + s 
 RESTLESS = fs.Activation(name="restless", expression=lambda s: 1.5 + ufl.sin(s))
 """No zero at all."""
 
-ALPHA, MU, HORIZON, START, TARGET = 0.7, 3.0, 1.0, 1.0, 2.5
-"""The tracking problem of one neuron, whose optimum is known in closed form."""
+START = 1.0
+"""Initial state of the one neuron, whose optimum is known in closed form (`optima`)."""
 
 
 def make_parallelogram(comm: MPI.Intracomm, cells: int) -> fs.StateSpace:
@@ -94,7 +95,7 @@ def make_network(activation: fs.Activation, comm: MPI.Intracomm, layers: int = 3
 
 
 def make_neuron(comm: MPI.Intracomm) -> fs.LearningProblem:
-    """One cell, one sample, σ(s) = s: ∂_t f = w f + b from START towards TARGET."""
+    """One cell, one sample, σ(s) = s: ∂_t f = w f + b from START towards RHO."""
     ensemble = fs.Ensemble(comm)
     mesh = dmesh.create_interval(ensemble.space_comm, 1, (2.0, 3.0))
     space = fs.StateSpace(fs.from_mesh(mesh, "one cell"), degree=0, family="dg")
@@ -110,7 +111,7 @@ def make_neuron(comm: MPI.Intracomm) -> fs.LearningProblem:
         stepper,
         fs.TrackingCost(space=space),
         initial=START * one,
-        targets=TARGET * one,
+        targets=RHO * one,
         num_samples=1,
         regularization=penalty,
         weight=MU,

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The study `hjb` on a problem that no case file made, beside its optimum in closed form.
-
-One cell of area 1, one sample, σ(s) = s:   J* = min_r { α (asinh r − asinh r₀)²/(2T) + (μ/2)(r − ρ)² }
-"""
+"""The study `hjb` on a problem that no case file made, beside its optimum in the closed form of `optima`."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ import pickle
 import numpy as np
 import pytest
 from mpi4py import MPI
-from own_equations import ALPHA, HORIZON, MU, START, TARGET, make_network, make_neuron
+from optima import closed_form_value
 from own_equations import SHIFTED as ANY
-from scipy.optimize import minimize_scalar
+from own_equations import START, make_network, make_neuron
 
 import fem_selection as fs
 
@@ -23,11 +20,7 @@ SETTINGS = fs.HjbSettings(cells=(48,), levels=2, lower=(-0.5,), upper=(3.5,), sn
 
 def optimum(start: float = START) -> float:
     """J* for an initial state."""
-
-    def cost(r: float) -> float:
-        return ALPHA * (np.arcsinh(r) - np.arcsinh(start)) ** 2 / (2 * HORIZON) + MU / 2 * (r - TARGET) ** 2
-
-    return float(minimize_scalar(cost, bounds=(-1.0, 4.0), method="bounded", options={"xatol": 1e-10}).fun)
+    return closed_form_value(start)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
+from optima import ALPHA, HORIZON, MU, RHO
 from problems import observed_orders
 from scipy.optimize import minimize_scalar
 
@@ -49,7 +50,6 @@ ONE_CELL_TWO_SAMPLES = (
     "dynamics.horizon=1.5",
     "regularization.bias=0.1",
 )
-ALPHA, MU, HORIZON, RHO = 0.7, 3.0, 1.0, 2.5
 COMM = MPI.COMM_SELF
 
 
