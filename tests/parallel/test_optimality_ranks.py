@@ -75,8 +75,10 @@ def test_same_certificate_and_steps(results_on, name, ranks, space):
             assert here["certificate"][key]["control"] == pytest.approx(value["control"], rel=1e-10)
         elif key == "kernel_singular_values":
             np.testing.assert_allclose(here["certificate"][key], value, atol=1e-10)
-        elif key in ("hessian_actions", "declined", "kernel_rank"):
-            assert here["certificate"][key] == value or key == "hessian_actions"
+        elif key in ("declined", "kernel_rank"):
+            assert here["certificate"][key] == value
+        elif key == "hessian_actions":  # round-off may take one more or less
+            continue
         else:
             np.testing.assert_allclose(here["certificate"][key], value, rtol=1e-8, atol=1e-10)
     for method, rows in reference["objectives"].items():
