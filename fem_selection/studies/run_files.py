@@ -108,7 +108,11 @@ class RunFiles:
         return dict(zip(names, table.T.copy(), strict=True))
 
     def raise_fault(self) -> None:
-        """Raise on all ranks the error that root had with a history, if there was one."""
+        """Raise on all ranks the error that root had with a history, if there was one (collective).
+
+        Raises:
+            InvalidInput: if a history could not be written.
+        """
         if self.ensemble.any(self._fault is not None):
             raise self.ensemble.world.bcast(self._fault)
 

@@ -162,7 +162,7 @@ def test_import_is_light() -> None:
     assert done.stdout.split() == []
 
 
-NAMESPACES = [name for name in fs.__all__ if isinstance(getattr(fs, name), type(fs))]
+NAMESPACES = [name for name in fs.__all__ if isinstance(getattr(fs, name, None), type(fs))]
 
 
 def test_front_loads() -> None:
@@ -180,3 +180,31 @@ def test_namespace_loads(namespace: str) -> None:
     module = getattr(fs, namespace)
     assert len(set(module.__all__)) == len(module.__all__)
     assert [name for name in module.__all__ if getattr(module, name, None) is None] == []
+
+
+# ── docstrings ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def refers(function: Function) -> bool:
+    """Whether the docstring sends the reader to a function of the package that describes the arguments."""
+    described = {f.name.partition(":")[2] for f in functions() if "Args:" in f.doc or len(f.arguments) < 2}
+    return any(name in described for name in re.findall(r"\b[Ss]ee `([\w.]+)`", function.doc))
+
+
+def test_docstrings_describe_arguments() -> None:
+    """Fails if a function of two or more arguments has no `Args:`, and does not refer to the one that it implements."""
+    several = [f for f in functions() if len(f.arguments) > 1 and not is_command(f)]
+    assert [f.name for f in several if "Args:" not in f.doc and not refers(f)] == []
+
+
+def test_docstrings_describe_errors() -> None:
+    """Fails if a function that raises an error does not say which and when."""
+    raising = [f for f in functions() if f.raises and not is_command(f)]
+    assert [f.name for f in raising if "Raises:" not in f.doc and not refers(f)] == []
+
+
+def is_command(function: Function) -> bool:
+    """Whether typer shows the docstring as the help text of a command."""
+    return function.name.startswith("cli/app.py:") and any(
+        ".command" in _called(d) for d in function.node.decorator_list
+    )
