@@ -189,9 +189,9 @@ def test_a_full_disk_at_the_end(disk, whole, call, monkeypatch, place: object, f
     run cannot be completed from its checkpoint."""
     original = getattr(place, function)
 
-    def on_a_full_disk(*arguments: object) -> object:
+    def on_a_full_disk(*arguments: object, **more: object) -> object:
         disk.fill()
-        return original(*arguments)
+        return original(*arguments, **more)
 
     asked = ("--set", "output.figures=true", "--set", "output.fields=true")
     with monkeypatch.context() as patch:
