@@ -6,6 +6,7 @@ An error of root is stored until all ranks can raise it, so that no rank waits f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunFiles:
         self.ensemble = control_space.ensemble
         self._histories: dict[str, tuple[tuple[str, ...], list[tuple[float, ...]]]] = {}
         self._fault: InvalidInput | None = None
+        self._began, self._seconds_before = time.monotonic(), 0.0
 
     def begin(self, texts: Mapping[str, str], *, resumed: bool) -> None:
         """Prepare the folder; the files of an earlier run are removed, unless it is resumed.
@@ -59,6 +61,10 @@ class RunFiles:
                 write_text(folder / name, text)
 
         act_on_root(self.ensemble.world, prepare)
+
+    def seconds(self) -> float:
+        """The time of the run so far, with that of the run that it resumes."""
+        return self._seconds_before + time.monotonic() - self._began
 
     # ── histories ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -145,4 +151,6 @@ class RunFiles:
         if not act_on_root(self.ensemble.world, path.exists):
             return None
         check = lambda found: refuse_another(found, self.key)  # noqa: E731
-        return read_checkpoint(path, self.ensemble, c.indices, global_size=c.global_size, check=check)
+        state, vectors = read_checkpoint(path, self.ensemble, c.indices, global_size=c.global_size, check=check)
+        self._seconds_before = float(state["seconds"])
+        return state, vectors

@@ -15,35 +15,24 @@ that of the uninterrupted run as far as the method permits (see `optimize.tao`).
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fem_selection.errors import NonFinite
 from fem_selection.io.checkpoints import jsonable
-from fem_selection.learning import LearningProblem, SampleStates, describe_problem, verify_gradient
-from fem_selection.optimize import (
-    EpochRow,
-    IterationRow,
-    OptimizationReport,
-    StochasticReport,
-    approximate_successively,
-    descend,
-    minimize,
-)
+from fem_selection.learning import LearningProblem, describe_problem, verify_gradient
+from fem_selection.optimize import OptimizationReport
 from fem_selection.optimize.report import Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings, StochasticSettings
-from fem_selection.settings.names import PONTRYAGIN
 from fem_selection.studies.network_pictures import take_pictures
 from fem_selection.studies.report import Progress
 from fem_selection.studies.run_files import RunFiles
+from fem_selection.studies.training_phases import TrainingPhases
 from fem_selection.studies.training_report import TrainingReport, TrainingResult
 from fem_selection.typing import Floats
 
 __all__ = ["train"]
-
-_Saved = tuple[Mapping[str, Any], Mapping[str, Floats]]
 
 
 def train(
@@ -91,6 +80,7 @@ def train(
         1.2437 True
     """
     optimizer, stochastic = optimizer or OptimizerSettings(), stochastic or StochasticSettings()
+    output = output or OutputSettings()
     identity = {
         **(describe_problem(problem) if key is None else key),
         "stochastic": dataclasses.asdict(stochastic),
@@ -98,33 +88,29 @@ def train(
         "seed": {"seed": seed},
     }
     files = RunFiles(problem.functional.control_space, None if folder is None else Path(folder), jsonable(identity))
-    training = _Training(problem, optimizer, stochastic, output or OutputSettings(), seed, files, progress, stop)
-    return training.run(texts or {}, resume=resume)
+    phases = TrainingPhases(
+        problem=problem,
+        optimizer=optimizer,
+        stochastic=stochastic,
+        seed=seed,
+        files=files,
+        checkpoint_every=output.checkpoint_every,
+        progress=progress if problem.ensemble.is_root else None,
+        stop=stop,
+    )
+    return _Training(phases, with_pictures=output.figures or output.fields).run(texts or {}, resume=resume)
 
 
 class _Training:
     """One run; its counts of sweeps and actions continue those of the run that it resumes."""
 
-    def __init__(
-        self,
-        problem: LearningProblem,
-        optimizer: OptimizerSettings,
-        stochastic: StochasticSettings,
-        output: OutputSettings,
-        seed: int,
-        files: RunFiles,
-        progress: Progress | None,
-        stop: Stop | None,
-    ) -> None:
-        self.began = time.monotonic()
-        self.problem, self.optimizer, self.stochastic, self.output = problem, optimizer, stochastic, output
-        self.seed, self.files, self.ask = seed, files, stop
-        self.progress = progress if problem.ensemble.is_root else None
-        self.seconds_before = 0.0
+    def __init__(self, phases: TrainingPhases, *, with_pictures: bool) -> None:
+        self.phases, self.problem, self.files = phases, phases.problem, phases.files
+        self.with_pictures = with_pictures
         self.resumed_from: dict[str, int | None] = {"iteration": None, "epoch": None}
         self.outcome: dict[str, Any] | None = None
         self.certificate: dict[str, Any] = {}
-        self.counts_at_start = _counts(problem)
+        self.counts_at_start = _counts(self.problem)
         self.work_before = dict.fromkeys(self.counts_at_start, 0.0)
 
     def run(self, texts: Mapping[str, str], *, resume: bool) -> TrainingResult:
@@ -135,13 +121,17 @@ class _Training:
             self.certificate = self._certify()
         at = None if saved is None else (saved[0]["optimizer"], saved[1])
         scaled, stopped = self.problem.scaled_start, False
-        if self.stochastic.epochs > 0 and phase != "deterministic":
-            first = self._run_stochastic(scaled, at)
-            scaled, stopped = first.scaled_solution, first.stopped
+        if self.phases.stochastic.epochs > 0 and phase != "deterministic":
+            if at is not None:
+                self.resumed_from = {"iteration": 0, "epoch": int(at[0]["epoch"])}
+            first = self.phases.run_stochastic(scaled, at, self._save)
+            scaled, stopped, at = first.scaled_solution, first.stopped, None
             self.outcome = {name: getattr(first, name) for name in ("epochs", "steps", "best_epoch", "reason")}
         found = None
         if not stopped:
-            found = self._run_deterministic(scaled, at if phase == "deterministic" else None)
+            if at is not None:
+                self.resumed_from["iteration"] = int(at[0]["iteration"])
+            found = self.phases.run_deterministic(scaled, at, self._save)
             scaled, stopped = found.scaled_solution, found.stopped
         controls = self.problem.scaled_functional.to_controls(scaled)
         report = None if found is None or stopped else self._report(found, controls)
@@ -152,90 +142,9 @@ class _Training:
         problem = self.problem
         try:
             controls = problem.scaled_functional.to_controls(problem.scaled_start)
-            return jsonable(dataclasses.asdict(verify_gradient(problem.functional, controls, self.seed)))
+            return jsonable(dataclasses.asdict(verify_gradient(problem.functional, controls, self.phases.seed)))
         except NonFinite as error:
             return {"taylor_order": None, "adjoint_identity_error": None, "error": str(error)}
-
-    # ── phases ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _run_stochastic(self, scaled_start: Floats, resume: _Saved | None) -> StochasticReport:
-        settings, problem = self.stochastic, self.problem
-        fit, validation = problem.hold_out(settings.validation, self.seed + 1)
-        if resume is not None:
-            self.resumed_from = {"iteration": 0, "epoch": int(resume[0]["epoch"])}
-        columns = ("epoch", "objective", "rate", "validation_accuracy")
-        with self.files.history("stochastic.csv", columns, self.resumed_from["epoch"]) as append:
-
-            def observe(row: EpochRow) -> None:
-                append(row.epoch, row.objective, row.rate, row.validation_accuracy)
-                self._show("stochastic phase", row.epoch, settings.epochs, {"objective": row.objective})
-
-            return descend(
-                problem.scaled_functional,
-                scaled_start,
-                settings,
-                source=problem.batches(settings.batch, fit),
-                validate=self._score(validation),
-                scaled_bounds=problem.scaled_bounds,
-                resume=resume,
-                save=lambda state, vectors: self._save("stochastic", state, vectors),
-                observe=observe,
-                stop=self._stop,
-                seed=self.seed,
-                checkpoint_every=self.output.checkpoint_every,
-            )
-
-    def _score(self, part: SampleStates | None) -> Callable[[Floats], float] | None:
-        """The function that scores a shard of x̂ on the validation part; None without such a part."""
-        if part is None:
-            return None
-        problem, to_controls = self.problem, self.problem.scaled_functional.to_controls
-        if part.labels is not None:
-            return lambda scaled: problem.accuracy(part, to_controls(scaled))
-        return lambda scaled: -problem.mean_cost(part, to_controls(scaled))
-
-    def _run_deterministic(self, scaled_start: Floats, resume: _Saved | None) -> OptimizationReport:
-        settings, problem = self.optimizer, self.problem
-        by_pontryagin = settings.method in PONTRYAGIN
-        if resume is not None:
-            self.resumed_from["iteration"] = int(resume[0]["iteration"])
-        columns: tuple[str, ...] = ("iteration", "objective", "gradient_norm", "step", "evaluations", "seconds")
-        columns += ("maximum_principle_gap", "hamiltonian_drift") if by_pontryagin else ()
-        kept = None if resume is None else self.resumed_from["iteration"]
-        with self.files.history("history.csv", columns, kept) as append:
-
-            def observe(row: IterationRow) -> None:
-                more = (row.maximum_principle_gap, row.hamiltonian_drift) if by_pontryagin else ()
-                values = (row.objective, row.gradient_norm, row.step, row.evaluations, self._seconds())
-                append(row.iteration, *values, *more)
-                shown = {"objective": row.objective, "gradient": row.gradient_norm}
-                self._show(settings.method.upper(), row.iteration, settings.max_iterations, shown)
-
-            def save(state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
-                self._save("deterministic", state, vectors)
-
-            given: dict[str, Any] = {
-                "scaled_bounds": problem.scaled_bounds,
-                "resume": resume,
-                "save": save,
-                "observe": observe,
-                "stop": self._stop,
-                "checkpoint_every": self.output.checkpoint_every,
-            }
-            if by_pontryagin:
-                return approximate_successively(
-                    problem.scaled_functional, scaled_start, settings, seed=self.seed, **given
-                )
-            return minimize(problem.scaled_functional, scaled_start, settings, **given)
-
-    def _show(self, phase: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        if self.progress is not None:
-            self.progress(phase, done, total, values)
-
-    def _stop(self) -> bool:
-        """Whether the run is to stop between two iterations, the same answer on all ranks (collective)."""
-        self.files.raise_fault()
-        return self.ask is not None and self.ask()
 
     # ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -246,7 +155,7 @@ class _Training:
             "stochastic": self.outcome,
             "certificate": self.certificate,
             "problem": self.files.key,
-            "seconds": self._seconds(),
+            "seconds": self.files.seconds(),
             **self._work(),
         }
         self.files.save(everything, vectors)
@@ -256,12 +165,8 @@ class _Training:
         if (found := self.files.read()) is not None:
             state = found[0]
             self.outcome, self.certificate = state["stochastic"], state["certificate"]
-            self.seconds_before = float(state["seconds"])
             self.work_before = {name: float(state[name]) for name in self.work_before}
         return found
-
-    def _seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.began
 
     def _work(self) -> dict[str, float]:
         """The numbers of sweeps and actions of the whole run so far, resumed parts included."""
@@ -273,7 +178,7 @@ class _Training:
     def _report(self, found: OptimizationReport, x: Floats) -> TrainingReport:
         problem, train, test = self.problem, self.problem.train, self.problem.test
         gather, shown = problem.ensemble.world.allgather, test or train
-        work, seconds = self._work(), self._seconds()
+        work, seconds = self._work(), self.files.seconds()
         return TrainingReport(
             objective=found.objective,
             gradient_norm=found.gradient_norm,
@@ -296,13 +201,13 @@ class _Training:
             nodes=problem.space.num_nodes,
             controls=problem.functional.control_space.global_size,
             domain=problem.space.domain.name,
-            seed=self.seed,
+            seed=self.phases.seed,
             seconds=seconds,
             history=self.files.columns("history.csv"),
             stochastic_history=self.files.columns("stochastic.csv"),
             classes=problem.classes,
             confusion=None if shown.labels is None else problem.confusion(shown, x),
-            pictures=take_pictures(problem, x) if self.output.figures or self.output.fields else None,
+            pictures=take_pictures(problem, x) if self.with_pictures else None,
         )
 
 
