@@ -5,14 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fem_selection.cli.frame import Frame
 from fem_selection.signals import catch_signals
-
-if TYPE_CHECKING:
-    from fem_selection.evolution.estimates import Estimate
-    from fem_selection.studies.trajectory import ForwardReport
 
 __all__ = ["forward_command"]
 
@@ -49,35 +44,9 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
             report = forward(
                 problem.field, problem.initial, case.forward, horizon=case.dynamics.horizon, progress=progress
             )
-    _print(frame, report, frame.write(report, problem.space))
+    path = frame.write(report, problem.space)
+    if report.rows:
+        frame.table(("estimate", "measured / bound", "hypothesis that fails"), report.rows)
+    frame.rows({**report.details, "seconds": frame.seconds(), "report": str(path), **report.growth})
+    frame.say(report.integration.reason)
     return request.exit_status if report.integration.outcome == "stopped" else 0
-
-
-def _print(frame: Frame, report: ForwardReport, path: Path) -> None:
-    run, norms = report.integration, report.norms
-    if report.estimates:
-        rows = [
-            (name, _ratio(e), "; ".join(f"{h.statement}: {h.measured}" for h in e.failed))
-            for name, e in report.estimates.items()
-        ]
-        frame.table(["estimate", "measured / bound", "hypothesis that fails"], rows)
-    growth = run.growth and f"{run.growth.kind}, rate {run.growth.rate:.6g} from t = {run.growth.since:.4g}"
-    frame.rows(
-        {
-            "steps": f"{run.steps} taken, {run.rejected} rejected, {run.evaluations} evaluations",
-            "methods": ", ".join(f"{name} from t = {since:.4g}" for since, name in run.methods),
-            "largest norm": f"{norms[0].max(initial=0.0):.4g} → {norms[-1].max(initial=0.0):.4g}",
-            "largest rate": f"{report.final_rates.max(initial=0.0):.3g}",
-            "seconds": frame.seconds(),
-            "report": str(path),
-            **({"growth": growth} if growth else {}),
-        }
-    )
-    frame.say(run.reason)
-
-
-def _ratio(estimate: Estimate) -> str:
-    if not estimate.claimed:
-        return "not claimed"
-    worst = estimate.largest_ratio
-    return f"at most {worst:.4g}" if worst is not None else f"missed by {max(estimate.excess, 0.0):.1e}"

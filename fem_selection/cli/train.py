@@ -69,8 +69,8 @@ def train_command(
             frame.say(f"stopped by signal {request.signal}; continue with --resume --output {folder}")
             return request.exit_status
         path = frame.write(result.report, problem.space, about=("title", "versions"))
-        frame.rows({**result.report.rows, "report": str(path)})
-        for sentence in result.report.results:
+        frame.rows({**result.report.details, "report": str(path)})
+        for sentence in result.report.sentences:
             frame.say(sentence)
     return 0
 

@@ -60,6 +60,19 @@ class BranchesReport(Report):
         """The bifurcations in the order in which they were found."""
         return self.diagram.bifurcations
 
+    @property
+    def sentences(self) -> list[str]:
+        """Each bifurcation in a line."""
+        said = []
+        for number, found in enumerate(self.bifurcations):
+            more = [found.criticality] if found.criticality else []
+            if number in self.cycles:
+                exponent = self.cycles[number].exponent
+                shown = f"amplitude exponent {exponent:.3f}" if np.isfinite(exponent) else "no cycles found beside it"
+                more.append(f"frequency {found.frequency:.6g}, {shown}")
+            said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g}  {' '.join(more)}")
+        return said
+
     def as_dict(self) -> dict[str, Any]:
         """The content of `report.json`."""
         found = [

@@ -33,7 +33,7 @@ from fem_selection.steady import (
     judge,
 )
 from fem_selection.studies.report import Report
-from fem_selection.studies.stability_report import as_pairs, draw_exponents
+from fem_selection.studies.stability_report import SHOWN, as_pairs, complex_in_words, draw_exponents
 from fem_selection.studies.state_stability import PRECISE
 from fem_selection.typing import Block, Floats
 
@@ -95,6 +95,27 @@ class NetworkStabilityReport(Report):
     layers: tuple[LayerStability, ...]
     exponents: LyapunovExponents
     sentence: str
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Interval, depth, state, its distance, leading eigenvalue and verdict of each layer, for a table."""
+        return [
+            (
+                str(layer.interval),
+                f"{layer.time:.3g}",
+                layer.at,
+                f"{layer.distance:.3g}",
+                complex_in_words(layer.spectrum.leading[0], 4) if layer.spectrum.leading.size else "0",
+                layer.verdict.kind,
+            )
+            for layer in self.layers
+        ]
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The leading Lyapunov exponents, by name."""
+        largest = self.exponents.state.max(axis=0)
+        return {"Lyapunov exponents": ", ".join(f"{value:.4g}" for value in largest[:SHOWN])}
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `report.json`."""

@@ -15,7 +15,10 @@ from fem_selection.studies.continuation import BranchesReport
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["StabilityReport", "as_pairs", "draw_exponents"]
+__all__ = ["SHOWN", "StabilityReport", "as_pairs", "complex_in_words", "draw_exponents"]
+
+SHOWN = 8
+"""Largest number of eigenvalues or exponents in a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,32 @@ class StabilityReport(Report):
         }
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Eigenvalue, error bar and rate in a run of the first eigenvalues, for a table."""
+        s, runs = self.spectrum, dict(zip(self.growth.predicted.tolist(), self.growth.measured.real, strict=True))
+        rows = []
+        for k, value in enumerate(self.eigenvalues[:SHOWN].tolist()):
+            doubt, name = s.uncertainties[s.shown[k]], complex_in_words(value)
+            name = name if doubt <= 1e-3 * abs(value) else f"{name} (uncertain by {doubt:.1g})"
+            bar = "" if self.error_bars is None else f"{self.error_bars[k]:.1e}"
+            rows.append((name, bar, f"{runs[value]:.6g}" if value in runs else ""))
+        return rows
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Further findings by name, and what was declined."""
+        s, transient, found = self.spectrum, self.transient, {"numerical abscissa": f"{self.abscissa:.6g}"}
+        if transient is not None:
+            largest = f"{transient.largest:.4g} at t = {transient.time:.4g}"
+            if not transient.is_bounded:
+                largest = "without bound" if self.verdict.kind == "unstable" else f"{largest}, and still growing"
+            found["transient growth"] = largest
+        if s.method == "factors":
+            difference = f"differs by {s.krylov_schur_difference:.1e}"
+            found["Krylov–Schur"] = difference if s.krylov_schur.size else "does not converge"
+        return found | {name: f"declined: {reason}" for name, reason in self.declined.items()}
+
     def as_dict(self) -> dict[str, Any]:
         """The content of `report.json`."""
         s, growth, transient = self.spectrum, self.growth, self.transient
@@ -153,6 +182,17 @@ class StabilityReport(Report):
             draw_exponents(folder, self.exponents)
         if self.branches is not None:
             self.branches.draw(folder)
+
+
+def complex_in_words(value: complex, digits: int = 6) -> str:
+    """A complex number as text.
+
+    Args:
+        value: The number.
+        digits: Significant digits of its parts.
+    """
+    re, im = value.real, value.imag
+    return f"{re:.{digits}g}" + (f" {'+' if im > 0 else '−'} {abs(im):.{digits}g} i" if im else "")
 
 
 def as_pairs(values: np.ndarray) -> list[list[float]]:

@@ -100,7 +100,7 @@ class TrainingReport(Report):
     _beside: ClassVar[frozenset[str]] = frozenset({"history", "stochastic_history", "classes", "confusion", "pictures"})
 
     @property
-    def rows(self) -> dict[str, str]:
+    def details(self) -> dict[str, str]:
         """The course of the training, as texts by name, for a table."""
         sweeps = f"{self.forward_sweeps:.0f} forward, {self.adjoint_sweeps:.0f} adjoint"
         if self.hessian_actions > 0:
@@ -119,7 +119,7 @@ class TrainingReport(Report):
         return rows
 
     @property
-    def results(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The quality of the network, as short sentences: accuracies, test cost or objective, the main one last."""
         said = [] if self.train_accuracy is None else [f"train accuracy {self.train_accuracy:.4f}"]
         if self.test_accuracy is not None:

@@ -66,6 +66,31 @@ class ForwardReport(Report):
     shown_times: Floats = dataclasses.field(repr=False)
     shown_states: Floats = dataclasses.field(repr=False)
 
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Estimate, its ratio to what was measured, and the hypotheses that fail, for a table."""
+        return [
+            (name, _ratio(e), "; ".join(f"{h.statement}: {h.measured}" for h in e.failed))
+            for name, e in self.estimates.items()
+        ]
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Steps, methods and norms by name."""
+        run, norms = self.integration, self.norms
+        return {
+            "steps": f"{run.steps} taken, {run.rejected} rejected, {run.evaluations} evaluations",
+            "methods": ", ".join(f"{name} from t = {since:.4g}" for since, name in run.methods),
+            "largest norm": f"{norms[0].max(initial=0.0):.4g} → {norms[-1].max(initial=0.0):.4g}",
+            "largest rate": f"{self.final_rates.max(initial=0.0):.3g}",
+        }
+
+    @property
+    def growth(self) -> dict[str, str]:
+        """The law of growth by name; empty if none was found."""
+        found = self.integration.growth
+        return {} if found is None else {"growth": f"{found.kind}, rate {found.rate:.6g} from t = {found.since:.4g}"}
+
     def as_dict(self) -> dict[str, Any]:
         """Norms, bounds, hypotheses, steps and events."""
         run = self.integration
@@ -178,3 +203,10 @@ def _bound(estimate: Estimate) -> dict[str, Any]:
         "excess": estimate.excess,
         "constants": estimate.constants,
     }
+
+
+def _ratio(estimate: Estimate) -> str:
+    if not estimate.claimed:
+        return "not claimed"
+    worst = estimate.largest_ratio
+    return f"at most {worst:.4g}" if worst is not None else f"missed by {max(estimate.excess, 0.0):.1e}"

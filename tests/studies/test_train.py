@@ -197,7 +197,7 @@ def test_accuracies_are_those_of_numpy(trained):
     assert report.test_accuracy == np.mean(predicted == true) and report.classes == CLASSES
     cost = np.mean(np.log(np.exp(outputs).sum(axis=1)) - outputs[numbers, true])
     assert report.test_cost == pytest.approx(cost, rel=1e-12)
-    assert report.results[-1] == f"test accuracy {report.test_accuracy:.4f}"
+    assert report.sentences[-1] == f"test accuracy {report.test_accuracy:.4f}"
     assert report.certificate["taylor_order"] == pytest.approx(2.0, abs=0.05)
 
 
