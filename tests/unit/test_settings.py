@@ -220,7 +220,7 @@ def test_values_of_numpy_and_paths_are_taken_for_what_they_are():
 def test_they_are_frozen_and_built_by_keyword(cls):
     """Fails if one has no public name, if a field that moves gives its values to another, if one can be set later, or
     if a changed copy is not checked."""
-    assert getattr(fs, cls.__name__) is cls
+    assert getattr(fs.settings, cls.__name__) is cls
     assert all(entry.kind is entry.KEYWORD_ONLY for entry in inspect.signature(cls).parameters.values())
     with pytest.raises(TypeError, match="positional"):
         cls(1)
@@ -236,7 +236,7 @@ def test_every_field_is_described(cls):
     """Fails if a setting is missing in the docstring of the class that has it, or described where it is not."""
     described = {
         line.split(":")[0].strip()
-        for line in inspect.getdoc(cls).partition("Attributes:")[2].splitlines()
+        for line in inspect.getdoc(cls).partition("Attributes:")[2].partition("\n\n")[0].splitlines()
         if line.startswith("    ") and not line.startswith("     ") and ":" in line
     }
     inherited = {name for base in cls.__mro__[1:] for name in inspect.get_annotations(base)}
