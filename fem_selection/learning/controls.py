@@ -125,6 +125,17 @@ class ControlSpace:
             vector.array[:] = shard
         return vector
 
+    def require_controls(self, controls: Floats) -> None:
+        """Raise an error unless an array is a shard of this space (collective).
+
+        Raises:
+            InvalidInput: on all ranks, if the array of any rank has another shape.
+        """
+        size = self.shard.stop - self.shard.start
+        for shape, expected in self.ensemble.world.allgather((np.shape(controls), size)):
+            if shape != (expected,):
+                raise InvalidInput(f"controls of shape {shape} on a rank with a shard of shape ({expected},)")
+
     def gather(self, shard: Floats) -> Floats:
         """The local array from the members' shards (collective)."""
         return self.ensemble.gather_shards(shard, np.empty(self.local_size))

@@ -140,14 +140,16 @@ def branches(family: Family, start: Floats, settings: StabilitySettings) -> Bran
             do.
 
     Raises:
-        InvalidInput: if the settings have no range, the start has another shape, or the kernel is zero in the whole
-            range; `TooManyCoordinates` if the rank of the kernels is too large.
+        InvalidInput: if the settings have no range, the equation depends on time, the start has another shape,
+            or the kernel is zero in the whole range; `TooManyCoordinates` if the rank of the kernels is too large.
         NoBranch: if there is no steady state near the start at the first value.
     """
     if settings.range is None:
         raise InvalidInput("stability.range: branches need the values of the parameter between which to follow them")
     name, (lower, upper) = settings.parameter or "parameter", settings.range
-    space = family(lower).space
+    if not (first_field := family(lower)).is_autonomous:
+        raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    space = first_field.space
     first, reduced = as_column(space, start, "the start"), ReducedFamily(space, family, lower=lower, upper=upper)
     try:
         diagram = continue_branches(

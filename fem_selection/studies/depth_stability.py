@@ -158,9 +158,13 @@ def network_stability(
             members; if None, those of the first `settings.samples` training samples.
 
     Raises:
+        InvalidInput: if controls or states have another shape.
         NonFinite: if a trajectory is not finite.
     """
     settings = StabilitySettings() if settings is None else settings
+    problem.functional.control_space.require_controls(controls)
+    if states is not None:
+        problem.space.require_block(states, "states")
     problem.functional.set_controls(controls)
     stepper = problem.functional.stepper
     if states is None:

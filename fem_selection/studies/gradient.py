@@ -78,6 +78,8 @@ def verify(functional: Functional, controls: Floats, *, seed: int = 0) -> Verifi
         seed: Seed of the random directions.
 
     Raises:
+        InvalidInput: if the controls have another shape.
         NonFinite: if there are no states near the controls.
     """
+    functional.control_space.require_controls(controls)
     return VerificationReport(certificate=verify_gradient(functional, controls, seed))

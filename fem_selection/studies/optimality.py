@@ -113,8 +113,10 @@ def certify(
         seed: Seed of the random starts.
 
     Raises:
+        InvalidInput: if the controls have another shape.
         NonFinite: if a state, the objective or its gradient is not finite.
     """
+    problem.functional.control_space.require_controls(controls)
     found = assess_optimality(problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed)
     stepper = problem.functional.stepper
     return CertificateReport(

@@ -79,13 +79,17 @@ def predict(
         truth: Names of the true classes, shape (samples,); if None, those of `samples.labels`, if there are labels.
 
     Raises:
-        InvalidInput: if the numbers of `truth` and of samples differ.
+        InvalidInput: if the controls have another shape, if the numbers of `truth` and of samples differ, or if `truth`
+            does not hold names.
     """
     if truth is None and samples.labels is not None and problem.classes:
         truth = np.array(problem.classes)[samples.labels]
     if truth is not None and len(truth) != samples.num_samples:
         raise InvalidInput(f"{len(truth)} true classes for {samples.num_samples} samples: give one for each sample")
+    if truth is not None and truth.dtype.kind != "U":
+        raise InvalidInput(f"true classes of type {truth.dtype}: give their names, as strings")
     ensemble, functional = problem.ensemble, problem.functional
+    functional.control_space.require_controls(controls)
     functional.set_controls(controls)
     own = np.arange(samples.num_samples)[ensemble.samples(samples.num_samples)]
     outputs = functional.outputs(samples.states(own, None))

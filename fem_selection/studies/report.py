@@ -7,8 +7,8 @@
     report.write("folder")                        # report.json and figures
     report.write("folder", space=field.space)     # fields for ParaView too
 
-A report holds no PETSc object, so that it can be stored, compared and pickled.  Arrays that are described as nodal
-values of this rank differ between ranks; everything else is the same on all ranks.
+A report holds no PETSc object, so that it can be stored and pickled.  It holds arrays, so that `==` cannot compare it.
+Arrays that are described as nodal values of this rank differ between ranks; everything else is the same on all ranks.
 """
 
 from __future__ import annotations

@@ -106,6 +106,10 @@ def stability(
     """
     settings = StabilitySettings() if settings is None else settings
     space = field.space
+    if not field.is_autonomous:
+        raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    if initial is not None:
+        space.require_block(initial, "initial states")
     tell = Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))
     column = as_column(space, find_state(field, start) if state is None else state, "the state")
     spectrum = analyze_spectrum(field, column, settings.number, tolerance=settings.tolerance)

@@ -27,6 +27,7 @@ from mpi4py import MPI
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
+from fem_selection.errors import InvalidInput
 from fem_selection.evolution import Integration, integrate
 from fem_selection.evolution.estimates import Estimate, estimate_run
 from fem_selection.io.fields import write_states
@@ -166,6 +167,8 @@ def forward(
         NotConverged: if the step falls to round-off, or after too many steps.
     """
     settings = ForwardSettings() if settings is None else settings
+    if settings.until is None and not 0.0 < horizon < np.inf:
+        raise InvalidInput(f"horizon must be a positive number, got {horizon}")
     space = field.space
     run = integrate(field, initial, _times(settings, horizon), settings=settings, progress=progress)
     estimates = estimate_run(field, run.times, run.states) if settings.estimates else {}
