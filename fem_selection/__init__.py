@@ -91,6 +91,8 @@ _HOME = {
     "NonFinite": "errors",
     "NotConverged": "errors",
     "MissingDependency": "errors",
+    "NoBranch": "errors",
+    "TooManyCoordinates": "errors",
     "InvalidSettings": "settings",
     # namespaces
     "studies": "studies",

@@ -14,9 +14,11 @@ __all__ = [
     "ConfigError",
     "InvalidInput",
     "MissingDependency",
+    "NoBranch",
     "NonFinite",
     "NotConverged",
     "SelectionError",
+    "TooManyCoordinates",
     "missing_fenicsx",
 ]
 
@@ -61,6 +63,14 @@ def missing_fenicsx(error: ModuleNotFoundError) -> MissingDependency | None:
 
 class NotConverged(SelectionError):
     """An iterative solver stopped before it reached its tolerance."""
+
+
+class NoBranch(InvalidInput):
+    """There is no steady state near the start at the value of the parameter where a branch begins."""
+
+
+class TooManyCoordinates(InvalidInput):
+    """The rank of a kernel is too large for the reduced coordinates of its steady states."""
 
 
 class NonFinite(SelectionError):

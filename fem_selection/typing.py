@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Complexes", "Floats", "Integers", "SpatialFunction", "UflExpression", "create_block"]
+__all__ = [
+    "Block",
+    "Complexes",
+    "Floats",
+    "Integers",
+    "SpatialFunction",
+    "UflExpression",
+    "create_block",
+    "describe_array",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -33,3 +42,10 @@ def create_block(rows: int, columns: int) -> Block:
         columns: Number of columns, one per sample.
     """
     return np.zeros((rows, columns), order="F")
+
+
+def describe_array(value: object) -> tuple[tuple[int, ...], str | None]:
+    """Return the shape of an array, and in words what the value is if it is no array of real numbers, else None."""
+    if not isinstance(value, np.ndarray):
+        return (), "None" if value is None else f"an object of type {type(value).__name__}"
+    return value.shape, None if value.dtype.kind in "fiub" else f"an array of type {value.dtype}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fem_selection.cli.frame import Frame
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NoBranch
 from fem_selection.signals import end_on_signals
 
 __all__ = ["stability_command"]
@@ -41,7 +41,6 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
     from fem_selection.cases.kernel import at_key
     from fem_selection.cases.stability import depth_of, family_of, finer_start, start_state, why_not_finer
     from fem_selection.dynamics import find_scheme
-    from fem_selection.studies.continuation import NoBranch
     from fem_selection.studies.state_stability import find_state, stability
 
     end_on_signals()

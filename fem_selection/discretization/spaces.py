@@ -25,7 +25,7 @@ from fem_selection.discretization.elements import Family, Mode, create_element, 
 from fem_selection.discretization.numbering import canonical_numbering
 from fem_selection.errors import InvalidInput
 from fem_selection.petsc import options, unique_prefix
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats, create_block, describe_array
 
 __all__ = ["StateSpace"]
 
@@ -117,9 +117,11 @@ class StateSpace:
             what: Its name in the message.
 
         Raises:
-            InvalidInput: on all ranks, if the array of any rank has another shape.
+            InvalidInput: on all ranks, if what any rank gives is no array of real numbers, or of another shape.
         """
-        for shape, nodes in zip(self.comm.allgather(block.shape), self.counts, strict=True):
+        for (shape, kind), nodes in zip(self.comm.allgather(describe_array(block)), self.counts, strict=True):
+            if kind is not None:
+                raise InvalidInput(f"{what}: expected an array of real numbers, got {kind}")
             if len(shape) != 2 or shape[0] != nodes:
                 raise InvalidInput(f"{what} of shape {shape} for {nodes} nodes: expected ({nodes}, number of samples)")
 

@@ -37,6 +37,7 @@ __all__ = [
     "read_columns",
     "remove_run",
     "replacing",
+    "to_plain",
     "write_json",
     "write_text",
 ]
@@ -222,14 +223,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         InvalidInput: if the file cannot be written; the old one is then unchanged.
     """
-    write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(to_plain(content), indent=2, ensure_ascii=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """A value in Python's own numbers, strings, lists and dictionaries; infinite numbers and NaN become None."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(v) for v in value]
+        return [to_plain(v) for v in value]
     if isinstance(value, np.integer | np.floating | np.bool_):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -37,7 +37,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.parallel import Ensemble
 from fem_selection.settings.names import PARTS
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats, Integers, describe_array
 
 __all__ = ["ControlSpace"]
 
@@ -132,7 +132,9 @@ class ControlSpace:
             InvalidInput: on all ranks, if the array of any rank has another shape.
         """
         size = self.shard.stop - self.shard.start
-        for shape, expected in self.ensemble.world.allgather((np.shape(controls), size)):
+        for (shape, kind), expected in self.ensemble.world.allgather((describe_array(controls), size)):
+            if kind is not None:
+                raise InvalidInput(f"controls: expected an array of real numbers, got {kind}")
             if shape != (expected,):
                 raise InvalidInput(f"controls of shape {shape} on a rank with a shard of shape ({expected},)")
 

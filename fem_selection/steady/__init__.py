@@ -14,7 +14,7 @@ from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
 from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kind
-from fem_selection.steady.equilibria.reduction import ReducedFamily, TooManyCoordinates
+from fem_selection.steady.equilibria.reduction import ReducedFamily
 from fem_selection.steady.equilibria.steady_state import SteadyState, find_steady_state
 from fem_selection.steady.stability.growth import GrowthRun, measure_growth
 from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
@@ -41,7 +41,6 @@ __all__ = [
     "Spectrum",
     "SteadyAnalysis",
     "SteadyState",
-    "TooManyCoordinates",
     "TransientGrowth",
     "Verdict",
     "analyze_spectrum",

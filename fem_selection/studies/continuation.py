@@ -23,13 +23,13 @@ import numpy as np
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
-from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.errors import InvalidInput, NoBranch, NotConverged
 from fem_selection.settings import StabilitySettings
 from fem_selection.steady import Bifurcation, Cycles, Diagram, ReducedFamily, continue_branches, measure_cycles
 from fem_selection.studies.report import Report
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, describe_array
 
-__all__ = ["BranchesReport", "Family", "NoBranch", "as_column", "branches"]
+__all__ = ["BranchesReport", "Family", "as_column", "branches"]
 
 _DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: distances from a Hopf point at which runs seek cycles
 
@@ -37,11 +37,7 @@ Family = Callable[[float], SelectionField]
 """Returns the equation at a value of the parameter, always on the same space (collective)."""
 
 
-class NoBranch(InvalidInput):
-    """There is no steady state near the start at the value where a branch begins."""
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BranchesReport(Report):
     """The report of `branches`, the same on every rank.
 
@@ -56,7 +52,7 @@ class BranchesReport(Report):
     cycles: Mapping[int, Cycles]
 
     @property
-    def bifurcations(self) -> list[Bifurcation]:
+    def bifurcations(self) -> tuple[Bifurcation, ...]:
         """The bifurcations in the order in which they were found."""
         return self.diagram.bifurcations
 
@@ -73,7 +69,7 @@ class BranchesReport(Report):
             said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g}  {' '.join(more)}")
         return said
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The content of `report.json`."""
         found = [
             {
@@ -183,8 +179,11 @@ def as_column(space: StateSpace, values: Floats, name: str) -> Block:
     Raises:
         InvalidInput: on all ranks, if the values of one rank have another shape.
     """
-    fits = values.shape == (space.num_local,)
+    shape, kind = describe_array(values)
+    if kinds := [k for k in space.comm.allgather(kind) if k is not None]:
+        raise InvalidInput(f"{name} is {kinds[0]}, expected is an array of real numbers")
+    fits = shape == (space.num_local,)
     if not all(space.comm.allgather(fits)):
-        given = f"{name} has shape {values.shape}" if not fits else f"{name} has another shape on another rank"
+        given = f"{name} has shape {shape}" if not fits else f"{name} has another shape on another rank"
         raise InvalidInput(f"{given}, expected are the nodal values of one function, shape ({space.num_local},)")
     return np.asfortranarray(values[:, None])

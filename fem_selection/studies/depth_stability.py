@@ -82,7 +82,7 @@ class LayerStability:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NetworkStabilityReport(Report):
     """The report of `network_stability`; nodal values in it are those of this rank.
 
@@ -117,7 +117,7 @@ class NetworkStabilityReport(Report):
         largest = self.exponents.state.max(axis=0)
         return {"Lyapunov exponents": ", ".join(f"{value:.4g}" for value in largest[:SHOWN])}
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The content of `report.json`."""
         firsts = [layer.spectrum.leading[:1] for layer in self.layers]
         return {

@@ -27,7 +27,7 @@ WORST_IDENTITY = 1e-10
 """Largest relative error of the adjoint identity that counts as round-off."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class VerificationReport(Report):
     """The measurements of `verify`, and whether the gradient passed.
 
@@ -64,7 +64,7 @@ class VerificationReport(Report):
             f"adjoint identity error  {c.adjoint_identity_error:.2e} (at most {WORST_IDENTITY:g})",
         ]
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The measurements and whether they passed."""
         return {**asdict(self.certificate), "passed": self.passed}
 

@@ -41,7 +41,7 @@ _CONDITIONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CertificateReport(Report):
     """The optimality conditions at given controls, with a verdict.
 
@@ -77,7 +77,7 @@ class CertificateReport(Report):
             for name in names
         ]
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The certificate and the verdict."""
         return {**asdict(self.certificate), "verdict": self.verdict}
 

@@ -27,7 +27,7 @@ from fem_selection.typing import Floats
 __all__ = ["PredictionReport", "predict"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PredictionReport(Report):
     """The predictions of a network for some samples.
 
@@ -48,7 +48,7 @@ class PredictionReport(Report):
         """The share of the samples that is classified correctly; None if the truth is not known."""
         return None if self.truth is None or self.labels is None else float(np.mean(self.truth == self.labels))
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Outputs, labels and accuracy."""
         labels = None if self.labels is None else self.labels.tolist()
         return {"outputs": self.outputs.tolist(), "labels": labels, "accuracy": self.accuracy}

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from mpi4py import MPI
 
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.io.runs import write_json
+from fem_selection.io.runs import to_plain, write_json
 from fem_selection.parallel import act_on_root
 from fem_selection.settings import OutputSettings
 
@@ -41,8 +41,16 @@ class Report(ABC):
     file: ClassVar[str] = "report.json"
 
     @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """What the report says: numbers, strings, lists, NumPy's arrays and mappings of these."""
+
     def as_dict(self) -> dict[str, Any]:
-        """The content of the JSON file: numbers, strings, lists, arrays and mappings of these."""
+        """Return what the JSON file holds, in Python's own numbers, strings, lists and dictionaries.
+
+        Infinite numbers and NaN, which JSON does not know, are None.
+        """
+        plain: dict[str, Any] = to_plain(self.content())
+        return plain
 
     def write_file(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write the file, by default as JSON; called on the root rank only.

@@ -21,7 +21,7 @@ SHOWN = 8
 """Largest number of eigenvalues or exponents in a table."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StabilityReport(Report):
     """The report of `stability`; `state` and the modes in `spectrum` are nodal values of this rank.
 
@@ -120,7 +120,7 @@ class StabilityReport(Report):
             found["Krylov–Schur"] = difference if s.krylov_schur.size else "does not converge"
         return found | {name: f"declined: {reason}" for name, reason in self.declined.items()}
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The content of `report.json`."""
         s, growth, transient = self.spectrum, self.growth, self.transient
         return {
@@ -157,7 +157,7 @@ class StabilityReport(Report):
             else {"largest": transient.largest, "time": transient.time, "is_bounded": transient.is_bounded},
             "exponents": None if self.exponents is None else dataclasses.asdict(self.exponents),
             "exponents_declined": self.exponents_declined,
-            **({} if self.branches is None else self.branches.as_dict()),
+            **({} if self.branches is None else self.branches.content()),
             "bifurcations_declined": self.branches_declined,
         }
 

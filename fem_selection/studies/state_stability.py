@@ -23,14 +23,13 @@ import numpy as np
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Scheme, SelectionField, Stepper, find_scheme
-from fem_selection.errors import InvalidInput, NonFinite, NotConverged
+from fem_selection.errors import InvalidInput, NonFinite, NotConverged, TooManyCoordinates
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import NewtonSettings, StabilitySettings
 from fem_selection.steady import (
     GrowthRun,
     LyapunovExponents,
     Spectrum,
-    TooManyCoordinates,
     analyze_spectrum,
     find_steady_state,
     finite_time_exponents,

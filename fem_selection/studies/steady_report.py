@@ -130,7 +130,7 @@ class SampleLimit:
     distance_from_projection: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SteadyReport(Report):
     """Steady states of an equation and limits of some initial states.
 
@@ -181,7 +181,7 @@ class SteadyReport(Report):
         """The largest of the residuals; None if no steady state was found."""
         return max(self.residuals, default=None)
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Verdict, zeros of σ, singular values, steady states and limits."""
         zeros = self.zeros
         return {

@@ -28,7 +28,7 @@ from fem_selection.typing import Floats, Integers
 __all__ = ["TrainingReport", "TrainingResult"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingReport(Report):
     """The course of a training and its result.
 
@@ -134,7 +134,7 @@ class TrainingReport(Report):
         order, identity = self.certificate["taylor_order"], self.certificate["adjoint_identity_error"]
         return f"Taylor order {order:.3f}, adjoint identity {identity:.1e}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """All but histories, confusion matrix and pictures."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self._beside}
 

@@ -41,7 +41,7 @@ __all__ = ["ForwardReport", "forward"]
 _FUNCTIONALS = {"energy": "E(f)", "potential": "∫Σ(K f + b)"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ForwardReport(Report):
     """A solution over large times and its comparison with the estimates.
 
@@ -92,7 +92,7 @@ class ForwardReport(Report):
         found = self.integration.growth
         return {} if found is None else {"growth": f"{found.kind}, rate {found.rate:.6g} from t = {found.since:.4g}"}
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Norms, bounds, hypotheses, steps and events."""
         run = self.integration
         return {

@@ -18,7 +18,7 @@ from fem_selection.typing import Floats
 __all__ = ["HjbReport"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HjbReport(Report):
     """The report of `hjb`, the same on every rank.
 
@@ -55,7 +55,7 @@ class HjbReport(Report):
         """The cost of the feedback from the initial state."""
         return float(self.loop.costs[0])
 
-    def as_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The content of `report.json`."""
         found, loop, grid = self.refinement, self.loop, self.refinement.finest.grid
         values = found.improved.value(0.0, loop.states[0])

@@ -119,7 +119,25 @@ def test_faults(space):
     settings."""
     with pytest.raises(InvalidInput, match="initial states of shape"):
         fs.studies.forward(bounded_field(space), states(space)[1:], ACCURATE)
-    with pytest.raises(InvalidInput, match="times"):
+    with pytest.raises(InvalidInput, match="horizon"):
         fs.studies.forward(bounded_field(space), states(space), horizon=-1.0)
     with pytest.raises(NotConverged, match="2 steps"):
         fs.studies.forward(bounded_field(space), states(space), fs.ForwardSettings(until=9.0, max_steps=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "got None"),
+        ([[1.0]], "got an object of type list"),
+        (np.ones((3, 1), complex), "got an array of type complex128"),
+    ],
+    ids=("nothing", "a list", "complex numbers"),
+)
+def test_initial_states_that_are_no_real_arrays_are_refused(given, said):
+    """Fails if what is no array of real numbers gives an error of NumPy's, or loses its imaginary part."""
+    space = fs.StateSpace(fs.interval(MPI.COMM_SELF, 2), 1)
+    kernel = fs.DenseKernel(space, 1)
+    field = fs.SelectionField(space, kernel, np.zeros(3), activation=fs.find_activation("tanh"))
+    with pytest.raises(fs.InvalidInput, match=said):
+        fs.studies.forward(field, given)

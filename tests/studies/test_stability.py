@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_branches_alone():
     """Fails if the study of the branches needs more than a family, or if its start is not looked at."""
     family, start = make_mean_field(MPI.COMM_SELF)
     found = fs.studies.branches(family, start, replace(BRANCHES, range=(0.5, 0.9)))
-    assert found.bifurcations == [] and found.parameter == "mu"
+    assert found.bifurcations == () and found.parameter == "mu"
     away = fs.Activation(name="away", expression=lambda s: 1 + s * s)
 
     def nothing(mu: float) -> fs.SelectionField:
@@ -172,3 +172,15 @@ def test_branches_alone():
 def test_slopes_are_what_the_tests_say():
     """Fails if the activation's slopes at its zeros are not 1.4 and −0.6, on which the dense matrices rest."""
     np.testing.assert_allclose(slope(SWING, np.array([0.0, np.pi])), [1.4, -0.6], atol=1e-8)
+
+
+def test_a_report_holds_what_json_knows_and_cannot_be_changed(report):
+    """Fails if a report's dictionary holds an array, if a diagram can be emptied, or if reports are compared by parts,
+    of which arrays have no truth value."""
+    json.dumps(report.as_dict(), allow_nan=False)
+    family, rest = make_mean_field(MPI.COMM_SELF)
+    found = fs.studies.branches(family, rest, BRANCHES).diagram
+    assert isinstance(found.branches, tuple) and isinstance(found.branches[0].points, tuple)
+    with pytest.raises(FrozenInstanceError):
+        found.branches = ()
+    assert report == report and report != pickle.loads(pickle.dumps(report))

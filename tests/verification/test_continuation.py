@@ -92,7 +92,7 @@ def test_affine_families_are_no_bifurcations():
     Fails if the equation is solved in f, whose Jacobian is singular everywhere.
     """
     family, diagram = follow("1", "tanh", "beta", -1.0, 1.0, bias="beta", start="1")
-    assert diagram.bifurcations == []
+    assert diagram.bifurcations == ()
     last = diagram.branches[0].points[-1]
     np.testing.assert_allclose(family.at(1.0).lift(last.coordinates), -1.0, atol=1e-10)
 
@@ -120,7 +120,7 @@ def test_a_kernel_that_turns_with_the_parameter():
     """
     family, diagram = follow("sin(mu*y)*sin(mu*z)", "tanh", "mu", 1.0, 2.0)
     assert family.dimension > 2
-    assert diagram.bifurcations == []
+    assert diagram.bifurcations == ()
     assert all(point.eigenvalues.size == 1 for point in diagram.branches[0].points)
     exact = 0.5 - np.sin(4.0) / 8.0
     assert diagram.branches[0].points[-1].eigenvalues[0].real == pytest.approx(exact, rel=1e-2)

@@ -14,9 +14,9 @@ from problems import MODES, make_field
 
 import fem_selection as fs
 from fem_selection.dynamics import SelectionField
-from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.errors import InvalidInput, NotConverged, TooManyCoordinates
 from fem_selection.functions.activations import Activation
-from fem_selection.steady import IsometricCoordinates, SteadyState, TooManyCoordinates, find_steady_state
+from fem_selection.steady import IsometricCoordinates, SteadyState, find_steady_state
 from fem_selection.steady.equilibria import equilibria, steady_state
 from fem_selection.steady.equilibria.deflation import MinimalNormEquation
 from fem_selection.steady.equilibria.newton import LineSearch, solve_newton

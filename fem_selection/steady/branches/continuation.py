@@ -9,7 +9,7 @@ bifurcation.  At branch points the crossing curve is followed to both sides, so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +30,7 @@ _TURN = 0.95  # cosine of the largest angle between tangents
 _SAME = 1e-3  # of the range: distance at which two branch points are one
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Branch:
     """A curve of steady states.
 
@@ -40,12 +40,12 @@ class Branch:
         ending: Why the branch ends, as a phrase.
     """
 
-    points: list[Point]
+    points: tuple[Point, ...]
     parent: int | None
-    ending: str = ""
+    ending: str
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Diagram:
     """Branches and the bifurcations on them.
 
@@ -55,9 +55,9 @@ class Diagram:
         branch_of: The number of the branch on which each bifurcation lies.
     """
 
-    branches: list[Branch] = field(default_factory=list)
-    bifurcations: list[Bifurcation] = field(default_factory=list)
-    branch_of: list[int] = field(default_factory=list)
+    branches: tuple[Branch, ...]
+    bifurcations: tuple[Bifurcation, ...]
+    branch_of: tuple[int, ...]
 
 
 def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floats:
@@ -114,20 +114,22 @@ def continue_branches(
     corrector = Corrector(family, scale)
     follower = _Follower(corrector, lower, upper, scale / 50 if step is None else step, points)
     x = np.append(solve_steady(family, start, lower), lower)
-    diagram = Diagram()
+    found_branches: list[Branch] = []
+    bifurcations: list[Bifurcation] = []
+    branch_of: list[int] = []
     waiting: list[tuple[Point, Point | None, int | None]] = [(corrector.point(x, np.eye(x.size)[-1]), None, None)]
-    while waiting and len(diagram.branches) < branches:
+    while waiting and len(found_branches) < branches:
         begin, root, parent = waiting.pop(0)
         branch = follower.follow(begin, root, parent)
-        number = len(diagram.branches)
-        diagram.branches.append(branch)
+        number = len(found_branches)
+        found_branches.append(branch)
         for found in follower.bifurcations(branch, begins_at_root=root is not None):
-            if any(_is_same(found, known, scale) for known in diagram.bifurcations):
+            if any(_is_same(found, known, scale) for known in bifurcations):
                 continue
-            diagram.bifurcations.append(found)
-            diagram.branch_of.append(number)
+            bifurcations.append(found)
+            branch_of.append(number)
             waiting += [(departure, found.point, number) for departure in found.departures]
-    return diagram
+    return Diagram(branches=tuple(found_branches), bifurcations=tuple(bifurcations), branch_of=tuple(branch_of))
 
 
 def _is_same(a: Bifurcation, b: Bifurcation, scale: float) -> bool:
@@ -143,31 +145,32 @@ class _Follower:
 
     def follow(self, begin: Point, root: Point | None, parent: int | None) -> Branch:
         """The branch from a point in the direction of its tangent, until it leaves the range or ends otherwise."""
-        branch = Branch(points=[begin] if root is None else [root, begin], parent=parent)
+        points = [begin] if root is None else [root, begin]
+        ending = self._extend(points)
+        return Branch(points=tuple(points), parent=parent, ending=ending)
+
+    def _extend(self, points: list[Point]) -> str:
+        """Append the points of a curve beyond its last one, and return why it ends."""
         step = self.step
-        while len(branch.points) < self.max_points:
-            last = branch.points[-1]
+        while len(points) < self.max_points:
+            last = points[-1]
             x = self.corrector.correct(last.x + step * last.tangent, last.tangent)
             new = None if x is None else self.corrector.point(x, last.tangent)
             if new is None or self._jumps(last, new, step):
                 step *= 0.5
                 if step < _SMALLEST_STEP * self.step:
-                    branch.ending = "the corrector fails"
-                    return branch
+                    return "the corrector fails"
                 continue
             if not self.lower <= new.parameter <= self.upper:
-                self._end_at_bound(branch, new)
-                return branch
-            branch.points.append(new)
+                self._end_at_bound(points, new)
+                return "the range ends"
+            points.append(new)
             if np.linalg.norm(new.coordinates) > _LARGEST * max(1.0, self.scale):
-                branch.ending = "the state becomes large"
-                return branch
-            if self._closes(branch, step):
-                branch.ending = "the curve closes"
-                return branch
+                return "the state becomes large"
+            if self._closes(points, step):
+                return "the curve closes"
             step = min(self.step, 1.3 * step)
-        branch.ending = "the limit of points is reached"
-        return branch
+        return "the limit of points is reached"
 
     def bifurcations(self, branch: Branch, begins_at_root: bool) -> list[Bifurcation]:
         """All bifurcations between consecutive points of a branch, without its root, which is known already."""
@@ -181,11 +184,10 @@ class _Follower:
         turned = float(new.tangent @ last.tangent) < _TURN
         return turned or float(np.linalg.norm(new.x - last.x)) > 1.5 * step
 
-    def _end_at_bound(self, branch: Branch, beyond: Point) -> None:
+    def _end_at_bound(self, points: list[Point], beyond: Point) -> None:
         """Append the last point, on the bound of the range that the branch has passed."""
-        last = branch.points[-1]
+        last = points[-1]
         bound = self.upper if beyond.parameter > self.upper else self.lower
-        branch.ending = "the range ends"
         part = (bound - last.parameter) / (beyond.parameter - last.parameter)
         if part <= 1e-9:
             return
@@ -193,8 +195,8 @@ class _Follower:
         guess[-1] = bound
         x = self.corrector.correct(guess, np.eye(guess.size)[-1])
         if x is not None:
-            branch.points.append(self.corrector.point(x, last.tangent))
+            points.append(self.corrector.point(x, last.tangent))
 
-    def _closes(self, branch: Branch, step: float) -> bool:
-        first, last = branch.points[0], branch.points[-1]
-        return len(branch.points) > 5 and float(np.linalg.norm(last.x - first.x)) < 0.7 * step
+    def _closes(self, points: list[Point], step: float) -> bool:
+        first, last = points[0], points[-1]
+        return len(points) > 5 and float(np.linalg.norm(last.x - first.x)) < 0.7 * step

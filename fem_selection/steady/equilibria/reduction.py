@@ -24,7 +24,7 @@ import scipy.linalg
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
-from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.errors import NotConverged, TooManyCoordinates
 from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.factors import MAX_RANK, factorize
 from fem_selection.linalg.operators import random_block, sum_over_space
@@ -32,7 +32,7 @@ from fem_selection.linalg.orthonormal import orthonormal_basis, orthonormalize, 
 from fem_selection.steady.equilibria.newton import LineSearch
 from fem_selection.typing import Block, Complexes, Floats, create_block
 
-__all__ = ["LINE_SEARCH", "ReducedEquation", "ReducedFamily", "TooManyCoordinates"]
+__all__ = ["LINE_SEARCH", "ReducedEquation", "ReducedFamily"]
 
 _TOLERANCE = 1e-8
 _SAMPLES = 33
@@ -43,10 +43,6 @@ _PLACES = (0.137, 0.491, 0.873)  # places in the range at which the rank is comp
 
 LINE_SEARCH = LineSearch(decrease=0.1, shortest=2.0**-11)
 """Limit of Newton's iterations for G: if they are slow, another start is more promising."""
-
-
-class TooManyCoordinates(InvalidInput):
-    """The rank of K is too large for the reduced coordinates."""
 
 
 class ReducedEquation:

@@ -31,7 +31,7 @@ import numpy as np
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
-from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.errors import InvalidInput, NotConverged, TooManyCoordinates
 from fem_selection.functions.activations import find_activation
 from fem_selection.linalg.coordinates import IsometricCoordinates
 from fem_selection.settings import NewtonSettings
@@ -39,8 +39,8 @@ from fem_selection.steady.equilibria import local_newton, reduction
 from fem_selection.steady.equilibria.deflation import MinimalNormEquation, is_known, push_away
 from fem_selection.steady.equilibria.local_newton import LocalEquation
 from fem_selection.steady.equilibria.newton import NewtonRun, solve_newton
-from fem_selection.steady.equilibria.reduction import ReducedFamily, TooManyCoordinates
-from fem_selection.typing import Block, Floats
+from fem_selection.steady.equilibria.reduction import ReducedFamily
+from fem_selection.typing import Block, Floats, describe_array
 
 __all__ = ["STRATEGIES", "SteadyState", "Strategy", "find_steady_state"]
 
@@ -113,8 +113,10 @@ def find_steady_state(
     if unknown := set(strategies) - set(STRATEGIES):
         raise InvalidInput(f"unknown strategies {sorted(unknown)}; known are {', '.join(STRATEGIES)}")
     size = (field.space.num_local,)
-    if not all(field.space.comm.allgather(start.shape == size)):
-        raise InvalidInput(f"the start has shape {start.shape}, expected is {size} here, and the like on every rank")
+    shape, kind = describe_array(start)
+    if not all(field.space.comm.allgather(kind is None and shape == size)):
+        given = f"has shape {shape}" if kind is None else f"is {kind}"
+        raise InvalidInput(f"the start {given}, expected is an array of shape {size} here, and the like on every rank")
     search = _Search(field, start, NewtonSettings() if settings is None else settings, coordinates)
     if known:
         search.flee(known)
