@@ -10,10 +10,9 @@ once: it has to come before dolfinx and petsc4py.
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from fem_selection.errors import MissingDependency
-from fem_selection.lazy import load
+from fem_selection.lazy import attach
 
 try:
     from mpi4py import MPI as _MPI  # noqa: F401
@@ -118,10 +117,4 @@ _HOME = {
 
 __all__ = list(_HOME)
 
-
-def __getattr__(name: str) -> Any:
-    return load(__name__, _HOME, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attach(__name__, _HOME)

@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 from fem_selection.errors import missing_fenicsx
 
-__all__ = ["load"]
+__all__ = ["attach", "load"]
+
+
+def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` of a package whose public names load on first use (PEP 562).
+
+    Args:
+        package: The package's name.
+        homes: The module of each public name, as for `load`.
+    """
+    return lambda name: load(package, homes, name), lambda: list(homes)
 
 
 def load(package: str, homes: Mapping[str, str], name: str) -> Any:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fem_selection.lazy import load
+from fem_selection.lazy import attach
 
 _HOMES = {
     "DepthGrid": "depth",
@@ -36,10 +34,4 @@ _HOMES = {
 
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    return load(__name__, _HOMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attach(__name__, _HOMES)

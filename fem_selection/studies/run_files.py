@@ -150,7 +150,12 @@ class RunFiles:
         path, c = folder / CHECKPOINT, self.control_space
         if not act_on_root(self.ensemble.world, path.exists):
             return None
-        check = lambda found: refuse_another(found, self.key)  # noqa: E731
-        state, vectors = read_checkpoint(path, self.ensemble, c.indices, global_size=c.global_size, check=check)
+        state, vectors = read_checkpoint(
+            path,
+            self.ensemble,
+            c.indices,
+            global_size=c.global_size,
+            check=lambda found: refuse_another(found, self.key),
+        )
         self._seconds_before = float(state["seconds"])
         return state, vectors
