@@ -28,6 +28,7 @@ _WITH_RANKS = ("parallel", "cluster", "container", "faults/test_killed_ranks.py"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, for what they share is made once, and all jobs of several ranks in one.
 
+    The problems of the gallery, which are long and share nothing, may go to several processes.
     Ranks that wait for each other do so busily: two jobs at once on few cores take longer than one after the other.
     """
     for item in items:
@@ -35,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         several = isinstance(ranks := parameters.get("ranks"), int) and ranks > 1
         with_ranks = place.startswith(_WITH_RANKS) or "run_mpi" in getattr(item, "fixturenames", ()) or several
+        place = f"{place}: {parameters['name']}" if place.startswith("gallery") and "name" in parameters else place
         item.add_marker(pytest.mark.xdist_group("ranks" if with_ranks else place))
 
 
