@@ -348,7 +348,8 @@ def table() -> str:
         "",
         "The slow tests put each of these problems to the study that users call, on meshes of about 80, 160 and 421",
         "nodes and on one and two ranks, and compare the report with an answer that is known by another route.",
-        "σ = tanh and b = 0 unless said; Y = (0, 1).  `tests/gallery/gallery.py` says how to add one, and makes this page.",
+        "σ = tanh and b = 0 unless said; Y = (0, 1).  `tests/gallery/gallery.py` makes this page and says how to add a",
+        "problem.",
     ]
     found = all_problems()
     for study in TABLES:
