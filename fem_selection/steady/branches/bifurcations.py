@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from fem_selection.steady.branches.corrector import Corrector, Point
-from fem_selection.typing import Floats
+from fem_selection.typing import Complexes, Floats
 
 __all__ = ["Bifurcation", "find_bifurcations"]
 
@@ -46,6 +47,10 @@ class Bifurcation:
             direction of the curve.
         departures: Points of the crossing curve on either side.
         accuracy: Distance along the curve within which the position is known.
+        uncertainty: Uncertainty of the parameter μ₀.
+        right: Right eigenvectors of V* σ'(g) K V in the coordinates c, of unit length, complex, shape (r, k), for the k
+            eigenvalues that reach the imaginary axis there: zeros, or at a Hopf point the one iω, ω > 0.
+        left: The left eigenvectors, scaled so that leftᴴ right = 1, shape (r, k).
     """
 
     kind: str
@@ -55,6 +60,9 @@ class Bifurcation:
     unstable: tuple[int, int]
     departures: tuple[Point, ...]
     accuracy: float
+    uncertainty: float
+    right: Complexes
+    left: Complexes
 
     @property
     def parameter(self) -> float:
@@ -133,6 +141,9 @@ def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Poin
         departures = ()
     if kind != "fold" and after.parameter < before.parameter:
         counts = counts[::-1]
+    right_vectors, left_vectors = _critical_vectors(
+        corrector, left, 1 if kind != "multiple" else abs(counts[0] - counts[1])
+    )
     return Bifurcation(
         kind=kind,
         point=left,
@@ -141,7 +152,18 @@ def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Poin
         unstable=counts,
         departures=departures,
         accuracy=accuracy,
+        uncertainty=abs(right.parameter - left.parameter),
+        right=right_vectors,
+        left=left_vectors,
     )
+
+
+def _critical_vectors(corrector: Corrector, at: Point, count: int) -> tuple[Complexes, Complexes]:
+    """Right and left eigenvectors of the eigenvalues nearest to the imaginary axis, of a pair the one above."""
+    values, left, right = scipy.linalg.eig(corrector.family.at(at.parameter).jacobian(at.coordinates), left=True)
+    nearest = [k for k in np.argsort(np.abs(values.real), kind="stable") if values[k].imag >= 0][:count]
+    u, v = right[:, nearest].astype(complex), left[:, nearest].astype(complex)
+    return u, v @ np.linalg.pinv(v.conj().T @ u).conj().T
 
 
 def _classify_crossing(at: Point, sides: tuple[Point, Point], departures: tuple[Point, ...]) -> tuple[str, str]:
