@@ -44,6 +44,7 @@ _GROW, _SHRINK = 2.0, 0.6  # factors of ε after a refused step and after an acc
 _DECREASE = 1e-6  # decrease of the objective that sqh requires, over the step's squared length and the scale of ε
 _OPEN = 1e-4  # gap, relative to the objective, above which the run does not stop at a stationary point
 _NO_STEP = "no step towards the minimisers lowers the objective: it is at the level of round-off, or they are far"
+_NO_STEP_THERE = "the maximum-principle gap is open, but no step towards the minimisers lowers the objective"
 _FAR = 1e-2  # θ below which the best minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
@@ -151,7 +152,8 @@ class _Approximation:
                 self._save_now(now, length)
                 raise error.at_iteration(self.iteration + 1) from error
             if found is None:
-                reason = _NO_STEP
+                stationary = self._stationary(now)
+                reason = f"{stationary}; {_NO_STEP_THERE}" if stationary else _NO_STEP
                 self._save_now(now, length)
                 break
             length = self.functional.norm(found.scaled - now.scaled)
@@ -279,18 +281,21 @@ class _Approximation:
 
     def _reason(self, now: _Iterate, principle: MaximumPrinciple | None) -> str:
         """The reason to stop, or ""; a vanishing gradient is no reason if the maximum principle finds a gap."""
-        s, norm = self.settings, self._norm(now)
-        if self.iteration >= s.max_iterations:
+        if self.iteration >= self.settings.max_iterations:
             return "the iteration limit was reached"
-        if norm <= s.gradient_tolerance * self.first_norm:
-            reason = f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
-        elif norm <= s.absolute_tolerance:
-            reason = "the gradient norm fell below the absolute tolerance"
-        else:
+        reason = self._stationary(now)
+        if not reason:
             return ""
-        if principle is None and s.gap_every:
+        if principle is None and self.settings.gap_every:
             principle = self.extremals.minimize(self._search(0.0), self.local_bounds)
         return "" if principle is not None and principle.gap > _OPEN * abs(now.objective) else reason
+
+    def _stationary(self, now: _Iterate) -> str:
+        """Which tolerance the gradient meets, as a sentence, or ""."""
+        s, norm = self.settings, self._norm(now)
+        if norm <= s.gradient_tolerance * self.first_norm:
+            return f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
+        return "the gradient norm fell below the absolute tolerance" if norm <= s.absolute_tolerance else ""
 
     def _save_now(self, now: _Iterate, length: float) -> None:
         if self.save is None or self.best is None:

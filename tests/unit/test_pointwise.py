@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import ufl
 
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_one_sample, minimize_rows
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
@@ -117,3 +118,20 @@ def test_a_looser_reduction_is_looser(rng):
     first = np.linalg.norm(p @ matrix.T, axis=1)
     assert np.all(gradient(reduction=0.1) <= 0.1 * first)
     assert gradient(reduction=0.1).max() > 1e3 * gradient().max()
+
+
+def test_a_step_that_gains_too_little_is_halved():
+    """Fails if Armijo's condition has the wrong sign: h(c) = p cos c + c²/2 is even, with h'' < 0 at 3π/4, and p such
+    that the step −h' leads to −3π/4 + 1e-5.  There h is lower, but by 2e-5 of the promised fall; half of the step ends
+    at 0, where h is 8.4 lower."""
+    start, little = 0.75 * np.pi, 1e-5
+    p = -(start - little) / np.sin(start)
+    cosine = Activation(name="cosine", expression=ufl.cos)
+    problem = RowProblem(activation=cosine, p=np.full((1, 1), p), maps=SharedMap(matrix=np.ones((1, 1))))
+
+    def h(c: float) -> float:
+        return p * np.cos(c) + 0.5 * c**2
+
+    assert h(start) - 1e-4 * 4 * start**2 < h(-start + little) < h(start)
+    c, value = minimize_rows(problem, [np.full((1, 1), start)], max_iterations=1)
+    assert abs(c[0, 0]) < 1e-4 and value[0] == pytest.approx(h(0.0), abs=1e-8)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import ufl
+from optima import problem_with_a_gap
 from problems import SCHEMES_AND_LOSSES, make_problem, smooth_states
 
 from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
 from fem_selection.errors import InvalidInput
-from fem_selection.functions.activations import find_activation
+from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.learning.extremals import Extremals, obstacles
 from fem_selection.settings import Regularization
 
@@ -174,3 +176,38 @@ def test_states_that_are_recorded_are_those_of_the_sweep(spaces):
     extremals = Extremals(problem.functional)
     extremals.sweep(problem.moved())
     assert extremals.hamiltonian(0).states == pytest.approx(smooth_states(problem.space, slice(0, 7)), abs=0)
+
+
+def test_a_search_that_misses_keeps_the_present_control(spaces):
+    """Fails if a control with a higher Hamiltonian replaces the present one: σ(s) = sin(60 s) has minima narrower than
+    the samples of the search for one sample, which ends in another one than the global one by 20 001 samples."""
+    space, fine = spaces("interval", 2, 1), Activation(name="fine", expression=lambda s: ufl.sin(60 * s))
+    h = Hamiltonian(
+        activation=fine, states=np.ones((3, 1)), costates=np.array([[5.0], [-5.0], [4.0]]),
+        column_weights=space.weights, row_weights=space.weights,
+        alpha_kernel=None, alpha_bias=0.7, row_numbers=space.canonical, column_numbers=space.canonical_global,
+    )  # fmt: skip
+    grid = np.linspace(-0.5, 0.5, 20001)
+    best = grid[np.argmin(h.costates * np.sin(60 * grid) + 0.35 * grid**2, axis=1)]
+    present = Control(kernel=np.zeros((3, 3)), bias=best)
+    found, density = h.minimize(present, Search(starts=1))
+    assert np.all(density <= h.density(present)) and np.all(h.density(found) <= h.density(present))
+
+
+def test_drift_is_that_of_all_layers():
+    """Fails if the drift looks at the first and the last layer alone: one neuron whose Hamiltonian, computed by NumPy,
+    is largest in between."""
+    problem = problem_with_a_gap()
+    controls = 0.2 + np.sin(np.pi * np.arange(10) / 9)
+    extremals = Extremals(problem.functional)
+    extremals.sweep(controls)
+    f, p = [np.array([1.0, -3.0])], [np.zeros(2)]
+    for w in controls:
+        f.append(f[-1] + 0.01 * np.tanh(w * f[-1]))
+    p[0] = (f[-1] - [-1.0, -4.0]) / 2
+    for w, state in zip(controls[::-1], f[-2::-1], strict=True):
+        p.insert(0, p[0] * (1 + 0.01 * w / np.cosh(w * state) ** 2))
+    values = [p[n + 1] @ np.tanh(w * f[n]) + 0.01 * w**2 for n, w in enumerate(controls)]
+    drift = max(values) - min(values)
+    assert drift > 1.5 * abs(values[-1] - values[0])
+    assert extremals.minimize(Search(starts=1)).drift == pytest.approx(drift, rel=1e-10)

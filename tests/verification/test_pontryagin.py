@@ -7,8 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from optima import closed_form_problem, closed_form_value, problem_with_a_gap, six_samples
+from optima import (
+    SHORT_OF_LAYERS,
+    closed_form_problem,
+    closed_form_value,
+    numpy_neuron,
+    one_neuron,
+    problem_with_a_gap,
+    six_samples,
+)
 from problems import as_from_a_file, make_problem, observed_orders
+from scipy.optimize import minimize as minimize_by_scipy
 
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning import ScaledFunctional
@@ -167,6 +176,25 @@ def test_a_stationary_point_is_no_end_where_a_gap_is_open():
     assert found.converged and found.objective == pytest.approx(1.212607, abs=1e-6)
     blind, rows = solve(scaled, "damped_msa", at, starts=1, absolute_tolerance=1e-7)
     assert blind.converged and len(rows) == 1
+
+
+def test_the_nearest_minimisers_are_tried_where_the_best_are_far():
+    """Fails if damped steps know the best minimisers alone: near the global minimum of a problem of four layers they
+    lie so far away that no part of the way lowers J, while the nearest lead to the minimum, which SciPy knows; and if
+    that end, stationary with a gap that no step can use, is not called converged."""
+    data = {name: SHORT_OF_LAYERS[name] for name in ("initial", "target", "horizon", "alpha")}
+
+    def objective(w: np.ndarray) -> float:
+        return float(numpy_neuron(w[:, None], **data)[0])
+
+    best = minimize_by_scipy(objective, [-0.2, -0.2, -0.2, 2.4], method="BFGS", options={"gtol": 1e-9})
+    assert best.fun == pytest.approx(0.0431634, abs=1e-7)
+    scaled = one_neuron(**SHORT_OF_LAYERS)
+    start = scaled.to_scaled(1.05 * best.x)
+    found, rows = solve(scaled, "damped_msa", start, starts=12, gradient_tolerance=0.0, absolute_tolerance=1e-7)
+    assert rows[0].objective > best.fun + 1e-4
+    assert found.objective == pytest.approx(best.fun, abs=1e-10)
+    assert found.converged and "no step towards the minimisers lowers the objective" in found.reason
 
 
 @pytest.mark.parametrize("gap_every", [1, 5])
