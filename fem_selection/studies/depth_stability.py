@@ -19,8 +19,11 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.dynamics import SelectionField, Stepper
+from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NotConverged
+from fem_selection.kernels import KernelOperator
 from fem_selection.learning import LearningProblem
+from fem_selection.linalg.norms import operator_norm
 from fem_selection.settings import StabilitySettings
 from fem_selection.steady import (
     LyapunovExponents,
@@ -38,8 +41,6 @@ from fem_selection.studies.state_stability import PRECISE
 from fem_selection.typing import Block, Floats
 
 __all__ = ["LayerStability", "NetworkStabilityReport", "network_stability"]
-
-_STEADY = 1e-8  # ‖σ(K f + b)‖ of a frozen steady state, relative to its value at the mean state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +198,13 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
     field = SelectionField(
         space, stepper.kernel, stepper.bias[interval], activation=stepper.activation, interval=interval
     )
-    scale = float(space.norm(field.rate(mean))[0])
-    state, residual, at = mean, scale, "mean"
+    state, residual, at = mean, float(space.norm(field.rate(mean))[0]), "mean"
     try:
         found = find_steady_state(field, mean[:, 0], PRECISE)
-        if found.residual <= _STEADY * max(scale, 1e-300):
-            state, residual, at = np.asfortranarray(found.state[:, None]), found.residual, "steady"
+        column = np.asfortranarray(found.state[:, None])
+        norm = operator_norm(space, KernelOperator(field.kernel, interval))
+        if found.residual <= tolerance_of_rest(field, column, norm=norm)[0]:
+            state, residual, at = column, found.residual, "steady"
     except (NotConverged, InvalidInput):
         pass
     spectrum = analyze_spectrum(field, state, number, tolerance=tolerance)

@@ -28,6 +28,8 @@ class StabilityReport(Report):
     Attributes:
         state: f*, shape (num_local,).
         residual: ‖σ(K f* + b)‖.
+        rest: The largest residual at which a state counts as steady (see `dynamics.rest`); beyond it the verdict is
+            withheld.
         spectrum: The spectrum of the linearization at f*.
         error_bars: Distances of the leading eigenvalues to those on a finer space; None without a finer space.
         unstable_on_finer_space: Number of eigenvalues that grow on the finer space, or None.
@@ -47,6 +49,7 @@ class StabilityReport(Report):
 
     state: Floats
     residual: float
+    rest: float
     spectrum: Spectrum
     error_bars: Floats | None
     unstable_on_finer_space: int | None
@@ -82,6 +85,11 @@ class StabilityReport(Report):
     def growth_rate_predicted(self) -> float | None:
         """The real part of the eigenvalue of this mode; None if no run was made."""
         return float(self.growth.predicted[0].real) if self.growth.predicted.size else None
+
+    @property
+    def verdict_declined(self) -> str | None:
+        """Why there is no verdict: the state is not steady; else None."""
+        return self.verdict.sentence if self.verdict.kind == "not steady" else None
 
     @property
     def declined(self) -> dict[str, str]:
@@ -143,6 +151,8 @@ class StabilityReport(Report):
                 )
             ],
             "state_residual": self.residual,
+            "state_residual_allowed": self.rest,
+            "verdict_declined": self.verdict_declined,
             "method": s.method,
             "norm": s.norm,
             "nodes": s.num_nodes,

@@ -17,14 +17,18 @@ For a network whose kernel and bias depend on depth use `network_stability` inst
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Scheme, SelectionField, Stepper, find_scheme
+from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged, TooManyCoordinates
 from fem_selection.io.triangles import gather_triangles
+from fem_selection.kernels import KernelOperator
+from fem_selection.linalg.norms import operator_norm
 from fem_selection.settings import NewtonSettings, StabilitySettings
 from fem_selection.steady import (
     GrowthRun,
@@ -41,6 +45,7 @@ from fem_selection.steady import (
     transient_growth,
 )
 from fem_selection.steady.stability.growth import MAX_STEPS
+from fem_selection.steady.stability.verdict import judge_unsteady
 from fem_selection.studies.continuation import Family, as_column, branches
 from fem_selection.studies.report import Progress, Teller
 from fem_selection.studies.stability_report import StabilityReport
@@ -51,7 +56,6 @@ __all__ = ["PRECISE", "FinerSpace", "find_state", "stability"]
 PRECISE = NewtonSettings(residual=1e-12)
 """Newton's settings for states whose spectra are computed."""
 
-_STEADY = 1e-9  # largest ‖σ(K f + b)‖ of a state that counts as steady
 _CERTAIN = 0.1  # largest relative uncertainty of an eigenvalue whose growth is measured by a run
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
@@ -81,7 +85,8 @@ def stability(
         start: Nodal values of a state from which Newton's method reaches the steady one, shape (num_local,).
         settings: Which parts are computed, and how accurately; `StabilitySettings()` if None.  `settings.state` is not
             read here; it belongs to case files.
-        state: Nodal values of f*, shape (num_local,), if `find_state` has found it already.
+        state: Nodal values of f*, shape (num_local,), if `find_state` has found it already.  If it does not rest (see
+            `dynamics.rest`), the verdict is withheld.
         finer: The equation on a finer space and a start there, or a function that returns them.  The error bars of the
             eigenvalues are the distances to those on the finer space.
         finer_declined: Why there is no finer space, for the report.
@@ -127,14 +132,19 @@ def stability(
             branches_declined = str(error)
         tell("branches")
     factors = spectrum.factors
+    kernel_norm = operator_norm(space, KernelOperator(field.kernel, field.interval))
+    rest = float(tolerance_of_rest(field, column, norm=kernel_norm)[0])
+    residual = float(space.norm(field.rate(column))[0])
+    verdict = judge(spectrum, is_compact(field.kernel)) if residual <= rest else judge_unsteady(residual, rest)
     return StabilityReport(
         state=column[:, 0],
-        residual=float(space.norm(field.rate(column))[0]),
+        residual=residual,
+        rest=rest,
         spectrum=spectrum,
         error_bars=bars,
         unstable_on_finer_space=unstable,
         error_bars_declined=declined,
-        verdict=judge(spectrum, is_compact(field.kernel)),
+        verdict=verdict,
         growth=growth,
         growth_declined=growth_declined,
         abscissa=numerical_abscissa(space, field.linearize(column), spectrum.norm, factors=factors),
@@ -159,15 +169,21 @@ def find_state(field: SelectionField, start: Floats, *, name: str = "the start")
     Raises:
         InvalidInput: if F depends on time, or Newton's method reaches no steady state from the start.
     """
-    as_column(field.space, start, name)
+    column = as_column(field.space, start, name)
+    if not field.is_autonomous:
+        raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    norm = operator_norm(field.space, KernelOperator(field.kernel, field.interval))
+    near = float(tolerance_of_rest(field, column, norm=norm)[0])
     try:
-        found = find_steady_state(field, start, PRECISE)
+        found = find_steady_state(field, start, replace(PRECISE, residual=min(PRECISE.residual, near)))
     except NotConverged as error:
         raise InvalidInput(f"{name}: {error}; give a start nearer to one") from error
-    if found.residual > _STEADY:
+    rest = float(tolerance_of_rest(field, as_column(field.space, found.state, "the state"), norm=norm)[0])
+    if found.residual > rest:
         raise InvalidInput(
             f"from {name} Newton's method reaches a state at which K f + b stands still, but not f: "
-            f"‖σ(K f + b)‖ = {found.residual:.3g}. There, K f + b = s has no solution with σ(s) = 0"
+            f"‖σ(K f + b)‖ = {found.residual:.3g}, and at most {rest:.2g} counts as rest. There, K f + b = s has no "
+            "solution with σ(s) = 0"
         )
     return found.state
 

@@ -87,6 +87,7 @@ def main() -> None:
             "growth": [*found.growth.measured.real, *found.growth.measured.imag, found.abscissa],
             "exponents": [*found.exponents.state.ravel(), *found.exponents.adjoint.ravel()],
             "bifurcations": np.ravel(values).tolist(),
+            "verdict": found.verdict.kind,
             "kinds": [] if diagram is None else [b.kind for b in diagram.bifurcations],
         }
     print_results(results)
@@ -102,6 +103,8 @@ def test_same_stability(results_on, name, ranks):
     job = ["galerkin"] if name == "galerkin" else []
     here, reference = results_on(ranks, *job)[name], results_on(1, *job)[name]
     assert here["rank"] == reference["rank"] and here["kinds"] == reference["kinds"]
+    assert here["verdict"] == reference["verdict"]
+    assert (here["verdict"] == "not steady") == (name in ("collocated", "galerkin"))
     assert bool(reference["error_bars"]) == (name in ("local", "disk"))  # the others refine nothing, or are not steady
     for key in ("eigenvalues", "error_bars", "growth", "exponents", "bifurcations"):
         np.testing.assert_allclose(here[key], reference[key], atol=1e-8)

@@ -16,6 +16,7 @@ from own_equations import (
     exponents_of_euler,
     leading,
     make_mean_field,
+    make_parallelogram,
     make_swing,
     slope,
     swing_kernel,
@@ -130,6 +131,23 @@ def test_faults_are_refused():
     family, start = make_mean_field(MPI.COMM_SELF)
     with pytest.raises(fs.InvalidInput, match=r"stability\.range"):
         fs.studies.branches(family, start, fs.StabilitySettings())
+
+
+@pytest.mark.parametrize(("state", "kind"), [(1e-10, "not steady"), (0.0, "unstable")])
+def test_no_verdict_on_a_state_that_moves(state, kind):
+    """f' = ∫ f from 1e-10 grows to 2.7e33 until t = 100, although its rate is 1e-10 at first.
+
+    Fails if rest is judged by an absolute number, or if the reason is not in the report.
+    """
+    space = make_parallelogram(MPI.COMM_SELF, 2)
+    kernel = fs.SeparableKernel.interpolate(space, [(1.0, 1.0)], fs.DepthGrid(layers=1))
+    straight = fs.Activation(name="straight", expression=lambda s: s)
+    field = fs.SelectionField(space, kernel, np.zeros(space.num_local), activation=straight)
+    at = np.full(space.num_local, state)
+    found = fs.studies.stability(field, at, fs.StabilitySettings(refine=False, exponents=0), state=at)
+    assert found.verdict.kind == kind and (found.verdict_declined is None) == (kind == "unstable")
+    assert found.residual == pytest.approx(state) and found.rest == pytest.approx(1.5e-8 * state, rel=1e-2, abs=1e-15)
+    assert kind == "unstable" or "not steady" in found.as_dict()["verdict_declined"]
 
 
 def test_the_pitchfork_of_a_family(tmp_path):

@@ -31,9 +31,12 @@ import numpy as np
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NotConverged, TooManyCoordinates
 from fem_selection.functions.activations import find_activation
+from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates
+from fem_selection.linalg.norms import operator_norm
 from fem_selection.settings import NewtonSettings
 from fem_selection.steady.equilibria import local_newton, reduction
 from fem_selection.steady.equilibria.deflation import MinimalNormEquation, is_known, push_away
@@ -50,7 +53,6 @@ STRATEGIES: tuple[Strategy, ...] = ("sparse", "reduced", "full")
 """All strategies in the order in which they are tried."""
 
 _IDENTITY = find_activation("identity")
-_STEADY = 1e-9  # ‖F‖, relative to max(1, ‖F(f₀)‖), above which f does not count as steady
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class SteadyState:
     Attributes:
         state: Nodal values of f, shape (space.num_local,).
         residual: ‖σ(K f + b)‖.
-        is_steady: Whether the residual is small; if not, K f + b is constant in time, and f moves within ker K.
+        is_steady: Whether the state rests (see `dynamics.rest`); if not, K f + b is constant in time, and f moves
+            within ker K.
         residuals: The norms at Newton's iterates: of F, of m F where known states are deflated, or of the residual of
             the reduced equation.
         strategy: The strategy that found the state; "none" if the start itself is steady.
@@ -142,6 +145,7 @@ class _Search:
         self.field, self.start = field, start
         self.tolerance, self.max_iterations = settings.residual, settings.max_iterations
         self._coordinates = coordinates
+        self._norm: float | None = None
         self.before: tuple[float, ...] = ()
 
     @property
@@ -166,7 +170,6 @@ class _Search:
             return self._state(
                 "none",
                 self.start,
-                first,
                 NewtonRun(solution=self.start, residuals=(first,), converged=True, reason="the start is steady"),
             )
         best: SteadyState | None = None
@@ -178,7 +181,7 @@ class _Search:
                     if not run.converged:
                         reasons.append(f"{strategy}: {run.reason}")
                         continue
-                    found = self._state(strategy, moved, first, run)
+                    found = self._state(strategy, moved, run)
                     if found.is_steady:
                         return found
                     if best is None or found.residual < best.residual:
@@ -238,9 +241,14 @@ class _Search:
     def _residual(self, f: Floats) -> float:
         return float(self.field.space.norm(self.field.rate(_column(f)))[0])
 
-    def _state(self, strategy: str, f: Floats, first: float, run: NewtonRun) -> SteadyState:
+    def _tolerance_of_rest(self, f: Floats) -> float:
+        if self._norm is None:
+            self._norm = operator_norm(self.field.space, KernelOperator(self.field.kernel, self.field.interval))
+        return float(tolerance_of_rest(self.field, _column(f), norm=self._norm)[0])
+
+    def _state(self, strategy: str, f: Floats, run: NewtonRun) -> SteadyState:
         residual = self._residual(f)
-        moves = strategy == "reduced" and residual > max(self.tolerance, _STEADY * max(1.0, first))
+        moves = strategy == "reduced" and residual > self.tolerance and residual > self._tolerance_of_rest(f)
         return SteadyState(
             state=f,
             residual=residual,

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
+from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
 from fem_selection.steady.stability.spectrum import COSINE, Spectrum
 
-__all__ = ["Verdict", "is_compact", "judge"]
+__all__ = ["Verdict", "is_compact", "judge", "judge_unsteady"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,25 @@ class Verdict:
 
 
 def is_compact(kernel: Kernel) -> bool:
-    """Whether K is compact as an operator on L²(Y): a dense or separable kernel, in L², without local parts."""
+    """Whether K is compact on L²(Y): a dense or separable kernel, in L², or a sum of such, without local parts."""
+    if isinstance(kernel, SumKernel):
+        return all(is_compact(part) for part in kernel.parts)
     return isinstance(kernel, DenseKernel | SeparableKernel)
+
+
+def judge_unsteady(residual: float, rest: float) -> Verdict:
+    """Withhold the verdict at a state that is not steady.
+
+    Args:
+        residual: ‖σ(K f + b)‖.
+        rest: The largest residual of a state that counts as steady.
+    """
+    return Verdict(
+        kind="not steady",
+        rate=0.0,
+        sentence=f"no verdict: the state is not steady: ‖σ(K f + b)‖ = {residual:.3g}, and at most {rest:.2g} counts "
+        "as rest; the eigenvalues are those of the linearization there",
+    )
 
 
 def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
