@@ -29,6 +29,7 @@ __all__ = ["LocalPreconditioner"]
 
 _MANY = 10  # after more Krylov iterations than this the factorization is made anew
 _ALIKE = 0.1  # up to this spread of the slopes their mean is used
+_SMALL = 5000  # up to so many rows each of several ranks holds the whole factorization
 _LARGE = 200_000  # in a block of more unknowns than this the mean is always used
 
 
@@ -123,6 +124,14 @@ class LocalPreconditioner:
         if self._samples:
             b, x = (PETSc.Vec().createWithArray(v.reshape(-1, order="F"), comm=self.space.comm) for v in (right, out))
             (self._solver.solveTranspose if transpose else self._solver.solve)(b, x)
+        elif self._solver.getPC().getType() == "redundant":  # which solves for one column after the other
+            b, x = self._solver.getOperators()[0].createVecs()
+            for given, found in zip(right.T, out.T, strict=True):
+                b.placeArray(given)
+                x.placeArray(found)
+                (self._solver.solveTranspose if transpose else self._solver.solve)(b, x)
+                b.resetArray()
+                x.resetArray()
         else:
             b, x = self.space.dense(right), self.space.dense(out)
             (self._solver.matSolveTranspose if transpose else self._solver.matSolve)(b, x)
@@ -171,7 +180,11 @@ class LocalPreconditioner:
         solver.setOperators(matrix)
         direct = {"ksp_type": "preonly", "pc_type": "lu"}
         if self.space.comm.size > 1:
-            direct["pc_factor_mat_solver_type"] = "mumps"
+            # on few rows messages cost more than arithmetic: every rank gathers the vector and solves by itself
+            small = matrix.getSize()[0] <= _SMALL
+            direct |= (
+                {"pc_type": "redundant", "redundant_pc_type": "lu"} if small else {"pc_factor_mat_solver_type": "mumps"}
+            )
         with options(prefix, direct):
             solver.setFromOptions()
             solver.setUp()

@@ -184,6 +184,7 @@ class LocalKernel(Summable, OperatorByParameters):
         self.num_global_parameters = num_intervals * len(self.names) * space.num_nodes
         self._matrices = [self._forms.create_matrix() for _ in range(num_intervals)]
         self._transposes = [PETSc.Mat() for _ in range(num_intervals)]
+        self._columns = self._matrices[0].createVecs()
         self.assign(np.zeros(self.num_parameters))
 
     @classmethod
@@ -309,6 +310,14 @@ class LocalKernel(Summable, OperatorByParameters):
 
     def _product(self, matrix: PETSc.Mat, block: Block) -> Block:
         result = self.space.create_block(block.shape[1])
+        if block.shape[1] == 1:  # without PETSc's new objects, whose creation takes longer than a small product
+            x, y = self._columns
+            x.placeArray(block[:, 0])
+            y.placeArray(result[:, 0])
+            matrix.mult(x, y)
+            x.resetArray()
+            y.resetArray()
+            return result
         f, out = self.space.dense(block), self.space.dense(result)
         matrix.matMult(f, result=out)
         f.destroy()

@@ -4,8 +4,9 @@
     A f = Σ_k s_k (f, v_k) u_k,    (u_k, u_l) = (v_k, v_l) = δ_kl
 
 It is the positive part of the spectrum of the self-adjoint operator [[0, A], [A*, 0]], which keeps small singular
-values that A*A would lose.  A Rayleigh–Ritz step on the left vectors follows.  For all of A down to round-off use
-`fem_selection.linalg.factors`, which finds the range with random blocks.
+values that A*A would lose.  A Rayleigh–Ritz step on the left vectors follows.  If the first of these values do not fall
+below the tolerance, LAPACK decomposes the matrix of an operator of moderate size, which takes less time than a search
+for many.  For all of A down to round-off use `fem_selection.linalg.factors`, which finds the range with random blocks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ __all__ = ["SingularExpansion", "expand"]
 _FIRST = 24  # triplets of the first attempt
 _ROUND_OFF = 1e-14
 _RESTARTS = 500
+_DENSE = 1500  # coordinates of an operator whose matrix LAPACK decomposes: about two seconds
+_COLUMNS = 128  # columns of this matrix that are computed at a time
 _EXTRA = 16  # vectors of the Krylov basis beyond two for each triplet
 
 
@@ -111,9 +114,14 @@ def expand(operator: IsometricOperator, tolerance: float, triplets: int) -> Sing
         values, left = _leading_left(operator, count, replace(fine, basis=2 * count + _EXTRA))
         below = values.size < count or values[-1] <= tolerance * values[0]
         if below or count >= min(triplets, nodes):
+            values, left, right = _rayleigh_ritz(operator, left)
+            break
+        if c.num_global <= _DENSE:
+            values, left, right = _by_lapack(operator, tolerance)
+            below, chosen = values.size <= triplets, slice(triplets)
+            values, left, right = values[chosen], left[:, chosen], right[:, chosen]
             break
         count = min(2 * count, triplets, nodes)
-    values, left, right = _rayleigh_ritz(operator, left)
     kept = values > tolerance * values[0]
     return SingularExpansion(
         operator=operator,
@@ -141,6 +149,29 @@ def _leading_left(operator: IsometricOperator, count: int, limits: Limits) -> tu
     values, pairs = symmetric_eigenpairs(c.space.comm, apply, start, count=count, end="largest", limits=limits)
     positive = values > 0
     return values[positive], np.asfortranarray(pairs[:rows, positive])
+
+
+def _by_lapack(operator: IsometricOperator, tolerance: float) -> tuple[Floats, Block, Block]:
+    """The singular triplets of A above the tolerance by a decomposition of its whole matrix on root (collective)."""
+    c, comm = operator.coordinates, operator.coordinates.space.comm
+    counts = comm.allgather(c.num_local)
+    first = sum(counts[: comm.rank])
+    rows = np.empty((c.num_local, c.num_global))
+    for start in range(0, c.num_global, _COLUMNS):
+        columns = np.arange(start, min(start + _COLUMNS, c.num_global))
+        rows[:, columns] = operator.apply(
+            np.asfortranarray(np.arange(first, first + c.num_local)[:, None] == columns, dtype=np.float64)
+        )
+    gathered = comm.gather(rows)
+    parts: list[tuple[Floats, Floats, Floats]] | None = None
+    if gathered is not None:
+        left, values, right = np.linalg.svd(np.concatenate(gathered))
+        k = int((values > tolerance * values[0]).sum())
+        ends = np.cumsum(counts)[:-1]
+        sides = (np.split(left[:, :k], ends), np.split(right[:k].T, ends))
+        parts = [(values[:k], *side) for side in zip(*sides, strict=True)]
+    values, left, right = comm.scatter(parts)
+    return values, np.asfortranarray(left), np.asfortranarray(right)
 
 
 def _rayleigh_ritz(operator: IsometricOperator, left: Block) -> tuple[Floats, Block, Block]:

@@ -253,6 +253,22 @@ def test_an_expansion_is_that_of_the_dense_matrix(space):
     np.testing.assert_allclose(operator.apply(v), u * expansion.values, atol=1e-10)
 
 
+@pytest.mark.parametrize("triplets, complete", [(200, True), (40, False)])
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_an_expansion_of_many_values_is_that_of_the_dense_matrix(spaces, mode, triplets, complete):
+    """Fails if LAPACK's decomposition is taken in another product, or a part of its values is called complete."""
+    space = spaces("interval", 60, 1, mode)
+    kernel = DenseKernel.interpolate(space, lambda t, y, z: np.exp(-np.abs(y[0] - z[0])) + y[0], DepthGrid(layers=1))
+    operator = KernelOperator(kernel)
+    expansion = expand(IsometricOperator(coordinates=IsometricCoordinates(space), operator=operator), 1e-10, triplets)
+    wanted = np.linalg.svd(dense_in_l2(space, operator), compute_uv=False)
+    np.testing.assert_allclose(expansion.values, wanted[: min(triplets, 61)], rtol=1e-11)
+    assert expansion.is_complete == complete
+    u, v = expansion.functions(expansion.rank)
+    np.testing.assert_allclose(operator.apply(v), u * expansion.values, atol=1e-10)
+    np.testing.assert_allclose(products(space, u, u), np.eye(expansion.rank), atol=1e-11)
+
+
 def test_norms_are_those_of_the_dense_matrix(space):
     """Fails if A* is taken for Aᵀ, M is left out, or an eigenvalue is searched at the wrong end."""
     operator = KernelOperator(DenseKernel.random(space, 1, 1.0, seed=3))
