@@ -29,6 +29,8 @@ from fem_selection.typing import Block, Floats, create_block, describe_array
 
 __all__ = ["StateSpace"]
 
+_TINY = 1e-290  # squares below this have lost digits to underflow
+
 
 class StateSpace:
     """Scalar Lagrange elements on a domain, in collocated or Galerkin mode.
@@ -164,8 +166,19 @@ class StateSpace:
         return products
 
     def norm(self, f: Block) -> Floats:
-        """Return the L² norms of the columns of a block, shape (J,) (collective)."""
-        return np.sqrt(self.inner(f, f))
+        """Return the L² norms of the columns of a block, shape (J,) (collective).
+
+        Columns whose squares overflow or vanish in double precision are scaled first.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = self.inner(f, f)
+        if np.all((squares > _TINY) & np.isfinite(squares)):
+            return np.sqrt(squares)
+        largest = np.abs(f).max(axis=0, initial=0.0)
+        self.comm.Allreduce(MPI.IN_PLACE, largest, op=MPI.MAX)
+        scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        scaled = np.asfortranarray(f / scale)
+        return np.sqrt(self.inner(scaled, scaled)) * scale
 
     # ── functions and blocks ──────────────────────────────────────────────────────────────────────────────────────
 

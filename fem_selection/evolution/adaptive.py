@@ -43,6 +43,8 @@ _LOOSE = 1e-5
 """For relative tolerances above this, pairs of order 5 take fewer evaluations than those of order 8."""
 _PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two tests of stability; number of tests that must agree
 _CLOSE, _SOON = 1e-2, 1e-3  # accuracy of a steady state: relative to the tolerance, and to t
+_LARGEST = 1e150
+"""‖f‖ at which every run ends: its square would soon leave the range of double precision."""
 _SHORT = 5  # after so many successive implicit steps that are short enough for them, explicit steps return
 
 
@@ -143,6 +145,7 @@ class _Run:
     ) -> None:
         self.field, self.asked, self.settings, self.sample_comm = field, times, settings, sample_comm
         self.time, self.horizon = float(times[0]), float(times[-1])
+        self._growth_bound = min(settings.growth_bound, _LARGEST)
         self.state = np.array(initial, dtype=np.float64, order="F")
         self.rate, self._scratch = create_block(*initial.shape), create_block(*initial.shape)
         self._sums = np.zeros((3, initial.shape[1]))
@@ -300,7 +303,7 @@ class _Run:
     def _event(self) -> str | None:
         if self.field.is_autonomous and self.largest_rate <= self.settings.steady_tolerance:
             return "steady"
-        if self.largest > self.settings.growth_bound:
+        if not self.largest <= self._growth_bound:
             return "unbounded"
         return "horizon" if self.time >= self.horizon else None
 
@@ -370,7 +373,7 @@ class _Run:
         return {
             "horizon": f"the horizon t = {self.horizon:g} was reached",
             "steady": f"all states are steady from t = {self.time:.6g}: ‖∂_t f‖ ≤ {s.steady_tolerance:g}",
-            "unbounded": f"a state exceeded the bound ‖f‖ = {s.growth_bound:g} at t = {self.time:.6g}",
+            "unbounded": f"a state exceeded the bound ‖f‖ = {self._growth_bound:g} at t = {self.time:.6g}",
             "stopped": f"stopped from outside at t = {self.time:.6g}",
         }[outcome]
 

@@ -8,6 +8,9 @@
 A* = M⁻¹ Aᵀ M is the adjoint in L², M the mass matrix.  In collocated mode M is diagonal, and M^{1/2} brings the
 problems to standard form.  These are norms on V_h: an operator that is unbounded in L² (a local one) has one too, which
 grows as h → 0.
+
+The products of an operator with itself overflow for ‖A‖ > 10¹⁵⁴.  Each function therefore works on A/s, with s a power
+of two near ‖A‖, so that the division is exact.  `require_moderate` is for computations that cannot do the same.
 """
 
 from __future__ import annotations
@@ -15,18 +18,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.errors import NotConverged
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.eigensolver import Limits, Metric, symmetric_eigenpairs
 from fem_selection.linalg.krylov import RESTARTS_BEFORE, Resolvents, leading_by_resolvent
 from fem_selection.linalg.operators import Operator, SymmetricPart
 from fem_selection.typing import Block, Floats
 
-__all__ = ["operator_norm", "skew_part_norm", "symmetric_part_maximum"]
+__all__ = [
+    "NORM_ACCURACY",
+    "SKEW_ACCURACY",
+    "SYMMETRIC_ACCURACY",
+    "operator_norm",
+    "require_moderate",
+    "skew_part_norm",
+    "symmetric_part_maximum",
+]
 
-_TOLERANCE = 1e-10
+NORM_ACCURACY = 1e-10
+"""The error of `operator_norm`, relative to ‖A‖."""
+SKEW_ACCURACY = 1e-11
+"""The error of `skew_part_norm`, relative to ‖A‖, where the skew part is small."""
+SYMMETRIC_ACCURACY = 1e-8
+"""The default error of `symmetric_part_maximum`, relative to ‖A‖."""
+_COARSE_SKEW = 1e-7
+_MODERATE = 1e140  # numbers up to this, and down to its inverse, have squares and cubes of norms in double precision
 _BASIS = 64
 _MAX_RESTARTS = 5000
 Form = Callable[[Block], Block]
@@ -40,16 +59,38 @@ def operator_norm(space: StateSpace, operator: Operator) -> float:
         operator: A.
 
     Raises:
+        InvalidInput: if A maps a function with values of size one to infinity.
         NotConverged: if it was not found.
     """
-    probe = np.asfortranarray(hashed_normal(1, space.canonical)[:, None])
-    if not space.norm(operator.apply(probe))[0] > 0:
+    size = _size(space, operator)
+    if size == 0.0:
         return 0.0
+    operator = _Scaled(operator, _power_of_two(size))
 
     def form(v: Block) -> Block:
         return operator.apply_transpose(space.apply_mass(operator.apply(v)))
 
-    return float(np.sqrt(_largest(space, form, _limits(_TOLERANCE, is_relative=True))))
+    return float(np.sqrt(_largest(space, form, _limits(NORM_ACCURACY, is_relative=True)))) * operator.divisor
+
+
+def require_moderate(space: StateSpace, operator: Operator, name: str = "K") -> None:
+    """Raise if products of A with itself leave the range of double precision (collective).
+
+    Args:
+        space: The state space.
+        operator: A.
+        name: Its name in the message.
+
+    Raises:
+        InvalidInput: if A maps a function with values of size one to values above 10¹⁴⁰, or to values below 10⁻¹⁴⁰ that
+            are not zero.
+    """
+    size = _size(space, operator)
+    if size and not 1 / _MODERATE < size < _MODERATE:
+        raise InvalidInput(
+            f"{name} maps a function with values of size 1 to values of size {size:.2g}: their squares leave the range "
+            "of double precision; scale the kernel, or the unit of time"
+        )
 
 
 def symmetric_part_maximum(
@@ -57,7 +98,7 @@ def symmetric_part_maximum(
     operator: Operator,
     norm: float,
     *,
-    tolerance: float = 1e-8,
+    tolerance: float = SYMMETRIC_ACCURACY,
     max_restarts: int = _MAX_RESTARTS,
     resolvents: Resolvents | None = None,
 ) -> float:
@@ -80,13 +121,15 @@ def symmetric_part_maximum(
     """
     if not norm > 0:
         return 0.0
+    scaled = _Scaled(operator, _power_of_two(norm))
 
     def form(v: Block) -> Block:
-        return 0.5 * (space.apply_mass(operator.apply(v)) + operator.apply_transpose(space.apply_mass(v)))
+        return 0.5 * (space.apply_mass(scaled.apply(v)) + scaled.apply_transpose(space.apply_mass(v)))
 
     restarts = max_restarts if resolvents is None else min(max_restarts, RESTARTS_BEFORE)
     try:
-        return _largest(space, form, _limits(tolerance * norm, max_restarts=restarts))
+        limits = _limits(tolerance * (norm / scaled.divisor), max_restarts=restarts)
+        return _largest(space, form, limits) * scaled.divisor
     except NotConverged:
         if resolvents is None:
             raise
@@ -102,21 +145,57 @@ def skew_part_norm(space: StateSpace, operator: Operator, norm: float) -> float:
     Args:
         space: The state space.
         operator: A.
-        norm: ‖A‖; the result is accurate to 10⁻⁷ of it.
+        norm: ‖A‖.  A result below 10⁻⁵ of it is accurate to `SKEW_ACCURACY` of it, a larger one to 10⁻⁷ of it.
 
     Raises:
         NotConverged: if it was not found.
     """
 
+    if not norm > 0:
+        return 0.0
+    scaled = _Scaled(operator, _power_of_two(norm))
+
     def skew(v: Block) -> Block:
-        return 0.5 * (space.apply_mass(operator.apply(v)) - operator.apply_transpose(space.apply_mass(v)))
+        return 0.5 * (space.apply_mass(scaled.apply(v)) - scaled.apply_transpose(space.apply_mass(v)))
 
     def form(v: Block) -> Block:
         return -skew(space.riesz(skew(v)))
 
-    if not norm > 0:
-        return 0.0
-    return float(np.sqrt(max(_largest(space, form, _limits((1e-7 * norm) ** 2)), 0.0)))
+    size = norm / scaled.divisor
+    square = _largest(space, form, _limits((_COARSE_SKEW * size) ** 2))
+    if square < (100 * _COARSE_SKEW * size) ** 2:
+        square = _largest(space, form, _limits((SKEW_ACCURACY * size) ** 2))
+    return float(np.sqrt(max(square, 0.0))) * scaled.divisor
+
+
+class _Scaled:
+    """A divided by a power of two."""
+
+    def __init__(self, operator: Operator, divisor: float) -> None:
+        self._operator, self.divisor = operator, divisor
+
+    def apply(self, v: Block) -> Block:
+        """A v / s."""
+        return np.asfortranarray(self._operator.apply(v) / self.divisor)
+
+    def apply_transpose(self, dual: Block) -> Block:
+        """Aᵀ d / s."""
+        return np.asfortranarray(self._operator.apply_transpose(dual) / self.divisor)
+
+
+def _size(space: StateSpace, operator: Operator) -> float:
+    """The largest value of A v, v a random function with values of size one (collective)."""
+    probe = np.asfortranarray(hashed_normal(1, space.canonical)[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.abs(operator.apply(probe))
+    size = float(space.comm.allreduce(float(np.max(values, initial=0.0)), op=MPI.MAX))
+    if not all(space.comm.allgather(bool(np.all(np.isfinite(values))))):
+        raise InvalidInput("the kernel maps a function with values of size 1 to infinity: scale it")
+    return size
+
+
+def _power_of_two(size: float) -> float:
+    return float(2.0 ** np.clip(np.frexp(size)[1], -1000, 1000))
 
 
 def _limits(tolerance: float, *, is_relative: bool = False, max_restarts: int = _MAX_RESTARTS) -> Limits:

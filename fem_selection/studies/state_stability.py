@@ -28,7 +28,7 @@ from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged, TooManyCoordinates
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.kernels import KernelOperator
-from fem_selection.linalg.norms import operator_norm
+from fem_selection.linalg.norms import operator_norm, require_moderate
 from fem_selection.settings import NewtonSettings, StabilitySettings
 from fem_selection.steady import (
     GrowthRun,
@@ -112,6 +112,7 @@ def stability(
     space = field.space
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
+    require_moderate(space, KernelOperator(field.kernel, field.interval))
     if initial is not None:
         space.require_block(initial, "initial states")
     tell = Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))

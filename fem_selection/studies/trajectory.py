@@ -205,6 +205,7 @@ def _bound(estimate: Estimate) -> dict[str, Any]:
         "largest_ratio": estimate.largest_ratio,
         "excess": estimate.excess,
         "constants": estimate.constants,
+        "allowance": estimate.allowance,
     }
 
 
@@ -212,4 +213,5 @@ def _ratio(estimate: Estimate) -> str:
     if not estimate.claimed:
         return "not claimed"
     worst = estimate.largest_ratio
-    return f"at most {worst:.4g}" if worst is not None else f"missed by {max(estimate.excess, 0.0):.1e}"
+    ratio = f"at most {worst:.4g}" if worst is not None else f"missed by {max(estimate.excess, 0.0):.1e}"
+    return f"{ratio}, tolerance {estimate.allowance:.1e}" if estimate.allowance else ratio

@@ -42,7 +42,6 @@ OTHERS = {
     "learning.readout.optimize_readout.tolerance": "gradient of the readout's problem",
     "linalg.factors.factorize.tolerance": "remainder of the factors",
     "linalg.krylov.leading_eigenpairs.tolerance": "residual of eigenpairs",
-    "linalg.norms.symmetric_part_maximum.tolerance": "residual of an eigenpair",
     "plots.bifurcation.draw_bifurcations.cycles": "those that were found",
     "plots.bifurcation.plot_bifurcations.cycles": "those that were found",
     "steady.equilibria.complementarity.project.lower": "of K f + b",

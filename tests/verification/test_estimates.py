@@ -13,6 +13,7 @@ from problems import make_field, smooth_states
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SelectionField
+from fem_selection.errors import InvalidInput
 from fem_selection.evolution import integrate
 from fem_selection.evolution.estimates import (
     Antiderivative,
@@ -21,7 +22,7 @@ from fem_selection.evolution.estimates import (
 )
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.kernels import DenseKernel, KernelOperator
-from fem_selection.linalg.norms import operator_norm, skew_part_norm, symmetric_part_maximum
+from fem_selection.linalg.norms import operator_norm, require_moderate, skew_part_norm, symmetric_part_maximum
 from fem_selection.settings import StepSettings
 
 INSTANT = DepthGrid(layers=1)
@@ -246,3 +247,39 @@ def test_hypotheses_on_the_discretisation_and_on_time(spaces, space):
     for name in ("energy", "potential"):
         assert [h.statement for h in moving[name].failed] == ["w and b do not depend on t"]
     assert moving["growth"].claimed and moving["growth"].excess <= 1e-9
+
+
+def test_a_small_skew_part_is_no_symmetry(space):
+    """w = e^{−(y−z)²} + 9e-7 sin(y − z). Fails if symmetry has a tolerance of its own that the bound does not know."""
+
+    def energy(size):
+        field = make_field(space, lambda y, z: -np.exp(-((y - z) ** 2)) + size * np.sin(y - z), 0.3)
+        return run(field, horizon=1.0)[0]["energy"], field
+
+    broken, field = energy(9e-7)
+    root = mass_root(space)
+    a = root @ kernel_matrix(field) @ np.linalg.inv(root)
+    skew = np.linalg.norm(0.5 * (a - a.T), 2)
+    assert not broken.claimed
+    assert broken.failed[0].defect * broken.constants["kernel_norm"] == pytest.approx(skew, rel=1e-4)
+    nearly, field = energy(2e-10)
+    assert nearly.claimed and 1e-11 < nearly.allowance < 1e-8 and nearly.excess <= 1e-12
+    a = root @ kernel_matrix(field) @ np.linalg.inv(root)
+    skew = np.linalg.norm(0.5 * (a - a.T), 2)
+    assert skew <= nearly.constants["skew_part"] <= 1.2 * skew
+
+
+def test_norms_of_kernels_whose_squares_overflow(space):
+    """Fails if ‖K‖² is formed without scaling: then 1e200 has the norm infinity, and 1e-200 is the zero operator."""
+    shape = lambda y, z: np.cos(y - z) + 0.3 * np.sin(y + 2 * z)  # noqa: E731
+    expected = KernelOperator(make_field(space, shape).kernel)
+    norm = operator_norm(space, expected)
+    for size in (1e200, 1e-200):
+        kernel = KernelOperator(make_field(space, lambda y, z, size=size: size * shape(y, z)).kernel)
+        assert operator_norm(space, kernel) / size == pytest.approx(norm, rel=1e-9)
+        for part in (symmetric_part_maximum, skew_part_norm):
+            assert part(space, kernel, norm * size) / size == pytest.approx(part(space, expected, norm), rel=1e-7)
+        with pytest.raises(InvalidInput, match="leave the range of double precision"):
+            require_moderate(space, kernel)
+        np.testing.assert_allclose(space.norm(np.full((space.num_local, 1), size, order="F")), size, rtol=1e-14)
+    require_moderate(space, expected)

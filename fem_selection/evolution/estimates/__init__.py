@@ -10,7 +10,8 @@
 | preactivation | ‖K f + b‖_{L¹} ≤ (∫Σ(K f^I + b) + d|Y|) / c | those, and Σ(s) ≥ c|s| − d |
 | monotonicity | f does not fall anywhere | σ ≥ 0 |
 
-If a hypothesis does not hold, the report names it with what was measured, and the estimate is not claimed.
+If a hypothesis does not hold, the report names it with what was measured, and the estimate is not claimed.  If it holds
+up to a small defect, the defect, and the error with which it is known, enter the bound.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def estimate_run(field: SelectionField, times: Floats, states: Sequence[Block]) 
     everything = [
         estimate_growth(premises, states, factor, forcing=forcing),
         estimate_dependence(premises, states, factor),
-        estimate_energy(premises, states),
-        *estimate_potential(premises, states),
-        estimate_monotonicity(premises, states),
+        estimate_energy(premises, times, states),
+        *estimate_potential(premises, times, states),
+        estimate_monotonicity(premises, times, states),
     ]
     return {estimate.name: estimate for estimate in everything}

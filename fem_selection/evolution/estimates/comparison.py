@@ -30,6 +30,7 @@ class Estimate:
         excess: The largest amount by which the bound is missed, relative to the size of what is compared; at most 0 up
             to errors of the run.  NaN if nothing is claimed.
         constants: Numbers that the bound depends on, by name.
+        allowance: The largest amount that the defects of the hypotheses, and errors of integrals, add to the bound.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Estimate:
     ratio: Floats | None
     excess: float
     constants: dict[str, float]
+    allowance: float = 0.0
 
     @property
     def failed(self) -> tuple[Hypothesis, ...]:
@@ -61,6 +63,7 @@ def compare_with_bound(
     measured: Floats,
     bound: Floats,
     constants: dict[str, float],
+    allowance: float = 0.0,
 ) -> Estimate:
     """Return the estimate for a quantity with a positive bound.
 
@@ -71,6 +74,7 @@ def compare_with_bound(
         measured: The quantity, shape (num_times, samples).
         bound: Its bound, of the same shape; NaN counts as infinite.
         constants: Numbers that the bound depends on, by name.
+        allowance: The part of the bound that stands for defects of hypotheses and errors of integrals.
     """
     if not all(h.holds for h in hypotheses):
         return Estimate(
@@ -98,6 +102,7 @@ def compare_with_bound(
         ratio=ratio,
         excess=excess,
         constants=constants,
+        allowance=allowance,
     )
 
 
@@ -109,8 +114,11 @@ def compare_with_past(
     values: Floats,
     sizes: Floats,
     constants: dict[str, float],
+    allowances: Floats | None = None,
 ) -> Estimate:
-    """Return the estimate for a quantity that does not grow in time: its bound is its least value at earlier times.
+    """Return the estimate for a quantity q that does not grow in time: its bound is its least value at earlier times.
+
+    If the hypotheses hold up to defects, q may grow by what they allow: q(t) ≤ min_{s<t} (q(s) − a(s)) + a(t).
 
     Args:
         name: Its name.
@@ -119,6 +127,7 @@ def compare_with_past(
         values: The quantity, shape (num_times, samples).
         sizes: The size of its terms, of the same shape; growth is measured relative to the largest of them.
         constants: Numbers that the estimate depends on, by name.
+        allowances: a(t), nondecreasing, of the same shape; 0 if None.
     """
     if not all(h.holds for h in hypotheses):
         return Estimate(
@@ -135,9 +144,10 @@ def compare_with_past(
     lowest, scale = values.min(axis=0), np.maximum(sizes.max(axis=0, initial=0.0), 1e-300)
     fall = values[0] - lowest
     ratio = np.where(fall > 1e-14 * scale, (values - lowest) / np.where(fall > 0, fall, 1.0), 1.0)
-    excess = float(np.max(np.diff(values, axis=0) / scale, initial=-np.inf)) if len(values) > 1 else 0.0
-    bound = np.minimum.accumulate(values, axis=0)
-    bound = np.concatenate([bound[:1], bound[:-1]])
+    allowed = np.zeros_like(values) if allowances is None else allowances
+    excess = float(np.max(np.diff(values - allowed, axis=0) / scale, initial=-np.inf)) if len(values) > 1 else 0.0
+    bound = np.minimum.accumulate(values - allowed, axis=0)
+    bound = np.concatenate([bound[:1], bound[:-1]]) + allowed
     return Estimate(
         name=name,
         statement=statement,
@@ -148,4 +158,5 @@ def compare_with_past(
         ratio=ratio,
         excess=excess,
         constants=constants,
+        allowance=float(np.max(allowed, initial=0.0)),
     )

@@ -14,7 +14,13 @@ import numpy as np
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.evolution.estimates.activation_properties import ScalarProperties, examine
 from fem_selection.kernels.base import KernelOperator
-from fem_selection.linalg.norms import operator_norm, skew_part_norm, symmetric_part_maximum
+from fem_selection.linalg.norms import (
+    SKEW_ACCURACY,
+    SYMMETRIC_ACCURACY,
+    operator_norm,
+    skew_part_norm,
+    symmetric_part_maximum,
+)
 
 __all__ = ["Hypothesis", "Premises"]
 
@@ -32,6 +38,7 @@ class Hypothesis:
         defect: How far the data are from satisfying it.
         allowed: The largest defect that counts as round-off.
         measured: What was found, in words.
+        error: The defect, and the error with which it is known: what the bound has to allow for.
     """
 
     statement: str
@@ -39,6 +46,7 @@ class Hypothesis:
     defect: float
     allowed: float
     measured: str
+    error: float = 0.0
 
 
 class Premises:
@@ -86,14 +94,16 @@ class Premises:
         """Return whether K = K* (collective)."""
         skew = skew_part_norm(self.field.space, self._kernel, self.norm)
         defect = skew / self.norm if self.norm > 0 else 0.0
-        return _hypothesis("w(y, z) = w(z, y)", defect, 1e-6, f"‖K − K*‖/2 = {defect:.2e} ‖K‖ as operators on L²")
+        found = f"‖K − K*‖/2 = {defect:.2e} ‖K‖ as operators on L²"
+        return _hypothesis("w(y, z) = w(z, y)", defect, _ROUND_OFF, found, accuracy=SKEW_ACCURACY)
 
     def dissipative(self) -> Hypothesis:
         """Return whether (K + K*)/2 ≤ 0 (collective)."""
         largest = symmetric_part_maximum(self.field.space, self._kernel, self.norm)
         defect = max(largest, 0.0) / self.norm if self.norm > 0 else 0.0
         found = f"the largest eigenvalue of (K + K*)/2 is {largest:.3e}; ‖K‖ = {self.norm:.3e}"
-        return _hypothesis("the symmetric part of K is negative semidefinite", defect, _ROUND_OFF, found)
+        statement = "the symmetric part of K is negative semidefinite"
+        return _hypothesis(statement, defect, _ROUND_OFF, found, accuracy=SYMMETRIC_ACCURACY)
 
     def sign_preserving(self) -> Hypothesis:
         """Return whether s σ(s) ≥ 0 for all s."""
@@ -126,11 +136,12 @@ class Premises:
         return _hypothesis("σ acts at the nodes (collocated mode)", 0.0 if holds else 1.0, 0.0, found)
 
 
-def _hypothesis(statement: str, defect: float, allowed: float, measured: str) -> Hypothesis:
+def _hypothesis(statement: str, defect: float, allowed: float, measured: str, *, accuracy: float = 0.0) -> Hypothesis:
     return Hypothesis(
         statement=statement,
         holds=bool(defect <= allowed),
         defect=float(defect),
         allowed=float(allowed),
         measured=measured,
+        error=float(defect + accuracy),
     )

@@ -24,6 +24,7 @@ from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
+from fem_selection.linalg.norms import require_moderate
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.settings import SteadySettings
 from fem_selection.steady.equilibria.complementarity import Projection, project
@@ -83,12 +84,14 @@ def analyze_steady_states(
         seed: Seed of the random starts.
 
     Raises:
-        InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
+        InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space, or the
+            squares of ‖K‖ leave the range of double precision.
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     field.space.require_block(initial, "initial states")
     settings = SteadySettings() if settings is None else settings
+    require_moderate(field.space, KernelOperator(field.kernel, field.interval))
     c = IsometricCoordinates(field.space)
     zeros = find_zeros(field.activation, settings.within)
     kernel = expand(
