@@ -26,6 +26,7 @@ _HOMES = {
     "samples_of_inputs": "learning",
     "start_state": "stability",
     "states_of_inputs": "learning",
+    "third_start": "stability",
     "why_not_finer": "stability",
 }
 

@@ -129,8 +129,8 @@ class StabilitySettings:
             real part if the kernel has a local part.
         tolerance: Size, relative to the norm of the linearization, that counts as zero.
         perturbation: L² norm of the perturbations whose growth is measured.
-        refine: Whether eigenvalues are computed on a finer space too, for error bars: twice the cells or,
-            on a mesh file, one degree more.
+        refine: Whether eigenvalues are computed on other spaces too, for error bars: on twice the cells or, on a mesh
+            file, one degree more, and on a third space that shows the order of the errors.
         exponents: Number of finite-time Lyapunov exponents of each sample; 0 leaves them out.
         samples: Number of samples, the first ones, whose exponents are computed.
         parameter: Name of the parameter in which the steady state is continued; none if left out.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fem_selection.steady import GrowthRun, LyapunovExponents, Spectrum, TransientGrowth, Verdict
+from fem_selection.steady.stability.error_bars import ErrorBars
 from fem_selection.studies.continuation import BranchesReport
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats, Integers
@@ -31,8 +32,7 @@ class StabilityReport(Report):
         rest: The largest residual at which a state counts as steady (see `dynamics.rest`); beyond it the verdict is
             withheld.
         spectrum: The spectrum of the linearization at f*.
-        error_bars: Distances of the leading eigenvalues to those on a finer space; None without a finer space.
-        unstable_on_finer_space: Number of eigenvalues that grow on the finer space, or None.
+        bars: The error bars of the leading eigenvalues and where they come from; None without a finer space.
         error_bars_declined: Why there are no error bars, or None.
         verdict: Kind, rate, and a sentence.
         growth: Perturbed runs for the leading eigenvalues that differ enough from zero; empty if a run blew up.
@@ -51,8 +51,7 @@ class StabilityReport(Report):
     residual: float
     rest: float
     spectrum: Spectrum
-    error_bars: Floats | None
-    unstable_on_finer_space: int | None
+    bars: ErrorBars | None
     error_bars_declined: str | None
     verdict: Verdict
     growth: GrowthRun
@@ -70,6 +69,16 @@ class StabilityReport(Report):
     def eigenvalues(self) -> np.ndarray:
         """The leading eigenvalues, complex: those that grow, then by modulus, or by real part with a local kernel."""
         return self.spectrum.leading
+
+    @property
+    def error_bars(self) -> Floats | None:
+        """Error bars of the leading eigenvalues, shape (k,); None without a finer space."""
+        return None if self.bars is None else self.bars.values
+
+    @property
+    def unstable_on_finer_space(self) -> int | None:
+        """The number of eigenvalues that grow on the finer space; None without one."""
+        return None if self.bars is None else self.bars.unstable_on_finer_space
 
     @property
     def unstable(self) -> int:
@@ -123,6 +132,8 @@ class StabilityReport(Report):
             if not transient.is_bounded:
                 largest = "without bound" if self.verdict.kind == "unstable" else f"{largest}, and still growing"
             found["transient growth"] = largest
+        if self.bars is not None:
+            found["error bars"] = self.bars.sentence
         if s.method == "factors":
             difference = f"differs by {s.krylov_schur_difference:.1e}"
             found["Krylov–Schur"] = difference if s.krylov_schur.size else "does not converge"
@@ -136,6 +147,7 @@ class StabilityReport(Report):
             "kind": self.verdict.kind,
             "eigenvalues": as_pairs(s.leading),
             "error_bars": self.error_bars,
+            "error_bars_from": None if self.bars is None else self.bars.sentence,
             "error_bars_declined": self.error_bars_declined,
             "residuals": s.residuals,
             "uncertainties": s.uncertainties[list(s.shown)],

@@ -44,6 +44,7 @@ from fem_selection.steady import (
     numerical_abscissa,
     transient_growth,
 )
+from fem_selection.steady.stability.error_bars import ErrorBars, estimate_error_bars
 from fem_selection.steady.stability.growth import MAX_STEPS
 from fem_selection.steady.stability.verdict import judge_unsteady
 from fem_selection.studies.continuation import Family, as_column, branches
@@ -56,6 +57,7 @@ __all__ = ["PRECISE", "FinerSpace", "find_state", "stability"]
 PRECISE = NewtonSettings(residual=1e-12)
 """Newton's settings for states whose spectra are computed."""
 
+_MORE = (2, 6)  # so many eigenvalues are selected on other spaces: twice the number and six
 _CERTAIN = 0.1  # largest relative uncertainty of an eigenvalue whose growth is measured by a run
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
@@ -72,6 +74,7 @@ def stability(
     state: Floats | None = None,
     finer: FinerSpace | Callable[[], FinerSpace] | None = None,
     finer_declined: str | None = None,
+    third: FinerSpace | Callable[[], FinerSpace] | None = None,
     initial: Block | None = None,
     depth: DepthGrid | None = None,
     scheme: Scheme | None = None,
@@ -88,8 +91,9 @@ def stability(
         state: Nodal values of f*, shape (num_local,), if `find_state` has found it already.  If it does not rest (see
             `dynamics.rest`), the verdict is withheld.
         finer: The equation on a finer space and a start there, or a function that returns them.  The error bars of the
-            eigenvalues are the distances to those on the finer space.
+            eigenvalues come from the differences to this space (see `ErrorBars`).
         finer_declined: Why there is no finer space, for the report.
+        third: The same on a space finer still, or on one coarser than the field's: it shows the order of the errors.
         initial: Initial states, shape (num_local, samples), for whose trajectories exponents are computed.
         depth: The layers of these trajectories.
         scheme: The scheme of these layers; the classical Runge–Kutta scheme if None.
@@ -119,7 +123,7 @@ def stability(
     column = as_column(space, find_state(field, start) if state is None else state, "the state")
     spectrum = analyze_spectrum(field, column, settings.number, tolerance=settings.tolerance)
     tell("spectrum")
-    bars, unstable, declined = _error_bars(spectrum, settings, finer, finer_declined)
+    bars, declined = _error_bars(spectrum, space, settings, finer=finer, third=third, declined=finer_declined)
     tell("error bars")
     growth, growth_declined = _measure(field, column, spectrum, settings)
     tell("growth")
@@ -142,8 +146,7 @@ def stability(
         residual=residual,
         rest=rest,
         spectrum=spectrum,
-        error_bars=bars,
-        unstable_on_finer_space=unstable,
+        bars=bars,
         error_bars_declined=declined,
         verdict=verdict,
         growth=growth,
@@ -202,23 +205,34 @@ def _if_finite[T](action: Callable[[], T]) -> tuple[T | None, str | None]:
 
 def _error_bars(
     spectrum: Spectrum,
+    space: StateSpace,
     settings: StabilitySettings,
+    *,
     finer: FinerSpace | Callable[[], FinerSpace] | None,
+    third: FinerSpace | Callable[[], FinerSpace] | None,
     declined: str | None,
-) -> tuple[Floats | None, int | None, str | None]:
-    """Distances of the leading eigenvalues to those on a finer space, the number that grow there, or a reason."""
+) -> tuple[ErrorBars | None, str | None]:
+    """The error bars of the leading eigenvalues, or the reason why there are none."""
     if not settings.refine:
-        return None, None, "stability.refine is false"
+        return None, "stability.refine is false"
     if finer is None or declined is not None:
-        return None, None, declined or "no finer space is given"
+        return None, declined or "no finer space is given"
+
+    def analyze(equation: FinerSpace | Callable[[], FinerSpace]) -> tuple[Spectrum, StateSpace]:
+        field, start = equation() if callable(equation) else equation
+        state = as_column(field.space, find_state(field, start), "the state")
+        number = _MORE[0] * settings.number + _MORE[1]
+        return analyze_spectrum(field, state, number, tolerance=settings.tolerance), field.space
+
     try:
-        other_side, other_start = finer() if callable(finer) else finer
-        state = as_column(other_side.space, find_state(other_side, other_start), "the state")
-        other = analyze_spectrum(other_side, state, settings.number, tolerance=settings.tolerance)
+        other = analyze(finer)
     except (InvalidInput, NotConverged) as error:
-        return None, None, f"on the finer space: {error}"
-    distances = np.array([np.min(np.abs(other.values - value), initial=np.inf) for value in spectrum.leading])
-    return distances, other.num_growing, None
+        return None, f"on the finer space: {error}"
+    try:
+        further = None if third is None else analyze(third)
+    except (InvalidInput, NotConverged):
+        further = None  # the bars say how many meshes they rest on
+    return estimate_error_bars(spectrum, space, other, further), None
 
 
 def _measure(
