@@ -75,10 +75,7 @@ class Activation:
         """σ, σ', σ'' as expressions of the placeholder."""
         expressions = [ufl.as_ufl(self.expression(_placeholder))]
         for _ in range(2):
-            s = ufl.variable(_placeholder)
-            f = ufl.replace(expressions[-1], {_placeholder: s})
-            derivative = apply_derivatives(apply_algebra_lowering(ufl.diff(f, s)))
-            expressions.append(_simplify(derivative))
+            expressions.append(_differentiate(expressions[-1]))
         return tuple(expressions)
 
     @cached_property
@@ -118,6 +115,11 @@ class Activation:
         """Program that writes σ''(s) for a block s."""
         return BlockProgram((self._derivatives[2],), _placeholder, *self.symbols)
 
+    @cached_property
+    def third_derivative(self) -> BlockProgram:
+        """Program that writes σ‴(s) for a block s."""
+        return BlockProgram((_differentiate(self._derivatives[2]),), _placeholder, *self.symbols)
+
 
 class ActivationFamily:
     """Activations that differ only in the values of parameters and share their derivatives and programs.
@@ -144,6 +146,8 @@ class ActivationFamily:
         for attribute, inputs in _PROGRAMS.items():
             program = getattr(self._template, attribute)
             result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
+        # built on first use: few computations need it, and it is the longest expression
+        result.__dict__["third_derivative"] = lambda s, out: self._template.third_derivative(s, *numbers, out)
         return result
 
 
@@ -175,6 +179,13 @@ _placeholder = ufl.Constant(ufl.Mesh(basix.ufl.element("Lagrange", "interval", 1
 
 
 _value, _dual = (ufl.Constant(_placeholder.ufl_domain()) for _ in range(2))  # these stand for σ(s) and a factor
+
+
+def _differentiate(e: UflExpression) -> UflExpression:
+    """The derivative of an expression with respect to the placeholder."""
+    s = ufl.variable(_placeholder)
+    derivative = apply_derivatives(apply_algebra_lowering(ufl.diff(ufl.replace(e, {_placeholder: s}), s)))
+    return _simplify(derivative)
 
 
 def _exchange(e: UflExpression, this: UflExpression, other: UflExpression) -> UflExpression:

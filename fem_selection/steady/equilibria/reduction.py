@@ -54,18 +54,23 @@ class ReducedEquation:
         massed: M V, shape (num_local, r).
         rank: Rank of K for almost all values of the parameter; at single values it may be lower.
 
+    Attributes:
+        moved: K V, shape (num_local, r).
+        own: An orthonormal basis of (ker K)^⊥ in the coordinates c, shape (r, rank).
+        gauge: 1 − P, shape (r, r).
+
     Note:
         All methods are collective over space and return the same bits on every rank.
     """
 
     def __init__(self, field: SelectionField, basis: Block, massed: Block, *, rank: int) -> None:
         self.field, self.basis, self._massed = field, basis, massed
-        self._moved = KernelOperator(field.kernel, field.interval).apply(basis)
-        self._own = np.eye(basis.shape[1])  # (ker K)^⊥ within the basis
+        self.moved = KernelOperator(field.kernel, field.interval).apply(basis)
+        self.own = np.eye(basis.shape[1])
         if rank < basis.shape[1]:
-            _, triangle = orthonormalize(field.space, self._moved)
-            self._own = np.linalg.svd(triangle)[2][:rank].T
-        self._gauge = np.eye(basis.shape[1]) - self._own @ self._own.T
+            _, triangle = orthonormalize(field.space, self.moved)
+            self.own = np.linalg.svd(triangle)[2][:rank].T
+        self.gauge = np.eye(basis.shape[1]) - self.own @ self.own.T
 
     def rate(self, c: Floats) -> Floats:
         """The rate V* σ(K V c + b), shape (r,)."""
@@ -74,11 +79,11 @@ class ReducedEquation:
 
     def residual(self, c: Floats) -> Floats:
         """G(c), shape (r,).  See `Equation.residual`."""
-        return self.rate(c) - self._gauge @ c
+        return self.rate(c) - self.gauge @ c
 
     def jacobian(self, c: Floats) -> Floats:
         """∂G/∂c, shape (r, r)."""
-        return self._slopes(c) - self._gauge
+        return self._slopes(c) - self.gauge
 
     def newton_step(self, c: Floats, residual: Floats) -> tuple[Floats, float]:
         """The d of least norm that minimises |G' d − G|, and (G, G' d).  See `Equation.newton_step`.
@@ -107,7 +112,7 @@ class ReducedEquation:
 
     def eigenvalues(self, c: Floats) -> Complexes:
         """The nonzero eigenvalues of σ'(g) K, by decreasing real part."""
-        values = scipy.linalg.eigvals(self._own.T @ self._slopes(c) @ self._own) if self._own.size else np.zeros(0)
+        values = scipy.linalg.eigvals(self.own.T @ self._slopes(c) @ self.own) if self.own.size else np.zeros(0)
         return np.asarray(values, complex)[np.lexsort((-values.imag, -values.real))]
 
     def drift(self, c: Floats) -> float:
@@ -117,7 +122,7 @@ class ReducedEquation:
     def without_preactivation(self) -> Floats:
         """The c of least norm that minimises ‖K V c + b‖ in L²; a zero of σ(g) if σ(0) = 0 and b is in range K."""
         space = self.field.space
-        q, triangle = orthonormalize(space, self._moved)
+        q, triangle = orthonormalize(space, self.moved)
         right = sum_over_space(space, q.T @ space.apply_mass(self.field.bias[:, None])[:, 0])
         return np.asarray(np.linalg.lstsq(triangle, -right, rcond=_ZERO)[0])
 
@@ -126,7 +131,7 @@ class ReducedEquation:
         return np.asfortranarray((self.basis @ c)[:, None])
 
     def _preactivation(self, c: Floats) -> Block:
-        return np.asfortranarray((self._moved @ c + self.field.bias)[:, None])
+        return np.asfortranarray((self.moved @ c + self.field.bias)[:, None])
 
     def _values(self, c: Floats) -> Block:
         """σ(g)."""
@@ -139,12 +144,12 @@ class ReducedEquation:
     def _slopes(self, c: Floats) -> Floats:
         """V* σ'(g) K V."""
         g = self._preactivation(c)
-        superposition, columns = self.field.superposition, self._moved.shape[1]
+        superposition, columns = self.field.superposition, self.moved.shape[1]
         value, slope = create_block(*g.shape), create_block(superposition.tape_rows, 1)
-        image = create_block(*self._moved.shape)
+        image = create_block(*self.moved.shape)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             superposition.evaluate_to_second(g, value, slope, curvature=None)
-            superposition.move(np.broadcast_to(slope, (len(slope), columns)), None, self._moved, out=image, turn=None)
+            superposition.move(np.broadcast_to(slope, (len(slope), columns)), None, self.moved, out=image, turn=None)
         return sum_over_space(self.field.space, self._massed.T @ image)
 
 
