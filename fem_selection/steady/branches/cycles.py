@@ -91,17 +91,15 @@ class Cycles:
     orbits: tuple[PeriodicOrbit | None, ...]
 
 
-def follow_cycles(family: ReducedFamily, hopf: HopfPoint, *, lower: float, upper: float, number: int) -> CycleFamily:
-    """Follow the cycles from a Hopf point until they leave the range or end otherwise (collective).
+def follow_cycles(family: ReducedFamily, hopf: HopfPoint, number: int) -> CycleFamily:
+    """Follow the cycles from a Hopf point until they leave the range of the family or end otherwise (collective).
 
     Args:
         family: The reduced equation as a function of the parameter.
         hopf: The Hopf point.
-        lower: Smallest value of the parameter.
-        upper: Largest value of the parameter.
         number: Largest number of cycles.
     """
-    follower = _Follower(family, hopf, lower, upper)
+    follower = _Follower(family, hopf)
     try:
         follower.begin()
     except NotConverged as error:
@@ -134,7 +132,7 @@ def measure_cycles(family: ReducedFamily, hopf: HopfPoint, distances: tuple[floa
             period = before.period * hopf.period_at(mu) / hopf.period_at(before.parameter)
             guess = Guess(points=center + stretch * (before.guess.points - center), period=period, parameter=mu)
         try:
-            orbits[k], _ = solve_orbit(family, guess, scale=max(distances))
+            orbits[k], _ = solve_orbit(family, guess)
         except NotConverged:
             continue
         before = orbits[k]
@@ -173,11 +171,10 @@ def _change(a: PeriodicOrbit, b: PeriodicOrbit) -> str:
 class _Follower:
     """Follows one family of cycles step by step."""
 
-    def __init__(self, family: ReducedFamily, hopf: HopfPoint, lower: float, upper: float) -> None:
-        self.family, self.hopf, self.lower, self.upper = family, hopf, lower, upper
-        self.scale = upper - lower
+    def __init__(self, family: ReducedFamily, hopf: HopfPoint) -> None:
+        self.family, self.hopf = family, hopf
         r = hopf.coordinates.size
-        weights = [np.full(SEGMENTS * r, SEGMENTS**-0.5), [_PERIOD_WEIGHT / hopf.period], [1.0 / self.scale]]
+        weights = [np.full(SEGMENTS * r, SEGMENTS**-0.5), [_PERIOD_WEIGHT / hopf.period], [1.0 / self.family.scale]]
         self.weights = np.concatenate(weights)
         self.orbits: list[PeriodicOrbit] = []
         self.tangent: Floats = np.zeros(0)
@@ -186,7 +183,7 @@ class _Follower:
     def begin(self) -> None:
         """Find the first cycle, of a small amplitude, wherever its parameter is."""
         constant = self.hopf.amplitude_constant
-        amplitude = constant * np.sqrt(_FIRST * self.scale) if np.isfinite(constant) and constant > 0 else 0.05
+        amplitude = constant * np.sqrt(_FIRST * self.family.scale) if np.isfinite(constant) and constant > 0 else 0.05
         for _ in range(4):
             guess = _predict(self.hopf, amplitude, self.hopf.parameter)
             rest = np.tile(self.hopf.coordinates, SEGMENTS)
@@ -209,7 +206,7 @@ class _Follower:
                 return reason
             step = min(self.step, _FARTHEST / max(abs(tangent[-1]), 1e-300))
             guess = Guess.from_vector(last.guess.as_vector() + step * tangent / self.weights)
-            if not self.lower <= guess.parameter <= self.upper:
+            if not self.family.lower <= guess.parameter <= self.family.upper:
                 return self._end_at_bound(guess)
             try:
                 self._solve(guess, tangent)
@@ -229,7 +226,7 @@ class _Follower:
         return "the limit of cycles is reached"
 
     def _solve(self, guess: Guess, normal: Floats) -> None:
-        orbit, tangent = solve_orbit(self.family, guess, scale=self.scale, normal=normal, weights=self.weights)
+        orbit, tangent = solve_orbit(self.family, guess, normal=normal, weights=self.weights)
         self.orbits.append(orbit)
         self.tangent = tangent
 
@@ -239,7 +236,7 @@ class _Follower:
             return f"period {last.period:.3g}, errors grow to {last.closure_tolerance:.1e} within it: near a homoclinic orbit"
         if last.amplitude > _LARGE:
             return f"the amplitude exceeds {_LARGE:g}"
-        if len(self.orbits) > 2 and np.ptp([o.parameter for o in self.orbits]) < _VERTICAL * self.scale:
+        if len(self.orbits) > 2 and np.ptp([o.parameter for o in self.orbits]) < _VERTICAL * self.family.scale:
             return "cycles of every amplitude at the same value of the parameter: a center"
         if len(self.orbits) > 2 and last.amplitude < 0.3 * self.orbits[0].amplitude:
             return "the amplitude falls to zero: another Hopf point"
@@ -248,13 +245,13 @@ class _Follower:
     def _end_at_bound(self, beyond: Guess) -> str:
         """Append the cycle on the bound of the range that the family is about to pass."""
         last = self.orbits[-1].guess
-        bound = self.upper if beyond.parameter > self.upper else self.lower
+        bound = self.family.upper if beyond.parameter > self.family.upper else self.family.lower
         part = (bound - last.parameter) / (beyond.parameter - last.parameter)
         if part > 1e-6:
             y = last.as_vector() + part * (beyond.as_vector() - last.as_vector())
             y[-1] = bound
             try:
-                self.orbits.append(solve_orbit(self.family, Guess.from_vector(y), scale=self.scale)[0])
+                self.orbits.append(solve_orbit(self.family, Guess.from_vector(y))[0])
             except NotConverged as error:
                 return f"no cycle is found at the end of the range: {error}"
         return "the range ends"

@@ -52,11 +52,10 @@ class Flow:
     Args:
         family: The reduced equation as a function of the parameter.
         parameter: μ.
-        scale: Length of the parameter's range, by which the difference quotient in μ is scaled.
     """
 
-    def __init__(self, family: ReducedFamily, parameter: float, scale: float) -> None:
-        self._family, self.parameter, self._h = family, parameter, _DIFFERENCE * scale
+    def __init__(self, family: ReducedFamily, parameter: float) -> None:
+        self._family, self.parameter, self._h = family, parameter, _DIFFERENCE * family.scale
         self.field = ReducedVectorField(family.at(parameter))
         self._beside: tuple[ReducedVectorField, ReducedVectorField] | None = None
 

@@ -107,7 +107,7 @@ class HopfPoint:
 
 
 def analyze_hopf(
-    family: ReducedFamily, coordinates: Floats, parameter: float, *, scale: float, accuracy: float = 0.0
+    family: ReducedFamily, coordinates: Floats, parameter: float, *, uncertainty: float = 0.0
 ) -> HopfPoint:
     """The normal form at a Hopf point (collective).
 
@@ -115,16 +115,16 @@ def analyze_hopf(
         family: The reduced equation as a function of the parameter.
         coordinates: The steady state c₀ at the point, shape (r,).
         parameter: μ₀.
-        scale: Length of the parameter's range, by which difference quotients in μ are scaled.
-        accuracy: Uncertainty of μ₀.
+        uncertainty: How far μ₀ may be off.
 
     Raises:
         InvalidInput: if the linearization has no complex pair.
+        NotConverged: if there is no steady state on both sides of the point.
     """
     here = _NormalForm(family, coordinates, parameter)
-    speed, speed_error, drift = _along_the_branch(family, here, scale)
+    speed, speed_error, drift = _along_the_branch(family, here)
     lyapunov = here.coefficient.real / here.frequency
-    uncertain = accuracy + (abs(here.real_part / speed.real) if speed.real else 0.0)
+    uncertain = uncertainty + (abs(here.real_part / speed.real) if speed.real else 0.0)
     defect, is_rough = here.defect()
     error = here.round_off() + defect + drift * uncertain
     declined = None
@@ -222,9 +222,9 @@ class _NormalForm:
         return max(field.space.comm.allgather(largest))
 
 
-def _along_the_branch(family: ReducedFamily, here: _NormalForm, scale: float) -> tuple[complex, float, float]:
+def _along_the_branch(family: ReducedFamily, here: _NormalForm) -> tuple[complex, float, float]:
     """dλ/dμ, its error, and |dl₁/dμ|, by difference quotients along the branch of steady states."""
-    h, found = _BESIDE * scale, []
+    h, found = _BESIDE * family.scale, []
     for step in (-2, -1, 1, 2):
         parameter = here.parameter + step * h
         run = solve_newton(family.at(parameter), here.coordinates, line_search=LINE_SEARCH)

@@ -123,7 +123,6 @@ def solve_orbit(
     family: ReducedFamily,
     guess: Guess,
     *,
-    scale: float,
     normal: Floats | None = None,
     weights: Floats | None = None,
 ) -> tuple[PeriodicOrbit, Floats]:
@@ -132,7 +131,6 @@ def solve_orbit(
     Args:
         family: The reduced equation as a function of the parameter.
         guess: The first points, period and parameter.
-        scale: Length of the parameter's range.
         normal: Normal of the hyperplane in the weighted space of (c_0, …, T, μ), shape (m r + 2,); None to keep μ.
         weights: Weights of the entries of (c_0, …, T, μ), of the same shape; 1 if None.
 
@@ -142,7 +140,7 @@ def solve_orbit(
     Raises:
         NotConverged: with the reason, if Newton's method does not converge, or its solution is no cycle.
     """
-    shooting = _Shooting(family, guess, scale, normal, np.ones(guess.as_vector().size) if weights is None else weights)
+    shooting = _Shooting(family, guess, normal, np.ones(guess.as_vector().size) if weights is None else weights)
     y = guess.as_vector()
     for _ in range(_ITERATIONS):
         residual, matrix = shooting.evaluate(y)
@@ -163,11 +161,11 @@ class _Shooting:
     """The equations of multiple shooting, and the flow of the last iterate."""
 
     def __init__(
-        self, family: ReducedFamily, guess: Guess, scale: float, normal: Floats | None, weights: Floats
+        self, family: ReducedFamily, guess: Guess, normal: Floats | None, weights: Floats
     ) -> None:
-        self.family, self.scale, self.normal, self.weights = family, scale, normal, weights
+        self.family, self.normal, self.weights = family, normal, weights
         self.start = guess.as_vector()
-        self.flow = Flow(family, guess.parameter, scale)
+        self.flow = Flow(family, guess.parameter)
         rate = self.flow.field.rate(guess.points[0])
         self.direction = rate / max(float(np.linalg.norm(rate)), 1e-300)
         self.arcs: list[Floats] = []
@@ -178,7 +176,7 @@ class _Shooting:
         guess, with_parameter = Guess.from_vector(y), self.normal is not None
         m, r = guess.points.shape
         if guess.parameter != self.flow.parameter:
-            self.flow = Flow(self.family, guess.parameter, self.scale)
+            self.flow = Flow(self.family, guess.parameter)
         residual, matrix = np.zeros(m * r + 2), np.zeros((m * r + 2, m * r + 2))
         self.arcs = []
         for k in range(m):

@@ -177,10 +177,16 @@ class ReducedFamily:
         max_rank: int = MAX_RANK,
     ) -> None:
         self.space, self._family = space, family
+        self.lower, self.upper = min(lower, upper), max(lower, upper)
         self._cache: dict[float, ReducedEquation] = {}
         self.basis, norm = self._span(lower, upper, max_rank)
         self._massed = space.apply_mass(self.basis)
         self._rank = max((self._rank_at(lower + x * (upper - lower), norm) for x in _PLACES), default=0)
+
+    @property
+    def scale(self) -> float:
+        """Length of the parameter's range, by which steps and differences in μ are scaled; 1 for a single value."""
+        return self.upper - self.lower or 1.0
 
     @property
     def dimension(self) -> int:
