@@ -182,7 +182,8 @@ if is_root:
 # `steady.measure_cycles` does the same with the reduced equation, in two coordinates instead of sixteen nodes.
 
 # %%
-cycles = steady.measure_cycles(oscillators, hopf, (0.4, *DISTANCES[:-1]))
+normal_form = steady.analyze_hopf(oscillators, hopf.point.coordinates, hopf.parameter)
+cycles = steady.measure_cycles(oscillators, normal_form, (0.4, *DISTANCES[:-1]))
 difference = float(np.max(np.abs(cycles.amplitudes[1:] / amplitudes[:-1] - 1)))
 if is_root:
     print(f"reduced equation: exponent {cycles.exponent:.4f}, amplitudes differ by {difference:.1e}")
@@ -243,7 +244,7 @@ def draw():
     left.plot(*np.array(scalar)[::4].T, ".", color=COLOURS["ink"], label=r"$\tanh(\mu g) = g$")
     left.set(xlabel=r"$\mu$", ylabel=r"$g = \int f$")
     rest = [np.zeros(len(branch.points)) for branch in rests.branches]
-    draw_diagram(right, rests, rest, cycles=[(cycles.parameters, cycles.amplitudes, 0.0)])
+    draw_diagram(right, rests, rest, cycles=[(cycles.parameters, cycles.amplitudes, 0.0, [0] * 5)])
     right.set(xlabel="$a$", ylabel=r"$\pm\alpha$")
     root, colours = np.sqrt(DISTANCES), ("blue", "green", "vermilion")
     below = grid[1, 0]

@@ -147,7 +147,9 @@ class ActivationFamily:
             program = getattr(self._template, attribute)
             result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
         # built on first use: few computations need it, and it is the longest expression
-        result.__dict__["third_derivative"] = lambda s, out: self._template.third_derivative(s, *numbers, out)
+        result.__dict__["third_derivative"] = lambda *arrays: _bind(self._template.third_derivative, 1, numbers)(
+            *arrays
+        )
         return result
 
 

@@ -27,9 +27,9 @@ def plot_bifurcations(
     *,
     unstable: Sequence[np.ndarray],
     marks: Sequence[tuple[str, float, float]],
-    cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),
+    cycles: Sequence[tuple[np.ndarray, np.ndarray, float, Sequence[int]]] = (),
 ) -> Figure:
-    """Draw branches, solid where stable and dashed where unstable, with marks at the bifurcations.
+    """Draw branches, solid where stable and dashed where unstable, with bifurcations and cycles, open where unstable.
 
     Args:
         name: Name of the parameter.
@@ -37,7 +37,8 @@ def plot_bifurcations(
         levels: For each branch the height at which its points are drawn, shape (num_points,).
         unstable: For each branch the number of unstable eigenvalues at its points, shape (num_points,).
         marks: Kind, parameter and level of each bifurcation.
-        cycles: For each family of limit cycles the parameters, the amplitudes, and the level of its centre.
+        cycles: For each family of cycles the parameters and the amplitudes in the order along the family, the level of
+            its centre, and the number of unstable Floquet multipliers of each cycle.
 
     Raises:
         InvalidInput: if the shapes do not fit together.
@@ -57,7 +58,7 @@ def draw_bifurcations(
     *,
     unstable: Sequence[np.ndarray],
     marks: Sequence[tuple[str, float, float]],
-    cycles: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),
+    cycles: Sequence[tuple[np.ndarray, np.ndarray, float, Sequence[int]]] = (),
 ) -> None:
     """Draw branches as `plot_bifurcations` does, into existing axes, without axis labels and legend.
 
@@ -80,11 +81,17 @@ def draw_bifurcations(
             piece = slice(start, min(end + 1, len(mu)))
             style = "-" if is_stable else (0, (4, 2))
             axes.plot(mu[piece], level[piece], linestyle=style, color=COLOURS["blue" if is_stable else "vermilion"])
-    for mu, amplitude, middle in cycles:
-        order = np.argsort(mu)
+    shown: set[bool] = set()
+    for mu, amplitude, middle, unstable_multipliers in cycles:
+        stable = np.asarray(unstable_multipliers) == 0
         for sign in (1.0, -1.0):
-            size = middle + sign * amplitude[order]
-            axes.plot(mu[order], size, "o-", color=COLOURS["green"], markersize=3.5, linewidth=0.6)
+            size = middle + sign * amplitude
+            axes.plot(mu, size, "-", color=COLOURS["green"], linewidth=0.6)
+            for flag in sorted(set(stable.tolist())):
+                face = COLOURS["green"] if flag else "white"
+                chosen = stable == flag
+                axes.plot(mu[chosen], size[chosen], "o", color=COLOURS["green"], markersize=3.5, markerfacecolor=face)
+                shown.add(flag)
     known: set[str] = set()
     for kind, place, height in marks:
         label = None if kind in known else _NAMES.get(kind, kind)
@@ -94,8 +101,10 @@ def draw_bifurcations(
         )
     axes.plot([], [], "-", color=COLOURS["blue"], label="stable")
     axes.plot([], [], linestyle=(0, (4, 2)), color=COLOURS["vermilion"], label="unstable")
-    if cycles:
-        axes.plot([], [], "o", color=COLOURS["green"], markersize=3.5, label="limit cycle, ± amplitude")
+    for flag in sorted(shown, reverse=True):
+        face, name = (COLOURS["green"], "attracting") if flag else ("white", "repelling")
+        label = f"{name} cycle, ± amplitude"
+        axes.plot([], [], "o", color=COLOURS["green"], markersize=3.5, markerfacecolor=face, label=label)
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int, bool]]:

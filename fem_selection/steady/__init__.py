@@ -8,7 +8,10 @@ from fem_selection.linalg.krylov import Eigenpairs, leading_eigenpairs
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.continuation import Diagram, continue_branches
-from fem_selection.steady.branches.cycles import Cycles, measure_cycles
+from fem_selection.steady.branches.cycles import CycleFamily, Cycles, follow_cycles, measure_cycles
+from fem_selection.steady.branches.departure import Departure, follow_departure
+from fem_selection.steady.branches.hopf import HopfPoint, analyze_hopf
+from fem_selection.steady.branches.periodic_orbits import PeriodicOrbit
 from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyze_steady_states
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
@@ -24,16 +27,20 @@ from fem_selection.steady.stability.verdict import Verdict, is_compact, judge
 
 __all__ = [
     "Bifurcation",
+    "CycleFamily",
     "Cycles",
+    "Departure",
     "Diagram",
     "Eigenpairs",
     "Equilibrium",
     "GrowthRun",
+    "HopfPoint",
     "IsometricCoordinates",
     "IsometricOperator",
     "KernelOperator",
     "LongTimeLimit",
     "LyapunovExponents",
+    "PeriodicOrbit",
     "PicardReport",
     "Projection",
     "ReducedFamily",
@@ -43,6 +50,7 @@ __all__ = [
     "SteadyState",
     "TransientGrowth",
     "Verdict",
+    "analyze_hopf",
     "analyze_spectrum",
     "analyze_steady_states",
     "continue_branches",
@@ -52,6 +60,8 @@ __all__ = [
     "find_limit",
     "find_steady_state",
     "finite_time_exponents",
+    "follow_cycles",
+    "follow_departure",
     "has_local_part",
     "is_compact",
     "judge",

@@ -8,8 +8,8 @@
     folder/report.json               branches and bifurcations
     folder/figures/bifurcations.png  branches over the parameter
 
-`fem_selection.steady` has the parts: `ReducedFamily`, which gives the reduced coordinates, `continue_branches` and
-`measure_cycles`.
+`fem_selection.steady` has the parts: `ReducedFamily`, which gives the reduced coordinates, `continue_branches`,
+`analyze_hopf` and `follow_cycles`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NoBranch, NotConverged
 from fem_selection.settings import StabilitySettings
-from fem_selection.steady import Bifurcation, Cycles, Diagram, ReducedFamily, continue_branches, measure_cycles
+from fem_selection.steady import Bifurcation, Diagram, ReducedFamily, continue_branches
+from fem_selection.studies.cycles import HopfFindings, find_cycles
 from fem_selection.studies.report import Report
 from fem_selection.typing import Block, Floats, describe_array
 
 __all__ = ["BranchesReport", "Family", "as_column", "branches"]
-
-_DISTANCES = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01)  # of the range: distances from a Hopf point at which runs seek cycles
 
 Family = Callable[[float], SelectionField]
 """Returns the equation at a value of the parameter, always on the same space (collective)."""
@@ -44,12 +43,12 @@ class BranchesReport(Report):
     Attributes:
         parameter: Name of the parameter.
         diagram: Branches and bifurcations.
-        cycles: The limit cycles near each Hopf point, by its number among the bifurcations.
+        cycles: Normal form and cycles of each Hopf point, by its number among the bifurcations.
     """
 
     parameter: str
     diagram: Diagram
-    cycles: Mapping[int, Cycles]
+    cycles: Mapping[int, HopfFindings]
 
     @property
     def bifurcations(self) -> tuple[Bifurcation, ...]:
@@ -61,11 +60,11 @@ class BranchesReport(Report):
         """Each bifurcation in a line."""
         said = []
         for number, found in enumerate(self.bifurcations):
-            more = [found.criticality] if found.criticality else []
-            if number in self.cycles:
-                exponent = self.cycles[number].exponent
-                shown = f"amplitude exponent {exponent:.3f}" if np.isfinite(exponent) else "no cycles found beside it"
-                more.append(f"frequency {found.frequency:.6g}, {shown}")
+            beside = self.cycles.get(number)
+            criticality = found.criticality if beside is None else beside.criticality
+            more = [criticality] if criticality else []
+            if beside is not None:
+                more.append("; ".join(beside.phrases(self.parameter)))
             said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g}  {' '.join(more)}")
         return said
 
@@ -97,13 +96,7 @@ class BranchesReport(Report):
         if found.criticality:
             entry["criticality"] = found.criticality
         if number in self.cycles:
-            cycles = self.cycles[number]
-            entry["frequency"] = found.frequency
-            entry["cycles"] = {
-                "parameters": cycles.parameters,
-                "amplitudes": cycles.amplitudes,
-                "exponent": cycles.exponent,
-            }
+            entry |= {"frequency": found.frequency} | self.cycles[number].content()
         return entry
 
     def draw(self, folder: Path) -> None:
@@ -121,7 +114,11 @@ class BranchesReport(Report):
             marks=[
                 (found.kind, found.parameter, height) for found, height in zip(self.bifurcations, heights, strict=True)
             ],
-            cycles=[(c.parameters, c.amplitudes, heights[number]) for number, c in self.cycles.items()],
+            cycles=[
+                (c.cycles.parameters, c.cycles.amplitudes, heights[number], [o.unstable for o in c.cycles.orbits])
+                for number, c in self.cycles.items()
+                if c.cycles is not None and c.cycles.orbits
+            ],
         )
         plots.save(figure, folder / "bifurcations.png")
 
@@ -161,10 +158,8 @@ def branches(family: Family, start: Floats, settings: StabilitySettings) -> Bran
         raise NoBranch(f"at {name} = {lower:g}: {error}") from error
     cycles = {}
     for number, found in enumerate(diagram.bifurcations if settings.cycles else ()):
-        room = upper - found.parameter if found.side > 0 else found.parameter - lower
-        distances = tuple(d for d in (upper - lower) * np.array(_DISTANCES) if d <= room)
-        if found.kind == "hopf" and distances:
-            cycles[number] = measure_cycles(reduced, found, distances)
+        if found.kind == "hopf":
+            cycles[number] = find_cycles(reduced, found)
     return BranchesReport(parameter=name, diagram=diagram, cycles=cycles)
 
 

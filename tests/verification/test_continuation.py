@@ -8,7 +8,7 @@ import pytest
 from cases import CELLWISE, HALVES, build_equation
 
 from fem_selection.errors import InvalidInput
-from fem_selection.steady import ReducedFamily, continue_branches, measure_cycles
+from fem_selection.steady import ReducedFamily, analyze_hopf, continue_branches, measure_cycles
 
 
 def follow(kernel, activation, parameter, lower, upper, start="0", bias="0", cells=10, space=None, **options):
@@ -60,7 +60,7 @@ def test_hopf_point():
     assert (found.kind, found.unstable) == ("hopf", (0, 2))
     assert found.parameter == pytest.approx(0.9, abs=1e-9)
     assert found.frequency == pytest.approx(np.sqrt(2.19), abs=1e-8)
-    cycles = measure_cycles(family, found, (0.04, 0.02, 0.01))
+    cycles = measure_cycles(family, analyze_hopf(family, found.point.coordinates, found.parameter), (0.04, 0.02, 0.01))
     assert cycles.exponent == pytest.approx(0.5, abs=0.02)
     assert np.all(np.diff(cycles.amplitudes) < 0)
 

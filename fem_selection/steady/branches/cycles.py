@@ -4,8 +4,8 @@
     c(t) ≈ c₀ + 2 Re (z q e^{iωt}),      amplitude ≈ C |μ − μ₀|^{1/2}
 
 The first cycle is sought in the hyperplane of a given small amplitude, with μ and T unknown.  Nothing is assumed about
-the side of μ₀ on which it lies, so that the family confirms or refutes the first Lyapunov coefficient.  Pseudo-arclength
-steps follow the family, also where it turns back in μ.  Every cycle has to close (`periodic_orbits`).
+the side of μ₀ on which it lies, so that the family confirms or refutes the first Lyapunov coefficient.  Steps in
+pseudo-arclength follow the family, also where it turns back in μ.  Every cycle has to close (`periodic_orbits`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from fem_selection.errors import NotConverged
-from fem_selection.steady.branches.hopf import HopfPoint, analyze_hopf
+from fem_selection.steady.branches.hopf import HopfPoint
 from fem_selection.steady.branches.periodic_orbits import SEGMENTS, Guess, PeriodicOrbit, solve_orbit
 from fem_selection.steady.equilibria.reduction import ReducedFamily
 from fem_selection.typing import Floats
@@ -174,8 +174,8 @@ class _Follower:
     def __init__(self, family: ReducedFamily, hopf: HopfPoint) -> None:
         self.family, self.hopf = family, hopf
         r = hopf.coordinates.size
-        weights = [np.full(SEGMENTS * r, SEGMENTS**-0.5), [_PERIOD_WEIGHT / hopf.period], [1.0 / self.family.scale]]
-        self.weights = np.concatenate(weights)
+        of_points = np.full(SEGMENTS * r, SEGMENTS**-0.5)
+        self.weights = np.concatenate([of_points, [_PERIOD_WEIGHT / hopf.period, 1.0 / family.scale]])
         self.orbits: list[PeriodicOrbit] = []
         self.tangent: Floats = np.zeros(0)
         self.step = 0.0
@@ -233,7 +233,8 @@ class _Follower:
     def _end(self, last: PeriodicOrbit) -> str:
         """The reason to end at the last cycle, or ""."""
         if last.closure_tolerance > _UNRESOLVED * last.amplitude or last.period > _LONG * self.hopf.period:
-            return f"period {last.period:.3g}, errors grow to {last.closure_tolerance:.1e} within it: near a homoclinic orbit"
+            errors = f"errors grow to {last.closure_tolerance:.1e} within it"
+            return f"the period is {last.period:.3g} and {errors}, as near a homoclinic orbit"
         if last.amplitude > _LARGE:
             return f"the amplitude exceeds {_LARGE:g}"
         if len(self.orbits) > 2 and np.ptp([o.parameter for o in self.orbits]) < _VERTICAL * self.family.scale:

@@ -31,6 +31,7 @@ _FAR = 1e4  # growth at which a run ends, relative to 1 + |c|
 _AT_REST = 1e-7  # rate that counts as zero, relative to 1 + |c| and the frequency
 _NEAR = 0.02  # distance of a return, relative to the extent of the window, from which shooting starts
 _SAMPLES = 400
+_SUDDEN = 1e-3  # of the time: shorter last decades, as of a blow-up, are not fitted
 _FITTED = 41  # sizes that a law is fitted to
 _LAW = 0.8  # largest residual of the logarithm in a fit: a sixth of two decades
 
@@ -89,7 +90,7 @@ def follow_departure(family: ReducedFamily, coordinates: Floats, parameter: floa
                 events=_leaves(rest, _FAR * size),
             )
         except NotConverged as error:
-            return _end(parameter, "not decided", f"the run from beside the steady state ends: {error}", time, sizes[-1])
+            return _end(parameter, "not decided", f"is lost: {error}", time, sizes[-1])
         states = found.y.T
         times += (time + found.t[1:]).tolist()
         sizes += np.linalg.norm(states[1:] - rest, axis=1).tolist()
@@ -105,8 +106,8 @@ def follow_departure(family: ReducedFamily, coordinates: Floats, parameter: floa
             return _end(parameter, "rest", text, time, sizes[-1])
         if (orbit := _close(family, parameter, states, found.t)) is not None:
             text = (
-                f"reaches a cycle of amplitude {orbit.amplitude:.6g} and period {orbit.period:.6g}, which closes within "
-                f"{orbit.closure:.1e} (tolerance {orbit.closure_tolerance:.1e})"
+                f"reaches a cycle of amplitude {orbit.amplitude:.6g} and period {orbit.period:.6g}, which closes "
+                f"within {orbit.closure:.1e} (tolerance {orbit.closure_tolerance:.1e})"
             )
             return _end(parameter, "cycle", text, time, sizes[-1], orbit)
         if time > 0 and sizes[-1] > 100 * size:
@@ -136,8 +137,13 @@ def _growth(times: Floats, sizes: Floats) -> str:
     grown = f"grows to {sizes[-1]:.3g} until t = {times[-1]:.4g}"
     largest = np.maximum.accumulate(sizes)  # states may turn around the steady state while they grow
     places = np.searchsorted(largest, np.geomspace(0.01 * largest[-1], largest[-1], _FITTED))
+    if np.ptp(times[places]) < _SUDDEN * times[-1]:
+        return f"{grown}, through its last two decades within a time of {np.ptp(times[places]):.1e}"
     logs, laws = np.log(largest[places]), []
-    for name, x in (("t^({:.2f} ± {:.2f})", np.log(times[places] + 1e-300)), ("e^(({:.3g} ± {:.1g}) t)", times[places])):
+    for name, x in (
+        ("t^({:.2f} ± {:.2f})", np.log(times[places] + 1e-300)),
+        ("e^(({:.3g} ± {:.1g}) t)", times[places]),
+    ):
         slope, constant = np.polyfit(x, logs, 1)
         residual = float(np.max(np.abs(slope * x + constant - logs)))
         laws.append((residual, name.format(slope, 2 * residual / max(float(np.ptp(x)), 1e-300))))

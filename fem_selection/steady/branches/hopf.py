@@ -5,9 +5,9 @@ With A q = iω q, Aᵀ p = −iω p, ⟨q, q⟩ = ⟨p, q⟩ = 1, A the lineariz
 
     c₁ = ½ ⟨p, C(q, q, q̄) − 2 B(q, A⁻¹ B(q, q̄)) + B(q̄, (2iω − A)⁻¹ B(q, q))⟩,    l₁ = Re c₁ / ω.
 
-Near the point, c ≈ c₀ + 2 Re (z q) with z' = λ(μ) z + c₁ |z|² z.  A cycle has |z|² = −Re λ / (ω l₁): it lies on the side
-of μ₀ where Re λ and l₁ have opposite signs, attracts on the centre manifold if l₁ < 0 (supercritical) and repels if
-l₁ > 0 (subcritical).
+Near the point, c ≈ c₀ + 2 Re (z q) with z' = λ(μ) z + c₁ |z|² z.  A cycle has |z|² = −Re λ / (ω l₁): it lies on the
+side of μ₀ where Re λ and l₁ have opposite signs, attracts on the centre manifold if l₁ < 0 (supercritical) and repels
+there if l₁ > 0 (subcritical).
 
 References:
     Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, Springer 2004, doi:10.1007/978-1-4757-3978-7, (5.62).
@@ -179,7 +179,7 @@ class _NormalForm:
 
     def _evaluate(self, q: Complexes) -> None:
         own, forms, conj = self._own, self.forms, self.vector.conj()
-        shifted = 2j * self.frequency * np.eye(len(q)) - self.matrix
+        shifted = np.asarray(2j * self.frequency * np.eye(len(q)) - self.matrix, complex)
         self.conditions = float(np.linalg.cond(self.matrix)), float(np.linalg.cond(shifted))
         with np.errstate(invalid="ignore", over="ignore"):
             mean = own @ _solve(self.matrix, own.T @ forms.quadratic(self.vector, conj))
@@ -201,7 +201,9 @@ class _NormalForm:
         others = np.abs(np.linalg.eigvals(self.matrix) - self.eigenvalue)
         gap = float(np.partition(others, 1)[1]) / max(float(np.linalg.norm(self.matrix)), 1e-300)
         condition = float(np.linalg.norm(self.covector))
-        return _ROUND_OFF * _EPSILON * condition * (weighted + sum(sizes) * condition / max(gap, 1e-300)) / self.frequency
+        return (
+            _ROUND_OFF * _EPSILON * condition * (weighted + sum(sizes) * condition / max(gap, 1e-300)) / self.frequency
+        )
 
     def defect(self) -> tuple[float, bool]:
         """Error of l₁ if the difference quotients are right and not the derivatives of σ, and whether they disagree."""
@@ -231,7 +233,10 @@ def _along_the_branch(family: ReducedFamily, here: _NormalForm) -> tuple[complex
         if not run.converged:
             raise NotConverged(f"no steady state beside the Hopf point, at {parameter:.9g}: {run.reason}")
         found.append(_NormalForm(family, run.solution, parameter, near=here.eigenvalue))
-    far, near = (found[3].eigenvalue - found[0].eigenvalue) / (4 * h), (found[2].eigenvalue - found[1].eigenvalue) / (2 * h)
+    far, near = (
+        (found[3].eigenvalue - found[0].eigenvalue) / (4 * h),
+        (found[2].eigenvalue - found[1].eigenvalue) / (2 * h),
+    )
     speed = (4 * near - far) / 3
     round_off = _ROUND_OFF * _EPSILON * float(np.linalg.norm(here.covector)) * abs(here.eigenvalue) / h
     lyapunov = [other.coefficient.real / other.frequency for other in found[1:3]]

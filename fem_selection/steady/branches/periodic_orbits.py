@@ -160,9 +160,7 @@ def solve_orbit(
 class _Shooting:
     """The equations of multiple shooting, and the flow of the last iterate."""
 
-    def __init__(
-        self, family: ReducedFamily, guess: Guess, normal: Floats | None, weights: Floats
-    ) -> None:
+    def __init__(self, family: ReducedFamily, guess: Guess, normal: Floats | None, weights: Floats) -> None:
         self.family, self.normal, self.weights = family, normal, weights
         self.start = guess.as_vector()
         self.flow = Flow(family, guess.parameter)
@@ -234,7 +232,9 @@ def _accept(family: ReducedFamily, shooting: _Shooting, guess: Guess) -> Periodi
             raise NotConverged(f"the orbit runs {divisor} times along a cycle of period {period / divisor:.9g}")
     closure = _distance_of_return(flow, start, period)
     if not closure <= tolerance:
-        raise NotConverged(f"the orbit does not close: it returns at a distance of {closure:.1e}, above {tolerance:.1e}")
+        raise NotConverged(
+            f"the orbit does not close: it returns at a distance of {closure:.1e}, above {tolerance:.1e}"
+        )
     multipliers, errors, trivial = _multipliers(flow, start, monodromy, _GLOBAL * RTOL * growth)
     drift, drift_error = _drift(family, flow, samples, period)
     return PeriodicOrbit(
