@@ -14,7 +14,6 @@ _HOMES = {
     "build_problem": "learning",
     "build_space": "learning",
     "case_formula": "kernel",
-    "depth_of": "stability",
     "family_of": "stability",
     "finer_start": "stability",
     "initial_states": "learning",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The inputs of a stability analysis that a case gives: a start, a finer space, layers, a parameter."""
+"""The inputs of a stability analysis that a case gives: a start, a finer space, a parameter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import replace
 
 from fem_selection.cases.field import FieldProblem, build_field
 from fem_selection.cases.kernel import is_random
-from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.elements import MAX_DEGREE
 from fem_selection.dynamics import SelectionField
 from fem_selection.kernels import DenseKernel
 from fem_selection.typing import Floats
 
-__all__ = ["depth_of", "family_of", "finer_start", "start_state", "third_start", "why_not_finer"]
+__all__ = ["family_of", "finer_start", "start_state", "third_start", "why_not_finer"]
 
 _LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
 _NODES_OF_THIRD = 400
@@ -27,11 +26,6 @@ def start_state(problem: FieldProblem) -> Floats:
         InvalidInput: if the formula is faulty or not finite at some node.
     """
     return problem.values("stability.state", problem.case.stability.state)
-
-
-def depth_of(problem: FieldProblem) -> DepthGrid:
-    """The depth grid of the case, with one control interval: all layers have the same equation."""
-    return DepthGrid(layers=problem.case.dynamics.layers, horizon=problem.case.dynamics.horizon, intervals=1)
 
 
 def family_of(problem: FieldProblem) -> Callable[[float], SelectionField] | None:

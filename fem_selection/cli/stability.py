@@ -39,15 +39,7 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
     case = frame.read(path, settings)
     from fem_selection.cases.field import build_field
     from fem_selection.cases.kernel import at_key
-    from fem_selection.cases.stability import (
-        depth_of,
-        family_of,
-        finer_start,
-        start_state,
-        third_start,
-        why_not_finer,
-    )
-    from fem_selection.dynamics import find_scheme
+    from fem_selection.cases.stability import family_of, finer_start, start_state, third_start, why_not_finer
     from fem_selection.studies.state_stability import find_state, stability
 
     end_on_signals()
@@ -68,8 +60,7 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
             finer_declined=why_not_finer(problem),
             third=third_start(problem),
             initial=problem.initial,
-            depth=depth_of(problem),
-            scheme=find_scheme(case.dynamics.scheme),
+            horizon=problem.case.dynamics.horizon,
             family=family_of(problem),
         )
     except NoBranch as error:

@@ -20,7 +20,7 @@ from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kin
 from fem_selection.steady.equilibria.reduction import ReducedFamily
 from fem_selection.steady.equilibria.steady_state import SteadyState, find_steady_state
 from fem_selection.steady.stability.growth import GrowthRun, measure_growth
-from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents
+from fem_selection.steady.stability.lyapunov import LyapunovExponents, finite_time_exponents, flow_exponents
 from fem_selection.steady.stability.nonnormality import TransientGrowth, numerical_abscissa, transient_growth
 from fem_selection.steady.stability.spectrum import Spectrum, analyze_spectrum
 from fem_selection.steady.stability.verdict import Verdict, is_compact, judge
@@ -60,6 +60,7 @@ __all__ = [
     "find_limit",
     "find_steady_state",
     "finite_time_exponents",
+    "flow_exponents",
     "follow_cycles",
     "follow_departure",
     "has_local_part",

@@ -36,7 +36,7 @@ from fem_selection.steady import (
     judge,
 )
 from fem_selection.studies.report import Report
-from fem_selection.studies.stability_report import SHOWN, as_pairs, complex_in_words, draw_exponents
+from fem_selection.studies.stability_report import as_pairs, complex_in_words, draw_exponents, exponents_in_words
 from fem_selection.studies.state_stability import PRECISE
 from fem_selection.typing import Block, Floats
 
@@ -115,8 +115,7 @@ class NetworkStabilityReport(Report):
     @property
     def details(self) -> dict[str, str]:
         """The leading Lyapunov exponents, by name."""
-        largest = self.exponents.state.max(axis=0)
-        return {"Lyapunov exponents": ", ".join(f"{value:.4g}" for value in largest[:SHOWN])}
+        return {"Lyapunov exponents": exponents_in_words(self.exponents)}
 
     def content(self) -> dict[str, Any]:
         """The content of `report.json`."""

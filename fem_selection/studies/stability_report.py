@@ -16,7 +16,7 @@ from fem_selection.studies.continuation import BranchesReport
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["SHOWN", "StabilityReport", "as_pairs", "complex_in_words", "draw_exponents"]
+__all__ = ["SHOWN", "StabilityReport", "as_pairs", "complex_in_words", "draw_exponents", "exponents_in_words"]
 
 SHOWN = 8
 """Largest number of eigenvalues or exponents in a table."""
@@ -137,6 +137,8 @@ class StabilityReport(Report):
         if s.method == "factors":
             difference = f"differs by {s.krylov_schur_difference:.1e}"
             found["Krylov–Schur"] = difference if s.krylov_schur.size else "does not converge"
+        if self.exponents is not None:
+            found["Lyapunov exponents"] = exponents_in_words(self.exponents)
         return found | {name: f"declined: {reason}" for name, reason in self.declined.items()}
 
     def content(self) -> dict[str, Any]:
@@ -220,6 +222,13 @@ def complex_in_words(value: complex, digits: int = 6) -> str:
 def as_pairs(values: np.ndarray) -> list[list[float]]:
     """Complex numbers as [re, im], for JSON."""
     return [[float(v.real), float(v.imag)] for v in values]
+
+
+def exponents_in_words(exponents: LyapunovExponents) -> str:
+    """The largest of the samples' leading exponents, the error of the layers, and the layers."""
+    leading = ", ".join(f"{value:.6g}" for value in exponents.state.max(axis=0)[:SHOWN])
+    error = f" ± {exponents.error:.1e}" if exponents.error else ""
+    return f"{leading}{error} ({exponents.layers} layers of {exponents.scheme})"
 
 
 def draw_exponents(folder: Path, exponents: LyapunovExponents) -> None:

@@ -37,6 +37,7 @@ from fem_selection.steady import (
     analyze_spectrum,
     find_steady_state,
     finite_time_exponents,
+    flow_exponents,
     has_local_part,
     is_compact,
     judge,
@@ -76,6 +77,7 @@ def stability(
     finer_declined: str | None = None,
     third: FinerSpace | Callable[[], FinerSpace] | None = None,
     initial: Block | None = None,
+    horizon: float | None = None,
     depth: DepthGrid | None = None,
     scheme: Scheme | None = None,
     family: Family | None = None,
@@ -95,7 +97,8 @@ def stability(
         finer_declined: Why there is no finer space, for the report.
         third: The same on a space finer still, or on one coarser than the field's: it shows the order of the errors.
         initial: Initial states, shape (num_local, samples), for whose trajectories exponents are computed.
-        depth: The layers of these trajectories.
+        horizon: T, the end of these trajectories; the layers are refined until the exponents are those of the equation.
+        depth: Layers whose exponents are computed instead, as they are.
         scheme: The scheme of these layers; the classical Runge–Kutta scheme if None.
         family: Returns the equation at a value of the parameter.  The branch through the state near `start` at the
             first value of `settings.range` is followed through the range.
@@ -127,7 +130,7 @@ def stability(
     tell("error bars")
     growth, growth_declined = _measure(field, column, spectrum, settings)
     tell("growth")
-    exponents, exponents_declined = _exponents(field, settings, initial, depth, scheme)
+    exponents, exponents_declined = _exponents(field, settings, initial, depth, scheme, horizon)
     tell("exponents")
     found, branches_declined = None, None
     if family is not None:
@@ -274,17 +277,22 @@ def _exponents(
     initial: Block | None,
     depth: DepthGrid | None,
     scheme: Scheme | None,
+    horizon: float | None,
 ) -> tuple[LyapunovExponents | None, str | None]:
-    """The exponents of the first samples over the layers, or the reason why there are none."""
+    """The exponents of the first samples over the layers or up to the horizon, or the reason why there are none."""
     if not settings.exponents:
         return None, None
-    if initial is None or depth is None:
-        return None, "no initial states and layers are given"
+    if initial is None:
+        return None, "no initial states are given"
+    first = np.asfortranarray(initial[:, : settings.samples])
+    count = min(settings.exponents, field.space.num_nodes)
+    if depth is None:
+        if horizon is None:
+            return None, "neither horizon nor layers are given"
+        return _if_finite(lambda: flow_exponents(field, first, count, horizon=horizon))
     scheme = find_scheme("rk4") if scheme is None else scheme
     grid, bias = DepthGrid(layers=depth.layers, horizon=depth.horizon, intervals=1), field.bias[None, :]
     stepper = Stepper(field.space, field.kernel, bias, activation=field.activation, scheme=scheme, grid=grid)
-    first = np.asfortranarray(initial[:, : settings.samples])
-    count = min(settings.exponents, field.space.num_nodes)
     return _if_finite(lambda: finite_time_exponents(stepper, first, count))
 
 

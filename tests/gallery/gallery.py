@@ -37,9 +37,8 @@ from mpi4py import MPI
 import fem_selection as fs
 from fem_selection.cases.field import FieldProblem, build_field
 from fem_selection.cases.learning import build_problem
-from fem_selection.cases.stability import depth_of, family_of, finer_start, start_state, third_start, why_not_finer
+from fem_selection.cases.stability import family_of, finer_start, start_state, third_start, why_not_finer
 from fem_selection.config import load_case, parse_case
-from fem_selection.dynamics import find_scheme
 
 __all__ = ["EVEN_MESHES", "MESHES", "TABLES", "Answer", "Problem", "all_problems", "blocks", "problem", "states"]
 
@@ -294,8 +293,7 @@ def _stability(answer: Answer) -> fs.studies.StabilityReport:
         finer_declined=why_not_finer(given),
         third=third_start(given),
         initial=given.initial,
-        depth=depth_of(given),
-        scheme=find_scheme(answer.case.dynamics.scheme),
+        horizon=given.case.dynamics.horizon,
     )
 
 

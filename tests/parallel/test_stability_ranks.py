@@ -34,9 +34,8 @@ LOCAL = {
 def main() -> None:
     """Assesses the cases of this job and prints spectra, growth, exponents and branches."""
     from fem_selection.cases.field import build_field
-    from fem_selection.cases.stability import depth_of, family_of, finer_start, start_state, why_not_finer
+    from fem_selection.cases.stability import family_of, finer_start, start_state, why_not_finer
     from fem_selection.config import parse_case
-    from fem_selection.dynamics import find_scheme
     from fem_selection.steady import leading_eigenpairs
     from fem_selection.studies import stability
 
@@ -70,8 +69,7 @@ def main() -> None:
             finer=lambda problem=problem: finer_start(problem),
             finer_declined=why_not_finer(problem),
             initial=problem.initial,
-            depth=depth_of(problem),
-            scheme=find_scheme("heun"),
+            horizon=problem.case.dynamics.horizon,
             family=family_of(problem),
         )
         s, diagram = found.spectrum, None if found.branches is None else found.branches.diagram

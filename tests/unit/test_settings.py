@@ -47,7 +47,6 @@ OTHERS = {
     "steady.equilibria.complementarity.project.lower": "of K f + b",
     "steady.equilibria.complementarity.project.upper": "of K f + b",
     "steady.equilibria.complementarity.project.tolerance": "of the contact set",
-    "steady.stability.lyapunov.finite_time_exponents.tolerance": "change of the exponents from sweep to sweep",
 }
 
 #: Defaults in modules below the settings in the staircase, and at the command line, which loads them on use; they have

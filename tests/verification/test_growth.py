@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 from cases import CELLWISE, HALVES, build_equation
-from dense import identity, mass_root
-from problems import make_problem, smooth_states
+from dense import identity, kernel_matrix, mass_root
+from problems import make_field, make_problem, smooth_states
+from scipy.integrate import solve_ivp
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.errors import InvalidInput
@@ -16,6 +17,7 @@ from fem_selection.kernels import DenseKernel
 from fem_selection.steady import (
     analyze_spectrum,
     finite_time_exponents,
+    flow_exponents,
     measure_growth,
     numerical_abscissa,
     transient_growth,
@@ -158,3 +160,35 @@ def test_exponents_of_widely_spread_growth(spaces):
     found = finite_time_exponents(stepper, smooth_states(space, slice(0, 1)), 4)
     np.testing.assert_allclose(found.state[0], [1.0, 0.2, -0.4, -1.0], atol=1e-5)
     np.testing.assert_allclose(found.adjoint[0], [1.0, 0.2, -0.4, -1.0], atol=1e-5)
+
+
+def test_exponents_of_the_equation_are_those_of_its_flow(spaces):
+    """A = diag(−30, −1) on halves, to T = 2: all exponents are eigenvalues of A, or 0. Fails if layers too few for
+    stability are taken as they are: ten Euler layers give +8."""
+    space = spaces("interval", 8, 0, "collocated", "dg")
+    field = make_field(space, lambda y, z: -60.0 * (y < 0.5) * (z < 0.5) - 2.0 * (y > 0.5) * (z > 0.5))
+    found = flow_exponents(field, space.create_block(1), 8, horizon=2.0)
+    np.testing.assert_allclose(found.state[0], [0, 0, 0, 0, 0, 0, -1, -30], atol=max(found.error, 1e-9))
+    np.testing.assert_allclose(found.adjoint[0], found.state[0], atol=1e-7)
+    assert found.error < 1e-4 and found.layers > 100
+
+
+def test_exponents_along_a_trajectory_by_an_outside_integrator(spaces):
+    """tanh along a moving state: the singular values of the flow's derivative by SciPy's DOP853. Fails if the error
+    that is shown is smaller than the true one."""
+    space = spaces("interval", 4, 2)
+    field = make_field(space, lambda y, z: 3 * np.sin(2 * (y - z)) - np.cos(y + z), 0.4)
+    initial, n = smooth_states(space, slice(0, 1)), space.num_nodes
+    matrix, bias, root = kernel_matrix(field), field.bias, mass_root(space)
+
+    def rate(t, x):
+        f, phi = x[:n], x[n:].reshape(n, n)
+        s = np.tanh(matrix @ f + bias)
+        return np.concatenate([s, ((1 - s**2)[:, None] * (matrix @ phi)).ravel()])
+
+    start = np.concatenate([initial[:, 0], np.eye(n).ravel()])
+    end = solve_ivp(rate, (0.0, 2.0), start, "DOP853", rtol=1e-12, atol=1e-13).y[n:, -1].reshape(n, n)
+    exact = np.log(np.linalg.svd(root @ end @ np.linalg.inv(root), compute_uv=False)) / 2.0
+    found = flow_exponents(field, initial, 3, horizon=2.0)
+    assert np.max(np.abs(found.state[0] - exact[:3])) <= found.error + 1e-9
+    assert found.error < 1e-5

@@ -15,6 +15,10 @@ neighbouring s_i differ by little.  The triangular factors R_n of a sweep give t
 singular values s_i.  For singular values so small that the product would lose them to round-off, Σ_n log (R_n)_ii is
 taken, which tends to log s_i with the sweeps.
 
+`finite_time_exponents` takes the layers as they are.  `flow_exponents` wants the exponents of the equation itself: it
+doubles the number of layers of the classical Runge–Kutta scheme until the exponents stand still.  The change in the
+last doubling is reported; for a scheme of order p it is about 2^p − 1 times the error of the result.
+
 References:
     G. Benettin et al., Meccanica 15 (1980) 9, doi:10.1007/BF02128236.
     A. W. Bojanczyk, M. Ewerbring, F. T. Luk, P. Van Dooren, An accurate product SVD algorithm, Signal Processing 25
@@ -23,22 +27,34 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fem_selection.adjoint.backward import step_back
 from fem_selection.adjoint.tangent import step_tangent
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.field import SelectionField
+from fem_selection.dynamics.resolvent import has_local_part
+from fem_selection.dynamics.schemes import find_scheme
 from fem_selection.dynamics.stepper import Stepper, Tape
 from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.linalg.operators import random_block
 from fem_selection.linalg.orthonormal import orthonormalize
 from fem_selection.typing import Block, Floats
 
-__all__ = ["LyapunovExponents", "finite_time_exponents", "layer_adjoint", "layer_tangent"]
+__all__ = ["LyapunovExponents", "finite_time_exponents", "flow_exponents", "layer_adjoint", "layer_tangent"]
 
+_SETTLED, _MAX_SWEEPS = 1e-8, 40
 _LARGEST_LOG = 500.0
 _LARGEST_SPREAD = 18.0  # e^18 = 7e7
+_ACCURACY = 1e-6  # relative change of the exponents at which the layers are doubled no more
+_FEWEST, _MOST = 8, 8192  # layers
+_MOST_NUMBERS = 2**26  # of a tape
+_STEP = 0.5  # of the first layers, times the spectral radius
+_PROBES = 4
 _MORE = 8  # the block has so many vectors more than twice the number of wanted exponents
 
 
@@ -52,6 +68,10 @@ class LyapunovExponents:
         change: Largest change in the last sweep; −∞ − (−∞) counts as no change.
         sweeps: Number of sweeps forward and back.
         horizon: T.
+        layers: Number of layers.
+        scheme: Name of their scheme.
+        error: Largest change of an exponent when the layers were doubled last, a bound of the error of the layers as
+            far as their order is observed; 0 if the layers themselves are what is asked about.
     """
 
     state: Floats
@@ -59,6 +79,9 @@ class LyapunovExponents:
     change: float
     sweeps: int
     horizon: float
+    layers: int
+    scheme: str
+    error: float = 0.0
 
     @property
     def amplification(self) -> Floats:
@@ -67,7 +90,13 @@ class LyapunovExponents:
 
 
 def finite_time_exponents(
-    stepper: Stepper, initial: Block, count: int, *, tolerance: float = 1e-8, max_sweeps: int = 40, seed: int = 0
+    stepper: Stepper,
+    initial: Block,
+    count: int,
+    *,
+    tolerance: float = _SETTLED,
+    max_sweeps: int = _MAX_SWEEPS,
+    seed: int = 0,
 ) -> LyapunovExponents:
     """The leading exponents along the trajectories of some samples.
 
@@ -87,17 +116,89 @@ def finite_time_exponents(
     Note:
         Collective over space; memory is one tape of all samples.
     """
-    space, samples = stepper.space, initial.shape[1]
+    _require_count(stepper.space, count)
+    start = random_block(stepper.space, min(stepper.space.num_nodes, 2 * count + _MORE), seed)
+    frames, _ = orthonormalize(stepper.space, np.stack([start] * initial.shape[1]))
+    return _exponents(stepper, initial, count, frames, tolerance=tolerance, max_sweeps=max_sweeps)[0]
+
+
+def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon: float) -> LyapunovExponents:
+    """The leading exponents of the equation ∂_t f = σ(K f + b) from t = 0 to a horizon, without layers of its own.
+
+    The layers begin with steps of half the inverse of the spectral radius of F', and are doubled until no exponent
+    changes by more than 10⁻⁶ (1 + |λ|), or until there are 8192 of them or the tape is too large.  A kernel with a
+    local part takes layers of the Crank–Nicolson scheme, which is stable for any step.
+
+    Args:
+        field: F, which must not depend on time.
+        initial: Nodal values of the initial states, shape (num_local, samples).
+        count: Number of exponents of each sample, at most N.
+        horizon: T.
+
+    Raises:
+        InvalidInput: if F depends on time, the horizon is not positive, or `count` is less than 1 or larger than N.
+        NonFinite: if a trajectory is not finite, however many layers there are.
+
+    Note:
+        Collective over space; memory is one tape of all samples.
+    """
+    if not field.is_autonomous or not 0.0 < horizon < np.inf:
+        raise InvalidInput(f"exponents of a flow need an equation without t and a positive horizon, got {horizon}")
+    _require_count(field.space, count)
+    space, samples = field.space, initial.shape[1]
+    is_local = has_local_part(field.kernel)
+    scheme = find_scheme("crank_nicolson" if is_local else "rk4")
+    probe = StiffnessProbe(field, samples)
+    radius = max((probe.radius(initial) for _ in range(_PROBES)), default=0.0) if samples else 0.0
+    per_layer = max(space.num_nodes * samples * (2 * scheme.num_stages + 1), 1)
+    most = int(np.clip(_MOST_NUMBERS // per_layer, 2 * _FEWEST, _MOST))
+    wanted = np.nan_to_num(np.ceil(horizon * radius / _STEP), nan=_FEWEST, posinf=_MOST)
+    layers = int(np.clip(wanted, _FEWEST, _FEWEST * 8 if is_local else most // 2))
+    frames = np.stack([random_block(space, min(space.num_nodes, 2 * count + _MORE), 0)] * samples)
+    frames, _ = orthonormalize(space, frames)
+    before: LyapunovExponents | None = None
+    while True:
+        grid = DepthGrid(layers=layers, horizon=horizon, intervals=1)
+        stepper = Stepper(
+            space, field.kernel, field.bias[None, :], activation=field.activation, scheme=scheme, grid=grid
+        )
+        try:
+            found, frames = _exponents(stepper, initial, count, frames)
+        except NonFinite:
+            if 2 * layers > most:
+                raise
+            found = None
+        if found is not None and before is not None:
+            with np.errstate(invalid="ignore"):
+                moved = np.where(found.state == before.state, 0.0, np.abs(found.state - before.state))
+            error = float(np.max(moved, initial=0.0))
+            within = bool(np.all(moved <= _ACCURACY * (1.0 + np.abs(found.state))))
+            if within or 2 * layers > most:
+                return replace(found, error=error)
+        before, layers = found, 2 * layers
+
+
+def _require_count(space: StateSpace, count: int) -> None:
     if not 1 <= count <= space.num_nodes:
         raise InvalidInput(f"{count} exponents are wanted; between 1 and {space.num_nodes} exist")
+
+
+def _exponents(
+    stepper: Stepper,
+    initial: Block,
+    count: int,
+    frames: Floats,
+    *,
+    tolerance: float = _SETTLED,
+    max_sweeps: int = _MAX_SWEEPS,
+) -> tuple[LyapunovExponents, Floats]:
+    """The exponents of the layers, by sweeps that begin with given orthonormal frames; and the last frames."""
+    space, samples = stepper.space, initial.shape[1]
     tape = stepper.tape(samples)
     final = stepper.advance(np.asfortranarray(initial), tape)
     if not all(space.comm.allgather(bool(np.all(np.isfinite(final))))):
         raise NonFinite("the state", layer=stepper.grid.layers)
-    carried = min(space.num_nodes, 2 * count + _MORE)
-    start = random_block(space, carried, seed)
-    frames, _ = orthonormalize(space, np.stack([start] * samples))
-    forward = back = np.full((samples, carried), np.nan)
+    forward = back = np.full((samples, frames.shape[2]), np.nan)
     change, sweep = np.inf, 0
     while sweep < max_sweeps and not change <= tolerance:
         sweep += 1
@@ -110,7 +211,16 @@ def finite_time_exponents(
         change = float(np.max(known)) if not np.any(np.isnan(known)) else np.inf
     horizon = stepper.grid.horizon
     sort = [np.sort(logs, axis=1)[:, ::-1][:, :count] / horizon for logs in (forward, back)]
-    return LyapunovExponents(state=sort[0], adjoint=sort[1], change=change / horizon, sweeps=sweep, horizon=horizon)
+    found = LyapunovExponents(
+        state=sort[0],
+        adjoint=sort[1],
+        change=change / horizon,
+        sweeps=sweep,
+        horizon=horizon,
+        layers=stepper.grid.layers,
+        scheme=stepper.scheme.name,
+    )
+    return found, frames
 
 
 def layer_tangent(stepper: Stepper, n: int, slopes: list[Block], *, block: Block) -> Block:
