@@ -7,6 +7,7 @@ from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOper
 from fem_selection.linalg.krylov import Eigenpairs, leading_eigenpairs
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.steady.branches.bifurcations import Bifurcation
+from fem_selection.steady.branches.branch_directions import BranchDirection, MultiplePoint, find_branch_directions
 from fem_selection.steady.branches.continuation import Diagram, continue_branches
 from fem_selection.steady.branches.cycles import CycleFamily, Cycles, follow_cycles, measure_cycles
 from fem_selection.steady.branches.departure import Departure, follow_departure
@@ -27,6 +28,7 @@ from fem_selection.steady.stability.verdict import Verdict, is_compact, judge
 
 __all__ = [
     "Bifurcation",
+    "BranchDirection",
     "CycleFamily",
     "Cycles",
     "Departure",
@@ -40,6 +42,7 @@ __all__ = [
     "KernelOperator",
     "LongTimeLimit",
     "LyapunovExponents",
+    "MultiplePoint",
     "PeriodicOrbit",
     "PicardReport",
     "Projection",
@@ -56,6 +59,7 @@ __all__ = [
     "continue_branches",
     "differentiate_in_bias",
     "expand",
+    "find_branch_directions",
     "find_equilibria",
     "find_limit",
     "find_steady_state",
