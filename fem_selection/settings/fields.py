@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 __all__ = [
     "Bounds",
+    "Ends",
     "Factors",
     "ListOrScalar",
     "Option",
@@ -96,6 +97,12 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _distinct(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] == value[1] or not all(math.isfinite(end) for end in value):
+        raise ValueError(f"must be two different finite numbers, got {list(value)}")
+    return value
+
+
 def _option(value: Any) -> Any:
     if not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"must be a string, a finite number or true/false, got {value!r}")
@@ -106,5 +113,6 @@ TomlList = BeforeValidator(_as_tuple)
 ListOrScalar = BeforeValidator(_scalar_as_tuple)
 SumOrList = BeforeValidator(_sum_as_tuple)
 Bounds = Annotated[tuple[float, float], AfterValidator(_ordered), BeforeValidator(_pair)]
+Ends = Annotated[tuple[float, float], AfterValidator(_distinct), BeforeValidator(_pair)]
 Factors = Annotated[tuple[str, str], BeforeValidator(_formula_pair)]
 Option = Annotated[str | bool | int | float, PlainValidator(_option)]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fem_selection.settings.fields import Bounds, ListOrScalar, one_of
+from fem_selection.settings.fields import Ends, ListOrScalar, one_of
 from fem_selection.settings.names import INTEGRATORS, SPACINGS
 from fem_selection.settings.tables import settings_class
 
@@ -134,10 +134,13 @@ class StabilitySettings:
         exponents: Number of finite-time Lyapunov exponents of each sample; 0 leaves them out.
         samples: Number of samples, the first ones, whose exponents are computed.
         parameter: Name of the parameter in which the steady state is continued; none if left out.
-        range: Values of the parameter between which it is continued, from the first on.
+        range: Values of the parameter between which it is continued, both ways from where the state is given; towards
+            the second value first.
         step: Largest step along a branch; a fiftieth of the range if left out.
         points: Largest number of points on a branch.
         branches: Largest number of branches.
+        searches: Number of values of the parameter at which branches that no other reaches are sought by deflation.
+        seconds: Time after which no further branch or point is begun.
         cycles: Whether limit cycles near Hopf points are computed by runs.
     """
 
@@ -149,10 +152,12 @@ class StabilitySettings:
     exponents: int = Field(default=4, ge=0)
     samples: int = Field(default=4, ge=1)
     parameter: str | None = None
-    range: Bounds | None = None
+    range: Ends | None = None
     step: float | None = Field(default=None, gt=0)
     points: int = Field(default=400, ge=2)
     branches: int = Field(default=8, ge=1)
+    searches: int = Field(default=5, ge=0)
+    seconds: float = Field(default=60.0, gt=0)
     cycles: bool = True
 
 

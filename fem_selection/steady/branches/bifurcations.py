@@ -1,36 +1,44 @@
 # SPDX-License-Identifier: MIT
-"""Bifurcations on a curve of steady states: bisection locates them, the shapes of the crossing curves classify them.
+"""Bifurcations on a curve of steady states, each confirmed by a second route.
 
-Between two points whose signatures (number of unstable eigenvalues, sign of the bordered determinant) differ lies one
-of
+| kind | what happens | beside the eigenvalue, confirmed by |
+|---|---|---|
+| fold | the parameter turns, and one real eigenvalue passes zero | two places, found apart, that agree |
+| pitchfork | another curve crosses, symmetric about μ₀: μ − μ₀ ~ δ² on it | bordered systems; the other curve |
+| transcritical | another curve crosses with μ − μ₀ ~ δ | bordered systems; the other curve |
+| exchange of stability | a line of steady states at μ₀ itself: a direction enters ker K | bordered systems; the line |
+| branch point | another curve leaves, and is not reached on both sides | bordered systems |
+| hopf | a complex pair ±iω passes the imaginary axis | bordered systems |
+| multiple | several eigenvalues reach the axis at one place | bordered systems |
 
-| kind | what happens |
-|---|---|
-| fold | the curve turns back in μ; one real eigenvalue passes zero |
-| pitchfork | another curve crosses, symmetric about μ₀: μ − μ₀ ~ δ² on it |
-| transcritical | another curve crosses with μ − μ₀ ~ δ |
-| exchange of stability | a whole line of steady states at μ₀ itself: a direction enters ker K |
-| hopf | a complex pair ±iω passes the imaginary axis |
-| multiple | several real eigenvalues pass zero at once; the crossing curves are not followed |
+An eigenvalue counts if it is decided on either side (`crossings`) and passes with a speed that does not vanish: its
+share of the distance is the same at half the distance.  What fails one of these tests is no bifurcation here, but one
+`Undecided` with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import scipy.linalg
 
 from fem_selection.steady.branches.corrector import Corrector, Point
-from fem_selection.typing import Complexes, Floats
+from fem_selection.steady.branches.crossings import find_crossings
+from fem_selection.steady.branches.segments import Event, Segment, bordered_eigenvalues
+from fem_selection.typing import Complexes
 
-__all__ = ["Bifurcation", "find_bifurcations"]
+__all__ = ["Bifurcation", "Undecided", "find_bifurcations"]
 
-_BISECTIONS = 60
-_BESIDE = 1e-4  # of the range: distance at which the two sides of a bifurcation are examined
+_BESIDE = 1e-4  # of the range: distance at which the two sides of a bifurcation are examined, if they are decided there
 _DEPARTURE = 1e-2  # of the range: distance along the crossing curve at which its shape is measured
 _DEGENERATE = 1e-7
+_TOGETHER = 1e-6  # of the range: places so near to each other are one
+_STEPS = 3  # largest number of steps between the points at which an eigenvalue is decided
+_SAME = 1e-4  # of the range: distance at which two bifurcations are one
+_RESIDUAL = 1e-12  # |G| of points of a curve
+_TOUCHES = 1e-3  # of its value beside it: an eigenvalue so small reaches zero
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,14 @@ class Bifurcation:
         unstable: Number of unstable eigenvalues before and after, in the direction of increasing μ; at a fold, in the
             direction of the curve.
         departures: Points of the crossing curve on either side.
-        accuracy: Distance along the curve within which the position is known.
-        uncertainty: Uncertainty of the parameter μ₀.
+        accuracy: Distance along the curve between the places that the routes give.
+        uncertainty: Uncertainty of the parameter μ₀: that of the eigenvalue over its speed, or at a fold that of the
+            equation.
         right: Right eigenvectors of V* σ'(g) K V in the coordinates c, of unit length, complex, shape (r, k), for the k
             eigenvalues that reach the imaginary axis there: zeros, or at a Hopf point the one iω, ω > 0.
         left: The left eigenvectors, scaled so that leftᴴ right = 1, shape (r, k).
+        witnesses: Real part of the critical eigenvalue before and after, along the curve, by bordered systems; zeros
+            where the parameter turns and no eigenvalue changes sign.
     """
 
     kind: str
@@ -63,6 +74,7 @@ class Bifurcation:
     uncertainty: float
     right: Complexes
     left: Complexes
+    witnesses: tuple[float, float] = (0.0, 0.0)
 
     @property
     def parameter(self) -> float:
@@ -75,95 +87,262 @@ class Bifurcation:
         return 1.0 if self.unstable[1] > self.unstable[0] else -1.0
 
 
-def find_bifurcations(corrector: Corrector, first: Point, last: Point, *, scale: float) -> Iterator[Bifurcation]:
-    """Yield the bifurcations between two points of a curve that are one step apart (collective).
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """A stretch of a curve on which it is not decided whether there is a bifurcation.
+
+    Attributes:
+        lower: Smallest value of the parameter on it.
+        upper: Largest value of the parameter on it.
+        reason: Why it is not decided, as a phrase.
+    """
+
+    lower: float
+    upper: float
+    reason: str
+
+
+def find_bifurcations(
+    corrector: Corrector, points: Sequence[Point], *, scale: float
+) -> tuple[list[Bifurcation], list[Undecided]]:
+    """Find the bifurcations on a curve, and the stretches on which there may be others (collective).
 
     Args:
         corrector: The corrector of the curve.
-        first: A point.
-        last: The next point.
+        points: Consecutive points of the curve.
         scale: Length of the parameter's range.
     """
-    start = first
-    for _ in range(4):  # if there are more between two points, the steps are too large
-        if start.signature == last.signature:
-            return
-        found = _bisect(corrector, start, last)
-        if found is None:
-            return
-        left, right = found
-        beside = _BESIDE * scale
-        sides = _move(corrector, left, -beside), _move(corrector, right, beside)
-        if sides[0] is None or sides[1] is None:
-            return
-        yield _classify(corrector, left, right, (sides[0], sides[1]), scale)
-        start = right
+    found: list[Bifurcation] = []
+    doubts: list[Undecided] = []
+
+    def is_known(point: Point | None) -> bool:
+        return point is not None and any(np.linalg.norm(point.x - b.point.x) <= _SAME * scale for b in found)
+
+    for first, last in _stretches(points):
+        a, b = points[first], points[last]
+        if last - first > _STEPS:
+            if not any(_is_between(a, b, known.point) for known in found):
+                doubts.append(_doubt(a, b, "an eigenvalue changes its sign after a stretch on which it is not decided"))
+            continue
+        segment = Segment(corrector, a, b)
+        events = segment.events()
+        if not events:
+            doubts.append(_doubt(a, b, "an eigenvalue changes its sign, but the place is not found"))
+        for group in _groups(events, _TOGETHER * scale / segment.length):
+            if is_known(segment.point(group[0].place)):
+                continue
+            result = _examine(corrector, segment, group, scale)
+            if isinstance(result, Bifurcation):
+                found.append(result)
+            else:
+                doubts.append(_doubt(a, b, result))
+    return found, doubts
 
 
-def _bisect(corrector: Corrector, a: Point, b: Point) -> tuple[Point, Point] | None:
-    """Two neighbouring points, the first with the signature of a, the second with another one; None without success."""
-    for _ in range(_BISECTIONS):
-        secant = b.x - a.x
-        length = float(np.linalg.norm(secant))
-        if length <= 1e-13 * max(1.0, float(np.linalg.norm(a.x))):
-            break
-        x = corrector.correct(a.x + 0.5 * secant, secant / length)
-        if x is None:
+def _doubt(a: Point, b: Point, reason: str) -> Undecided:
+    lower, upper = sorted((a.parameter, b.parameter))
+    return Undecided(lower=lower, upper=upper, reason=reason)
+
+
+def _is_between(a: Point, b: Point, point: Point) -> bool:
+    """Whether a point lies between two others of a curve, as seen along their chord."""
+    chord = b.x - a.x
+    return bool(0.0 <= (point.x - a.x) @ chord <= chord @ chord)
+
+
+def _stretches(points: Sequence[Point]) -> list[tuple[int, int]]:
+    """Numbers of points between which eigenvalues pass the axis or the parameter turns, the shortest stretches first.
+
+    Small eigenvalues are decided only far from the place at which they pass together with larger ones.
+    """
+    passing = {(c.first, c.last) for c in find_crossings([p.rates for p in points])}
+    known = [k for k, p in enumerate(points) if p.heading]
+    stretches = set(passing)
+    for i, j in pairwise(known):
+        if points[i].heading != points[j].heading:
+            over = [(i, j), *((a, b) for a, b in passing if a < j and i < b and b - a <= _STEPS)]
+            stretches.add((min(a for a, _ in over), max(b for _, b in over)))
+    return sorted(stretches, key=lambda ends: (ends[1] - ends[0], ends[0]))
+
+
+def _groups(events: Sequence[Event], together: float) -> list[list[Event]]:
+    """Events at one place each."""
+    groups: list[list[Event]] = []
+    for event in events:
+        if groups and event.place - groups[-1][-1].place <= together:
+            groups[-1].append(event)
+        else:
+            groups.append([event])
+    return groups
+
+
+def _examine(corrector: Corrector, segment: Segment, group: list[Event], scale: float) -> Bifurcation | str:
+    """The bifurcation at a place, or the reason why it is not decided that there is one."""
+    place = float(np.mean([event.place for event in group]))
+    crossings = [event for event in group if event.crossing is not None]
+    turns = len(crossings) < len(group)
+    at = segment.point(place)
+    beside = _beside(segment, group, place, _BESIDE * scale / segment.length)
+    if at is None or beside is None:
+        return "an eigenvalue changes its sign, but on no two sides of the place it is decided"
+    before, after = (segment.point(s) for s in beside)
+    assert before is not None and after is not None
+    if crossings and (reason := _speeds(segment, crossings, place, beside)):
+        return reason
+    witnesses = (0.0, 0.0)
+    if crossings:
+        confirmed = _confirm(corrector, before, after)
+        if confirmed is None:
+            return "an eigenvalue changes its sign, but bordered systems do not confirm it"
+        witnesses = confirmed
+    return _classify(corrector, at, (before, after), _Facts(group, segment, turns, witnesses, scale))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a place beside its points."""
+
+    group: list[Event]
+    segment: Segment
+    turns: bool
+    witnesses: tuple[float, float]
+    scale: float
+
+    @property
+    def accuracy(self) -> float:
+        places = [event.place for event in self.group]
+        return (max(places) - min(places)) * self.segment.length
+
+
+def _beside(segment: Segment, group: list[Event], place: float, distance: float) -> tuple[float, float] | None:
+    """The nearest places on both sides at which all that changes in between is decided."""
+    low, high = max(e.bracket[0] for e in group), min(e.bracket[1] for e in group)
+    wanted = sum(event.crossing is not None for event in group)
+    turns = wanted < len(group)
+    while True:
+        sides = max(low, place - distance), min(high, place + distance)
+        crossings, turned = segment.changes(*sides)
+        if len(crossings) == wanted and turned == turns:
+            return sides
+        if sides == (low, high):
             return None
-        middle = corrector.point(x, secant / length)
-        a, b = (middle, b) if middle.signature == a.signature else (a, middle)
-    return a, b
+        distance *= 10.0
 
 
-def _move(corrector: Corrector, point: Point, length: float) -> Point | None:
-    """The point of the curve at a signed distance from a point; None if the corrector does not reach it."""
-    x = corrector.correct(point.x + length * point.tangent, point.tangent)
-    return None if x is None else corrector.point(x, point.tangent)
+def _speeds(segment: Segment, crossings: list[Event], place: float, beside: tuple[float, float]) -> str:
+    """The reason why an eigenvalue does not pass with a speed on either side; "" if all do."""
+    for event in crossings:
+        assert event.crossing is not None
+        for end in beside:
+            real = []
+            for s in (end, 0.5 * (end + place)):
+                number, point = segment.follow(event.crossing, event.bracket, s), segment.point(s)
+                if number is None or point is None:
+                    return "an eigenvalue changes its sign, but the curve is not reached beside the place"
+                real.append(float(point.rates.values[number].real))
+            if not 1.2 <= real[0] / real[1] <= 3.0:
+                return "an eigenvalue changes its sign, but its speed vanishes there"
+    return ""
 
 
-def _classify(corrector: Corrector, left: Point, right: Point, sides: tuple[Point, Point], scale: float) -> Bifurcation:
-    """Classify a change of signature by the points beside it."""
+def _confirm(corrector: Corrector, before: Point, after: Point) -> tuple[float, float] | None:
+    """Real parts, by bordered systems, of an eigenvalue that passes; None if one of them does not change its sign."""
+    passing = find_crossings([before.rates, after.rates])
+    first: list[float] = []
+    last: list[float] = []
+    for sign in (1, -1):
+        which = [c for c in passing if c.sign == sign]
+        for at, numbers, signs in (
+            (before, [c.before for c in which], -sign),
+            (after, [c.after for c in which], sign),
+        ):
+            if not which:
+                continue
+            real = _bordered_real_parts(corrector, at, numbers)
+            error = np.max(at.rates.uncertainties[numbers])
+            if not np.all(signs * real > error):
+                return None
+            (first if at is before else last).append(float(real[np.argmax(np.abs(real))]))
+    return (first[0], last[0]) if first and last else None
+
+
+def _bordered_real_parts(corrector: Corrector, at: Point, numbers: Sequence[int]) -> np.ndarray:
+    """Real parts of some eigenvalues at a point: for each frequency a matrix bordered by the vectors of all near it."""
+    full, own, _ = corrector.family.at(at.parameter).linearize(at.coordinates)
+    matrix, rates = own.T @ full @ own, at.rates
+    found = []
+    for number in numbers:
+        shift = 1j * rates.values[number].imag
+        near = np.abs(rates.values - shift) <= 10.0 * abs(rates.values[number].real)
+        near[number] = False
+        left, right = own.T @ rates.left, own.T @ rates.right
+        others = left[:, near] / np.linalg.norm(left[:, near], axis=0), right[:, near]
+        left, right = left[:, [number]], right[:, [number]]
+        left = left / np.linalg.norm(left)
+        found.append(bordered_eigenvalues(matrix, left, right, shift=shift, others=others)[0].real)
+    return np.array(found)
+
+
+def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts: _Facts) -> Bifurcation | str:
+    """Classify a place by what changes there and by the points beside it."""
     before, after = sides
     counts = before.unstable, after.unstable
-    accuracy = float(np.linalg.norm(right.x - left.x))
-    kind, frequency, criticality = "fold", 0.0, ""
+    passing = [e for e in facts.group if e.crossing is not None]
+    numbers = [facts.segment.follow(e.crossing, e.bracket, e.place) for e in passing if e.crossing is not None]
+    critical = [number for number in numbers if number is not None]
+    complex_ones = [k for k in critical if at.rates.is_complex[k]]
+    kind, frequency, criticality = "multiple", 0.0, ""
     departures: tuple[Point, ...] = ()
-    if before.orientation != after.orientation and abs(counts[0] - counts[1]) > 1:
-        kind = "multiple"
-    elif before.orientation != after.orientation:
-        departures = _depart(corrector, left, corrector.crossing_direction(left), scale)
-        kind, criticality = _classify_crossing(left, sides, departures)
-    elif abs(counts[0] - counts[1]) != 1:
-        nearest = left.eigenvalues[np.argmin(np.abs(left.eigenvalues.real))]
-        is_pair = abs(counts[0] - counts[1]) == 2 and abs(nearest.imag) > 1e-6 * np.abs(left.eigenvalues).max()
-        kind, frequency = ("hopf", abs(float(nearest.imag))) if is_pair else ("multiple", 0.0)
+    if len(critical) == 1 and complex_ones and not facts.turns:
+        kind, frequency = "hopf", abs(float(at.rates.values[critical[0]].imag))
+    elif len(critical) == 1 and facts.turns and not complex_ones:
+        kind = "fold"
+    elif not critical or (len(critical) == 1 and not complex_ones):
+        if not critical:
+            nearest = int(np.argmin(np.abs(at.rates.values)))
+            size = min(float(np.min(np.abs(p.rates.values))) for p in sides)
+            if abs(at.rates.values[nearest]) > max(_TOUCHES * size, at.rates.uncertainties[nearest], at.rates.zero):
+                return "the parameter turns, but no eigenvalue reaches zero"
+            critical = [nearest]
+        direction = corrector.crossing_direction(at, np.real(at.rates.right[:, critical[0]]))
+        departures = _depart(corrector, at, direction, facts.scale)
+        if facts.turns and len(departures) < 2:
+            return "the parameter turns without a change of stability, and no other curve is found there"
+        kind, criticality = _classify_crossing(at, sides, departures)
     if kind == "exchange of stability":
         departures = ()
     if kind != "fold" and after.parameter < before.parameter:
         counts = counts[::-1]
-    right_vectors, left_vectors = _critical_vectors(
-        corrector, left, 1 if kind != "multiple" else abs(counts[0] - counts[1])
-    )
+    right, left = at.rates.right[:, critical], at.rates.left[:, critical]
     return Bifurcation(
         kind=kind,
-        point=left,
+        point=at,
         frequency=frequency,
         criticality=criticality,
         unstable=counts,
         departures=departures,
-        accuracy=accuracy,
-        uncertainty=abs(right.parameter - left.parameter),
-        right=right_vectors,
-        left=left_vectors,
+        accuracy=facts.accuracy,
+        uncertainty=_uncertainty(corrector, at, sides, critical, facts),
+        right=right,
+        left=left @ np.linalg.pinv(right.conj().T @ left) if len(critical) > 1 else left,
+        witnesses=facts.witnesses,
     )
 
 
-def _critical_vectors(corrector: Corrector, at: Point, count: int) -> tuple[Complexes, Complexes]:
-    """Right and left eigenvectors of the eigenvalues nearest to the imaginary axis, of a pair the one above."""
-    values, left, right = scipy.linalg.eig(corrector.family.at(at.parameter).jacobian(at.coordinates), left=True)
-    nearest = [k for k in np.argsort(np.abs(values.real), kind="stable") if values[k].imag >= 0][:count]
-    u, v = right[:, nearest].astype(complex), left[:, nearest].astype(complex)
-    return u, v @ np.linalg.pinv(v.conj().T @ u).conj().T
+def _uncertainty(
+    corrector: Corrector, at: Point, sides: tuple[Point, Point], critical: list[int], facts: _Facts
+) -> float:
+    """The uncertainty of μ₀: an eigenvalue's over its speed, or where the parameter turns that of the equation."""
+    residual = _RESIDUAL * max(1.0, float(np.linalg.norm(at.x)))
+    if facts.turns:
+        w, matrix = corrector.derivative(at.x)
+        left = w.T @ np.real(at.rates.left[:, critical[0]])
+        push = abs(float(left @ matrix[:, -1])) / max(float(np.linalg.norm(left)), 1e-300)
+        return residual / push if push > residual else abs(sides[0].parameter - at.parameter)
+    error = float(np.max(at.rates.uncertainties[critical]))
+    speed = abs(facts.witnesses[1] - facts.witnesses[0]) / max(abs(sides[1].parameter - sides[0].parameter), 1e-300)
+    spread = facts.accuracy * abs(float(at.tangent[-1]))
+    return spread + (error + residual) / speed if speed else abs(sides[1].parameter - sides[0].parameter)
 
 
 def _classify_crossing(at: Point, sides: tuple[Point, Point], departures: tuple[Point, ...]) -> tuple[str, str]:
@@ -193,9 +372,10 @@ def _bend(at: Point, pair: tuple[Point, ...]) -> int | None:
     return 0 if odd > even else int(np.sign(sum(differences)))
 
 
-def _depart(corrector: Corrector, at: Point, direction: Floats, scale: float) -> tuple[Point, ...]:
+def _depart(corrector: Corrector, at: Point, direction: np.ndarray, scale: float) -> tuple[Point, ...]:
     """Points of the crossing curve on either side of a branch point, as far away as the corrector reaches."""
     length = _DEPARTURE * scale
+    found: list[Point] = []
     for _ in range(5):
         found = []
         for sign in (1.0, -1.0):

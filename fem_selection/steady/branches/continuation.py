@@ -4,20 +4,26 @@
     G(c, μ) = 0,   t · (x − x_k − Δs t) = 0,   x = (c, μ)
 
 in the coordinates of `equilibria.reduction`, in which an affine family f* + ker K is a single point and not a
-bifurcation.  At branch points the crossing curve is followed to both sides, so that the diagram shows all of it.
+bifurcation.  The branch of a state is followed both ways from where the state is.  At branch points the crossing curve
+is followed to both sides.  Branches that none of these reaches are sought by deflation at some values of μ; what is not
+found there may exist all the same.  All of it ends with a budget of points, branches and time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from time import perf_counter
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.settings import StabilitySettings
-from fem_selection.steady.branches.bifurcations import Bifurcation, find_bifurcations
+from fem_selection.steady.branches.bifurcations import Bifurcation, Undecided, find_bifurcations
 from fem_selection.steady.branches.corrector import Corrector, Point
+from fem_selection.steady.branches.disconnected import Search, find_disconnected
 from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedFamily
 from fem_selection.typing import Floats
@@ -27,7 +33,10 @@ __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady"]
 _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch ends
 _SMALLEST_STEP = 1e-4  # of the largest step
 _TURN = 0.95  # cosine of the largest angle between tangents
-_SAME = 1e-3  # of the range: distance at which two branch points are one
+_SAME = 1e-3  # of the range: distance at which two bifurcations are one
+_SAME_STATE = 1e-6  # of 1 + ‖g‖: the distance of g within which two states are the same
+_ON_CURVE = 0.05  # of the step: distance from a known branch within which a curve runs along it
+_CLOSED = "the curve closes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +45,24 @@ class Branch:
 
     Attributes:
         points: The points in the order along the curve.
-        parent: Number of the branch from which it branches off; None for the first branch.
-        ending: Why the branch ends, as a phrase.
+        parent: Number of the branch from which it branches off; None for one that was begun at a state.
+        origin: "state" for the branch of the given state, "bifurcation", or "deflation" for one that no other reaches.
+        start: Number of the point at which it was begun.
+        beginning: Why it ends at its first point, as a phrase.
+        ending: Why it ends at its last point, as a phrase.
     """
 
     points: tuple[Point, ...]
     parent: int | None
+    origin: str
+    start: int
+    beginning: str
     ending: str
+
+    @property
+    def drift(self) -> float:
+        """The largest ‖σ(g)‖ of its points: if it is not zero, g rests and f moves within ker K."""
+        return max(p.drift for p in self.points)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +70,20 @@ class Diagram:
     """Branches and the bifurcations on them.
 
     Attributes:
-        branches: The first branch, then those that branch off.
+        branches: The branch of the given state, then those that branch off, then those that deflation found.
         bifurcations: The bifurcations in the order in which they were found.
         branch_of: The number of the branch on which each bifurcation lies.
+        undecided: Stretches on which it is not decided whether there is a bifurcation, one for each reason.
+        searches: The searches for branches that no other reaches.
+        limits: What was not followed because a budget was used up, each as a phrase.
     """
 
     branches: tuple[Branch, ...]
     bifurcations: tuple[Bifurcation, ...]
     branch_of: tuple[int, ...]
+    undecided: tuple[Undecided, ...] = ()
+    searches: tuple[Search, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floats:
@@ -89,70 +115,201 @@ def continue_branches(
     *,
     lower: float,
     upper: float,
+    at: float | None = None,
     step: float | None = None,
     points: int = StabilitySettings.points,
     branches: int = StabilitySettings.branches,
+    searches: int = StabilitySettings.searches,
+    seconds: float = StabilitySettings.seconds,
 ) -> Diagram:
-    """Follow the steady state near `start` from `lower` through the range, and the branches that leave it (collective).
+    """Follow the steady state near `start` both ways through a range of the parameter (collective).
+
+    The branches that leave it are followed, and those that deflation finds beside them.
 
     Args:
         family: The reduced equation as a function of the parameter.
-        start: c near a steady state at `lower`, shape (r,).
-        lower: Value of the parameter at which the first branch begins.
+        start: c near a steady state at `at`, shape (r,).
+        lower: End of the range from which on the branch is followed first; it may be the larger one.
         upper: The other end of the range.
+        at: Value of the parameter at the start, in the range; `lower` if None.
         step: Largest step along a branch; a fiftieth of the range if None.
-        points: Largest number of points on a branch.
+        points: Largest number of points on a branch, in each of its two directions.
         branches: Largest number of branches.
+        searches: Number of values of the parameter at which other branches are sought.
+        seconds: Time after which nothing more is begun.
 
     Raises:
-        InvalidInput: if the kernel is zero in the whole range.
+        InvalidInput: if the kernel is zero in the whole range, or `at` lies outside of it.
         NotConverged: if Newton's method finds no steady state near the start.
     """
     if not family.dimension:
         raise InvalidInput("the kernel is zero in the whole range: every state, or none, is steady")
-    scale = upper - lower
-    corrector = Corrector(family, scale)
-    follower = _Follower(corrector, lower, upper, scale / 50 if step is None else step, points)
-    x = np.append(solve_steady(family, start, lower), lower)
-    found_branches: list[Branch] = []
-    bifurcations: list[Bifurcation] = []
-    branch_of: list[int] = []
-    waiting: list[tuple[Point, Point | None, int | None]] = [(corrector.point(x, np.eye(x.size)[-1]), None, None)]
-    while waiting and len(found_branches) < branches:
-        begin, root, parent = waiting.pop(0)
-        branch = follower.follow(begin, root, parent)
-        number = len(found_branches)
-        found_branches.append(branch)
-        for found in follower.bifurcations(branch, begins_at_root=root is not None):
-            if any(_is_same(found, known, scale) for known in bifurcations):
+    at = lower if at is None else at
+    low, high = sorted((lower, upper))
+    if not low <= at <= high:
+        raise InvalidInput(f"the state is given at {at:g}, outside of the range from {low:g} to {high:g}")
+    scale = high - low
+    corrector, budget = Corrector(family, low, high), _Budget(family.space.comm, seconds)
+    walker = _Walker(_Follower(corrector, low, high, scale / 50 if step is None else step, points, budget), branches)
+    x = np.append(solve_steady(family, start, at), at)
+    ahead = np.eye(x.size)[-1] * np.sign(upper - lower)
+    walker.add_state(corrector.point(x, ahead), "state")
+    values = (low + (np.arange(searches) + 0.5) / searches * scale).tolist() if searches else []
+    done: list[Search] = []
+    for value in values:
+        if budget.is_over() or walker.is_full:
+            break
+        states, search = find_disconnected(family.at(value), walker.states_at(value), value)
+        done.append(search)
+        for c in states:
+            if walker.has(value, c):  # the branch of another of these states leads there
                 continue
-            bifurcations.append(found)
-            branch_of.append(number)
-            waiting += [(departure, found.point, number) for departure in found.departures]
-    return Diagram(branches=tuple(found_branches), bifurcations=tuple(bifurcations), branch_of=tuple(branch_of))
+            walker.add_state(corrector.point(np.append(c, value), ahead), "deflation")
+    if len(done) < len(values):
+        walker.limits.append(f"{len(values) - len(done)} of {len(values)} searches for other branches were not begun")
+    return walker.diagram(tuple(done))
+
+
+class _Budget:
+    """A time that all ranks agree is over."""
+
+    def __init__(self, comm: MPI.Intracomm, seconds: float) -> None:
+        self._comm, self.seconds, self._end = comm, seconds, perf_counter() + seconds
+
+    def is_over(self) -> bool:
+        """Whether the time is over (collective)."""
+        return bool(self._comm.bcast(perf_counter() > self._end))
+
+
+class _Walker:
+    """Follows branches, and those that leave them, one after the other."""
+
+    def __init__(self, follower: _Follower, most: int) -> None:
+        self._follower, self._most = follower, most
+        self._branches: list[Branch] = []
+        self._found: list[tuple[int, Bifurcation]] = []
+        self._doubts: list[Undecided] = []
+        self.limits: list[str] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many branches as are allowed."""
+        return len(self._branches) >= self._most
+
+    def add_state(self, begin: Point, origin: str) -> None:
+        """Follow the branch of a state both ways, then all that leave it."""
+        if self.is_full:
+            self._note_limit(1)
+            return
+        waiting = self._add(self._follower.follow_both_ways(begin, origin, self._branches), begins_at_root=False)
+        while waiting:
+            if self.is_full or self._follower.budget.is_over():
+                self._note_limit(len(waiting))
+                return
+            departure, root, parent = waiting.pop(0)
+            branch = self._follower.follow(departure, root, parent, self._branches)
+            waiting += self._add(branch, begins_at_root=True)
+
+    def _note_limit(self, count: int) -> None:
+        why = (
+            f"{self._most} branches are the limit" if self.is_full else f"{self._follower.budget.seconds:g} s are over"
+        )
+        self.limits.append(f"{count} further branch{'es were' if count > 1 else ' was'} not followed: {why}")
+
+    def _add(self, branch: Branch, *, begins_at_root: bool) -> list[tuple[Point, Point, int]]:
+        """Keep a branch, find its bifurcations, and return where others leave it."""
+        number, scale = len(self._branches), self._follower.scale
+        self._branches.append(branch)
+        points = branch.points[1:] if begins_at_root else branch.points
+        found, doubts = find_bifurcations(self._follower.corrector, points, scale=scale)
+        self._doubts += doubts
+        waiting = []
+        for new in found:
+            if any(_is_same(new, known, scale) for _, known in self._found):
+                continue
+            self._found.append((number, new))
+            waiting += [(departure, new.point, number) for departure in new.departures]
+        return waiting
+
+    def states_at(self, value: float) -> list[Floats]:
+        """The coordinates c of the states of all branches at a value of the parameter."""
+        states = []
+        for a, b in (pair for branch in self._branches for pair in pairwise(branch.points)):
+            if (a.parameter - value) * (b.parameter - value) > 0 or a.parameter == b.parameter:
+                continue
+            guess = a.x + (value - a.parameter) / (b.parameter - a.parameter) * (b.x - a.x)
+            guess[-1] = value
+            x = self._follower.corrector.correct(guess, np.eye(guess.size)[-1])
+            if x is not None:
+                states.append(x[:-1])
+        return states
+
+    def has(self, value: float, c: Floats) -> bool:
+        """Whether a branch has the state c, modulo ker K, at a value of the parameter."""
+        equation = self._follower.corrector.family.at(value)
+        here = equation.pattern(c)
+        near = _SAME_STATE * (1.0 + float(np.linalg.norm(here)))
+        return any(float(np.linalg.norm(here - equation.pattern(other))) <= near for other in self.states_at(value))
+
+    def diagram(self, searches: tuple[Search, ...]) -> Diagram:
+        """What was found."""
+        reasons = dict.fromkeys(doubt.reason for doubt in self._doubts)
+        undecided = []
+        for reason in reasons:
+            same = [doubt for doubt in self._doubts if doubt.reason == reason]
+            ends = min(d.lower for d in same), max(d.upper for d in same)
+            undecided.append(Undecided(lower=ends[0], upper=ends[1], reason=reason))
+        if self._follower.is_cut:
+            self.limits.append(f"a branch was cut off: {self._follower.budget.seconds:g} s are over")
+        return Diagram(
+            branches=tuple(self._branches),
+            bifurcations=tuple(b for _, b in self._found),
+            branch_of=tuple(number for number, _ in self._found),
+            undecided=tuple(undecided),
+            searches=searches,
+            limits=tuple(self.limits),
+        )
 
 
 def _is_same(a: Bifurcation, b: Bifurcation, scale: float) -> bool:
-    return a.kind == b.kind and float(np.linalg.norm(a.point.x - b.point.x)) < _SAME * scale
+    return float(np.linalg.norm(a.point.x - b.point.x)) < _SAME * scale
 
 
 class _Follower:
     """Follows one curve step by step."""
 
-    def __init__(self, corrector: Corrector, lower: float, upper: float, step: float, max_points: int) -> None:
-        self.corrector, self.lower, self.upper = corrector, lower, upper
+    def __init__(
+        self, corrector: Corrector, lower: float, upper: float, step: float, max_points: int, budget: _Budget
+    ) -> None:
+        self.corrector, self.lower, self.upper, self.budget = corrector, lower, upper, budget
         self.step, self.max_points, self.scale = step, max_points, upper - lower
+        self.is_cut = False
 
-    def follow(self, begin: Point, root: Point | None, parent: int | None) -> Branch:
-        """The branch from a point in the direction of its tangent, until it leaves the range or ends otherwise."""
-        points = [begin] if root is None else [root, begin]
-        ending = self._extend(points)
-        return Branch(points=tuple(points), parent=parent, ending=ending)
+    def follow(self, begin: Point, root: Point, parent: int, known: Sequence[Branch]) -> Branch:
+        """The branch from a bifurcation through a first point, until it leaves the range or ends otherwise."""
+        points = [root, begin]
+        ending = self._extend(points, known)
+        return Branch(
+            points=tuple(points), parent=parent, origin="bifurcation", start=0, beginning="a bifurcation", ending=ending
+        )
 
-    def _extend(self, points: list[Point]) -> str:
+    def follow_both_ways(self, begin: Point, origin: str, known: Sequence[Branch]) -> Branch:
+        """The branch through a point, in both directions from it."""
+        ahead, back = [begin], [_reversed(begin)]
+        ending = self._extend(ahead, known)
+        beginning = ending if ending == _CLOSED else self._extend(back, known)
+        points = [_reversed(p) for p in back[:0:-1]] + ahead
+        return Branch(
+            points=tuple(points), parent=None, origin=origin, start=len(back) - 1, beginning=beginning, ending=ending
+        )
+
+    def _extend(self, points: list[Point], known: Sequence[Branch]) -> str:
         """Append the points of a curve beyond its last one, and return why it ends."""
         step = self.step
         while len(points) < self.max_points:
+            if self.budget.is_over():
+                self.is_cut = True
+                return "the time is over"
             last = points[-1]
             x = self.corrector.correct(last.x + step * last.tangent, last.tangent)
             new = None if x is None else self.corrector.point(x, last.tangent)
@@ -168,17 +325,11 @@ class _Follower:
             if np.linalg.norm(new.coordinates) > _LARGEST * max(1.0, self.scale):
                 return "the state becomes large"
             if self._closes(points, step):
-                return "the curve closes"
+                return _CLOSED
+            if (number := self._retraces(points, known, step)) is not None:
+                return f"it runs along branch {number}"
             step = min(self.step, 1.3 * step)
         return "the limit of points is reached"
-
-    def bifurcations(self, branch: Branch, begins_at_root: bool) -> list[Bifurcation]:
-        """All bifurcations between consecutive points of a branch, without its root, which is known already."""
-        points = branch.points[1:] if begins_at_root else branch.points
-        found: list[Bifurcation] = []
-        for a, b in pairwise(points):
-            found += find_bifurcations(self.corrector, a, b, scale=self.scale)
-        return found
 
     def _jumps(self, last: Point, new: Point, step: float) -> bool:
         turned = float(new.tangent @ last.tangent) < _TURN
@@ -200,3 +351,26 @@ class _Follower:
     def _closes(self, points: list[Point], step: float) -> bool:
         first, last = points[0], points[-1]
         return len(points) > 5 and float(np.linalg.norm(last.x - first.x)) < 0.7 * step
+
+    def _retraces(self, points: list[Point], known: Sequence[Branch], step: float) -> int | None:
+        """The number of a known branch on which the last three points lie; None without one."""
+        if len(points) < 4:
+            return None
+        for number, branch in enumerate(known):
+            curve = np.array([p.x for p in branch.points])
+            if len(curve) > 1 and all(_distance(curve, p.x) < _ON_CURVE * step for p in points[-3:]):
+                return number
+        return None
+
+
+def _reversed(point: Point) -> Point:
+    """The same point of the curve in the opposite direction."""
+    return replace(point, tangent=-point.tangent)
+
+
+def _distance(curve: Floats, x: Floats) -> float:
+    """The distance of a point from a polygon, given by its corners, shape (n, r + 1)."""
+    sides = np.diff(curve, axis=0)
+    away = x - curve[:-1]
+    share = np.clip(np.sum(away * sides, axis=1) / np.maximum(np.sum(sides * sides, axis=1), 1e-300), 0.0, 1.0)
+    return float(np.min(np.linalg.norm(away - share[:, None] * sides, axis=1)))

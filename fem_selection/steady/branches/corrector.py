@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Points of a curve of steady states: the bordered Newton corrector and the tangent.
+"""Points of a curve of steady states: the bordered Newton corrector, the tangent and the eigenvalues.
 
-    G(c, μ) = 0,   t · (x − x°) = 0,   x = (c, μ)
+    Wᵀ G(c, μ) = 0,   t · (x − x°) = 0,   x = (c, μ),   c ∈ span W
 
-The bordered matrix [[G_c, G_μ], [tᵀ]] is regular along the curve, at folds too.  Its determinant changes sign where
-another curve crosses; the number of eigenvalues in the right half-plane changes where stability changes.
+W spans the directions on which K(μ) is larger than the rank tolerance: the near-kernel of K is factored out, since the
+equation says nothing about it.  The bordered matrix [[Wᵀ G_c W, Wᵀ G_μ], [tᵀ]] is regular along an isolated curve, at
+folds too.  Directions in which it is singular to round-off, as where 0 is a defective eigenvalue of A, are left as they
+are.
 
 References:
     H. B. Keller, in: Applications of Bifurcation Theory, Academic Press 1977, 359.
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.errors import NotConverged
+from fem_selection.steady.branches.crossings import Rates, compute_rates
 from fem_selection.steady.equilibria.newton import solve_newton
-from fem_selection.steady.equilibria.reduction import ReducedFamily
+from fem_selection.steady.equilibria.reduction import ReducedEquation, ReducedFamily
 from fem_selection.typing import Complexes, Floats
 
 __all__ = ["Corrector", "Point"]
@@ -27,6 +30,8 @@ __all__ = ["Corrector", "Point"]
 _ITERATIONS = 12
 _TOLERANCE, _SOLVED = 1e-12, 1e-15  # |G| that counts as zero, and |G| at which to stop
 _SLOW = 0.1  # a residual that does not fall below this share of the one before is at the level of round-off
+_SINGULAR = 1e-10  # singular values of derivative and bordered matrix that count as zero, relative to ‖K‖ |σ'|
+_FLAT = 1e-9  # |dμ/ds| below which it is not known whether the parameter rises or falls
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,13 @@ class Point:
     Attributes:
         x: (c, μ), shape (r + 1,).
         tangent: Unit tangent of the curve.
-        eigenvalues: Nonzero eigenvalues of the linearization, by decreasing real part.
-        orientation: Sign of the bordered determinant.
+        rates: The eigenvalues of the linearization with their error bars.
         drift: ‖σ(g)‖; 0 for a steady state of f, else the speed of f within ker K.
     """
 
     x: Floats
     tangent: Floats
-    eigenvalues: Complexes
-    orientation: int
+    rates: Rates
     drift: float
 
     @property
@@ -58,14 +61,25 @@ class Point:
         return self.x[:-1]
 
     @property
-    def unstable(self) -> int:
-        """The number of eigenvalues with positive real part."""
-        return int(np.sum(self.eigenvalues.real > 0))
+    def eigenvalues(self) -> Complexes:
+        """Eigenvalues of the linearization, by decreasing real part."""
+        return self.rates.values
 
     @property
-    def signature(self) -> tuple[int, int]:
-        """The number of unstable eigenvalues and the orientation, one of which changes at a bifurcation."""
-        return self.unstable, self.orientation
+    def unstable(self) -> int:
+        """The number of eigenvalues whose real part is positive beyond its error and the tolerance of the rank."""
+        return int(np.sum(self.rates.signs > 0))
+
+    @property
+    def undecided(self) -> int:
+        """The number of eigenvalues that are not decided: within error and tolerance of the imaginary axis."""
+        return int(np.sum(self.rates.signs == 0))
+
+    @property
+    def heading(self) -> int:
+        """1 where the parameter rises along the curve, −1 where it falls, 0 where the tangent does not tell."""
+        rise = float(self.tangent[-1])
+        return 0 if abs(rise) <= _FLAT else int(np.sign(rise))
 
 
 class Corrector:
@@ -75,11 +89,21 @@ class Corrector:
 
     Args:
         family: The reduced equation as a function of the parameter.
-        scale: Length of the parameter's range, by which the difference quotient in μ is scaled.
+        lower: Smallest value of the parameter.
+        upper: Largest value of the parameter; the length of the range scales the difference quotient in μ.
+
+    Attributes:
+        slope: A typical |σ'|: the largest at the states at which g is nearest to 0, 1 and −1, at some values of the
+            parameter.  At a bifurcation σ' itself may vanish, but not its round-off.
     """
 
-    def __init__(self, family: ReducedFamily, scale: float) -> None:
-        self.family, self._difference = family, 1e-6 * scale
+    def __init__(self, family: ReducedFamily, lower: float, upper: float) -> None:
+        self.family, self._difference = family, 1e-6 * (upper - lower)
+        self.slope = 0.0
+        for value in np.linspace(lower, upper, 3).tolist():
+            equation = family.at(value)
+            slopes = [equation.linearize(equation.towards(level))[2] for level in (0.0, 1.0, -1.0)]
+            self.slope = max([self.slope, *(s for s in slopes if np.isfinite(s))])
 
     def correct(self, guess: Floats, direction: Floats) -> Floats | None:
         """The point of the curve in the hyperplane through `guess` normal to `direction`.
@@ -91,48 +115,83 @@ class Corrector:
         Returns:
             x, shape (r + 1,); None if Newton's method does not converge.
         """
-        run = solve_newton(
-            _Bordered(self, guess, direction), guess, max_iterations=_ITERATIONS, line_search=None, slow=_SLOW
-        )
-        return run.solution if run.converged else None
+        for _ in range(2):
+            run = solve_newton(
+                _Bordered(self, guess, direction), guess, max_iterations=_ITERATIONS, line_search=None, slow=_SLOW
+            )
+            if not run.converged:
+                return None
+            x = self._without_near_kernel(run.solution)
+            if np.linalg.norm(x - run.solution) <= _TOLERANCE * max(1.0, float(np.linalg.norm(x))):
+                return run.solution
+            guess = x
+        return run.solution
+
+    def _without_near_kernel(self, x: Floats) -> Floats:
+        """x without the part of c on which K is below the rank tolerance."""
+        w = self.family.at(float(x[-1])).significant
+        return np.append(w @ (w.T @ x[:-1]), x[-1])
 
     def point(self, x: Floats, towards: Floats) -> Point:
-        """The tangent, eigenvalues, orientation and drift at a point of the curve.
+        """The tangent, the eigenvalues and the drift at a point of the curve.
 
         Args:
             x: (c, μ) on the curve, shape (r + 1,).
-            towards: A direction with which the tangent has a positive product, shape (r + 1,).
+            towards: A direction with which the tangent has a positive product, shape (r + 1,).  Where several tangents
+                exist, the one nearest to it is taken.
         """
         equation = self.family.at(float(x[-1]))
-        end = np.zeros(x.size)
-        end[-1] = 1.0
-        tangent = _solve(self.bordered(x, towards), end)
-        tangent /= np.linalg.norm(tangent)
-        sign, _ = np.linalg.slogdet(self.bordered(x, tangent))
-        eigenvalues = equation.eigenvalues(x[:-1])
-        return Point(x=x, tangent=tangent, eigenvalues=eigenvalues, orientation=int(sign), drift=equation.drift(x[:-1]))
+        w, matrix = self.derivative(x)
+        _, values, vt = np.linalg.svd(matrix)
+        null = vt[int(np.sum(values > self._zero(x))) :]
+        inner = null.T @ (null @ np.append(w.T @ towards[:-1], towards[-1]))
+        if np.linalg.norm(inner) < 1e-8 * np.linalg.norm(towards):
+            inner = null[-1]
+        tangent = np.append(w @ inner[:-1], inner[-1])
+        return Point(
+            x=x,
+            tangent=tangent / np.linalg.norm(tangent),
+            rates=compute_rates(equation, x[:-1], slope=self.slope, missed=self.family.missed),
+            drift=equation.drift(x[:-1]),
+        )
 
-    def crossing_direction(self, point: Point) -> Floats:
-        """The direction, normal to the curve, in which the other curve leaves a branch point; shape (r + 1,)."""
-        _, _, vt = np.linalg.svd(self.bordered(point.x, point.tangent))
-        direction = vt[-1] - (vt[-1] @ point.tangent) * point.tangent
-        return direction / np.linalg.norm(direction)
+    def crossing_direction(self, point: Point, critical: Floats) -> Floats:
+        """The direction, normal to the curve, in which the other curve leaves a branch point; shape (r + 1,).
 
-    def bordered(self, x: Floats, direction: Floats) -> Floats:
-        """The bordered matrix [[G_c, G_μ], [tᵀ]], shape (r + 1, r + 1).
+        Args:
+            point: The branch point.
+            critical: The right null vector of the linearization, in the coordinates c, shape (r,).
+        """
+        w, matrix = self.derivative(point.x)
+        u, values, vt = np.linalg.svd(matrix[:, :-1])
+        kept = values > self._zero(point.x)
+        rise = vt[kept].T @ ((u[:, kept].T @ -matrix[:, -1]) / values[kept])
+        plane = np.column_stack([np.append(critical, 0.0), np.append(w @ rise, 1.0)])
+        basis, _ = np.linalg.qr(plane)
+        along = basis.T @ point.tangent
+        direction = basis @ np.array([-along[1], along[0]])
+        return np.asarray(direction / np.linalg.norm(direction))
+
+    def _zero(self, x: Floats) -> float:
+        """The size of singular values of the derivative that count as zero."""
+        equation = self.family.at(float(x[-1]))
+        return _SINGULAR * max(self.slope, equation.linearize(x[:-1])[2]) * equation.norm
+
+    def derivative(self, x: Floats) -> tuple[Floats, Floats]:
+        """W, shape (r, k), and [Wᵀ G_c W, Wᵀ G_μ], shape (k, k + 1).
 
         Args:
             x: (c, μ), shape (r + 1,).
-            direction: t, shape (r + 1,).
         """
         c, mu, h = x[:-1], float(x[-1]), self._difference
-        column = (self.family.at(mu + h).residual(c) - self.family.at(mu - h).residual(c)) / (2 * h)
-        top = np.column_stack([self.family.at(mu).jacobian(c), column])
-        return np.vstack([top, direction])
+        rise = (self.family.at(mu + h).rate(c) - self.family.at(mu - h).rate(c)) / (2 * h)
+        equation = self.family.at(mu)
+        w, matrix = equation.significant, equation.linearize(c)[0]
+        return w, np.column_stack([w.T @ matrix @ w, w.T @ rise])
 
 
 class _Bordered:
-    """G(c, μ) = 0 and t · (x − x°) = 0 as an equation for Newton's method.
+    """Wᵀ G(c, μ) = 0 and t · (x − x°) = 0 as an equation for Newton's method, with steps in span W.
 
     The second equation is linear and holds at every iterate, so that the residual is that of the first.
     """
@@ -141,16 +200,21 @@ class _Bordered:
         self._corrector, self._guess, self._direction = corrector, guess, direction
 
     def residual(self, x: Floats) -> Floats:
-        """G(c, μ), shape (r,).  See `Equation.residual`."""
-        return self._corrector.family.at(float(x[-1])).residual(x[:-1])
+        """W Wᵀ G(c, μ), shape (r,).  See `Equation.residual`."""
+        equation: ReducedEquation = self._corrector.family.at(float(x[-1]))
+        w = equation.significant
+        return w @ (w.T @ equation.rate(x[:-1]))
 
     def newton_step(self, x: Floats, residual: Floats) -> tuple[Floats, float]:
         """The Newton step for both equations, and |G|².  See `Equation.newton_step`."""
-        matrix = self._corrector.bordered(x, self._direction)
-        step = _solve(matrix, np.append(residual, self._direction @ (x - self._guess)))
-        if not np.all(np.isfinite(step)):
-            raise NotConverged("the step became infinite or NaN")
-        return step, self.inner(residual, residual)
+        w, matrix = self._corrector.derivative(x)
+        t = self._direction
+        bordered = np.vstack([matrix, np.append(t[:-1] @ w, t[-1])])
+        right = np.append(w.T @ residual, t @ (x - self._guess))
+        if not np.all(np.isfinite(bordered)):
+            raise NotConverged("the derivative became infinite or NaN")
+        step = np.linalg.lstsq(bordered, right, rcond=_SINGULAR)[0]
+        return np.append(w @ step[:-1], step[-1]), self.inner(residual, residual)
 
     def inner(self, a: Floats, b: Floats) -> float:
         """The Euclidean product.  See `Equation.inner`."""
@@ -163,11 +227,3 @@ class _Bordered:
     def round_off(self, x: Floats) -> float:
         """The |G| that counts as zero, relative to max(1, |x|).  See `Equation.round_off`."""
         return _TOLERANCE * max(1.0, float(np.linalg.norm(x)))
-
-
-def _solve(matrix: Floats, right: Floats) -> Floats:
-    """The solution of a linear system; the one of least norm if the matrix is singular."""
-    try:
-        return np.asarray(np.linalg.solve(matrix, right))
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(matrix, right)[0])

@@ -32,9 +32,10 @@ from fem_selection.linalg.orthonormal import orthonormal_basis, orthonormalize, 
 from fem_selection.steady.equilibria.newton import LineSearch
 from fem_selection.typing import Block, Complexes, Floats, create_block
 
-__all__ = ["LINE_SEARCH", "ReducedEquation", "ReducedFamily"]
+__all__ = ["LINE_SEARCH", "RANK_TOLERANCE", "ReducedEquation", "ReducedFamily"]
 
-_TOLERANCE = 1e-8
+RANK_TOLERANCE = 1e-8
+"""Size of K, relative to the largest ‖K‖ of a family, up to which a direction counts as one of ker K."""
 _SAMPLES = 33
 _ZERO = 1e-12
 _SOLVED, _ROUND_OFF = 1e-13, 1e-9  # of max(1, |c|)
@@ -53,8 +54,11 @@ class ReducedEquation:
         basis: V, shape (num_local, r).
         massed: M V, shape (num_local, r).
         rank: Rank of K for almost all values of the parameter; at single values it may be lower.
+        norm: Largest ‖K‖ of the family.
 
     Attributes:
+        significant: Orthonormal basis, in the coordinates c, of the directions on which K is larger than
+            `RANK_TOLERANCE` times the norm of the family, shape (r, k).
         moved: K V, shape (num_local, r).
         own: An orthonormal basis of (ker K)^⊥ in the coordinates c, shape (r, rank).
         gauge: 1 − P, shape (r, r).
@@ -63,13 +67,13 @@ class ReducedEquation:
         All methods are collective over space and return the same bits on every rank.
     """
 
-    def __init__(self, field: SelectionField, basis: Block, massed: Block, *, rank: int) -> None:
-        self.field, self.basis, self._massed = field, basis, massed
+    def __init__(self, field: SelectionField, basis: Block, massed: Block, *, rank: int, norm: float) -> None:
+        self.field, self.basis, self._massed, self.norm = field, basis, massed, norm
         self.moved = KernelOperator(field.kernel, field.interval).apply(basis)
-        self.own = np.eye(basis.shape[1])
-        if rank < basis.shape[1]:
-            _, triangle = orthonormalize(field.space, self.moved)
-            self.own = np.linalg.svd(triangle)[2][:rank].T
+        self._range, self._triangle = orthonormalize(field.space, self.moved)
+        _, self._values_of_kernel, directions = np.linalg.svd(self._triangle)
+        self.significant = directions[self._values_of_kernel > RANK_TOLERANCE * norm].T
+        self.own = directions[:rank].T if rank < basis.shape[1] else np.eye(basis.shape[1])  # (ker K)^⊥ in the basis
         self.gauge = np.eye(basis.shape[1]) - self.own @ self.own.T
 
     def rate(self, c: Floats) -> Floats:
@@ -115,16 +119,51 @@ class ReducedEquation:
         values = scipy.linalg.eigvals(self.own.T @ self._slopes(c) @ self.own) if self.own.size else np.zeros(0)
         return np.asarray(values, complex)[np.lexsort((-values.imag, -values.real))]
 
+    def linearize(self, c: Floats) -> tuple[Floats, Floats, float]:
+        """The linearization V* σ'(g) K V, a basis of (ker K)^⊥ in the coordinates c, and max |σ'(g)|.
+
+        Args:
+            c: The coordinates, shape (r,).
+
+        Returns:
+            The matrix, shape (r, r); the basis, shape (r, rank), with orthonormal columns; the slope.
+        """
+        matrix, slope = self._slopes(c), self._slope_tape(self._preactivation(c))
+        largest = float(np.max(np.abs(slope), initial=0.0))
+        return matrix, self.own, max(self.field.space.comm.allgather(largest))
+
+    def regularity(self, c: Floats) -> float:
+        """The least singular value of σ'(g) on range K, relative to max |σ'(g)|; 0 if σ'(g) = 0 (collective).
+
+        A steady state at which it is not zero is isolated modulo ker K.
+        """
+        scaled = self.significant / self._values_of_kernel[: self.significant.shape[1]]
+        _, triangle = orthonormalize(self.field.space, self._turn(self._preactivation(c), self.moved @ scaled))
+        values = np.linalg.svd(triangle, compute_uv=False)
+        largest = self.linearize(c)[2]
+        return float(values[-1]) / largest if values.size and largest else 0.0
+
+    def pattern(self, c: Floats) -> Floats:
+        """K V c in coordinates of range K: its Euclidean distances are those of g in L², shape (r,)."""
+        return self._triangle @ c
+
+    def towards(self, value: float) -> Floats:
+        """The c of least norm at which g = K V c + b is nearest, in L², to a constant; shape (r,)."""
+        return self._solve_pattern(value - self.field.bias)
+
     def drift(self, c: Floats) -> float:
         """‖σ(g)‖ in L²."""
         return float(self.field.space.norm(self._values(c))[0])
 
     def without_preactivation(self) -> Floats:
         """The c of least norm that minimises ‖K V c + b‖ in L²; a zero of σ(g) if σ(0) = 0 and b is in range K."""
+        return self._solve_pattern(-self.field.bias)
+
+    def _solve_pattern(self, wanted: Floats) -> Floats:
+        """The c of least norm that minimises ‖K V c − wanted‖ in L²."""
         space = self.field.space
-        q, triangle = orthonormalize(space, self.moved)
-        right = sum_over_space(space, q.T @ space.apply_mass(self.field.bias[:, None])[:, 0])
-        return np.asarray(np.linalg.lstsq(triangle, -right, rcond=_ZERO)[0])
+        right = sum_over_space(space, self._range.T @ space.apply_mass(np.asfortranarray(wanted[:, None]))[:, 0])
+        return np.asarray(np.linalg.lstsq(self._triangle, right, rcond=_ZERO)[0])
 
     def lift(self, c: Floats) -> Block:
         """The state V c, shape (num_local, 1)."""
@@ -143,14 +182,25 @@ class ReducedEquation:
 
     def _slopes(self, c: Floats) -> Floats:
         """V* σ'(g) K V."""
-        g = self._preactivation(c)
-        superposition, columns = self.field.superposition, self.moved.shape[1]
-        value, slope = create_block(*g.shape), create_block(superposition.tape_rows, 1)
-        image = create_block(*self.moved.shape)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            superposition.evaluate_to_second(g, value, slope, curvature=None)
-            superposition.move(np.broadcast_to(slope, (len(slope), columns)), None, self.moved, out=image, turn=None)
+        image = self._turn(self._preactivation(c), self.moved)
         return sum_over_space(self.field.space, self._massed.T @ image)
+
+    def _turn(self, g: Block, block: Floats) -> Block:
+        """σ'(g) times the columns of a block."""
+        block, slope = np.asfortranarray(block), self._slope_tape(g)
+        image = create_block(*block.shape)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.field.superposition.move(
+                np.broadcast_to(slope, (len(slope), block.shape[1])), None, block, out=image, turn=None
+            )
+        return image
+
+    def _slope_tape(self, g: Block) -> Block:
+        """The tape of σ'(g)."""
+        value, slope = create_block(*g.shape), create_block(self.field.superposition.tape_rows, 1)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.field.superposition.evaluate_to_second(g, value, slope, curvature=None)
+        return slope
 
 
 class ReducedFamily:
@@ -162,6 +212,10 @@ class ReducedFamily:
         lower: Smallest value of the parameter.
         upper: Largest value of the parameter.
         max_rank: Largest r that is allowed.
+
+    Attributes:
+        norm: Largest ‖K‖ seen in the range.
+        missed: Largest size, on random functions, of the part of K that the basis does not see.
 
     Raises:
         TooManyCoordinates: if the kernels together have a larger rank, as those with local parts on many nodes.
@@ -179,9 +233,10 @@ class ReducedFamily:
         self.space, self._family = space, family
         self.lower, self.upper = min(lower, upper), max(lower, upper)
         self._cache: dict[float, ReducedEquation] = {}
-        self.basis, norm = self._span(lower, upper, max_rank)
+        self.missed = 0.0
+        self.basis, self.norm = self._span(lower, upper, max_rank)
         self._massed = space.apply_mass(self.basis)
-        self._rank = max((self._rank_at(lower + x * (upper - lower), norm) for x in _PLACES), default=0)
+        self._rank = max((self._rank_at(lower + x * (upper - lower), self.norm) for x in _PLACES), default=0)
 
     @property
     def scale(self) -> float:
@@ -199,7 +254,7 @@ class ReducedFamily:
             while len(self._cache) > 4:
                 self._cache.pop(next(iter(self._cache)))
             field = self._family(parameter)
-            self._cache[parameter] = ReducedEquation(field, self.basis, self._massed, rank=self._rank)
+            self._cache[parameter] = ReducedEquation(field, self.basis, self._massed, rank=self._rank, norm=self.norm)
         return self._cache[parameter]
 
     def coordinates(self, f: Block) -> Floats:
@@ -213,12 +268,12 @@ class ReducedFamily:
         known: set[float] = set()
         while count <= _SAMPLES:
             grew = False
-            for value in np.linspace(lower, upper, count if upper > lower else 1).tolist():
+            for value in np.linspace(lower, upper, count if upper != lower else 1).tolist():
                 operator = self._operator(value)
                 if value in known or not self._misses(operator, basis, norm):
                     continue
                 known.add(value)
-                factors = factorize(self.space, operator, _TOLERANCE / 10, max_rank=max_rank)
+                factors = factorize(self.space, operator, RANK_TOLERANCE / 10, max_rank=max_rank)
                 if not factors.is_complete:
                     raise TooManyCoordinates(
                         f"the kernel has a numerical rank above {max_rank}: branches of steady states are followed in "
@@ -226,7 +281,7 @@ class ReducedFamily:
                     )
                 norm, grew = max(norm, factors.norm), True
                 blocks.append(np.asfortranarray(factors.right * factors.values))
-                basis = orthonormal_basis(self.space, blocks, _TOLERANCE / 10)
+                basis = orthonormal_basis(self.space, blocks, RANK_TOLERANCE / 10)
             if not grew and count > 3:
                 break
             count = 2 * count - 1
@@ -246,4 +301,5 @@ class ReducedFamily:
         """Whether the basis does not span (ker K)^⊥: K does not vanish on random functions orthogonal to the basis."""
         probe = random_block(self.space, 2, 7)
         left = float(np.max(self.space.norm(operator.apply(outside_of(self.space, basis, probe)))))
-        return left > _TOLERANCE * norm
+        self.missed = max(self.missed, left) if left <= RANK_TOLERANCE * norm else self.missed
+        return left > RANK_TOLERANCE * norm
