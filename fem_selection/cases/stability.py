@@ -13,7 +13,7 @@ from fem_selection.dynamics import SelectionField
 from fem_selection.kernels import DenseKernel
 from fem_selection.typing import Floats
 
-__all__ = ["family_of", "finer_start", "start_state", "third_start", "why_not_finer"]
+__all__ = ["family_of", "finer_start", "start_state", "third_start", "value_of", "why_not_finer"]
 
 _LARGEST_MATRIX = 4e9  # bytes of the finer space's dense kernel
 _NODES_OF_THIRD = 400
@@ -34,6 +34,12 @@ def family_of(problem: FieldProblem) -> Callable[[float], SelectionField] | None
     if name is None or limits is None:
         return None
     return lambda value: problem.field_at({name: value})
+
+
+def value_of(problem: FieldProblem) -> float | None:
+    """The value that the case gives `stability.parameter`; None if the case names no parameter or has none so named."""
+    name = problem.case.stability.parameter
+    return None if name is None else problem.case.parameters.get(name)
 
 
 def why_not_finer(problem: FieldProblem) -> str | None:

@@ -39,7 +39,7 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
     case = frame.read(path, settings)
     from fem_selection.cases.field import build_field
     from fem_selection.cases.kernel import at_key
-    from fem_selection.cases.stability import family_of, finer_start, start_state, third_start, why_not_finer
+    from fem_selection.cases.stability import family_of, finer_start, start_state, third_start, value_of, why_not_finer
     from fem_selection.studies.state_stability import find_state, stability
 
     end_on_signals()
@@ -62,10 +62,11 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
             initial=problem.initial,
             horizon=problem.case.dynamics.horizon,
             family=family_of(problem),
+            value=value_of(problem),
         )
     except NoBranch as error:
         raise InvalidInput(f"{_KEY}: {error}") from error
-    path = frame.write(report)
+    path = frame.write(report, None if report.branches is None else problem.space)
     frame.table(("eigenvalue", "error bar", "rate in a run"), report.rows)
     frame.say(report.verdict.sentence)
     frame.rows({**report.details, "report": str(path)})

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from fem_selection.plots.bifurcation import plot_bifurcations
+from fem_selection.plots.bifurcation import plot_bifurcations, plot_branch_states
 from fem_selection.plots.certificate import plot_certificate
 from fem_selection.plots.confusion import plot_confusion
 from fem_selection.plots.convergence import plot_convergence
@@ -27,6 +27,7 @@ from fem_selection.plots.value import plot_refinement, plot_value
 __all__ = [
     "plot_approach",
     "plot_bifurcations",
+    "plot_branch_states",
     "plot_certificate",
     "plot_confusion",
     "plot_controls",

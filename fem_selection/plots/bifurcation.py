@@ -11,9 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
-from fem_selection.plots.style import COLOURS, create_axes, styled
+from fem_selection.plots.fields import aspect_ratio, check_coordinates, draw_field, lay_out, sort_nodes
+from fem_selection.plots.style import (
+    COLOURS,
+    WIDTH,
+    add_colour_bar,
+    colour_scale,
+    create_axes,
+    depth_scale,
+    hide_frame,
+    styled,
+)
 
-__all__ = ["draw_bifurcations", "plot_bifurcations"]
+__all__ = ["draw_bifurcations", "plot_bifurcations", "plot_branch_states"]
 
 _NAMES = {"hopf": "Hopf point", "multiple": "several eigenvalues at once"}
 _MARKERS = {"fold": "s", "pitchfork": "o", "transcritical": "D", "hopf": "^", "exchange of stability": "X"}
@@ -111,3 +121,96 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int, bool]]:
     """Stretches of equal flags as (start, end, flag)."""
     edges = [0, *(np.flatnonzero(np.diff(flags.astype(int))) + 1).tolist(), len(flags)]
     return [(a, b, bool(flags[a])) for a, b in pairwise(edges) if b > a]
+
+
+@styled
+def plot_branch_states(
+    name: str,
+    coordinates: np.ndarray,
+    parameters: Sequence[np.ndarray],
+    *,
+    states: Sequence[np.ndarray],
+    unstable: Sequence[np.ndarray],
+    triangles: np.ndarray | None = None,
+) -> Figure:
+    """Draw some states of each branch.
+
+    In one dimension each branch has one axes with a line per state, coloured by the parameter, solid where stable and
+    dashed where unstable; in two and three, a row of pictures.
+
+    Args:
+        name: Name of the parameter.
+        coordinates: Nodes in any order, shape (N, d), d = 1, 2 or 3.
+        parameters: For each branch the parameter at the states shown, shape (num_shown,).
+        states: For each branch its states, shape (num_shown, N).
+        unstable: For each branch the number of unstable eigenvalues at these states, shape (num_shown,).
+        triangles: Triangles of a plane mesh or surface, shape (num_triangles, 3).
+
+    Returns:
+        A figure whose axes run over the branches, then their states (d > 1); the axes of the colour bar are the last.
+
+    Raises:
+        InvalidInput: if there is no branch, or if the shapes do not fit together.
+    """
+    if not parameters:
+        raise InvalidInput("no branches; expected at least one")
+    for mu, values, count in zip(parameters, states, unstable, strict=True):
+        if values.ndim != 2 or not mu.shape == count.shape == values.shape[:1]:
+            raise InvalidInput(
+                f"a branch of shapes {mu.shape}, {values.shape} and {count.shape}; expected (n,), (n, N), (n,)"
+            )
+    points = check_coordinates(coordinates, states[0].shape[1])
+    if points.shape[1] == 1:
+        return _plot_state_lines(name, points[:, 0], parameters, states, unstable)
+    layout, _ = lay_out(points, states[0].T, triangles)
+    rows, columns = len(parameters), max(len(mu) for mu in parameters)
+    cell = float(np.clip((WIDTH - 1.0) / columns, 0.6, 1.6))
+    height = rows * (cell * aspect_ratio(layout.points) + 0.3) + 0.2
+    figure, grid = create_axes(rows, columns, columns * cell + 1.0, height=height, compressed=True)
+    scale = colour_scale(np.concatenate([values.ravel() for values in states]))
+    for axes in grid.flat:
+        hide_frame(axes)
+    for row, (mu, values, count) in enumerate(zip(parameters, states, unstable, strict=True)):
+        grid[row, 0].set_ylabel(f"branch {row}")
+        pictures = lay_out(points, values.T, triangles)[1]
+        for column in range(len(mu)):
+            draw_field(grid[row, column], layout, pictures[:, column], scale=scale)
+            grid[row, column].set_title(f"{mu[column]:.3g}, {'unstable' if count[column] else 'stable'}", fontsize=6.0)
+    add_colour_bar(figure, grid, scale, label=f"$f^*(y)$ at {name}{layout.where}")
+    return figure
+
+
+def _plot_state_lines(
+    name: str,
+    y: np.ndarray,
+    parameters: Sequence[np.ndarray],
+    states: Sequence[np.ndarray],
+    unstable: Sequence[np.ndarray],
+) -> Figure:
+    """One axes per branch, a line per state."""
+    count = len(parameters)
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    width = WIDTH if columns > 1 else 4.6
+    figure, grid = create_axes(rows, columns, width, height=0.5 + 2.0 * rows, sharex=True, sharey=True)
+    order = sort_nodes(y[:, None])
+    colours, norm = scale = depth_scale(np.concatenate(list(parameters)))
+    for number, axes in enumerate(grid.flat):
+        if number >= count:
+            axes.remove()
+            continue
+        axes.set_title(f"branch {number}")
+        for mu, state, growing in zip(parameters[number], states[number], unstable[number], strict=True):
+            style = (0, (4, 2)) if growing else "-"
+            axes.plot(y[order], state[order], linestyle=style, color=colours(norm(mu)), linewidth=1.2)
+        if number + columns >= count:
+            axes.set_xlabel("$y$")
+            axes.tick_params(labelbottom=True)
+        if number % columns == 0:
+            axes.set_ylabel("$f^*(y)$")
+        axes.margins(x=0.0)
+    grid[0, 0].plot([], [], "-", color=COLOURS["ink"], label="stable")
+    grid[0, 0].plot([], [], linestyle=(0, (4, 2)), color=COLOURS["ink"], label="unstable")
+    grid[0, 0].legend()
+    add_colour_bar(figure, np.array(figure.axes), scale, label=name)
+    return figure

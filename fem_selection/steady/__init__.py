@@ -6,11 +6,12 @@ from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.krylov import Eigenpairs, leading_eigenpairs
 from fem_selection.linalg.singular import SingularExpansion, expand
-from fem_selection.steady.branches.bifurcations import Bifurcation
+from fem_selection.steady.branches.bifurcations import Bifurcation, Undecided
 from fem_selection.steady.branches.branch_directions import BranchDirection, MultiplePoint, find_branch_directions
-from fem_selection.steady.branches.continuation import Diagram, continue_branches
+from fem_selection.steady.branches.continuation import Branch, Diagram, continue_branches
 from fem_selection.steady.branches.cycles import CycleFamily, Cycles, follow_cycles, measure_cycles
 from fem_selection.steady.branches.departure import Departure, follow_departure
+from fem_selection.steady.branches.disconnected import BranchSearch
 from fem_selection.steady.branches.hopf import HopfPoint, analyze_hopf
 from fem_selection.steady.branches.periodic_orbits import PeriodicOrbit
 from fem_selection.steady.equilibria.analysis import SteadyAnalysis, analyze_steady_states
@@ -28,7 +29,9 @@ from fem_selection.steady.stability.verdict import Verdict, is_compact, judge
 
 __all__ = [
     "Bifurcation",
+    "Branch",
     "BranchDirection",
+    "BranchSearch",
     "CycleFamily",
     "Cycles",
     "Departure",
@@ -52,6 +55,7 @@ __all__ = [
     "SteadyAnalysis",
     "SteadyState",
     "TransientGrowth",
+    "Undecided",
     "Verdict",
     "analyze_hopf",
     "analyze_spectrum",

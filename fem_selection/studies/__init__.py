@@ -15,7 +15,7 @@ from __future__ import annotations
 from fem_selection.lazy import attach
 
 _HOMES = {
-    "BranchesReport": "continuation",
+    "BranchesReport": "branches_report",
     "CertificateReport": "optimality",
     "ForwardReport": "trajectory",
     "HjbReport": "value_report",

@@ -5,8 +5,8 @@
     report.bifurcations[0].kind, report.bifurcations[0].parameter
     report.write("folder")
 
-    folder/report.json               branches and bifurcations
-    folder/figures/bifurcations.png  branches over the parameter
+    folder/report.json               branches and bifurcations, and what is not decided; branches.npz, their states
+    folder/figures/bifurcations.png  branches over the parameter; branch_states.png, their states
 
 `fem_selection.steady` has the parts: `ReducedFamily`, which gives the reduced coordinates, `continue_branches`,
 `analyze_hopf` and `follow_cycles`.
@@ -14,133 +14,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NoBranch, NotConverged
+from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import StabilitySettings
-from fem_selection.steady import Bifurcation, Diagram, ReducedFamily, continue_branches
-from fem_selection.studies.cycles import HopfFindings, find_cycles
-from fem_selection.studies.report import Report
+from fem_selection.steady import Branch, ReducedFamily, continue_branches
+from fem_selection.studies.branches_report import BranchesReport
+from fem_selection.studies.cycles import find_cycles
 from fem_selection.typing import Block, Floats, describe_array
 
-__all__ = ["BranchesReport", "Family", "as_column", "branches"]
+__all__ = ["Family", "as_column", "branches"]
 
 Family = Callable[[float], SelectionField]
 """Returns the equation at a value of the parameter, always on the same space (collective)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BranchesReport(Report):
-    """The report of `branches`, the same on every rank.
-
-    Attributes:
-        parameter: Name of the parameter.
-        diagram: Branches and bifurcations.
-        cycles: Normal form and cycles of each Hopf point, by its number among the bifurcations.
-    """
-
-    parameter: str
-    diagram: Diagram
-    cycles: Mapping[int, HopfFindings]
-
-    @property
-    def bifurcations(self) -> tuple[Bifurcation, ...]:
-        """The bifurcations in the order in which they were found."""
-        return self.diagram.bifurcations
-
-    @property
-    def sentences(self) -> list[str]:
-        """Each bifurcation in a line."""
-        said = []
-        for number, found in enumerate(self.bifurcations):
-            beside = self.cycles.get(number)
-            criticality = found.criticality if beside is None else beside.criticality
-            more = [criticality] if criticality else []
-            if beside is not None:
-                more.append("; ".join(beside.phrases(self.parameter)))
-            said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g}  {' '.join(more)}")
-        return said
-
-    def content(self) -> dict[str, Any]:
-        """The content of `report.json`."""
-        found = [
-            {
-                "parent": branch.parent,
-                "ending": branch.ending,
-                "parameter": [p.parameter for p in branch.points],
-                "unstable": [p.unstable for p in branch.points],
-                "norm": [float(np.linalg.norm(p.coordinates)) for p in branch.points],
-                "largest_residual": max(p.drift for p in branch.points),
-            }
-            for branch in self.diagram.branches
-        ]
-        return {"bifurcations": [self._describe(k) for k in range(len(self.bifurcations))], "branches": found}
-
-    def _describe(self, number: int) -> dict[str, Any]:
-        """An entry of the report's "bifurcations"."""
-        found = self.bifurcations[number]
-        entry: dict[str, Any] = {
-            "kind": found.kind,
-            "parameter": self.parameter,
-            "value": found.parameter,
-            "branch": self.diagram.branch_of[number],
-            "unstable": list(found.unstable),
-        }
-        if found.criticality:
-            entry["criticality"] = found.criticality
-        if number in self.cycles:
-            entry |= {"frequency": found.frequency} | self.cycles[number].content()
-        return entry
-
-    def draw(self, folder: Path) -> None:
-        """Draw `bifurcations.png`: the branches, by their component along the direction in which they vary most."""
-        from fem_selection import plots
-
-        points = [np.array([p.coordinates for p in branch.points]) for branch in self.diagram.branches]
-        direction = np.linalg.svd(np.concatenate(points), full_matrices=False)[2][0]
-        heights = [float(found.point.coordinates @ direction) for found in self.bifurcations]
-        figure = plots.plot_bifurcations(
-            self.parameter,
-            [np.array([p.parameter for p in branch.points]) for branch in self.diagram.branches],
-            [x @ direction for x in points],
-            unstable=[np.array([p.unstable for p in branch.points]) for branch in self.diagram.branches],
-            marks=[
-                (found.kind, found.parameter, height) for found, height in zip(self.bifurcations, heights, strict=True)
-            ],
-            cycles=[
-                (c.cycles.parameters, c.cycles.amplitudes, heights[number], [o.unstable for o in c.cycles.orbits])
-                for number, c in self.cycles.items()
-                if c.cycles is not None and c.cycles.orbits
-            ],
-        )
-        plots.save(figure, folder / "bifurcations.png")
-
-
-def branches(family: Family, start: Floats, settings: StabilitySettings) -> BranchesReport:
-    """Follow the steady state near a start through the range of a parameter, and its side branches (collective).
+def branches(family: Family, start: Floats, settings: StabilitySettings, *, at: float | None = None) -> BranchesReport:
+    """Follow the steady state near a start both ways through the range of a parameter, and other branches (collective).
 
     Args:
         family: Returns the equation at a value of the parameter; it must not depend on time.
-        start: Nodal values of a state near a steady one at the first value of the range, shape (num_local,).
+        start: Nodal values of a state near a steady one at the value `at`, shape (num_local,).
         settings: Range and steps, and whether limit cycles are computed; the report names the parameter as the settings
             do.
+        at: The value of the parameter, in the range, at which the start is given; the first one of the range if None.
 
     Raises:
-        InvalidInput: if the settings have no range, the equation depends on time, the start has another shape,
-            or the kernel is zero in the whole range; `TooManyCoordinates` if the rank of the kernels is too large.
-        NoBranch: if there is no steady state near the start at the first value.
+        InvalidInput: if the settings have no range, `at` is outside of it, the equation depends on time, the start has
+            another shape, or the kernel is zero in the whole range; `TooManyCoordinates` if the rank of the kernels is
+            too large.
+        NoBranch: if there is no steady state near the start at that value.
     """
     if settings.range is None:
         raise InvalidInput("stability.range: branches need the values of the parameter between which to follow them")
     name, (lower, upper) = settings.parameter or "parameter", settings.range
-    if not (first_field := family(lower)).is_autonomous:
+    at = lower if at is None else at
+    if not min(lower, upper) <= at <= max(lower, upper):
+        raise InvalidInput(
+            f"stability.range: the state is given at {name} = {at:g}, outside of the range from {lower:g} to {upper:g}"
+        )
+    if not (first_field := family(at)).is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     space = first_field.space
     first, reduced = as_column(space, start, "the start"), ReducedFamily(space, family, lower=lower, upper=upper)
@@ -150,17 +68,32 @@ def branches(family: Family, start: Floats, settings: StabilitySettings) -> Bran
             reduced.coordinates(first),
             lower=lower,
             upper=upper,
+            at=at,
             step=settings.step,
             points=settings.points,
             branches=settings.branches,
+            searches=settings.searches,
+            seconds=settings.seconds,
         )
     except NotConverged as error:
-        raise NoBranch(f"at {name} = {lower:g}: {error}") from error
+        raise NoBranch(f"at {name} = {at:g}: {error}") from error
     cycles = {}
     for number, found in enumerate(diagram.bifurcations if settings.cycles else ()):
         if found.kind == "hopf":
             cycles[number] = find_cycles(reduced, found)
-    return BranchesReport(parameter=name, diagram=diagram, cycles=cycles)
+    return BranchesReport(
+        parameter=name,
+        diagram=diagram,
+        cycles=cycles,
+        states=tuple(_states(space, reduced, branch) for branch in diagram.branches),
+        mesh=(space.gather(space.coordinates), gather_triangles(space)),
+    )
+
+
+def _states(space: StateSpace, family: ReducedFamily, branch: Branch) -> Floats:
+    """The states of a branch at all nodes, shape (num_points, num_nodes), on every rank (collective)."""
+    coordinates = np.array([p.coordinates for p in branch.points])
+    return np.ascontiguousarray(space.gather(np.asfortranarray(family.basis @ coordinates.T)).T)
 
 
 def as_column(space: StateSpace, values: Floats, name: str) -> Block:

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.steady import GrowthRun, LyapunovExponents, Spectrum, TransientGrowth, Verdict
 from fem_selection.steady.stability.error_bars import ErrorBars
-from fem_selection.studies.continuation import BranchesReport
+from fem_selection.studies.branches_report import BranchesReport
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats, Integers
 
@@ -184,6 +187,22 @@ class StabilityReport(Report):
             **({} if self.branches is None else self.branches.content()),
             "bifurcations_declined": self.branches_declined,
         }
+
+    def write_file(self, path: Path, about: Mapping[str, Any]) -> None:
+        """Write the JSON file, and the states of branches beside it.  See `Report.write_file`.
+
+        Args:
+            path: The JSON file; an existing one is replaced.
+            about: Further entries of the JSON file.
+        """
+        super().write_file(path, about)
+        if self.branches is not None:
+            self.branches.write_states(path.parent / "branches.npz")
+
+    def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
+        """Write the states of branches for ParaView (collective).  See `Report.write_fields`."""
+        if self.branches is not None:
+            self.branches.write_fields(folder, space, comm)
 
     def draw(self, folder: Path) -> None:
         """Draw spectrum, eigenfunctions, growth, exponents and the bifurcation diagram, if computed."""

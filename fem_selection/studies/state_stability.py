@@ -9,7 +9,8 @@
 
     folder/report.json                verdict, eigenvalues, measured growth, exponents, bifurcations
     folder/figures/spectrum.png       eigenvalues in the complex plane; eigenfunctions.png; growth.png
-    folder/figures/exponents.png      finite-time Lyapunov exponents; bifurcations.png, branches over the parameter
+    folder/figures/exponents.png      finite-time Lyapunov exponents; bifurcations.png, branches over the parameter;
+                                      branch_states.png, states along them
 
 For a network whose kernel and bias depend on depth use `network_stability` instead.
 """
@@ -48,6 +49,7 @@ from fem_selection.steady import (
 from fem_selection.steady.stability.error_bars import ErrorBars, estimate_error_bars
 from fem_selection.steady.stability.growth import MAX_STEPS
 from fem_selection.steady.stability.verdict import judge_unsteady
+from fem_selection.studies.branches_report import BranchesReport
 from fem_selection.studies.continuation import Family, as_column, branches
 from fem_selection.studies.report import Progress, Teller
 from fem_selection.studies.stability_report import StabilityReport
@@ -81,6 +83,7 @@ def stability(
     depth: DepthGrid | None = None,
     scheme: Scheme | None = None,
     family: Family | None = None,
+    value: float | None = None,
     progress: Progress | None = None,
 ) -> StabilityReport:
     """Assess the steady state near a start, and the branch that it lies on (collective over space).
@@ -100,13 +103,14 @@ def stability(
         horizon: T, the end of these trajectories; the layers are refined until the exponents are those of the equation.
         depth: Layers whose exponents are computed instead, as they are.
         scheme: The scheme of these layers; the classical Runge–Kutta scheme if None.
-        family: Returns the equation at a value of the parameter.  The branch through the state near `start` at the
-            first value of `settings.range` is followed through the range.
+        family: Returns the equation at a value of the parameter, if branches are wanted.
+        value: The value of the parameter at which `field` is the equation of the family: the branch of f* is followed
+            from there.  If None, that of the state near `start` at the first value of `settings.range` is followed.
         progress: Called on root after each part.
 
     Raises:
         InvalidInput: if F depends on time, if no steady state is reached, or if settings and arguments do not fit.
-        NoBranch: if there is no steady state near the start at the first value of the range.
+        NoBranch: if there is no steady state near the start at the value from which branches are followed.
         NonFinite: if σ' is not finite at the state.
 
     Example:
@@ -134,10 +138,7 @@ def stability(
     tell("exponents")
     found, branches_declined = None, None
     if family is not None:
-        try:
-            found = branches(family, start, settings)
-        except TooManyCoordinates as error:
-            branches_declined = str(error)
+        found, branches_declined = _branches(family, start if value is None else column[:, 0], settings, value)
         tell("branches")
     factors = spectrum.factors
     kernel_norm = operator_norm(space, KernelOperator(field.kernel, field.interval))
@@ -203,6 +204,19 @@ def _if_finite[T](action: Callable[[], T]) -> tuple[T | None, str | None]:
     try:
         return action(), None
     except NonFinite as error:
+        return None, str(error)
+
+
+def _branches(
+    family: Family, start: Floats, settings: StabilitySettings, value: float | None
+) -> tuple[BranchesReport | None, str | None]:
+    """The branches, or the reason why none are followed from a state that can be assessed all the same."""
+    if settings.range is not None and value is not None and not min(settings.range) <= value <= max(settings.range):
+        name, (lower, upper) = settings.parameter or "parameter", settings.range
+        return None, f"the state is given at {name} = {value:g}, outside of stability.range, {lower:g} to {upper:g}"
+    try:
+        return branches(family, start, settings, at=value), None
+    except TooManyCoordinates as error:
         return None, str(error)
 
 

@@ -37,7 +37,7 @@ from mpi4py import MPI
 import fem_selection as fs
 from fem_selection.cases.field import FieldProblem, build_field
 from fem_selection.cases.learning import build_problem
-from fem_selection.cases.stability import family_of, finer_start, start_state, third_start, why_not_finer
+from fem_selection.cases.stability import family_of, finer_start, start_state, third_start, value_of, why_not_finer
 from fem_selection.config import load_case, parse_case
 
 __all__ = ["EVEN_MESHES", "MESHES", "TABLES", "Answer", "Problem", "all_problems", "blocks", "problem", "states"]
@@ -301,7 +301,7 @@ def _branches(answer: Answer) -> fs.studies.BranchesReport:
     given = answer.field_problem
     family = family_of(given)
     assert family is not None, "stability.parameter and stability.range are needed"
-    return fs.studies.branches(family, start_state(given), answer.case.stability)
+    return fs.studies.branches(family, start_state(given), answer.case.stability, at=value_of(given))
 
 
 def _train(answer: Answer) -> Any:

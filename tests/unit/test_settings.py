@@ -184,7 +184,7 @@ def test_a_case_has_the_defaults_of_the_classes():
         ("DataSettings", {"moved": {"shift": -1}}, "DataSettings.moved.shift: must be at least 0, got -1"),
         ("DomainSettings", {"cells": (3, 0)}, "DomainSettings.cells[1]: must be at least 1, got 0"),
         ("HjbSettings", {"levels": True}, "HjbSettings.levels: must be an integer, got true"),
-        ("StabilitySettings", {"range": (2.0, 1.0)}, "StabilitySettings.range: the lower bound 2.0 must be below"),
+        ("StabilitySettings", {"range": (2.0, 2.0)}, "StabilitySettings.range: must be two different finite numbers"),
     ],
 )
 def test_a_bad_value_is_named(cls, values, message):

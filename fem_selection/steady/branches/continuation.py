@@ -23,7 +23,7 @@ from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.settings import StabilitySettings
 from fem_selection.steady.branches.bifurcations import Bifurcation, Undecided, find_bifurcations
 from fem_selection.steady.branches.corrector import Corrector, Point
-from fem_selection.steady.branches.disconnected import Search, find_disconnected
+from fem_selection.steady.branches.disconnected import BranchSearch, find_disconnected
 from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedFamily
 from fem_selection.typing import Floats
@@ -81,9 +81,9 @@ class Diagram:
     branches: tuple[Branch, ...]
     bifurcations: tuple[Bifurcation, ...]
     branch_of: tuple[int, ...]
-    undecided: tuple[Undecided, ...] = ()
-    searches: tuple[Search, ...] = ()
-    limits: tuple[str, ...] = ()
+    undecided: tuple[Undecided, ...]
+    searches: tuple[BranchSearch, ...]
+    limits: tuple[str, ...]
 
 
 def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floats:
@@ -155,7 +155,7 @@ def continue_branches(
     ahead = np.eye(x.size)[-1] * np.sign(upper - lower)
     walker.add_state(corrector.point(x, ahead), "state")
     values = (low + (np.arange(searches) + 0.5) / searches * scale).tolist() if searches else []
-    done: list[Search] = []
+    done: list[BranchSearch] = []
     for value in values:
         if budget.is_over() or walker.is_full:
             break
@@ -251,7 +251,7 @@ class _Walker:
         near = _SAME_STATE * (1.0 + float(np.linalg.norm(here)))
         return any(float(np.linalg.norm(here - equation.pattern(other))) <= near for other in self.states_at(value))
 
-    def diagram(self, searches: tuple[Search, ...]) -> Diagram:
+    def diagram(self, searches: tuple[BranchSearch, ...]) -> Diagram:
         """What was found."""
         reasons = dict.fromkeys(doubt.reason for doubt in self._doubts)
         undecided = []

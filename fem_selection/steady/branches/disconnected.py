@@ -23,7 +23,7 @@ from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedEquation
 from fem_selection.typing import Floats
 
-__all__ = ["Search", "find_disconnected"]
+__all__ = ["BranchSearch", "find_disconnected"]
 
 _LEVELS = (0.3, -0.3, 1.0, -1.0, 3.0, -3.0)  # constants near which g is at the start
 _RANDOM = 4  # random starts
@@ -35,7 +35,7 @@ _MOST = 8  # states at one value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class BranchSearch:
     """A search for steady states at one value of the parameter.
 
     Attributes:
@@ -55,7 +55,7 @@ class Search:
 
 def find_disconnected(
     equation: ReducedEquation, known: Sequence[Floats], parameter: float
-) -> tuple[list[Floats], Search]:
+) -> tuple[list[Floats], BranchSearch]:
     """Find isolated steady states besides the known ones (collective).
 
     Args:
@@ -79,7 +79,9 @@ def find_disconnected(
                 continua += 1
                 break
             found.append(c)
-    search = Search(parameter=parameter, starts=len(starts), known=len(known), found=len(found), continua=continua)
+    search = BranchSearch(
+        parameter=parameter, starts=len(starts), known=len(known), found=len(found), continua=continua
+    )
     return found, search
 
 
