@@ -57,7 +57,7 @@ start = reduced.start
 # %% [markdown]
 # ## The value function by finite elements
 #
-# Continuous, piecewise linear functions on triangles, explicit steps backward in $t$, on 24 × 24 and 48 × 48 cells of a
+# Continuous, piecewise linear functions on triangles, steps of order two backward in $t$, on 24 × 24 and 48 × 48 cells of a
 # box around initial and target state, and the extrapolation of the two to width zero. A viscosity of order $h|v|$, $v$
 # the optimal velocity, along the edges of every triangle makes each new nodal value a mean of its neighbours with
 # running costs added, which selects the viscosity solution among all functions that solve the equation almost

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The value function by finite elements: P1, explicit, with viscosity on the edges, which is limited where V is smooth.
+"""The value function by finite elements: P1, with viscosity on the edges, which is limited where V is smooth.
 
     ∂_τ V = H(x, ∇V),   V = Φ at τ = 0,   τ = T − t
 
-The forms are in `fem_selection.hjb.forms`.  Array code computes H_K = H(x_K, ∇V|_K) at the centroids x_K, and the
-viscosity, in every step.  The time steps are Heun's.  The order is two where V is smooth and one at its kinks.  If
-bounds of the velocities are given, the viscosity is not limited and the time steps are Euler's.  Under the step bound
-V⁺ is then an average of V plus running costs: the scheme is monotone and of order one.
+The forms are in `fem_selection.hjb.forms`, the space discretization in `fem_selection.hjb.scheme`.  The time steps are
+Heun's where their bound is no shorter than accuracy asks, and implicit elsewhere (`fem_selection.hjb.implicit`): the
+bound belongs to the fastest corner of the box, which optimal trajectories hardly visit.  Both are of order two.  The
+order of V is two where it is smooth and one at its kinks.  If bounds of the velocities are given, the viscosity is not
+limited and the time steps are Euler's.  Under the step bound V⁺ is then an average of V plus running costs: the scheme
+is monotone and of order one.
 
 References:
     M. Crandall, P.-L. Lions, Math. Comp. 43 (1984) 1, doi:10.2307/2007396 (convergence of monotone schemes).
@@ -19,24 +21,23 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from dolfinx import fem, la
-from dolfinx import mesh as dmesh
 from mpi4py import MPI
-from scipy.ndimage import maximum_filter
 
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.hjb.forms import step_forms
 from fem_selection.hjb.grid import Grid
+from fem_selection.hjb.implicit import ImplicitSteps
 from fem_selection.hjb.reduction import ReducedProblem
+from fem_selection.hjb.scheme import Scheme
+from fem_selection.petsc import released
 from fem_selection.settings import HjbSettings
 from fem_selection.typing import Floats
 
 __all__ = ["ValueFunction", "solve_value"]
 
-_SAFETY = 0.9  # of the step bound
-_REACH = 1  # a cell's viscosity covers the velocities of the cells within this many grid cells
-_FLAT = 1e-13  # differences that count as zero, relative to V
-_FRESH = 8  # steps between two minimisations from all starts, with several samples
+_FRESH = 2  # steps between two minimisations from all starts, with several samples
+_GROWTH = 0.2  # of the time since T: an implicit step is at most so long
+_FEWEST = 40  # implicit steps from T to 0, at least
+_GAIN = 3.0  # explicit steps cost less than one implicit step that is at most so many times as long
 
 
 @dataclass(frozen=True)
@@ -129,170 +130,63 @@ def solve_value(
             f"a grid in R^{grid.dimension} and {snapshots} snapshots for a state in R^{problem.dimension}; expected "
             "the state's dimension and two snapshots at least"
         )
-    scheme = _Scheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds)
+    scheme = Scheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds)
     scheme.set_terminal(problem.terminal_cost if terminal is None else terminal)
     times = np.linspace(0.0, problem.horizon, snapshots)
-    kept, steps, worst = [scheme.gather()], 0, (0.0, problem.horizon)
-    for upper, lower in zip(times[:0:-1], times[-2::-1], strict=True):
-        left = upper - lower
-        while left > 0.0:
-            scheme.refresh(fresh=steps % _FRESH == 0)
-            bound, outward = scheme.bounds()
-            worst = max(worst, (outward, lower + left))
-            count = np.ceil(left / bound - 1e-9)
-            step = left / max(count, 1.0)
-            scheme.step(step)
-            left = left - step if count > 1 else 0.0
-            steps += 1
-        kept.append(scheme.gather())
-        if not np.all(np.isfinite(kept[-1])):
-            raise NonFinite("the value function")
+    march = _March(scheme, problem.horizon, None if speeds is not None else ImplicitSteps(scheme))
+    kept = [scheme.gather()]
+    with released(*([] if march.implicit is None else [march.implicit])):
+        for upper, lower in zip(times[:0:-1], times[-2::-1], strict=True):
+            march.run(upper, lower)
+            kept.append(scheme.gather())
+            if not np.all(np.isfinite(kept[-1])):
+                raise NonFinite("the value function")
     return ValueFunction(
         grid=grid,
         times=times,
         values=np.stack(kept[::-1]),
-        steps=steps,
-        outflow_share=worst[0],
-        outflow_time=worst[1],
+        steps=march.steps,
+        outflow_share=march.outflow_share,
+        outflow_time=march.outflow_time,
     )
 
 
-def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
-    """The simplicial mesh of a grid (collective).
+class _March:
+    """The time steps backward from T: explicit where they are long enough, and implicit elsewhere.
 
-    It has a layer of ghost cells: without one, dolfinx counts the vertex between two ranks' intervals as boundary.
+    An implicit step is as long as the accuracy asks: it is T/N, N half the largest number of cells in a direction, and
+    at most a fifth of the time τ since T, because V changes on the scale of τ where velocities are large (H is
+    homogeneous or nearly so).
     """
-    ends = [np.asarray(grid.lower), np.asarray(grid.upper)]
-    cells, ghosts = list(grid.cells), dmesh.GhostMode.shared_facet
-    if grid.dimension == 1:
-        return dmesh.create_interval(comm, cells[0], (grid.lower[0], grid.upper[0]), ghost_mode=ghosts)
-    if grid.dimension == 2:
-        return dmesh.create_rectangle(comm, ends, cells, dmesh.CellType.triangle, ghost_mode=ghosts)
-    return dmesh.create_box(comm, ends, cells, dmesh.CellType.tetrahedron, ghost_mode=ghosts)
 
+    def __init__(self, scheme: Scheme, horizon: float, implicit: ImplicitSteps | None) -> None:
+        self.scheme, self.horizon, self.implicit = scheme, horizon, implicit
+        self.steps, self.outflow_share, self.outflow_time = 0, 0.0, horizon
+        self._longest = horizon / max(0.5 * max(scheme.grid.cells), _FEWEST)
+        self._allowed = np.inf  # after a failure
 
-class _Scheme:
-    """The forms on one mesh, and the time steps."""
+    def run(self, upper: float, lower: float) -> None:
+        """Advance V from the time `upper` to `lower` (collective)."""
+        left = upper - lower
+        while left > 0.0:
+            self.scheme.refresh(fresh=self.steps % _FRESH == 0)
+            bound, outward = self.scheme.bounds()
+            if outward > self.outflow_share:
+                self.outflow_share, self.outflow_time = outward, lower + left
+            done = self._step(left, bound, self.horizon - lower - left)
+            left = left - done if done < left else 0.0
 
-    def __init__(self, problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm, speeds: Floats | None) -> None:
-        self.problem, self.grid, self.comm = problem, grid, comm
-        mesh = _create_mesh(grid, comm)
-        n = grid.dimension
-        self.space = fem.functionspace(mesh, ("Lagrange", 1))
-        self.V = fem.Function(self.space)
-        self.H = fem.Function(fem.functionspace(mesh, ("DG", 0)))
-        self.v = fem.Function(fem.functionspace(mesh, ("DG", 0, (n,))))
-        self.D, self.S = (fem.Function(fem.functionspace(mesh, ("DG", 0, (n + 1,)))) for _ in range(2))
-        self._speeds = None if speeds is None else np.asarray(speeds, dtype=np.float64)
-        forms = step_forms(self.V, self.H, self.v, D=self.D, S=self.S, keep_flux=speeds is None)
-        self._rate, self._leaving, self._outflow = (fem.form(f) for f in (forms.rate, forms.leaving, forms.outflow))
-        self._dual = la.vector(self.space.dofmap.index_map)
-        self.mass = self._assemble(fem.form(forms.mass))
-        self._boundary = self._integral(fem.form(forms.boundary))
-        self.num_owned = self.space.dofmap.index_map.size_local
-        self._locate(mesh)
-
-    def _locate(self, mesh: dmesh.Mesh) -> None:
-        """Compute centroids, boxes and gradients of the owned cells, and the places of the owned nodes on the grid."""
-        n = self.grid.dimension
-        cells = mesh.topology.index_map(n).size_local
-        self._nodes = self.space.tabulate_dof_coordinates()[:, :n]
-        self._dofs = self.space.dofmap.list[:cells]
-        vertices = self._nodes[self._dofs]
-        self._centroids = vertices.mean(axis=1)
-        place = (self._centroids - np.asarray(self.grid.lower)) / self.grid.widths
-        self._boxes = tuple(place.astype(np.int64).T)
-        self._inverse = np.linalg.inv(vertices[:, 1:] - vertices[:, :1])
-        steps = np.moveaxis(self._inverse, 2, 1)
-        self._slopes = np.concatenate([-steps.sum(axis=1, keepdims=True), steps], axis=1)  # ∇φ_k, (cells, n + 1, n)
-        self._of_H, self._of_v, self._of_D = (f.function_space.dofmap.list[:cells, 0] for f in (self.H, self.v, self.D))
-        near = 1e-9 * self.grid.widths
-        outer = (self._nodes < self.grid.lower + near) | (self._nodes > self.grid.upper - near)
-        self._at_boundary = outer.any(axis=1)
-        self._places = self.comm.allgather(self.grid.number(self._nodes[: self.num_owned]))
-        self._policy: Floats | None = None
-
-    def set_terminal(self, terminal: Callable[[Floats], Floats]) -> None:
-        """Set V at τ = 0."""
-        self.V.x.array[:] = terminal(self._nodes)
-
-    def refresh(self, fresh: bool) -> None:
-        """Compute H_K, v and the viscosity from the current V; with `fresh` from all starts (collective)."""
-        at = self.V.x.array[self._dofs]
-        xi = np.einsum("cij,cj->ci", self._inverse, at[:, 1:] - at[:, :1])
-        warm = None if fresh else self._policy
-        self.H.x.array[self._of_H], velocity, self._policy = self.problem.hamiltonian(self._centroids, xi, warm)
-        self.v.x.array.reshape(-1, self.grid.dimension)[self._of_v] = velocity
-        self.D.x.array.reshape(-1, self.grid.dimension + 1)[self._of_D] = self._fastest(velocity)
-        self.S.x.array.reshape(-1, self.grid.dimension + 1)[self._of_D] = self._roughness(at)
-
-    def bounds(self) -> tuple[float, float]:
-        """The step bound, and the share of the boundary with outward velocity, from the last `refresh` (collective)."""
-        leaving = self._assemble(self._leaving)[: self.num_owned] / self.mass[: self.num_owned]
-        fastest = self.comm.allreduce(float(np.max(leaving, initial=0.0)), op=MPI.MAX)
-        outward = self._integral(self._outflow) / self._boundary
-        return (_SAFETY / fastest if fastest > 0 else np.inf), outward
-
-    def _fastest(self, velocity: Floats) -> Floats:
-        """D_k of each cell, shape (cells, n + 1) (collective)."""
-        if self._speeds is not None:
-            return np.asarray(np.abs(self._slopes) @ self._speeds)
-        if self.grid.dimension == 1:
-            return np.maximum(0.0, -np.einsum("ckl,cl->ck", self._slopes, velocity))
-        field = np.zeros((*self.grid.cells, self.grid.dimension))
-        np.maximum.at(field, self._boxes, np.abs(velocity))
-        self.comm.Allreduce(MPI.IN_PLACE, field, op=MPI.MAX)
-        size = (2 * _REACH + 1,) * self.grid.dimension
-        near = maximum_filter(field, (*size, 1), mode="nearest")[self._boxes]
-        return np.einsum("ckl,cl->ck", np.abs(self._slopes), near)
-
-    def _roughness(self, at: Floats) -> Floats:
-        """S at the vertices of each cell, shape (cells, n + 1); 1 with fixed bounds (collective)."""
-        if self._speeds is not None:
-            return np.ones_like(at)
-        differences = at[:, :, None] - at[:, None, :]
-        parts = []
-        for values in (differences.sum(axis=2), np.abs(differences).sum(axis=2)):
-            self._dual.array[:] = np.bincount(self._dofs.ravel(), values.ravel(), minlength=self._dual.array.size)
-            self._dual.scatter_reverse(la.InsertMode.add)
-            self._dual.scatter_forward()
-            parts.append(self._dual.array.copy())
-        rough = self._at_boundary | (parts[1] <= _FLAT * np.abs(self.V.x.array).max(initial=0.0))
-        sensor = np.where(rough, 1.0, np.abs(parts[0]) / np.where(rough, 1.0, parts[1]))
-        return np.asarray(sensor[self._dofs])
-
-    def step(self, step: float) -> None:
-        """Take one time step: V + Δτ L(V) with fixed bounds, else the mean of V and of the result of two such steps.
-
-        The latter is Heun's method, a convex combination of explicit steps, so that the same step bound holds.
-        """
-        start = self.V.x.array.copy()
-        self.advance(step)
-        if self._speeds is None:
-            self.refresh(fresh=False)
-            self.advance(step)
-            self.V.x.array[:] = 0.5 * (start + self.V.x.array)
-
-    def advance(self, step: float) -> None:
-        """Replace V by V + Δτ L(V), with the fields of the last `refresh` (collective)."""
-        rate = self._assemble(self._rate)
-        n = self.num_owned
-        self.V.x.array[:n] += step * rate[:n] / self.mass[:n]
-        self.V.x.scatter_forward()
-
-    def gather(self) -> Floats:
-        """V as an array of the grid's shape on every rank (collective)."""
-        result = np.empty(int(np.prod(self.grid.shape)))
-        for places, values in zip(self._places, self.comm.allgather(self.V.x.array[: self.num_owned]), strict=True):
-            result[places] = values
-        return result.reshape(self.grid.shape)
-
-    def _integral(self, form: fem.Form) -> float:
-        return float(self.comm.allreduce(fem.assemble_scalar(form), op=MPI.SUM))
-
-    def _assemble(self, form: fem.Form) -> Floats:
-        """The vector of a linear form; its entries at the owned nodes are complete (collective)."""
-        self._dual.array[:] = 0.0
-        fem.assemble_vector(self._dual.array, form)
-        self._dual.scatter_reverse(la.InsertMode.add)
-        return self._dual.array.copy()
+    def _step(self, left: float, bound: float, elapsed: float) -> float:
+        """Take one step of at most `left`; return its length (collective)."""
+        self.steps += 1
+        wanted = min(self._longest, _GROWTH * elapsed, self._allowed)
+        if self.implicit is not None and wanted > _GAIN * bound and left > _GAIN * bound:
+            step = left / max(round(left / wanted), 1)
+            if self.implicit.step(step):
+                self._allowed *= 2.0
+                return step
+            self._allowed = 0.5 * step
+            self.scheme.refresh(fresh=True)
+        step = left / max(float(np.ceil(left / bound - 1e-9)), 1.0)
+        self.scheme.step(step)
+        return step
