@@ -7,15 +7,22 @@ initial states as the case gives them, with all ranks on one mesh.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from mpi4py import MPI
 
 from fem_selection import config
-from fem_selection.cases.kernel import build_kernel, case_formula, kernel_depends_on_time, require_finite
+from fem_selection.cases.kernel import (
+    build_kernel,
+    case_formula,
+    kernel_depends_on_time,
+    kernel_formulas,
+    require_finite,
+)
 from fem_selection.cases.learning import build_activation, build_space, initial_states
+from fem_selection.cases.variation import bounds_in_time
 from fem_selection.discretization.coefficients import function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
@@ -118,8 +125,14 @@ def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionFie
         if moving_bias and bias_formula is not None:
             bias[:] = function_values(space, bias_formula, time)
 
-    moves: Callable[[float], None] | None = refresh if moving_bias or moving_kernel else None
-    return SelectionField(space, kernel, bias, activation=build_activation(case), refresh=moves)
+    activation = build_activation(case)
+    if not (moving_bias or moving_kernel):
+        return SelectionField(space, kernel, bias, activation=activation)
+    formulas = [*kernel_formulas(case), *([] if bias_formula is None else [bias_formula])]
+    bounds = bounds_in_time(space, formulas)
+    return SelectionField(
+        space, kernel, bias, activation=activation, refresh=refresh, coefficient_bounds=bounds
+    )
 
 
 def _instant(time: float) -> DepthGrid:

@@ -18,7 +18,15 @@ from fem_selection.functions.formulas import Formula, coordinate_names, parse_fo
 from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.typing import Floats
 
-__all__ = ["at_key", "build_kernel", "case_formula", "is_random", "kernel_depends_on_time", "require_finite"]
+__all__ = [
+    "at_key",
+    "build_kernel",
+    "case_formula",
+    "is_random",
+    "kernel_depends_on_time",
+    "kernel_formulas",
+    "require_finite",
+]
 
 _RANK = 8  # of a separable kernel without rank and factors
 
@@ -90,7 +98,7 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
 
 def kernel_depends_on_time(case: config.Case) -> bool:
     """Whether a formula of the kernel contains t."""
-    return any("t" in formula.names for formula in _formulas(case))
+    return any("t" in formula.names for formula in kernel_formulas(case))
 
 
 def is_random(case: config.Case) -> bool:
@@ -100,7 +108,8 @@ def is_random(case: config.Case) -> bool:
     return any(missing.get(name, False) for name in d.representation)
 
 
-def _formulas(case: config.Case) -> Iterator[Formula]:
+def kernel_formulas(case: config.Case) -> Iterator[Formula]:
+    """All formulas of a case's kernel."""
     d = case.dynamics
     texts = [d.kernel, d.multiplication, d.diffusion, *(d.convection or ())]
     texts += [text for pair in d.factors or () for text in pair]

@@ -33,6 +33,9 @@ class SelectionField:
         activation: σ.
         refresh: Function that sets kernel and bias to those at a time t (collective); None if they do not depend on
             time.
+        coefficient_bounds: Function of the begins and ends of some intervals of time, each of shape (n,), to the lower
+            and upper bounds of coefficients in these intervals, two arrays of shape (terms, any number of points of
+            this rank, n).  From it an integrator knows where kernel and bias vary; without it it takes samples.
         interval: Which interval of the kernel to use: the field is then the equation of that layer, frozen in time.
 
     Raises:
@@ -59,6 +62,7 @@ class SelectionField:
         *,
         activation: Activation,
         refresh: Callable[[float], None] | None = None,
+        coefficient_bounds: Callable[[Floats, Floats], tuple[Floats, Floats]] | None = None,
         interval: int | None = None,
     ) -> None:
         self.interval = 0 if interval is None else interval
@@ -70,6 +74,7 @@ class SelectionField:
             )
         self.space, self.kernel, self.bias, self.activation = space, kernel, bias, activation
         self.superposition = create_superposition(space, activation)
+        self.coefficient_bounds = coefficient_bounds
         self._refresh = refresh
 
     @property

@@ -34,6 +34,7 @@ from fem_selection.evolution.implicit_steps import ImplicitSteps
 from fem_selection.evolution.step_control import StepController, first_step
 from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps, sums_of_squares
+from fem_selection.evolution.variation import TimePieces, divide_time
 from fem_selection.settings import StepSettings
 from fem_selection.typing import Block, Floats, create_block
 
@@ -67,6 +68,8 @@ class Integration:
             its value at half of the time.
         history: Columns over the steps, thinned if they are many: `times`; `norms`, the largest ‖f_j‖; `slopes`, its
             derivative in time; `rates`, the largest ‖∂_t f_j‖; `steps`, h.
+        pieces: The pieces of time in which kernel and bias vary little, which steps do not pass over; None if neither
+            depends on time.
     """
 
     times: Floats
@@ -81,6 +84,7 @@ class Integration:
     steady_time: float | None
     growth: Growth | None
     history: dict[str, Floats] = attribute(repr=False)
+    pieces: TimePieces | None = attribute(default=None, repr=False)
 
     @property
     def final(self) -> Block:
@@ -156,6 +160,7 @@ class _Run:
         self._probe = StiffnessProbe(field, initial.shape[1])
         self._stiff_probes = self._short_steps = 0
         self._explicit_step = 0.0
+        self.pieces = None if field.is_autonomous else divide_time(field, self.time, self.horizon)
         self.field.move_to(self.time)
         self.field.rate(self.state, self.rate, self._scratch)
         self.evaluations += 1
@@ -217,9 +222,12 @@ class _Run:
         If the rest is less than two steps, it is divided into two equal ones, so that the last is not very short.
         """
         left = self.horizon - self.time
-        if self.step * 1.01 >= left:
+        step = min(self.step, self.settings.max_step)
+        if self.pieces is not None:
+            step = self.pieces.longest_step(self.time, min(step, left))
+        if step * 1.01 >= left:
             return left, True
-        return min(self.step, max(0.5 * left, 0.25 * self.step)), False
+        return min(step, max(0.5 * left, 0.25 * step)), False
 
     def _step_to_steady(self, h: float) -> float | None:
         """The step after which ‖∂_t f‖ is at the tolerance for all samples; None to take the trial step as it is.
@@ -366,6 +374,7 @@ class _Run:
             steady_time=self.time if outcome == "steady" else None,
             growth=growth,
             history=history,
+            pieces=self.pieces,
         )
 
     def _sentence(self, outcome: str) -> str:

@@ -17,7 +17,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -25,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fem_selection.errors import InvalidInput
+from fem_selection.functions import intervals
+from fem_selection.functions.intervals import Interval
 
 __all__ = ["FUNCTIONS", "Formula", "coordinate_names", "is_free_name", "parse_formula"]
 
@@ -94,6 +96,36 @@ class Formula:
         except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise InvalidInput(f"a constant part of {self.text!r} is not a finite real number: {error}") from error
 
+    def enclose(self, **values: Interval) -> Interval:
+        """Return intervals that contain the formula's values for all values in the given intervals.
+
+        Args:
+            **values: Intervals for each variable that the formula uses; their shapes broadcast.
+
+        Raises:
+            InvalidInput: A value is missing, or its name is not declared.
+        """
+        self._match(values)
+        table = _Table(number=intervals.point, functions=intervals.FUNCTIONS, both=intervals.both)
+        constants = {name: intervals.point(value) for name, value in self.parameters.items()}
+        found: Interval = _apply(self._tree, table, {**constants, **values})
+        return found
+
+    @property
+    def terms(self) -> list[Formula]:
+        """The terms of which the formula is the sum or difference, up to their signs."""
+        found: list[ast.expr] = []
+        rest = [self._tree]
+        while rest:
+            match rest.pop():
+                case ast.BinOp(left=left, op=ast.Add() | ast.Sub(), right=right):
+                    rest += [right, left]
+                case ast.UnaryOp(operand=operand):
+                    rest.append(operand)
+                case node:
+                    found.append(node)
+        return [replace(self, names=self.names & _names(node), _tree=node) for node in found]
+
     def _match(self, values: Mapping[str, object]) -> None:
         if missing := sorted(self.names - values.keys()):
             raise InvalidInput(f"{self.text!r} needs a value for {', '.join(missing)}")
@@ -158,6 +190,10 @@ def coordinate_names(letter: str, dimension: int) -> tuple[str, ...]:
     """
     names = tuple(f"{letter}{axis}" for axis in range(dimension))
     return (letter, *names) if dimension == 1 else names
+
+
+def _names(node: ast.expr) -> frozenset[str]:
+    return frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
 
 
 # --- checking ---------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class StepSettings:
         steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
         growth_bound: The run ends where some ‖f_j‖ exceeds this; `inf` for no bound.
         first_step: Length of the first step; 0 lets the integrator choose it.
+        max_step: The longest step; no limit by default.  If kernel or bias depend on t, steps are also limited by where
+            they vary.
         max_steps: Number of steps, rejected ones included, after which the run fails.
     """
 
@@ -42,6 +44,7 @@ class StepSettings:
     steady_tolerance: float = Field(default=1e-9, ge=0)
     growth_bound: float = Field(default=1e8, gt=0, allow_inf_nan=True)
     first_step: float = Field(default=0.0, ge=0)
+    max_step: float = Field(default=float("inf"), gt=0, allow_inf_nan=True)
     max_steps: int = Field(default=10_000_000, ge=1)
 
 

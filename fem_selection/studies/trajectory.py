@@ -84,7 +84,21 @@ class ForwardReport(Report):
             "methods": ", ".join(f"{name} from t = {since:.4g}" for since, name in run.methods),
             "largest norm": f"{norms[0].max(initial=0.0):.4g} → {norms[-1].max(initial=0.0):.4g}",
             "largest rate": f"{self.final_rates.max(initial=0.0):.3g}",
-        }
+        } | ({} if self.time_dependence is None else {"w and b in time": self.time_dependence})
+
+    @property
+    def time_dependence(self) -> str | None:
+        """How closely the steps follow kernel and bias in time, as a sentence; None if neither depends on time."""
+        pieces = self.integration.pieces
+        if pieces is None:
+            return None
+        how = "samples" if pieces.sampled else "bounds of the formulas"
+        found = f"{pieces.edges.size - 1} pieces of time by {how}, the shortest {pieces.shortest:.3g}"
+        if not pieces.complete:
+            found += "; the coefficients vary within pieces, of which there may be no more"
+        if pieces.sampled:
+            found += "; what happens between samples may be missed: limit forward.max_step"
+        return found
 
     @property
     def growth(self) -> dict[str, str]:
@@ -106,6 +120,7 @@ class ForwardReport(Report):
             "final_rates": self.final_rates,
             "bounds": {name: _bound(estimate) for name, estimate in self.estimates.items()},
             "hypotheses": {n: [dataclasses.asdict(h) for h in e.hypotheses] for n, e in self.estimates.items()},
+            "time_dependence": self.time_dependence,
             "steps": run.steps,
             "rejected": run.rejected,
             "evaluations": run.evaluations,
