@@ -130,9 +130,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionFie
         return SelectionField(space, kernel, bias, activation=activation)
     formulas = [*kernel_formulas(case), *([] if bias_formula is None else [bias_formula])]
     bounds = bounds_in_time(space, formulas)
-    return SelectionField(
-        space, kernel, bias, activation=activation, refresh=refresh, coefficient_bounds=bounds
-    )
+    return SelectionField(space, kernel, bias, activation=activation, refresh=refresh, coefficient_bounds=bounds)
 
 
 def _instant(time: float) -> DepthGrid:

@@ -21,9 +21,7 @@ __all__ = ["bounds_in_time"]
 _POINTS, _POINTS_OF_PAIRS = 48, 12
 
 
-def bounds_in_time(
-    space: StateSpace, formulas: Sequence[Formula]
-) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
+def bounds_in_time(space: StateSpace, formulas: Sequence[Formula]) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
     """The function that a `SelectionField` takes as `coefficient_bounds` (collective).
 
     Args:

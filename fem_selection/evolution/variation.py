@@ -115,6 +115,7 @@ class _Changes:
     def __init__(self, comm: MPI.Intracomm, bounds: Bounds) -> None:
         self._comm, self._bounds = comm, bounds
         self._low: Floats | None = None
+        self._high: Floats | None = None
         self.seen = np.zeros(0)
 
     def __call__(self, starts: Floats, ends: Floats) -> Floats:
@@ -126,7 +127,7 @@ class _Changes:
         values = np.where(np.isfinite(values), values, np.nan)
         least = np.fmin.reduce(values, axis=2, initial=np.inf)
         most = np.fmax.reduce(values, axis=2, initial=-np.inf)
-        if self._low is not None:
+        if self._low is not None and self._high is not None:
             least, most = np.minimum(least, self._low), np.maximum(most, self._high)
         self._low, self._high = least, most
         self.seen = self._largest(np.where(most > least, most - least, 0.0))
