@@ -115,6 +115,16 @@ class Hamiltonian:
         """This rank's share of H: H is the sum of the shares over the space communicator."""
         return float(self.row_weights @ self.density(u))
 
+    def magnitude(self, u: Control) -> float:
+        """This rank's share of the sum of the absolute values of all terms of H, which scales its round-off."""
+        s = self.preactivation(u)
+        sigma = np.empty_like(s)
+        self.activation.value(s, sigma)
+        terms: Floats = np.abs(self.costates * sigma).sum(axis=1)
+        terms += 0.5 * (self.alpha_kernel or 0.0) * (u.kernel**2 @ self.column_weights)
+        terms += 0.5 * (self.alpha_bias or 0.0) * u.bias**2
+        return float(self.row_weights @ terms)
+
     def derivative(self, u: Control) -> Control:
         """The L² gradients α_w w + Σ_j q_j ⊗ f_j and α_b b + Σ_j q_j, with q = σ'(s) p; zero for a fixed part."""
         s = self.preactivation(u)

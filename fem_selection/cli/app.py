@@ -107,9 +107,12 @@ def predict(
 def certify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of each minimisation.")] = 12,
+    trainings: Annotated[
+        int, typer.Option("--starts-of-training", min=0, help="Further trainings from random starts, all listed.")
+    ] = 0,
 ) -> None:
     """Ask the optimality conditions of a trained network: gradient, Hessian, maximum principle, rank."""
-    _leave_with("certify", folder, starts)
+    _leave_with("certify", folder, starts, trainings)
 
 
 @app.command()

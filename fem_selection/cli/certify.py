@@ -10,12 +10,13 @@ from fem_selection.cli.frame import Frame
 __all__ = ["certify_command"]
 
 
-def certify_command(folder: Path, starts: int) -> int:
+def certify_command(folder: Path, starts: int, starts_of_training: int) -> int:
     """Certify, write `certificate.json` and a figure, print a table and return the exit status.
 
     Args:
         folder: The folder of a run.
         starts: Number of starts of each minimisation of the Hamiltonian.
+        starts_of_training: Number of further trainings, with the optimizer of the case, from random starts.
 
     Raises:
         InvalidInput: if the folder holds no run, or its checkpoint cannot be used.
@@ -26,9 +27,13 @@ def certify_command(folder: Path, starts: int) -> int:
     from fem_selection.studies.optimality import certify
 
     with frame.console.status("asking the optimality conditions"):
-        report = certify(problem, controls, CertificateSettings(starts=starts), seed=frame.case.seed)
+        settings = CertificateSettings(starts=starts, starts_of_training=starts_of_training)
+        report = certify(problem, controls, settings, seed=frame.case.seed, optimizer=frame.case.optimizer)
     path = report.write(folder, about=frame.about("ranks", "seconds", "versions"))
     frame.table(("condition", "quantity", "value"), report.rows, boxed=False)
+    if report.trainings:
+        ends = [(end.start, f"{end.objective:.8g}", f"{end.gradient_norm:.1e}", end.reason) for end in report.trainings]
+        frame.table(("training", "objective", "gradient", "end"), ends, boxed=False)
     for sentence in report.verdict:
         frame.say(sentence)
     frame.say(f"{path}, {frame.seconds(' s')}")

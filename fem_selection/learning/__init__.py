@@ -12,6 +12,7 @@ from fem_selection.learning.identity import describe_problem
 from fem_selection.learning.kkt import KktResidual, Triple, kkt_residual, solve_triple
 from fem_selection.learning.problem import LearningProblem, create_box, predict_labels
 from fem_selection.learning.scaled import ScaledFunctional
+from fem_selection.learning.starts import random_start
 from fem_selection.learning.verification import GradientCertificate, verify_gradient
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "hessian_eigenpairs",
     "kkt_residual",
     "predict_labels",
+    "random_start",
     "solve_triple",
     "verify_gradient",
 ]

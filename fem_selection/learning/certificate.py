@@ -3,15 +3,17 @@
 
 | quantity | condition |
 |---|---|
-| gradient norm, KKT residual | variational: J'(u) = 0; the state-costate-control system |
-| lowest Hessian eigenvalue | second order: J''(u) v = λ M v with λ > 0 for a strict local minimiser |
+| gradient norm, KKT residual, multipliers | variational: J'(u) = 0, or what bounds leave of it; the whole system |
+| lowest Hessian eigenvalue, Newton step | second order: u is a local minimiser (`learning.local_minimum`) |
 | maximum-principle gap, drift of H | Pontryagin: u minimises H at almost every t, and H is constant in t |
+| insertions | for layers the principle holds up to O(Δt): only a lower J refutes (`learning.insertion`) |
 | rank of the kernels | the representer form: a stationary kernel has at most J times the stages of its steps |
 
-A quantity that does not apply is declined with the reason: with a box the gradient need not vanish; an H¹ term or
-several steps per control couple the layers, which the maximum principle treats one by one.  The gap that is found is a
-lower bound of the true one, from the best of several starts.  A positive gap (beyond O(Δt)) refutes optimality; a
-vanishing gap supports it as far as the starts reach.
+Under a box the gradient is the projected one, the Hessian is reduced to the entries that no bound holds, and the
+Hamiltonian is minimised over the box.  In Galerkin mode, where the nodes do not decouple, the Hamiltonians of all
+layers are minimised jointly (`learning.joint_hamiltonian`).  A quantity that does not apply is declined with the
+reason: an H¹ term or several steps per control couple the layers, which the maximum principle treats one by one.  The
+gap that is found is a lower bound of the true one, from the best of several starts.
 """
 
 from __future__ import annotations
@@ -22,18 +24,28 @@ from typing import Any
 import numpy as np
 
 from fem_selection.adjoint.hamiltonian import Search
-from fem_selection.errors import NotConverged
 from fem_selection.kernels.dense import DenseKernel
-from fem_selection.learning.curvature import hessian_eigenpairs
-from fem_selection.learning.extremals import Extremals, obstacles
+from fem_selection.learning.bounds import ActiveBounds, active_bounds, projected_gradient
+from fem_selection.learning.extremals import Extremals, MaximumPrinciple, obstacles
 from fem_selection.learning.functional import Functional
-from fem_selection.learning.hessian import ScaledHessian
+from fem_selection.learning.insertion import (
+    NO_LOWER_HAMILTONIAN,
+    NOT_OPTIMAL,
+    UP_TO_GRADIENT,
+    WITHIN_STEP,
+    Insertions,
+    PontryaginVerdict,
+    insert_minimizers,
+)
+from fem_selection.learning.joint_hamiltonian import JointHamiltonian
 from fem_selection.learning.kkt import kkt_residual, solve_triple
+from fem_selection.learning.local_minimum import LocalMinimum, LocalVerdict, assess_local_minimum
+from fem_selection.learning.roundoff import measure_round_off
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.settings import CertificateSettings
 from fem_selection.typing import Floats
 
-__all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks"]
+__all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks", "measure_conditions"]
 
 RANK_TOLERANCE = 1e-6
 
@@ -44,36 +56,72 @@ class OptimalityCertificate:
 
     Attributes:
         objective: J(u).
+        objective_round_off: Difference of two objectives that is round-off, measured (`learning.roundoff`).
         gradient_norm: ‖∇J‖ in L²; with a box the norm of the projected gradient.
-        kkt_residual: Norm of the residual of the state-costate-control system.
+        gradient_round_off: Norm of a gradient that is round-off, measured.
+        kkt_residual: Norm of the residual of the state-costate-control system, the bounds' multipliers included.
         kkt_parts: The norms of its three equations: state, costate, control.
+        active_bounds: With a box: the numbers of active `lower` and `upper` bounds, of `weak` ones among them, of
+            `free` entries, and the `largest` multiplier, the `norm` of all and the `tolerance` of a weak one.
+        local_minimum: The verdict of `learning.local_minimum`.
+        local_minimum_reason: What it rests on, as a sentence.
+        lowest_hessian_eigenvalue: The smallest λ of J'' v = λ M v, with a box over the free entries.
+        hessian_error: The error of this eigenvalue.
+        hessian_actions: Number of products with the Hessian that the second-order conditions took.
+        newton_distance: Distance to the stationary point that a Newton step finds.
+        newton_contraction: Norm of the gradient after that step, relative to before.
+        maximum_principle: The verdict of `learning.insertion`.
         maximum_principle_gap: ∫ (H(u) − min H) dt.
+        maximum_principle_nearest_gap: The part of the gap that a descent from u itself finds: it vanishes with the
+            gradient, and says nothing of other minima.
+        maximum_principle_round_off: Size of a gap that is round-off.
         maximum_principle_gaps: H(u) − min H for each layer.
         maximum_principle_starts: Number of starts of each minimisation.
+        lowest_change: The lowest change of J over all insertions of minimisers: below zero by more than round-off it
+            refutes optimality; None if no gap is open, so that there is nothing to insert.
+        lowest_insertion: The insertion that changed J so.
+        insertions: Number of insertions.
+        gradient_allowance: ‖∇J‖²/(2λ), the fall of J that the gradient alone leaves; 0 unless u is a local minimiser.
+        gap_remainder: Σ r_n, the second-order part of the insertions layer by layer: at a global minimum the gap is at
+            most this, which is O(Δt); None, as the two before, if no gap is open.
         hamiltonian: H along the trajectory, one value per layer.
         hamiltonian_drift: Its largest minus its smallest value.
         kernel_rank: Numerical rank of each interval's kernel.
         kernel_rank_bound: Upper bound of this rank at a stationary point: J · stages · steps per control.
         kernel_singular_values: The first singular values of each kernel, relative to the largest.
-        lowest_hessian_eigenvalue: The smallest λ of J'' v = λ M v.
-        hessian_actions: Number of products with the Hessian that this eigenvalue took.
         declined: The reason for each quantity that is None, by its name.
     """
 
     objective: float
+    objective_round_off: float
     gradient_norm: float
+    gradient_round_off: float
     kkt_residual: float | None
     kkt_parts: dict[str, float] | None
+    active_bounds: dict[str, float] | None
+    local_minimum: LocalVerdict
+    local_minimum_reason: str
+    lowest_hessian_eigenvalue: float | None
+    hessian_error: float | None
+    hessian_actions: int | None
+    newton_distance: float | None
+    newton_contraction: float | None
+    maximum_principle: PontryaginVerdict | None
     maximum_principle_gap: float | None
+    maximum_principle_nearest_gap: float | None
+    maximum_principle_round_off: float | None
     maximum_principle_gaps: list[float] | None
     maximum_principle_starts: int | None
+    lowest_change: float | None
+    lowest_insertion: str | None
+    insertions: int | None
+    gradient_allowance: float
+    gap_remainder: float | None
     hamiltonian: list[float] | None
     hamiltonian_drift: float | None
     kernel_rank: list[int] | None
     kernel_rank_bound: int | None
     kernel_singular_values: list[list[float]] | None
-    lowest_hessian_eigenvalue: float | None
-    hessian_actions: int | None
     declined: dict[str, str]
 
 
@@ -91,35 +139,46 @@ def assess_optimality(
         scaled_functional: J in the optimizer's variable x̂; its controls are overwritten.
         controls: Shard of x.
         scaled_bounds: Shards, in x̂, of the box under which the controls were found, or None.
-        settings: Starts of each minimisation of the Hamiltonian, and the tolerance of the Hessian's eigenvalue;
-            `CertificateSettings()` by default.
+        settings: Starts of each minimisation of the Hamiltonian, number of insertions, and the tolerance of the
+            Hessian's eigenvalue; `CertificateSettings()` by default.
         seed: Seed of the random starts.
 
     Raises:
         NonFinite: as `Functional.evaluate`.
     """
+    return measure_conditions(scaled_functional, controls, scaled_bounds, settings=settings, seed=seed)[0]
+
+
+def measure_conditions(
+    scaled_functional: ScaledFunctional,
+    controls: Floats,
+    scaled_bounds: tuple[Floats, Floats] | None = None,
+    *,
+    settings: CertificateSettings | None = None,
+    seed: int = 0,
+) -> tuple[OptimalityCertificate, Insertions | None]:
+    """As `assess_optimality`, which takes the same arguments; it also returns the insertions, from which J may fall.
+
+    Args:
+        scaled_functional: See `assess_optimality`.
+        controls: See `assess_optimality`.
+        scaled_bounds: See `assess_optimality`.
+        settings: See `assess_optimality`.
+        seed: See `assess_optimality`.
+
+    Returns:
+        The certificate, and the insertions; None for these if no gap is open.
+
+    Raises:
+        NonFinite: as `Functional.evaluate`.
+    """
     settings = CertificateSettings() if settings is None else settings
-    found: dict[str, Any] = {"declined": {}}
-    functional, scaled = scaled_functional.functional, scaled_functional.to_scaled(controls)
-    value, scaled_gradient = scaled_functional.evaluate(scaled)
-    found["objective"] = value
-    found["gradient_norm"] = _gradient_norm(scaled_functional, scaled, scaled_gradient, scaled_bounds)
-    if scaled_bounds is None:
-        residual = kkt_residual(functional, solve_triple(functional, controls))
-        found |= {"kkt_residual": residual.total, "kkt_parts": asdict(residual)}
-    else:
-        _decline(found, "a box: multipliers of the bounds enter the system", "kkt_residual", "kkt_parts")
-    _ask_pontryagin(found, scaled_functional, controls, scaled_bounds, settings.starts, seed)
-    kernel = functional.stepper.kernel
-    if isinstance(kernel, DenseKernel):
-        functional.set_controls(controls)
-        ranks, values = kernel_ranks(kernel)
-        found |= {"kernel_rank": ranks, "kernel_singular_values": values}
-        _bound_rank(found, functional, scaled_bounds)
-    else:
-        _decline(found, "a kernel that is not dense", "kernel_rank", "kernel_rank_bound", "kernel_singular_values")
-    _ask_second_order(found, scaled_functional, controls, scaled_bounds, settings.eigenvalue_tolerance)
-    return OptimalityCertificate(**found)
+    measuring = _Measuring(scaled_functional, controls, scaled_bounds, settings, seed)
+    measuring.ask_first_order()
+    measuring.ask_second_order()
+    insertions = measuring.ask_pontryagin()
+    measuring.ask_representer()
+    return OptimalityCertificate(**measuring.found), insertions
 
 
 def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
@@ -140,81 +199,191 @@ def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
     return ranks, values
 
 
-def _bound_rank(found: dict[str, Any], functional: Functional, scaled_bounds: tuple[Floats, Floats] | None) -> None:
-    """Note the bound of the rank: α_w w = −Σ q ⊗ f, a sum over the samples and stages on which the kernel acts."""
+class _Measuring:
+    """One certificate: `found` collects its quantities by name."""
+
+    def __init__(
+        self,
+        scaled_functional: ScaledFunctional,
+        controls: Floats,
+        scaled_bounds: tuple[Floats, Floats] | None,
+        settings: CertificateSettings,
+        seed: int,
+    ) -> None:
+        self.scaled_functional, self.controls, self.scaled_bounds = scaled_functional, controls, scaled_bounds
+        self.functional, self.scaled = scaled_functional.functional, scaled_functional.to_scaled(controls)
+        self.settings, self.seed = settings, seed
+        self.value, self.scaled_gradient = scaled_functional.evaluate(self.scaled)
+        self.round_off = measure_round_off(
+            scaled_functional, self.scaled, value=self.value, scaled_gradient=self.scaled_gradient
+        )
+        self.active: ActiveBounds | None = None
+        self.found: dict[str, Any] = {
+            "declined": {},
+            "objective": float(self.value),
+            "objective_round_off": self.round_off.objective,
+            "gradient_round_off": self.round_off.gradient,
+        }
+
+    def decline(self, reason: str, *names: str) -> None:
+        """Note why quantities are None."""
+        for name in names:
+            self.found[name] = None
+            self.found["declined"][name] = reason
+
+    def ask_first_order(self) -> None:
+        """Gradient, KKT residual and multipliers."""
+        space = self.functional.control_space
+        triple = solve_triple(self.functional, self.controls)
+        if self.scaled_bounds is None:
+            norm = space.dual_norm(space.dual_from_scaled(self.scaled_gradient))
+            residual = kkt_residual(self.functional, triple)
+            self.found["active_bounds"] = None
+        else:
+            projected = projected_gradient(self.scaled, self.scaled_gradient, self.scaled_bounds)
+            norm = self.scaled_functional.norm(projected)
+            self.active = active = active_bounds(
+                self.scaled_functional,
+                self.scaled,
+                self.scaled_gradient,
+                scaled_bounds=self.scaled_bounds,
+                round_off=self.round_off.gradient,
+            )
+            multipliers = space.dual_from_scaled(np.sign(self.scaled_gradient) * active.multipliers)
+            residual = kkt_residual(self.functional, triple, multipliers)
+            names = ("lower", "upper", "weak", "largest", "norm", "tolerance")
+            self.found["active_bounds"] = {name: getattr(active, name) for name in names} | {"free": active.num_free}
+        self.found |= {"gradient_norm": norm, "kkt_residual": residual.total, "kkt_parts": asdict(residual)}
+
+    def ask_second_order(self) -> None:
+        """Whether the control is a local minimiser."""
+        local = assess_local_minimum(
+            self.scaled_functional,
+            self.scaled,
+            value=self.value,
+            scaled_gradient=self.scaled_gradient,
+            round_off=self.round_off,
+            tolerance=self.settings.eigenvalue_tolerance,
+            scaled_bounds=self.scaled_bounds,
+            active=self.active,
+        )
+        self.found |= {"local_minimum": local.verdict, "local_minimum_reason": local.reason}
+        self.found |= {"lowest_hessian_eigenvalue": local.eigenvalue, "hessian_error": local.error}
+        self.found |= {"hessian_actions": local.actions}
+        self.found |= {"newton_distance": local.distance, "newton_contraction": local.contraction}
+        if local.eigenvalue is None:
+            self.decline(local.reason, "lowest_hessian_eigenvalue", "hessian_error", "hessian_actions")
+            self.decline(local.reason, "newton_distance", "newton_contraction")
+        self.found["gradient_allowance"] = _allowance(local, self.found["gradient_norm"])
+
+    def ask_pontryagin(self) -> Insertions | None:
+        """Gap, drift, and the insertions of the minimisers if a gap is open."""
+        of_gap = (
+            "maximum_principle",
+            "maximum_principle_gap",
+            "maximum_principle_nearest_gap",
+            "maximum_principle_round_off",
+            "maximum_principle_gaps",
+            "maximum_principle_starts",
+        )
+        of_trials = ("lowest_change", "lowest_insertion", "insertions", "gap_remainder")
+        if reasons := obstacles(self.functional, with_galerkin=True):
+            self.decline("; ".join(reasons), *of_gap, *of_trials, "hamiltonian", "hamiltonian_drift")
+            return None
+        principle, nearest = self._minimize()
+        self.found |= {"hamiltonian": principle.values.tolist(), "hamiltonian_drift": principle.drift}
+        if not np.isfinite(principle.gap):  # σ grows faster than the penalty
+            layer = int(np.argmin(np.isfinite(principle.gaps)))
+            reason = f"the Hamiltonian of layer {layer} has no minimum: it falls without bound"
+            self.decline(reason, *of_gap, *of_trials)
+            return None
+        gaps, round_off = principle.gaps.tolist(), principle.round_off
+        numbers = (principle.gap, nearest.gap, round_off, gaps, principle.starts)
+        self.found |= dict(zip(of_gap[1:], numbers, strict=True))
+        if principle.gap <= round_off:
+            self.found |= {"maximum_principle": NO_LOWER_HAMILTONIAN, "insertions": 0}
+            self.found |= dict.fromkeys(("lowest_change", "lowest_insertion", "gap_remainder"))
+            return None
+        trials = insert_minimizers(
+            self.functional, self.controls, principle, value=self.value, budget=self.settings.insertions
+        )
+        lowest, count = trials.lowest, len(trials.trials)
+        self.found |= {"lowest_change": lowest.change, "lowest_insertion": lowest.where, "insertions": count}
+        self.found["gap_remainder"] = trials.remainder
+        if trials.remainder is None:
+            reason = f"more than {self.settings.insertions} layers have a gap, or states overflow after an insertion"
+            self.decline(reason, "gap_remainder")
+        fall, allowed = -lowest.change, self.found["gradient_allowance"]
+        if fall > self.round_off.objective + allowed:
+            verdict = NOT_OPTIMAL
+        elif fall > self.round_off.objective:
+            verdict = UP_TO_GRADIENT
+        elif principle.gap - nearest.gap <= round_off + allowed:
+            verdict = NO_LOWER_HAMILTONIAN
+        else:
+            verdict = WITHIN_STEP
+        self.found["maximum_principle"] = verdict
+        return trials
+
+    def _minimize(self) -> tuple[MaximumPrinciple, MaximumPrinciple]:
+        """The minimisation from all starts, and from the present control alone."""
+        everything = Search(starts=self.settings.starts, seed=self.seed)
+        alone = Search(starts=1, seed=self.seed)
+        if not self.functional.control_space.space.is_collocated:
+            joint = JointHamiltonian(self.functional)
+            joint.sweep(self.controls)
+            return joint.minimize(everything, self.scaled_bounds)
+        extremals, local_bounds = Extremals(self.functional), self._local_bounds()
+        extremals.sweep(self.controls)
+        return extremals.minimize(everything, local_bounds), extremals.minimize(alone, local_bounds)
+
+    def _local_bounds(self) -> tuple[Floats, Floats] | None:
+        """Local arrays of the bounds in x; None if kernel and bias are free."""
+        if self.scaled_bounds is None:
+            return None
+        space = self.functional.control_space
+        lower, upper = (space.gather(space.to_controls(bound)) for bound in self.scaled_bounds)
+        moving = slice(space.slices["kernel"].start, space.slices["bias"].stop)
+        bounded = any(bool(np.isfinite(bound[moving]).any()) for bound in (lower, upper))
+        return (lower, upper) if space.ensemble.any(bounded) else None
+
+    def ask_representer(self) -> None:
+        """The ranks of the kernels, and their bound at a stationary point."""
+        kernel, functional = self.functional.stepper.kernel, self.functional
+        if not isinstance(kernel, DenseKernel):
+            names = ("kernel_rank", "kernel_rank_bound", "kernel_singular_values")
+            self.decline("a kernel that is not dense", *names)
+            return
+        functional.set_controls(self.controls)
+        ranks, values = kernel_ranks(kernel)
+        self.found |= {"kernel_rank": ranks, "kernel_singular_values": values}
+        bound, reason = _rank_bound(functional, self.scaled_bounds is not None)
+        self.found["kernel_rank_bound"] = bound
+        if bound is None:
+            self.decline(reason, "kernel_rank_bound")
+
+
+def _allowance(local: LocalMinimum, norm: float) -> float:
+    """‖∇J‖²/(2λ), λ the lower end of the lowest eigenvalue's error bar; zero unless a local minimiser is near."""
+    if local.eigenvalue is None or local.error is None or local.contraction is None or local.fall is not None:
+        return 0.0
+    lowest = local.eigenvalue - local.error
+    return 0.5 * norm**2 / lowest if lowest > 0 else 0.0
+
+
+def _rank_bound(functional: Functional, is_bounded: bool) -> tuple[int | None, str]:
+    """The bound of the rank, or why there is none: α_w w = −Σ q ⊗ f is a sum over samples, stages and steps."""
     r, stepper = functional.regularization, functional.stepper
+    steps = stepper.grid.layers // stepper.grid.intervals
+    bound, nodes = functional.num_samples * stepper.scheme.num_stages * steps, functional.control_space.space.num_nodes
     reasons = {
-        "a box: an active bound adds to the kernel what no sample does": scaled_bounds is not None,
+        "a box: an active bound adds to the kernel what no sample does": is_bounded,
         "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,
         "regularization.kernel = 0: stationarity says nothing of the kernel's rank": not r.kernel > 0,
         "the kernel is not optimized": "kernel" not in functional.control_space.parts,
+        f"samples, stages and steps allow a rank of {bound}, which a kernel on {nodes} nodes has always": bound
+        >= nodes,
     }
     if any(reasons.values()):
-        _decline(found, "; ".join(reason for reason, holds in reasons.items() if holds), "kernel_rank_bound")
-        return
-    steps = stepper.grid.layers // stepper.grid.intervals
-    found["kernel_rank_bound"] = functional.num_samples * stepper.scheme.num_stages * steps
-
-
-def _gradient_norm(
-    functional: ScaledFunctional,
-    scaled: Floats,
-    scaled_gradient: Floats,
-    scaled_bounds: tuple[Floats, Floats] | None,
-) -> float:
-    if scaled_bounds is not None:
-        return functional.norm(scaled - np.clip(scaled - scaled_gradient, *scaled_bounds))
-    space = functional.control_space
-    return space.dual_norm(space.dual_from_scaled(scaled_gradient))
-
-
-def _ask_pontryagin(
-    found: dict[str, Any],
-    scaled_functional: ScaledFunctional,
-    controls: Floats,
-    scaled_bounds: tuple[Floats, Floats] | None,
-    starts: int,
-    seed: int,
-) -> None:
-    reasons = obstacles(scaled_functional.functional)
-    names = ("maximum_principle_gap", "maximum_principle_gaps", "maximum_principle_starts")
-    if scaled_bounds is not None:
-        reasons.insert(0, "a box: the certificate's minimisation is over all controls")
-    if reasons:
-        _decline(found, "; ".join(reasons), *names, "hamiltonian", "hamiltonian_drift")
-        return
-    extremals = Extremals(scaled_functional.functional)
-    extremals.sweep(controls)
-    principle = extremals.minimize(Search(starts=starts, seed=seed))
-    found |= {"hamiltonian": principle.values.tolist(), "hamiltonian_drift": principle.drift}
-    if np.isfinite(principle.gap):
-        found |= dict(zip(names, (principle.gap, principle.gaps.tolist(), starts), strict=True))
-    else:  # σ grows faster than the penalty
-        layer = int(np.argmin(np.isfinite(principle.gaps)))
-        _decline(found, f"the Hamiltonian of layer {layer} has no minimum: it falls without bound", *names)
-
-
-def _ask_second_order(
-    found: dict[str, Any],
-    scaled_functional: ScaledFunctional,
-    controls: Floats,
-    scaled_bounds: tuple[Floats, Floats] | None,
-    tolerance: float,
-) -> None:
-    names = ("lowest_hessian_eigenvalue", "hessian_actions")
-    if scaled_bounds is not None:
-        _decline(found, "a box: curvature counts in the directions that the active bounds leave", *names)
-        return
-    hessian = ScaledHessian(scaled_functional)
-    hessian.linearize(scaled_functional.to_scaled(controls))
-    try:
-        pairs = hessian_eigenpairs(hessian, 1, "smallest", tolerance=tolerance)
-        found |= {"lowest_hessian_eigenvalue": pairs.values[0], "hessian_actions": pairs.actions}
-    except NotConverged as error:
-        _decline(found, f"SLEPc did not converge: {error}", *names)
-
-
-def _decline(found: dict[str, Any], reason: str, *names: str) -> None:
-    for name in names:
-        found[name] = None
-        found["declined"][name] = reason
+        return None, "; ".join(reason for reason, holds in reasons.items() if holds)
+    return bound, ""

@@ -24,14 +24,22 @@ from fem_selection.learning.functional import Functional
 from fem_selection.parallel import share
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Extremals", "MaximumPrinciple", "obstacles"]
+__all__ = ["ROUND_OFF", "Extremals", "MaximumPrinciple", "obstacles"]
+
+ROUND_OFF = 8.0 * float(np.finfo(float).eps)
+"""Difference of two Hamiltonians that is round-off, relative to the sum of the absolute values of their terms."""
 
 
-def obstacles(functional: Functional) -> list[str]:
-    """The reasons why the maximum principle of `Extremals` does not apply to a functional; empty if it applies."""
+def obstacles(functional: Functional, *, with_galerkin: bool = False) -> list[str]:
+    """The reasons why the maximum principle of `Extremals` does not apply to a functional; empty if it applies.
+
+    Args:
+        functional: J.
+        with_galerkin: Whether Galerkin mode is no obstacle, as for `JointHamiltonian`.
+    """
     r, grid, parts = functional.regularization, functional.stepper.grid, functional.control_space.parts
     found = []
-    if not functional.control_space.space.is_collocated:
+    if not (with_galerkin or functional.control_space.space.is_collocated):
         found.append("Galerkin mode: the Hamiltonian's minimisation decouples over the nodes in collocated mode only")
     if r.has_depth_term:
         found.append("an H¹ term in depth (regularization.kernel_depth, bias_depth): the layers' controls are coupled")
@@ -58,6 +66,9 @@ class MaximumPrinciple:
         values: H_n along the trajectory.
         starts: Number of starts for each row of each layer.
         local_minimizer: Local array of x: the minimisers in the parts of kernel and bias, zeros elsewhere.
+        row_gaps: The share of each of this rank's rows in the gaps, shape (layers, rows); no rows where the
+            minimisation does not decouple over them.
+        round_off: Size of a gap that is round-off: eight units in the last place of the sums in H.
     """
 
     gap: float
@@ -65,6 +76,8 @@ class MaximumPrinciple:
     values: Floats
     starts: int
     local_minimizer: Floats
+    row_gaps: Floats
+    round_off: float
 
     @property
     def drift(self) -> float:
@@ -170,7 +183,7 @@ class Extremals:
             are those of the augmented Hamiltonian, and the gap of a layer may be negative.
         """
         control_space = self.functional.control_space
-        values, falls, found = [], [], []
+        values, falls, sizes, found = [], [], [], []
         for number, layer in enumerate(range(self.layers.start, self.layers.stop)):
             h, present = self.hamiltonian(number), self.control(layer)
             own = replace(search, seed=search.seed + 104729 * layer)
@@ -180,17 +193,27 @@ class Extremals:
                 )
             control, _ = h.minimize(present, own)
             values.append(h.value(present))
-            falls.append(float(h.row_weights @ (h.density(present) - h.density(control))))
+            falls.append(h.row_weights * (h.density(present) - h.density(control)))
+            sizes.append(h.magnitude(present))
             found.append(control)
-        shares = np.array([values, falls]).reshape(2, len(found))
+        sums = [float(fall.sum()) for fall in falls]
+        shares = np.array([values, sums, sizes]).reshape(3, len(found))
         if control_space.space.comm.size > 1:
             shares = control_space.space.comm.allreduce(shares)
-        everywhere = np.concatenate(control_space.ensemble.sample_comm.allgather(shares), axis=1)
+        gather = control_space.ensemble.sample_comm.allgather
+        everywhere = np.concatenate(gather(shares), axis=1)
+        by_row = np.concatenate(gather(np.array(falls).reshape(len(found), control_space.space.num_local)))
         # without a proximal term a gap is negative by round-off only
         gaps = everywhere[1] if search.proximal > 0 else np.maximum(everywhere[1], 0.0)
         gap = self.functional.stepper.grid.step * float(gaps.sum())
         return MaximumPrinciple(
-            gap=gap, gaps=gaps, values=everywhere[0], starts=search.starts, local_minimizer=self._collect(found)
+            gap=gap,
+            gaps=gaps,
+            values=everywhere[0],
+            starts=search.starts,
+            local_minimizer=self._collect(found),
+            row_gaps=by_row,
+            round_off=ROUND_OFF * self.functional.stepper.grid.step * float(everywhere[2].sum()),
         )
 
     def _collect(self, found: list[Control]) -> Floats:

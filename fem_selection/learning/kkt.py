@@ -92,12 +92,14 @@ def solve_triple(functional: Functional, controls: Floats) -> Triple:
     return Triple(states=states, costates=costates, controls=controls)
 
 
-def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
+def kkt_residual(functional: Functional, triple: Triple, multipliers: Floats | None = None) -> KktResidual:
     """The norms of the residuals of the three equations at a triple (collective).
 
     Args:
         functional: J; its controls are overwritten by those of the triple.
         triple: Any states, costates and controls; not changed.
+        multipliers: Shard, as a dual in x, of the multipliers of lower bounds minus those of upper bounds; the third
+            equation is that of ∂_u minus these.  None for zero.
     """
     f, layers = functional, functional.stepper.grid.layers
     f.set_controls(triple.controls)
@@ -119,6 +121,8 @@ def kkt_residual(functional: Functional, triple: Triple) -> KktResidual:
             squares[1] += _square(f, costates[layers] - dual, dual=True)
     _, dual = f.penalty.evaluate(triple.controls)
     dual += f.collect_dual()
+    if multipliers is not None:
+        dual -= multipliers
     sums = f.control_space.ensemble.sums(*squares) / f.stepper.grid.step
     return KktResidual(
         state=float(np.sqrt(sums[0])), costate=float(np.sqrt(sums[1])), control=f.control_space.dual_norm(dual)

@@ -216,7 +216,15 @@ class CertificateSettings:
         starts: Number of starts of each minimisation of the Hamiltonian.
         eigenvalue_tolerance: Residual, relative to the eigenvalue, with which the lowest eigenvalue of the Hessian is
             accepted; the error of the eigenvalue is of the order of its square.
+        insertions: Largest number of single layers, and of single nodes in a layer, in which the minimiser of the
+            Hamiltonian is inserted to see whether the objective falls.
+        descent: Iterations of a descent from the inserted minimisers, if a gap is open and no insertion by itself
+            lowers the objective; 0 for none.
+        starts_of_training: Number of further trainings from random starts, to see whether one ends lower.
     """
 
     starts: int = Field(default=12, ge=1)
     eigenvalue_tolerance: float = Field(default=1e-6, gt=0, lt=1)
+    insertions: int = Field(default=16, ge=1)
+    descent: int = Field(default=100, ge=0)
+    starts_of_training: int = Field(default=0, ge=0)
