@@ -158,7 +158,7 @@ class StabilitySettings:
     range: Ends | None = None
     step: float | None = Field(default=None, gt=0)
     points: int = Field(default=400, ge=2)
-    branches: int = Field(default=8, ge=1)
+    branches: int = Field(default=12, ge=1)
     searches: int = Field(default=5, ge=0)
     seconds: float = Field(default=60.0, gt=0)
     cycles: bool = True

@@ -98,6 +98,7 @@ class BranchesReport(Report):
             more = [criticality] if criticality else []
             if beside is not None:
                 more.append("; ".join(beside.phrases(self.parameter)))
+            more += [] if found.multiple is None else [found.multiple.sentence]
             doubt = f"± {found.uncertainty:.1g}"
             said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g} {doubt}  {' '.join(more)}".rstrip())
         if not said:
@@ -156,6 +157,8 @@ class BranchesReport(Report):
         }
         if found.criticality:
             entry["criticality"] = found.criticality
+        if found.multiple is not None:
+            entry["multiple"] = found.multiple.as_dict()
         if number in self.cycles:
             entry |= {"frequency": found.frequency} | self.cycles[number].content()
         return entry

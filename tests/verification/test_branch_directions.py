@@ -91,7 +91,7 @@ def test_kernels_of_many_dimensions_are_reported():
     """exp(−(y − z)²): every mode reaches zero at μ = 1; their number and the symmetry are said, no directions."""
     family = family_of("exp(-(y - z)**2)", "tanh(mu*s) - s")
     point = find_branch_directions(family, np.zeros(family.dimension), 1.0)
-    assert point.dimension == family.dimension > 4 and point.is_odd
+    assert point.dimension == family.at(1.0).significant.shape[1] > 4 and point.is_odd
     assert point.directions == () and "up to 4" in point.declined
 
 

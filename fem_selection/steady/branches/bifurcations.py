@@ -9,7 +9,7 @@
 | exchange of stability | a line of steady states at μ₀ itself: a direction enters ker K | bordered systems; the line |
 | branch point | another curve leaves, and is not reached on both sides | bordered systems |
 | hopf | a complex pair ±iω passes the imaginary axis | bordered systems |
-| multiple | several eigenvalues reach the axis at one place | bordered systems |
+| multiple | several eigenvalues reach the axis at one place | bordered systems; `branch_directions` |
 
 An eigenvalue counts if it is decided on either side (`crossings`) and passes with a speed that does not vanish: its
 share of the distance is the same at half the distance.  What fails one of these tests is no bifurcation here, but one
@@ -24,6 +24,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fem_selection.steady.branches.branch_directions import BranchDirection, MultiplePoint, find_branch_directions
 from fem_selection.steady.branches.corrector import Corrector, Point
 from fem_selection.steady.branches.crossings import find_crossings
 from fem_selection.steady.branches.segments import Event, Segment, bordered_eigenvalues
@@ -34,6 +35,8 @@ __all__ = ["Bifurcation", "Undecided", "find_bifurcations"]
 _BESIDE = 1e-4  # of the range: distance at which the two sides of a bifurcation are examined, if they are decided there
 _DEPARTURE = 1e-2  # of the range: distance along the crossing curve at which its shape is measured
 _DEGENERATE = 1e-7
+_ALONG = 0.99  # cosine of the angle of two directions that are one
+_NEAR_GUESS = 0.3  # distance of a point of another curve from its guess, relative to that from the bifurcation
 _TOGETHER = 1e-6  # of the range: places so near to each other are one
 _STEPS = 3  # largest number of steps between the points at which an eigenvalue is decided
 _SAME = 1e-4  # of the range: distance at which two bifurcations are one
@@ -62,6 +65,7 @@ class Bifurcation:
         left: The left eigenvectors, scaled so that leftᴴ right = 1, shape (r, k).
         witnesses: Real part of the critical eigenvalue before and after, along the curve, by bordered systems; zeros
             where the parameter turns and no eigenvalue changes sign.
+        multiple: The directions of all branches, where several real eigenvalues reach zero together; else None.
     """
 
     kind: str
@@ -75,6 +79,7 @@ class Bifurcation:
     right: Complexes
     left: Complexes
     witnesses: tuple[float, float] = (0.0, 0.0)
+    multiple: MultiplePoint | None = None
 
     @property
     def parameter(self) -> float:
@@ -309,6 +314,11 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
         if facts.turns and len(departures) < 2:
             return "the parameter turns without a change of stability, and no other curve is found there"
         kind, criticality = _classify_crossing(at, sides, departures)
+    uncertainty = _uncertainty(corrector, at, sides, critical, facts)
+    multiple: MultiplePoint | None = None
+    if kind == "multiple" and not complex_ones:
+        multiple = find_branch_directions(corrector.family, at.coordinates, at.parameter, uncertainty=uncertainty)
+        departures = _depart_in_all_directions(corrector, at, multiple.directions, facts.scale)
     if kind == "exchange of stability":
         departures = ()
     if kind != "fold" and after.parameter < before.parameter:
@@ -322,10 +332,11 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
         unstable=counts,
         departures=departures,
         accuracy=facts.accuracy,
-        uncertainty=_uncertainty(corrector, at, sides, critical, facts),
+        uncertainty=uncertainty,
         right=right,
         left=left @ np.linalg.pinv(right.conj().T @ left) if len(critical) > 1 else left,
         witnesses=facts.witnesses,
+        multiple=multiple,
     )
 
 
@@ -385,4 +396,24 @@ def _depart(corrector: Corrector, at: Point, direction: np.ndarray, scale: float
         if len(found) == 2:
             return tuple(found)
         length *= 0.3
+    return tuple(found)
+
+
+def _depart_in_all_directions(
+    corrector: Corrector, at: Point, directions: Sequence[BranchDirection], scale: float
+) -> tuple[Point, ...]:
+    """Points of all other curves through a multiple point, on both sides of it, where the corrector finds them."""
+    found: list[Point] = []
+    for direction in directions:
+        if abs(float(direction.tangent(0.0) @ at.tangent)) > _ALONG:
+            continue  # the curve itself
+        for sign in (1.0, -1.0):
+            length = sign * _DEPARTURE * scale
+            for _ in range(5):
+                guess, along = direction.at(at.coordinates, at.parameter, length), sign * direction.tangent(length)
+                x = corrector.correct(guess, along)
+                if x is not None and np.linalg.norm(x - guess) < _NEAR_GUESS * abs(length):
+                    found.append(corrector.point(x, along))
+                    break
+                length *= 0.3
     return tuple(found)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The directions of all branches at a point where the kernel of G_c has several dimensions.
 
-With N and L orthonormal bases of ker G_c and of ker G_cᵀ, c = c₀ + N a + w(a, λ) and λ = μ − μ₀, Lyapunov and Schmidt's
-reduction leaves m equations in (a, λ) ∈ R^{m+1},
+G_c is taken in the coordinates y in which g = K V c + b + Σ y_i u_i with orthonormal functions u_i: there a small
+singular value is one of σ'(g), not of K.  With bases N and L of ker G_c and of ker G_cᵀ, c = c₀ + N a + w(a, λ) and
+λ = μ − μ₀, Lyapunov and Schmidt's reduction leaves m equations in (a, λ) ∈ R^{m+1},
 
     h(a, λ) = λ h₁ + λ H a + ½ Q(a, a) + ½ λ² h₂ + ⅙ C(a, a, a) + … = 0,
 
@@ -59,7 +60,7 @@ class BranchDirection:
     """The curve c = c₀ + s v + …, μ = μ₀ + s p + s² q + … of a branch, for s of both signs.
 
     Attributes:
-        state: v, shape (r,); zero for a branch along which c does not change to first order.
+        state: v, shape (r,); zero for a branch along which c does not change to first order.  ‖v‖² + p² = 1.
         slope: p.
         bend: q; 0 if p ≠ 0.
     """
@@ -80,6 +81,11 @@ class BranchDirection:
             coordinates + distance * self.state, parameter + distance * self.slope + distance**2 * self.bend
         )
 
+    def tangent(self, distance: float) -> Floats:
+        """The unit tangent, towards larger s, at a signed distance s from the point, shape (r + 1,)."""
+        tangent = np.append(self.state, self.slope + 2 * distance * self.bend)
+        return np.asarray(tangent / np.linalg.norm(tangent))
+
 
 @dataclass(frozen=True, kw_only=True)
 class MultiplePoint:
@@ -87,7 +93,7 @@ class MultiplePoint:
 
     Attributes:
         dimension: m, the number of singular values of G_c that count as zero.
-        kernel: N, shape (r, m).
+        kernel: N in the coordinates c, with orthonormal functions K V N, shape (r, m).
         largest_zero: The largest of these singular values.
         smallest_other: The smallest of the others; infinite if there are none.
         tolerance: The size that counts as zero.
@@ -109,6 +115,20 @@ class MultiplePoint:
     is_odd: bool
     continuous_symmetry: int
     declined: str | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The findings by name, for reports; directions by their slopes and bends in μ."""
+        return {
+            "dimension": self.dimension,
+            "largest_zero": self.largest_zero,
+            "smallest_other": self.smallest_other if np.isfinite(self.smallest_other) else None,
+            "tolerance": self.tolerance,
+            "directions": [{"slope": d.slope, "bend": d.bend} for d in self.directions],
+            "roots": self.roots,
+            "is_odd": self.is_odd,
+            "continuous_symmetry": self.continuous_symmetry,
+            "directions_declined": self.declined,
+        }
 
     @property
     def sentence(self) -> str:
@@ -164,26 +184,32 @@ class _Reduction:
 
     def __init__(self, family: ReducedFamily, coordinates: Floats, parameter: float, uncertainty: float) -> None:
         self.c, h = coordinates, _STEP * family.scale
-        at = {k: ReducedVectorField(family.at(parameter + k * h)).rate_and_jacobian(coordinates) for k in range(-2, 3)}
+        equation = family.at(parameter)
+        self._tests = equation.significant
+        self._scaled = self._tests / np.linalg.norm(equation.pattern(self._tests), axis=0)
+        at = {k: self._evaluate(family, parameter + k * h) for k in range(-2, 3)}
         rate_slope = np.asarray(sum(w * at[k][0] for k, w in _STENCIL) / h)
         rate_bend = np.asarray(sum(w * at[k][0] for k, w in _SECOND) / h**2)
         matrix_slope = np.asarray(sum(w * at[k][1] for k, w in _STENCIL) / h)
-        matrix = at[0][1]
-        left, values, right = np.linalg.svd(matrix)
+        left, values, right = np.linalg.svd(at[0][1])
         moved = float(np.linalg.norm(matrix_slope, 2))
-        self.size = max(moved * family.scale, float(values[0]))
-        self.tolerance = _SINGULAR * self.size + 10 * moved * uncertainty
+        self.tolerance = _SINGULAR * max(moved * family.scale, float(values[0])) + 10 * moved * uncertainty
         zero = values <= self.tolerance
         m = self.dimension = int(np.sum(zero))
         self.largest_zero = float(np.max(values[zero], initial=0.0))
         self.smallest_other = float(np.min(values[~zero], initial=np.inf))
-        self.kernel, self._left = right[zero].T, left[:, zero]
+        self.kernel, self._left = self._scaled @ right[zero].T, left[:, zero]
         self.declined = self._why_not(m)
         if self.declined is not None:
             return
         inverse = (right[~zero].T / values[~zero]) @ left[:, ~zero].T
-        forms = ReducedVectorField(family.at(parameter)).at(coordinates)
-        self._reduce(forms, inverse, matrix_slope, rate_slope, rate_bend)
+        self._reduce(ReducedVectorField(equation).at(coordinates), right[zero].T, inverse, (matrix_slope, rate_slope))
+        self.bend = self._bend(rate_bend)
+
+    def _evaluate(self, family: ReducedFamily, parameter: float) -> tuple[Floats, Floats]:
+        """G, and its derivative in y, tested with W."""
+        rate, matrix = ReducedVectorField(family.at(parameter)).rate_and_jacobian(self.c)
+        return self._tests.T @ rate, self._tests.T @ matrix @ self._scaled
 
     def _why_not(self, m: int) -> str | None:
         if m == 0:
@@ -194,32 +220,40 @@ class _Reduction:
             return f"directions are sought in kernels of dimension up to {MAX_DIMENSION}"
         return None
 
-    def _reduce(
-        self, forms: Derivatives, inverse: Floats, matrix_slope: Floats, rate_slope: Floats, rate_bend: Floats
-    ) -> None:
-        left, kernel, m = self._left, self.kernel, self.dimension
+    def _reduce(self, forms: Derivatives, kernel: Floats, inverse: Floats, slopes: tuple[Floats, Floats]) -> None:
+        """Set the coefficients but for h₂; `kernel` in the coordinates y, `slopes` of matrix and rate in μ."""
+        left, m, (matrix_slope, rate_slope) = self._left, self.dimension, slopes
 
         def quadratic(u: Floats, v: Floats) -> Floats:
-            return forms.quadratic(u, v).real
+            return np.asarray(self._tests.T @ forms.quadratic(self._scaled @ u, self._scaled @ v).real)
 
         moved = -inverse @ rate_slope
         self.first = left.T @ rate_slope
         self.linear = np.column_stack([left.T @ (matrix_slope @ n + quadratic(n, moved)) for n in kernel.T])
-        self.bend = left.T @ (rate_bend + 2 * matrix_slope @ moved + quadratic(moved, moved))
+        self._bend_of_moved = left.T @ (2 * matrix_slope @ moved + quadratic(moved, moved))
         self.quadratic, self.cubic = np.zeros((m, m, m)), np.zeros((m, m, m, m))
-        second = np.empty((m, m, len(self.c)))
+        second = np.empty((m, m, len(kernel)))
         for i in range(m):
             for j in range(m):
                 both = quadratic(kernel[:, i], kernel[:, j])
-                self.quadratic[:, i, j] = left.T @ both
-                second[i, j] = -inverse @ both
+                self.quadratic[:, i, j], second[i, j] = left.T @ both, -inverse @ both
         for i in range(m):
             for j in range(m):
                 for k in range(m):
-                    direct = forms.cubic(kernel[:, i], kernel[:, j], kernel[:, k]).real
+                    direct = self._tests.T @ forms.cubic(*(self.kernel[:, p] for p in (i, j, k))).real
                     for a, b, c in ((i, j, k), (j, i, k), (k, i, j)):
                         direct = direct + quadratic(kernel[:, a], second[b, c])
                     self.cubic[:, i, j, k] = left.T @ direct
+
+    def _bend(self, rate_bend: Floats) -> Floats:
+        """h₂."""
+        return np.asarray(self._left.T @ rate_bend + self._bend_of_moved)
+
+    def _direction(self, a: Floats, slope: float, bend: float) -> BranchDirection:
+        """The branch c = c₀ + s N a, μ = μ₀ + s slope + s² bend, with a unit vector in (c, μ) to first order."""
+        state = self.kernel @ a
+        size = float(np.hypot(np.linalg.norm(state), slope))
+        return BranchDirection(state=state / size, slope=slope / size, bend=bend / size**2)
 
     def solve(self) -> tuple[list[BranchDirection], int, int, str | None]:
         """The real directions, the number of complex roots, the continuous symmetry, and why the list is incomplete."""
@@ -246,7 +280,7 @@ class _Reduction:
             turned = x / x[np.argmax(np.abs(x))]
             if np.max(np.abs(turned.imag)) <= _REAL:
                 real = turned.real / np.linalg.norm(turned.real)
-                directions.append(BranchDirection(state=self.kernel @ real[1:], slope=float(real[0]), bend=0.0))
+                directions.append(self._direction(real[1:], float(real[0]), 0.0))
         return directions, roots.paths, symmetry, _why_incomplete(roots, symmetry)
 
     def _solve_parabolas(self) -> tuple[list[BranchDirection], int, int, str | None]:
@@ -282,7 +316,7 @@ class _Reduction:
 
     def _turning(self, a: Floats, along: Floats, first: float) -> BranchDirection:
         bend = -0.5 * float(along @ (self.quadratic @ a @ a)) / first
-        return BranchDirection(state=self.kernel @ a, slope=0.0, bend=bend)
+        return self._direction(a, 0.0, bend)
 
     def _parabola(self, x: Complexes) -> BranchDirection | None:
         a = x[1:]
@@ -294,7 +328,7 @@ class _Reduction:
         size = float(np.linalg.norm(a))
         if np.max(np.abs(a.imag)) > _REAL * size or abs(square.imag) > _REAL * abs(square) or abs(square) <= _REAL:
             return None
-        return BranchDirection(state=self.kernel @ (a.real / size), slope=0.0, bend=float(square.real) / size**2)
+        return self._direction(a.real / size, 0.0, float(square.real) / size**2)
 
 
 def _is_same(a: BranchDirection, b: BranchDirection) -> bool:
