@@ -61,6 +61,7 @@ PRECISE = NewtonSettings(residual=1e-12)
 """Newton's settings for states whose spectra are computed."""
 
 _MORE = (2, 6)  # so many eigenvalues are selected on other spaces: twice the number and six
+_REFINEMENTS = 20  # runs of Newton's method, each from the end of the one before
 _CERTAIN = 0.1  # largest relative uncertainty of an eigenvalue whose growth is measured by a run
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
@@ -181,19 +182,25 @@ def find_state(field: SelectionField, start: Floats, *, name: str = "the start")
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     norm = operator_norm(field.space, KernelOperator(field.kernel, field.interval))
-    near = float(tolerance_of_rest(field, column, norm=norm)[0])
-    try:
-        found = find_steady_state(field, start, replace(PRECISE, residual=min(PRECISE.residual, near)))
-    except NotConverged as error:
-        raise InvalidInput(f"{name}: {error}; give a start nearer to one") from error
-    rest = float(tolerance_of_rest(field, as_column(field.space, found.state, "the state"), norm=norm)[0])
-    if found.residual > rest:
+    state, rest, residual = column, float(tolerance_of_rest(field, column, norm=norm)[0]), np.inf
+    for _ in range(_REFINEMENTS):  # near a multiple zero of σ the iterates, and with them the tolerance, shrink slowly
+        try:
+            found = find_steady_state(field, state[:, 0], replace(PRECISE, residual=min(PRECISE.residual, rest)))
+        except NotConverged as error:
+            if np.isfinite(residual):
+                break
+            raise InvalidInput(f"{name}: {error}; give a start nearer to one") from error
+        state, before, residual = as_column(field.space, found.state, "the state"), residual, found.residual
+        rest = float(tolerance_of_rest(field, state, norm=norm)[0])
+        if residual <= rest or residual > 0.5 * before:
+            break
+    if residual > rest:
         raise InvalidInput(
             f"from {name} Newton's method reaches a state at which K f + b stands still, but not f: "
-            f"‖σ(K f + b)‖ = {found.residual:.3g}, and at most {rest:.2g} counts as rest. There, K f + b = s has no "
+            f"‖σ(K f + b)‖ = {residual:.3g}, and at most {rest:.2g} counts as rest. There, K f + b = s has no "
             "solution with σ(s) = 0"
         )
-    return found.state
+    return np.asarray(state[:, 0])
 
 
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────

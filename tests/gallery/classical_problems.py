@@ -232,6 +232,20 @@ def nilpotent_of_rank_one(answer: Answer):
     return answer.report.verdict.kind
 
 
+@problem(
+    "stability",
+    kernel="1",
+    activation="tanh(s) - s",
+    state="0.1*y",
+    settings=QUICK,
+    says="neutral: σ has a zero of order three, which Newton's method approaches slowly",
+    route="closed form: σ(s) = −s³/3 + …",
+)
+def triple_zero(answer: Answer):
+    """Fails if Newton's slow approach to a multiple zero is called a state that moves, or given a rate."""
+    return answer.report.verdict.kind
+
+
 # ── branches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
