@@ -186,7 +186,7 @@ def forward(
         raise InvalidInput(f"horizon must be a positive number, got {horizon}")
     space = field.space
     run = integrate(field, initial, _times(settings, horizon), settings=settings, progress=progress)
-    estimates = estimate_run(field, run.times, run.states) if settings.estimates else {}
+    estimates = estimate_run(field, run.times, run.states, pieces=run.pieces) if settings.estimates else {}
     chosen = np.unique(np.linspace(0, len(run.times) - 1, settings.shown).round().astype(int))
     return ForwardReport(
         settings=settings,

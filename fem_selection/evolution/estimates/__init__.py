@@ -26,8 +26,9 @@ from fem_selection.evolution.estimates.functionals import (
     estimate_monotonicity,
     estimate_potential,
 )
-from fem_selection.evolution.estimates.gronwall import estimate_dependence, estimate_growth, gronwall_factors
+from fem_selection.evolution.estimates.gronwall import estimate_dependence, estimate_growth, gronwall_integrals
 from fem_selection.evolution.estimates.hypotheses import Hypothesis, Premises
+from fem_selection.evolution.variation import TimePieces
 from fem_selection.typing import Block, Floats
 
 __all__ = [
@@ -41,24 +42,27 @@ __all__ = [
 ]
 
 
-def estimate_run(field: SelectionField, times: Floats, states: Sequence[Block]) -> dict[str, Estimate]:
+def estimate_run(
+    field: SelectionField, times: Floats, states: Sequence[Block], *, pieces: TimePieces | None = None
+) -> dict[str, Estimate]:
     """Return all estimates on a run, by name (collective over the space communicator).
 
     Args:
         field: F.  If kernel or bias depend on time, they are set to those at other times.
         times: The times of the states, shape (num_times,); the first is that of the initial states.
         states: Nodal values, one (num_local, samples) block per time.
+        pieces: The pieces of time in which kernel and bias vary little, if the run has found them already.
 
     Raises:
         NotConverged: if a norm of the kernel was not found.
     """
     field.move_to(float(times[0]))
-    premises = Premises(field)
-    factor, forcing = gronwall_factors(premises, times)
+    premises = Premises(field, pieces)
+    integrals = gronwall_integrals(premises, times)
     field.move_to(float(times[0]))
     everything = [
-        estimate_growth(premises, states, factor, forcing=forcing),
-        estimate_dependence(premises, states, factor),
+        estimate_growth(premises, states, integrals),
+        estimate_dependence(premises, states, integrals),
         estimate_energy(premises, times, states),
         *estimate_potential(premises, times, states),
         estimate_monotonicity(premises, times, states),

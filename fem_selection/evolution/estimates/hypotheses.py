@@ -13,6 +13,7 @@ import numpy as np
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.evolution.estimates.activation_properties import ScalarProperties, examine
+from fem_selection.evolution.variation import TimePieces, divide_time
 from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.norms import (
     SKEW_ACCURACY,
@@ -54,6 +55,7 @@ class Premises:
 
     Args:
         field: F.
+        pieces: The pieces of time in which kernel and bias vary little, if they are known.
 
     Attributes:
         sigma: Properties of σ.
@@ -63,8 +65,8 @@ class Premises:
         eigenvalue was not found.
     """
 
-    def __init__(self, field: SelectionField) -> None:
-        self.field = field
+    def __init__(self, field: SelectionField, pieces: TimePieces | None = None) -> None:
+        self.field, self._pieces = field, pieces
         self.sigma: ScalarProperties = examine(field.activation)
         self._kernel = KernelOperator(field.kernel)
         self._norm: float | None = None
@@ -75,6 +77,17 @@ class Premises:
         if self._norm is None:
             self._norm = operator_norm(self.field.space, self._kernel)
         return self._norm
+
+    def pieces(self, start: float, end: float) -> TimePieces:
+        """Return the pieces of time in which kernel and bias vary little (collective).
+
+        Args:
+            start: Begin of the range of time.
+            end: Its end.
+        """
+        if self._pieces is None:
+            self._pieces = divide_time(self.field, start, end)
+        return self._pieces
 
     def lipschitz(self) -> Hypothesis:
         """Return whether σ is Lipschitz."""
