@@ -24,6 +24,7 @@ from fem_selection.errors import InvalidInput, NoBranch, NotConverged
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import StabilitySettings
 from fem_selection.steady import Branch, ReducedFamily, continue_branches
+from fem_selection.steady.branches.flow import Budget
 from fem_selection.studies.branches_report import BranchesReport
 from fem_selection.studies.cycles import find_cycles
 from fem_selection.typing import Block, Floats, describe_array
@@ -77,10 +78,10 @@ def branches(family: Family, start: Floats, settings: StabilitySettings, *, at: 
         )
     except NotConverged as error:
         raise NoBranch(f"at {name} = {at:g}: {error}") from error
-    cycles = {}
+    cycles, budget = {}, Budget()
     for number, found in enumerate(diagram.bifurcations if settings.cycles else ()):
         if found.kind == "hopf":
-            cycles[number] = find_cycles(reduced, found)
+            cycles[number] = find_cycles(reduced, found, budget)
     return BranchesReport(
         parameter=name,
         diagram=diagram,

@@ -16,6 +16,7 @@ from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.branches.bifurcations import Bifurcation
 from fem_selection.steady.branches.cycles import CycleFamily, follow_cycles
 from fem_selection.steady.branches.departure import Departure, follow_departure
+from fem_selection.steady.branches.flow import Budget
 from fem_selection.steady.branches.hopf import HopfPoint, analyze_hopf
 from fem_selection.steady.equilibria.reduction import ReducedFamily
 
@@ -106,12 +107,13 @@ class HopfFindings:
         return entries | {"cycles_declined": self.declined or None}
 
 
-def find_cycles(family: ReducedFamily, found: Bifurcation) -> HopfFindings:
+def find_cycles(family: ReducedFamily, found: Bifurcation, budget: Budget) -> HopfFindings:
     """Compute normal form, cycles and a run from beside the steady state at a Hopf point (collective).
 
     Args:
         family: The reduced equation as a function of the parameter.
         found: The Hopf point.
+        budget: The evaluations that are left; shared by all Hopf points of a study.
     """
     declined: dict[str, str] = {}
     hopf: HopfPoint | None = None
@@ -119,7 +121,7 @@ def find_cycles(family: ReducedFamily, found: Bifurcation) -> HopfFindings:
     departure: Departure | None = None
     try:
         hopf = analyze_hopf(family, found.point.coordinates, found.parameter, uncertainty=found.uncertainty)
-        cycles = follow_cycles(family, hopf, _NUMBER)
+        cycles = follow_cycles(family, hopf, _NUMBER, budget=budget)
         if cycles.declined is not None:
             declined["cycles"] = cycles.declined
     except (InvalidInput, NotConverged) as error:
@@ -127,7 +129,7 @@ def find_cycles(family: ReducedFamily, found: Bifurcation) -> HopfFindings:
     room = family.upper - found.parameter if found.side > 0 else found.parameter - family.lower
     parameter = found.parameter + found.side * min(_BESIDE * family.scale, 0.5 * room)
     try:
-        departure = follow_departure(family, found.point.coordinates, parameter)
+        departure = follow_departure(family, found.point.coordinates, parameter, budget=budget)
     except NotConverged as error:
         declined["departure"] = str(error)
     return HopfFindings(hopf=hopf, cycles=cycles, departure=departure, declined=declined)

@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from fem_selection.errors import NotConverged
+from fem_selection.steady.branches.flow import Budget
 from fem_selection.steady.branches.hopf import HopfPoint
 from fem_selection.steady.branches.periodic_orbits import SEGMENTS, Guess, PeriodicOrbit, solve_orbit
 from fem_selection.steady.equilibria.reduction import ReducedFamily
@@ -91,15 +92,16 @@ class Cycles:
     orbits: tuple[PeriodicOrbit | None, ...]
 
 
-def follow_cycles(family: ReducedFamily, hopf: HopfPoint, number: int) -> CycleFamily:
+def follow_cycles(family: ReducedFamily, hopf: HopfPoint, number: int, *, budget: Budget | None = None) -> CycleFamily:
     """Follow the cycles from a Hopf point until they leave the range of the family or end otherwise (collective).
 
     Args:
         family: The reduced equation as a function of the parameter.
         hopf: The Hopf point.
         number: Largest number of cycles.
+        budget: The evaluations of G that are left; those of one computation if None.
     """
-    follower = _Follower(family, hopf)
+    follower = _Follower(family, hopf, Budget() if budget is None else budget)
     try:
         follower.begin()
     except NotConverged as error:
@@ -171,8 +173,8 @@ def _change(a: PeriodicOrbit, b: PeriodicOrbit) -> str:
 class _Follower:
     """Follows one family of cycles step by step."""
 
-    def __init__(self, family: ReducedFamily, hopf: HopfPoint) -> None:
-        self.family, self.hopf = family, hopf
+    def __init__(self, family: ReducedFamily, hopf: HopfPoint, budget: Budget) -> None:
+        self.family, self.hopf, self.budget = family, hopf, budget
         r = hopf.coordinates.size
         of_points = np.full(SEGMENTS * r, SEGMENTS**-0.5)
         self.weights = np.concatenate([of_points, [_PERIOD_WEIGHT / hopf.period, 1.0 / family.scale]])
@@ -226,7 +228,7 @@ class _Follower:
         return "the limit of cycles is reached"
 
     def _solve(self, guess: Guess, normal: Floats) -> None:
-        orbit, tangent = solve_orbit(self.family, guess, normal=normal, weights=self.weights)
+        orbit, tangent = solve_orbit(self.family, guess, normal=normal, weights=self.weights, budget=self.budget)
         self.orbits.append(orbit)
         self.tangent = tangent
 
@@ -252,7 +254,7 @@ class _Follower:
             y = last.as_vector() + part * (beyond.as_vector() - last.as_vector())
             y[-1] = bound
             try:
-                self.orbits.append(solve_orbit(self.family, Guess.from_vector(y))[0])
+                self.orbits.append(solve_orbit(self.family, Guess.from_vector(y), budget=self.budget)[0])
             except NotConverged as error:
                 return f"no cycle is found at the end of the range: {error}"
         return "the range ends"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.errors import NotConverged
-from fem_selection.steady.branches.flow import Flow
+from fem_selection.steady.branches.flow import Budget, Flow
 from fem_selection.steady.branches.periodic_orbits import SEGMENTS, Guess, PeriodicOrbit, solve_orbit
 from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedFamily
@@ -57,13 +57,16 @@ class Departure:
     orbit: PeriodicOrbit | None
 
 
-def follow_departure(family: ReducedFamily, coordinates: Floats, parameter: float) -> Departure:
+def follow_departure(
+    family: ReducedFamily, coordinates: Floats, parameter: float, *, budget: Budget | None = None
+) -> Departure:
     """Run the reduced equation from beside an unstable steady state until its outcome is known (collective).
 
     Args:
         family: The reduced equation as a function of the parameter.
         coordinates: c near the steady state, shape (r,).
         parameter: μ.
+        budget: The evaluations of G that are left; those of one computation if None.
 
     Raises:
         NotConverged: if there is no steady state near `coordinates`.
@@ -71,7 +74,7 @@ def follow_departure(family: ReducedFamily, coordinates: Floats, parameter: floa
     run = solve_newton(family.at(parameter), coordinates, line_search=LINE_SEARCH)
     if not run.converged:
         raise NotConverged(f"no steady state near the start at {parameter:.9g}: {run.reason}")
-    flow, rest = Flow(family, parameter), run.solution
+    flow, rest = Flow(family, parameter, budget), run.solution
     values, vectors = np.linalg.eig(flow.field.rate_and_jacobian(rest)[1])
     leading = int(np.argmax(values.real))
     mode = vectors[:, leading].real
@@ -104,7 +107,7 @@ def follow_departure(family: ReducedFamily, coordinates: Floats, parameter: floa
         if speed <= _AT_REST * size * frequency and sizes[-1] > _START * size:
             text = f"comes to rest at a distance of {sizes[-1]:.3g} from the steady state (rate {speed:.1e})"
             return _end(parameter, "rest", text, time, sizes[-1])
-        if (orbit := _close(family, parameter, states, found.t)) is not None:
+        if (orbit := _close(flow, family, states, found.t)) is not None:
             text = (
                 f"reaches a cycle of amplitude {orbit.amplitude:.6g} and period {orbit.period:.6g}, which closes "
                 f"within {orbit.closure:.1e} (tolerance {orbit.closure_tolerance:.1e})"
@@ -153,7 +156,7 @@ def _growth(times: Floats, sizes: Floats) -> str:
     return f"{grown}, over the last two decades like {law}"
 
 
-def _close(family: ReducedFamily, parameter: float, states: Floats, times: Floats) -> PeriodicOrbit | None:
+def _close(flow: Flow, family: ReducedFamily, states: Floats, times: Floats) -> PeriodicOrbit | None:
     """The cycle at the end of a window, if the run returns near its last state and shooting closes it."""
     last = states[-1]
     direction = states[-1] - states[-2]
@@ -170,7 +173,9 @@ def _close(family: ReducedFamily, parameter: float, states: Floats, times: Float
         nodes = begin + period * np.arange(SEGMENTS) / SEGMENTS
         points = np.array([np.interp(nodes, times, column) for column in states.T]).T
         try:
-            orbit, _ = solve_orbit(family, Guess(points=points, period=period, parameter=parameter))
+            orbit, _ = solve_orbit(
+                family, Guess(points=points, period=period, parameter=flow.parameter), budget=flow.budget
+            )
         except NotConverged:
             return None
         away = float(np.linalg.norm(orbit.samples.mean(axis=0) - states[times >= begin].mean(axis=0)))

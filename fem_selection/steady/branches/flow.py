@@ -3,7 +3,8 @@
 
     c' = G(c, μ),   Φ' = G_c Φ,  Φ(0) = 1,   s' = G_c s + G_μ,  s(0) = 0
 
-SciPy's DOP853 integrates all of it with one step size.  Every run has a budget of evaluations of G.
+SciPy's DOP853 integrates all of it with one step size.  Every run has a budget of evaluations of G, and so have all
+runs of a computation together: unlike a time, it ends at the same place on every machine and rank.
 """
 
 from __future__ import annotations
@@ -20,13 +21,35 @@ from fem_selection.steady.branches.vector_field import ReducedVectorField
 from fem_selection.steady.equilibria.reduction import ReducedFamily
 from fem_selection.typing import Floats
 
-__all__ = ["RTOL", "Flow", "Transport"]
+__all__ = ["RTOL", "Budget", "Flow", "Transport"]
 
 RTOL = 1e-10
 """Local error of the runs, relative to the size of the state; a hundredth of it is allowed in addition."""
 
-_BUDGET = 60_000  # evaluations of G in one run
+_RUN = 60_000  # evaluations of G in one run
+_ALL = 600_000  # evaluations of G in all runs that share a budget
 _DIFFERENCE = 1e-5  # of the range: step of the difference quotient in μ
+
+
+@dataclass
+class Budget:
+    """The evaluations of G that several runs may make together.
+
+    Attributes:
+        left: Their number.
+    """
+
+    left: int = _ALL
+
+    def spend(self) -> None:
+        """Count one evaluation.
+
+        Raises:
+            NotConverged: if none is left.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise NotConverged("the budget of evaluations for cycles is used up")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +75,11 @@ class Flow:
     Args:
         family: The reduced equation as a function of the parameter.
         parameter: μ.
+        budget: The evaluations of G that are left; those of one computation if None.
     """
 
-    def __init__(self, family: ReducedFamily, parameter: float) -> None:
+    def __init__(self, family: ReducedFamily, parameter: float, budget: Budget | None = None) -> None:
+        self.budget = Budget() if budget is None else budget
         self._family, self.parameter, self._h = family, parameter, _DIFFERENCE * family.scale
         self.field = ReducedVectorField(family.at(parameter))
         self._beside: tuple[ReducedVectorField, ReducedVectorField] | None = None
@@ -108,13 +133,14 @@ class Flow:
         return self._run(lambda _, c: self.field.rate(c), start, time, **options)
 
     def _run(self, derivative: Callable[[float, Floats], Floats], start: Floats, time: float, **options: Any) -> Any:
-        left = _BUDGET
+        left = _RUN
 
         def counted(t: float, y: Floats) -> Floats:
             nonlocal left
             left -= 1
+            self.budget.spend()
             if left < 0:
-                raise NotConverged(f"the budget of {_BUDGET} evaluations ended at t = {t:.3g} of {time:.3g}")
+                raise NotConverged(f"the budget of {_RUN} evaluations ended at t = {t:.3g} of {time:.3g}")
             return derivative(t, y)
 
         rtol = options.pop("rtol", RTOL)

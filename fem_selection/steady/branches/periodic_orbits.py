@@ -23,7 +23,7 @@ import numpy as np
 import scipy.linalg
 
 from fem_selection.errors import NotConverged
-from fem_selection.steady.branches.flow import RTOL, Flow
+from fem_selection.steady.branches.flow import RTOL, Budget, Flow
 from fem_selection.steady.equilibria.reduction import ReducedFamily
 from fem_selection.typing import Complexes, Floats
 
@@ -125,6 +125,7 @@ def solve_orbit(
     *,
     normal: Floats | None = None,
     weights: Floats | None = None,
+    budget: Budget | None = None,
 ) -> tuple[PeriodicOrbit, Floats]:
     """The cycle near a guess, at its parameter or, with a normal, in the hyperplane through the guess (collective).
 
@@ -133,6 +134,7 @@ def solve_orbit(
         guess: The first points, period and parameter.
         normal: Normal of the hyperplane in the weighted space of (c_0, …, T, μ), shape (m r + 2,); None to keep μ.
         weights: Weights of the entries of (c_0, …, T, μ), of the same shape; 1 if None.
+        budget: The evaluations of G that are left.
 
     Returns:
         The cycle, and the unit tangent of the family of cycles in the weighted space; zeros without a normal.
@@ -140,7 +142,8 @@ def solve_orbit(
     Raises:
         NotConverged: with the reason, if Newton's method does not converge, or its solution is no cycle.
     """
-    shooting = _Shooting(family, guess, normal, np.ones(guess.as_vector().size) if weights is None else weights)
+    ones = np.ones(guess.as_vector().size)
+    shooting = _Shooting(family, guess, (normal, ones if weights is None else weights), budget)
     y = guess.as_vector()
     for _ in range(_ITERATIONS):
         residual, matrix = shooting.evaluate(y)
@@ -160,10 +163,16 @@ def solve_orbit(
 class _Shooting:
     """The equations of multiple shooting, and the flow of the last iterate."""
 
-    def __init__(self, family: ReducedFamily, guess: Guess, normal: Floats | None, weights: Floats) -> None:
-        self.family, self.normal, self.weights = family, normal, weights
+    def __init__(
+        self,
+        family: ReducedFamily,
+        guess: Guess,
+        hyperplane: tuple[Floats | None, Floats],
+        budget: Budget | None,
+    ) -> None:
+        self.family, (self.normal, self.weights) = family, hyperplane
         self.start = guess.as_vector()
-        self.flow = Flow(family, guess.parameter)
+        self.flow = Flow(family, guess.parameter, budget)
         rate = self.flow.field.rate(guess.points[0])
         self.direction = rate / max(float(np.linalg.norm(rate)), 1e-300)
         self.arcs: list[Floats] = []
@@ -174,7 +183,7 @@ class _Shooting:
         guess, with_parameter = Guess.from_vector(y), self.normal is not None
         m, r = guess.points.shape
         if guess.parameter != self.flow.parameter:
-            self.flow = Flow(self.family, guess.parameter)
+            self.flow = Flow(self.family, guess.parameter, self.flow.budget)
         residual, matrix = np.zeros(m * r + 2), np.zeros((m * r + 2, m * r + 2))
         self.arcs = []
         for k in range(m):
