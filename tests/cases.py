@@ -31,6 +31,7 @@ def build_equation(
     space: Mapping[str, Any] | None = None,
     initial: str = "0",
     parameters: Mapping[str, float] | None = None,
+    samples: int = 1,
 ):
     """The equation of these keys of `dynamics` on the interval (0, 1), on this process.
 
@@ -40,12 +41,13 @@ def build_equation(
         space: Keys of the table `space`.
         initial: Formula of the initial states.
         parameters: Values that the formulas may name.
+        samples: Number of initial states.
     """
     tables = {
         "parameters": parameters or {},
         "domain": {"shape": "interval", "cells": cells},
         "space": space or {},
         "dynamics": dynamics,
-        "data": {"initial": initial},
+        "data": {"initial": initial, "samples": samples},
     }
     return build_field(parse_case(tables), MPI.COMM_SELF)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fem_selection.cli.frame import Frame
@@ -11,9 +11,11 @@ from fem_selection.signals import catch_signals
 
 __all__ = ["forward_command"]
 
+_SAMPLES_SHOWN = 5
+
 
 def forward_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Integrate, estimate, write the folder, print a table and return the exit status.
+    """Integrate, estimate, write the folder, print a table and return the exit status: 1 if the steps were used up.
 
     Args:
         case_file: The case file.
@@ -47,6 +49,15 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
     path = frame.write(report, problem.space)
     if report.rows:
         frame.table(("estimate", "measured / bound", "hypothesis that fails"), report.rows)
-    frame.rows({**report.details, "seconds": frame.seconds(), "report": str(path), **report.growth})
+    frame.rows(
+        {**report.details, "seconds": frame.seconds(), "report": str(path), **report.growth, **_few(report.others)}
+    )
     frame.say(report.integration.reason)
-    return request.exit_status if report.integration.outcome == "stopped" else 0
+    outcome = report.integration.outcome
+    return request.exit_status if outcome == "stopped" else 1 if outcome == "step limit" else 0
+
+
+def _few(ends: Mapping[str, str]) -> dict[str, str]:
+    """The first entries, and how many there are beyond."""
+    more = {"…": f"{len(ends) - _SAMPLES_SHOWN} more in the report"} if len(ends) > _SAMPLES_SHOWN else {}
+    return {**dict(list(ends.items())[:_SAMPLES_SHOWN]), **more}

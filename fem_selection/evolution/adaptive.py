@@ -6,11 +6,15 @@
 Explicit steps are those of Dormand and Prince, of order 8, or of order 5 if tolerances are loose.  If stability and not
 accuracy limits them, h ρ(F') near the end of the stability interval, implicit steps of order 4 take over
 (`method = "auto"`).  The polynomial of each method gives the states at the times asked for, so that these times do not
-change the steps.  A run ends early
+change the steps.
 
-* if ‖∂_t f_j‖ falls below a tolerance for all samples (a steady state; not if kernel or bias depend on time); the last
-  step is shortened to end where this happens;
-* if some ‖f_j‖ exceeds a bound (unbounded growth, whose law and rate are fitted).
+The run of a sample ends, while that of the others goes on,
+
+* if its ‖f_j‖ exceeds a bound, or it blows up: no step is short enough, and its growth obeys the law of a blow-up;
+* if it closes a cycle, if cycles are looked for (`fem_selection.evolution.recurrence`).
+
+The whole run ends if ‖∂_t f_j‖ is below a tolerance for all samples and their limits are near
+(`fem_selection.evolution.rest`; not if kernel or bias depend on time); the last step is shortened to end there.
 
 PETSc's TS has pairs of the same orders, but compares one norm of all entries with a tolerance, so that one sample's
 error hides among many: on the problem of `benchmarks/forward.py`, at 1e-8, its order-8 pair takes as many evaluations
@@ -20,76 +24,34 @@ error hides among many: on the problem of `benchmarks/forward.py`, at 1e-8, its 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import field as attribute
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
-from fem_selection.errors import InvalidInput, NonFinite, NotConverged
+from fem_selection.errors import InvalidInput
 from fem_selection.evolution.embedded import DOP853, DOPRI5, EmbeddedPair
-from fem_selection.evolution.growth import Growth, StepHistory, fit_growth
+from fem_selection.evolution.ends import Integration, SampleOutcome
 from fem_selection.evolution.implicit_steps import ImplicitSteps
+from fem_selection.evolution.recurrence import Recurrence
+from fem_selection.evolution.rest import Rest
+from fem_selection.evolution.samples import RunSamples
 from fem_selection.evolution.step_control import StepController, first_step
 from fem_selection.evolution.stiffness import StiffnessProbe
-from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps, sums_of_squares
-from fem_selection.evolution.variation import TimePieces, divide_time
+from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps
+from fem_selection.evolution.variation import divide_time
 from fem_selection.settings import StepSettings
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["Integration", "integrate"]
+__all__ = ["integrate"]
 
 _LOOSE = 1e-5
 """For relative tolerances above this, pairs of order 5 take fewer evaluations than those of order 8."""
 _PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two tests of stability; number of tests that must agree
 _CLOSE, _SOON = 1e-2, 1e-3  # accuracy of a steady state: relative to the tolerance, and to t
-_LARGEST = 1e150
-"""‖f‖ at which every run ends: its square would soon leave the range of double precision."""
 _SHORT = 5  # after so many successive implicit steps that are short enough for them, explicit steps return
-
-
-@dataclass(frozen=True)
-class Integration:
-    """What an adaptive integration found.
-
-    Attributes:
-        times: The times asked for that were reached, and the end if it came before the last of them.
-        states: Nodal values of the owned nodes at these times, one (num_local, samples) block each.
-        rate: ∂_t f at the end.
-        outcome: "horizon", "steady", "unbounded" or "stopped".
-        reason: The same as a sentence.
-        steps: Number of steps taken.
-        rejected: Number of steps tried and not taken.
-        evaluations: Evaluations of F, for all samples at once.
-        methods: The time from which on a method was used, and its name, for each.
-        steady_time: The time at which ‖∂_t f_j‖ first was below the tolerance for all samples, or None.
-        growth: How the largest norm grew; None if it did not grow, or stayed below the bound and ended below 1.5 times
-            its value at half of the time.
-        history: Columns over the steps, thinned if they are many: `times`; `norms`, the largest ‖f_j‖; `slopes`, its
-            derivative in time; `rates`, the largest ‖∂_t f_j‖; `steps`, h.
-        pieces: The pieces of time in which kernel and bias vary little, which steps do not pass over; None if neither
-            depends on time.
-    """
-
-    times: Floats
-    states: tuple[Block, ...]
-    rate: Block = attribute(repr=False)
-    outcome: str
-    reason: str
-    steps: int
-    rejected: int
-    evaluations: int
-    methods: tuple[tuple[float, str], ...]
-    steady_time: float | None
-    growth: Growth | None
-    history: dict[str, Floats] = attribute(repr=False)
-    pieces: TimePieces | None = attribute(default=None, repr=False)
-
-    @property
-    def final(self) -> Block:
-        """The last of the states."""
-        return self.states[-1]
+_PATIENCE = 10  # steps, and a tenth of the time, until a state that was not at rest is examined again
 
 
 def integrate(
@@ -100,6 +62,7 @@ def integrate(
     settings: StepSettings | None = None,
     progress: Callable[[float, int], bool | None] | None = None,
     sample_comm: MPI.Intracomm | None = None,
+    find_cycles: bool = False,
 ) -> Integration:
     """Solve ∂_t f = σ(K f + b) for a block of samples with adaptive steps.
 
@@ -111,16 +74,15 @@ def integrate(
         settings: Tolerances, method and events; a whole `[forward]` table (`ForwardSettings`) is one.
         progress: Called after each step with the time and the number of steps; if it returns True, the run ends.  It
             must return the same on all ranks.
-        sample_comm: Ranks that hold other samples of the same run: all take the same steps, and events concern all
-            samples.
+        sample_comm: Ranks that hold other samples of the same run: all take the same steps, and the run ends when all
+            samples have ended.
+        find_cycles: Whether the run of a sample ends when it has closed a cycle.
 
     Returns:
-        The states at the times, and how the run ended.
+        The states at the times, and how the run of each sample ended.
 
     Raises:
-        InvalidInput: if the times do not increase, or the initial states have a wrong shape.
-        NonFinite: if states are not finite, however short the step.
-        NotConverged: if the step falls to round-off, or the number of steps reaches its limit.
+        InvalidInput: if the times do not increase, or the initial states have a wrong shape or are not finite.
 
     Note:
         Collective over the space communicator, and over `sample_comm`.
@@ -129,11 +91,35 @@ def integrate(
     if times.ndim != 1 or times.size < 2 or not (np.all(np.isfinite(times)) and np.all(np.diff(times) > 0)):
         raise InvalidInput(f"times must be at least two increasing numbers, got {times}")
     field.space.require_block(initial, "initial states")
-    run = _Run(field, initial, times, settings or StepSettings(), sample_comm)
+    require_finite(field, initial, sample_comm)
+    run = _Run(field, initial, times, settings or StepSettings(), sample_comm, find_cycles)
     try:
         return run.to_end(progress)
     finally:
         run.destroy()
+
+
+def require_finite(field: SelectionField, initial: Block, sample_comm: MPI.Intracomm | None = None) -> None:
+    """Raise an error on all ranks if initial states are not finite (collective over both communicators).
+
+    Args:
+        field: F.
+        initial: f^I, shape (num_local, samples).
+        sample_comm: Ranks that hold other samples.
+
+    Raises:
+        InvalidInput: with the numbers of the samples.
+    """
+    bad = np.any(~np.isfinite(initial), axis=0).astype(np.int64)
+    field.space.comm.Allreduce(MPI.IN_PLACE, bad, op=MPI.MAX)
+    parts = [bad] if sample_comm is None else sample_comm.allgather(bad)
+    numbers = np.flatnonzero(np.concatenate(parts)) + 1
+    if numbers.size:
+        which = ", ".join(map(str, numbers[:5])) + (", …" if numbers.size > 5 else "")
+        raise InvalidInput(
+            f"the initial states are not finite: {numbers.size} of {sum(map(len, parts))} have infinite values or NaN "
+            f"(number {which}, counted from 1)"
+        )
 
 
 class _Run:
@@ -146,36 +132,51 @@ class _Run:
         times: Floats,
         settings: StepSettings,
         sample_comm: MPI.Intracomm | None,
+        find_cycles: bool,
     ) -> None:
-        self.field, self.asked, self.settings, self.sample_comm = field, times, settings, sample_comm
+        self.field, self.asked, self.settings = field, times, settings
         self.time, self.horizon = float(times[0]), float(times[-1])
-        self._growth_bound = min(settings.growth_bound, _LARGEST)
         self.state = np.array(initial, dtype=np.float64, order="F")
-        self.rate, self._scratch = create_block(*initial.shape), create_block(*initial.shape)
-        self._sums = np.zeros((3, initial.shape[1]))
+        self.rate = create_block(*initial.shape)
         self.kept_times, self.kept = [self.time], [self.state.copy(order="F")]
         self.steps = self.rejected = self.evaluations = 0
         self.methods: list[tuple[float, str]] = []
-        self.history = StepHistory()
-        self._probe = StiffnessProbe(field, initial.shape[1])
         self._stiff_probes = self._short_steps = 0
         self._explicit_step = 0.0
         self.pieces = None if field.is_autonomous else divide_time(field, self.time, self.horizon)
+        self._examine_at = (0, -np.inf)  # steps and time from which on a slow state is examined again
+        self._found_moving = self._has_no_steps_left = False
+        self._rests: list[Rest | None] | None = None
+        self._steady_time: float | None = None
         self.field.move_to(self.time)
-        self.field.rate(self.state, self.rate, self._scratch)
+        self.field.rate(self.state, self.rate)
         self.evaluations += 1
-        self._measure(0.0)
+        self.samples = RunSamples(field, settings, self.state, sample_comm=sample_comm)
+        self.samples.measure(self.time, 0.0, self.state, rate=self.rate)
+        self._probe = StiffnessProbe(field, initial.shape[1])
         self._method = self._use("implicit" if settings.method == "implicit" else "explicit")
-        self.step = settings.first_step or self._first_step()
+        self._recurrence: Recurrence | None = None
+        if find_cycles and field.is_autonomous:
+            self._recurrence = Recurrence(
+                field,
+                initial.shape[1],
+                tolerance=lambda norm: settings.atol * min(1.0, norm) + settings.rtol * norm,
+                create_steps=lambda: self._create(self._kind, 1),
+            )
+        self._end_without_rate()
+        self.step = self._first_step()
 
     def to_end(self, progress: Callable[[float, int], bool | None] | None) -> Integration:
-        """Take steps until an event, the horizon or `progress` ends the run."""
+        """Take steps until all samples have ended, or the horizon, the limit of steps or `progress` ends the run."""
         while True:
             outcome = self._event()
             if outcome is not None:
                 return self._report(outcome)
+            before = self.steps
             self._advance()
-            if progress is not None and progress(self.time, self.steps):
+            if self._has_no_steps_left:
+                return self._report(self._event() or "step limit")
+            if self.steps > before and progress is not None and progress(self.time, self.steps):
                 return self._report(self._event() or "stopped")
 
     def destroy(self) -> None:
@@ -185,17 +186,20 @@ class _Run:
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _advance(self) -> None:
-        """Take one step, after as many rejected ones as it needs."""
+        """Take one step, or end samples for which none is short enough, unless the steps are used up."""
         while True:
             if self.steps + self.rejected >= self.settings.max_steps:
-                raise NotConverged(f"{self.settings.max_steps} steps reached t = {self.time:.6g} of {self.horizon:g}")
+                self._has_no_steps_left = True
+                return
             h, last = self._fit_step()
             end = self.horizon if last else self.time + h
             inside = self.asked[(self.asked > self.time) & (self.asked < end)]
-            errors = self._method.attempt(
-                self.time, h, self.state, rate=self.rate, inside=list((inside - self.time) / h)
-            )
-            ratio = self._worst(errors / self._allowed)
+            with np.errstate(over="ignore", invalid="ignore"):
+                errors = self._method.attempt(
+                    self.time, h, self.state, rate=self.rate, inside=list((inside - self.time) / h)
+                )
+                ratios = errors / self.samples.allowed
+            ratio = self.samples.worst(ratios)
             factor = self._controller.factor(ratio)
             self.step = h * factor
             if ratio <= 1.0:
@@ -205,15 +209,20 @@ class _Run:
                     break
                 self.step = shorter
             self.rejected += 1
-            self._check(ratio)
+            if self.step <= 8 * np.finfo(float).eps * abs(self.time) + 1e-300:
+                self._end_stuck(ratios)
+                return
         for time, block in zip(inside, self._method.outputs(), strict=True):
             self._keep(float(time), block)
+        before = self.state, self.rate
         self.state, self.rate = self._method.exchange(self.state, self.rate)
-        self.time = end
+        begin, self.time = self.time, end
         self.steps += 1
-        self._measure(h)
+        self.samples.measure(self.time, h, self.state, rate=self.rate)
         if end in self.asked:
             self._keep(end, self.state.copy(order="F"))
+        if self._recurrence is not None:
+            self._end_cycles(self._recurrence, begin, h, before)
         self._choose_method(h)
 
     def _fit_step(self) -> tuple[float, bool]:
@@ -230,104 +239,149 @@ class _Run:
         return min(step, max(0.5 * left, 0.25 * step)), False
 
     def _step_to_steady(self, h: float) -> float | None:
-        """The step after which ‖∂_t f‖ is at the tolerance for all samples; None to take the trial step as it is.
+        """The step after which all samples are as slow as a state at rest; None to take the trial step as it is.
 
         It lies within the trial step, is found by interpolation of log ‖∂_t f‖ and aims at just below the tolerance.
         """
-        tolerance = self.settings.steady_tolerance
-        if not self.field.is_autonomous or self.largest_rate <= tolerance or h <= _SOON * self.time:
+        if not self.field.is_autonomous or self._found_moving or h <= _SOON * self.time:
             return None
-        end = self._largest_of(self._method.new_rate)
-        if not end < (1.0 - _CLOSE) * tolerance:
+        samples = self.samples
+        begin = samples.worst(samples.slowness(samples.rates))
+        if begin <= 1.0:
             return None
-        aim = (1.0 - 0.5 * _CLOSE) * tolerance
-        part = np.log(self.largest_rate / aim) / np.log(self.largest_rate / max(end, 1e-300))
+        sums = self.field.space.norm(self._method.new_rate)
+        end = samples.worst(samples.slowness(sums))
+        if not end < 1.0 - _CLOSE:
+            return None
+        part = np.log(begin / (1.0 - 0.5 * _CLOSE)) / np.log(begin / max(end, 1e-300))
         return h * float(np.clip(part, 0.02, 0.98))
-
-    def _largest_of(self, rate: Block) -> float:
-        """The largest norm of the samples' rates (collective)."""
-        sums = np.zeros(rate.shape[1])
-        sums_of_squares(self.field.space.weights, rate, self._scratch, out=sums)
-        if self.field.space.comm.size > 1:
-            self.field.space.comm.Allreduce(MPI.IN_PLACE, sums)
-        return self._worst(np.sqrt(sums))
-
-    def _check(self, ratio: float) -> None:
-        """Raise an error if the step has become so short that a shorter one makes no difference."""
-        if self.step > 8 * np.finfo(float).eps * abs(self.time) + 1e-300:
-            return
-        if not np.isfinite(ratio):
-            raise NonFinite(f"the state beyond t = {self.time:.6g}")
-        raise NotConverged(
-            f"at t = {self.time:.6g} the step fell to {self.step:.1e}, the level of round-off, and the error is still "
-            f"{ratio:.1e} times what rtol = {self.settings.rtol:g} and atol = {self.settings.atol:g} allow"
-        )
 
     def _first_step(self) -> float:
         """The first step, from ‖∂_t f‖ and a difference for ‖∂_tt f‖ (collective)."""
-        span = self.horizon - self.time
-        rate = self._worst(np.sqrt(self._sums[1]) / self._allowed)
-        size = self._worst(np.sqrt(self._sums[0]) / self._allowed)
+        samples, span = self.samples, self.horizon - self.time
+        rate = samples.worst(samples.rates / samples.allowed)
+        size = samples.worst(samples.norms / samples.allowed)
         if rate == 0.0:
-            return span
+            return self.settings.first_step or span
         h = min(1e-3 * max(size, 1.0) / rate, span)
-        np.multiply(self.rate, h, out=self._scratch)
-        self._scratch += self.state
         self.field.move_to(self.time + h)
-        moved = self.field.rate(self._scratch)
+        moved = self.field.rate(self.state + h * self.rate)
         self.evaluations += 1
         moved -= self.rate
-        curvature = self._worst(self.field.space.norm(moved) / (h * self._allowed))
+        curvatures = self.field.space.norm(moved) / h
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ways = np.minimum(samples.rates * span, samples.rates**2 / curvatures)
+        samples.set_scale(np.nan_to_num(ways, nan=0.0, posinf=1e300))
+        if self.settings.first_step:
+            return self.settings.first_step
+        rate = samples.worst(samples.rates / samples.allowed)
+        curvature = samples.worst(curvatures / samples.allowed)
         return first_step(self._method.pair, rate, curvature, horizon=span) if np.isfinite(curvature) else h
 
-    # ── norms and events ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _measure(self, step: float) -> None:
-        """Compute norms of states and rates and the allowed errors; add a line to the history (collective)."""
-        weights = self.field.space.weights
-        sums_of_squares(weights, self.state, self._scratch, out=self._sums[0])
-        sums_of_squares(weights, self.rate, self._scratch, out=self._sums[1])
-        np.multiply(self.state, self.rate, out=self._scratch)
-        np.dot(weights, self._scratch, out=self._sums[2])
-        if self.field.space.comm.size > 1:
-            self.field.space.comm.Allreduce(MPI.IN_PLACE, self._sums)
-        norms = np.sqrt(self._sums[0])
-        self._allowed = self.settings.atol + self.settings.rtol * norms
-        self.largest_rate = self._worst(np.sqrt(self._sums[1]))
-        j = int(np.argmax(norms)) if norms.size else 0
-        mine = (float(norms[j]), float(self._sums[2, j] / max(norms[j], 1e-300))) if norms.size else (0.0, 0.0)
-        if self.sample_comm is not None:
-            mine = max(self.sample_comm.allgather(mine))
-        self.largest = mine[0]
-        self.history.add(self.time, *mine, rate=self.largest_rate, step=step)
-
-    def _worst(self, values: Floats) -> float:
-        """The largest of the samples' values, to three digits, the same on all ranks; NaN counts as infinite."""
-        worst = float(np.max(np.nan_to_num(values, nan=np.inf), initial=0.0))
-        if self.sample_comm is not None:
-            worst = self.sample_comm.allreduce(worst, op=MPI.MAX)
-        return float(f"{worst:.2e}")
-
-    def _event(self) -> str | None:
-        if self.field.is_autonomous and self.largest_rate <= self.settings.steady_tolerance:
+    def _event(self) -> SampleOutcome | None:
+        """End samples beyond the bound or at rest; return the outcome if the whole run ends (collective)."""
+        samples = self.samples
+        for k in np.flatnonzero(~(samples.norms <= samples.growth_bound)):
+            self._end(int(k), "unbounded")
+        self._drop_ended()
+        if samples.all_over(np.zeros(samples.live.size, dtype=bool)):
+            return self._last_outcome()
+        if self.field.is_autonomous and self._all_at_rest():
+            self._steady_time = self.time
             return "steady"
-        if not self.largest <= self._growth_bound:
-            return "unbounded"
         return "horizon" if self.time >= self.horizon else None
+
+    def _all_at_rest(self) -> bool:
+        """Whether all samples are slow and their limits near; records their ends if so (collective)."""
+        samples = self.samples
+        slow = samples.slowness(samples.rates) <= 1.0
+        due = self.steps >= self._examine_at[0] and self.time >= self._examine_at[1]
+        if self.time >= self.horizon:
+            due = True
+        if not due or not (samples.all_over(slow) or self.time >= self.horizon):
+            self._found_moving = self._found_moving and not due
+            return False
+        rests = samples.examine(self.time, self.state, self.rate, which=slow)
+        steady = np.array([rest is not None and rest.is_steady for rest in rests], dtype=bool)
+        rest_all = samples.all_over(steady)
+        if rest_all or self.time >= self.horizon:
+            for k in np.flatnonzero(steady):
+                self._end(int(k), "steady", rest=rests[k])
+            self._rests = rests
+            return rest_all
+        self._found_moving = True
+        elapsed = self.time - self.samples.history.begin
+        self._examine_at = (self.steps + _PATIENCE, self.time + 0.1 * elapsed)
+        return False
+
+    def _end_cycles(self, recurrence: Recurrence, begin: float, h: float, before: tuple[Block, Block]) -> None:
+        """End the samples that have closed a cycle (collective over space)."""
+        for k, cycle in enumerate(recurrence.watch(begin, h, before=before, after=(self.state, self.rate))):
+            if cycle is not None:
+                self._end(k, "cycle", reason=f"{cycle.sentence}, at t = {self.time:.6g}", cycle=cycle)
+
+    def _end_stuck(self, ratios: Floats) -> None:
+        """End the samples for which no step is short enough."""
+        bad = ~(ratios <= 1.0)
+        for k in np.flatnonzero(bad):
+            if np.isfinite(ratios[k]):
+                s = self.settings
+                reason = (
+                    f"at t = {self.time:.6g} the step fell to {self.step:.1e}, the level of round-off, and the error "
+                    f"is still {ratios[k]:.1e} times what rtol = {s.rtol:g} and atol = {s.atol:g} allow"
+                )
+            else:
+                reason = f"the state is not finite beyond t = {self.time:.6g}, however short the step"
+            self._end(int(k), "stuck", reason=reason)
+        self.step = max(self._last_step, self.step)
+        self._drop_ended()
+
+    @property
+    def _last_step(self) -> float:
+        """A step that was short enough before samples began to blow up: a hundredth of the time so far."""
+        return 1e-2 * (self.time - self.samples.history.begin)
+
+    def _end_without_rate(self) -> None:
+        """End the samples whose first rate is not finite."""
+        for k in np.flatnonzero(~np.isfinite(self.samples.rates)):
+            self._end(int(k), "stuck", reason="σ(K f + b) is not finite at the initial state")
+        self._drop_ended()
+
+    def _end(self, k: int, outcome: SampleOutcome, **more: Any) -> None:
+        self.samples.end(k, outcome, self.time, state=self.state, rate=self.rate, **more)
+
+    def _drop_ended(self) -> None:
+        """Go on with the other samples, in smaller blocks (collective over space)."""
+        if all(self.samples.ends[j] is None for j in self.samples.live):
+            return
+        if self.kept_times[-1] < self.time and all(end is not None for end in self.samples.ends):
+            self._keep(self.time, self.state.copy(order="F"))
+        kept = self.samples.drop_ended()
+        self.state, self.rate = (np.asfortranarray(block[:, kept]) for block in (self.state, self.rate))
+        self.evaluations += self._method.evaluations
+        self._method.destroy()
+        self._method = self._use(self._kind)
+        self._probe = StiffnessProbe(self.field, kept.size)
+        if self._recurrence is not None:
+            self._recurrence.keep(kept)
 
     # ── methods ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _use(self, kind: str) -> TrialSteps:
-        samples = self.state.shape[1]
-        method: TrialSteps
-        if kind == "explicit":
-            method = ExplicitSteps(self.field, _explicit_pair(self.settings), samples)
-        else:
-            method = ImplicitSteps(self.field, samples)
+        self._kind = kind
+        method = self._create(kind, self.state.shape[1])
         self._controller = StepController(method.pair)
         self._stiff_probes = self._short_steps = 0
-        self.methods.append((self.time, method.pair.name))
+        if not self.methods or self.methods[-1][1] != method.pair.name:
+            self.methods.append((self.time, method.pair.name))
         return method
+
+    def _create(self, kind: str, samples: int) -> TrialSteps:
+        if kind == "explicit":
+            return ExplicitSteps(self.field, _explicit_pair(self.settings), samples)
+        return ImplicitSteps(self.field, samples)
 
     def _choose_method(self, step: float) -> None:
         """Change from explicit to implicit steps or back, if that is better (collective)."""
@@ -336,7 +390,7 @@ class _Run:
         is_explicit = self._method.pair.diagonal == 0.0
         if is_explicit and self.steps % _PROBE_EVERY == 0:
             limit = self._probe.radius(self.state) * step / self._method.pair.stability
-            self._stiff_probes = self._stiff_probes + 1 if self._worst(np.array([limit])) > 0.7 else 0
+            self._stiff_probes = self._stiff_probes + 1 if self.samples.worst(np.array([limit])) > 0.7 else 0
             other = "implicit" if self._stiff_probes >= _PROBES else ""
         else:
             self._short_steps = self._short_steps + 1 if step < self._explicit_step else 0
@@ -351,40 +405,59 @@ class _Run:
 
     def _keep(self, time: float, block: Block) -> None:
         self.kept_times.append(time)
-        self.kept.append(block)
+        self.kept.append(self.samples.spread(block))
 
-    def _report(self, outcome: str) -> Integration:
-        if self.kept_times[-1] < self.time:
+    def _report(self, outcome: SampleOutcome) -> Integration:
+        samples = self.samples
+        if self.kept_times[-1] < self.time and samples.live.size:
             self._keep(self.time, self.state.copy(order="F"))
-        history = self.history.columns()
-        growth = None
-        half = np.interp(0.5 * (self.asked[0] + self.time), history["times"], history["norms"])
-        if outcome == "unbounded" or self.largest > 1.5 * half:
-            growth = fit_growth(history["times"], history["norms"], history["slopes"])
+        rests = self._rests if self.time >= self.horizon and self.field.is_autonomous else None
+        decays = samples.decays(self.time)
+        for k, j in enumerate(samples.live):
+            if samples.ends[j] is None:
+                rest = None if rests is None else rests[k]
+                self._end(k, outcome, rest=rest, decay=float(decays[k]))
+        ends = tuple(end for end in samples.ends if end is not None)
         return Integration(
             times=np.array(self.kept_times),
             states=tuple(self.kept),
-            rate=self.rate.copy(order="F"),
+            final=samples.final,
+            rate=samples.final_rate,
+            ends=ends,
             outcome=outcome,
             reason=self._sentence(outcome),
             steps=self.steps,
             rejected=self.rejected,
             evaluations=self.evaluations + self._method.evaluations,
             methods=tuple(self.methods),
-            steady_time=self.time if outcome == "steady" else None,
-            growth=growth,
-            history=history,
+            steady_time=self._steady_time,
+            growth=samples.largest_growth(),
+            history=samples.history.columns(),
             pieces=self.pieces,
         )
 
-    def _sentence(self, outcome: str) -> str:
-        s = self.settings
-        return {
+    def _last_outcome(self) -> SampleOutcome:
+        """The outcome of the samples that ended last (collective over the samples)."""
+        ends = [(end.time, end.outcome) for end in self.samples.ends if end is not None]
+        if self.samples.comm is not None:
+            ends = [item for part in self.samples.comm.allgather(ends) for item in part]
+        return max(ends)[1] if ends else "steady"
+
+    def _sentence(self, outcome: SampleOutcome) -> str:
+        """The outcome of the run, and how many samples ended otherwise."""
+        s, ends = self.settings, [end for end in self.samples.ends if end is not None]
+        first = next((end.reason for end in ends if end.outcome == outcome), "")
+        text = {
             "horizon": f"the horizon t = {self.horizon:g} was reached",
-            "steady": f"all states are steady from t = {self.time:.6g}: ‖∂_t f‖ ≤ {s.steady_tolerance:g}",
-            "unbounded": f"a state exceeded the bound ‖f‖ = {self._growth_bound:g} at t = {self.time:.6g}",
+            "steady": f"all states are steady from t = {self.time:.6g}: ‖∂_t f‖ ≤ {s.steady_tolerance:g} and the limit "
+            f"is within {max((e.rest.distance for e in ends if e.rest is not None), default=0.0):.1e}",
+            "unbounded": f"a state exceeded the bound ‖f‖ = {self.samples.growth_bound:g} at t = {self.time:.6g}",
+            "blow-up": f"a state {first}" if first.startswith("blows") else first,
             "stopped": f"stopped from outside at t = {self.time:.6g}",
-        }[outcome]
+            "step limit": f"{s.max_steps} steps reached t = {self.time:.6g} of {self.horizon:g}",
+        }.get(outcome, first)
+        others = sum(end.outcome != outcome for end in ends)
+        return text + (f"; the runs of {others} of {len(ends)} samples ended otherwise" if others else "")
 
 
 def _explicit_pair(settings: StepSettings) -> EmbeddedPair:

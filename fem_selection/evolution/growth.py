@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""How a norm grew: the history of a run, thinned as it becomes long, and the law that fits its upper part.
+"""Laws of growth of a norm n(t), fitted to its slope n' as a function of n, over decades.
 
-    exponential:  log n(t) ≈ a + λ t,          linear:  n(t) ≈ a + c t
+    n' = c nᵖ:      p = 1 exponential,  p = 0 linear,  p < 1 a power t^{1/(1−p)},  p > 1 blow-up like (T − t)^{−1/(p−1)}
+    n' = c e^{qn}:  q < 0 logarithmic,   q > 0 blow-up like log 1/(T − t)
 
-The fit uses the part of the run in which n is above the geometric mean of its least and its last value.  Both laws are
-fitted by least squares to the steps and to points between them on Hermite's cubic through n and n'.  The law that
-leaves the smaller share of the variance is named, if that share is at most 5 %.
+The equation is autonomous, so that n' as a function of n does not know when the growth began: no origin of time is
+fitted.  A law is named only if n (or n', for the second family) spans a decade, if the fit leaves little, and if both
+halves of the decades give the same law; else the reason is given.  The longest of several windows that end where the
+run ends is used.  If n' is not smooth, because states turn as they grow, secants between times at which n first reaches
+given levels take its place.
+
+The time of a blow-up is T = t + n / ((p − 1) n'), or t + 1 / (q n').  Its error bar is the change of T over the last
+decade of T − t, the local errors that the steps were allowed, as times, and round-off in t.
 """
 
 from __future__ import annotations
@@ -17,107 +23,254 @@ import numpy as np
 
 from fem_selection.typing import Floats
 
-__all__ = ["Growth", "StepHistory", "fit_growth"]
+__all__ = ["Growth", "GrowthKind", "fit_growth"]
 
-_KEPT = 4096
-_BETWEEN = np.linspace(0.0, 1.0, 4, endpoint=False)
-_LEFT_OVER = 0.05
+_Family = Literal["power", "exponential"]
+GrowthKind = Literal["exponential", "linear", "power", "logarithmic", "blow-up", "other"]
+
+_POINTS = 64
+_RESIDUAL = 0.05  # largest root mean square of log n' − law, a relative error of the slope
+_ROUGH, _MANY = 0.5, 3.0  # the same for secants over many decades: states that turn reach levels early or late
+_GOOD = 2e-3  # residual and difference of the halves of a fit that is preferred to longer windows
+_EXPONENT, _ROUGHLY = (
+    5e-3,
+    2e-2,
+)  # |p| or |p − 1| below the first are 0 or 1; below the second, if their error is larger
+_AGREE = 0.1  # largest relative difference of the growth exponent between the halves
+_SHRUNK = 1e-2  # T − t at the end, relative to its value at the beginning of the window, for a blow-up
+_LEVELS = 25
+_GAP = 2.0  # decades without a step, over which no law is fitted
+_PART = 0.25  # of all decades must be in a window
+_LATE = 0.7  # the largest norm of a growing state is reached after this part of the run
+_WINDOWS = (np.inf, 6.0, 3.0, 2.0, 1.0)  # lengths of windows, in decades
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Growth:
     """How ‖f‖ grew.
 
     Attributes:
-        kind: "exponential", "linear", or "other" if neither law fits.
-        rate: λ or c, the slope of log ‖f‖ or of ‖f‖; that of log ‖f‖ if neither law fits.
-        left_over: Share of the variance that the fit does not explain.
-        since: Begin of the part of the run that was fitted.
-        until: End of that part.
+        kind: The law; "other" if none fits.
+        rate: λ of e^{λt}, c of c t or c log t; NaN for the other laws.
+        exponent: α of t^α (1 if linear), β of (T − t)^{−β} (0 if log 1/(T − t)); NaN for the other laws.
+        exponent_error: Difference of p, or of q relative to q, between the halves of the window.
+        residual: Root mean square of log n' − law: the relative error of the slope.
+        decades: Decades of n (of n', for a logarithm) in the window.
+        since: Begin of the window.
+        until: Its end.
+        blow_up_time: T; None unless the law is a blow-up.
+        blow_up_error: Error bar of T.
     """
 
-    kind: Literal["exponential", "linear", "other"]
+    kind: GrowthKind
     rate: float
-    left_over: float
+    exponent: float
+    exponent_error: float
+    residual: float
+    decades: float
     since: float
     until: float
+    blow_up_time: float | None = None
+    blow_up_error: float | None = None
+
+    @property
+    def rate_of_exponential(self) -> float:
+        """λ if the law is e^{λt}, else NaN."""
+        return self.rate if self.kind == "exponential" else float("nan")
+
+    @property
+    def sentence(self) -> str:
+        """The law with its fit, as a phrase."""
+        fit = f"fitted over {self.decades:.1f} decades, slope to {self.residual:.1%}"
+        if self.kind == "blow-up":
+            form = "like log 1/(T − t)" if self.exponent == 0 else f"like (T − t)^-{self.exponent:.3g}"
+            return f"blows up at T = {self.blow_up_time:.10g} ± {self.blow_up_error:.1g} {form} ({fit})"
+        if self.kind == "other":
+            return "grows by no law of the list (exponential, power, logarithm, blow-up)"
+        law = {
+            "exponential": f"exponentially at rate {self.rate:.6g}",
+            "linear": f"linearly at rate {self.rate:.6g}, as t^1.00",
+            "power": f"as t^{self.exponent:.2f} ± {self.exponent**2 * self.exponent_error:.1g}",
+            "logarithmic": f"as {self.rate:.4g} log t",
+        }
+        return f"grows {law[self.kind]} ({fit})"
 
 
-class StepHistory:
-    """The steps of a run: time, largest ‖f_j‖, its derivative in time, largest ‖∂_t f_j‖, step.
-
-    Of a long run every second, fourth, … step is kept, and always the last one.
-    """
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[float, ...]] = []
-        self._last: tuple[float, ...] | None = None
-        self._stride, self._count = 1, 0
-
-    def add(self, time: float, norm: float, slope: float, *, rate: float, step: float) -> None:
-        """Add a step.
-
-        Args:
-            time: End of the step.
-            norm: The largest ‖f_j‖.
-            slope: Its derivative in time.
-            rate: The largest ‖∂_t f_j‖.
-            step: Length of the step.
-        """
-        self._last = (time, norm, slope, rate, step)
-        if self._count % self._stride == 0:
-            self._kept.append(self._last)
-            if len(self._kept) >= 2 * _KEPT:
-                del self._kept[1::2]
-                self._stride *= 2
-        self._count += 1
-
-    def columns(self) -> dict[str, Floats]:
-        """Return the kept steps as arrays `times`, `norms`, `slopes`, `rates`, `steps`."""
-        rows = list(self._kept)
-        if self._last is not None and rows[-1] is not self._last:
-            rows.append(self._last)
-        table = np.array(rows, dtype=np.float64).reshape(len(rows), 5)
-        return dict(zip(("times", "norms", "slopes", "rates", "steps"), table.T.copy(), strict=True))
-
-
-def fit_growth(times: Floats, norms: Floats, slopes: Floats) -> Growth | None:
-    """Return the law of growth of a norm; None if the norm did not grow.
+def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats | None = None) -> Growth | None:
+    """Return the law of growth of a norm; None if the norm did not grow up to its end.
 
     Args:
         times: t, increasing, shape (num_times,).
         norms: n(t), shape (num_times,).
         slopes: n'(t), shape (num_times,).
+        allowed: Local errors allowed to the steps that end at these times, as times; zero if None.
     """
-    if norms.size < 2 or not norms[-1] > norms.min():
+    good = np.isfinite(norms) & np.isfinite(slopes)
+    t, n, slope = times[good], norms[good], slopes[good]
+    if n.size < 3 or not n[-1] > n[0] or t[int(np.argmax(n))] < t[0] + _LATE * (t[-1] - t[0]):
         return None
-    low = np.sqrt(max(norms.min(), 1e-12 * norms[-1]) * norms[-1])
-    start = min(int(np.max(np.nonzero(norms <= low)[0], initial=-1)) + 1, norms.size - 2)
-    t, n = _refine(times[start:], norms[start:], slopes[start:])
-    fits = [_fit(t, np.log(n)), _fit(t, n)]
-    best = int(fits[1][1] < fits[0][1])
-    rate, left_over = fits[best]
-    if left_over > _LEFT_OVER:
-        return Growth(kind="other", rate=fits[0][0], left_over=left_over, since=float(t[0]), until=float(t[-1]))
+    shift = 0.0 if allowed is None else float(np.sum(allowed[good][np.isfinite(allowed[good])]))
+    found = None
+    for points, largest in ((_smooth(t, n, slope), _RESIDUAL), (_secants(t, n), _ROUGH)):
+        if points is not None and (found := _fit_windows(*points, largest)) is not None:
+            break
+    if found is None:
+        nothing = float("nan")
+        return Growth(
+            kind="other", rate=nothing, exponent=nothing, exponent_error=nothing, residual=nothing, decades=nothing,
+            since=float(t[0]), until=float(t[-1]),
+        )  # fmt: skip
+    return _name(found, float(shift))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A line fitted to log n' over log n (p) or over n (q)."""
+
+    family: _Family
+    slope: float
+    error: float
+    residual: float
+    decades: float
+    times: Floats
+    norms: Floats
+    slopes: Floats
+
+
+def _smooth(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats, Floats] | None:
+    """The last part of the run in which n' is positive, if it covers most of the growth; None otherwise."""
+    falling = np.flatnonzero(slope <= 0)
+    start = falling[-1] + 1 if falling.size else 0
+    if n.size - start < 3 or (n[start] <= 0 and n.size - start < 4):
+        return None
+    t, n, slope = t[start:], n[start:], slope[start:]
+    keep = n > 0
+    keep[1:] &= np.diff(n) > 0
+    return (t[keep], n[keep], slope[keep]) if np.count_nonzero(keep) >= 3 else None
+
+
+def _secants(t: Floats, n: Floats) -> tuple[Floats, Floats, Floats] | None:
+    """Secants between the times at which the running maximum of n first reaches levels of equal ratios."""
+    top = np.maximum.accumulate(n)
+    low = max(float(top[0]), 1e-12 * float(top[-1]))
+    if not top[-1] > 10 * low:
+        return None
+    first = np.concatenate([[True], np.diff(top) > 0])
+    levels = np.geomspace(low, top[-1], _LEVELS)
+    reached = np.interp(np.log(levels), np.log(np.maximum(top[first], 1e-300)), t[first])
+    steps = np.diff(reached)
+    if np.any(steps <= 0):
+        return None
+    return 0.5 * (reached[1:] + reached[:-1]), np.sqrt(levels[1:] * levels[:-1]), np.diff(levels) / steps
+
+
+def _fit_windows(t: Floats, n: Floats, slope: Floats, largest: float) -> _Fit | None:
+    """The fit over the longest window that ends with the run and obeys a law, well if there is one, else roughly."""
+    families: tuple[tuple[_Family, Floats, Floats], ...] = (
+        ("power", np.log(n), np.log(n)),
+        ("exponential", n, np.log(slope)),
+    )
+    fits = [
+        fit
+        for decades in _WINDOWS
+        for family, x, spans in families
+        if (fit := _fit(family, x, spans, decades=decades, data=(t, n, slope))) is not None
+        and (fit.residual <= _RESIDUAL or (fit.residual <= largest and fit.decades >= _MANY))
+        and _is_law(fit)
+    ]
+    good = [fit for fit in fits if fit.residual <= _GOOD and fit.error <= _GOOD] or fits
+    return max(good, key=lambda fit: (round(fit.decades, 1), -fit.residual), default=None)
+
+
+def _fit(
+    family: _Family, x: Floats, spans: Floats, *, decades: float, data: tuple[Floats, Floats, Floats]
+) -> _Fit | None:
+    """The line over the last decades of `spans`; None if they are less than one or a small part of all."""
+    away = np.abs(spans - spans[-1]) / np.log(10)
+    gaps = np.abs(np.diff(spans)) / np.log(10)
+    outside = np.flatnonzero((away > decades) | np.append(gaps > _GAP, False))
+    start = outside[-1] + 1 if outside.size else 0
+    reach = float(np.max(away[start:], initial=0.0))
+    if reach < max(0.99, _PART * float(np.sum(np.minimum(gaps, 1.0)))) or x.size - start < 3:
+        return None
+    t, n, slope = (values[start:] for values in data)
+    x = x[start:]
+    at = np.linspace(x[0], x[-1], _POINTS)
+    y = np.interp(at, x, np.log(slope))
+    whole, residual = _line(at, y)
+    half = _POINTS // 2
+    first, second = _line(at[:half], y[:half])[0], _line(at[half:], y[half:])[0]
+    return _Fit(family, whole, abs(first - second), residual, reach, t, n, slope)
+
+
+def _is_law(fit: _Fit) -> bool:
+    """Whether the halves agree, and a blow-up comes nearer."""
+    if fit.family == "exponential":
+        return fit.error <= _AGREE * abs(fit.slope) and (fit.slope < 0 or _shrinks(_remaining(fit)))
+    p = fit.slope
+    if _is_near(p, fit.error) or _is_near(p - 1, fit.error):
+        return fit.error <= 3 * _ROUGHLY
+    if p > 1:
+        return fit.error <= _AGREE * (p - 1) and _shrinks(_remaining(fit))
+    return fit.error <= _AGREE * (1 - p)  # of α = 1/(1 − p)
+
+
+def _is_near(p: float, error: float) -> bool:
+    """Whether an exponent is zero within its error, which is cut off where it says nothing."""
+    return abs(p) <= max(_EXPONENT, min(_ROUGHLY, 2 * error))
+
+
+def _remaining(fit: _Fit) -> Floats:
+    """T − t at the times of a blow-up."""
+    if fit.family == "exponential":
+        return 1.0 / (fit.slope * fit.slopes)
+    return fit.norms / ((fit.slope - 1) * fit.slopes)
+
+
+def _shrinks(remaining: Floats) -> bool:
+    return bool(remaining[-1] <= _SHRUNK * remaining[0])
+
+
+def _name(fit: _Fit, shift: float) -> Growth:
+    """The law that a fit stands for."""
+    p, nothing = fit.slope, float("nan")
+    kind: GrowthKind
+    rate = exponent = nothing
+    time = error = None
+    if fit.family == "exponential" and p < 0:
+        kind, rate = "logarithmic", -1.0 / p
+    elif fit.family == "exponential" or (p > 1 and not _is_near(p - 1, fit.error)):
+        kind, exponent = "blow-up", 0.0 if fit.family == "exponential" else 1.0 / (p - 1)
+        left = _remaining(fit)
+        ends = fit.times + left
+        time = float(ends[-1])
+        last = left <= 10 * left[-1]
+        spread = float(np.max(np.abs(ends[last] - time), initial=0.0))
+        error = spread + float(left[-1]) * max(fit.residual, fit.error) + shift + 8 * np.finfo(float).eps * abs(time)
+    elif _is_near(p - 1, fit.error):
+        kind = "exponential"
+        rate = float(np.log(fit.norms[-1] / fit.norms[0]) / (fit.times[-1] - fit.times[0]))
+    elif _is_near(p, fit.error):
+        kind, exponent = "linear", 1.0
+        rate = float((fit.norms[-1] - fit.norms[0]) / (fit.times[-1] - fit.times[0]))
+    else:
+        kind, exponent = "power", 1.0 / (1.0 - p)
     return Growth(
-        kind="linear" if best else "exponential", rate=rate, left_over=left_over, since=float(t[0]), until=float(t[-1])
+        kind=kind,
+        rate=rate,
+        exponent=exponent,
+        exponent_error=fit.error if fit.family == "power" else fit.error / abs(p),
+        residual=fit.residual,
+        decades=fit.decades,
+        since=float(fit.times[0]),
+        until=float(fit.times[-1]),
+        blow_up_time=time,
+        blow_up_error=error,
     )
 
 
-def _refine(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats]:
-    """Times and norms, with points between them on Hermite's cubic; points that are not positive are left out."""
-    h, d = np.diff(t)[:, None], np.diff(n)[:, None]
-    x = _BETWEEN[None, :]
-    left, right = h * slope[:-1, None] - d, d - h * slope[1:, None]
-    values = n[:-1, None] + x * d + x * (1 - x) * ((1 - x) * left + x * right)
-    between_t, between_n = np.append((t[:-1, None] + x * h).ravel(), t[-1]), np.append(values.ravel(), n[-1])
-    good = between_n > 0
-    return between_t[good], between_n[good]
-
-
-def _fit(t: Floats, values: Floats) -> tuple[float, float]:
-    """Slope of the line fitted to the values, and the share of their variance that it does not explain."""
-    x, y = t - t.mean(), values - values.mean()
-    slope = float(x @ y) / float(x @ x)
-    total = float(y @ y)
-    return slope, float(np.sum((y - slope * x) ** 2)) / total if total > 0 else 0.0
+def _line(x: Floats, y: Floats) -> tuple[float, float]:
+    """Slope of the line fitted to y over x, and the root mean square that it leaves."""
+    dx, dy = x - x.mean(), y - y.mean()
+    slope = float(dx @ dy) / float(dx @ dx)
+    return slope, float(np.sqrt(np.mean((dy - slope * dx) ** 2)))

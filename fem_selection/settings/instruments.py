@@ -28,14 +28,15 @@ class StepSettings:
 
     Attributes:
         rtol: Local error allowed relative to ‖f_j‖, the L² norm of a state.
-        atol: Local error allowed in addition, in units of ‖f_j‖.
+        atol: Local error allowed in addition, in units of ‖f_j‖; times the size of the sample if that is below 1.
         method: `explicit` or `implicit` steps, or `auto`, explicit ones until stability limits them.
-        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this for all samples.
-        growth_bound: The run ends where some ‖f_j‖ exceeds this; `inf` for no bound.
+        steady_tolerance: The run ends where ‖∂_t f_j‖ is at most this, times the largest ‖f_j‖ so far where that is
+            below 1, for all samples, and their limits are near; 0 for no such end.
+        growth_bound: The run of a sample ends where its ‖f_j‖ exceeds this; `inf` for no bound.
         first_step: Length of the first step; 0 lets the integrator choose it.
         max_step: The longest step; no limit by default.  If kernel or bias depend on t, steps are also limited by where
             they vary.
-        max_steps: Number of steps, rejected ones included, after which the run fails.
+        max_steps: Number of steps, rejected ones included, after which the run ends with what it has.
     """
 
     rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
@@ -91,6 +92,7 @@ class LimitSettings:
         rtol: Local error of the run allowed relative to ‖f_j‖.
         atol: Local error of the run allowed in addition, in units of ‖f_j‖.
         snapshots: Number of times, 0 among them, at which distances to the limit are recorded; spaced geometrically.
+        max_steps: Number of steps, rejected ones included, after which the run ends with what it has found.
     """
 
     horizon: float = Field(default=1e6, gt=1e-3)
@@ -99,6 +101,7 @@ class LimitSettings:
     rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
     atol: float = Field(default=1e-11, gt=0)
     snapshots: int = Field(default=121, ge=2)
+    max_steps: int = Field(default=100_000, ge=1)
 
 
 @settings_class

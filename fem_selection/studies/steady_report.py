@@ -22,6 +22,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.evolution import ClosedOrbit, Growth, Rest
 from fem_selection.io.fields import write_states
 from fem_selection.steady import Projection
 from fem_selection.steady.equilibria.zero_set import ZeroSet
@@ -103,11 +104,14 @@ class SampleLimit:
 
     Attributes:
         state: Nodal values of the last state on this rank, shape (num_local,).
-        outcome: "steady", "unbounded" or "not steady".
-        reason: The outcome as a sentence.
+        outcome: "steady", "cycle", "blow-up", "unbounded", "drift", "stuck" or "not steady".
+        reason: The outcome as a sentence, with its tolerance.
         time: The time at which the run ended.
         rate: ‖∂_t f‖ at the end.
         growth_rate: Rate of exponential growth; NaN without exponential growth.
+        growth: The law of growth, or None.
+        rest: What is known of the limit, or None: its distance, and the rate at which perturbations of it grow.
+        cycle: Period and amplitude with their errors, or None.
         norm: ‖f‖ at the end.
         distance_from_initial: ‖f − f^I‖ at the end.
         nearest_state: Number of the steady state whose preactivation is nearest to that of the limit, if one was found.
@@ -122,6 +126,9 @@ class SampleLimit:
     time: float
     rate: float
     growth_rate: float
+    growth: Growth | None
+    rest: Rest | None
+    cycle: ClosedOrbit | None
     norm: float
     distance_from_initial: float
     nearest_state: int | None = None
@@ -240,6 +247,8 @@ def _entries(finding: Any, *without: str) -> dict[str, Any]:
 def _limit_entries(limit: SampleLimit) -> dict[str, Any]:
     missing = [name for name in _IF_FOUND if getattr(limit, name) is None]
     entries = _entries(limit, "state", *missing)
+    for name in ("growth", "rest", "cycle"):
+        entries[name] = None if entries[name] is None else dataclasses.asdict(entries[name])
     if limit.projection is not None:
         entries["projection"] = _entries(limit.projection, "state")
     return entries

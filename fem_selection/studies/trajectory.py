@@ -49,8 +49,10 @@ class ForwardReport(Report):
         settings: The settings of the run.
         integration: Times, states (nodal values of this rank), events and steps.
         estimates: The estimates by name; empty if the settings leave them out.
-        norms: ‖f_j‖ at the times of `integration`, shape (num_times, samples).
-        final_rates: ‖∂_t f_j‖ at the end, shape (samples,).
+        norms: ‖f_j‖ at the times of `integration`, shape (num_times, samples); NaN after the end of a sample's run.
+        final_norms: ‖f_j‖ at the end of each sample's run, shape (samples,).
+        final_rates: ‖∂_t f_j‖ there, shape (samples,).
+        estimated: Numbers of the samples that the estimates are about: those whose run lasted to the end.
         num_nodes: Nodes of the whole mesh.
         mesh: Coordinates of all nodes, shape (num_nodes, dimension), and the triangles between them, for figures.
         shown_times: Times in the figure of states.
@@ -61,7 +63,9 @@ class ForwardReport(Report):
     integration: Integration
     estimates: Mapping[str, Estimate]
     norms: Floats
+    final_norms: Floats
     final_rates: Floats
+    estimated: Integers
     num_nodes: int
     mesh: tuple[Floats, Integers | None] = dataclasses.field(repr=False)
     shown_times: Floats = dataclasses.field(repr=False)
@@ -82,7 +86,7 @@ class ForwardReport(Report):
         return {
             "steps": f"{run.steps} taken, {run.rejected} rejected, {run.evaluations} evaluations",
             "methods": ", ".join(f"{name} from t = {since:.4g}" for since, name in run.methods),
-            "largest norm": f"{norms[0].max(initial=0.0):.4g} → {norms[-1].max(initial=0.0):.4g}",
+            "largest norm": f"{norms[0].max(initial=0.0):.4g} → {self.final_norms.max(initial=0.0):.4g}",
             "largest rate": f"{self.final_rates.max(initial=0.0):.3g}",
         } | ({} if self.time_dependence is None else {"w and b in time": self.time_dependence})
 
@@ -102,9 +106,15 @@ class ForwardReport(Report):
 
     @property
     def growth(self) -> dict[str, str]:
-        """The law of growth by name; empty if none was found."""
+        """The law by which the largest norm grew, by name; empty if none was found."""
         found = self.integration.growth
-        return {} if found is None else {"growth": f"{found.kind}, rate {found.rate:.6g} from t = {found.since:.4g}"}
+        return {} if found is None else {"growth": f"‖f‖ {found.sentence}, from t = {found.since:.4g}"}
+
+    @property
+    def others(self) -> dict[str, str]:
+        """The ends of samples that did not end as the whole run did, by name."""
+        ends = enumerate(self.integration.ends)
+        return {f"sample {j + 1}": f"{e.outcome}: {e.reason}" for j, e in ends if e.outcome != self.integration.outcome}
 
     def content(self) -> dict[str, Any]:
         """Norms, bounds, hypotheses, steps and events."""
@@ -117,7 +127,10 @@ class ForwardReport(Report):
             "growth": None if run.growth is None else dataclasses.asdict(run.growth),
             "times": run.times,
             "norms": self.norms,
+            "final_norms": self.final_norms,
             "final_rates": self.final_rates,
+            "ends": [dataclasses.asdict(end) for end in run.ends],
+            "estimated": self.estimated,
             "bounds": {name: _bound(estimate) for name, estimate in self.estimates.items()},
             "hypotheses": {n: [dataclasses.asdict(h) for h in e.hypotheses] for n, e in self.estimates.items()},
             "time_dependence": self.time_dependence,
@@ -177,23 +190,28 @@ def forward(
             it must do on all ranks alike; the report then holds the times that were reached.
 
     Raises:
-        InvalidInput: if the initial states do not fit the space, or the horizon is not positive.
-        NonFinite: if states are not finite however short the step.
-        NotConverged: if the step falls to round-off, or after too many steps.
+        InvalidInput: if the initial states do not fit the space or are not finite, or the horizon is not positive.
     """
     settings = ForwardSettings() if settings is None else settings
     if settings.until is None and not 0.0 < horizon < np.inf:
         raise InvalidInput(f"horizon must be a positive number, got {horizon}")
     space = field.space
     run = integrate(field, initial, _times(settings, horizon), settings=settings, progress=progress)
-    estimates = estimate_run(field, run.times, run.states, pieces=run.pieces) if settings.estimates else {}
+    norms = np.array([space.norm(f) for f in run.states])
+    lasting = np.flatnonzero(np.isfinite(norms).all(axis=0))
+    estimates = {}
+    if settings.estimates and (lasting.size or not norms.shape[1]):
+        states = [f if lasting.size == f.shape[1] else np.asfortranarray(f[:, lasting]) for f in run.states]
+        estimates = estimate_run(field, run.times, states, pieces=run.pieces)
     chosen = np.unique(np.linspace(0, len(run.times) - 1, settings.shown).round().astype(int))
     return ForwardReport(
         settings=settings,
         integration=run,
         estimates=estimates,
-        norms=np.array([space.norm(f) for f in run.states]),
+        norms=norms,
+        final_norms=space.norm(run.final),
         final_rates=space.norm(run.rate),
+        estimated=lasting,
         num_nodes=space.num_nodes,
         mesh=(space.gather(np.asfortranarray(space.coordinates)), gather_triangles(space)),
         shown_times=run.times[chosen],

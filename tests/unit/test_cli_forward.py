@@ -96,7 +96,13 @@ def test_faults_are_named_and_other_reports_kept(forward):
     }.items():
         status, _, err, _ = forward(setting)
         assert status in ((2, 3) if key == "finite" else (2,)) and key in err, (setting, err)
-    assert forward("forward.max_steps=2").status == 1
+    status, out, _, report = forward("forward.max_steps=2")
+    assert (
+        status == 1
+        and "2 steps reached" in out
+        and report["outcome"] == "step limit"
+        and report["steps"] + report["rejected"] == 2
+    )
     check_whose_report_is_replaced(forward)
 
 

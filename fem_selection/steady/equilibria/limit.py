@@ -1,40 +1,52 @@
 # SPDX-License-Identifier: MIT
 """The steady state that the dynamics select: lim f(t) for t → ∞, sample by sample, or the reason why there is none.
 
-    ∂_t f_j = σ(K f_j + b),   f_j(0) = f^I_j,   until ‖∂_t f_j‖ is small, ‖f_j‖ large, or the horizon is reached
+    ∂_t f_j = σ(K f_j + b),   f_j(0) = f^I_j,   until f_j is near its limit, closes a cycle, is large, or the run ends
 
 The initial state determines which steady state is reached; in general it is not the nearest one.
+
+| outcome | what was found | number beside it |
+|---|---|---|
+| steady | a small rate whose decay leaves little way | distance to the limit; growth of perturbations of it |
+| cycle | returns to a section, and one period that closes | period, amplitude, closure |
+| blow-up | no step is short enough, and n' grows like a power of n beyond 1, or like e^n | time and its error |
+| unbounded | ‖f‖ beyond a bound, or a law of growth over decades | the law, its residual |
+| drift | ‖f‖ grows like log t over decades of t | the law, its residual |
+| stuck | no step is short enough, and nothing explodes | what stands in the way |
+| not steady | none of these can be decided | rate, and how it falls |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as attribute
 
 import numpy as np
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.evolution.adaptive import Integration, integrate
+from fem_selection.evolution import Integration, SampleEnd, integrate
+from fem_selection.evolution.adaptive import require_finite
 from fem_selection.settings import LimitSettings, StepSettings
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats
 
 __all__ = ["LongTimeLimit", "find_limit"]
 
-_ADVERBS = {"exponential": " exponentially", "linear": " linearly", "other": ""}
-_GROWING = 0.5  # least exponent p with which ‖f‖ ∝ t^p at the horizon is called growth
+_LARGE = 10.0  # least ‖f‖, relative to 1 + ‖f^I‖, at which a law of growth is called unbounded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LongTimeLimit:
     """How the run of each sample ended.
 
     Attributes:
         states: Nodal values of the last states, shape (num_local, samples).
-        outcomes: "steady", "unbounded", or "not steady" for each sample.
+        outcomes: "steady", "cycle", "blow-up", "unbounded", "drift", "stuck" or "not steady" for each sample.
         reasons: The outcomes as sentences.
         times: The time at which each run ended; for steady samples the time at which the last of them became steady.
         rates: ‖∂_t f_j‖ at the end, shape (samples,).
         growth_rates: Rates of unbounded samples that grow exponentially, NaN for all others, shape (samples,).
+        ends: Growth, rest, cycle and decay of each sample, as the integrator found them.
         snapshot_times: Times at which distances are recorded, shape (num_times,).
         distances: ‖f_j(t) − f_j(end)‖ at these times, NaN after the end, shape (num_times, samples).
     """
@@ -45,6 +57,7 @@ class LongTimeLimit:
     times: Floats
     rates: Floats
     growth_rates: Floats
+    ends: tuple[SampleEnd, ...] = attribute(repr=False)
     snapshot_times: Floats
     distances: Floats
 
@@ -56,9 +69,9 @@ class LongTimeLimit:
 
 
 def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | None = None) -> LongTimeLimit:
-    """Run the equation until every sample is steady, unbounded or at the horizon (collective).
+    """Run the equation until what every sample tends to is known, or the run is at its horizon (collective).
 
-    A sample that becomes unbounded is removed, and the run of the others continues.
+    A sample that explodes or closes a cycle is removed, and the run of the others continues.
 
     Args:
         field: The right-hand side; it must not depend on time.
@@ -66,93 +79,65 @@ def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | 
         settings: When the run ends, and its accuracy; `LimitSettings()` if None.
 
     Raises:
-        InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
+        InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space or are not
+            finite.
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states to converge to")
     field.space.require_block(initial, "initial states")
+    require_finite(field, initial)
     settings = LimitSettings() if settings is None else settings
-    return _Runs(field, initial, settings).to_end()
+    space = field.space
+    sizes = 1.0 + space.norm(initial)
+    steps = StepSettings(
+        rtol=settings.rtol,
+        atol=settings.atol,
+        steady_tolerance=settings.steady_tolerance,
+        growth_bound=settings.growth * float(np.max(sizes, initial=1.0)),
+        max_steps=settings.max_steps,
+    )
+    asked = np.concatenate([[0.0], np.geomspace(1e-3, settings.horizon, settings.snapshots - 1)])
+    run = integrate(field, initial, asked, settings=steps, find_cycles=True)
+    norms = space.norm(run.final)
+    told = [_tell(end, float(norms[j]), float(sizes[j]), run) for j, end in enumerate(run.ends)]
+    growths = [end.growth for end in run.ends]
+    distances = np.full((asked.size, initial.shape[1]), np.nan)
+    for t, block in zip(run.times, run.states, strict=True):
+        distances[asked == t] = space.norm(np.asfortranarray(block - run.final))
+    return LongTimeLimit(
+        states=run.final,
+        outcomes=tuple(outcome for outcome, _ in told),
+        reasons=tuple(reason for _, reason in told),
+        times=np.array([end.time for end in run.ends]),
+        rates=space.norm(run.rate),
+        growth_rates=np.array(
+            [np.nan if g is None or told[j][0] != "unbounded" else g.rate_of_exponential for j, g in enumerate(growths)]
+        ),
+        ends=run.ends,
+        snapshot_times=asked,
+        distances=distances,
+    )
 
 
-class _Runs:
-    """Integrations one after another, each with fewer samples."""
-
-    def __init__(self, field: SelectionField, initial: Block, settings: LimitSettings) -> None:
-        self.field, self.settings = field, settings
-        count = initial.shape[1]
-        self.state = np.array(initial, order="F")
-        self.outcomes, self.reasons = [""] * count, [""] * count
-        self.times, self.rates, self.growth_rates = np.zeros(count), np.zeros(count), np.full(count, np.nan)
-        self.bound = settings.growth * (1.0 + float(np.max(field.space.norm(initial), initial=0.0)))
-        later = np.geomspace(1e-3, settings.horizon, settings.snapshots - 1)
-        self.asked = np.concatenate([[0.0], later])
-        self.kept: list[tuple[int, Integers, Block]] = []  # index of the snapshot's time, samples, states
-
-    def to_end(self) -> LongTimeLimit:
-        """Integrate until no sample is left."""
-        active, time = np.arange(self.state.shape[1]), 0.0
-        while active.size:
-            remaining = self.asked[self.asked > time]
-            adaptive = StepSettings(
-                rtol=self.settings.rtol,
-                atol=self.settings.atol,
-                steady_tolerance=self.settings.steady_tolerance,
-                growth_bound=self.bound,
-            )
-            start = np.asfortranarray(self.state[:, active])
-            run = integrate(self.field, start, np.concatenate([[time], remaining]), settings=adaptive)
-            self._keep(run, active)
-            self.state[:, active] = run.final
-            time = float(run.times[-1])
-            ended = self._judge(run, active, time)
-            active = active[~ended]
-        return self._report()
-
-    def _keep(self, run: Integration, active: Integers) -> None:
-        for t, block in zip(run.times, run.states, strict=True):
-            self.kept += [(int(row), active, block) for row in np.flatnonzero(self.asked == t)]
-
-    def _judge(self, run: Integration, active: Integers, time: float) -> np.ndarray:
-        """Record how samples of a run ended, and return which of them ended (collective)."""
-        space = self.field.space
-        norms, rates = space.norm(run.final), space.norm(run.rate)
-        powers = time * space.inner(run.final, run.rate) / np.maximum(norms**2, 1e-300)
-        unbounded = norms > self.bound
-        ended = unbounded if run.outcome == "unbounded" else np.ones(active.size, dtype=bool)
-        for column in np.flatnonzero(ended):
-            j = active[column]
-            self.times[j], self.rates[j] = time, rates[column]
-            if unbounded[column]:
-                law = ""
-                if run.growth is not None:
-                    law = f", growing{_ADVERBS[run.growth.kind]} at rate {run.growth.rate:.6g}"
-                self.outcomes[j] = "unbounded"
-                self.reasons[j] = f"‖f‖ exceeded {self.bound:g} at t = {time:.6g}{law}"
-                if run.growth is not None and run.growth.kind == "exponential":
-                    self.growth_rates[j] = run.growth.rate
-            elif rates[column] <= self.settings.steady_tolerance * (1 + 1e-2):
-                self.outcomes[j] = "steady"
-                self.reasons[j] = f"‖∂_t f‖ = {rates[column]:.1e} at t = {time:.6g}"
-            elif powers[column] > _GROWING:
-                self.outcomes[j] = "unbounded"
-                self.reasons[j] = f"‖f‖ grows as t^{powers[column]:.2f} at t = {time:.6g}"
-            else:
-                self.outcomes[j] = "not steady"
-                self.reasons[j] = f"‖∂_t f‖ = {rates[column]:.1e} at the horizon t = {time:.6g}"
-        return ended
-
-    def _report(self) -> LongTimeLimit:
-        distances = np.full((self.asked.size, self.state.shape[1]), np.nan)
-        for row, active, block in self.kept:
-            distances[row, active] = self.field.space.norm(np.asfortranarray(block - self.state[:, active]))
-        return LongTimeLimit(
-            states=self.state,
-            outcomes=tuple(self.outcomes),
-            reasons=tuple(self.reasons),
-            times=self.times,
-            rates=self.rates,
-            growth_rates=self.growth_rates,
-            snapshot_times=self.asked,
-            distances=distances,
-        )
+def _tell(end: SampleEnd, norm: float, size: float, run: Integration) -> tuple[str, str]:
+    """The outcome of a sample and the sentence that supports it."""
+    if end.outcome not in ("horizon", "step limit"):
+        return end.outcome, end.reason
+    where = f"at the horizon t = {end.time:.6g}" if end.outcome == "horizon" else run.reason.split(";")[0]
+    growth = end.growth
+    if growth is not None and growth.kind == "logarithmic":
+        return "drift", f"‖f‖ {growth.sentence}, {where}: the rate falls, but no limit is near"
+    if growth is not None and growth.kind != "other":
+        law = f"‖f‖ {growth.sentence}, {where}"
+        if norm >= _LARGE * size:
+            return "unbounded", law
+        return "not steady", f"{law}; ‖f‖ = {norm:.3g} is too small to tell whether it goes on"
+    rate = f"‖∂_t f‖ = {end.rate:.1e} {where}"
+    if end.rest is not None:
+        return "not steady", f"{rate}; {end.rest.reason}"
+    if np.isfinite(end.decay):
+        return "not steady", f"{rate}, falling like t^-{end.decay:.2f} over the second half of the run"
+    return (
+        "not steady",
+        f"{rate}; it has not fallen over the second half of the run, and neither cycle nor law was recognized",
+    )
