@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import scipy.linalg
 
 from fem_selection.steady.branches.branch_directions import BranchDirection, MultiplePoint, find_branch_directions
 from fem_selection.steady.branches.corrector import Corrector, Point
-from fem_selection.steady.branches.crossings import find_crossings
+from fem_selection.steady.branches.crossings import Crossing, Rates, find_crossings
 from fem_selection.steady.branches.segments import Event, Segment, bordered_eigenvalues
-from fem_selection.typing import Complexes
+from fem_selection.typing import Complexes, Floats
 
 __all__ = ["Bifurcation", "Undecided", "find_bifurcations"]
 
@@ -40,6 +41,7 @@ _NEAR_GUESS = 0.3  # distance of a point of another curve from its guess, relati
 _TOGETHER = 1e-6  # of the range: places so near to each other are one
 _STEPS = 3  # largest number of steps between the points at which an eigenvalue is decided
 _SAME = 1e-4  # of the range: distance at which two bifurcations are one
+_MUCH_NEARER = 0.1  # of the real part of an eigenvalue that passes: distance of others that are not decided
 _RESIDUAL = 1e-12  # |G| of points of a curve
 _TOUCHES = 1e-3  # of its value beside it: an eigenvalue so small reaches zero
 
@@ -227,11 +229,27 @@ def _beside(segment: Segment, group: list[Event], place: float, distance: float)
     while True:
         sides = max(low, place - distance), min(high, place + distance)
         crossings, turned = segment.changes(*sides)
-        if len(crossings) == wanted and turned == turns:
+        is_last = sides == (low, high)
+        if len(crossings) == wanted and turned == turns and (is_last or _stand_out(segment, crossings, sides)):
             return sides
-        if sides == (low, high):
+        if is_last:
             return None
         distance *= 10.0
+
+
+def _stand_out(segment: Segment, crossings: Sequence[Crossing], sides: tuple[float, float]) -> bool:
+    """Whether eigenvalues that are not decided are much nearer to the axis, at two places, than those that pass."""
+    for k, place in enumerate(sides):
+        point = segment.point(place)
+        if point is None:
+            return False
+        rates = point.rates
+        for number in (crossing.after if k else crossing.before for crossing in crossings):
+            away = np.abs(rates.values - 1j * rates.values[number].imag)[rates.signs == 0]
+            size = abs(rates.values[number].real)
+            if np.any((away > _MUCH_NEARER * size) & (away < size)):
+                return False
+    return True
 
 
 def _speeds(segment: Segment, crossings: list[Event], place: float, beside: tuple[float, float]) -> str:
@@ -251,19 +269,21 @@ def _speeds(segment: Segment, crossings: list[Event], place: float, beside: tupl
 
 
 def _confirm(corrector: Corrector, before: Point, after: Point) -> tuple[float, float] | None:
-    """Real parts, by bordered systems, of an eigenvalue that passes; None if one of them does not change its sign."""
+    """Real parts, by bordered systems, of an eigenvalue that passes; None if one of them does not change its sign.
+
+    On each side the vectors of the other side border the matrix: noise has no vectors in common there.
+    """
     passing = find_crossings([before.rates, after.rates])
     first: list[float] = []
     last: list[float] = []
     for sign in (1, -1):
         which = [c for c in passing if c.sign == sign]
-        for at, numbers, signs in (
-            (before, [c.before for c in which], -sign),
-            (after, [c.after for c in which], sign),
-        ):
+        ends = (before, [c.before for c in which], -sign), (after, [c.after for c in which], sign)
+        for k, (at, numbers, signs) in enumerate(ends):
             if not which:
                 continue
-            real = _bordered_real_parts(corrector, at, numbers)
+            other, its_numbers, _ = ends[1 - k]
+            real = _bordered_real_parts(corrector, at, numbers, other=other.rates, numbers=its_numbers)
             error = np.max(at.rates.uncertainties[numbers])
             if not np.all(signs * real > error):
                 return None
@@ -271,21 +291,35 @@ def _confirm(corrector: Corrector, before: Point, after: Point) -> tuple[float, 
     return (first[0], last[0]) if first and last else None
 
 
-def _bordered_real_parts(corrector: Corrector, at: Point, numbers: Sequence[int]) -> np.ndarray:
-    """Real parts of some eigenvalues at a point: for each frequency a matrix bordered by the vectors of all near it."""
+def _bordered_real_parts(
+    corrector: Corrector, at: Point, own_numbers: Sequence[int], *, other: Rates, numbers: Sequence[int]
+) -> Floats:
+    """Real parts of some eigenvalues at a point, from matrices bordered by their vectors at another point.
+
+    Eigenvalues that are nearer to the axis border the matrix too, by their invariant subspaces: they may be defective.
+    """
     full, own, _ = corrector.family.at(at.parameter).linearize(at.coordinates)
-    matrix, rates = own.T @ full @ own, at.rates
+    matrix = own.T @ full @ own
     found = []
-    for number in numbers:
-        shift = 1j * rates.values[number].imag
-        near = np.abs(rates.values - shift) <= 10.0 * abs(rates.values[number].real)
-        near[number] = False
-        left, right = own.T @ rates.left, own.T @ rates.right
-        others = left[:, near] / np.linalg.norm(left[:, near], axis=0), right[:, near]
-        left, right = left[:, [number]], right[:, [number]]
+    for mine, number in zip(own_numbers, numbers, strict=True):
+        value = other.values[number]
+        left, right = own.T @ other.left[:, [number]], own.T @ other.right[:, [number]]
         left = left / np.linalg.norm(left)
-        found.append(bordered_eigenvalues(matrix, left, right, shift=shift, others=others)[0].real)
+        nearer = 0.5 * min(abs(value.real), abs(at.rates.values[mine].real))
+        others = _nearer_spaces(matrix, 1j * value.imag, nearer)
+        found.append(bordered_eigenvalues(matrix, left, right, shift=1j * value.imag, others=others)[0].real)
     return np.array(found)
+
+
+def _nearer_spaces(matrix: Floats, shift: complex, distance: float) -> tuple[Complexes, Complexes]:
+    """Orthonormal bases of the left and right invariant subspaces of all eigenvalues within a distance of a shift."""
+    bases = []
+    for a, centre in ((matrix.T, np.conj(shift)), (matrix, shift)):
+        _, basis, count = scipy.linalg.schur(
+            a.astype(complex), output="complex", sort=lambda value, c=centre: abs(value - c) <= distance
+        )
+        bases.append(basis[:, :count])
+    return bases[0], bases[1]
 
 
 def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts: _Facts) -> Bifurcation | str:
@@ -295,6 +329,7 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
     passing = [e for e in facts.group if e.crossing is not None]
     numbers = [facts.segment.follow(e.crossing, e.bracket, e.place) for e in passing if e.crossing is not None]
     critical = [number for number in numbers if number is not None]
+    right, left = _critical_vectors(at, sides, critical)
     complex_ones = [k for k in critical if at.rates.is_complex[k]]
     kind, frequency, criticality = "multiple", 0.0, ""
     departures: tuple[Point, ...] = ()
@@ -309,7 +344,8 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
             if abs(at.rates.values[nearest]) > max(_TOUCHES * size, at.rates.uncertainties[nearest], at.rates.zero):
                 return "the parameter turns, but no eigenvalue reaches zero"
             critical = [nearest]
-        direction = corrector.crossing_direction(at, np.real(at.rates.right[:, critical[0]]))
+            right, left = at.rates.right[:, critical], at.rates.left[:, critical]
+        direction = corrector.crossing_direction(at, np.real(right[:, 0]))
         departures = _depart(corrector, at, direction, facts.scale)
         if facts.turns and len(departures) < 2:
             return "the parameter turns without a change of stability, and no other curve is found there"
@@ -323,7 +359,6 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
         departures = ()
     if kind != "fold" and after.parameter < before.parameter:
         counts = counts[::-1]
-    right, left = at.rates.right[:, critical], at.rates.left[:, critical]
     return Bifurcation(
         kind=kind,
         point=at,
@@ -338,6 +373,28 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
         witnesses=facts.witnesses,
         multiple=multiple,
     )
+
+
+def _critical_vectors(at: Point, sides: tuple[Point, Point], critical: list[int]) -> tuple[Complexes, Complexes]:
+    """Right and left eigenvectors of the critical eigenvalues at a place.
+
+    Where one of them meets others that are not decided, its vectors are the means of those beside the place.
+    """
+    right, left = at.rates.right[:, critical].copy(), at.rates.left[:, critical].copy()
+    passing = find_crossings([p.rates for p in sides])
+    values = at.rates.values
+    for column, number in enumerate(critical):
+        near = np.abs(values - values[number]) <= at.rates.zero
+        if np.sum(near) <= len(critical) or len(critical) > 1 or not passing:
+            continue
+        ends = sides[0].rates.right[:, passing[0].before], sides[1].rates.right[:, passing[0].after]
+        duals = sides[0].rates.left[:, passing[0].before], sides[1].rates.left[:, passing[0].after]
+        turn = np.vdot(ends[1], ends[0])
+        turn = turn / abs(turn)
+        mean, dual = ends[0] + turn * ends[1], duals[0] + turn * duals[1]
+        right[:, column] = mean / np.linalg.norm(mean)
+        left[:, column] = dual / np.conj(np.vdot(dual, right[:, column]))
+    return right, left
 
 
 def _uncertainty(

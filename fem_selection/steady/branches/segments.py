@@ -3,10 +3,10 @@
 
 Each place is found twice: as the root of Re λ along the curve, with λ from LAPACK, and by bordered systems
 
-    [[A − σ, L], [Rᴴ, 0]] [v; γ] = [0; 1],      λ ≈ σ + θ,   γ(σ) + θ γ'(σ) singular,
+    [[A − σ, R], [Lᴴ, 0]] [v; γ] = [0; 1],      λ ≈ σ + θ,   γ(σ) + θ γ'(σ) singular,
 
 beside it, which are well conditioned where A − σ is singular.  L and R are the left and right eigenvectors of the
-critical eigenvalues; those of other eigenvalues near σ border the matrix too, so that they do not count.
+critical eigenvalues.  The invariant subspaces of other eigenvalues near σ border the matrix too: v has no part in them.
 
 References:
     A. Griewank, G. W. Reddien, IMA J. Numer. Anal. 4 (1984) 467, doi:10.1093/imanum/4.4.467.
@@ -31,7 +31,6 @@ __all__ = ["Event", "Segment", "bordered_eigenvalues"]
 
 _SPLITS = 8  # halvings of a step, to separate what happens at different places
 _TOLERANCE = 1e-13  # of the segment
-_NEAR = 10.0  # times the tolerance: other eigenvalues so near to the critical one border the matrix too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +166,10 @@ def bordered_eigenvalues(
         left: L, shape (n, k), near the left eigenvectors.
         right: R, shape (n, k), near the right eigenvectors.
         shift: σ.
-        others: Left and right eigenvectors of other eigenvalues near σ, which are left out, each of shape (n, m).
+        others: Bases of the left and right invariant subspaces of other eigenvalues near σ, each of shape (n, m).
     """
     n, k = right.shape
-    below, beside = np.hstack([right, others[1]]), np.hstack([left, others[0]])
+    below, beside = np.hstack([left, others[0]]), np.hstack([right, others[1]])
     m = below.shape[1]
     bordered = np.block([[matrix - shift * np.eye(n), beside], [below.conj().T, np.zeros((m, m))]])
     unit = np.zeros((n + m, k), complex)
