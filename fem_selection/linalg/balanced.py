@@ -13,7 +13,7 @@ need as many sweeps as there are nodes between the ends of Y.  With B u = λ u, 
 
     A (D u) = λ (D u),     |error of λ| ≲ κ ε ‖B‖,   κ = ‖u‖ ‖v‖ / |v* u|
 
-and the ranks of A and A² are those of B and B².  In the minimisation an |a_ij| counts as at least 10⁻⁴ |a_ji|: for a
+and the Jordan structure of A at 0 is that of B.  In the minimisation an |a_ij| counts as at least 10⁻⁴ |a_ji|: for a
 triangular matrix there would be no least sum, and a D that makes entries negligible beside others changes the numerical
 rank.
 
@@ -34,9 +34,10 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import NonFinite
 from fem_selection.linalg.krylov import by_real_part
 from fem_selection.linalg.operators import Operator
+from fem_selection.linalg.staircase import nullities_at_zero
 from fem_selection.typing import Block, Complexes, Floats, create_block
 
-__all__ = ["BalancedSpectrum", "balanced_spectrum", "balancing_exponents", "count_above", "nodal_matrix"]
+__all__ = ["BalancedSpectrum", "balanced_spectrum", "balancing_exponents", "nodal_matrix"]
 
 _COLUMNS = 64
 _EPSILON = float(np.finfo(float).eps)
@@ -55,14 +56,28 @@ class BalancedSpectrum:
         values: λ, shape (N,), by decreasing real part.
         uncertainties: κ ε ‖B‖ of each eigenvalue, at most ‖B‖.
         rank: Number of singular values of B above the tolerance times the largest.
-        rank_of_square: The rank of B², from cosines between the range of B and the complement of its kernel.
+        nullities: Numbers of Jordan blocks of B at 0 of size at least 1, 2, …, from cosines between the range of B and
+            the complement of its kernel.
     """
 
     matrix: Floats
     values: Complexes
     uncertainties: Floats
     rank: int
-    rank_of_square: int
+    nullities: tuple[int, ...]
+
+    @property
+    def rank_of_square(self) -> int:
+        """The rank of B²."""
+        return self.rank - (self.nullities[1] if len(self.nullities) > 1 else 0)
+
+    def orthonormal(self, space: StateSpace) -> Floats:
+        """Return the matrix of A in coordinates in which the L² product (lumped in Galerkin mode) is Euclidean.
+
+        Collective.
+        """
+        root = np.sqrt(space.gather(np.asfortranarray(space.weights[:, None]))[:, 0])
+        return root[:, None] * self.matrix / root
 
     def modes(self, space: StateSpace, values: Complexes) -> Complexes:
         """Return eigenfunctions, complex and of any length, shape (num_local, k) (collective).
@@ -116,16 +131,6 @@ def balanced_spectrum(space: StateSpace, operator: Operator, tolerance: float, *
     return found
 
 
-def count_above(cosines: Floats, cosine: float) -> int:
-    """Return rank A² of A = U S V*.
-
-    Args:
-        cosines: V*U, with the columns of U and V whose singular values count.
-        cosine: Singular values of V*U below this count as zero.
-    """
-    return int(np.sum(np.linalg.svd(cosines, compute_uv=False) > cosine)) if cosines.size else 0
-
-
 def _solve(matrix: Floats, tolerance: float, cosine: float) -> BalancedSpectrum:
     exponents = balancing_exponents(matrix)
     balanced = _scaled(matrix, exponents)
@@ -141,7 +146,7 @@ def _solve(matrix: Floats, tolerance: float, cosine: float) -> BalancedSpectrum:
         values=values[order],
         uncertainties=uncertainties,
         rank=rank,
-        rank_of_square=count_above(right[:rank] @ left[:, :rank], cosine),
+        nullities=nullities_at_zero(right[:rank] @ left[:, :rank], sizes[:rank], len(matrix), cosine=cosine),
     )
 
 

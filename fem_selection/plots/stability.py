@@ -41,13 +41,14 @@ def plot_spectrum(
         values: All known eigenvalues, complex, shape (n,).
         leading: The reported eigenvalues, complex, shape (k,).
         errors: Error bars of the reported eigenvalues, shape (k,), or None.
-        abscissa: Numerical abscissa.
+        abscissa: Numerical abscissa; not drawn if it is nan.
         has_kernel: Whether 0 belongs to the spectrum too.
     """
     figure, grid = create_axes(1, 1, 4.6, height=3.2)
     axes = grid[0, 0]
     axes.axvline(0.0, color=COLOURS["ink"], linewidth=0.6)
-    axes.axvline(abscissa, color=COLOURS["muted"], linestyle=":", label=rf"numerical abscissa {abscissa:.3g}")
+    if np.isfinite(abscissa):
+        axes.axvline(abscissa, color=COLOURS["muted"], linestyle=":", label=rf"numerical abscissa {abscissa:.3g}")
     axes.plot(values.real, values.imag, "o", color=COLOURS["muted"], markersize=3.0)
     if errors is not None and leading.size:
         known = np.where(np.isfinite(errors), errors, 0.0)
@@ -55,7 +56,7 @@ def plot_spectrum(
     axes.plot(leading.real, leading.imag, "o", color=COLOURS["blue"], markersize=5.0, label="leading eigenvalues")
     if has_kernel:
         axes.plot(0.0, 0.0, "x", color=COLOURS["vermilion"], markersize=7.0, label="0, of ker $A$")
-    _frame_plane(axes, np.concatenate([values, leading, [0.0, abscissa]]))
+    _frame_plane(axes, np.concatenate([values, leading, [0.0, abscissa if np.isfinite(abscissa) else 0.0]]))
     add_legend_above(axes, 2)
     return figure
 

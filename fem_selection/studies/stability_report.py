@@ -40,7 +40,8 @@ class StabilityReport(Report):
         verdict: Kind, rate, and a sentence.
         growth: Perturbed runs for the leading eigenvalues that differ enough from zero; empty if a run blew up.
         growth_declined: The error if a run blew up, or None.
-        abscissa: Numerical abscissa.
+        abscissa: Numerical abscissa; nan if it was not found.
+        abscissa_declined: Why it was not found, or None.
         transient: ‖e^{tA}‖ as a function of t; None for an operator without factors.
         exponents: Finite-time Lyapunov exponents along the trajectories of the first samples, or None.
         exponents_declined: Why there are no exponents although the settings ask for them, as if a trajectory blows up.
@@ -60,6 +61,7 @@ class StabilityReport(Report):
     growth: GrowthRun
     growth_declined: str | None
     abscissa: float
+    abscissa_declined: str | None
     transient: TransientGrowth | None
     exponents: LyapunovExponents | None
     exponents_declined: str | None
@@ -109,6 +111,7 @@ class StabilityReport(Report):
         reasons = {
             "error bars": self.error_bars_declined,
             "growth": self.growth_declined,
+            "numerical abscissa": self.abscissa_declined,
             "exponents": self.exponents_declined,
             "bifurcations": self.branches_declined,
         }
@@ -132,11 +135,22 @@ class StabilityReport(Report):
         s, transient, found = self.spectrum, self.transient, {"numerical abscissa": f"{self.abscissa:.6g}"}
         if transient is not None:
             largest = f"{transient.largest:.4g} at t = {transient.time:.4g}"
-            if not transient.is_bounded:
+            law = self.verdict.growth
+            if law is not None and law.law != "bounded":
+                until = f"at most {law.largest:.4g} up to t = {law.until:.3g}"
+                power = f"‖e^{{tA}}‖ ~ {law.coefficient:.4g} t^{law.power:.3g}"
+                largest = {
+                    "contraction": "none: ‖e^{tA}‖ ≤ 1",
+                    "polynomial": f"without bound, {power}",
+                    "subexponential": f"{until}, and still growing: log {power}",
+                }.get(law.law, f"{until}; later is not decided")
+            elif not transient.is_bounded:
                 largest = "without bound" if self.verdict.kind == "unstable" else f"{largest}, and still growing"
             found["transient growth"] = largest
         if self.bars is not None:
             found["error bars"] = self.bars.sentence
+        if s.unresolved:
+            found["not resolved"] = f"what is nearer to 0 than {s.unresolved:.2g}"
         if s.method == "factors":
             difference = f"differs by {s.krylov_schur_difference:.1e}"
             found["Krylov–Schur"] = difference if s.krylov_schur.size else "does not converge"
@@ -179,9 +193,11 @@ class StabilityReport(Report):
             "krylov_schur": as_pairs(s.krylov_schur),
             "krylov_schur_difference": s.krylov_schur_difference,
             "numerical_abscissa": self.abscissa,
+            "numerical_abscissa_declined": self.abscissa_declined,
             "transient_growth": None
             if transient is None
             else {"largest": transient.largest, "time": transient.time, "is_bounded": transient.is_bounded},
+            "growth_law": None if self.verdict.growth is None else dataclasses.asdict(self.verdict.growth),
             "exponents": None if self.exponents is None else dataclasses.asdict(self.exponents),
             "exponents_declined": self.exponents_declined,
             **({} if self.branches is None else self.branches.content()),

@@ -24,7 +24,7 @@ import numpy as np
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.dynamics import Scheme, SelectionField, Stepper, find_scheme
+from fem_selection.dynamics import Linearization, Scheme, SelectionField, Stepper, find_scheme
 from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged, TooManyCoordinates
 from fem_selection.io.triangles import gather_triangles
@@ -131,7 +131,7 @@ def stability(
     column = as_column(space, find_state(field, start) if state is None else state, "the state")
     spectrum = analyze_spectrum(field, column, settings.number, tolerance=settings.tolerance)
     tell("spectrum")
-    bars, declined = _error_bars(spectrum, space, settings, finer=finer, third=third, declined=finer_declined)
+    bars, declined, other = _error_bars(spectrum, space, settings, finer=finer, third=third, declined=finer_declined)
     tell("error bars")
     growth, growth_declined = _measure(field, column, spectrum, settings)
     tell("growth")
@@ -145,7 +145,8 @@ def stability(
     kernel_norm = operator_norm(space, KernelOperator(field.kernel, field.interval))
     rest = float(tolerance_of_rest(field, column, norm=kernel_norm)[0])
     residual = float(space.norm(field.rate(column))[0])
-    verdict = judge(spectrum, is_compact(field.kernel)) if residual <= rest else judge_unsteady(residual, rest)
+    verdict = judge(spectrum, is_compact(field.kernel), other) if residual <= rest else judge_unsteady(residual, rest)
+    abscissa, abscissa_declined = _abscissa(space, field.linearize(column), spectrum)
     return StabilityReport(
         state=column[:, 0],
         residual=residual,
@@ -156,7 +157,8 @@ def stability(
         verdict=verdict,
         growth=growth,
         growth_declined=growth_declined,
-        abscissa=numerical_abscissa(space, field.linearize(column), spectrum.norm, factors=factors),
+        abscissa=abscissa,
+        abscissa_declined=abscissa_declined,
         transient=None if factors is None else transient_growth(space, factors),
         exponents=exponents,
         exponents_declined=exponents_declined,
@@ -235,12 +237,12 @@ def _error_bars(
     finer: FinerSpace | Callable[[], FinerSpace] | None,
     third: FinerSpace | Callable[[], FinerSpace] | None,
     declined: str | None,
-) -> tuple[ErrorBars | None, str | None]:
-    """The error bars of the leading eigenvalues, or the reason why there are none."""
+) -> tuple[ErrorBars | None, str | None, Spectrum | None]:
+    """The error bars of the leading eigenvalues, or the reason why there are none, and the finer spectrum."""
     if not settings.refine:
-        return None, "stability.refine is false"
+        return None, "stability.refine is false", None
     if finer is None or declined is not None:
-        return None, declined or "no finer space is given"
+        return None, declined or "no finer space is given", None
 
     def analyze(equation: FinerSpace | Callable[[], FinerSpace]) -> tuple[Spectrum, StateSpace]:
         field, start = equation() if callable(equation) else equation
@@ -251,12 +253,20 @@ def _error_bars(
     try:
         other = analyze(finer)
     except (InvalidInput, NotConverged) as error:
-        return None, f"on the finer space: {error}"
+        return None, f"on the finer space: {error}", None
     try:
         further = None if third is None else analyze(third)
     except (InvalidInput, NotConverged):
         further = None  # the bars say how many meshes they rest on
-    return estimate_error_bars(spectrum, space, other, further), None
+    return estimate_error_bars(spectrum, space, other, further), None, other[0]
+
+
+def _abscissa(space: StateSpace, linearization: Linearization, spectrum: Spectrum) -> tuple[float, str | None]:
+    """The numerical abscissa and None, or nan and the reason."""
+    try:
+        return numerical_abscissa(space, linearization, spectrum.norm, factors=spectrum.factors), None
+    except NotConverged as error:
+        return float("nan"), str(error)
 
 
 def _measure(

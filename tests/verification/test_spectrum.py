@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
+import scipy.special
 from cases import CELLWISE, HALVES, build_equation
 from dense import identity, mass_matrix, mass_root
 
@@ -253,15 +255,16 @@ def test_balancing_keeps_the_rank(spaces):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "multiplication"),
+    ("kernel", "multiplication", "kind"),
     [
-        ("where(y < 0.5, where(z > 0.5, 1, 0), 0)", "where(y < 0.25, -1, 0)"),
-        ("where(z < y, 1, 0)", "where(y < 0.5, 0, -1)"),
-        ("cos(2*pi*y)*cos(4*pi*z)", "0"),
+        ("where(y < 0.5, where(z > 0.5, 1, 0), 0)", "where(y < 0.25, -1, 0)", "linear growth"),
+        ("where(z < y, 1, 0)", "where(y < 0.5, 0, -1)", "subexponential growth"),
+        ("cos(2*pi*y)*cos(4*pi*z)", "0", "linear growth"),
     ],
 )
-def test_one_way_couplings_beside_a_local_part(kernel, multiplication):
-    """What one part of Y does to another that does nothing back: growth like t, with real parts of at most zero.
+def test_one_way_couplings_beside_a_local_part(kernel, multiplication, kind):
+    """What one part of Y does to another that does nothing back: growth like t, or, of Volterra's kernel on the half
+    without damping, faster than any power of t; with real parts of at most zero.
 
     Fails if the ranks of A and A² are those of a matrix whose couplings were scaled away, or if a local part of zero
     leads away from the factors, which know a nilpotent kernel.
@@ -269,7 +272,7 @@ def test_one_way_couplings_beside_a_local_part(kernel, multiplication):
     dynamics = {"representation": "local + dense", "kernel": kernel, "multiplication": multiplication}
     problem = build_equation({**dynamics, "local_terms": ["multiplication"]}, cells=20, space=CELLWISE)
     verdict = judge(analyze_spectrum(problem.field, problem.space.create_block(1)), False)
-    assert verdict.kind == "linear growth"
+    assert verdict.kind == kind
 
 
 def test_verdict_unstable_with_frequency():
@@ -292,7 +295,7 @@ def test_verdict_unstable_with_frequency():
         ("-exp(-(y - z)**2)", "stable modulo kernel", "no exponential rate is uniform"),
         ("sin(2*pi*(y - z))", "neutral", "±0.5 i on the imaginary axis"),
         ("sin(pi*y)*cos(pi*z)", "linear growth", "rank A² = 0 < rank A = 1"),
-        ("where(z < y, 1, 0)", "linear growth", "0 is not semisimple"),
+        ("where(z < y, 1, 0)", "subexponential growth", "quasi-nilpotent"),
         ("0", "neutral", "the linearization is zero"),
     ],
 )
@@ -368,3 +371,99 @@ def test_eigenvalues_converge_with_the_mesh():
         errors.append(abs(found.values[0].real - exact))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert np.all((orders > 3.9) & (orders < 4.4))
+
+
+THIRDS = "where(y < 1/3, where(z < 1/3, 0, where(z < 2/3, 1, 0)), where(y < 2/3, where(z < 2/3, 0, 1), 0))"
+"""[[0, 1, 0], [0, 0, 1], [0, 0, 0]] on thirds of Y: K is this matrix divided by 3."""
+
+
+@pytest.mark.parametrize("cells", [12, 60])
+def test_growth_of_a_jordan_block_is_the_power_that_it_is(cells):
+    """‖e^{tA}‖ ~ (t/3)²/2. Fails if staircase ranks stop at A², or if round-off of e^{tA} passes for a bound."""
+    verdict = judge(at_zero(THIRDS, cells=cells, **CELLWISE), True)
+    assert verdict.kind == "polynomial growth" and "like t^2" in verdict.sentence
+    assert verdict.growth.power == 2 and verdict.growth.coefficient == pytest.approx(1 / 18, rel=1e-3)
+
+
+def test_defective_pair_on_the_imaginary_axis():
+    """A = [[R, I], [0, R]], R a rotation, on quarters of Y: e^{tA} = [[e^{tR}, t e^{tR}], [0, e^{tR}]].
+
+    Fails if eigenvalues that round-off splits by 1e-8 pass for growth, or for a neutral pair.
+    """
+    rows = [[0, 1, 1, 0], [-1, 0, 0, 1], [0, 0, 0, 1], [0, 0, -1, 0]]
+    cells = [f"where(z < 0.25, {r[0]}, where(z < 0.5, {r[1]}, where(z < 0.75, {r[2]}, {r[3]})))" for r in rows]
+    kernel = f"4*where(y < 0.25, {cells[0]}, where(y < 0.5, {cells[1]}, where(y < 0.75, {cells[2]}, {cells[3]})))"
+    verdict = judge(at_zero(kernel, cells=8, **CELLWISE), True)
+    assert verdict.kind == "linear growth" and "±1 i are not semisimple" in verdict.sentence
+    assert verdict.growth.coefficient == pytest.approx(1.0, rel=1e-3)
+    simple = kernel.replace("where(z < 0.75, 1, 0)", "where(z < 0.75, 0, 0)").replace("0.75, 0, 1)", "0.75, 0, 0)", 1)
+    assert judge(at_zero(simple, cells=8, **CELLWISE), True).kind != "unstable"
+
+
+VOLTERRA = "where(z < y, 1, where(z == y, 0.5, 0))"
+
+
+def test_volterra_kernel_grows_slower_than_exponentially():
+    """‖e^{tV}‖ = e^{2√t + O(log t)}, beside eigenvalues h/4, h/2 of the mesh, which lie in the pseudospectrum of 0.
+
+    Fails if they pass for growth rates, if the largest real part is called 0, or if the mesh's own growth e^{ht/2} is
+    read as the continuum's.
+    """
+    coarse, fine = (at_zero(VOLTERRA, cells=cells) for cells in (64, 128))
+    assert coarse.values.size == 0 and coarse.degenerate.radius < 0.05
+    verdict = judge(coarse, True, fine)
+    assert verdict.kind == "subexponential growth" and verdict.growth.power == pytest.approx(0.55, abs=0.05)
+    curve = coarse.degenerate.curve
+    for t in (20.0, 100.0):
+        # at f = 1: Σ (t y)^k / k!², whose norm is a lower bound
+        k = np.arange(80)
+        terms = np.exp(k * np.log(t) - 2 * scipy.special.gammaln(k + 1))
+        y = (np.arange(2000) + 0.5) / 2000
+        least = np.sqrt(np.mean((y[:, None] ** k @ terms) ** 2))
+        found = np.exp(np.interp(t, curve.times, np.log(curve.norms)))
+        assert 0.95 * least < found < 5 * np.exp(2 * np.sqrt(t))
+
+
+def test_volterra_kernel_with_a_minus_is_a_contraction():
+    """−V: f(t) = J₀(2√(t y)) from 1; its symmetric part is −½ 1 ⊗ 1. Fails if round-off decides on its eigenvalues."""
+    for cells in (12, 64):
+        found = judge(at_zero(f"-{VOLTERRA}", cells=cells), True)
+        assert found.kind == "contraction" and found.growth.law == "contraction"
+
+
+def test_kernel_of_large_rank_on_many_nodes():
+    """−e^{−|y−z|}: λ = −2/(1 + ω²), ω the roots of tan ω = 2ω/(ω² − 1); all singular values count on 421 nodes.
+
+    Fails if Krylov–Schur is sent to look for eigenvalues where they accumulate.
+    """
+    found = at_zero("-exp(-abs(y - z))", cells=420)
+    first = scipy.optimize.brentq(lambda w: 2 * w * np.cos(w) - (w * w - 1) * np.sin(w), 1.0, 1.6)
+    assert found.method == "factors" and found.rank == 421
+    assert found.values[-1].real == pytest.approx(-2 / (1 + first**2), rel=1e-5)
+    assert found.shown[0] == 0 and judge(found, True).kind == "stable"  # the dominant eigenvalue is in the table
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_compact_part_of_a_kernel_on_too_many_nodes(monkeypatch, sign):
+    """More nodes than LAPACK is asked for: the leading triplets, and what they leave out.
+
+    Fails if what is left out is no upper bound, if eigenvalues within it are claimed, or if nothing is reported.
+    """
+    monkeypatch.setattr(spectrum_module, "_LARGEST_RANK", 100)
+    kernel = f"{sign}*exp(-abs(y - 0.9*z))"
+    found = spectrum_of(kernel, 150, max_rank=40)
+    exact = spectrum_of(kernel, 150, max_rank=151)
+    assert found.method == "truncated factors" and exact.method == "factors"
+    left_out = exact.factors.values[found.factors.values.size]
+    assert left_out < found.unresolved < 20 * left_out
+    for value, bar in zip(found.leading, found.uncertainties[list(found.shown)], strict=True):
+        assert np.min(np.abs(exact.values - value)) <= bar
+    verdict = judge(found, True)
+    assert verdict.kind == ("unstable" if sign > 0 else "stable")
+    assert sign > 0 or "not resolved" in verdict.sentence
+
+
+def spectrum_of(kernel, cells, max_rank):
+    """The spectrum at 0, with this limit of the rank."""
+    problem = make(kernel, cells=cells)
+    return analyze_spectrum(problem.field, problem.space.create_block(1), max_rank=max_rank)

@@ -3,20 +3,22 @@
 
     ∂_t v = A v,   g* = K f* + b
 
-*Numerically finite rank* (smooth and separable kernels, and dense ones on few nodes): A = U S V* to round-off
-(`factors`).  All nonzero eigenvalues are those of the small matrix S V*U.  Krylov–Schur also computes the eigenvalues
-of largest real part, and the difference is recorded.  0 is semisimple if rank A² = rank A, that is, if no vector of
-range A lies in ker A.  This holds if the cosines between the spaces range A and (ker A)^⊥, the singular values of V*U,
-stay above a tolerance.  *Local parts*: all eigenvalues of the balanced nodal matrix (`balanced`); on many nodes only
-those that Krylov–Schur finds, applied to the resolvent if necessary.
+*Kernels without a local part*: A = U S V* to round-off (`factors`), on up to 2048 nodes whatever its rank, and beyond
+if the rank is at most 400.  All nonzero eigenvalues are those of the small matrix S V*U.  Krylov–Schur also computes
+the eigenvalues of largest real part, and the difference is recorded.  If the rank is larger, the leading 400 singular
+triplets make up the *compact part* A_k, and all statements hold up to δ = ‖A − A_k‖, which is measured and takes the
+place of round-off.  *Local parts*: all eigenvalues of the balanced nodal matrix (`balanced`); on many nodes only those
+that Krylov–Schur finds, applied to the resolvent if necessary.
 
-If K is compact, the eigenvalues accumulate at 0.  Therefore eigenvalues that do not grow are selected by modulus; with
-a local part the largest real parts are selected.
+If K is compact, the eigenvalues accumulate at 0.  Therefore eigenvalues that do not grow are selected by modulus, but
+the one of largest real part always; with a local part the largest real parts are selected.  Of a local part that only
+multiplies, the values on a continuous spectrum are left out (`essential`).
 
 The uncertainty of an eigenvalue depends on its condition κ: λ may be off by κ ε ‖A‖, where ε is the tolerance of the
-factors.  The computed eigenvalues of a nilpotent A are such noise, and count as zero.  Krylov–Schur is applied a second
-time, to A + E with E of rank one and norm 3·10⁻¹⁰ ‖A‖.  This moves an eigenvalue λ by about κ ‖E‖ / N.  A number that
-is not an eigenvalue, but has ‖(A − λ)⁻¹‖ > 1/‖E‖, moves anywhere.
+factors.  Where this is |λ| or more, the pseudospectrum says whether λ is distinct from 0 (`degenerate`); the computed
+eigenvalues of a nilpotent A are not, and count as zero.  Krylov–Schur is applied a second time, to A + E with E of rank
+one and norm 3·10⁻¹⁰ ‖A‖.  This moves an eigenvalue λ by about κ ‖E‖ / N.  A number that is not an eigenvalue, but has
+‖(A − λ)⁻¹‖ > 1/‖E‖, moves anywhere.
 """
 
 from __future__ import annotations
@@ -30,11 +32,26 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part, resolvents_of
 from fem_selection.errors import NonFinite, NotConverged
-from fem_selection.linalg.balanced import balanced_spectrum, count_above
-from fem_selection.linalg.factors import MAX_RANK, Factors, factorize
-from fem_selection.linalg.krylov import Resolvents, by_real_part, leading_eigenpairs, normalize_modes, residual_norms
+from fem_selection.linalg.balanced import balanced_spectrum
+from fem_selection.linalg.factors import MAX_RANK, Factors, factorize, missing_norm
+from fem_selection.linalg.krylov import (
+    Eigenpairs,
+    Resolvents,
+    by_real_part,
+    leading_eigenpairs,
+    normalize_modes,
+    residual_norms,
+)
 from fem_selection.linalg.operators import Disturbed, Operator, products
+from fem_selection.linalg.staircase import nullities_at_zero
 from fem_selection.settings import StabilitySettings
+from fem_selection.steady.stability.degenerate import (
+    LEVEL,
+    DegeneratePart,
+    analyze_degeneracy,
+    not_distinct_from_zero,
+)
+from fem_selection.steady.stability.nonnormality import compressed_matrix
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
 from fem_selection.typing import Block, Complexes, Floats
 
@@ -43,7 +60,8 @@ __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 _WITNESS_RESTARTS = 60
 _DISTURBANCE = 3e-10  # of ‖A‖: some thirty times the residuals that Krylov–Schur is allowed
 _NOISE = 1e-6  # of ‖A‖: an eigenvalue of a balanced matrix that is less certain never counts as zero for it
-_LARGEST_MATRIX = 1024  # nodes: the eigenvalues of such a matrix take a few seconds
+_LARGEST_MATRIX = 1024  # nodes: balancing such a matrix takes a few seconds
+_LARGEST_RANK = 2048  # nodes: all factors of a kernel without a local part, and their eigenvalues, take some seconds
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -67,10 +85,14 @@ class Spectrum:
         tolerance: Size, relative to ‖A‖, that counts as zero.
         krylov_schur: Eigenvalues of largest real part by Krylov–Schur; empty if it does not converge.
         slope_range: Smallest and largest |σ'(g*)|.
-        factors: The factors of A = U S V*, if A has numerically finite rank; else None.
-        method: "factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues only.
+        factors: The factors of A = U S V*, to `unresolved`; None for other methods.
+        method: "factors", "truncated factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues
+            only.
         kinks: Number of points at which σ' jumps within 10⁻⁸ (1 + max |g*|) of g*.
         flat: Share of the nodes at which g* is near a multiple zero of σ, so that σ' would vanish if f* were exact.
+        unresolved: ‖A − A_k‖ if A is truncated; what lies so near to 0 is not known.  Else 0.
+        degenerate: Jordan blocks, and eigenvalues that are not distinct from 0; None if only leading ones are known.
+        failure: Why no eigenvalue was found, or None.
     """
 
     values: Complexes
@@ -89,6 +111,9 @@ class Spectrum:
     method: str
     kinks: int = 0
     flat: float = 0.0
+    unresolved: float = 0.0
+    degenerate: DegeneratePart | None = None
+    failure: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -177,28 +202,65 @@ def spectrum_of_operator(
     Raises:
         NonFinite: if A has a local part and an entry of its matrix is not finite.
     """
-    factors = factorize(space, operator, max_rank=max_rank)
     local = operator if isinstance(operator, Linearization) else None
     is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
-    norm, krylov = factors.norm, np.zeros(0, complex)
+    is_small = not is_local and space.num_nodes <= _LARGEST_RANK
+    factors = factorize(space, operator, max_rank=space.num_nodes if is_small else max_rank)
+    norm, krylov, unresolved = factors.norm, np.zeros(0, complex), 0.0
     if is_local and space.num_nodes <= max(max_rank, _LARGEST_MATRIX):
         method, balanced = "balanced matrix", balanced_spectrum(space, operator, tolerance, cosine=COSINE)
-        values, uncertainties = balanced.values, balanced.uncertainties
-        ranks = (balanced.rank, balanced.rank_of_square)
+        values, uncertainties, nullities = balanced.values, balanced.uncertainties, balanced.nullities
+        rank: int | None = balanced.rank
         # strong convection may make all eigenvalues uncertain: they do not count as zero then, and the verdict says so
         noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0)
-    elif factors.is_complete:
-        method, (values, vectors, uncertainties) = "factors", _small_eigenpairs(space, factors)
-        rank = factors.rank(tolerance)
-        ranks = (rank, _rank_of_square(space, factors, rank))
-        krylov, noise = _witness(space, operator, norm), uncertainties
+        differs = np.abs(values) > np.maximum(tolerance * norm, noise)
+        degenerate = analyze_degeneracy(
+            balanced.orthonormal(space),
+            values[differs],
+            np.minimum(uncertainties, _NOISE * norm)[differs],
+            nullities=nullities,
+            norm=norm,
+            radius=0.0,
+            level=LEVEL * norm,
+            zero=tolerance * norm,
+            has_rest=False,
+        )
+    elif factors.is_complete or not is_local:
+        method = "factors" if factors.is_complete else "truncated factors"
+        values, vectors, uncertainties = _small_eigenpairs(space, factors)
+        if not factors.is_complete:
+            unresolved = missing_norm(space, operator, factors)
+            uncertainties = uncertainties * (unresolved / (factors.tolerance * norm))
+            tolerance = max(tolerance, unresolved / norm)
+        rank, nullities = _structure_at_zero(space, factors, tolerance)
+        krylov = _witness(space, operator, norm) if factors.is_complete else krylov
+        small, has_rest = compressed_matrix(space, factors)
+        level = max(LEVEL * norm, unresolved)
+        doubtful = (np.abs(values) > tolerance * norm) & (np.abs(values) <= uncertainties)
+        doubtful = not_distinct_from_zero(small, values, doubtful, level=level)
+        differs = (np.abs(values) > tolerance * norm) & ~doubtful
+        degenerate = analyze_degeneracy(
+            small,
+            values[differs],
+            uncertainties[differs],
+            nullities=nullities if factors.is_complete else (),
+            norm=norm or 1.0,
+            radius=max(float(np.max(np.abs(values[doubtful]), initial=0.0)), unresolved if np.any(doubtful) else 0.0),
+            level=level,
+            zero=tolerance * norm,
+            has_rest=has_rest,
+            has_doubt=bool(np.any(np.abs(values[differs]) <= uncertainties[differs])),
+        )
+        if not factors.is_complete:
+            rank, nullities = None, ()
     else:
         return _leading(space, operator, slope_range, number, tolerance, norm, local)
-    differs = np.flatnonzero(np.abs(values) > np.maximum(tolerance * norm, noise))
-    values, uncertainties = values[differs], uncertainties[differs]
+    square = None if rank is None else rank - (nullities[1] if len(nullities) > 1 else 0)
+    places = np.flatnonzero(differs)
+    values, uncertainties = values[places], uncertainties[places]
     shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
     chosen = values[list(shown)]
-    modes = factors.left @ vectors[:, differs[list(shown)]] if method == "factors" else balanced.modes(space, chosen)
+    modes = balanced.modes(space, chosen) if is_local else factors.left @ vectors[:, places[list(shown)]]
     modes = normalize_modes(space, modes)
     residuals = residual_norms(space, operator, chosen, modes=modes)
     return Spectrum(
@@ -209,13 +271,15 @@ def spectrum_of_operator(
         uncertainties=uncertainties,
         norm=norm,
         num_nodes=space.num_nodes,
-        rank=ranks[0],
-        rank_of_square=ranks[1],
+        rank=rank,
+        rank_of_square=square,
         tolerance=tolerance,
         krylov_schur=krylov,
         slope_range=slope_range,
-        factors=factors if factors.is_complete else None,
+        factors=None if is_local else factors,
         method=method,
+        unresolved=unresolved,
+        degenerate=degenerate,
     )
 
 
@@ -229,11 +293,16 @@ def _leading(
     local: Linearization | None,
 ) -> Spectrum:
     """The eigenvalues of largest real part only, and how far a small disturbance of A moves them."""
-    found = leading_eigenpairs(space, operator, number, norm=norm, resolvents=_resolvents(local, operator))
+    try:
+        found = leading_eigenpairs(space, operator, number, norm=norm, resolvents=_resolvents(local, operator))
+        failure = None
+    except NotConverged as error:
+        nothing = np.zeros((space.num_local, 0), complex)
+        found, failure = Eigenpairs(values=np.zeros(0, complex), modes=nothing, residuals=np.zeros(0)), str(error)
     disturbed = Disturbed(space, operator, _DISTURBANCE * norm)
     try:
         other = leading_eigenpairs(space, disturbed, number, norm=norm, resolvents=_resolvents(local, disturbed)).values
-        moved = np.array([np.min(np.abs(other - value)) for value in found.values])
+        moved = np.array([np.min(np.abs(other - value), initial=np.inf) for value in found.values])
     except NotConverged:
         moved = np.full(len(found.values), np.inf)
     shown = tuple(range(len(found.values)))
@@ -252,6 +321,7 @@ def _leading(
         slope_range=slope_range,
         factors=None,
         method="Krylov–Schur",
+        failure=failure,
     )
 
 
@@ -285,21 +355,22 @@ def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, C
     return values[order], right[:, order], (condition * factors.tolerance * factors.norm)[order]
 
 
-def _rank_of_square(space: StateSpace, factors: Factors, rank: int) -> int:
-    """The rank of A², which is the rank of V*U on the first `rank` columns, by cosines."""
-    if rank == 0:
-        return 0
+def _structure_at_zero(space: StateSpace, factors: Factors, tolerance: float) -> tuple[int, tuple[int, ...]]:
+    """The rank of A, and the numbers of its Jordan blocks at 0 of size at least 1, 2, …."""
+    rank = factors.rank(tolerance)
     cosines = products(space, factors.right[:, :rank].copy(order="F"), factors.left[:, :rank].copy(order="F"))
-    return count_above(cosines, COSINE)
+    return rank, nullities_at_zero(cosines, factors.values[:rank], space.num_nodes, cosine=COSINE)
 
 
 def _choose(values: Complexes, number: int, zero: float, by_modulus: bool) -> tuple[int, ...]:
-    """Select the growing eigenvalues, then those of largest modulus, or of largest real part; pairs stay together."""
+    """Select those that grow, the first, and those of largest modulus, or real part; pairs stay together."""
     growing = [k for k in range(len(values)) if values[k].real > zero]
     others = [k for k in range(len(values)) if values[k].real <= zero]
     if by_modulus:
         others.sort(key=lambda k: -float(abs(values[k])))
     chosen = [*growing, *others][: max(number, 0)]
+    if chosen and 0 not in chosen:
+        chosen[-1] = 0
     partners = {
         j
         for k in chosen

@@ -4,16 +4,21 @@
 If K is compact, 0 is in the spectrum of the linearization A.  Stability then holds modulo the kernel of A only, and
 there is no uniform exponential rate; on a mesh the dimension N − rank A of the kernel grows with N.  Perturbations
 within ker K move f* to another steady state.  Where σ' vanishes, ker A is larger, and the linearization does not
-decide.  If 0 is not semisimple (rank A² < rank A), perturbations grow at least linearly in t, although all eigenvalues
-may be zero.  Where σ' jumps at g*, as ReLU's does on the contact set of a projection, there is no linearization, and no
-verdict.
+decide.  If 0 or i ω is not semisimple, perturbations grow like a power of t, although no eigenvalue grows.  If the
+eigenvalues of the mesh are not distinct from 0, as those of Volterra's kernels, ‖e^{tA}‖ decides: the state is stable
+if A is a contraction, and not if ‖e^{tA}‖ grows, slower than exponentially.  Where σ' jumps at g*, as ReLU's does on
+the contact set of a projection, there is no linearization, and no verdict.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
+from fem_selection.steady.stability.degenerate import DegeneratePart
+from fem_selection.steady.stability.slow_growth import SlowGrowth
 from fem_selection.steady.stability.spectrum import COSINE, Spectrum
 
 __all__ = ["Verdict", "is_compact", "judge", "judge_unsteady"]
@@ -24,14 +29,17 @@ class Verdict:
     """A verdict on the stability of a steady state.
 
     Attributes:
-        kind: "unstable", "linear growth", "neutral", "stable modulo kernel", "stable" or "undecided".
+        kind: "unstable", "linear growth", "polynomial growth", "subexponential growth", "contraction", "neutral",
+            "stable modulo kernel", "stable", "undecided" or "not steady".
         rate: The largest real part, which decides the verdict; 0 for a neutral state.
         sentence: The verdict as a sentence.
+        growth: The law of growth where eigenvalues do not decide; else None.
     """
 
     kind: str
     rate: float
     sentence: str
+    growth: SlowGrowth | None = None
 
 
 def is_compact(kernel: Kernel) -> bool:
@@ -56,12 +64,13 @@ def judge_unsteady(residual: float, rest: float) -> Verdict:
     )
 
 
-def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
+def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -> Verdict:
     """The verdict on a steady state.
 
     Args:
         spectrum: The spectrum of the linearization at it.
         is_compact: Whether K is compact (an L² kernel, without local parts).
+        finer: The spectrum on a finer mesh, against which laws of growth are checked, or None.
     """
     zero = spectrum.tolerance * spectrum.norm
     if spectrum.kinks:
@@ -86,9 +95,20 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
                 sentence=f"unstable with rate {first.real:.6g}{how}: "
                 f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part",
             )
-    if spectrum.is_complete and (spectrum.rank_of_square or 0) < (spectrum.rank or 0):
-        return _judge_all(spectrum, zero, is_compact)
-    if spectrum.method != "factors":  # the eigenvalues of factors are already free of noise
+    if spectrum.failure is not None:
+        return Verdict(kind="undecided", rate=0.0, sentence=f"undecided: no eigenvalue was found: {spectrum.failure}")
+    part = spectrum.degenerate
+    law = None if part is None else part.law(None if finer is None else finer.degenerate)
+    if part is not None and law is not None and (part.radius or part.index > 1 or law.law == "contraction"):
+        is_resolved = not spectrum.unresolved or not spectrum.values.size
+        if law.law != "bounded" and (law.law != "undecided" or is_resolved):
+            return _judge_law(spectrum, part, law, None if finer is None else finer.degenerate)
+    if spectrum.is_complete:
+        for k in range(len(spectrum.values)):
+            rate, doubt = float(spectrum.values[k].real), float(spectrum.uncertainties[k])
+            if abs(spectrum.values[k]) <= doubt and rate + doubt > zero:
+                return _undecided(spectrum, rate, doubt)
+    if spectrum.method not in ("factors", "truncated factors"):  # those of factors are already free of noise
         for k in spectrum.shown:
             rate, doubt = float(spectrum.values[k].real), _doubt(spectrum, k)
             if rate + doubt > zero and doubt > zero:
@@ -96,6 +116,78 @@ def judge(spectrum: Spectrum, is_compact: bool) -> Verdict:
     if not spectrum.is_complete:
         return _judge_leading(spectrum, zero)
     return _judge_all(spectrum, zero, is_compact)
+
+
+def _judge_law(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth, finer: DegeneratePart | None) -> Verdict:
+    """The verdict if no eigenvalue grows, but those on or near the imaginary axis do not decide."""
+    if part.radius and law.law != "polynomial":
+        what = (
+            f"no eigenvalue but 0: those of the mesh, of modulus up to {part.radius:.3g}, lie in the pseudospectrum of "
+            f"0 at the level {part.level:.1e} (quasi-nilpotent)"
+        )
+        if spectrum.values.size:
+            what = (
+                f"no eigenvalue has a positive real part; those of modulus up to {part.radius:.3g} lie in the "
+                f"pseudospectrum of 0 at the level {part.level:.1e} and mean nothing"
+            )
+    elif part.frequency:
+        what = (
+            f"no eigenvalue has a positive real part, but ±{part.frequency:.6g} i are not semisimple (Jordan blocks of "
+            f"size up to {part.index}, staircase ranks at 1e-9 ‖A‖)"
+        )
+    elif part.index == 1:
+        what = "the eigenvalues are far from normal, and round-off may move some by their own modulus"
+    else:
+        square, rank = spectrum.rank_of_square, spectrum.rank
+        what = (
+            f"no eigenvalue has a positive real part, but 0 is not semisimple (rank A² = {square} < rank A = {rank}, "
+            f"index {part.index}, cosines below {COSINE:g})"
+        )
+    if law.law == "contraction":
+        size = max(abs(law.abscissa), part.zero)
+        return Verdict(
+            kind="contraction",
+            rate=0.0,
+            sentence=f"stable, a contraction: the numerical abscissa is 0 (to {size:.1e}), so that no perturbation of "
+            f"the linearization ever grows; {what}",
+            growth=law,
+        )
+    if law.law == "polynomial":
+        power = int(law.power)
+        how = "linearly in t" if power == 1 else f"like t^{power}"
+        measured = (
+            f"‖e^{{tA}}‖ ≈ {law.coefficient:.4g} t^{power}"
+            if np.isfinite(law.misfit)
+            else "the runs are too short to show it"
+        )
+        return Verdict(
+            kind="linear growth" if power == 1 else "polynomial growth",
+            rate=0.0,
+            sentence=f"not stable: {what}: perturbations grow {how} ({measured})",
+            growth=law,
+        )
+    if law.law == "subexponential":
+        return Verdict(
+            kind="subexponential growth",
+            rate=0.0,
+            sentence=f"not stable: perturbations grow, slower than any exponential: log ‖e^{{tA}}‖ ~ "
+            f"{law.coefficient:.3g} t^{law.power:.2f} up to t = {law.until:.3g}, where ‖e^{{tA}}‖ = {law.largest:.3g}; "
+            f"{what}",
+            growth=law,
+        )
+    mesh = ""
+    if finer is not None:
+        mesh = (
+            f"; on the finer mesh the numerical abscissa is {finer.abscissa:.3g} instead of {part.abscissa:.3g}, and "
+            f"the two ‖e^{{tA}}‖ agree up to t = {law.until:.3g} only"
+        )
+    return Verdict(
+        kind="undecided",
+        rate=0.0,
+        sentence=f"undecided: {what}; the largest ‖e^{{tA}}‖ that is not an effect of the mesh is {law.largest:.4g}, "
+        f"up to t = {law.until:.3g}{mesh}",
+        growth=law,
+    )
 
 
 def _doubt(spectrum: Spectrum, number: int) -> float:
@@ -140,16 +232,8 @@ def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
 
 def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
     """The verdict if all eigenvalues that differ from zero are known and none grows."""
-    n, rank, square = spectrum.num_nodes, spectrum.rank or 0, spectrum.rank_of_square or 0
+    n, rank = spectrum.num_nodes, spectrum.rank or 0
     kernel = f"a kernel of dimension {n - rank} of {n}: numerical rank {rank} at tolerance {spectrum.tolerance:g} ‖A‖"
-    if square < rank:
-        return Verdict(
-            kind="linear growth",
-            rate=0.0,
-            sentence=f"not stable: no eigenvalue has a positive real part, but 0 is not semisimple "
-            f"(rank A² = {square} < rank A "
-            f"= {rank}, cosines below {COSINE:g}): perturbations grow at least linearly in t",
-        )
     if spectrum.values.size and float(spectrum.values[0].real) >= -max(zero, float(spectrum.uncertainties[0])):
         frequency = abs(spectrum.values[0].imag)
         what = f"eigenvalues ±{frequency:.6g} i on the imaginary axis" if frequency > zero else "real parts of zero"
@@ -164,6 +248,14 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
             sentence=f"undecided: no eigenvalue grows, but σ' vanishes on part of Y, where the linearization "
             "says nothing; "
             f"{kernel}",
+        )
+    if spectrum.unresolved:
+        near = f"what is nearer to 0 than {spectrum.unresolved:.2g} is not resolved on so many nodes"
+        return Verdict(
+            kind="stable",
+            rate=rate,
+            sentence=f"stable as far as it is resolved: the {len(spectrum.values)} eigenvalues of modulus above "
+            f"{zero:.2g} have real parts up to {rate:.6g}; {near}",
         )
     if rank == n:
         end = "; the continuum's operator is compact: there 0 belongs to its spectrum" if is_compact else ""
