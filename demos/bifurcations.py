@@ -14,7 +14,9 @@
 # * a branch of steady states followed in a parameter, and the two ways in which it loses its stability: a real
 #   eigenvalue or a complex pair of them passes the imaginary axis;
 # * the branches that leave a pitchfork, beside the scalar equation that they obey;
-# * the limit cycle beyond a Hopf point, by direct integration, beside its amplitude in closed form;
+# * what breaks the pitchfork, and what does not: a term in the activation does, a bias does not;
+# * the first Lyapunov coefficient of a Hopf point, and the cycles beyond it with their Floquet multipliers, beside
+#   direct integration and the amplitude in closed form;
 # * growth rates of perturbed runs beside the eigenvalues.
 #
 # ## The problem
@@ -67,8 +69,9 @@ def make_field(factors, activation: fs.Activation) -> fs.SelectionField:
 # $$g' = \tanh(\mu g) - g.$$
 #
 # Up to $\mu = 1$ its one zero is $g = 0$, with the eigenvalue $\mu - 1$; beyond, there are two more. The branch is
-# followed from $\mu = 0.5$ to $2$ by pseudo-arclength continuation, the point where stability changes found by
-# bisection, and the curve that crosses there followed to both sides.
+# followed from $\mu = 0.5$ to $2$ by pseudo-arclength continuation. The point where stability changes is found twice,
+# as the zero of the eigenvalue along the branch and by bordered systems beside it, and the curve that crosses there is
+# followed to both sides.
 
 # %%
 one = [(1.0, 1.0)]
@@ -99,6 +102,50 @@ for branch, level in zip(pitchforks.branches[1:], levels[1:], strict=True):
 if is_root:
     print(f"{len(curve)} points of the crossing curve, |g| at mu = 2: {abs(levels[1][-1]):.9f}")
     print(f"from the scalar equation by {np.max(np.abs(curve)):.1e}, from its eigenvalue by {away:.1e}")
+
+# %% [markdown]
+# ## What breaks it
+#
+# A pitchfork needs the symmetry $g \to -g$. A bias $b = 0.01$ does not break it: $\partial_t f = \sigma(K f + b)$, and
+# $g = K f + b$ obeys
+#
+# $$\partial_t g = K \sigma(g)$$
+#
+# whatever $b$ is. The bias only moves the states, $f = g - b$ here; the pitchfork stays at $\mu = 1$. A term inside of
+# the activation does break it: with $\sigma(s) = \tanh(\mu s + 0.01) - s$ the equation $g' = \tanh(\mu g + 0.01) - g$
+# has one zero for small $\mu$, which is positive and goes on without a bifurcation, and two more beyond a fold, at
+# negative $g$. At the fold $1 = \mu\,\mathrm{sech}^2(\mu g + 0.01) = \mu\,(1 - g^2)$, so that
+# $g = -\sqrt{1 - 1/\mu}$ and $\mu g + 0.01 = \mathrm{artanh}\, g$: $\mu \approx 1.0616$. No branch leads there from the
+# first curve; deflation finds a state of the other one.
+
+# %%
+BREAKING = 0.01
+biased = steady.ReducedFamily(
+    space,
+    lambda mu: fs.SelectionField(
+        space,
+        fs.SeparableKernel.interpolate(space, one, fs.DepthGrid(layers=1)),
+        zero + BREAKING,
+        activation=shifted.at("tanh(μ s) − s", {"mu": mu}),
+    ),
+    lower=0.5,
+    upper=2.0,
+)
+with_bias = steady.continue_branches(biased, biased.coordinates(zero[:, None] - BREAKING), lower=0.5, upper=2.0)
+tilted = fs.ActivationFamily(lambda s, mu: ufl.tanh(mu * s + BREAKING) - s, ("mu",))
+broken_field = steady.ReducedFamily(
+    space, lambda mu: make_field(one, tilted.at("tanh(μ s + 0.01) − s", {"mu": mu})), lower=0.5, upper=2.0
+)
+broken = steady.continue_branches(broken_field, broken_field.coordinates(zero[:, None]), lower=0.5, upper=2.0)
+broken_mean = broken_field.coordinates(zero[:, None] + 1.0)
+broken_levels = [np.array([broken_mean @ point.coordinates for point in branch.points]) for branch in broken.branches]
+fold_at = brentq(
+    lambda mu: BREAKING - mu * np.sqrt(1 - 1 / mu) + np.arctanh(np.sqrt(1 - 1 / mu)), 1.01, 2.0, xtol=1e-14
+)
+if is_root:
+    print("with a bias:", *(f"{b.kind} at mu = {b.parameter:.9f}" for b in with_bias.bifurcations))
+    print("with a term in σ:", *(f"{b.kind} at mu = {b.parameter:.9f}" for b in broken.bifurcations), end=", ")
+    print(f"closed form {fold_at:.9f}; branches from", *(branch.origin for branch in broken.branches))
 
 # %% [markdown]
 # ## The Hopf point
@@ -139,9 +186,10 @@ if is_root:
 # %% [markdown]
 # ## The limit cycle
 #
-# Near $a = 0.9$ the solution is $x \approx 2\,\mathrm{Re}\,(z\, q)$ with $A q = i \omega q$. The cubic term of tanh,
-# averaged over a period, gives $z' = \lambda z - (0.9\,\omega^2 + i \beta)\, |z|^2 z$ with
-# $\mathrm{Re}\,\lambda = (a - 0.9)/2$: the rest state is taken over by a cycle with
+# Near $a = 0.9$ the solution is $x \approx 2\,\mathrm{Re}\,(z\, q)$ with $A q = i \omega q$, $q = (0.9 + i\omega, 1)$.
+# The cubic term of tanh, averaged over a period, gives $z' = \lambda z - (0.9\,\omega^2 + i \beta)\, |z|^2 z$ with
+# $\mathrm{Re}\,\lambda = (a - 0.9)/2$: the cubic coefficient has a negative real part, the Hopf point is
+# supercritical, and the rest state is taken over by a cycle with
 #
 # $$\alpha := \big(2\, \langle \|f\|^2 \rangle\big)^{1/2} \approx C \sqrt{a - 0.9},
 #     \qquad C = \frac{2 \sqrt{10}}{3\, \omega} \approx 1.4246,$$
@@ -179,14 +227,27 @@ if is_root:
     print(f"exponents {np.round(exponents, 4)}, constant {limit:.5f}, in closed form {CONSTANT:.5f}")
 
 # %% [markdown]
-# `steady.measure_cycles` does the same with the reduced equation, in two coordinates instead of sixteen nodes.
+# `steady.analyze_hopf` computes the same normal form from derivatives of $\sigma$, for $\|q\| = 1$ in $L^2$: the first
+# Lyapunov coefficient is then $l_1 = -0.45\,\omega$. `steady.measure_cycles` solves for cycles at given parameters, and
+# `steady.follow_cycles` follows them, both by shooting in two coordinates instead of sixteen nodes. A cycle counts only
+# if another integrator, started on it, returns to its start. The Floquet multiplier $\rho$ says by what factor a
+# perturbation of the cycle decays in a period $T$. Near the Hopf point it is $e^{-2\,\mathrm{Re}\,\lambda\, T}$.
 
 # %%
 normal_form = steady.analyze_hopf(oscillators, hopf.point.coordinates, hopf.parameter)
-cycles = steady.measure_cycles(oscillators, normal_form, (0.4, *DISTANCES[:-1]))
-difference = float(np.max(np.abs(cycles.amplitudes[1:] / amplitudes[:-1] - 1)))
+cycles = steady.measure_cycles(oscillators, normal_form, tuple(DISTANCES.tolist()))
+difference = float(np.max(np.abs(cycles.amplitudes / amplitudes - 1)))
+family_of_cycles = steady.follow_cycles(oscillators, normal_form, 24)
+multipliers = np.array([orbit.multipliers[0].real for orbit in family_of_cycles.orbits])
+periods = np.array([orbit.period for orbit in family_of_cycles.orbits])
 if is_root:
-    print(f"reduced equation: exponent {cycles.exponent:.4f}, amplitudes differ by {difference:.1e}")
+    print(f"l1 = {normal_form.lyapunov:.9f} ± {normal_form.lyapunov_error:.0e}, closed form {-0.45 * OMEGA:.9f}")
+    print(f"{normal_form.criticality}; amplitudes by shooting and by integration differ by {difference:.1e}")
+    for orbit in family_of_cycles.orbits[::3]:
+        print(
+            f"a = {orbit.parameter:.4f}: period {orbit.period:.6f}, multiplier {orbit.multipliers[0].real:.6f}, "
+            f"{orbit.stability}, closes within {orbit.closure:.0e} (tolerance {orbit.closure_tolerance:.0e})"
+        )
 
 # %% [markdown]
 # ## Growth beside the eigenvalues
@@ -221,15 +282,16 @@ for name, (field, state, exact) in cases.items():
 # %% [markdown]
 # ## The figure
 #
-# Solid lines are stable, dashed ones unstable. Top: both diagrams, with the scalar equation as dots (left) and the
-# amplitude of the cycle to both sides of the rest state (right). Bottom: the amplitude over $\sqrt{a - 0.9}$ beside the
-# closed form, and perturbed runs (dots) beside $e^{\mathrm{Re}\,\lambda\, t}$ (lines).
+# Solid lines are stable, dashed ones unstable. Top: the pitchfork, with the scalar equation as dots, and the one that
+# a term in the activation breaks. Middle: the Hopf point with the amplitude of the cycles to both sides of the rest
+# state, and the amplitude over $\sqrt{a - 0.9}$ beside the closed form. Bottom: the Floquet multipliers beside $e^{-(a
+# - 0.9)\, T}$, and perturbed runs (dots) beside $e^{\mathrm{Re}\,\lambda\, t}$ (lines).
 
 
 # %%
-def draw_diagram(axes, diagram, heights, **more):
-    """Branches by a number for each point."""
-    marks = [(b.kind, b.parameter, 0.0) for b in diagram.bifurcations]
+def draw_diagram(axes, diagram, heights, marked, **more):
+    """Branches by a number for each point, and bifurcations at given heights."""
+    marks = [(b.kind, b.parameter, height) for b, height in zip(diagram.bifurcations, marked, strict=True)]
     parameters = [np.array([p.parameter for p in branch.points]) for branch in diagram.branches]
     unstable = [np.array([p.unstable for p in branch.points]) for branch in diagram.branches]
     draw_bifurcations(axes, parameters, heights, unstable=unstable, marks=marks, **more)
@@ -237,30 +299,39 @@ def draw_diagram(axes, diagram, heights, **more):
 
 @styled
 def draw():
-    """Two diagrams, the amplitude and the growth."""
-    figure, grid = create_axes(2, 2, WIDTH, height=5.2)
+    """Three diagrams, the amplitude, the multipliers and the growth."""
+    figure, grid = create_axes(3, 2, WIDTH, height=7.8)
     left, right = grid[0]
-    draw_diagram(left, pitchforks, levels)
+    draw_diagram(left, pitchforks, levels, [0.0])
     left.plot(*np.array(scalar)[::4].T, ".", color=COLOURS["ink"], label=r"$\tanh(\mu g) = g$")
     left.set(xlabel=r"$\mu$", ylabel=r"$g = \int f$")
+    draw_diagram(right, broken, broken_levels, [broken_mean @ b.point.coordinates for b in broken.bifurcations])
+    right.set(xlabel=r"$\mu$", ylabel=r"$g = \int f$")
     rest = [np.zeros(len(branch.points)) for branch in rests.branches]
-    draw_diagram(right, rests, rest, cycles=[(cycles.parameters, cycles.amplitudes, 0.0, [0] * 5)])
-    right.set(xlabel="$a$", ylabel=r"$\pm\alpha$")
+    found = family_of_cycles
+    loops = [(found.parameters, found.amplitudes, 0.0, [orbit.unstable for orbit in found.orbits])]
+    draw_diagram(grid[1, 0], rests, rest, [0.0], cycles=loops)
+    grid[1, 0].set(xlabel="$a$", ylabel=r"$\pm\alpha$")
     root, colours = np.sqrt(DISTANCES), ("blue", "green", "vermilion")
-    below = grid[1, 0]
+    below, multiplied, grows = grid[1, 1], grid[2, 0], grid[2, 1]
+    multiplied.plot(found.parameters, multipliers, "o", color=COLOURS["green"], markersize=4.0, label="shooting")
+    linear = np.exp(-(found.parameters - 0.9) * periods)
+    multiplied.plot(found.parameters, linear, color=COLOURS["muted"], label=r"$e^{-(a - 0.9)\, T}$")
+    multiplied.set(xlabel="$a$", ylabel=r"multiplier $\rho$", ylim=(0, 1.05))
     below.plot([0, 0.45], [0, 0.45 * CONSTANT], color=COLOURS["muted"], label=r"closed form $C \sqrt{a - 0.9}$")
     below.plot(root, amplitudes, "o", color=COLOURS["green"], markersize=4.0, label="direct integration")
     below.set(xlabel=r"$\sqrt{a - 0.9}$", ylabel=r"amplitude $\alpha$", xlim=(0, None), ylim=(0, None))
     for (name, (growth, _, _)), colour in zip(grown.items(), colours, strict=True):
         t, value = growth.times[0], growth.predicted[0].real
-        grid[1, 1].semilogy(t, growth.amplitudes[0], "o", color=COLOURS[colour], markersize=2.0)
+        grows.semilogy(t, growth.amplitudes[0], "o", color=COLOURS[colour], markersize=2.0)
         label = rf"${name.replace('mu', chr(92) + 'mu')}$: ${value:.4f}$"
-        grid[1, 1].semilogy(t, np.exp(value * t), color=COLOURS[colour], linewidth=1.0, label=label)
-    grid[1, 1].set(xlabel="$t$", ylabel=r"$|z(t)| / |z(0)|$")
-    for axes in grid[0]:
+        grows.semilogy(t, np.exp(value * t), color=COLOURS[colour], linewidth=1.0, label=label)
+    grows.set(xlabel="$t$", ylabel=r"$|z(t)| / |z(0)|$")
+    for axes in (left, right, grid[1, 0]):
         add_legend_above(axes, 2)
     below.legend()
-    grid[1, 1].legend(loc="lower right", title=r"Re $\lambda$")
+    multiplied.legend()
+    grows.legend(loc="lower right", title=r"Re $\lambda$")
     return figure
 
 
@@ -271,7 +342,7 @@ if is_root:
 # %% [markdown]
 # ## What was shown
 #
-# Bisection ends at round-off: the points are known far better than the 1e-6 asked for, and the branches solve the
+# The search ends at round-off: the points are known far better than the 1e-6 asked for, and the branches solve the
 # scalar equation to the corrector's 1e-12 over the slope, which vanishes at the pitchfork. Rates of runs carry an error
 # of order $\varepsilon$ times the growth and that of Runge–Kutta steps, below 1e-6 $\|A\|$.
 
@@ -279,6 +350,10 @@ if is_root:
 assert pitchfork.kind == "pitchfork" and pitchfork.criticality == "supercritical"
 assert abs(pitchfork.parameter - 1.0) < 1e-6
 assert len(pitchforks.branches) == 3 and np.max(np.abs(curve)) < 1e-9 and away < 1e-8
+assert [b.kind for b in with_bias.bifurcations] == ["pitchfork"]
+assert abs(with_bias.bifurcations[0].parameter - 1.0) < 1e-6
+assert [b.kind for b in broken.bifurcations] == ["fold"]
+assert abs(broken.bifurcations[0].parameter - fold_at) < 1e-6
 assert hopf.kind == "hopf" and abs(hopf.parameter - 0.9) < 1e-6
 assert abs(hopf.frequency - OMEGA) < 1e-6
 for growth, exact, _ in grown.values():
@@ -294,7 +369,9 @@ for growth, exact, _ in grown.values():
 # %%
 assert abs(exponents[-1] - 0.5) < 0.01 and np.all(np.diff(np.abs(exponents - 0.5)) < 0)
 assert abs(limit / CONSTANT - 1) < 5e-4
-assert difference < 2e-3  # the reduced runs end where their amplitude changes by less than 1e-3
+assert abs(normal_form.lyapunov + 0.45 * OMEGA) < normal_form.lyapunov_error < 1e-6
+assert difference < 1e-4  # the runs are e⁻⁸ of their first distance away from the cycle, which is a few per cent of it
+assert all(orbit.stability == "attracting" for orbit in family_of_cycles.orbits)
 
 # %% [markdown]
 # ## What to try next
@@ -303,13 +380,15 @@ assert difference < 2e-3  # the reduced runs end where their amplitude changes b
 #   `fem-selection stability demos/hopf.toml`.
 # * In one call, with a report and a figure: `fs.studies.branches(family, start, settings)`, `family` a function of the
 #   parameter that returns the right-hand side, as `make_oscillator` is.
-# * Another orthonormal pair, $1$ and $\sqrt 2 \cos \pi y$: the Hopf point stays at $0.9$; does the cycle?
-# * A pitchfork that is broken: a bias of $0.01$ makes of it a curve and another one with a fold.
+# * Another orthonormal pair, $1$ and $\sqrt 2 \cos \pi y$: the Hopf point stays at $0.9$, but $l_1$ is positive
+#   there. Where are the cycles now, what are their multipliers, and where does `steady.follow_departure` go from the
+#   rest state at $a = 1$?
+# * A kernel of rank two with the activation of the pitchfork: both eigenvalues are zero at $\mu = 1$.
+#   `steady.find_branch_directions` says how many branches pass through that point.
 #
 # ## References
 #
 # M. Golubitsky, D. G. Schaeffer, Singularities and Groups in Bifurcation Theory I, Springer 1985,
-# [doi:10.1007/978-1-4612-5034-0](https://doi.org/10.1007/978-1-4612-5034-0).
-# Y. A. Kuznetsov, Elements of Applied Bifurcation Theory, Springer 2004,
-# [doi:10.1007/978-1-4757-3978-7](https://doi.org/10.1007/978-1-4757-3978-7).
-# H. Liu, P. Markowich, J. Differential Equations 269 (2020) 11540, [arXiv:1905.09076](https://arxiv.org/abs/1905.09076).
+# [doi:10.1007/978-1-4612-5034-0](https://doi.org/10.1007/978-1-4612-5034-0). Y. A. Kuznetsov, Elements of Applied
+# Bifurcation Theory, Springer 2004, [doi:10.1007/978-1-4757-3978-7](https://doi.org/10.1007/978-1-4757-3978-7). H.
+# Liu, P. Markowich, J. Differential Equations 269 (2020) 11540, [arXiv:1905.09076](https://arxiv.org/abs/1905.09076).
