@@ -168,7 +168,7 @@ states_msa, costates_msa = extremal(pontryagin.scaled_solution)
 # %%
 reduced = hjb.ReducedProblem.from_functional(functional)
 box = hjb.Grid.uniform([-0.5], [3.5], 64)
-found = hjb.refine(reduced, box, levels=2, snapshots=81, comm=ensemble.world)
+found = hjb.refine(reduced, box, levels=3, snapshots=81, comm=ensemble.world)
 value = found.improved
 loop = hjb.simulate(reduced, value, steps=200)
 

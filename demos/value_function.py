@@ -57,9 +57,9 @@ start = reduced.start
 # %% [markdown]
 # ## The value function by finite elements
 #
-# Continuous, piecewise linear functions on triangles, steps of order two backward in $t$, on 24 × 24 and 48 × 48 cells of a
-# box around initial and target state, and the extrapolation of the two to width zero. A viscosity of order $h|v|$, $v$
-# the optimal velocity, along the edges of every triangle makes each new nodal value a mean of its neighbours with
+# Continuous, piecewise linear functions on triangles, steps of order two backward in $t$, on 24 × 24 and 48 × 48 cells
+# of a box around initial and target state, and the extrapolation of the two to width zero. A viscosity of order $h|v|$,
+# $v$ the optimal velocity, along the edges of every triangle makes each new nodal value a mean of its neighbours with
 # running costs added, which selects the viscosity solution among all functions that solve the equation almost
 # everywhere. At each node a limiter scales it by $|\sum_j (V_i - V_j)| / \sum_j |V_i - V_j|$ over the neighbours $j$,
 # which is 1 at extrema and $O(h)$ where $V$ is smooth: second order there, and first order at kinks. At the box's
@@ -170,7 +170,7 @@ ways = [
 if ensemble.is_root:
     print(f"open loop, from {len(reports)} starts   {', '.join(f'{r.objective:.6f}' for r in reports)}")
     print(f"V(0, x(0)), 48 x 48 cells  {found.values[-1]:.4f}  estimated error {found.error_estimate:.4f}")
-    print(f"  extrapolated             {found.extrapolated:.4f}  estimated error {found.extrapolated_error:.4f}")
+    print(f"  extrapolated             {found.extrapolated:.4f}")
     print(f"  larger box               changes it by {influence.difference:.4f}")
     print(f"dynamic programming        {value_of_witness:.4f}  estimated error {error_of_witness:.4f}")
     print(f"cost of the feedback       {loop.costs[0]:.6f}")
@@ -274,7 +274,7 @@ if ensemble.is_root:
 assert abs(best.objective - 0.534279) < 1e-6
 assert abs(worse.objective - 0.620012) < 1e-6
 assert abs(found.values[-1] - best.objective) < found.error_estimate
-assert abs(found.extrapolated - best.objective) < found.extrapolated_error
+assert abs(found.extrapolated - best.objective) < found.error_estimate / 3  # what the extrapolation changes
 assert abs(value_of_witness - best.objective) < 1.5 * error_of_witness
 assert np.max(np.abs(found.improved.value(0.0, on_circle(angles)) - np.minimum(*ways))) < found.error_estimate
 assert abs(loop.costs[0] - best.objective) < 1e-3

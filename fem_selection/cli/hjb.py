@@ -47,13 +47,19 @@ def _print(frame: Frame, report: HjbReport, path: Path) -> None:
     table = zip(found.cells, found.values, orders, strict=True)
     rows = [("×".join(map(str, cells)), f"{value:.6g}", order) for cells, value, order in table]
     frame.table(("cells", "V(0, x(0))", "order"), rows)
+    declined, grid, agreement = found.extrapolated_declined, found.finest.grid, report.agreement
+    bar = f"error {found.extrapolated_error:.1e}" if declined is None else f"no error bar: {declined}"
+    costs = ", ".join(f"{v:.6g}" for v in report.objectives)
+    corners = " to ".join("(" + ", ".join(f"{x:.3g}" for x in corner) + ")" for corner in (grid.lower, grid.upper))
     frame.rows(
         {
-            "extrapolated": f"{found.extrapolated:.6g} (error {found.extrapolated_error:.1e})",
-            "dynamic programming": f"{report.witness:.6g}",
-            "closed loop": f"{report.closed_loop_cost:.6g}",
-            "open loop, all starts": ", ".join(f"{v:.6g}" for v in report.objectives),
-            "larger box": f"changes the value by {report.influence.difference:.1e}",
+            "finite elements": f"{report.value:.6g} (error {report.value_error:.1e})",
+            "extrapolated": f"{found.extrapolated:.6g} ({bar})",
+            "dynamic programming": f"{report.witness:.6g} (error {report.witness_error:.1e})",
+            "closed loop": report.closed_loop_declined or f"{report.closed_loop_cost:.6g}",
+            "open loop": f"{report.attained:.6g} in continuous depth; of the layers, from all starts: {costs}",
+            "verdict": "; ".join([agreement.verdict, *agreement.reasons]),
+            "box": f"{report.box_verdict}: {report.box_reason}; {corners}",
             "outflow": f"{found.finest.outflow_share:.1%} of the boundary at most",
             "seconds": frame.seconds(),
             "report": str(path),

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Error estimates of a value function: a sequence of meshes, the extrapolated limit, and the influence of the box.
 
-    V_h = V + C h² + o(h²):   V* = (4 V_h − V_2h)/3;   |V_h − V*| is an upper bound of the error of V* for small h
-    |V_h − V_2h| estimates the error of V_h: it is the error itself for order one and three times it for order two
+    V_h = V + C hᵖ + o(hᵖ):   d = |V_h − V_2h|,   error of V_h = d/(2ᵖ − 1),   at most d for p ≥ 1
+    V* = (4 V_h − V_2h)/3 = V_h + (V_h − V_2h)/3,   error of V* = |d/(2ᵖ − 1) − d/3|
 
-The order is two where V is smooth and one at kinks.  The extrapolation assumes order two; the observed orders are
-reported beside it.
+The order is two where V is smooth and one at kinks.  The extrapolation assumes order two.  The error of V* is at most
+|V_h − V*| = d/3 if p ≥ log₂ 2.5 = 1.32; this bound is withheld where the order that three meshes show is smaller, or
+larger than three (the first mesh is then too coarse for an order), or where the three values are not monotone.  With an
+order below one, or none, the larger one of the last two differences estimates the error of V_h.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from fem_selection.typing import Floats
 __all__ = ["BoxInfluence", "Refinement", "box_influence", "extrapolate", "refine"]
 
 _SNAPSHOTS = 11  # of value functions of which only t = 0 is used
+_ORDERS = (float(np.log2(2.5)), 3.0)  # between which |V_h − V*| bounds the error of V*
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,10 @@ class Refinement:
         values: V(0, x(0)) on each mesh.
         orders: The observed order of each three consecutive meshes.
         extrapolated: V* from the two finest meshes; with a single mesh, the value on it.
-        error_estimate: |V_h − V_2h| of the finest mesh; NaN with a single mesh.
-        extrapolated_error: |V_h − V*|, the change by the extrapolation; NaN with a single mesh.
+        error_estimate: |V_h − V_2h| of the finest mesh, or of the finest but one if that is larger and no order of one
+            or more is observed; NaN with a single mesh.
+        extrapolated_error: |V_h − V*|, the change by the extrapolation; NaN if it is no bound of the error.
+        extrapolated_declined: Why it is no bound; None if it is one.
         finest: The value function on the finest mesh.
         improved: The extrapolated value function on the finest mesh; with a single mesh, `finest`.
     """
@@ -49,6 +54,7 @@ class Refinement:
     extrapolated: float
     error_estimate: float
     extrapolated_error: float
+    extrapolated_declined: str | None
     finest: ValueFunction
     improved: ValueFunction
 
@@ -105,14 +111,17 @@ def refine(
     ]
     found = [solve_value(problem, g, snapshots, comm=comm) for g in grids]
     values = [float(v.value(0.0, problem.start[None])[0]) for v in found]
-    limits = [(4.0 * fine - coarse) / 3.0 for coarse, fine in pairwise(values)]
+    orders = tuple(_observed(*values[k : k + 3]) for k in range(levels - 2))
+    limit = (4.0 * values[-1] - values[-2]) / 3.0 if levels > 1 else values[-1]
+    declined = _decline(levels, orders)
     return Refinement(
         cells=tuple(g.cells for g in grids),
         values=tuple(values),
-        orders=tuple(_observed(*values[k : k + 3]) for k in range(levels - 2)),
-        extrapolated=limits[-1] if limits else values[-1],
-        error_estimate=abs(values[-1] - values[-2]) if limits else np.nan,
-        extrapolated_error=abs(values[-1] - limits[-1]) if limits else np.nan,
+        orders=orders,
+        extrapolated=limit,
+        error_estimate=_estimate(values, orders),
+        extrapolated_error=abs(values[-1] - limit) if declined is None else np.nan,
+        extrapolated_declined=declined,
         finest=found[-1],
         improved=extrapolate(*found[-2:]) if len(found) > 1 else found[-1],
     )
@@ -154,6 +163,26 @@ def box_influence(problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm | Non
     found = (solve_value(problem, g, _SNAPSHOTS, comm=comm) for g in (grid, larger))
     values = [float(value.value(0.0, problem.start[None])[0]) for value in found]
     return BoxInfluence(cells=(grid.cells, larger.cells), values=(values[0], values[1]))
+
+
+def _estimate(values: list[float], orders: tuple[float, ...]) -> float:
+    """The error estimate of the last value."""
+    if len(values) < 2:
+        return np.nan
+    differences = [abs(b - a) for a, b in pairwise(values)]
+    return differences[-1] if not orders or orders[-1] >= 1.0 else max(differences[-2:])
+
+
+def _decline(levels: int, orders: tuple[float, ...]) -> str | None:
+    """Why the change by the extrapolation is no bound of its error; None if it is one."""
+    if levels < 3:
+        return f"{levels} {'mesh shows' if levels == 1 else 'meshes show'} no order, and three are needed"
+    order = orders[-1]
+    if not np.isfinite(order):
+        return "the values on the last three meshes are not monotone, so no order is observed"
+    if not _ORDERS[0] <= order <= _ORDERS[1]:
+        return f"the observed order {order:.2f} is not between {_ORDERS[0]:.2f} and {_ORDERS[1]:g}"
+    return None
 
 
 def _observed(coarse: float, middle: float, fine: float) -> float:

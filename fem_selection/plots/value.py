@@ -42,7 +42,8 @@ def plot_value(
         values: V on the grid at the times, shape (num_times, len(axes[0]), …).
         times: The times t, shape (num_times,).
         trajectory_times: The times of the trajectories, shape (steps + 1,).
-        trajectories: States, shape (steps + 1, num_trajectories, n); the first trajectory is the nominal one.
+        trajectories: States, shape (steps + 1, num_trajectories, n), NaN after a trajectory's end; the first trajectory
+            is the nominal one.
         target: The target state, shape (n,).
         labels: Labels of the directions, n of them.
 
@@ -59,7 +60,8 @@ def plot_value(
         return _plot_curves(axes[0], values, times, trajectory_times, trajectories[:, :, 0], target, labels[0])
     now = [int(np.argmin(np.abs(trajectory_times - t))) for t in times]
     if n == 3:
-        levels = [float(trajectories[k, 0, 2]) for k in now]
+        known = np.flatnonzero(np.isfinite(trajectories[:, 0, 2]))  # a trajectory may end before the last time
+        levels = [float(trajectories[known[known <= k][-1], 0, 2]) for k in now]
         values = np.stack([_slice(axes[2], v, level) for v, level in zip(values, levels, strict=True)])
         titles = [f"$t = {t:.3g}$, {labels[2]} $= {z:.2f}$" for t, z in zip(times, levels, strict=True)]
     else:
@@ -142,15 +144,16 @@ def _on_curve(
 
 @styled
 def plot_refinement(
-    cells: np.ndarray, values: np.ndarray, extrapolated: float, *, others: Mapping[str, float]
+    cells: np.ndarray, values: np.ndarray, extrapolated: float, *, others: Mapping[str, float], error: float = np.nan
 ) -> Figure:
     """Draw V at the initial state over the mesh width, the line to its limit, and the same number by other methods.
 
     Args:
         cells: Number of cells in a direction of each mesh, shape (num_meshes,).
         values: V at the initial state on each mesh, shape (num_meshes,).
-        extrapolated: The limit for mesh width zero.
+        extrapolated: The limit for mesh width zero; it is left out if it is not finite.
         others: Further values by name (witness, open loop, …); those that are not finite are left out.
+        error: The error estimate of the value on the finest mesh, drawn as a bar; left out if it is not finite.
 
     Raises:
         InvalidInput: if the shapes do not fit together.
@@ -162,10 +165,15 @@ def plot_refinement(
     panel = grid[0, 0]
     order = np.argsort(cells)
     widths = 1.0 / cells[order]
-    panel.plot([0.0, widths[-1]], [extrapolated, values[order][-1]], color=COLOURS["blue"], linestyle=":")
+    limit = np.array([extrapolated] if np.isfinite(extrapolated) else [])
+    zero = np.zeros(len(limit))
+    panel.plot([*zero, widths[-1]], [*limit, values[order][-1]], color=COLOURS["blue"], linestyle=":")
     panel.plot(widths, values[order], "o-", color=COLOURS["blue"], markersize=4.0, label="finite elements")
-    panel.plot(0.0, extrapolated, "o", color="white", markeredgecolor=COLOURS["blue"], markersize=5.0, zorder=4,
-               clip_on=False, label="extrapolated")  # fmt: skip
+    if np.isfinite(error):
+        panel.errorbar(widths[-1], values[order][-1], error, color=COLOURS["blue"], capsize=3.0, linewidth=1.0)
+    if len(limit):
+        panel.plot(zero, limit, "o", color="white", markeredgecolor=COLOURS["blue"], markersize=5.0, zorder=4,
+                   clip_on=False, label="extrapolated")  # fmt: skip
     colours = (COLOURS["vermilion"], COLOURS["green"], COLOURS["muted"])
     finite = {name: value for name, value in others.items() if np.isfinite(value)}
     for k, (name, value) in enumerate(finite.items()):

@@ -5,16 +5,18 @@
     report.value, report.open_loop_objective, report.closed_loop_cost
     report.write("folder", space=problem.space)
 
-    folder/report.json             values, costs, orders, the influence of the box
+    folder/report.json             values, costs, orders, the box and its influence, whether all of them agree
     folder/figures/value.png       V and the trajectories; refinement.png, V(0, x(0)) over the mesh width
     folder/value.bp                V(t, x) for ParaView (value.xdmf without ADIOS2)
 
     ∂_t V + H(x, ∇V) = 0,   V(T, ·) = Φ;      V(0, x(0)) = min J
 
-V is computed on a sequence of refined meshes, and on a larger box; dynamic programming on the finest mesh is an
-independent check.  The feedback from ∇V is run from the initial state and from perturbed ones; its cost is attained,
-and is therefore an upper bound of the optimum.  Optimization by gradients from several starts reaches the same optimum,
-or local optima above it.
+Optimization by gradients from several starts comes first: it reaches the optimum, or local optima above it, and its
+trajectories say which states the box of V must hold.  The box grows until a larger one changes V(0, x(0)) by no more
+than the mesh does, unless the settings give a box.  V is computed on a sequence of refined meshes; dynamic programming
+on the finest two is an independent check.  The feedback from ∇V is run from the initial state and from perturbed ones.
+Costs of open and closed loop are attained, and are therefore upper bounds of the optimum.  The report says whether all
+numbers agree within their error estimates.
 
 Use `fem_selection.hjb` for the parts: one value function, a feedback from other states, another grid.
 """
@@ -23,20 +25,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from fem_selection.errors import InvalidInput
 from fem_selection.hjb import (
+    ClosedLoop,
     Grid,
+    OpenLoop,
     ReducedProblem,
-    box_influence,
     default_box,
+    find_box,
+    follow,
     refine,
     simulate,
     solve_by_dynamic_programming,
 )
-from fem_selection.learning import LearningProblem
+from fem_selection.hjb.box import interpolation_error
+from fem_selection.kernels import DenseKernel
+from fem_selection.learning import Functional, LearningProblem
 from fem_selection.optimize import minimize
 from fem_selection.settings import HjbSettings, OptimizerSettings
 from fem_selection.studies.report import Progress, Teller
@@ -49,6 +57,7 @@ _SIZES = (10.0, 1.0, 3.0)  # L² norms of the random starts, in turn
 _OPEN_LOOP = OptimizerSettings(max_iterations=2000, gradient_tolerance=1e-8, memory=20)
 _PERTURBATION = 0.08  # of the box's sides
 _STEPS = 400  # of a closed loop
+_RIVAL = 1.5  # times the best objective: the box holds the trajectories of the local optima up to there
 
 
 def hjb(
@@ -72,29 +81,33 @@ def hjb(
         NonFinite: if a value function or an objective is not finite.
     """
     settings = HjbSettings() if settings is None else settings
-    reduced, grid = reduce_to_states(problem, settings)
+    reduced, first = reduce_to_states(problem, settings)
     world, tell = problem.ensemble.world, Teller(progress if problem.ensemble.is_root else None, 3 + settings.witness)
+    objectives, loops = _optimize(problem, reduced, settings.starts, seed)
+    tell("open loop", objective=objectives[0])
+    paths = np.concatenate([x.states for x, j in zip(loops, objectives, strict=True) if j <= _RIVAL * objectives[0]])
+    box = find_box(reduced, first, paths, fixed=settings.lower is not None, comm=world)
+    tell("box", influence=box.influence.difference)
+    grid = box.grid
     found = refine(reduced, grid, settings.levels, snapshots=settings.snapshots, comm=world)
     tell("value functions", value=found.values[-1])
-    witness = float("nan")
+    witnesses = (np.nan, np.nan)  # on the finest mesh but one, and on the finest
     if settings.witness:
-        dynamic = solve_by_dynamic_programming(reduced, grid, comm=world)
-        witness = float(dynamic.value(0.0, reduced.start[None])[0])
-        tell("dynamic programming", value=witness)
-    coarse = replace(grid, cells=tuple(max(n // 2, 2) for n in grid.cells))
-    influence = box_influence(reduced, coarse, comm=world)
-    tell("larger box", difference=influence.difference)
-    objectives = _optimize(problem, settings.starts, seed)
-    tell("open loop", objective=objectives[0])
+        halves = replace(grid, cells=tuple(max(n // 2, 2) for n in grid.cells))
+        solved = (solve_by_dynamic_programming(reduced, g, comm=world) for g in (halves, grid))
+        half, whole = (float(v.value(0.0, reduced.start[None])[0]) for v in solved)
+        witnesses = (half, whole)
+        tell("dynamic programming", value=whole)
     states = _perturbed(reduced.start, grid)
-    # both loops attain their cost, so the lower one counts; on coarse meshes the extrapolated V may be the worse one
-    loops = [simulate(reduced, value, states, steps=_STEPS) for value in (found.improved, found.finest)]
     return HjbReport(
         refinement=found,
-        witness=witness,
+        witness=witnesses[1],
+        witness_error=2.0 * abs(witnesses[1] - witnesses[0]),
         objectives=objectives,
-        loop=min(loops, key=lambda x: float(x.costs[0])),
-        influence=influence,
+        attained=loops[0].cost,
+        loop=_best_loop([simulate(reduced, value, states, steps=_STEPS) for value in (found.improved, found.finest)]),
+        box=box,
+        resolution=interpolation_error(reduced, grid),
         initial=reduced.initial,
         targets=reduced.targets,
     )
@@ -130,8 +143,15 @@ def reduce_to_states(problem: LearningProblem, settings: HjbSettings) -> tuple[R
     return reduced, grid
 
 
-def _optimize(problem: LearningProblem, more: int, seed: int) -> tuple[float, ...]:
-    """The objectives that optimization reaches from several starts, the best first (collective)."""
+def _best_loop(loops: Sequence[ClosedLoop]) -> ClosedLoop:
+    """The loop of the lowest cost from the initial state; both attain it, and one that left the box has none."""
+    return min(loops, key=lambda loop: (bool(loop.left_box[0]), float(loop.costs[0])))
+
+
+def _optimize(
+    problem: LearningProblem, reduced: ReducedProblem, more: int, seed: int
+) -> tuple[tuple[float, ...], list[OpenLoop]]:
+    """The objectives that optimization reaches from several starts, the best first, and their paths (collective)."""
     functional, control_space, starts = (
         problem.scaled_functional,
         problem.functional.control_space,
@@ -139,7 +159,24 @@ def _optimize(problem: LearningProblem, more: int, seed: int) -> tuple[float, ..
     )
     for k in range(more):
         starts.append(control_space.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
-    return tuple(sorted(minimize(functional, start, _OPEN_LOOP).objective for start in starts))
+    found = [minimize(functional, start, _OPEN_LOOP) for start in starts]
+    found = sorted(found, key=lambda report: report.objective)
+    controls = [_controls(problem.functional, functional.to_controls(x.scaled_solution)) for x in found]
+    return tuple(x.objective for x in found), [follow(reduced, *c) for c in controls]
+
+
+def _controls(functional: Functional, local: Floats) -> tuple[Floats, Floats]:
+    """w, shape (layers, m, m), and b, shape (layers, m), of a shard of the controls, on every rank (collective)."""
+    controls, parts = functional.control_space, functional.control_space.unpack(local)
+    space, layers = controls.space, controls.grid.layers
+    kernels, biases = np.zeros((layers, space.num_nodes, space.num_nodes)), np.zeros((layers, space.num_nodes))
+    if "kernel" in controls.parts:
+        kernel = cast(DenseKernel, functional.stepper.kernel.create_direction())
+        kernel.assign(parts["kernel"])
+        kernels = np.stack([kernel.values(k, np.arange(space.num_nodes)) for k in range(layers)])
+    if "bias" in controls.parts:
+        biases = np.ascontiguousarray(space.gather(np.asfortranarray(parts["bias"].reshape(layers, -1).T)).T)
+    return kernels, biases
 
 
 def _perturbed(start: Floats, grid: Grid) -> Floats:

@@ -11,7 +11,8 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.hjb import BoxInfluence, ClosedLoop, Refinement
+from fem_selection.hjb import Agreement, BoxInfluence, BoxSearch, ClosedLoop, Refinement, compare
+from fem_selection.hjb.box import BoxVerdict
 from fem_selection.studies.report import Report
 from fem_selection.typing import Floats
 
@@ -25,25 +26,47 @@ class HjbReport(Report):
     Attributes:
         refinement: Value functions and V(0, x(0)) on the meshes, and the extrapolation.
         witness: V(0, x(0)) by dynamic programming; NaN if it was not run.
+        witness_error: Twice its difference from the same on half the cells, a bound of its error for every order above
+            0.58; NaN if it was not run.
         objectives: The objectives that optimization reaches from the starts, the best first.
+        attained: The cost of the best of these controls in continuous depth, an upper bound of V(0, x(0)).
         loop: The trajectories under the feedback: the first from the initial state, the others from perturbed ones.
-        influence: Values on the box and on a larger box.
+        box: The box, its influence, and whether it is large enough.
+        resolution: The interpolation error of Φ on the finest mesh.
         initial: x(0), shape (m, J), m cells and J samples.
         targets: The target states, shape (m, J).
     """
 
     refinement: Refinement
     witness: float
+    witness_error: float
     objectives: tuple[float, ...]
+    attained: float
     loop: ClosedLoop
-    influence: BoxInfluence
+    box: BoxSearch
+    resolution: float
     initial: Floats
     targets: Floats
+
+    @property
+    def influence(self) -> BoxInfluence:
+        """Values on the box and on a larger box."""
+        return self.box.influence
 
     @property
     def value(self) -> float:
         """V(0, x(0)) on the finest mesh."""
         return self.refinement.values[-1]
+
+    @property
+    def value_error(self) -> float:
+        """The error estimate of `value`: that of the mesh, and the influence of the box.
+
+        With a single mesh, that of the mesh is the difference from the coarse mesh on which the box was judged.
+        """
+        mesh = self.refinement.error_estimate
+        mesh = abs(self.value - self.influence.values[0]) if np.isnan(mesh) else mesh
+        return mesh + self.influence.difference
 
     @property
     def open_loop_objective(self) -> float:
@@ -52,26 +75,59 @@ class HjbReport(Report):
 
     @property
     def closed_loop_cost(self) -> float:
-        """The cost of the feedback from the initial state."""
+        """The cost of the feedback from the initial state; NaN if `closed_loop_declined` says why there is none."""
         return float(self.loop.costs[0])
+
+    @property
+    def closed_loop_declined(self) -> str | None:
+        """Why the feedback from the initial state has no cost; None if it has one."""
+        if not self.loop.left_box[0]:
+            return None
+        return f"the trajectory leaves the box at t = {self.loop.exit_times[0]:.3g}, beyond which V is not known"
+
+    @property
+    def box_verdict(self) -> BoxVerdict:
+        """Whether the box is large enough for V(0, x(0)); a closed loop on the finest mesh that leaves it says no."""
+        return "too small" if self.loop.left_box[0] else self.box.verdict
+
+    @property
+    def box_reason(self) -> str:
+        """Why, in one sentence."""
+        return "the trajectory under the feedback leaves it" if self.loop.left_box[0] else self.box.reason
+
+    @property
+    def agreement(self) -> Agreement:
+        """Whether V, its witness, open loop and closed loop agree within their error estimates."""
+        return compare(
+            self.value,
+            self.value_error,
+            witness=self.witness,
+            witness_error=self.witness_error + self.influence.difference,
+            open_loop=self.attained,
+            open_loop_error=abs(self.attained - self.open_loop_objective),
+            closed_loop=self.closed_loop_cost,
+            resolution=self.resolution,
+        )
 
     def content(self) -> dict[str, Any]:
         """The content of `report.json`."""
-        found, loop, grid = self.refinement, self.loop, self.refinement.finest.grid
+        found, loop, grid, agreement = self.refinement, self.loop, self.refinement.finest.grid, self.agreement
         values = found.improved.value(0.0, loop.states[0])
-        perturbed = zip(loop.states[0, 1:].tolist(), loop.costs[1:], values[1:], strict=True)
+        perturbed = zip(loop.states[0, 1:].tolist(), loop.costs[1:], values[1:], loop.left_box[1:], strict=True)
         return {
             "value_at_initial_state": self.value,
             "extrapolated_value": found.extrapolated,
             "error_estimate": found.error_estimate,
             "extrapolated_error": found.extrapolated_error,
+            "extrapolated_declined": found.extrapolated_declined,
             "observed_orders": found.orders,
             "cells": found.cells,
             "values": found.values,
             "closed_loop_cost": self.closed_loop_cost,
+            "closed_loop_declined": self.closed_loop_declined,
             "perturbed": [
-                {"state": state, "closed_loop_cost": float(cost), "value": float(value)}
-                for state, cost, value in perturbed
+                {"state": state, "closed_loop_cost": float(cost), "value": float(value), "left_box": bool(left)}
+                for state, cost, value, left in perturbed
             ],
             "left_box": bool(np.any(loop.left_box)),
             "outflow_share": found.finest.outflow_share,
@@ -80,13 +136,34 @@ class HjbReport(Report):
             "initial": self.initial,
             "targets": self.targets,
             "witness_value": self.witness,
+            "witness_error": self.witness_error,
+            "value_error": self.value_error,
             "open_loop_objective": self.open_loop_objective,
+            "open_loop_cost": self.attained,
             "open_loop_objectives": self.objectives,
             "box": {"lower": grid.lower, "upper": grid.upper},
             "box_influence": {
                 "difference": self.influence.difference,
                 "cells": self.influence.cells,
                 "values": self.influence.values,
+                "tolerance": self.box.tolerance,
+            },
+            "box_verdict": self.box_verdict,
+            "box_reason": self.box_reason,
+            "boxes_tried": self.box.rounds,
+            "agreement": {
+                "verdict": agreement.verdict,
+                "reasons": list(agreement.reasons),
+                "comparisons": [
+                    {
+                        "first": c.first,
+                        "second": c.second,
+                        "difference": c.difference,
+                        "tolerance": c.tolerance,
+                        "verdict": c.verdict,
+                    }
+                    for c in agreement.comparisons
+                ],
             },
         }
 
@@ -108,12 +185,18 @@ class HjbReport(Report):
         )
         plots.save(figure, folder / "value.png")
         others = {
-            "open loop": self.open_loop_objective,
+            "open loop": self.attained,
             "closed loop": self.closed_loop_cost,
             "dynamic programming": self.witness,
         }
         cells = np.array([max(c) for c in found.cells])
-        figure = plots.plot_refinement(cells, np.array(found.values), found.extrapolated, others=others)
+        figure = plots.plot_refinement(
+            cells,
+            np.array(found.values),
+            found.extrapolated if found.extrapolated_declined is None else np.nan,
+            others=others,
+            error=self.value_error,
+        )
         plots.save(figure, folder / "refinement.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:

@@ -15,7 +15,7 @@ from own_equations import START, make_network, make_neuron
 
 import fem_selection as fs
 
-SETTINGS = fs.HjbSettings(cells=(48,), levels=2, lower=(-0.5,), upper=(3.5,), snapshots=21, starts=2)
+SETTINGS = fs.HjbSettings(cells=(48,), levels=3, lower=(-0.5,), upper=(3.5,), snapshots=21, starts=2)
 
 
 def optimum(start: float = START) -> float:
@@ -36,6 +36,9 @@ def test_all_routes_lead_to_the_closed_form(report):
     assert abs(report.value - optimum()) < found.error_estimate < 0.05
     assert abs(found.extrapolated - optimum()) < found.extrapolated_error
     assert report.witness == pytest.approx(optimum(), rel=0.1)
+    assert abs(report.witness - optimum()) < report.witness_error < 0.1
+    assert 0.0 < report.attained - optimum() < 2e-4
+    assert report.box_verdict == "large enough" and report.agreement.verdict == "agree"
     assert len(report.objectives) == 3
     assert all(0.0 < objective - optimum() < 2e-4 for objective in report.objectives)  # of sixteen layers
     assert abs(report.closed_loop_cost - optimum()) < 1e-3
