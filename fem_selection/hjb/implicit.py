@@ -28,11 +28,11 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.hjb.forms import step_forms
-from fem_selection.hjb.scheme import Scheme
+from fem_selection.hjb.scheme import ViscousScheme
 from fem_selection.petsc import options, unique_prefix
 from fem_selection.typing import Floats
 
-__all__ = ["ImplicitSteps"]
+__all__ = ["PolicyIteration"]
 
 _GAMMA = 1.0 - 1.0 / np.sqrt(2.0)
 _ITERATIONS = 4  # of the policy in a stage, at most: what is left after them is below the error of the step
@@ -48,7 +48,7 @@ _SOLVER: dict[str, str | float | bool | None] = {
 }
 
 
-class ImplicitSteps:
+class PolicyIteration:
     """The linear systems and the steps of a scheme without fixed bounds.
 
     Args:
@@ -58,7 +58,7 @@ class ImplicitSteps:
         Collective.  It owns PETSc's objects: call `destroy`.
     """
 
-    def __init__(self, scheme: Scheme) -> None:
+    def __init__(self, scheme: ViscousScheme) -> None:
         self.scheme, space = scheme, scheme.space
         whole = fem.Function(scheme.S.function_space)
         whole.x.array[:] = 1.0

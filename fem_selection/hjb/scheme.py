@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`Scheme`: the space discretization of the Hamilton–Jacobi–Bellman equation on one mesh, and its explicit steps.
+"""`ViscousScheme`: the space discretization of the Hamilton–Jacobi–Bellman equation on one mesh, and its explicit steps.
 
     M_L dV/dτ = M_L L(V),   the right-hand side of `fem_selection.hjb.forms`
 
@@ -23,7 +23,7 @@ from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.typing import Floats
 
-__all__ = ["Scheme"]
+__all__ = ["ViscousScheme"]
 
 _SAFETY = 0.9  # of the step bound
 _REACH = 1  # a cell's viscosity covers the velocities of the cells within this many grid cells
@@ -44,7 +44,7 @@ def _create_mesh(grid: Grid, comm: MPI.Intracomm) -> dmesh.Mesh:
     return dmesh.create_box(comm, ends, cells, dmesh.CellType.tetrahedron, ghost_mode=ghosts)
 
 
-class Scheme:
+class ViscousScheme:
     """The forms on one mesh, the fields that they read, and explicit steps.
 
     Args:

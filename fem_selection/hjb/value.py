@@ -25,9 +25,9 @@ from mpi4py import MPI
 
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.hjb.grid import Grid
-from fem_selection.hjb.implicit import ImplicitSteps
+from fem_selection.hjb.implicit import PolicyIteration
 from fem_selection.hjb.reduction import ReducedProblem
-from fem_selection.hjb.scheme import Scheme
+from fem_selection.hjb.scheme import ViscousScheme
 from fem_selection.petsc import released
 from fem_selection.settings import HjbSettings
 from fem_selection.typing import Floats
@@ -130,10 +130,10 @@ def solve_value(
             f"a grid in R^{grid.dimension} and {snapshots} snapshots for a state in R^{problem.dimension}; expected "
             "the state's dimension and two snapshots at least"
         )
-    scheme = Scheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds)
+    scheme = ViscousScheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds)
     scheme.set_terminal(problem.terminal_cost if terminal is None else terminal)
     times = np.linspace(0.0, problem.horizon, snapshots)
-    march = _March(scheme, problem.horizon, None if speeds is not None else ImplicitSteps(scheme))
+    march = _March(scheme, problem.horizon, None if speeds is not None else PolicyIteration(scheme))
     kept = [scheme.gather()]
     with released(*([] if march.implicit is None else [march.implicit])):
         for upper, lower in zip(times[:0:-1], times[-2::-1], strict=True):
@@ -159,7 +159,7 @@ class _March:
     homogeneous or nearly so).
     """
 
-    def __init__(self, scheme: Scheme, horizon: float, implicit: ImplicitSteps | None) -> None:
+    def __init__(self, scheme: ViscousScheme, horizon: float, implicit: PolicyIteration | None) -> None:
         self.scheme, self.horizon, self.implicit = scheme, horizon, implicit
         self.steps, self.outflow_share, self.outflow_time = 0, 0.0, horizon
         self._longest = horizon / max(0.5 * max(scheme.grid.cells), _FEWEST)
