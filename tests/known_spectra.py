@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import legendre
 from scipy.optimize import brentq
+from scipy.special import roots_jacobi
 
-__all__ = ["KERNELS", "KnownSpectrum"]
+__all__ = ["KERNELS", "KnownSpectrum", "weakly_singular_eigenvalues"]
 
 PI = np.pi
 
@@ -81,6 +82,43 @@ def on_nodes(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], points: int
     return eigenvalues
 
 
+def weakly_singular_eigenvalues(exponent: float | None, degree: int = 70) -> Callable[[int], np.ndarray]:
+    """The eigenvalues of |y − z|^{−a}, or of log|y − z| if the exponent is None, by Legendre polynomials.
+
+    On (−1, 1) and for x = −1 + ξ the left part is
+    ∫_{−1}^{x} (x − s)^{−a} P_n(s) ds = ξ^{1−a} ∫_0^1 (1 − u)^{−a} P_n(−1 + ξu) du,
+    exactly by Gauss–Jacobi rules; the right part follows by symmetry.  The logarithm is −d/da at a = 0, by differences.
+    """
+
+    def matrix(a: float) -> np.ndarray:
+        u, inner = roots_jacobi(degree, -a, 0.0)  # weight (1 − s)^{−a} on (−1, 1)
+        u, inner = (u + 1) / 2, inner / 2 ** (1 - a)
+        x, outer = roots_jacobi(2 * degree, 0.0, 1 - a)  # weight (1 + s)^{1−a}
+        xi = 1 + x
+        values = legendre.legvander(-1 + xi[:, None] * u[None, :], degree - 1)
+        left = np.einsum("q,xqn->xn", inner, values)
+        tests = legendre.legvander(x, degree - 1)
+        part = np.einsum("x,xm,xn->mn", outer, tests, left)
+        signs = (-1.0) ** np.arange(degree)
+        return part + signs[:, None] * part * signs
+
+    norms = np.sqrt((2 * np.arange(degree) + 1) / 2)
+
+    def eigenvalues(n: int) -> np.ndarray:
+        if exponent is not None:
+            scaled = norms[:, None] * matrix(exponent) * norms * 0.5 ** (1 - exponent)
+            return _by_modulus(np.linalg.eigvalsh((scaled + scaled.T) / 2), n)
+        step = 1e-3
+        rates = [(matrix(-k * step) - matrix(k * step)) / (2 * k * step) for k in (1, 2, 3)]
+        logarithm = 1.5 * rates[0] - 0.6 * rates[1] + 0.1 * rates[2]
+        constant = np.zeros((degree, degree))
+        constant[0, 0] = 4.0  # ∫∫ P_0 P_0
+        scaled = norms[:, None] * (logarithm + np.log(0.5) * constant) * norms * 0.5
+        return _by_modulus(np.linalg.eigvalsh((scaled + scaled.T) / 2), n)
+
+    return eigenvalues
+
+
 def _formula(text: str) -> dict[str, str]:
     return {"kernel": text}
 
@@ -128,6 +166,9 @@ JUMPING = {
         lambda n: _by_modulus(np.array([2 / (1j * s * (2 * k + 1) * PI) for k in range(n) for s in (1, -1)]), n),
     ),
 }
+SINGULAR = {f"|y-z|^-{a}": (f"abs(y-z)**(-{a})", a, weakly_singular_eigenvalues(a)) for a in (0.25, 0.5, 0.75)} | {
+    "log|y-z|": ("log(abs(y-z))", 0.0, weakly_singular_eigenvalues(None))
+}
 SPACES = {
     "": {},
     ", degree 2": {"degree": 2},
@@ -146,6 +187,10 @@ def _all() -> list[KnownSpectrum]:
                 found.append(
                     KnownSpectrum(name=name + suffix, dynamics=_formula(text), eigenvalues=values, space=space)
                 )
+    for name, (text, exponent, values) in SINGULAR.items():
+        for suffix, space in SPACES.items():
+            keys = {"kernel": text, "singularity": exponent}
+            found.append(KnownSpectrum(name=name + suffix, dynamics=keys, eigenvalues=values, space=space))
     for name, (a, b, d) in {"diffusion": (0.5, 0.0, 0.1), "convection": (0.5, 0.4, 0.1)}.items():
         keys = {"representation": "local", "multiplication": str(a), "convection": str(b), "diffusion": str(d)}
         for suffix in ("", ", degree 2", ", galerkin"):

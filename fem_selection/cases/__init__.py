@@ -14,6 +14,7 @@ _HOMES = {
     "build_problem": "learning",
     "build_space": "learning",
     "case_formula": "kernel",
+    "describe_quadrature": "kernel",
     "family_of": "stability",
     "finer_start": "stability",
     "initial_states": "learning",

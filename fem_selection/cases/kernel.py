@@ -14,6 +14,7 @@ from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.breaks import break_functions
 from fem_selection.functions.formulas import Formula, coordinate_names, parse_formula
 from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
 from fem_selection.typing import Floats
@@ -22,6 +23,7 @@ __all__ = [
     "at_key",
     "build_kernel",
     "case_formula",
+    "describe_quadrature",
     "is_random",
     "kernel_depends_on_time",
     "kernel_formulas",
@@ -96,6 +98,28 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
     return parts[0] if len(parts) == 1 else SumKernel(parts)
 
 
+def describe_quadrature(case: config.Case) -> str | None:
+    """What the quadrature knows of the kinks, jumps and singularities of a case's dense kernel, in a sentence.
+
+    None if the formula shows none.
+    """
+    d = case.dynamics
+    if d.kernel is None or "dense" not in d.representation:
+        return None
+    zeros = " or ".join(f"{g.text} = 0" for g in break_functions(case_formula(case, d.kernel, "t", "y", "z")))
+    if d.singularity is not None:
+        grows = f"|y - z|^-{d.singularity:g}" if d.singularity else "log|y - z|"
+        return f"kernel: product integration on all cells, with points that crowd where it grows like {grows}"
+    if not zeros:
+        return None
+    if case.domain.dimension == 1:
+        return f"kernel: product integration on the cells that {zeros} divides"
+    return (
+        f"kernel: in {case.domain.dimension} dimensions the quadrature does not know the kinks or jumps where {zeros}; "
+        "its errors fall with order 2 at kinks and 1 at jumps, whatever the degree"
+    )
+
+
 def kernel_depends_on_time(case: config.Case) -> bool:
     """Whether a formula of the kernel contains t."""
     return any("t" in formula.names for formula in kernel_formulas(case))
@@ -122,7 +146,9 @@ def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
     d = case.dynamics
     if d.kernel is None:
         return DenseKernel.random(space, grid.intervals, d.start_scale, seed=case.seed)
-    kernel = DenseKernel.interpolate(space, case_formula(case, d.kernel, "t", "y", "z"), grid)
+    with at_key("dynamics.kernel"):
+        formula = case_formula(case, d.kernel, "t", "y", "z")
+        kernel = DenseKernel.interpolate(space, formula, grid, singularity=d.singularity)
     require_finite(space, kernel.parameters(), "dynamics.kernel", d.kernel)
     return kernel
 

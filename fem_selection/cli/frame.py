@@ -122,10 +122,11 @@ class Frame:
         return time.monotonic() - self._began
 
     def about(self, *names: str) -> dict[str, Any]:
-        """Further entries of the JSON file: those named of command, title, seconds, ranks, versions and case.
+        """Further entries of the JSON file, as named: command, title, seconds, ranks, versions, quadrature and case.
 
         Without names it returns all of them.
         """
+        from fem_selection.cases.kernel import describe_quadrature
         from fem_selection.versions import versions
 
         everything = {
@@ -134,6 +135,7 @@ class Frame:
             "seconds": self.elapsed,
             "ranks": MPI.COMM_WORLD.size,
             "versions": versions(),
+            "quadrature": describe_quadrature(self.case),
             "case": dataclasses.asdict(self.case),
         }
         return {name: everything[name] for name in names or everything}
@@ -158,8 +160,12 @@ class Frame:
     # ── what is printed ───────────────────────────────────────────────────────────────────────────────────────────
 
     def announce(self, folder: Path) -> None:
-        """Print the title of the case and the folder of the report."""
+        """Print the title of the case, the folder of the report, and how a kernel that is not smooth is integrated."""
+        from fem_selection.cases.kernel import describe_quadrature
+
         self.console.print(f"[bold]{escape(self._title)}[/bold] → {escape(str(folder))}")
+        if (known := describe_quadrature(self.case)) is not None:
+            self.say(known)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, boxed: bool = True) -> None:
         """Print a table.

@@ -98,7 +98,7 @@ def _check_representation(case: Case) -> Iterator[Fault]:
     """Faults of keys that belong to another representation, and of a representation that the space does not permit."""
     d, here = case.dynamics, "dynamics.representation"
     keys = {
-        "dense": ("kernel",),
+        "dense": ("kernel", "singularity"),
         "separable": ("rank", "factors"),
         "local": ("local_terms", "local_length", *LOCAL_TERMS),
     }
@@ -107,6 +107,14 @@ def _check_representation(case: Case) -> Iterator[Fault]:
             if getattr(d, key) is not None:
                 message = f"belongs to a {name} kernel, which {here} = {list(d.representation)} does not name"
                 yield _fault((f"dynamics.{key}", here), message)
+    if d.singularity is not None and "dense" in d.representation:
+        if d.kernel is None:
+            yield _fault(
+                ("dynamics.singularity", "dynamics.kernel"), "is that of dynamics.kernel: give its formula too"
+            )
+        elif case.domain.dimension > 1:
+            message = "is integrated in one dimension only; give a kernel that is finite where y = z"
+            yield _fault(("dynamics.singularity", "domain.shape", "domain.file"), message)
     if d.rank is not None and d.factors is not None:
         message = f"dynamics.factors says it already, {len(d.factors)}: leave one of the two out"
         yield _fault(("dynamics.rank", "dynamics.factors"), message)

@@ -28,7 +28,7 @@ from fem_selection.functions.formulas import Formula
 from fem_selection.functions.programs import BlockProgram
 from fem_selection.typing import Floats, UflExpression
 
-__all__ = ["KernelSource", "Source", "UflKernel", "function_values", "kernel_values"]
+__all__ = ["KernelSource", "Source", "UflKernel", "evaluate_kernel", "function_values", "kernel_values"]
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,24 @@ def kernel_values(space: StateSpace, source: KernelSource, time: float = 0.0) ->
     Raises:
         InvalidInput: if the values do not fill the shape, or the formula uses a variable that is not given.
     """
-    d = space.domain.dimension
     z_all = np.concatenate(space.comm.allgather(space.coordinates)).T
-    y, z = space.coordinates.T[:, :, None], z_all[:, None, :]
-    shape = (space.num_local, space.num_nodes)
+    return evaluate_kernel(space, source, time, y=space.coordinates.T[:, :, None], z=z_all[:, None, :])
+
+
+def evaluate_kernel(space: StateSpace, source: KernelSource, time: float, *, y: Floats, z: Floats) -> Floats:
+    """Return w(t, y, z) at any points, in the common shape of the points.
+
+    Args:
+        space: The state space.
+        source: The kernel w (see the table of this module).
+        time: t.
+        y: Points, shape (d, …).
+        z: Points, shape (d, …), which broadcast with those of y.
+
+    Raises:
+        InvalidInput: if the values do not fill the shape, or the formula uses a variable that is not given.
+    """
+    d, shape = space.domain.dimension, np.broadcast_shapes(y.shape[1:], z.shape[1:])
     if isinstance(source, Formula):
         names: dict[str, Any] = {"t": time, **_components("y", y), **_components("z", z)}
         return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), shape)

@@ -20,7 +20,7 @@ from petsc4py import PETSc
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["QuadraturePoints"]
+__all__ = ["QuadraturePoints", "reference_rule"]
 
 
 class QuadraturePoints:
@@ -41,7 +41,7 @@ class QuadraturePoints:
     def __init__(self, space: StateSpace, gradients: bool = False) -> None:
         self.space = space
         mesh = space.domain.mesh
-        points, weights = _reference_rule(space)
+        points, weights = reference_rule(space)
         self._num_cells = mesh.topology.index_map(mesh.topology.dim).size_local
         self._points = points
         scale = np.abs(self._geometry(ufl.JacobianDeterminant(mesh), ()))
@@ -121,7 +121,7 @@ class QuadraturePoints:
         return matrix
 
 
-def _reference_rule(space: StateSpace) -> tuple[Floats, Floats]:
+def reference_rule(space: StateSpace) -> tuple[Floats, Floats]:
     """Points and weights on the reference cell of the measure `space.dx`, as FFCx takes them."""
     metadata = space.dx.metadata()
     cell = space.V.element.basix_element.cell_type

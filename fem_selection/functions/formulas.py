@@ -51,13 +51,14 @@ class Formula:
         variables: Names that it may use.
         names: Names that it does use.
         parameters: Names with a value of their own.
+        tree: The checked syntax tree.
     """
 
     text: str
     variables: frozenset[str]
     names: frozenset[str]
     parameters: Mapping[str, float]
-    _tree: ast.expr = field(repr=False, compare=False)
+    tree: ast.expr = field(repr=False, compare=False)
 
     def evaluate(self, **values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the formula's values, a new array with the common shape of all given values.
@@ -76,7 +77,7 @@ class Formula:
         self._match(values)
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
         with np.errstate(all="ignore"):
-            result = _apply(self._tree, _numpy_table(), {**self.parameters, **arrays})
+            result = _apply(self.tree, _numpy_table(), {**self.parameters, **arrays})
         return np.array(np.broadcast_to(result, np.broadcast_shapes(*(a.shape for a in arrays.values()))), dtype=float)
 
     def ufl(self, **values: Any) -> Any:
@@ -92,7 +93,7 @@ class Formula:
         try:
             expressions = {name: ufl.as_ufl(value) for name, value in values.items()}
             constants = {name: ufl.as_ufl(value) for name, value in self.parameters.items()}
-            return ufl.as_ufl(_apply(self._tree, _ufl_table(), {**constants, **expressions}))
+            return ufl.as_ufl(_apply(self.tree, _ufl_table(), {**constants, **expressions}))
         except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise InvalidInput(f"a constant part of {self.text!r} is not a finite real number: {error}") from error
 
@@ -167,7 +168,7 @@ def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str
     checker = _Checker(source, indent, declared | values.keys())
     checker.check(tree)
     return Formula(
-        text=text, variables=declared, names=frozenset(checker.names - values.keys()), parameters=values, _tree=tree
+        text=text, variables=declared, names=frozenset(checker.names - values.keys()), parameters=values, tree=tree
     )
 
 

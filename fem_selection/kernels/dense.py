@@ -3,6 +3,10 @@
 
     (K f)(y) = Σ_i φ_i(y) Σ_k (W M)_ik F_k
 
+On an interval W may hold the weights of product integration instead of nodal values, W_ik m_k ≈ ∫ w(y_i, z) φ_k(z) dz,
+where w is not smooth (`discretization.product_integration`).  Everything else, the adjoint, gradients and the training
+of W, knows W only: K* is the exact adjoint of K in the inner product of V_h.
+
 Each rank holds the rows of W of its own nodes, in the layout of PETSc's `MATDENSE`, and those of the operator A = W M.
 A is computed whenever W changes; a layer is then one matrix product.  On several ranks of a space communicator
 the states are gathered (one Allgather per product) and transposed products are reduced (one Reduce-scatter).  Storage
@@ -11,14 +15,16 @@ is 2 N² / ranks numbers per interval: for widths beyond some 10⁴ choose a ker
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
 from petsc4py import PETSc
 
-from fem_selection.discretization.coefficients import KernelSource, kernel_values
+from fem_selection.discretization.coefficients import KernelSource
 from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.kernel_samples import sample_kernel
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.kernels.base import KernelOperator, map_functions
@@ -60,16 +66,30 @@ class DenseKernel(Summable):
         self._row_slices = [slice(int(a), int(b)) for a, b in zip(space.offsets[:-1], space.offsets[1:], strict=True)]
 
     @classmethod
-    def interpolate(cls, space: StateSpace, source: KernelSource, grid: DepthGrid) -> DenseKernel:
+    def interpolate(
+        cls,
+        space: StateSpace,
+        source: KernelSource,
+        grid: DepthGrid,
+        *,
+        breaks: Sequence[KernelSource] | None = None,
+        singularity: float | None = None,
+    ) -> DenseKernel:
         """Create the kernel with the nodal values of w at the sample times of a depth grid (collective).
+
+        On an interval, w may have kinks, jumps and a weak singularity: there, other values take the place of nodal
+        ones, so that the orders of the quadrature stay (see `discretization.product_integration`).
 
         Args:
             space: The state space V_h.
             source: w (see `discretization.coefficients`).
             grid: The depth grid.
+            breaks: Functions g(t, y, z) at whose zeros w has a kink, a jump or a singularity, on an interval; if None
+                those that a formula shows by `abs`, `sign`, `max`, `min` and comparisons of y with z.
+            singularity: a < 1 if w grows like |y − z|^{−a}, 0 if it grows like log|y − z|, on an interval.
 
         Raises:
-            InvalidInput: if the values of w have a wrong shape.
+            InvalidInput: if the values of w have a wrong shape, or w is infinite on the diagonal and not declared so.
 
         Example:
             >>> space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2), degree=1)
@@ -80,8 +100,9 @@ class DenseKernel(Summable):
              [ 1.   0.5  0. ]]
         """
         kernel = cls(space, grid.intervals)
-        values = [kernel_values(space, source, float(t)).T for t in grid.sample_times]
-        kernel.assign(np.stack(values).ravel())
+        times = [float(t) for t in grid.sample_times]
+        values, are_integrals = sample_kernel(space, source, times, breaks=breaks, singularity=singularity)
+        kernel.assign(kernel.riesz(values.ravel()) if are_integrals else values.ravel())
         return kernel
 
     @classmethod

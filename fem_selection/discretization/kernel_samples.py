@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""The values of a kernel at the sample times of its intervals, at the nodes or by product integration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fem_selection.discretization.coefficients import KernelSource, kernel_values
+from fem_selection.discretization.product_integration import integrate_kernel
+from fem_selection.discretization.singularities import (
+    check_exponent,
+    find_singularities,
+    refuse_infinite_diagonal,
+)
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.typing import Floats
+
+__all__ = ["sample_kernel"]
+
+
+def sample_kernel(
+    space: StateSpace,
+    source: KernelSource,
+    times: Sequence[float],
+    *,
+    breaks: Sequence[KernelSource] | None = None,
+    singularity: float | None = None,
+) -> tuple[Floats, bool]:
+    """Return nodal values of w or, if w is not smooth, its integrals against the basis functions (collective).
+
+    Args:
+        space: The state space.
+        source: The kernel w.
+        times: The sample times.
+        breaks: As in `find_singularities`.
+        singularity: The exponent there.
+
+    Returns:
+        W or B = M W M, shape (len(times), N, num_local), the second axis is that of the columns; and whether it is B.
+
+    Raises:
+        InvalidInput: as `find_singularities` does; if w has a wrong shape; if it is infinite where y = z and this is
+            not declared, or if it grows faster there than declared.
+    """
+    places = find_singularities(space, source, breaks=breaks, exponent=singularity)
+    found = []
+    for time in times:
+        nodal = None
+        if singularity is None:
+            with np.errstate(all="ignore"):
+                nodal = kernel_values(space, source, time)
+            refuse_infinite_diagonal(space, source, time, values=nodal)
+        else:
+            check_exponent(space, source, time, singularity)
+        if places is None:
+            assert nodal is not None
+            found.append(nodal.T)
+        else:
+            exponent = places.exponent
+            moments = integrate_kernel(space, source, time, breaks=places.breaks, exponent=exponent, nodal=nodal)
+            found.append(moments.T)
+    return np.stack(found), places is not None
