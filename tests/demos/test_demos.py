@@ -119,7 +119,7 @@ def test_pitchfork(tmp_path: Path) -> None:
     assert report["eigenvalues"] == [[pytest.approx(0.5, abs=1e-9), 0.0]]
     assert report["growth_rate_measured"] == pytest.approx(0.5, rel=0.01)
     figures = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
-    assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
+    assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations", "branch_states"}
 
 
 @pytest.mark.slow
@@ -131,10 +131,13 @@ def test_hopf(tmp_path: Path) -> None:
     assert (found["kind"], found["parameter"]) == ("hopf", "a")
     assert found["value"] == pytest.approx(0.9, abs=1e-6)
     assert found["frequency"] == pytest.approx(2.19**0.5, abs=1e-6)
+    assert found["criticality"] == "supercritical"
+    assert found["normal_form"]["lyapunov_coefficient"] == pytest.approx(-0.45 * 2.19**0.5, abs=1e-7)
     assert found["cycles"]["exponent"] == pytest.approx(0.5, abs=0.01)
+    assert set(found["cycles"]["stability"]) == {"attracting"} and found["departure"]["outcome"] == "cycle"
     assert report["growth_rate_measured"] == pytest.approx(0.05, rel=0.01)  # (a − 0.9)/2 at a = 1
     figures = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
-    assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations"}
+    assert figures == {"spectrum", "eigenfunctions", "growth", "exponents", "bifurcations", "branch_states"}
 
 
 @pytest.mark.slow
