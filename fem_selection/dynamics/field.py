@@ -87,6 +87,17 @@ class SelectionField:
         if self._refresh is not None:
             self._refresh(time)
 
+    def with_activation(self, activation: Activation) -> SelectionField:
+        """Return the field with another σ, and the same kernel and bias."""
+        return SelectionField(
+            self.space,
+            self.kernel,
+            self.bias,
+            activation=activation,
+            refresh=self._refresh,
+            interval=self.interval if self.kernel.num_intervals > 1 else None,
+        )
+
     def preactivation(self, f: Block, out: Block | None = None) -> Block:
         """Return g = K f + b.
 

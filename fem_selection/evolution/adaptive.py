@@ -37,6 +37,7 @@ from fem_selection.evolution.implicit_steps import ImplicitSteps
 from fem_selection.evolution.recurrence import Recurrence
 from fem_selection.evolution.rest import Rest
 from fem_selection.evolution.samples import RunSamples
+from fem_selection.evolution.sliding import Ramps, find_jumps
 from fem_selection.evolution.step_control import StepController, first_step
 from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps
@@ -51,6 +52,8 @@ _LOOSE = 1e-5
 _PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two tests of stability; number of tests that must agree
 _CLOSE, _SOON = 1e-2, 1e-3  # accuracy of a steady state: relative to the tolerance, and to t
 _SHORT = 5  # after so many successive implicit steps that are short enough for them, explicit steps return
+_LOOK_EVERY = 50  # tried steps after which it is asked whether they are hard
+_REJECTED, _CRAWL = 0.25, 1e-3  # share of rejected steps, or least part of the time that those steps took, if they are
 _PATIENCE = 10  # steps, and a tenth of the time, until a state that was not at rest is examined again
 
 
@@ -144,6 +147,7 @@ class _Run:
         self._stiff_probes = self._short_steps = 0
         self._explicit_step = 0.0
         self.pieces = None if field.is_autonomous else divide_time(field, self.time, self.horizon)
+        self._looked_for_jumps, self._look_at, self._looked_from = False, _LOOK_EVERY, self.time
         self._examine_at = (0, -np.inf)  # steps and time from which on a slow state is examined again
         self._found_moving = self._has_no_steps_left = False
         self._rests: list[Rest | None] | None = None
@@ -160,7 +164,9 @@ class _Run:
             self._recurrence = Recurrence(
                 field,
                 initial.shape[1],
-                tolerance=lambda norm: settings.atol * min(1.0, norm) + settings.rtol * norm,
+                tolerance=lambda norm: max(
+                    settings.atol * min(1.0, norm) + settings.rtol * norm, self.samples.least_error
+                ),
                 create_steps=lambda: self._create(self._kind, 1),
             )
         self._end_without_rate()
@@ -176,6 +182,7 @@ class _Run:
             self._advance()
             if self._has_no_steps_left:
                 return self._report(self._event() or "step limit")
+            self._look_for_jumps()
             if self.steps > before and progress is not None and progress(self.time, self.steps):
                 return self._report(self._event() or "stopped")
 
@@ -367,6 +374,30 @@ class _Run:
         if self._recurrence is not None:
             self._recurrence.keep(kept)
 
+    # ── jumps of σ ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look_for_jumps(self) -> None:
+        """Where steps are hard, look once whether σ jumps, and put ramps in place of jumps (collective over space)."""
+        tried = self.steps + self.rejected
+        if self._looked_for_jumps or tried < self._look_at:
+            return
+        is_hard = self.rejected >= _REJECTED * tried or self.time - self._looked_from <= _CRAWL * self.time
+        self._look_at, self._looked_from = tried + _LOOK_EVERY, self.time
+        if not is_hard:
+            return
+        self._looked_for_jumps = True
+        if jumps := find_jumps(self.field.activation):
+            ramps = Ramps(self.field, jumps, np.asfortranarray(np.hstack([self.kept[0], self.state])))
+            self.field = self.samples.field = ramps.field
+            self.samples.note, self.samples.least_error = ramps.sentence(self.time), ramps.error
+            if self._recurrence is not None:
+                self._recurrence.field = ramps.field
+            self.field.rate(self.state, self.rate)
+            self.evaluations += 1 + self._method.evaluations
+            self._method.destroy()
+            self._method = self._use(self._kind)
+            self._probe = StiffnessProbe(self.field, self.state.shape[1])
+
     # ── methods ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _use(self, kind: str) -> TrialSteps:
@@ -457,6 +488,7 @@ class _Run:
             "step limit": f"{s.max_steps} steps reached t = {self.time:.6g} of {self.horizon:g}",
         }.get(outcome, first)
         others = sum(end.outcome != outcome for end in ends)
+        text += f"; {self.samples.note}" if self.samples.note and self.samples.note not in text else ""
         return text + (f"; the runs of {others} of {len(ends)} samples ended otherwise" if others else "")
 
 

@@ -26,7 +26,7 @@ from fem_selection.typing import Block, Floats, Integers, create_block
 
 __all__ = ["ClosedOrbit", "Recurrence"]
 
-_CLOSED = 1e-5  # largest closure and largest sum of later closures, relative to the width of the orbit
+_CLOSED = 1e-5  # largest closure and sum of later closures, relative to the orbit's width, if tolerances allow it
 _RETURNS = 3  # closures that must be small
 _ORDERS = 3  # most returns in a period
 _NEAR = 0.5  # a return is near the section's point: relative to the width
@@ -34,7 +34,7 @@ _NOISE = 100.0  # closures below this many tolerances of a step are at the integ
 _WIDE = 1e3  # least width of a cycle, in units of that level
 _PATIENCE = 40  # steps until a new section replaces one without returns; doubled each time
 _LOCATIONS, _LOCATED = 12, 1e-7  # steps to find a crossing, and its accuracy relative to the step
-_STEPS = 64  # of the period that is run once more
+_STEPS = 60  # of the period that is run once more; halves, thirds, quarters and fifths of it may close, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,21 +213,22 @@ class Recurrence:
         begin, (end, last, width) = sample.returns[-1 - order][0], sample.returns[-1]
         size = float(space.norm(np.asfortranarray(last[:, None]))[0])
         noise = _NOISE * self._tolerance(size)
-        if max(closures) > _CLOSED * width or width <= _WIDE * noise:
+        closed = max(_CLOSED * width, noise)
+        if max(closures) > closed or width <= _WIDE * noise:
             return None
         ratio = float(np.sqrt(closures[-1] / closures[0])) if closures[0] > 0 else 0.0
         more = 1.0 / (1.0 - ratio) if ratio < 1 else np.inf  # all later closures, over the last one
         if closures[-1] <= noise:
             more, ratio = 1.0, float("nan")
         later = max(closures[-1] * more, noise)
-        if later > _CLOSED * width:
+        if later > closed:
             return None
         times = [at for at, _, _ in sample.returns]
         change = abs((end - begin) - (times[-2] - times[-2 - order])) if len(times) > order + 1 else 0.0
-        cycle = self._confirm(last, end - begin, later, steps, width=width, count=sample.count, contraction=ratio)
+        cycle = self._confirm(last, end - begin, later, steps, closed=2 * closed, count=sample.count, contraction=ratio)
         if cycle is None or not np.isfinite(change * more):
             return None
-        return replace(cycle, period_error=cycle.period_error + change * more)
+        return replace(cycle, period_error=cycle.period_error + change * more / round((end - begin) / cycle.period))
 
     def _confirm(
         self,
@@ -236,7 +237,7 @@ class Recurrence:
         later: float,
         steps: TrialSteps,
         *,
-        width: float,
+        closed: float,
         count: int,
         contraction: float,
     ) -> ClosedOrbit | None:
@@ -246,7 +247,9 @@ class Recurrence:
         start, rate = here.copy(order="F"), create_block(*here.shape)
         self.field.rate(here, rate)
         mean, square, h = np.zeros_like(here), 0.0, period / _STEPS
-        for _ in range(_STEPS):
+        away = np.zeros(_STEPS + 1)
+        for k in range(_STEPS):
+            away[k] = space.norm(np.asfortranarray(here - start))[0]
             mean += here / _STEPS
             square += float(space.norm(here)[0]) ** 2 / _STEPS
             steps.attempt(0.0, h, here, rate=rate, inside=())
@@ -254,13 +257,14 @@ class Recurrence:
             here, rate = steps.new.copy(order="F"), steps.new_rate.copy(order="F")
         closure = float(space.norm(np.asfortranarray(here - start))[0])
         speed = float(space.norm(rate)[0])
-        if not closure <= 2 * _CLOSED * width or speed == 0:
+        if not closure <= closed or speed == 0:
             return None
+        parts = next((m for m in (5, 4, 3, 2) if away[_STEPS // m] <= closed), 1)
         mean_norm = float(space.norm(np.asfortranarray(mean))[0])
         error = closure + later
         return ClosedOrbit(
-            period=period,
-            period_error=error / speed,
+            period=period / parts,
+            period_error=error / speed / parts,
             amplitude=float(np.sqrt(2.0 * max(square - mean_norm**2, 0.0))),
             amplitude_error=float(np.sqrt(2.0)) * error,
             closure=closure,

@@ -52,6 +52,9 @@ class RunSamples:
         final: Last states of the samples that ended.
         final_rate: Their rates.
         largest: The largest ‖f_j‖ over all ranks.
+        field: F.
+        least_error: An error that is always allowed.
+        note: A sentence that is added to the reason of every end.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class RunSamples:
         *,
         sample_comm: MPI.Intracomm | None,
     ) -> None:
-        self._field, self._settings, self.comm = field, settings, sample_comm
+        self.field, self._settings, self.comm = field, settings, sample_comm
         count = state.shape[1]
         self.growth_bound = min(settings.growth_bound, _LARGEST)
         self.live: Integers = np.arange(count)
@@ -73,7 +76,8 @@ class RunSamples:
         self.history = StepHistory(count)
         self.ends: list[SampleEnd | None] = [None] * count
         self.final, self.final_rate = create_block(*state.shape), create_block(*state.shape)
-        self.largest = 0.0
+        self.largest = self.least_error = 0.0
+        self.note = ""
         self._scratch = create_block(*state.shape)
 
     # ── norms ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -87,7 +91,7 @@ class RunSamples:
             state: f, of the samples that go on.
             rate: F(f).
         """
-        space = self._field.space
+        space = self.field.space
         sums, scratch = np.zeros((3, state.shape[1])), self._scratch[:, : state.shape[1]]
         with np.errstate(over="ignore", invalid="ignore"):
             sums_of_squares(space.weights, state, scratch, out=sums[0])
@@ -116,7 +120,7 @@ class RunSamples:
         s = self._settings
         size = np.minimum(1.0, np.maximum(self.sizes, self._scale))
         least = np.minimum(s.atol, np.maximum(s.atol * size, _ABOVE_ROUND_OFF * self._floor))
-        self.allowed = np.maximum(least + s.rtol * self.norms, 1e-300)
+        self.allowed = np.maximum(least + s.rtol * self.norms, max(self.least_error, 1e-300))
 
     def _largest(self) -> tuple[float, float]:
         """The largest norm over all ranks, and its slope."""
@@ -160,7 +164,7 @@ class RunSamples:
         chosen = np.flatnonzero(which)
         elapsed = time - self.history.begin
         rests = examine_rest(
-            self._field,
+            self.field,
             np.asfortranarray(state[:, chosen]),
             np.asfortranarray(rate[:, chosen]),
             decay=self.decays(time)[chosen],
@@ -217,7 +221,7 @@ class RunSamples:
             reason = self._sentence(outcome, k, time, growth, rest)
         self.ends[j] = SampleEnd(
             outcome=outcome,
-            reason=reason,
+            reason=f"{reason}; {self.note}" if self.note else reason,
             time=time,
             rate=float(self.rates[k]),
             growth=growth,
@@ -244,7 +248,7 @@ class RunSamples:
 
     def largest_growth(self) -> Growth | None:
         """The law of the sample that ended with the largest norm, over all ranks (collective over the samples)."""
-        norms = self._field.space.norm(self.final) if self.ends else np.zeros(0)
+        norms = self.field.space.norm(self.final) if self.ends else np.zeros(0)
         j = int(np.argmax(np.nan_to_num(norms, nan=-1.0))) if norms.size else -1
         end = self.ends[j] if j >= 0 else None
         mine = (-1.0, None) if end is None else (float(norms[j]), end.growth)

@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from fem_selection.errors import InvalidInput
 from fem_selection.evolution import integrate
 from fem_selection.evolution.growth import fit_growth
+from fem_selection.evolution.sliding import find_jumps
 from fem_selection.settings import LimitSettings, StepSettings
 from fem_selection.steady import find_limit
 
@@ -148,6 +149,7 @@ def test_blow_up_times(activation, initial, time):
     assert abs(growth.blow_up_time - time) <= growth.blow_up_error <= 1e-4 * time
 
 
+@pytest.mark.slow
 def test_blow_up_against_scipy():
     """σ = s² with a kernel of rank two: SciPy's Radau runs to ‖f‖ = 1e8, where 1/f is what is left. Fails if the time
     of the blow-up of a system, whose parts differ, is wrong."""
@@ -243,6 +245,7 @@ def test_rotation_is_a_cycle():
     assert abs(cycle.period - 2 * np.pi / omega) <= cycle.period_error < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [0.02, -0.02])
 def test_spirals_are_no_cycles(turn):
     """Rotation with weak growth or decay. Fails if a spiral is taken for a cycle because a turn changes little."""
@@ -264,3 +267,46 @@ def test_steps_have_a_budget():
     """Fails if a run that reaches its limit of steps loses what it has."""
     limit = limit_of("3*sin(y - z)", "identity", "1 + y", max_steps=7)
     assert limit.outcomes == ("not steady",) and "7 steps reached t = " in limit.reasons[0] and limit.times[0] > 0
+
+
+# ── jumps of σ ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SIGN = "where(s>0, 1, where(s<0, -1, 0))"
+
+
+@pytest.mark.parametrize(
+    ("activation", "jumps"),
+    [
+        (SIGN, [(0.0, 2.0)]),
+        ("where(s>0.3, 2, s)", [(0.3, 1.7)]),
+        ("tanh(1e4*s)", []),
+        ("1/(1-s)", []),
+        ("relu", []),
+        ("where(s>-1, s, -s) + where(s>2, 1, 0)", [(-1.0, -2.0), (2.0, 1.0)]),
+    ],
+)
+def test_jumps_are_found(activation, jumps):
+    """Fails if a steep slope, a pole or a kink is taken for a jump, or a jump is missed."""
+    found = find_jumps(build_equation({"activation": activation}, cells=2).field.activation)
+    assert [(j.at, j.size) for j in found] == [(pytest.approx(a, abs=1e-9), pytest.approx(d)) for a, d in jumps]
+
+
+def test_sliding_in_the_sense_of_filippov():
+    """K = −1 pointwise, σ = sign: f = sign(f^I) max(|f^I| − t, 0), each node slides from a time of its own. Fails if
+    steps become short without end, if the solution is another, or if nothing is said."""
+    dynamics = {"representation": "local", "multiplication": "-1", "activation": SIGN}
+    problem = build_equation(dynamics, cells=12, space=CELLWISE, initial="1.5*cos(3*y)")
+    for until in (0.7, 2.0):
+        run = integrate(problem.field, problem.initial, np.array([0.0, until]), settings=StepSettings())
+        exact = np.sign(problem.initial) * np.maximum(np.abs(problem.initial) - until, 0.0)
+        np.testing.assert_allclose(run.final, exact, atol=2e-4)
+        assert "Filippov" in run.reason and "σ jumps at s = 0 (by 2)" in run.reason and run.steps + run.rejected < 1500
+    assert run.outcome == "steady"
+
+
+def test_limit_of_a_sliding_mean():
+    """K = −1, σ = sign: f^I less its mean. Fails if `find_limit` does not end where the mean slides."""
+    limit = limit_of("-1", SIGN, "1 + y")
+    assert limit.outcomes == ("steady",) and "Filippov" in limit.reasons[0]
+    y = (np.arange(16) + 0.5) / 16
+    np.testing.assert_allclose(limit.states[:, 0], y - 0.5, atol=1e-3)
