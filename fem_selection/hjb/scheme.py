@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ViscousScheme`: the space discretization of the Hamilton–Jacobi–Bellman equation on one mesh, and its explicit steps.
+"""`ViscousScheme`: the space discretization of the Hamilton–Jacobi–Bellman equation, and its explicit steps.
 
     M_L dV/dτ = M_L L(V),   the right-hand side of `fem_selection.hjb.forms`
 
@@ -54,7 +54,7 @@ class ViscousScheme:
         speeds: As in `solve_value`.
     """
 
-    def __init__(self, problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm, speeds: Floats | None) -> None:
+    def __init__(self, problem: ReducedProblem, grid: Grid, comm: MPI.Intracomm, *, speeds: Floats | None) -> None:
         self.problem, self.grid, self.comm = problem, grid, comm
         mesh = _create_mesh(grid, comm)
         n = grid.dimension

@@ -130,7 +130,7 @@ def solve_value(
             f"a grid in R^{grid.dimension} and {snapshots} snapshots for a state in R^{problem.dimension}; expected "
             "the state's dimension and two snapshots at least"
         )
-    scheme = ViscousScheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds)
+    scheme = ViscousScheme(problem, grid, MPI.COMM_WORLD if comm is None else comm, speeds=speeds)
     scheme.set_terminal(problem.terminal_cost if terminal is None else terminal)
     times = np.linspace(0.0, problem.horizon, snapshots)
     march = _March(scheme, problem.horizon, None if speeds is not None else PolicyIteration(scheme))
