@@ -300,8 +300,8 @@ def test_verdict_unstable_with_frequency():
     ],
 )
 def test_verdicts_at_zero_by_kernel(kernel, kind, words):
-    """Fails if noise about a zero eigenvalue passes for growth (Volterra's kernel: its computed eigenvalues are of
-    modulus 0.02 and mean nothing), if a kernel passes for a rate, or if a nilpotent part is overlooked."""
+    """Fails if noise about a zero eigenvalue passes for growth (Volterra's kernel: its computed eigenvalues
+    mean nothing), if a kernel passes for a rate, or if a nilpotent part is overlooked."""
     verdict = judge(at_zero(kernel), True)
     assert verdict.kind == kind
     assert words in verdict.sentence

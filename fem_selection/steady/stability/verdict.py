@@ -270,6 +270,12 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
         else ""
     )
     count = len(spectrum.values)
+    if not count:
+        return Verdict(
+            kind="undecided",
+            rate=0.0,
+            sentence=f"undecided: no eigenvalue differs from zero by more than its uncertainty; {kernel}{tail}",
+        )
     others = f"the {count} other eigenvalues have real parts from {float(spectrum.values[-1].real):.6g} to {rate:.6g}"
     if count == 1:
         others = f"the other eigenvalue is {rate:.6g}"
