@@ -115,7 +115,7 @@ def _blocks(kernel: KernelOnCells, first: Integers, second: Integers) -> Floats:
         margin = 0.0 if kernel.exponent is None else NEAR * cells.sizes[second[owner]]
         ends = cells.ends[second[owner]]
         zeros = kernel.cuts(y.ravel(), ends[:, 0] - margin, ends[:, 1] + margin)
-        inner = kernel.integrate(y.ravel(), second[owner], *zeros).reshape(*y.shape, -1)
+        inner = kernel.integrate(y.ravel(), second[owner], zeros).reshape(*y.shape, -1)
         np.add.at(block, pair[which], np.einsum("mqj,mqk->mjk", tests, inner))
     return block
 

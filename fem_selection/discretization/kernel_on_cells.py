@@ -118,7 +118,7 @@ class KernelOnCells:
         pairs, numbers = np.unique(row[zero] * len(lower) + cell, return_inverse=True)
         return pairs // len(lower), pairs % len(lower), numbers, place[zero]
 
-    def integrate(self, y: Floats, cell: Integers, numbers: Integers, places: Floats) -> Floats:
+    def integrate(self, y: Floats, cell: Integers, zeros: tuple[Integers, Floats]) -> Floats:
         """Return ∫_c w(y_m, z) φ_k(z) dz for pairs (y_m, c_m), each cell divided at its zeros, shape (m, p + 1).
 
         A point z near a zero r is rounded; w(y, z) |z − r|^a, which is smooth, does not suffer from it, and so it is
@@ -127,11 +127,10 @@ class KernelOnCells:
         Args:
             y: Shape (m,).
             cell: Numbers of cells, shape (m,).
-            numbers: The pairs that zeros belong to.
-            places: The zeros, within the cells or, for singular kernels, near them.
+            zeros: The pairs that zeros belong to, and the zeros, within the cells or, for singular kernels, near them.
         """
         result = np.zeros((len(y), self.cells.dofs.shape[1]))
-        pair, lower, upper, crowd = divide(self.cells.ends[cell], numbers, places)
+        pair, lower, upper, crowd = divide(self.cells.ends[cell], *zeros)
         plain = np.ones(len(pair), bool) if self.exponent is None else ~crowd.any(axis=1)
         for side in (-1, 0, 1):
             which = np.flatnonzero(plain if side == 0 else ~plain & crowd[:, (side + 1) // 2])

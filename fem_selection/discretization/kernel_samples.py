@@ -53,7 +53,7 @@ def sample_kernel(
                 nodal = kernel_values(space, source, time)
             refuse_infinite_diagonal(space, source, time, values=nodal)
         else:
-            check_exponent(space, source, time, singularity)
+            check_exponent(space, source, time, exponent=singularity)
         if places is None:
             assert nodal is not None
             found.append(nodal.T)

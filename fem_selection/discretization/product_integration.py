@@ -86,7 +86,7 @@ def _singular(kernel: KernelOnCells) -> Floats:
     y = kernel.space.coordinates[:, 0]
     row, cell, numbers, places = kernel.near(y)
     result = kernel.far(y, row, cell)
-    near = kernel.integrate(y[row], cell, numbers, places)
+    near = kernel.integrate(y[row], cell, (numbers, places))
     np.add.at(result, (row[:, None], kernel.cells.dofs[cell]), near)
     return result
 
@@ -100,7 +100,7 @@ def _cut(kernel: KernelOnCells, nodal: Floats) -> Floats:
     inside = distance.min(axis=1) > SAME
     pairs, numbers = np.unique(row[inside] * len(cells.ends) + cell[inside], return_inverse=True)
     cut_row, cut_cell = pairs // len(cells.ends), pairs % len(cells.ends)
-    exact = kernel.integrate(y[cut_row], cut_cell, numbers, place[inside])
+    exact = kernel.integrate(y[cut_row], cut_cell, (numbers, place[inside]))
     is_cut = np.isin(row * len(cells.ends) + cell, pairs)
     touch_row, touch_cell, column, limits = _limits(kernel, y, row[~is_cut], cell[~is_cut], distance[~is_cut])
     entries = [

@@ -119,7 +119,7 @@ def observed_exponent(space: StateSpace, source: KernelSource, time: float) -> f
     return float(np.max(known)) if known.size else None
 
 
-def check_exponent(space: StateSpace, source: KernelSource, time: float, exponent: float) -> None:
+def check_exponent(space: StateSpace, source: KernelSource, time: float, *, exponent: float) -> None:
     """Raise an error if a kernel grows faster than declared.
 
     Args:

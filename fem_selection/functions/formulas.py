@@ -109,14 +109,14 @@ class Formula:
         self._match(values)
         table = _Table(number=intervals.point, functions=intervals.FUNCTIONS, both=intervals.both)
         constants = {name: intervals.point(value) for name, value in self.parameters.items()}
-        found: Interval = _apply(self._tree, table, {**constants, **values})
+        found: Interval = _apply(self.tree, table, {**constants, **values})
         return found
 
     @property
     def terms(self) -> list[Formula]:
         """The terms of which the formula is the sum or difference, up to their signs."""
         found: list[ast.expr] = []
-        rest = [self._tree]
+        rest = [self.tree]
         while rest:
             match rest.pop():
                 case ast.BinOp(left=left, op=ast.Add() | ast.Sub(), right=right):
@@ -125,7 +125,7 @@ class Formula:
                     rest.append(operand)
                 case node:
                     found.append(node)
-        return [replace(self, names=self.names & _names(node), _tree=node) for node in found]
+        return [replace(self, names=self.names & _names(node), tree=node) for node in found]
 
     def _match(self, values: Mapping[str, object]) -> None:
         if missing := sorted(self.names - values.keys()):

@@ -258,7 +258,7 @@ def _error_bars(
         further = None if third is None else analyze(third)
     except (InvalidInput, NotConverged):
         further = None  # the bars say how many meshes they rest on
-    return estimate_error_bars(spectrum, space, other, further), None, other[0]
+    return estimate_error_bars(spectrum, space, other, third=further), None, other[0]
 
 
 def _abscissa(space: StateSpace, linearization: Linearization, spectrum: Spectrum) -> tuple[float, str | None]:

@@ -51,8 +51,8 @@ def errors_and_bars(known: KnownSpectrum, cells: int) -> tuple[np.ndarray, np.nd
     given = build(known, cells)
     spectrum, space = analyze(given, NUMBER)
     third = inputs.third_start(given)
-    others = [analyze(start(), 3 * NUMBER) for start in (lambda: inputs.finer_start(given), third)]
-    found = estimate_error_bars(spectrum, space, *others)
+    finer, further = (analyze(start(), 3 * NUMBER) for start in (lambda: inputs.finer_start(given), third))
+    found = estimate_error_bars(spectrum, space, finer, third=further)
     true = known.eigenvalues(len(spectrum.leading) + 2 * NUMBER)
     return np.array([np.min(np.abs(true - value)) for value in spectrum.leading]), found.values
 

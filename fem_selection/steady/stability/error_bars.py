@@ -72,6 +72,7 @@ def estimate_error_bars(
     spectrum: Spectrum,
     space: StateSpace,
     finer: tuple[Spectrum, StateSpace],
+    *,
     third: tuple[Spectrum, StateSpace] | None = None,
 ) -> ErrorBars:
     """Estimate the errors of the leading eigenvalues (collective over space).
