@@ -35,8 +35,10 @@ def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
     Raises:
         InvalidInput: if the function raises OSError, for example because a disk is full or a folder is read-only.
         SelectionError: the one that the function raises.
+        RuntimeError: on the other ranks, if the function raises an error that nobody foresaw, which rank 0 raises.
     """
-    outcome: tuple[T | None, SelectionError | None] = (None, None)
+    outcome: tuple[T | None, Exception | None] = (None, None)
+    unforeseen: Exception | None = None
     if world.rank == 0:
         try:
             outcome = (action(), None)
@@ -44,7 +46,12 @@ def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
             outcome = (None, error)
         except OSError as error:
             outcome = (None, InvalidInput(f"{error.filename or 'a file'}: {error.strerror or error}"))
+        except Exception as error:  # the others wait for rank 0
+            unforeseen = error
+            outcome = (None, RuntimeError(f"rank 0 failed with {type(error).__name__}: {error}"))
     result, fault = world.bcast(outcome)
+    if unforeseen is not None:
+        raise unforeseen
     if fault is not None:
         raise fault
     return cast(T, result)

@@ -4,7 +4,8 @@
 | status | meaning |
 |---|---|
 | 0 | done: a tolerance, the iteration limit or round-off was reached, or states blew up; the reason says which |
-| 1 | `forward`: the steps were used up, the report holds what was reached; `verify`: a Taylor order below 1.9 or an adjoint identity above 1e-10; or an error that nobody foresaw |
+| 1 | `forward`: the steps were used up, and the report holds what was reached; `verify`: a Taylor order below 1.9 or |
+|   | an adjoint identity above 1e-10; or an error that nobody foresaw |
 | 2 | a faulty case file, folder, checkpoint or data file, every fault listed; a file that cannot be written, as where |
 |   | the disk is full; a case that does not fit into memory; a launcher whose ranks MPI does not see |
 | 3 | a state, objective or gradient that is not finite |
