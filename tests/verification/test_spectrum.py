@@ -258,7 +258,8 @@ def test_balancing_keeps_the_rank(spaces):
     ("kernel", "multiplication", "kind"),
     [
         ("where(y < 0.5, where(z > 0.5, 1, 0), 0)", "where(y < 0.25, -1, 0)", "linear growth"),
-        ("where(z < y, 1, 0)", "where(y < 0.5, 0, -1)", "subexponential growth"),
+        # the jump lies between the nodes, so that the matrix is nilpotent
+        ("where(z < y - 0.025, 1, 0)", "where(y < 0.5, 0, -1)", "subexponential growth"),
         ("cos(2*pi*y)*cos(4*pi*z)", "0", "linear growth"),
     ],
 )
@@ -302,7 +303,7 @@ def test_verdict_unstable_with_frequency():
 def test_verdicts_at_zero_by_kernel(kernel, kind, words):
     """Fails if noise about a zero eigenvalue passes for growth (Volterra's kernel: its computed eigenvalues
     mean nothing), if a kernel passes for a rate, or if a nilpotent part is overlooked."""
-    verdict = judge(at_zero(kernel), True)
+    verdict = judge(at_zero(kernel, cells=12 if "where" not in kernel else 20), True)
     assert verdict.kind == kind
     assert words in verdict.sentence
 
