@@ -63,10 +63,11 @@ def train(
     output: Output = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --output.")] = False,
+    starts: Annotated[int, typer.Option("--starts", min=1, help="Starts, all listed; the best is kept.")] = 1,
     settings: Settings = None,
 ) -> None:
     """Train the controls of a case: the main job."""
-    _leave_with("train", case, output, settings or [], resume=resume, overwrite=overwrite)
+    _leave_with("train", case, output, settings or [], resume=resume, overwrite=overwrite, starts=starts)
 
 
 def _on_a_case(name: str, what: str) -> None:

@@ -22,7 +22,13 @@ __all__ = ["train_command"]
 
 
 def train_command(
-    case_file: Path, output: Path | None, settings: Sequence[str], *, resume: bool, overwrite: bool
+    case_file: Path,
+    output: Path | None,
+    settings: Sequence[str],
+    *,
+    resume: bool,
+    overwrite: bool,
+    starts: int = 1,
 ) -> int:
     """Train, write the folder, print a table and return the exit status.
 
@@ -32,6 +38,7 @@ def train_command(
         settings: Overrides `KEY=VALUE`.
         resume: Whether to continue the run in `output`.
         overwrite: Whether to replace the run in `output`.
+        starts: Number of starts, of which the best is kept.
 
     Raises:
         InvalidInput: if case, data, folder or checkpoint cannot be used (`ConfigError` with all faults of the case).
@@ -63,12 +70,23 @@ def train_command(
                 texts={"case.toml": dump_case(case)},
                 progress=progress,
                 stop=lambda: request.agreed(problem.ensemble),
+                starts=starts,
             )
         if result.report is None:
             request.is_leaving = True
-            frame.say(f"stopped by signal {request.signal}; continue with --resume --output {folder}")
+            again = f" --starts {starts}" if starts > 1 else ""
+            frame.say(f"stopped by signal {request.signal}; continue with --resume --output {folder}{again}")
             return request.exit_status
         path = frame.write(result.report, problem.space, about=("title", "versions"))
+        if result.report.starts:
+            frame.table(
+                ("start", "objective", "iterations", "end"),
+                [
+                    (str(end["start"]), f"{end['objective']:.8g}", str(end["iterations"]), str(end["reason"]))
+                    for end in result.report.starts
+                ],
+                boxed=False,
+            )
         frame.rows({**result.report.details, "report": str(path)})
         for sentence in result.report.sentences:
             frame.say(sentence)

@@ -12,7 +12,7 @@ from pathlib import Path
 from fem_selection.config.schema import Case
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.formulas import coordinate_names, is_free_name, parse_formula
-from fem_selection.settings.names import ACTIVATIONS, BOUNDED, LOCAL_TERMS, PARTS, PONTRYAGIN, TAO
+from fem_selection.settings.names import ACTIVATIONS, BOUNDED, LOCAL_TERMS, NEWTON, PARTS, PONTRYAGIN, TAO
 
 __all__ = ["LARGEST", "Fault", "check_case"]
 
@@ -48,6 +48,7 @@ def check_case(case: Case) -> Iterator[Fault]:
     yield from _check_formulas(case)
     yield from _check_data(case)
     yield from _check_bounds(case)
+    yield from _check_hessian(case)
     yield from _check_pontryagin(case)
     yield from _check_hjb(case)
     yield from _check_stability(case)
@@ -234,6 +235,14 @@ def _check_bounds(case: Case) -> Iterator[Fault]:
             ("optimizer.method", *keys),
             f"{case.optimizer.method!r} cannot keep {', '.join(keys)}; {able} handle bounds",
         )
+
+
+def _check_hessian(case: Case) -> Iterator[Fault]:
+    method, hessian = case.optimizer.method, case.optimizer.hessian
+    if hessian == "gauss_newton" and method not in NEWTON:
+        able = ", ".join(map(repr, NEWTON))
+        message = f"{hessian!r} is for Newton's methods, {able}; optimizer.method = {method!r} uses no Hessian"
+        yield _fault(("optimizer.hessian", "optimizer.method"), message)
 
 
 def _check_pontryagin(case: Case) -> Iterator[Fault]:

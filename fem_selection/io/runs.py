@@ -164,7 +164,7 @@ def _was_only_begun(folder: Path) -> bool:
     """Whether the run in a folder was killed before its first checkpoint."""
     if not folder.is_dir():
         return False
-    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv", LOCK}
+    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv", "starts", LOCK}
     return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= begun
 
 

@@ -11,9 +11,10 @@
 | ntr | `ntr`, Newton–Krylov in a trust region | no | it begins again with the first radius |
 | bnls, bntr | `bnls`, `bntr`, the same on the free variables | yes | as `nls`, `ntr` |
 
-Newton's equations are solved by a Krylov method with the exact Hessian's action, preconditioned by the Riesz map, to
-the relative tolerance min(1/2, √(|g|/|g₀|)): enough for superlinear convergence (Dembo, Eisenstat, Steihaug, SIAM J.
-Numer. Anal. 19 (1982) 400).
+Newton's equations are solved by a Krylov method with the Hessian's action, preconditioned by the Riesz map, to the
+relative tolerance min(1/2, √(|g|/|g₀|)): enough for superlinear convergence (Dembo, Eisenstat, Steihaug, SIAM J. Numer.
+Anal. 19 (1982) 400).  `hessian` chooses the exact second derivative, or its Gauss–Newton part: that one is cheaper and
+positive semidefinite, and converges linearly at a rate that grows with the residuals of the fit.
 
 TAO gives no access to the memory of `lmvm` and `blmvm`.  A resumed run rebuilds it by replaying the last iterates:
 with `recycle` set, TAO keeps its matrix between solves.  One solve of a single iteration from each stored iterate, in
@@ -139,7 +140,8 @@ class _Minimizer:
         self.fault: NonFinite | None = None
         self.shortened = 0
         self._latest: _Iterate | None = None
-        self._hessian = ScaledHessian(functional) if settings.method in NEWTON else None
+        is_gauss_newton = settings.hessian == "gauss_newton"
+        self._hessian = ScaledHessian(functional, is_gauss_newton) if settings.method in NEWTON else None
 
     def run(
         self, scaled_start: Floats, resume: tuple[Mapping[str, Any], Mapping[str, Floats]] | None

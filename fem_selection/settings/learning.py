@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from fem_selection.settings.fields import Bounds, Option, TomlList, one_of
 from fem_selection.settings.names import (
+    HESSIANS,
     LOSS_ALIASES,
     LOSSES,
     METHOD_ALIASES,
@@ -181,6 +182,8 @@ class OptimizerSettings:
         gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
         absolute_tolerance: Norm of the (projected) gradient at which to stop.
         memory: Number of pairs that a quasi-Newton method keeps.
+        hessian: Second derivative of Newton's methods: `exact`, or `gauss_newton`, which leaves out the terms with the
+            costates, is positive semidefinite, and takes two thirds of the products with the kernel.
         starts: Number of starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
         reduction: Accuracy of each of these minimisations: the norm of its gradient relative to the first.
         augmentation: First ε of `sqh`, the weight of the squared step that it adds to the Hamiltonian, relative to the
@@ -201,6 +204,7 @@ class OptimizerSettings:
     gradient_tolerance: float = Field(default=1e-5, ge=0)
     absolute_tolerance: float = Field(default=1e-10, ge=0)
     memory: int = Field(default=10, ge=1)
+    hessian: Annotated[str, one_of(HESSIANS)] = "exact"
     starts: int = Field(default=3, ge=1)
     reduction: float = Field(default=0.1, ge=0, lt=1)
     augmentation: float = Field(default=1.0, gt=0)

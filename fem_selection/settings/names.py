@@ -9,6 +9,7 @@ __all__ = [
     "CELLS",
     "DIMENSIONS",
     "FAMILIES",
+    "HESSIANS",
     "INTEGRATORS",
     "LOCAL_TERMS",
     "LOSSES",
@@ -81,6 +82,8 @@ STOCHASTIC_METHODS = ("adam", "momentum")
 SCHEDULES = ("cosine", "constant")
 #: Newton–Krylov methods of TAO.
 NEWTON = ("nls", "ntr", "bnls", "bntr")
+#: Second derivatives that these methods can use.
+HESSIANS = ("exact", "gauss_newton")
 TAO = ("lmvm", "blmvm", "bqnls", "cg", *NEWTON)
 #: Methods of TAO that accept bounds.
 BOUNDED = ("blmvm", "bqnls", "bnls", "bntr")

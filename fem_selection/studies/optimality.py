@@ -122,12 +122,17 @@ class CertificateReport(Report):
     @property
     def rows(self) -> list[tuple[str, str, str]]:
         """Condition, quantity, and value or the reason why it was declined, for a table."""
-        return [
-            (condition if name is names[0] else "", name.replace("_", " "), self._cell(name))
-            for condition, names in _CONDITIONS.items()
-            for name in names
-            if name != "active_bounds" or self.certificate.active_bounds is not None
-        ]
+        rows, said = [], ""
+        for condition, names in _CONDITIONS.items():
+            for name in names:
+                if name == "active_bounds" and self.certificate.active_bounds is None:
+                    continue
+                cell = self._cell(name)
+                is_repeated = cell.startswith("declined") and cell == said
+                said = cell
+                label = condition if name is names[0] else ""
+                rows.append((label, name.replace("_", " "), "declined likewise" if is_repeated else cell))
+        return rows
 
     def content(self) -> dict[str, Any]:
         """The certificate, the verdict, and the ends of further minimisations."""

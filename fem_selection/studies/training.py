@@ -19,12 +19,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fem_selection.errors import NonFinite
+from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.io.checkpoints import jsonable
 from fem_selection.learning import LearningProblem, describe_problem, verify_gradient
 from fem_selection.optimize import OptimizationReport
 from fem_selection.optimize.report import Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings, StochasticSettings
+from fem_selection.settings.names import NEWTON
+from fem_selection.studies.best_of_starts import refuse_unknown_starts, train_best_of
 from fem_selection.studies.network_pictures import take_pictures
 from fem_selection.studies.report import Progress
 from fem_selection.studies.run_files import RunFiles
@@ -48,6 +50,7 @@ def train(
     texts: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    starts: int = 1,
 ) -> TrainingResult:
     """Train the controls of a problem (collective).
 
@@ -65,12 +68,15 @@ def train(
         texts: The contents, by name, of further files that belong to the run, such as the case file.
         progress: Called on root after every iteration and epoch.
         stop: Called between iterations; the run ends if it returns True (collective, the same answer on every rank).
+        starts: Number of starts: the problem's own and random ones (`learning.starts`); the result is that of the
+            lowest objective, and the report lists all.
 
     Returns:
         The controls and the report; all but the shards and the nodal values is the same on all ranks.
 
     Raises:
-        InvalidInput: for a checkpoint that is missing, damaged or of another problem, or a file that cannot be written.
+        InvalidInput: for less than one start, for a checkpoint that is missing, damaged or of another problem, or for a
+            file that cannot be written.
         NonFinite: with layer and iteration; the last good iterate is in the checkpoint.
 
     Example:
@@ -79,12 +85,35 @@ def train(
         >>> print(f"{result.report.objective:.4f}", result.report.converged)
         1.2437 True
     """
+    if starts < 1:
+        raise InvalidInput(f"{starts} starts: give at least one")
     optimizer, stochastic = optimizer or OptimizerSettings(), stochastic or StochasticSettings()
+    if starts > 1:
+
+        def train_one(one: LearningProblem, where: Path | None, texts: Mapping[str, str]) -> TrainingResult:
+            return train(
+                one,
+                optimizer,
+                stochastic,
+                folder=where,
+                resume=resume,
+                output=output,
+                seed=seed,
+                key=key if key is not None else describe_problem(problem),
+                texts=texts,
+                progress=progress,
+                stop=stop,
+            )
+
+        where = None if folder is None else Path(folder)
+        return train_best_of(train_one, problem, starts, folder=where, resume=resume, seed=seed, texts=texts or {})
+    if resume and folder is not None:
+        refuse_unknown_starts(problem, Path(folder))
     output = output or OutputSettings()
     identity = {
         **(describe_problem(problem) if key is None else key),
         "stochastic": dataclasses.asdict(stochastic),
-        "optimizer": {"method": optimizer.method, "memory": optimizer.memory},
+        "optimizer": _identity_of(optimizer),
         "seed": {"seed": seed},
     }
     files = RunFiles(problem.functional.control_space, None if folder is None else Path(folder), jsonable(identity))
@@ -186,7 +215,9 @@ class _Training:
             converged=found.converged,
             iterations=found.iterations,
             evaluations=found.evaluations,
-            **work,
+            forward_sweeps=work["forward_sweeps"],
+            adjoint_sweeps=work["adjoint_sweeps"],
+            hessian_actions=work["hessian_actions"],
             stochastic=self.outcome,
             train_accuracy=None if train.labels is None else problem.accuracy(train, x),
             test_accuracy=None if test is None or test.labels is None else problem.accuracy(test, x),
@@ -209,6 +240,12 @@ class _Training:
             confusion=None if shown.labels is None else problem.confusion(shown, x),
             pictures=take_pictures(problem, x) if self.with_pictures else None,
         )
+
+
+def _identity_of(optimizer: OptimizerSettings) -> dict[str, Any]:
+    """The settings that a resumed run must share."""
+    identity: dict[str, Any] = {"method": optimizer.method, "memory": optimizer.memory}
+    return identity if optimizer.method not in NEWTON else {**identity, "hessian": optimizer.hessian}
 
 
 def _counts(problem: LearningProblem) -> dict[str, float]:

@@ -64,6 +64,9 @@ class TrainingReport(Report):
         confusion: Counts of (true class, predicted class) of the test samples, or of the training samples if there are
             no test samples; None without labels.
         pictures: A few samples and controls; None if `OutputSettings` asks for neither figures nor fields.
+        starts: For each of several starts its number, objective, gradient norm, iterations, and why it ended; empty for
+            a training from one start.  All other entries of the report are those of the best.
+        best_start: The number of the start whose training ended lowest; 0 is the problem's own start.
     """
 
     objective: float
@@ -96,6 +99,8 @@ class TrainingReport(Report):
     classes: tuple[str, ...] = field(repr=False)
     confusion: Integers | None = field(repr=False)
     pictures: NetworkPictures | None = field(repr=False)
+    starts: tuple[Mapping[str, Any], ...] = ()
+    best_start: int = 0
 
     _beside: ClassVar[frozenset[str]] = frozenset({"history", "stochastic_history", "classes", "confusion", "pictures"})
 
@@ -113,6 +118,9 @@ class TrainingReport(Report):
             "gradient certificate": self._certificate_in_words(),
             "seconds": f"{self.seconds:.1f} on {self.ranks} rank{'s' if self.ranks > 1 else ''}",
         }
+        if self.starts:
+            ends = ", ".join(f"{end['objective']:.8g}" for end in self.starts)
+            rows = {"starts": f"number {self.best_start} of {len(self.starts)} ended lowest: {ends}", **rows}
         if self.stochastic is not None:
             epochs = f"{self.stochastic['epochs']} epochs ({self.stochastic['reason']})"
             return {"stochastic phase": epochs, **rows}

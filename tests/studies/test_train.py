@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 from mpi4py import MPI
+from optima import numpy_neuron, problem_with_a_gap
 from own_networks import CLASSES, CUBIC, make_classifier, numpy_objective, numpy_outputs
 
 import fem_selection as fs
@@ -146,6 +147,34 @@ def test_a_checkpoint_of_another_problem_is_refused(tmp_path_factory, checkpoint
     with pytest.raises(InvalidInput) as refusal:
         fs.studies.train(make(**options), TWELVE, ADAM, **{"seed": 3} | settings, folder=checkpoint, resume=True)
     assert "belongs to another problem" in str(refusal.value) and words in str(refusal.value)
+
+
+def test_the_best_of_several_starts_is_kept(tmp_path):
+    """Fails if a worse start replaces a better one, one is not listed, the folder's checkpoint is another's, or a run
+    that is resumed with one start more trains those again that were done: the neuron of `demos/gap.toml`."""
+    scaled = problem_with_a_gap()
+    problem = fs.LearningProblem.from_functional(scaled.functional, start_controls=np.full(10, 0.2))
+    settings = fs.OptimizerSettings(max_iterations=100, gradient_tolerance=0.0, absolute_tolerance=1e-8)
+    found = fs.studies.train(problem, settings, folder=tmp_path, starts=4, seed=0, output=OFTEN)
+    ends = [end["objective"] for end in found.report.starts]
+    assert len(ends) == 4 and found.report.objective == min(ends) < 1.23 < max(ends) == pytest.approx(
+        1.243742, abs=1e-5
+    )
+    assert scaled.functional.evaluate(found.controls)[0] == found.report.objective
+    assert numpy_neuron(found.controls[:, None], (1.0, -3.0), (-1.0, -4.0), horizon=0.1, alpha=0.02) == pytest.approx(
+        found.report.objective, rel=1e-12
+    )
+    best = tmp_path / "starts" / str(found.report.best_start)
+    assert (tmp_path / "checkpoint").read_bytes() == (best / "checkpoint").read_bytes()
+    with pytest.raises(InvalidInput, match="begun with several starts"):
+        fs.studies.train(problem, settings, folder=tmp_path, resume=True, output=OFTEN)
+    before = scaled.functional.counts.adjoint
+    more = fs.studies.train(problem, settings, folder=tmp_path, starts=5, seed=0, resume=True, output=OFTEN)
+    assert [end["objective"] for end in more.report.starts][:4] == ends and len(more.report.starts) == 5
+    new = more.report.starts[4]["iterations"]
+    assert scaled.functional.counts.adjoint - before <= 2 * new + 20
+    with pytest.raises(InvalidInput, match="at least one"):
+        fs.studies.train(problem, settings, starts=0)
 
 
 @pytest.fixture(scope="module")

@@ -160,6 +160,7 @@ def test_each_fault_is_told_by_its_key(text, start):
         ("data.source='formula'\ndata.initial='s'\nobjective.loss='tracking'", "data.target: ", "needs a formula"),
         ("data.source='formula'\ndata.initial='s'\ndata.moved={}", "data.moved: ", "digits and npz"),
         ("objective.loss='tracking'", "objective.loss: 'tracking'", "'least_squares'"),
+        ("optimizer.hessian='gauss_newton'", "optimizer.hessian: 'gauss_newton' is for Newton's methods", "'lmvm'"),
         ("objective.kernel_bounds=[-1, 1]", "optimizer.method: 'lmvm' cannot keep objective.kernel_bounds", "'bqnls'"),
         ("objective.bias_bounds=[-1, 1]", "optimizer.method: 'lmvm' cannot keep objective.bias_bounds", "'sqh'"),
         ("optimizer.method='cg'\nobjective.bias_bounds=[-1, 1]", "optimizer.method: 'cg'", "'blmvm'"),

@@ -92,6 +92,21 @@ def test_each_method_reaches_the_tolerance(method: str) -> None:
     assert found.objective == pytest.approx(0.0121639, rel=1e-5)  # the same minimum by every method
 
 
+@pytest.mark.parametrize("method", ["nls", "ntr"])
+def test_gauss_newton_reaches_the_same_minimum(method: str) -> None:
+    """Fails if `hessian` chooses nothing, or Gauss–Newton steps lead elsewhere: the minimum of the exact Hessian, with
+    fewer adjoint sweeps, for its linearizations need none."""
+    settings, ends = OptimizerSettings(method=method, max_iterations=200, gradient_tolerance=1e-6), []
+    for hessian in ("exact", "gauss_newton"):
+        functional = tracking(weight=0.1)
+        report = minimize(functional, zero(functional), replace(settings, hessian=hessian))
+        counts = functional.functional.counts
+        assert report.converged, report.reason
+        ends.append((report.objective, counts.adjoint - report.evaluations))
+    assert ends[0][0] == pytest.approx(ends[1][0], rel=1e-8)
+    assert ends[0][1] > 0 and ends[1][1] == 0
+
+
 @pytest.mark.parametrize("method", ["blmvm", "bqnls", "bnls", "bntr"])
 def test_bounds_are_kept_and_active(method: str) -> None:
     """Fails if a bound is crossed, if none or all are active, or if a descent direction that stays in the box is

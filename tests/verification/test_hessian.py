@@ -203,6 +203,45 @@ def test_gauss_newton_is_the_outputs_derivative_squared(space, loss):
     assert h @ hessian.apply(h) >= 0
 
 
+@pytest.mark.parametrize("scheme", ["euler", "rk4", "crank_nicolson"])
+def test_gauss_newton_is_the_hessian_where_nothing_is_left_to_fit(space, scheme):
+    """Fails if G lacks a term that is there without residuals: with the network's own final states as targets the
+    costates vanish, and G = J'' to round-off; at other targets they differ."""
+    problem = make_problem(space, loss="tracking", scheme=scheme)
+    J, x, h = problem.functional, problem.moved(), problem.control_space.random_direction(7)
+    away = linearized(problem).apply(h) - linearized(problem, gauss_newton=True).apply(h)
+    J.targets = np.ascontiguousarray(J.final_states(x))
+    exact, part = linearized(problem).apply(h), linearized(problem, gauss_newton=True).apply(h)
+    np.testing.assert_allclose(part, exact, atol=1e-11 * np.abs(exact).max())
+    assert np.abs(away).max() > 1e-3 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("loss", ["tracking", "softmax"])
+def test_gauss_newton_is_dense_jacobians_squared(spaces, loss):
+    """Fails if G is not Σ_j Jac_jᵀ ℓ''(o_j) Jac_j μ/J + R'' as dense matrices: Jac by differences of the outputs, ℓ''
+    written out in NumPy, R'' the exact Hessian without data; and fails if G has a negative eigenvalue."""
+    problem = make_problem(spaces("interval", 2, 1), loss=loss, layers=2, scheme="heun", weight=1.3, samples=3)
+    J, x, e = problem.functional, problem.moved(), 1e-5
+    unit = np.eye(len(x))
+
+    def outputs(shard):
+        J.set_controls(shard)
+        return J.outputs(J.initial).T.ravel()  # sample by sample
+
+    jacobian = np.column_stack([(outputs(x + e * d) - outputs(x - e * d)) / (2 * e) for d in unit])
+    o, rows = outputs(x).reshape(3, -1), jacobian.reshape(3, -1, len(x))
+    wanted = np.zeros((len(x), len(x)))
+    for value, jac in zip(o, rows, strict=True):
+        p = np.exp(value) / np.exp(value).sum()
+        curvature = np.diag(problem.space.weights) if loss == "tracking" else np.diag(p) - np.outer(p, p)
+        wanted += 1.3 / 3 * jac.T @ curvature @ jac
+    wanted += np.column_stack([J.penalty.evaluate(d)[1] for d in unit])
+    hessian = linearized(problem, gauss_newton=True)
+    found = np.column_stack([hessian.apply(d) for d in unit])
+    np.testing.assert_allclose(found, wanted, atol=1e-8 * np.abs(wanted).max())
+    assert np.linalg.eigvalsh(0.5 * (found + found.T))[0] > -1e-14
+
+
 @pytest.mark.parametrize("which", ["smallest", "largest"])
 def test_eigenpairs_are_those_of_scipy(space, which):
     """Fails if λ or v are not those of J'' v = λ M v with the consistent mass: against SciPy on the full matrices."""
