@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache, wraps
 from typing import Any
 
 import basix.ufl
@@ -23,14 +23,16 @@ from ufl.algebra import Division, Power
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.algorithms.apply_derivatives import apply_derivatives
 from ufl.corealg.traversal import unique_pre_traversal
-from ufl.mathfunctions import Cosh
+from ufl.mathfunctions import Cos, Cosh, Sin
 from ufl.variable import Variable
 
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.interpretation import interpret
 from fem_selection.functions.programs import BlockProgram
+from fem_selection.functions.tails import NoExpansion, operations, variable
 from fem_selection.typing import UflExpression
 
-__all__ = ["ACTIVATIONS", "Activation", "ActivationFamily", "find_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "ActivationFamily", "cached_by_expression", "find_activation"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ class Activation:
             expressions.append(_differentiate(expressions[-1]))
         return tuple(expressions)
 
+    def interpret(self, order: int, value: Any, operations: Mapping[str, Callable[..., Any]]) -> Any:
+        """Return σ^(order) in another arithmetic, such as that of intervals (`functions.interpretation`).
+
+        Args:
+            order: 0, 1 or 2.
+            value: What is put in the place of s.
+            operations: The functions of the arithmetic.
+
+        Raises:
+            KeyError: if σ has an operation that there is no function for.
+        """
+        return interpret(self._derivatives[order], _placeholder, value, operations)
+
     @cached_property
     def value(self) -> BlockProgram:
         """Program that writes σ(s) for a block s."""
@@ -111,6 +126,16 @@ class Activation:
         return bool(abs(slope[1] - slope[0]) > 1e-3)
 
     @cached_property
+    def period(self) -> float | None:
+        """A period of σ, if s enters its expression through sines and cosines of multiples of s alone; else None."""
+        frequencies: set[float] = set()
+        if not _collect_frequencies(self._derivatives[0], frequencies) or not frequencies:
+            return None
+        least = min(frequencies)
+        multiples = all(abs(f / least - round(f / least)) < 1e-12 for f in frequencies)
+        return 2 * np.pi / least if multiples else None
+
+    @cached_property
     def second_derivative(self) -> BlockProgram:
         """Program that writes σ''(s) for a block s."""
         return BlockProgram((self._derivatives[2],), _placeholder, *self.symbols)
@@ -119,6 +144,36 @@ class Activation:
     def third_derivative(self) -> BlockProgram:
         """Program that writes σ‴(s) for a block s."""
         return BlockProgram((_differentiate(self._derivatives[2]),), _placeholder, *self.symbols)
+
+
+def cached_by_expression[**P, T](function: Callable[P, T]) -> Callable[P, T]:
+    """Keep the results of a function whose first argument is an activation.
+
+    Two activations may have one name and different expressions, so that a cache must not look at the name.
+    """
+
+    @lru_cache(maxsize=512)
+    def kept(key: _ByExpression, *others: Any, **named: Any) -> Any:
+        return function(key.activation, *others, **named)  # type: ignore[arg-type]
+
+    @wraps(function)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        return kept(_ByExpression(args[0]), *args[1:], **named)
+
+    return wrapped
+
+
+class _ByExpression:
+    """An activation that equals all others with the same expression."""
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation, self._expression = activation, activation.derivative(_placeholder, 0)
+
+    def __hash__(self) -> int:
+        return hash(self._expression)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByExpression) and bool(self._expression == other._expression)
 
 
 class ActivationFamily:
@@ -197,6 +252,21 @@ def _exchange(e: UflExpression, this: UflExpression, other: UflExpression) -> Uf
     if not e.ufl_operands:
         return e
     return e._ufl_expr_reconstruct_(*(_exchange(o, this, other) for o in e.ufl_operands))
+
+
+def _collect_frequencies(e: UflExpression, frequencies: set[float]) -> bool:
+    """Add the k of all sin(k s + c) and cos(k s + c); return whether s stands nowhere else."""
+    if isinstance(e, Sin | Cos):
+        try:
+            inner = interpret(e.ufl_operands[0], _placeholder, variable(1.0, 1.0), operations(1.0))
+        except (NoExpansion, KeyError, OverflowError):
+            return False
+        if inner.rest or set(inner.terms) - {(0.0, 1.0), (0.0, 0.0)}:
+            return False
+        if slope := abs(inner.terms.get((0.0, 1.0), 0.0)):
+            frequencies.add(slope)
+        return True
+    return e != _placeholder and all(_collect_frequencies(o, frequencies) for o in e.ufl_operands)
 
 
 def _simplify(e: UflExpression) -> UflExpression:

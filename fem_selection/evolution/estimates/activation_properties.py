@@ -1,74 +1,94 @@
 # SPDX-License-Identifier: MIT
-"""What the estimates need to know about σ, found by sampling: Lipschitz constant, signs, and Σ with Σ' = σ.
+"""What the estimates need to know about σ: Lipschitz constant, signs, and Σ with Σ' = σ.
 
-σ is sampled at some 60 000 points, evenly for |s| ≤ 50 and by equal ratios up to 10⁸.  The Lipschitz constant is the
-larger of the largest difference quotient |σ(s) − σ(r)| / |s − r| of neighbours and the largest |σ'|.  The neighbourhood
-of the largest is sampled again on finer and finer grids: if the constant keeps growing, σ jumps.  If the constant grows
-with the range of s, σ is not Lipschitz.
+All of it are bounds for every s: by interval arithmetic near 0, and by asymptotic expansions beyond
+(`fem_selection.functions.ranges`).  Where no bound is found, the property is not claimed, and the reason is kept.  Σ is
+bounded below if it is so near 0, and if beyond σ has the sign of s, or is integrable, or is periodic with mean zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
-from fem_selection.functions.activations import Activation
+from fem_selection.functions.activations import Activation, cached_by_expression
+from fem_selection.functions.ranges import find_jump, least_beyond, range_of, tail_of, tail_start
+from fem_selection.functions.tails import NoExpansion
 from fem_selection.typing import Block, Floats
 
 __all__ = ["Antiderivative", "ScalarProperties", "examine"]
 
-REACH = 1e8
-"""σ is sampled for |s| up to this."""
 _NEAR = 1e3  # Σ is sampled for |s| up to this
 _PANEL = 0.25
+_ROUND_OFF = 1e-12
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _POINTS, _WEIGHTS = 0.5 * (_POINTS + 1.0), 0.5 * _WEIGHTS
 
 
 @dataclass(frozen=True)
 class ScalarProperties:
-    """Properties of σ on R, as far as sampling shows them.
+    """Properties of σ on R.
 
     Attributes:
-        lipschitz: sup |σ'|; infinite if it grows without bound or σ jumps.
+        lipschitz: A bound of |σ'| for all s, which is sharp up to 10⁻⁶; infinite if there is none, or if none is known.
+        not_lipschitz: Why there is no bound, or none is known; None if there is one.
+        steepest: The largest |σ'| that was found, and where.
         at_zero: σ(0).
-        smallest: inf σ; −∞ if it is below −10⁶.
-        wrong_sign: inf σ(s) sign(s) over s ≠ 0; s σ(s) ≥ 0 for all s if and only if it is not negative.
-        wrong_at: The s of that infimum.
-        antiderivative_minimum: inf of ∫₀ˢ σ; −∞ if it keeps falling with |s|.
-        slopes: The least −σ(−s) and the least σ(s) for s between 10³ and 10⁸.
+        smallest: A lower bound of σ; −∞ if there is none, or none is known.
+        wrong_sign: A lower bound of σ(s) sign(s); s σ(s) ≥ 0 for all s if it is not negative.
+        wrong_at: The s at which the least value was found.
+        wrong_value: σ(s) sign(s) there.
+        antiderivative_minimum: inf of ∫₀ˢ σ; −∞ if there is none, or none is known.
+        not_bounded: Why there is none, or none is known; None if there is one.
+        start: The S beyond which expansions of σ were used.
+        slopes: Lower bounds of −σ(−s) and of σ(s) for all s ≥ S.
     """
 
     lipschitz: float
+    not_lipschitz: str | None
+    steepest: tuple[float, float]
     at_zero: float
     smallest: float
     wrong_sign: float
     wrong_at: float
+    wrong_value: float
     antiderivative_minimum: float
+    not_bounded: str | None
+    start: float
     slopes: tuple[float, float]
 
 
-@cache
+@cached_by_expression
 def examine(activation: Activation) -> ScalarProperties:
-    """Return the properties of σ, found by sampling."""
-    positive = np.concatenate([np.geomspace(1e-8, 1e-3, 500, endpoint=False), np.geomspace(50, REACH, 10_000)])
-    s = np.unique(np.concatenate([-positive, np.linspace(-50, 50, 40_001), positive]))
-    values, slopes = _evaluate(activation, s)
-    signed = np.where(np.isfinite(values), values * np.sign(s), 0.0)
-    worst = int(np.argmin(signed))
-    finite = values[np.isfinite(values)]
-    far = np.abs(s) >= 1e3
+    """Return the properties of σ."""
+    slope = range_of(activation, 1)
+    jump = find_jump(activation)
+    bound = max(abs(slope.lower), abs(slope.upper))
+    steepest = max(slope.most, (-slope.least[0], slope.least[1]), key=lambda found: abs(found[0]))
+    why = None
+    if np.isinf(steepest[0]):
+        why = "|σ'| grows with |s| without bound"
+    elif jump is not None:
+        why = jump
+    elif np.isinf(bound):
+        why = f"no bound of σ' is known: {slope.reason}; |σ'| = {abs(steepest[0]):.3g} at s = {steepest[1]:.4g}"
+    right, left = range_of(activation, 0, low=0.0), range_of(activation, 0, high=0.0)
+    wrong = min(right.least, (-left.most[0], left.most[1]))
+    lowest, not_bounded = _antiderivative_minimum(activation)
     return ScalarProperties(
-        lipschitz=_lipschitz(activation, s, values, slopes),
+        lipschitz=float(bound) if why is None else np.inf,
+        not_lipschitz=why,
+        steepest=(abs(steepest[0]), steepest[1]),
         at_zero=float(_evaluate(activation, np.zeros(1))[0][0]),
-        smallest=float(finite.min()) if finite.min() > -1e6 else -np.inf,
-        wrong_sign=float(signed[worst]),
-        wrong_at=float(s[worst]),
-        antiderivative_minimum=_antiderivative_minimum(activation),
-        slopes=(float(np.min(-values[far & (s < 0)])), float(np.min(values[far & (s > 0)]))),
+        smallest=min(right.lower, left.lower),
+        wrong_sign=min(right.lower, -left.upper),
+        wrong_at=wrong[1],
+        wrong_value=wrong[0],
+        antiderivative_minimum=lowest,
+        not_bounded=not_bounded,
+        start=tail_start(activation),
+        slopes=(least_beyond(activation, -1.0), least_beyond(activation, 1.0)),
     )
 
 
@@ -108,13 +128,47 @@ def _edges(reach: float) -> Floats:
     return np.append(even, even[-1] * 1.01 ** np.arange(1, np.ceil(np.log(reach / even[-1]) / np.log(1.01)) + 2))
 
 
-def _antiderivative_minimum(activation: Activation) -> float:
-    """inf of ∫₀ˢ σ for |s| ≤ 10³; −∞ if it is lower than that for |s| ≤ 100 by more than round-off."""
-    integral = Antiderivative(activation, -_NEAR, _NEAR)
-    near, all_of_it = np.arange(-100, 100.1, _PANEL), np.arange(-_NEAR, _NEAR + 0.1, _PANEL)
+def _antiderivative_minimum(activation: Activation) -> tuple[float, str | None]:
+    """inf of ∫₀ˢ σ, or −∞ and the reason."""
+    start, period = tail_start(activation), activation.period
+    reach = start if period is None else period
+    if period is not None:
+        whole = float(Antiderivative(activation, 0.0, period)(np.array([period]))[0])
+        size = max(abs(range_of(activation, 0).lower), abs(range_of(activation, 0).upper))
+        if abs(whole) > 1e3 * _ROUND_OFF * period * size:
+            return -np.inf, f"σ is periodic, and its mean {whole / period:.3g} is not zero"
     with np.errstate(invalid="ignore", over="ignore"):
-        lowest, deeper = float(np.min(integral(near))), float(np.min(integral(all_of_it)))
-    return deeper if deeper >= lowest - 1e-6 * (1 + abs(lowest)) else -np.inf
+        inside = float(np.min(Antiderivative(activation, -reach, reach)(np.linspace(-reach, reach, 4001))))
+    if np.isnan(inside):
+        return -np.inf, f"σ has no integral over |s| ≤ {reach:g}"
+    if period is not None:
+        return inside, None
+    for sign, side in ((-1.0, "−∞"), (1.0, "∞")):
+        falls, reason = _fall_beyond(activation, sign, side)
+        if reason is not None:
+            return -np.inf, reason
+        inside -= falls
+    return inside, None
+
+
+def _fall_beyond(activation: Activation, sign: float, side: str) -> tuple[float, str | None]:
+    """How far ∫₀ˢ σ can fall beyond ±S, or the reason why it falls without end, or may do so."""
+    if least_beyond(activation, sign) >= 0:
+        return 0.0, None
+    start = tail_start(activation)
+    tail = tail_of(activation, 0, sign, start=start)
+    if tail is None:
+        return 0.0, f"it is not decided whether ∫₀ˢ σ is bounded below for s → {side}: σ has no expansion there"
+    if tail.is_integrable:
+        q, p = tail.largest
+        exponent = -q - max(p, 0.0) / start if q < 0 else (-p - 1.0) / start
+        if exponent > 0:
+            return tail.size((0.0, 0.0)) / exponent, None
+    try:
+        right_sign = tail.sign * sign >= 0
+    except NoExpansion:
+        return 0.0, f"it is not decided whether ∫₀ˢ σ is bounded below for s → {side}: σ oscillates there"
+    return 0.0, None if right_sign else f"∫₀ˢ σ falls without end for s → {side}"
 
 
 def _evaluate(activation: Activation, s: Floats) -> tuple[Floats, Floats]:
@@ -124,38 +178,3 @@ def _evaluate(activation: Activation, s: Floats) -> tuple[Floats, Floats]:
     with np.errstate(all="ignore"):
         activation.value_and_derivative(points, value, slope)
     return value, slope
-
-
-def _lipschitz(activation: Activation, s: Floats, values: Floats, slopes: Floats) -> float:
-    """sup |σ'|, or infinity."""
-    if not (np.all(np.isfinite(values)) and np.all(np.isfinite(slopes))):
-        return np.inf
-    quotients = np.abs(np.diff(values)) / np.diff(s)
-    # for large |s| the quotients are spoiled by round-off in σ
-    inner = np.abs(s) <= 1e4
-    near = float(max(np.abs(slopes[inner]).max(), quotients[inner[1:]].max()))
-    if np.abs(slopes).max() > 1.01 * near:
-        return np.inf
-    by_slope = _zoom(s, np.abs(slopes), lambda x: np.abs(_evaluate(activation, x)[1]))
-    pairs = np.where(inner[1:], quotients, 0.0)
-    k = int(np.argmax(pairs))
-    left, right, before = s[k], s[k + 1], pairs[k]
-    for _ in range(12):  # a jump doubles its quotient whenever its interval is halved
-        x = np.linspace(left, right, 3)
-        halves = np.abs(np.diff(_evaluate(activation, x)[0])) / np.diff(x)
-        left, right = (x[0], x[1]) if halves[0] >= halves[1] else (x[1], x[2])
-    if halves.max() > 100 * max(by_slope, before / 10):
-        return np.inf
-    return max(by_slope, float(before) if before > 1.001 * by_slope else by_slope)
-
-
-def _zoom(s: Floats, values: Floats, function: Callable[[Floats], Floats]) -> float:
-    """The maximum of a sampled function, with its neighbourhood sampled again up to three times."""
-    for _ in range(3):
-        k = int(np.argmax(values))
-        s = np.linspace(s[max(k - 1, 0)], s[min(k + 1, len(s) - 1)], 101)
-        again = function(s)
-        if again.max() < values[k]:
-            return float(values[k])
-        values = again
-    return float(values.max())

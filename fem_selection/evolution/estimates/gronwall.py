@@ -45,7 +45,7 @@ def gronwall_integrals(premises: Premises, times: Floats) -> GronwallIntegrals:
     lipschitz = sigma.lipschitz if np.isfinite(sigma.lipschitz) else 0.0
     volume = space.comm.allreduce(float(space.weights.sum()))
     known = premises.norm
-    parameters = None if field.is_autonomous else field.kernel.parameters()
+    parameters = field.kernel.parameters()
 
     def coefficients(time: float) -> tuple[float, float]:
         nonlocal known, parameters

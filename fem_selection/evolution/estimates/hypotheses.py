@@ -26,7 +26,9 @@ from fem_selection.linalg.norms import (
 __all__ = ["Hypothesis", "Premises"]
 
 _ROUND_OFF = 1e-9
-"""Relative size of what counts as round-off in kernels and sampled activations."""
+"""Relative size of what counts as round-off in kernels."""
+_SIGN = 1e-12
+"""Size of a wrong sign of σ that counts as round-off; it enters the bounds."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,10 @@ class Premises:
 
     def lipschitz(self) -> Hypothesis:
         """Return whether σ is Lipschitz."""
-        constant = self.sigma.lipschitz
-        found = f"L = {constant:.6g}, the largest |σ'| for |s| ≤ 10⁸"
-        if not np.isfinite(constant):
-            found = "|σ'| grows with |s|, or σ jumps"
+        constant, (steepest, at) = self.sigma.lipschitz, self.sigma.steepest
+        found = f"|σ'| ≤ {constant:.9g} for all s, and {steepest:.9g} at s = {at:.4g}"
+        if self.sigma.not_lipschitz is not None:
+            found = self.sigma.not_lipschitz
         return _hypothesis("σ is Lipschitz", 0.0 if np.isfinite(constant) else np.inf, 0.0, found)
 
     def autonomous(self) -> Hypothesis:
@@ -120,27 +122,32 @@ class Premises:
 
     def sign_preserving(self) -> Hypothesis:
         """Return whether s σ(s) ≥ 0 for all s."""
-        defect, at = max(-self.sigma.wrong_sign, 0.0), self.sigma.wrong_at
-        found = "of all s looked at" if defect == 0 else f"σ({at:.4g}) = {np.sign(at) * self.sigma.wrong_sign:.4g}"
-        return _hypothesis("s σ(s) ≥ 0 for all s", defect, 1e-12, found)
+        defect, at, value = max(-self.sigma.wrong_sign, 0.0), self.sigma.wrong_at, self.sigma.wrong_value
+        if defect <= _SIGN:
+            found = f"σ(s) sign(s) ≥ {-defect:.2g} for all s"
+        elif value < 0:
+            found = f"σ({at:.4g}) = {np.sign(at) * value if at else value:.4g}"
+        else:
+            found = f"σ(s) sign(s) ≥ {-defect:.4g} is the best bound known"
+        return _hypothesis("s σ(s) ≥ 0 for all s", defect, _SIGN, found)
 
     def antiderivative_bounded(self) -> Hypothesis:
         """Return whether some Σ with Σ' = σ is nonnegative."""
         lowest = self.sigma.antiderivative_minimum
-        found = f"∫₀ˢ σ ≥ {lowest:.6g} for |s| ≤ 10³" if np.isfinite(lowest) else "∫₀ˢ σ falls with |s| without end"
+        found = self.sigma.not_bounded or f"∫₀ˢ σ ≥ {lowest:.6g} for all s"
         return _hypothesis("there is Σ ≥ 0 with Σ' = σ", 0.0 if np.isfinite(lowest) else np.inf, 0.0, found)
 
     def coercive(self) -> Hypothesis:
         """Return whether Σ(s) ≥ c|s| − d with c > 0."""
         left, right = self.sigma.slopes
-        found = f"for |s| ≥ 10³, −σ(−s) is {left:.3g} and σ(s) is {right:.3g} at least"
+        found = f"for s ≥ {self.sigma.start:g}, −σ(−s) is {left:.3g} and σ(s) is {right:.3g} at least"
         return _hypothesis("Σ(s) → ∞ for s → ±∞", max(1e-6 - min(left, right), 0.0), 0.0, found)
 
     def nonnegative(self) -> Hypothesis:
         """Return whether σ ≥ 0."""
         defect = max(-self.sigma.smallest, 0.0)
-        found = f"the least value for |s| ≤ 10⁸ is {self.sigma.smallest:.4g}"
-        return _hypothesis("σ(s) ≥ 0 for all s", defect, 1e-12, found)
+        found = f"σ(s) ≥ {self.sigma.smallest:.4g} for all s is the best bound known"
+        return _hypothesis("σ(s) ≥ 0 for all s", defect, _SIGN, found)
 
     def pointwise(self) -> Hypothesis:
         """Return whether σ acts at the nodes."""
