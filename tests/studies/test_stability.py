@@ -184,6 +184,40 @@ def test_the_pitchfork_of_a_family(tmp_path):
     assert pickle.loads(pickle.dumps(found.branches)).as_dict() == found.branches.as_dict()
 
 
+def test_the_branch_is_that_of_the_assessed_state(tmp_path):
+    """The state g > 0 at μ = 1.5, followed both ways; its states are saved for NumPy and ParaView.
+
+    Fails if another branch is followed, if norms stand for states, or if a value outside of the range ends the
+    assessment.
+    """
+    family, rest = make_mean_field(MPI.COMM_SELF)
+    size = brentq(lambda g: np.tanh(1.5 * g) - g, 0.1, 1.0)
+    settings = replace(BRANCHES, range=(0.75, 2.0))
+    found = fs.studies.stability(
+        family(1.5), rest + size, settings, state=rest + size, family=family, value=1.5, finer_declined="not here"
+    )
+    diagram = found.branches.diagram
+    assert diagram.branches[0].points[diagram.branches[0].start].parameter == 1.5
+    (fork,) = diagram.bifurcations
+    assert fork.kind == "pitchfork" and fork.parameter == pytest.approx(1.0, abs=1e-8)
+    found.write(tmp_path, comm=MPI.COMM_SELF, space=family(1.5).space)
+    saved = np.load(tmp_path / "branches.npz", allow_pickle=False)
+    for number, branch in enumerate(diagram.branches):
+        mu, states = saved[f"parameter_{number}"], saved[f"states_{number}"]
+        assert states.shape == (len(branch.points), family(1.5).space.num_nodes)
+        for value, state in zip(mu[1:-1:9], states[1:-1:9], strict=True):
+            level = state.mean()
+            np.testing.assert_allclose(np.tanh(value * level) - level, 0.0, atol=1e-9)
+            np.testing.assert_allclose(state, level, atol=1e-9)
+        assert saved[f"unstable_{number}"].tolist() == [p.unstable for p in branch.points]
+        assert list(tmp_path.glob(f"branch_{number}.*"))
+    assert (tmp_path / "figures" / "branch_states.png").exists()
+    outside = fs.studies.stability(
+        family(3.0), rest, settings, state=rest, family=family, value=3.0, finer_declined="not here"
+    )
+    assert outside.branches is None and "outside of stability.range" in outside.branches_declined
+
+
 def test_branches_alone():
     """Fails if the study of the branches needs more than a family, or if its start is not looked at."""
     family, start = make_mean_field(MPI.COMM_SELF)

@@ -12,7 +12,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from fem_selection.errors import InvalidInput
-from fem_selection.plots import plot_confusion, plot_controls, plot_convergence, plot_states, save
+from fem_selection.plots import (
+    plot_bifurcations,
+    plot_branch_states,
+    plot_confusion,
+    plot_controls,
+    plot_convergence,
+    plot_states,
+    save,
+)
 from fem_selection.plots.fields import take_slice, tensor_grid
 from fem_selection.plots.style import colour_scale, depth_scale
 
@@ -364,3 +372,32 @@ def test_save_that_fails_leaves_the_older_file(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InvalidInput, match="xyz"):
         save(figure, tmp_path / "figure.xyz")
+
+
+# ── branches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_unstable_stretches_of_a_branch_are_dashed() -> None:
+    """Fails if stability is drawn with another style, or if a stretch ends before the next one begins."""
+    mu, level = np.arange(5.0), np.arange(5.0) ** 2
+    figure = plot_bifurcations("mu", [mu], [level], unstable=[np.array([0, 0, 1, 1, 0])], marks=[("fold", 2.0, 4.0)])
+    lines = figure.axes[0].lines[:3]
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "-"]
+    assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2], [2, 3, 4], [4]]
+
+
+def test_states_of_branches_are_drawn_by_stability() -> None:
+    """Fails if an unstable state is solid, if the nodes are not sorted, or if branches share one axes."""
+    nodes = np.array([[0.5], [0.0], [1.0]])
+    states = [np.array([[2.0, 1.0, 3.0], [5.0, 4.0, 6.0]]), np.zeros((1, 3))]
+    parameters, unstable = [np.array([0.0, 1.0]), np.array([0.5])], [np.array([0, 2]), np.array([0])]
+    figure = plot_branch_states("mu", nodes, parameters, states=states, unstable=unstable)
+    first = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert [list(line.get_ydata()) for line in first] == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert [line.get_linestyle() for line in first] == ["-", "--"]
+    assert len(figure.axes) == 3  # two branches and the colour bar
+    draw(figure)
+    square = shuffled_grid(np.linspace(0, 1, 3), np.linspace(0, 1, 3))
+    draw(plot_branch_states("mu", square, [np.arange(2.0)], states=[RNG.normal(size=(2, 9))], unstable=[np.zeros(2)]))
+    with pytest.raises(InvalidInput, match="a branch of shapes"):
+        plot_branch_states("mu", nodes, parameters, states=states[::-1], unstable=unstable)

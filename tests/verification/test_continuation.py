@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import CELLWISE, HALVES, build_equation
+from scipy.optimize import brentq
 
 from fem_selection.errors import InvalidInput
 from fem_selection.steady import ReducedFamily, analyze_hopf, continue_branches, measure_cycles
@@ -14,7 +15,8 @@ from fem_selection.steady import ReducedFamily, analyze_hopf, continue_branches,
 def follow(kernel, activation, parameter, lower, upper, start="0", bias="0", cells=10, space=None, **options):
     """The family of an equation over a parameter, and its branches through the state at the start."""
     dynamics = {"activation": activation, "kernel": kernel, "bias": bias}
-    problem = build_equation(dynamics, cells=cells, space=space, initial=start, parameters={parameter: lower})
+    value = options.get("at", lower)
+    problem = build_equation(dynamics, cells=cells, space=space, initial=start, parameters={parameter: value})
     family = ReducedFamily(problem.space, lambda value: problem.field_at({parameter: value}), lower=lower, upper=upper)
     return family, continue_branches(family, family.coordinates(problem.initial), lower=lower, upper=upper, **options)
 
@@ -139,3 +141,81 @@ def test_zero_kernel_is_refused():
     """Fails if an empty reduced equation is continued."""
     with pytest.raises(InvalidInput, match="kernel is zero"):
         follow("0", "tanh", "mu", 0.0, 1.0)
+
+
+@pytest.mark.parametrize("start", ["0.1*y", *(pytest.param(f, marks=pytest.mark.slow) for f in ("0", "0.1", "0.3"))])
+def test_a_pitchfork_is_no_fold(start):
+    """The kind does not depend on the start, of which Newton's method leaves a trace of round-off.
+
+    Fails if a zero eigenvalue alone makes a fold: the parameter does not turn.
+    """
+    _, diagram = follow("1", "tanh(mu*s) - s", "mu", 0.5, 2.0, start=start, cells=8)
+    assert [(b.kind, b.criticality) for b in diagram.bifurcations] == [("pitchfork", "supercritical")]
+    assert diagram.bifurcations[0].parameter == pytest.approx(1.0, abs=1e-9)
+    assert diagram.undecided == ()
+
+
+def test_the_branch_of_the_state_is_followed_both_ways():
+    """σ = tanh(μ s + 0.01) − s from −0.9 at μ = 1.5: a fold where σ = σ' = 0, and a branch that it does not reach.
+
+    Fails if another branch is followed, if one way is left out, or if a branch is called complete without a search.
+    """
+    _, diagram = follow("1", "tanh(mu*s + 0.01) - s", "mu", 2.0, 0.5, start="-0.9", cells=4, at=1.5)
+    (fold,) = diagram.bifurcations
+
+    def at_fold(s):  # μ by σ' = 0: cosh² (μ s + 0.01) = μ
+        mu = brentq(lambda mu: mu / np.cosh(mu * s + 0.01) ** 2 - 1, 0.9, 1.0 / abs(s))
+        return np.tanh(mu * s + 0.01) - s, mu
+
+    s = brentq(lambda s: at_fold(s)[0], -0.4, -0.15)
+    assert fold.kind == "fold" and fold.parameter == pytest.approx(at_fold(s)[1], abs=1e-8)
+    first, other = diagram.branches
+    assert [b.origin for b in diagram.branches] == ["state", "deflation"]
+    assert [b.points[k].parameter for b in diagram.branches for k in (0, -1)] == pytest.approx([2.0, 2.0, 2.0, 0.5])
+    assert first.points[first.start].parameter == 1.5 and (first.beginning, first.ending) == ("the range ends",) * 2
+    assert max(point.parameter for point in other.points) == pytest.approx(2.0)
+    assert [search.parameter for search in diagram.searches] == pytest.approx([0.65, 0.95, 1.25, 1.55, 1.85])
+    assert sum(search.found for search in diagram.searches) == 1
+
+
+def test_affine_families_hold_no_disconnected_branches():
+    """σ = tanh, b = β: deflation compares states modulo ker K; fails if it invents branches along the family."""
+    _, diagram = follow("1", "tanh", "beta", -1.0, 1.0, bias="beta", start="1")
+    assert len(diagram.branches) == 1 and [search.found for search in diagram.searches] == [0] * 5
+
+
+def test_continua_are_not_followed():
+    """ReLU with K = 1, b = −μ: all ∫f ≤ μ are steady; fails if deflation follows point after point of them."""
+    _, diagram = follow("1", "relu", "mu", 0.5, 1.0, bias="-mu", start="0")
+    assert len(diagram.branches) == 1 and diagram.bifurcations == ()
+    assert sum(search.found for search in diagram.searches) == 0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "parameter", "lower", "upper"), [("-exp(-(y-z)**2/w)", "w", 0.05, 0.5), ("a*sin(y-z)", "a", 1.0, 2.0)]
+)
+def test_smooth_and_skew_kernels_have_none(kernel, parameter, lower, upper):
+    """Eigenvalues that fall to round-off, and a pair on the axis; fails if their signs are counted."""
+    _, diagram = follow(kernel, "tanh", parameter, lower, upper, cells=16)
+    assert diagram.bifurcations == () and diagram.undecided == ()
+    assert max(point.undecided for point in diagram.branches[0].points) > 0
+
+
+def test_continuation_ends_with_its_budgets():
+    """Fails if a budget is not kept, or if what was not done is not said."""
+    kernel = "1", "tanh(mu*s) - s", "mu", 0.5, 2.0
+    _, diagram = follow(*kernel, cells=4, seconds=1e-9)
+    assert [len(branch.points) for branch in diagram.branches] == [1]
+    assert diagram.branches[0].ending == "the time is over" and "were not begun" in diagram.limits[0]
+    _, diagram = follow(*kernel, cells=4, branches=2, searches=0)
+    assert len(diagram.branches) == 2
+    assert diagram.limits == ("1 further branch was not followed: 2 branches are the limit",)
+    _, diagram = follow(*kernel, cells=4, points=5, searches=0)
+    assert all(len(branch.points) <= 5 for branch in diagram.branches)
+    assert diagram.branches[0].ending == "the limit of points is reached"
+
+
+def test_a_state_outside_of_the_range_is_refused():
+    """Fails if the branch is begun at a value at which the state is not given."""
+    with pytest.raises(InvalidInput, match="given at 3, outside"):
+        follow("1", "tanh(mu*s) - s", "mu", 0.5, 2.0, at=3.0)
