@@ -123,6 +123,8 @@ def analyze_steady_states(
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"
+            if not np.all(np.isfinite(zeros.slopes)):
+                declined["states"] += " at which σ' is finite; at a zero of σ it is not"
     sensitivities = tuple(_sensitivity(field, e, declined) for e in equilibria)
     moved = field.space.norm(np.asfortranarray(limit.states[:, :1] - initial[:, :1]))
     away = float(moved[0]) if limit.outcomes[:1] == ("steady",) else None

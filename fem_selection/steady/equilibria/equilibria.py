@@ -100,8 +100,8 @@ def find_equilibria(
 ) -> list[Equilibrium]:
     """Find steady states by Newton's method from each start, with deflation of those already found (collective).
 
-    States with the same g count as one.  Each start is used until Newton's method finds no new state from it.  The
-    search is not exhaustive.
+    States with the same g count as one; states where σ' is not finite are left out.  Each start is used until Newton's
+    method finds no new state from it.  The search is not exhaustive.
 
     Args:
         field: The right-hand side; it must not depend on time.
@@ -121,7 +121,7 @@ def find_equilibria(
     for number, start in enumerate(starts):
         while len(found) < settings.states:
             result = _new_state(field, start, settings, [e.state for e in found], c)
-            if result is None:
+            if result is None or not _is_differentiable(field, result):
                 break
             found.append(_describe(field, result, number, settings, c))
     return found
@@ -147,6 +147,12 @@ def _new_state(
     if known and not is_new(found):
         found = find(known)
     return found if is_new(found) else None
+
+
+def _is_differentiable(field: SelectionField, result: SteadyState) -> bool:
+    """Whether σ' is finite at a state (collective)."""
+    slope = field.linearize(np.asfortranarray(result.state[:, None])).slope
+    return bool(field.space.comm.allreduce(bool(np.all(np.isfinite(slope))), op=MPI.LAND))
 
 
 def _describe(
