@@ -6,7 +6,9 @@
 V is not known beyond the box.  The boundary sends errors inward where the optimal velocity points out; without such an
 outflow it sends none.  So a box is large enough if the optimal trajectory stays inside, and if there is no outflow or a
 larger box changes V(0, x(0)) by less than the tolerance, which is what the mesh can tell.  Otherwise it grows: at the
-sides that a trajectory reaches, or at all sides if none is reached.  All this happens on coarse meshes.
+sides that a trajectory reaches, or at all sides if none is reached.  All this happens on coarse meshes, whose number of
+cells is fixed: if growth at all sides does not lower the influence, the box of the lowest influence is kept, and is
+called too small.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ __all__ = ["BoxSearch", "BoxVerdict", "find_box", "interpolation_error"]
 BoxVerdict = Literal["large enough", "too small", "not decided"]
 
 _ROUNDS = 6
+_GAIN = 0.7  # growth at all sides goes on only while it multiplies the influence by less
 _GROWTH = 0.25  # of a side's length, when the box grows there
 _NEAR = 0.05  # of a side's length: a trajectory so near to the boundary reaches it
 _ROOM = 0.15  # of a side's length: beyond a known trajectory
@@ -85,15 +88,21 @@ def find_box(
     """
     if paths is not None and not fixed:
         grid = _with_room(grid, paths)
+    best: BoxSearch | None = None
     for round_ in range(1, _ROUNDS + 1):
         found, reached = _judge(problem, grid, round_, comm)
-        if fixed or found.verdict != "too small" or round_ == _ROUNDS:
-            break
-        lower, upper = reached if np.any(reached) else np.ones_like(reached)
-        sides = np.asarray(grid.upper) - np.asarray(grid.lower)
-        more = _GROWTH * sides
+        before, best = best, found if best is None or _rank(found) < _rank(best) else best
+        if fixed or found.verdict != "too small":
+            return found
+        if not np.any(reached):
+            if before is not None and _rank(found) > (False, _GAIN * before.influence.difference):
+                break  # cells that are wider cost more than the room is worth
+            reached = np.ones_like(reached)
+        lower, upper = reached
+        more = _GROWTH * (np.asarray(grid.upper) - np.asarray(grid.lower))
         grid = Grid.uniform(np.asarray(grid.lower) - lower * more, np.asarray(grid.upper) + upper * more, grid.cells)
-    return found
+    assert best is not None
+    return replace(best, rounds=round_)
 
 
 def interpolation_error(problem: ReducedProblem, grid: Grid) -> float:
@@ -105,6 +114,11 @@ def interpolation_error(problem: ReducedProblem, grid: Grid) -> float:
     """
     widths = grid.widths.reshape(problem.num_cells, problem.num_samples)
     return float(problem.weight / (8.0 * problem.num_samples) * np.sum(problem.areas[:, None] * widths**2))
+
+
+def _rank(found: BoxSearch) -> tuple[bool, float]:
+    """What makes one box better than another one: a trajectory that stays inside, then the influence."""
+    return found.left_box, found.influence.difference
 
 
 def _judge(
