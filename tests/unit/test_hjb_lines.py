@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""Single lines of the value function's parts, beside a closed form, brute force, or numbers that a fake returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import ufl
+from mpi4py import MPI
+
+from fem_selection.cases.learning import build_problem
+from fem_selection.config import load_case
+from fem_selection.functions.activations import Activation, find_activation
+from fem_selection.hjb import (
+    Grid,
+    ReducedProblem,
+    ValueFunction,
+    refine,
+    refinement,
+    solve_by_dynamic_programming,
+    solve_value,
+)
+from fem_selection.hjb.scalar import ScalarMinimizer
+from fem_selection.hjb.scheme import ViscousScheme
+from fem_selection.studies import value_function as study
+
+COMM = MPI.COMM_SELF
+DEMO = Path(__file__).resolve().parents[2] / "demos" / "hjb.toml"
+
+
+def problem_of(activation: Activation, cells: int, samples: int, *, horizon: float = 1.0) -> ReducedProblem:
+    """A reduced problem with areas that are not one and states that are not alike."""
+    count = cells * samples
+    return ReducedProblem(
+        activation=activation,
+        areas=np.linspace(0.25, 0.4, cells),
+        initial=np.linspace(0.2, 0.7, count).reshape(cells, samples),
+        targets=np.linspace(-0.5, 0.3, count).reshape(cells, samples),
+        alpha_kernel=0.5,
+        alpha_bias=2.0,
+        horizon=horizon,
+        weight=3.0,
+    )
+
+
+# ── dynamic programming ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("cells", "samples"), [(1, 1), (2, 1), (1, 2)])
+def test_one_step_of_dynamic_programming(cells, samples):
+    """Fails if the running cost lacks the area, with several samples too, or if the search ends before the slope of σ
+    is counted: for σ = 3 s and V(T, x) = ξ·x one short step from a node inside is V + Δt H, with
+    H = −½ 9 Σ_i a_i p_iᵀ Γ p_i, p_i = ξ_i / a_i."""
+    problem = problem_of(Activation(name="steep", expression=lambda s: 3.0 * s), cells, samples, horizon=1e-4)
+    n = problem.dimension
+    xi = np.array([0.8, -1.3])[:n]
+    grid = Grid.uniform([-1.0] * n, [1.0] * n, 4)
+    found = solve_by_dynamic_programming(problem, grid, 1, comm=COMM, terminal=lambda x: x @ xi).values
+    x = grid.nodes
+    states, p = x.reshape(-1, cells, samples), xi.reshape(cells, samples) / problem.areas[:, None]
+    gamma = np.einsum("nij,nik,i->njk", states, states, problem.areas) / 0.5 + 1 / 2.0
+    H = -0.5 * 9.0 * np.einsum("ij,njk,ik,i->n", p, gamma, p, problem.areas)
+    inside = np.all(np.abs(x) < 0.9, axis=1)
+    change = (found[0].ravel() - found[1].ravel()) / problem.horizon
+    np.testing.assert_allclose(change[inside], H[inside], rtol=2e-3)
+
+
+# ── Hamiltonian ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("shift", [2.0, -2.0])
+def test_both_branches_at_a_jump(shift):
+    """Fails if one of the two branches is never chosen beside a jump of s*: for σ(s) = tanh(4 (s − 2)) and κ < −1.6 the
+    minimum is beyond s = 2, and near 0 else; with the other sign the same for κ > 1.6.  Brute force over s at points of
+    the table's interval in which s* jumps."""
+    sigma = Activation(name="step", expression=lambda s: ufl.tanh(4.0 * (s - shift)))
+    minimizer = ScalarMinimizer(sigma)
+    points, values = minimizer._points, minimizer._values
+    jumps = np.flatnonzero((np.abs(np.diff(values)) > 1.0) & (np.abs(points[:-1]) < 5.0))
+    assert len(jumps) == 1
+    kappa = np.linspace(points[jumps[0]], points[jumps[0] + 1], 41)
+    s = np.linspace(-6.0, 6.0, 120001)
+    value = np.empty_like(s)
+    sigma.value(s, value)
+    brute = np.array([np.min(k * value + 0.5 * s * s) for k in kappa])
+    found = minimizer(kappa)
+    at = np.empty_like(found)
+    sigma.value(found, at)
+    assert np.max(kappa * at + 0.5 * found**2 - brute) < 1e-9
+    assert {True, False} == set((np.abs(found) > 1.0).tolist())  # on both sides of the jump
+
+
+@pytest.mark.parametrize(("cells", "samples"), [(1, 1), (1, 3), (3, 1)])
+def test_terminal_cost_is_a_mean_over_the_samples(rng, cells, samples):
+    """Fails if the sum over the samples is not divided by their number, or an area or μ is missing."""
+    problem = problem_of(find_activation("tanh"), cells, samples)
+    x = rng.normal(size=(4, cells * samples))
+    expected = [
+        3.0 / samples * sum(0.5 * problem.areas @ (y.reshape(cells, samples) - problem.targets)[:, j] ** 2
+        for j in range(samples))
+        for y in x
+    ]  # fmt: skip
+    np.testing.assert_allclose(problem.terminal_cost(x), expected, rtol=1e-13)
+
+
+# ── steps of the value function ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_policies_start_afresh_again_and_again(monkeypatch):
+    """Fails if the minimisation tries all starts in the first step only, so that a policy stays in a basin that has
+    become the worse one: of any three steps one has a fresh start."""
+    asked: list[bool] = []
+    steps: list[int] = []
+    original, bounds = ReducedProblem.hamiltonian, ViscousScheme.bounds
+
+    def hamiltonian(self, x, xi, warm=None):
+        asked.append(warm is None)
+        return original(self, x, xi, warm)
+
+    def count(self):
+        steps.append(len(asked))
+        return bounds(self)
+
+    monkeypatch.setattr(ReducedProblem, "hamiltonian", hamiltonian)
+    monkeypatch.setattr(ViscousScheme, "bounds", count)
+    problem = problem_of(find_activation("tanh"), 1, 2)
+    found = solve_value(problem, Grid.uniform([-1.0, -1.0], [1.0, 1.0], 6), 3, comm=COMM)
+    assert found.steps == len(steps) >= 6
+    fresh = [asked[k - 1] for k in steps]  # the minimisation at the beginning of each step
+    assert all(any(fresh[k : k + 3]) for k in range(len(fresh) - 2))
+
+
+def test_the_largest_outflow_is_reported(monkeypatch):
+    """Fails if the outflow of the last step is reported, or that of the first one: it rises to 0.5 and falls again."""
+    shares, times = iter([0.1, 0.5, 0.2, 0.3] + [0.0] * 1000), []
+    bounds = ViscousScheme.bounds
+
+    def scripted(self):
+        times.append(next(shares))
+        return bounds(self)[0], times[-1]
+
+    monkeypatch.setattr(ViscousScheme, "bounds", scripted)
+    problem = problem_of(find_activation("tanh"), 1, 1)
+    found = solve_value(problem, Grid.uniform([-1.0], [1.0], 16), 5, comm=COMM)
+    assert found.outflow_share == 0.5
+    assert 0.0 < found.outflow_time < problem.horizon
+
+
+def test_refinement_of_known_values(monkeypatch):
+    """Fails if an error is a third of what it should be, or the extrapolation has other weights: V_h = 2 + 3 h²."""
+
+    def fake(problem, grid, snapshots, *, comm=None):
+        values = np.full((2, *grid.shape), 2.0 + 3.0 / grid.cells[0] ** 2)
+        times = np.array([0.0, problem.horizon])
+        return ValueFunction(grid=grid, times=times, values=values, steps=1, outflow_share=0.0, outflow_time=0.0)
+
+    monkeypatch.setattr(refinement, "solve_value", fake)
+    problem = problem_of(find_activation("tanh"), 1, 1)
+    found = refine(problem, Grid.uniform([-1.0], [1.0], 40), levels=3, comm=COMM)
+    error = 3.0 / 40**2
+    assert found.extrapolated == pytest.approx(2.0, abs=1e-14)
+    assert found.extrapolated_error == pytest.approx(error)
+    assert found.error_estimate == pytest.approx(3.0 * error)
+    assert found.orders[0] == pytest.approx(2.0) and found.extrapolated_declined is None
+    np.testing.assert_allclose(found.improved.values, 2.0, atol=1e-14)
+
+
+# ── open loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_best_open_loop_comes_first(monkeypatch):
+    """Fails if the worst of the optimizations is reported as the best, or if a path belongs to another objective: the
+    biases are the fake optimizations' own numbers, and the paths move by them."""
+    settings = ("domain.cells=1", "dynamics.activation=identity", "objective.controls=['bias']", "dynamics.layers=4")
+    problem = build_problem(load_case(DEMO, settings), COMM)
+    reduced = ReducedProblem.from_functional(problem.functional)
+    objectives = iter([0.7, 0.2, 0.9])
+
+    def fake(functional, start, settings):
+        objective = next(objectives)
+        return SimpleNamespace(
+            objective=objective, scaled_solution=functional.to_scaled(np.full(start.size, objective))
+        )
+
+    monkeypatch.setattr(study, "minimize", fake)
+    found, loops = study._optimize(problem, reduced, 2, 0)
+    assert found == (0.2, 0.7, 0.9)
+    ends = [loop.states[-1, 0] - reduced.start[0] for loop in loops]
+    np.testing.assert_allclose(ends, reduced.horizon * np.array(found), rtol=1e-12)
