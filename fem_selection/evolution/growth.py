@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from fem_selection.typing import Floats
 
@@ -28,6 +29,7 @@ __all__ = ["Growth", "GrowthKind", "fit_growth"]
 _Family = Literal["power", "exponential"]
 GrowthKind = Literal["exponential", "linear", "power", "logarithmic", "blow-up", "other"]
 
+_FEW, _INSERTED = 12, 16  # runs of fewer points get so many in each step
 _POINTS = 64
 _RESIDUAL = 0.05  # largest root mean square of log n' − law, a relative error of the slope
 _ROUGH, _MANY = 0.5, 3.0  # the same for secants over many decades: states that turn reach levels early or late
@@ -107,9 +109,12 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
     """
     good = np.isfinite(norms) & np.isfinite(slopes)
     t, n, slope = times[good], norms[good], slopes[good]
+    last_allowed = None if allowed is None else allowed[good]
+    if n.size < _FEW:
+        t, n, slope = _between(t, n, slope)
     if n.size < 3 or not n[-1] > n[0] or t[int(np.argmax(n))] < t[0] + _LATE * (t[-1] - t[0]):
         return None
-    shift = 0.0 if allowed is None else float(np.sum(allowed[good][np.isfinite(allowed[good])]))
+    shift = 0.0 if last_allowed is None else float(np.sum(last_allowed[np.isfinite(last_allowed)]))
     found = None
     for points, largest in ((_smooth(t, n, slope), _RESIDUAL), (_secants(t, n), _ROUGH)):
         if points is not None and (found := _fit_windows(*points, largest)) is not None:
@@ -121,6 +126,15 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
             since=float(t[0]), until=float(t[-1]),
         )  # fmt: skip
     return _name(found, float(shift))
+
+
+def _between(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats, Floats]:
+    """The points, and more between them on Hermite's cubics: steps are long where f is a polynomial in t."""
+    if t.size < 2:
+        return t, n, slope
+    where = np.linspace(t[:-1], t[1:], _INSERTED, endpoint=False).T.ravel()
+    cubic = CubicHermiteSpline(t, n, slope)
+    return np.append(where, t[-1]), np.append(cubic(where), n[-1]), np.append(cubic(where, 1), slope[-1])
 
 
 @dataclass(frozen=True)

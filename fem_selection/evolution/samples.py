@@ -101,7 +101,8 @@ class RunSamples:
         if space.comm.size > 1:
             space.comm.Allreduce(MPI.IN_PLACE, sums)
         self.norms, self.rates = np.sqrt(sums[0]), np.sqrt(sums[1])
-        self.slopes = sums[2] / np.maximum(self.norms, 1e-300)
+        # d‖f‖/dt, from the right where f = 0
+        self.slopes = np.where(self.norms > 0, sums[2] / np.maximum(self.norms, 1e-300), self.rates)
         self.sizes = np.maximum(self.sizes, self.norms)
         self._set_allowed()
         largest, slope = self._largest()
