@@ -57,7 +57,8 @@ def work(nodes: int, rank: int) -> dict[str, object]:
     abscissa = numerical_abscissa(space, field.linearize(state), spectrum.norm, factors=spectrum.factors)
     transient = transient_growth(space, spectrum.factors)
     marks.append(("non-normality", time.perf_counter()))
-    run = measure_growth(field, state, spectrum.leading[:1], modes=spectrum.modes[:, :1], norm=spectrum.norm)
+    modes, duals = spectrum.modes[:, :1], spectrum.duals[:, :1]
+    run = measure_growth(field, state, spectrum.leading[:1], modes=modes, duals=duals, norm=spectrum.norm)
     marks.append(("perturbed run", time.perf_counter()))
     seconds = {name: t - before for (_, before), (name, t) in pairwise(marks)}
     return {

@@ -269,9 +269,8 @@ for name, (field, state, exact) in cases.items():
     state = np.asfortranarray(state)
     spectrum = steady.analyze_spectrum(field, state)
     chosen = [0]  # of a pair, one
-    growth = steady.measure_growth(
-        field, state, spectrum.leading[chosen], modes=spectrum.modes[:, chosen], norm=spectrum.norm
-    )
+    modes, duals = spectrum.modes[:, chosen], spectrum.duals[:, chosen]
+    growth = steady.measure_growth(field, state, spectrum.leading[chosen], modes=modes, duals=duals, norm=spectrum.norm)
     verdict = steady.judge(spectrum, is_compact=True)
     grown[name] = growth, exact, verdict
     if is_root:

@@ -68,6 +68,8 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
         raise InvalidInput(f"{_KEY}: {error}") from error
     path = frame.write(report, None if report.branches is None else problem.space)
     frame.table(("eigenvalue", "error bar", "rate in a run"), report.rows)
+    if report.growth.predicted.size:
+        frame.say("The runs begin at a random perturbation and are projected on each mode by its left eigenfunction.")
     frame.say(report.verdict.sentence)
     frame.rows({**report.details, "report": str(path)})
     for sentence in [] if report.branches is None else report.branches.sentences:

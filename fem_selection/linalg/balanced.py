@@ -92,6 +92,18 @@ class BalancedSpectrum:
         modes = _iterate_inversely(self.matrix, values) if space.comm.rank == 0 else None
         return space.comm.bcast(modes)[space.canonical]
 
+    def duals(self, space: StateSpace, values: Complexes) -> Complexes:
+        """Return left eigenfunctions w, A* w = λ̄ w in L², complex and of any length, shape (num_local, k) (collective).
+
+        Args:
+            space: The state space.
+            values: The k eigenvalues.
+        """
+        rows = _iterate_inversely(self.matrix.T, values) if space.comm.rank == 0 else None
+        own = space.comm.bcast(rows)[space.canonical]
+        parts = space.riesz(np.asfortranarray(np.hstack([own.real, -own.imag])))
+        return parts[:, : len(values)] + 1j * parts[:, len(values) :]
+
 
 def nodal_matrix(space: StateSpace, operator: Operator) -> Floats:
     """Return the matrix of A in nodal values, rows and columns in canonical order, on every rank (collective).

@@ -72,7 +72,12 @@ def factorize(
     """
     limit = min(max_rank, max(_BLOCK, int(_ENTRIES / space.num_nodes)))
     basis, is_complete = find_range(
-        space, operator.apply, width=lambda _: _BLOCK, tolerance=tolerance, limit=limit, seed=seed
+        space,
+        operator.apply,
+        width=lambda known: max(_BLOCK, min(known // 2, limit - known)),
+        tolerance=tolerance,
+        limit=limit,
+        seed=seed,
     )
     if not basis.shape[1]:
         return Factors(

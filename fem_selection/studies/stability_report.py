@@ -174,6 +174,7 @@ class StabilityReport(Report):
             "unstable_on_finer_space": self.unstable_on_finer_space,
             "growth_rate_measured": self.growth_rate_measured,
             "growth_rate_predicted": self.growth_rate_predicted,
+            "growth_begins_at": "a random perturbation, projected on each mode by its left eigenfunction",
             "growth_declined": self.growth_declined,
             "growth": [
                 {"eigenvalue": value, "measured": measured, "relative_error": error}
@@ -234,7 +235,9 @@ class StabilityReport(Report):
             figure = plots.plot_eigenfunctions(self.mesh[0], self.modes, s.leading, triangles=self.mesh[1])
             plots.save(figure, folder / "eigenfunctions.png")
         if g.predicted.size:
-            transient = {} if t is None else {"transient_times": t.times[1:], "transient": t.norms[1:]}
+            transient = (
+                {} if t is None or len(t.times) < 2 else {"transient_times": t.times[1:], "transient": t.norms[1:]}
+            )
             figure = plots.plot_growth(g.times, g.amplitudes, g.predicted, **transient)
             plots.save(figure, folder / "growth.png")
         if self.exponents is not None:

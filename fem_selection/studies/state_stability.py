@@ -281,11 +281,15 @@ def _measure(
             state,
             spectrum.leading[which],
             modes=spectrum.modes[:, which],
+            duals=np.zeros((len(state), 0), complex) if spectrum.duals is None else spectrum.duals[:, which],
             norm=spectrum.norm or 1.0,
             perturbation=settings.perturbation,
             max_steps=_STIFF_STEPS if is_local else MAX_STEPS,
         )
 
+    if spectrum.kinks or spectrum.duals is None:
+        many = "there are no left eigenfunctions to project a run on: the kernel has a local part and many nodes"
+        return run([]), "σ' jumps at the state, where the rate depends on the side" if spectrum.kinks else many
     growth, declined = _if_finite(lambda: run(_to_measure(spectrum, is_local)))
     return run([]) if growth is None else growth, declined
 

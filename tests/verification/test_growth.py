@@ -50,7 +50,9 @@ def test_growth_of_a_perturbation(kernel, activation, space, a):
     real and imaginary parts, or if the run leaves the neighbourhood of the steady state.
     """
     problem, zero, spectrum = at_zero(kernel, activation, {"a": a}, **space)
-    run = measure_growth(problem.field, zero, spectrum.leading, modes=spectrum.modes, norm=spectrum.norm)
+    run = measure_growth(
+        problem.field, zero, spectrum.leading, modes=spectrum.modes, duals=spectrum.duals, norm=spectrum.norm
+    )
     assert len(run.predicted) >= 1
     np.testing.assert_allclose(run.measured.real, run.predicted.real, atol=1e-5 * spectrum.norm)
     np.testing.assert_allclose(run.measured.imag, run.predicted.imag, atol=1e-5 * spectrum.norm)
@@ -93,6 +95,20 @@ def test_transient_growth_without_bound():
     growth = transient_growth(problem.space, spectrum.factors)
     assert not growth.is_bounded
     assert growth.norms[-1] / growth.times[-1] == pytest.approx(spectrum.norm, rel=1e-3)
+
+
+def test_a_run_does_not_confirm_itself():
+    """The rate is that of the equation, whatever eigenfunction was computed: 1.2 beside a wrong one.
+
+    Fails if the run begins at the eigenfunction, where any projection gives its own rate back.
+    """
+    problem, zero, spectrum = at_zero("1.2 + 3*sin(pi*y)*(z - 0.5)")
+    wrong = spectrum.modes + 0.3 * np.sin(5 * problem.space.coordinates)
+    run = measure_growth(problem.field, zero, spectrum.leading, modes=wrong, duals=spectrum.duals, norm=spectrum.norm)
+    np.testing.assert_allclose(run.measured.real, spectrum.leading.real, rtol=1e-5)
+    turned = spectrum.duals + 0.3 * np.sin(5 * problem.space.coordinates)
+    run = measure_growth(problem.field, zero, spectrum.leading, modes=wrong, duals=turned, norm=spectrum.norm)
+    assert np.max(np.abs(run.measured.real - spectrum.leading.real)) > 1e-2
 
 
 SPACES = [("interval", 4, 2, "collocated"), ("interval", 4, 2, "galerkin")]

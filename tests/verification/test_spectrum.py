@@ -176,7 +176,13 @@ def test_strong_convection_far_from_normal(mode):
     verdict = judge(found, False)
     assert verdict.kind == "stable" and verdict.rate == pytest.approx(-1.0, abs=1e-9)
     growth = measure_growth(
-        problem.field, zero, found.leading[:3], modes=found.modes[:, :3], norm=found.norm, max_steps=500
+        problem.field,
+        zero,
+        found.leading[:3],
+        modes=found.modes[:, :3],
+        duals=found.duals[:, :3],
+        norm=found.norm,
+        max_steps=500,
     )
     np.testing.assert_allclose(growth.measured.real, wanted[:3], rtol=3e-3)
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Growth rates measured in runs of the nonlinear equation, for comparison with the eigenvalues.
 
-    f(0) = f* + ε v,   d(t) = f(t) − f°(t),   f° the run from f* itself;      rate = log(|z(T)|/|z(0)|)/T
+    f±(0) = f* ± ε r,   d(t) = (f₊(t) − f₋(t))/2;      z = (d, w)/(v, w),      rate = log(|z(T)|/|z(0)|)/T
 
-z is the coordinate of d in the mode.  For a real eigenvalue z = (d, v)/(v, v).  For a pair α ± iω with v = v_r + i v_i
-it is the complex number with d = Re (z v), so that |z| is the envelope ε e^{αt} and arg z turns with ω.  A run takes a
-few e-foldings or some periods, whichever ends first.  It ends before modes of faster growth have caught up; the
-nonlinear terms excite these with a share ε of the amplitude.
+The runs begin at a random function r, not at an eigenfunction: a run from the eigenfunction v just computed could only
+confirm itself.  d is projected on each mode v by its left eigenfunction w, A* w = λ̄ w: in the linear equation z is
+e^{λt} z(0) exactly, whatever the other modes do.  For a pair α ± iω z is complex, |z| is the envelope ε e^{αt} and arg
+z turns with ω.  The difference of the two runs has no terms of second order.  The interval of a mode ends after a few
+e-foldings or some periods, and before modes of faster growth have caught up, which the nonlinear terms couple.
 
 The steps are those of the classical Runge–Kutta scheme with Δt ‖A‖ = 0.1; the error of the rate is below 1e-6 ‖A‖.
 """
@@ -21,6 +22,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.schemes import find_scheme, take_step
 from fem_selection.errors import NonFinite
+from fem_selection.linalg.operators import random_block, sum_over_space
 from fem_selection.settings import StabilitySettings
 from fem_selection.typing import Block, Complexes, Floats, Integers
 
@@ -32,6 +34,8 @@ _SCHEME = find_scheme("rk4")
 _STEP = 0.1  # times ‖A‖
 _LEAD = 5.0  # e-foldings that a faster mode may gain
 _SAMPLES = 80
+_SEED = 23
+_SMOOTHING = 0.5  # share of r that is in the range of A, where the modes are
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,21 @@ def measure_growth(
     values: Complexes,
     *,
     modes: Complexes,
+    duals: Complexes,
     norm: float,
     perturbation: float = StabilitySettings.perturbation,
     foldings: float = 3.0,
     turns: float = 4.0,
     max_steps: int = MAX_STEPS,
 ) -> GrowthRun:
-    """Run the equation from f* + ε v for each mode (collective over space).
+    """Run the equation from f* ± ε r and project on each mode (collective over space).
 
     Args:
         field: The right-hand side; it must not depend on time.
         f: Nodal values of f*, shape (num_local, 1).
         values: Eigenvalues, none of them zero, shape (k,).
-        modes: Nodal values of their eigenfunctions of unit L² norm, complex, shape (num_local, k).
+        modes: Nodal values of their eigenfunctions, complex, shape (num_local, k).
+        duals: Those of their left eigenfunctions w, A* w = λ̄ w.
         norm: ‖A‖, which determines the time step.
         perturbation: ε.
         foldings: Number of e-foldings of the amplitude that a run takes.
@@ -86,44 +92,47 @@ def measure_growth(
     Raises:
         NonFinite: if a run blows up.
     """
-    space, k = field.space, len(values)
+    space = field.space
     with np.errstate(divide="ignore"):
         spans = np.minimum(foldings / np.abs(values.real), 2 * np.pi * turns / np.abs(values))
         spans = np.minimum(spans, _LEAD / (values.real.max(initial=-np.inf) - values.real))
     dt = _STEP / norm
     steps = np.minimum(np.maximum(np.ceil(spans / dt), 20), max_steps).astype(np.int64)
-    reader = _Reader(space, modes)
-    state = np.asfortranarray(np.concatenate([f + perturbation * modes.real, f], axis=1))
-    series = {0: reader.coordinates(state[:, :k] - state[:, k:])}
+    functionals = space.apply_mass(np.asfortranarray(np.concatenate([duals.real, duals.imag], axis=1)))
+    own = np.diag(_project(space, functionals, modes))
+
+    def coordinates(state: Block) -> Complexes:
+        """Z of each mode."""
+        return np.asarray(_project(space, functionals, 0.5 * (state[:, :1] - state[:, 1:]))[:, 0] / own)
+
+    start = _random_start(field, f) if len(values) else f
+    state = np.asfortranarray(np.concatenate([f + perturbation * start, f - perturbation * start], axis=1))
+    series = {0: coordinates(state)}
     wanted = {int(n) for s in steps for n in _numbers(s)}
     with np.errstate(over="ignore", invalid="ignore"):
         for n in range(1, int(steps.max(initial=0)) + 1):
             state = take_step(_SCHEME, field.rate, state, step=dt)
             if n in wanted:
-                series[n] = reader.coordinates(state[:, :k] - state[:, k:])
+                series[n] = coordinates(state)
     return _evaluate(values, series, steps, dt, perturbation)
 
 
-class _Reader:
-    """Computes the complex coordinate z of each column in its mode, d ≈ Re z v_r − Im z v_i, by least squares."""
+def _random_start(field: SelectionField, f: Block) -> Block:
+    """r of unit norm, the same on every partition: white noise, and its image under A."""
+    space = field.space
+    noise = random_block(space, 1, _SEED)
+    noise /= space.norm(noise)[0]
+    image = field.linearize(f).apply(noise)
+    size = float(space.norm(image)[0])
+    return np.asfortranarray(noise if size == 0.0 else (1 - _SMOOTHING) * noise + _SMOOTHING * image / size)
 
-    def __init__(self, space: StateSpace, modes: Complexes) -> None:
-        self._space = space
-        self._parts = [np.asfortranarray(modes.real), np.asfortranarray(modes.imag)]
-        real, imaginary = self._parts
-        rr, ri, ii = (space.inner(a, b) for a, b in ((real, real), (real, imaginary), (imaginary, imaginary)))
-        self._gram = np.array([[rr, -ri], [-ri, ii]])
-        self._is_real = ii <= 1e-20 * rr
 
-    def coordinates(self, difference: Block) -> Complexes:
-        """z of each column (collective)."""
-        d = np.asfortranarray(difference)
-        a, b = self._space.inner(d, self._parts[0]), -self._space.inner(d, self._parts[1])
-        (rr, ri), (_, ii) = self._gram
-        determinant = np.where(self._is_real, rr, rr * ii - ri**2)
-        x = np.where(self._is_real, a, ii * a - ri * b) / determinant
-        y = np.where(self._is_real, 0.0, rr * b - ri * a) / determinant
-        return x + 1j * y
+def _project(space: StateSpace, functionals: Block, functions: Complexes | Floats) -> Complexes:
+    """(f_j, w_i) for all functions and left eigenfunctions, shape (k, columns) (collective)."""
+    k = functionals.shape[1] // 2
+    parts = (functionals[:, :k] - 1j * functionals[:, k:]).T @ functions
+    both = sum_over_space(space, np.stack([parts.real, parts.imag]))
+    return both[0] + 1j * both[1]
 
 
 def _numbers(steps: int) -> Integers:

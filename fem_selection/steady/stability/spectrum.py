@@ -75,6 +75,7 @@ class Spectrum:
         values: Eigenvalues that differ from zero, by decreasing real part: all of them if `is_complete`; else those of
             largest real part, which may include 0.
         modes: Eigenfunctions of the selected eigenvalues, of unit L² norm, complex, shape (num_local, k).
+        duals: Left eigenfunctions w of the selected eigenvalues, A* w = λ̄ w, of unit L² norm; None by Krylov–Schur.
         shown: The places in `values` of the selected eigenvalues.
         residuals: ‖A v − λ v‖ of the selected pairs, shape (k,).
         uncertainties: How far round-off may move each of `values`: κ ε ‖A‖, or the change seen at a disturbed A.
@@ -97,6 +98,7 @@ class Spectrum:
 
     values: Complexes
     modes: Complexes
+    duals: Complexes | None
     shown: tuple[int, ...]
     residuals: Floats
     uncertainties: Floats
@@ -227,7 +229,7 @@ def spectrum_of_operator(
         )
     elif factors.is_complete or not is_local:
         method = "factors" if factors.is_complete else "truncated factors"
-        values, vectors, uncertainties = _small_eigenpairs(space, factors)
+        values, vectors, left, uncertainties = _small_eigenpairs(space, factors)
         if not factors.is_complete:
             unresolved = missing_norm(space, operator, factors)
             uncertainties = uncertainties * (unresolved / (factors.tolerance * norm))
@@ -260,12 +262,17 @@ def spectrum_of_operator(
     values, uncertainties = values[places], uncertainties[places]
     shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
     chosen = values[list(shown)]
-    modes = balanced.modes(space, chosen) if is_local else factors.left @ vectors[:, places[list(shown)]]
+    if is_local:
+        modes, duals = balanced.modes(space, chosen), balanced.duals(space, chosen)
+    else:
+        selected = places[list(shown)]
+        modes, duals = factors.left @ vectors[:, selected], factors.right @ left[:, selected]
     modes = normalize_modes(space, modes)
     residuals = residual_norms(space, operator, chosen, modes=modes)
     return Spectrum(
         values=values,
         modes=modes,
+        duals=normalize_modes(space, duals),
         shown=shown,
         residuals=residuals,
         uncertainties=uncertainties,
@@ -309,6 +316,7 @@ def _leading(
     return Spectrum(
         values=found.values,
         modes=found.modes,
+        duals=None,
         shown=shown,
         residuals=found.residuals,
         uncertainties=moved,
@@ -338,13 +346,14 @@ def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:
         return np.zeros(0, complex)
 
 
-def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, Complexes, Floats]:
-    """Eigenvalues λ of S V*U, their eigenvectors x (those of A are U x), and κ ε ‖A‖.
+def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, Complexes, Complexes, Floats]:
+    """Eigenvalues λ of S V*U, its eigenvectors x and S y (U x and V S y are those of A), and κ ε ‖A‖.
 
-    If y is the left eigenvector of S V*U, V S y is that of A, and κ = ‖x‖ ‖S y‖ / (|λ| |y* x|).
+    y is the left eigenvector of S V*U, and κ = ‖x‖ ‖S y‖ / (|λ| |y* x|).
     """
     if not factors.values.size:
-        return np.zeros(0, complex), np.zeros((0, 0), complex), np.zeros(0)
+        nothing = np.zeros((0, 0), complex)
+        return np.zeros(0, complex), nothing, nothing, np.zeros(0)
     small = factors.values[:, None] * products(space, factors.right, factors.left)
     values, left, right = scipy.linalg.eig(small, left=True, right=True)
     sizes = np.linalg.norm(right, axis=0) * np.linalg.norm(factors.values[:, None] * left, axis=0)
@@ -352,7 +361,8 @@ def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, C
         condition = sizes / (np.abs(values) * np.abs(np.einsum("ik,ik->k", left.conj(), right)))
     condition = np.where(np.isfinite(condition), condition, np.inf)
     order = by_real_part(values)
-    return values[order], right[:, order], (condition * factors.tolerance * factors.norm)[order]
+    weighted = factors.values[:, None] * left
+    return values[order], right[:, order], weighted[:, order], (condition * factors.tolerance * factors.norm)[order]
 
 
 def _structure_at_zero(space: StateSpace, factors: Factors, tolerance: float) -> tuple[int, tuple[int, ...]]:
