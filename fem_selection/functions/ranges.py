@@ -21,7 +21,7 @@ from fem_selection.functions.intervals import Interval, point
 from fem_selection.functions.tails import NoExpansion, Tail, operations, variable
 from fem_selection.typing import Floats
 
-__all__ = ["Range", "enclose", "find_jump", "least_beyond", "range_of", "tail_of", "tail_start"]
+__all__ = ["Range", "enclose", "find_jump", "has_no_zero", "least_beyond", "range_of", "tail_of", "tail_start"]
 
 _STARTS = (30.0, 60.0, 150.0, 500.0)
 _BOX = 0.25
@@ -162,6 +162,36 @@ def least_beyond(activation: Activation, sign: float) -> float:
     if found is None:
         return -np.inf
     return found[0] if sign > 0 else -found[1]
+
+
+@cached_by_expression
+def has_no_zero(activation: Activation) -> bool:
+    """Return whether it is proved that σ(s) ≠ 0 for all s."""
+    start = tail_start(activation)
+    for sign in (-1.0, 1.0):
+        tail, bounds = tail_of(activation, 0, sign, start=start), _tail_bounds(activation, 0, sign, start)
+        apart = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
+        try:
+            apart = apart or (tail is not None and tail.sign != 0)
+        except NoExpansion:
+            pass
+        if not apart:
+            return False
+    edges = np.arange(-start, start + 0.5 * _BOX, _BOX)
+    lower, upper = edges[:-1], edges[1:]
+    for _ in range(_ROUNDS):
+        up, down = (_bounds(activation, 0, lower, upper, sign=sign) for sign in (1.0, -1.0))
+        if up is None or down is None:
+            return False
+        may = (up >= 0) & (down >= 0)
+        if not np.any(may):
+            return True
+        lower, upper = lower[may], upper[may]
+        middle = 0.5 * (lower + upper)
+        if lower.size > _MOST_BOXES or np.any(upper - lower <= _SMALLEST_BOX * (1.0 + np.abs(middle))):
+            return False
+        lower, upper = np.concatenate([lower, middle]), np.concatenate([middle, upper])
+    return False
 
 
 @dataclass(frozen=True)

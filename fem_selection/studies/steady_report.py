@@ -73,7 +73,7 @@ class ReportedState:
         residuals: The norms at Newton's iterates.
         preactivation_range: The least and the largest value of g* = K f* + b.
         norm: ‖f*‖.
-        start: Number of the start from which it was found.
+        start: Number of the start from which it was found: the steady limits first, then initial and random states.
         distance_from_start: ‖f* − f₀‖.
         kind: Whether the state is isolated, as a phrase.
         isolated: Whether the linearization F'(f*) is regular at the tolerance.
@@ -199,6 +199,8 @@ class SteadyReport(Report):
             "zeros": {
                 "text": str(zeros),
                 "kind": zeros.kind,
+                "none_is_proved": zeros.proved,
+                "searched_within": zeros.within,
                 "points": zeros.points,
                 "slopes": zeros.slopes,
                 "segments": [[a if np.isfinite(a) else None for a in s] for s in zeros.segments],

@@ -73,3 +73,31 @@ def test_other_zero_sets_are_told_apart():
     assert "s ≤ 0" in str(point_too) and "s = 3" in str(point_too)
     with pytest.raises(InvalidInput, match="R > 0"):
         find_zeros(find_activation("tanh"), 0.0)
+
+
+def test_zeros_are_looked_for_where_states_go():
+    """Fails if a zero beyond the searched interval counts as none."""
+    shifted = Activation(name="shifted", expression=lambda s: ufl.tanh(s - 25))
+    assert find_zeros(shifted).points == pytest.approx((25.0,))  # beyond 20, up to where its expansion begins
+    far = Activation(name="far", expression=lambda s: ufl.tanh(s - 4321))
+    assert find_zeros(far).kind == "none" and not find_zeros(far).proved
+    assert find_zeros(far, reach=4321.0).points == pytest.approx((4321.0,))
+
+
+@pytest.mark.parametrize(
+    ("expression", "proved"),
+    [
+        (lambda s: 1 / (1 + ufl.exp(-s)), True),
+        (lambda s: 1.01 + ufl.sin(s), True),
+        (lambda s: 0.5 + s**2 - 0.3 * s, True),
+        (lambda s: ufl.exp(s), True),
+        (lambda s: ufl.conditional(ufl.gt(s, 0.1), 1.0, -1.0), False),
+        (lambda s: ufl.sqrt(1 + s**2) - s, True),
+        (lambda s: ufl.exp(-(s**2)), False),
+    ],
+)
+def test_none_is_proved_or_left_open(expression, proved):
+    """Fails if samples alone say that σ has no zero: it may have one between or beyond them."""
+    zeros = find_zeros(Activation(name="mine", expression=expression))
+    assert zeros.kind == "none" and zeros.proved == proved
+    assert ("prove" in str(zeros)) and ("not proved" in str(zeros)) != proved

@@ -140,9 +140,10 @@ def _potentials(premises: Premises, states: Sequence[Block]) -> tuple[Floats, Fl
 
 
 def _shift(premises: Premises, slope: float) -> float:
-    """d = max_s (c|s| − Σ(s)), which is attained where |σ| passes c."""
-    s = np.linspace(-1e3, 1e3, 8001)
-    integral = Antiderivative(premises.field.activation, -1e3, 1e3)
+    """d = max_s (c|s| − Σ(s)), which is attained where |σ| passes c, before the S beyond which |σ| ≥ 2c."""
+    start = premises.sigma.start
+    s = np.linspace(-start, start, 8001)
+    integral = Antiderivative(premises.field.activation, -start, start)
     sigma = integral(s) - min(premises.sigma.antiderivative_minimum, 0.0)
     return float(np.max(slope * np.abs(s) - sigma)) * (1 + 1e-6) + 0.25 * slope
 

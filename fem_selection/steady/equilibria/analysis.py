@@ -9,7 +9,8 @@
 | on an interval | a ≤ K f + b ≤ c, convex | projection of each initial state, Fredholm analysis of K f + b = end |
 | otherwise | any | Newton with deflation |
 
-The long-time limit of each initial state is computed in every case.  A method that does not apply is declined with the
+The long-time limit of each initial state is computed in every case, and first: the zeros of σ are looked for where the
+states go, and Newton's method refines each limit before it looks for other states.  A method that does not apply is declined with the
 reason.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
@@ -93,7 +95,8 @@ def analyze_steady_states(
     settings = SteadySettings() if settings is None else settings
     require_moderate(field.space, KernelOperator(field.kernel, field.interval))
     c = IsometricCoordinates(field.space)
-    zeros = find_zeros(field.activation, settings.within)
+    limit = find_limit(field, initial, settings)
+    zeros = find_zeros(field.activation, settings.within, reach=_reach(field, initial, limit.states))
     kernel = expand(
         IsometricOperator(coordinates=c, operator=KernelOperator(field.kernel)), settings.tolerance, settings.triplets
     )
@@ -104,7 +107,6 @@ def analyze_steady_states(
         declined.setdefault("picard_ratios", "K has a local part: K f = s - b is not of the first kind")
         level = None
     picard = None if level is None else solve_first_kind(kernel, level - field.bias)
-    limit = find_limit(field, initial, settings)
     equilibria: list[Equilibrium] = []
     projections: list[Projection] = []
     if zeros.kind == "segment":
@@ -114,12 +116,12 @@ def analyze_steady_states(
     elif zeros.kind == "none":
         declined["states"] = declined["projection"] = str(zeros)
     else:
-        starts = [*initial.T[:_STARTS], *_random_starts(c, settings.starts, seed)]
-        if is_local:  # a stiff local part leaves Newton's method a small neighbourhood of convergence
-            steady = [j for j, outcome in enumerate(limit.outcomes) if outcome == "steady"][:_STARTS]
-            starts = [*limit.states.T[steady], *starts]
+        selected = [limit.states[:, j] for j, outcome in enumerate(limit.outcomes) if outcome == "steady"]
+        starts = [*selected, *initial.T[:_STARTS], *_random_starts(c, settings.starts, seed)]
         most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
-        equilibria = find_equilibria(field, starts, replace(settings, states=most), coordinates=c)
+        equilibria = find_equilibria(
+            field, starts, replace(settings, states=most), limits=len(selected), coordinates=c
+        )
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"
@@ -143,6 +145,13 @@ def analyze_steady_states(
         declined=declined,
         verdict=_verdict(zeros, picard, equilibria, projections, away),
     )
+
+
+def _reach(field: SelectionField, initial: Block, final: Block) -> float:
+    """The largest |K f + b| of the first and the last states of the runs (collective)."""
+    values = [field.preactivation(np.asfortranarray(f)) for f in (initial, final)]
+    sizes = [float(np.max(np.where(np.isfinite(g), np.abs(g), 0.0), initial=0.0)) for g in values]
+    return float(field.space.comm.allreduce(max(sizes), op=MPI.MAX))
 
 
 def _level(zeros: ZeroSet, declined: dict[str, str]) -> float | None:
@@ -182,7 +191,7 @@ def _verdict(
 ) -> str:
     """The main finding as a sentence; `away` is the distance of the first initial state from its limit, or None."""
     if zeros.kind == "none":
-        return "there are no steady states: σ has no zero"
+        return f"there are no steady states: {zeros}" if zeros.proved else f"no steady state was found: {zeros}"
     if zeros.kind == "segment":
         if not all(p.exists for p in projections):
             return "there are no steady states: no f satisfies the inequalities for K f + b"

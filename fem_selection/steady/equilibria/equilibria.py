@@ -96,18 +96,22 @@ def find_equilibria(
     starts: Sequence[Floats],
     settings: SteadySettings | None = None,
     *,
+    limits: int = 0,
     coordinates: IsometricCoordinates | None = None,
 ) -> list[Equilibrium]:
     """Find steady states by Newton's method from each start, with deflation of those already found (collective).
 
-    States with the same g count as one; states where σ' is not finite are left out.  Each start is used until Newton's
-    method finds no new state from it.  The search is not exhaustive.
+    States with the same g count as one; states where σ' is not finite are left out.  The limits of runs are refined
+    first, each once, so that what the dynamics select is among the states, however many there are.  Each other start is
+    used until Newton's method finds no new state from it.  The search is not exhaustive.
 
     Args:
         field: The right-hand side; it must not depend on time.
         starts: Nodal values of the starts, each of shape (num_local,).
         settings: When Newton's method stops, the largest numbers of states and of singular values, and which singular
             values of the linearization count as zero; `SteadySettings()` if None.
+        limits: Number of the first starts that are limits of runs; they do not count against the largest number of
+            states.
         coordinates: The isometric coordinates of the space; created if None.
 
     Raises:
@@ -118,9 +122,13 @@ def find_equilibria(
     settings = SteadySettings() if settings is None else settings
     c = IsometricCoordinates(field.space) if coordinates is None else coordinates
     found: list[Equilibrium] = []
-    for number, start in enumerate(starts):
+    for number, start in enumerate(starts[:limits]):
+        result = _new_state(field, start, settings, [e.state for e in found], c, deflated=False)
+        if result is not None and _is_differentiable(field, result):
+            found.append(_describe(field, result, number, settings, c))
+    for number, start in enumerate(starts[limits:], start=limits):
         while len(found) < settings.states:
-            result = _new_state(field, start, settings, [e.state for e in found], c)
+            result = _new_state(field, start, settings, [e.state for e in found], c, deflated=True)
             if result is None or not _is_differentiable(field, result):
                 break
             found.append(_describe(field, result, number, settings, c))
@@ -128,7 +136,13 @@ def find_equilibria(
 
 
 def _new_state(
-    field: SelectionField, start: Floats, settings: NewtonSettings, known: list[Floats], c: IsometricCoordinates
+    field: SelectionField,
+    start: Floats,
+    settings: NewtonSettings,
+    known: list[Floats],
+    c: IsometricCoordinates,
+    *,
+    deflated: bool,
 ) -> SteadyState | None:
     """A state that Newton's method reaches from a start and that is not a known one; None if there is none."""
 
@@ -144,7 +158,7 @@ def _new_state(
         return found is not None and not is_known(field, found.state, known, coordinates=c)
 
     found = find(())
-    if known and not is_new(found):
+    if deflated and known and not is_new(found):
         found = find(known)
     return found if is_new(found) else None
 

@@ -4,6 +4,10 @@
 The steady states depend on it: σ(K f + b) = 0 is a linear equation if σ has one zero, a convex inequality if σ vanishes
 on an interval, as ReLU does for s ≤ 0, and a nonlinear equation if it has several zeros.
 
+A search by samples can find zeros, and cannot say that there are none.  That σ has no zero at all is stated only where
+`fem_selection.functions.ranges.has_no_zero` proves it.  R is at least as large as what states reach; if no zero is
+found, also as the point beyond which σ is known by its asymptotic expansion.
+
 The computed values of an activation may vanish although σ is not zero, because they fall below round-off, as gelu(s)
 does for s → −∞.  Such an end *fades*: one per cent beyond it σ is still at the level of round-off.  Beyond the end of a
 true half line of zeros it is not.
@@ -20,6 +24,7 @@ from scipy.optimize import minimize_scalar
 
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
+from fem_selection.functions.ranges import has_no_zero, tail_start
 from fem_selection.settings import SteadySettings
 from fem_selection.typing import Floats
 
@@ -43,6 +48,7 @@ class ZeroSet:
         segments: The intervals on which σ vanishes; an end is −inf or inf if it reaches −R or R.
         fades: The directions, "-inf" or "inf", in which σ falls below round-off without a zero.
         within: R.
+        proved: Whether it is proved that σ has no zero at all.
     """
 
     points: tuple[float, ...]
@@ -50,6 +56,7 @@ class ZeroSet:
     segments: tuple[tuple[float, float], ...]
     fades: tuple[str, ...]
     within: float
+    proved: bool
 
     @property
     def kind(self) -> ZeroKind:
@@ -67,21 +74,28 @@ class ZeroSet:
                 "all s" if below and above else f"s ≤ {high:.10g}" if below else f"s ≥ {low:.10g}"
                 if above else f"{low:.10g} ≤ s ≤ {high:.10g}"
             )  # fmt: skip
-        text = f"σ vanishes at {', '.join(parts)}" if parts else "σ has no zero"
-        text += f" (searched in [{-self.within:g}, {self.within:g}])"
+        where = f"[{-self.within:g}, {self.within:g}]"
+        if self.proved:
+            text = "σ has no zero, which bounds for every s prove"
+        elif parts:
+            text = f"σ vanishes at {', '.join(parts)} (searched in {where})"
+        else:
+            text = f"no zero of σ was found in {where}, and it is not proved that there is none"
         if self.fades:
             text += f"; it falls below round-off towards s = {' and '.join(self.fades)} without a zero"
         return text
 
 
-def find_zeros(activation: Activation, within: float = SteadySettings.within) -> ZeroSet:
-    """The zeros of σ in [−R, R], R = `within`.
+def find_zeros(activation: Activation, within: float = SteadySettings.within, *, reach: float = 0.0) -> ZeroSet:
+    """The zeros of σ in [−R, R].
 
-    Zeros closer to one another than R / 4000 (near s = 0: than a twentieth of their modulus) may be missed.
+    Zeros closer to one another than `within` / 4000 may be missed (near s = 0: closer than a twentieth of their
+    modulus; beyond `within`: closer than a hundredth of it).
 
     Args:
         activation: σ.
-        within: R.
+        within: The least R.
+        reach: The largest |s| that states reach; R is at least 1.1 times this.
 
     Raises:
         InvalidInput: if R is not positive, or σ has no finite value.
@@ -96,7 +110,8 @@ def find_zeros(activation: Activation, within: float = SteadySettings.within) ->
             activation.value(block, out)
         return out[:, 0]
 
-    s = _samples(within)
+    near, within = within, max(within, 1.1 * reach)
+    s = _samples(near, within)
     values = sigma(s)
     s, values = s[np.isfinite(values)], values[np.isfinite(values)]
     if not s.size:
@@ -108,15 +123,23 @@ def find_zeros(activation: Activation, within: float = SteadySettings.within) ->
     touching = [x for x in _touching_points(sigma, s, values) if abs(sigma(x)[0]) <= negligible]
     points += [x for x in touching if all(_leaves(sigma, x, way, negligible) for way in (-1.0, 1.0))]
     found = tuple(sorted(points))
+    if not found and not segments and within < (start := tail_start(activation)):
+        return find_zeros(activation, start, reach=reach)
     return ZeroSet(
-        points=found, slopes=_slopes(activation, found), segments=tuple(segments), fades=tuple(fades), within=within
+        points=found,
+        slopes=_slopes(activation, found),
+        segments=tuple(segments),
+        fades=tuple(fades),
+        within=within,
+        proved=not found and not segments and has_no_zero(activation),
     )
 
 
-def _samples(within: float) -> Floats:
-    """Points of [−R, R], equidistant and geometrically towards 0, 0 itself among them."""
-    near = np.geomspace(1e-8, 1.0, 800) * within / _SAMPLES
-    return np.unique(np.concatenate([np.linspace(-within, within, _SAMPLES), near, -near]))
+def _samples(near: float, within: float) -> Floats:
+    """Points of [−R, R]: equidistant up to R₀, by equal ratios beyond it and towards 0, 0 itself among them."""
+    tiny = np.geomspace(1e-8, 1.0, 800) * near / _SAMPLES
+    far = np.geomspace(near, within, 2 + int(np.log(within / near) / 5e-3)) if within > near else np.empty(0)
+    return np.unique(np.concatenate([np.linspace(-near, near, _SAMPLES), tiny, -tiny, far, -far]))
 
 
 def _vanishing_runs(
