@@ -11,6 +11,7 @@ is sharper than f(B).  Where neither works, the bound is infinite and `reason` s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,10 +172,8 @@ def has_no_zero(activation: Activation) -> bool:
     for sign in (-1.0, 1.0):
         tail, bounds = tail_of(activation, 0, sign, start=start), _tail_bounds(activation, 0, sign, start)
         apart = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
-        try:
+        with suppress(NoExpansion):
             apart = apart or (tail is not None and tail.sign != 0)
-        except NoExpansion:
-            pass
         if not apart:
             return False
     edges = np.arange(-start, start + 0.5 * _BOX, _BOX)

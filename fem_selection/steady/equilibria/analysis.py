@@ -10,8 +10,8 @@
 | otherwise | any | Newton with deflation |
 
 The long-time limit of each initial state is computed in every case, and first: the zeros of σ are looked for where the
-states go, and Newton's method refines each limit before it looks for other states.  A method that does not apply is declined with the
-reason.
+states go, and Newton's method refines each limit before it looks for other states.  A method that does not apply is
+declined with the reason.
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ def analyze_steady_states(
         selected = [limit.states[:, j] for j, outcome in enumerate(limit.outcomes) if outcome == "steady"]
         starts = [*selected, *initial.T[:_STARTS], *_random_starts(c, settings.starts, seed)]
         most = 1 if zeros.kind == "point" else settings.states  # with one zero of σ there is one g
-        equilibria = find_equilibria(
-            field, starts, replace(settings, states=most), limits=len(selected), coordinates=c
-        )
+        equilibria = find_equilibria(field, starts, replace(settings, states=most), limits=len(selected), coordinates=c)
         declined["projection"] = "σ does not vanish on one interval alone: the steady states form no convex set"
         if not equilibria:
             declined["states"] = f"Newton's method found none from {len(starts)} starts"
