@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.evolution.trial_steps import TrialSteps
@@ -130,7 +131,10 @@ class Recurrence:
             if not 0 <= sample.steps < sample.patience:
                 self._set_section(j, before)
         away = np.asfortranarray(after[0] - self._points)
-        heights, distances = space.inner(away, self._normals), space.norm(away)
+        sums = np.stack([space.weights @ (away * self._normals), space.weights @ (away * away)])
+        if space.comm.size > 1:
+            space.comm.Allreduce(MPI.IN_PLACE, sums)
+        heights, distances = sums[0], np.sqrt(sums[1])
         found: list[ClosedOrbit | None] = [None] * len(self._samples)
         for j, sample in enumerate(self._samples):
             sample.steps += 1
