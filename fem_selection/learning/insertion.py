@@ -37,6 +37,7 @@ UP_TO_GRADIENT: PontryaginVerdict = "optimal up to its gradient"
 WITHIN_STEP: PontryaginVerdict = "within O(Δt)"
 NO_LOWER_HAMILTONIAN: PontryaginVerdict = "no lower Hamiltonian found"
 
+_BASINS = 4
 _PARTS = (1.0, 0.5, 0.25, 0.125, 1.0 / 64, 1.0 / 1024)
 
 
@@ -64,14 +65,15 @@ class Insertions:
         trials: The trials, in the order in which they were made.
         lowest: The trial of the lowest objective.
         controls: Shard of x of that trial.
-        all_inserted: Shard of x with the minimisers of all layers.
+        whole: Shards of x with the minimisers of all layers and of each of the four layers with the widest gaps, by
+            what was inserted: points in the basins of other minima, from which a descent may begin.
         remainder: Σ_n r_n over the layers that were tried alone; None if not all with a gap were.
     """
 
     trials: tuple[Insertion, ...]
     lowest: Insertion
     controls: Floats
-    all_inserted: Floats
+    whole: dict[str, Floats]
     remainder: float | None
 
 
@@ -92,8 +94,9 @@ def insert_minimizers(
     moving = _moving(functional)
     trials: list[Insertion] = []
     best: tuple[float, Floats] = (np.inf, controls)
+    whole: dict[str, Floats] = {}
 
-    def attempt(where: str, first_order: float | None, mask: Floats) -> float:
+    def attempt(where: str, first_order: float | None, mask: Floats, *, is_whole: bool = False) -> float:
         nonlocal best
         trial = present + mask * (principle.local_minimizer - present)
         np.copyto(trial, principle.local_minimizer, where=mask == 1.0)
@@ -101,20 +104,22 @@ def insert_minimizers(
         final = functional.final_states(shard)
         found = functional.value_at(shard, final)
         change = found - value if np.isfinite(found) else np.inf
+        if is_whole and len(whole) <= _BASINS:
+            whole[where] = shard.copy()
         trials.append(Insertion(where=where, first_order=first_order, change=change))
         if change < best[0] or not best[1].size:
             best = (change, shard.copy())
         return change
 
     for part in _PARTS:
-        whole = part == 1.0
-        where = "all layers" if whole else f"all layers, {part:.3g} of the way"
-        attempt(where, -principle.gap if whole else None, part * moving.sum(axis=0))
+        everything = part == 1.0
+        where = "all layers" if everything else f"all layers, {part:.3g} of the way"
+        attempt(where, -principle.gap if everything else None, part * moving.sum(axis=0), is_whole=everything)
     open_layers = [int(n) for n in np.argsort(-principle.gaps, kind="stable") if principle.gaps[n] > 0]
     remainder: float | None = 0.0 if len(open_layers) <= budget else None
     for n in open_layers[:budget]:
         fall = step * float(principle.gaps[n])
-        change = attempt(f"layer {n}", -fall, moving[n])
+        change = attempt(f"layer {n}", -fall, moving[n], is_whole=True)
         if remainder is not None:
             remainder += change + fall
     if space.space.num_nodes > 1 and principle.row_gaps.size + space.space.num_local:
@@ -124,10 +129,7 @@ def insert_minimizers(
     if remainder is not None and not np.isfinite(remainder):
         remainder = None
     lowest = min(trials, key=lambda trial: trial.change)
-    all_inserted = np.where(moving.sum(axis=0) > 0, principle.local_minimizer, present)[space.shard]
-    return Insertions(
-        trials=tuple(trials), lowest=lowest, controls=best[1], all_inserted=all_inserted.copy(), remainder=remainder
-    )
+    return Insertions(trials=tuple(trials), lowest=lowest, controls=best[1], whole=whole, remainder=remainder)
 
 
 def _moving(functional: Functional) -> Floats:

@@ -47,7 +47,7 @@ NO_LOCAL_MINIMIZER: LocalVerdict = "not a local minimiser"
 NOT_DECIDED: LocalVerdict = "not decided"
 
 _CONTRACTION = 0.5
-_NEWTON_TOLERANCE, _NEWTON_ACTIONS = 1e-8, 500
+_NEWTON_ACTIONS = 500
 _STEPS = tuple(2.0**-k for k in range(26, -1, -2))  # of a direction, relative to 1 + ‖x̂‖: the shortest first
 _ROUND_OFF = 64.0 * float(np.finfo(float).eps)
 
@@ -118,7 +118,8 @@ def assess_local_minimum(
     except NotConverged as failure:
         return LocalMinimum(verdict=NOT_DECIDED, reason=f"SLEPc did not converge: {failure}")
     lowest = pairs.values[0]
-    error = pairs.residuals[0] * abs(lowest) + _ROUND_OFF * largest_modulus(hessian, free)
+    largest = largest_modulus(hessian, free)
+    error = pairs.residuals[0] * abs(lowest) + _ROUND_OFF * largest
     known: dict[str, Any] = {"eigenvalue": lowest, "error": error, "actions": hessian.hessian.actions}
     if abs(lowest) <= error:
         reason = f"the lowest eigenvalue, {lowest:.3g}, is zero within its error of {error:.1g}"
@@ -128,7 +129,7 @@ def assess_local_minimum(
         if functional.control_space.inner(look.gradient, along) > 0:
             along = -along
         return _refuted_along(look, along, f"the lowest eigenvalue, {lowest:.3g} ± {error:.1g}, is negative", known)
-    return _stationary_nearby(look, hessian, free, lowest, round_off, known)
+    return _stationary_nearby(look, hessian, free, (lowest, largest), round_off, known)
 
 
 @dataclass(frozen=True)
@@ -176,15 +177,15 @@ def _stationary_nearby(
     look: _Look,
     hessian: ScaledHessian,
     free: Floats | None,
-    lowest: float,
+    ends: tuple[float, float],
     round_off: RoundOff,
     known: dict[str, Any],
 ) -> LocalMinimum:
     """The verdict where λ > 0: a Newton step decides whether a stationary point is near."""
-    functional = look.functional
+    functional, (lowest, largest) = look.functional, ends
     norm, error = functional.norm(look.gradient), known["error"]
     positive = f"the lowest eigenvalue, {lowest:.3g} ± {error:.1g}, is positive"
-    step = _newton_step(hessian, look.gradient, free)
+    step = _newton_step(hessian, look.gradient, free, min(1e-2, 0.1 * lowest / largest))
     distance, after = functional.norm(step), functional.norm(look.at(step)[1])
     contraction = after / norm if norm > 0 else 0.0
     known = {**known, "distance": distance, "contraction": contraction, "actions": hessian.hessian.actions}
@@ -203,8 +204,11 @@ def _stationary_nearby(
     return LocalMinimum(verdict=NO_LOCAL_MINIMIZER, reason=reason, fall=fall, **known)
 
 
-def _newton_step(hessian: ScaledHessian, gradient: Floats, free: Floats | None) -> Floats:
-    """The solution s of P J'' P s = −P g by conjugate gradients."""
+def _newton_step(hessian: ScaledHessian, gradient: Floats, free: Floats | None, tolerance: float) -> Floats:
+    """The solution s of P J'' P s = −P g by conjugate gradients.
+
+    A residual of `tolerance` ‖g‖ = λ_min/(10 λ_max) ‖g‖ is at most λ_min ‖s‖/10, and does not spoil the tests of s.
+    """
     mask = np.ones_like(gradient) if free is None else free
 
     def apply(x: Floats, y: Floats) -> None:
@@ -217,7 +221,7 @@ def _newton_step(hessian: ScaledHessian, gradient: Floats, free: Floats | None) 
         solver.setOperators(matrix)
         solver.setType(PETSc.KSP.Type.CG)
         solver.getPC().setType(PETSc.PC.Type.NONE)
-        solver.setTolerances(rtol=_NEWTON_TOLERANCE, max_it=_NEWTON_ACTIONS)
+        solver.setTolerances(rtol=tolerance, max_it=_NEWTON_ACTIONS)
         right.array[:] = -mask * gradient
         solver.solve(right, solution)
         return solution.array_r.copy()

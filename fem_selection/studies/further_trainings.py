@@ -46,7 +46,7 @@ class FurtherTraining:
 def descend_from_insertions(
     problem: LearningProblem, insertions: Insertions, max_iterations: int
 ) -> list[FurtherTraining]:
-    """Descend by L-BFGS from the lowest insertion and from the minimisers of all layers (collective).
+    """Descend by L-BFGS from the lowest insertion, from the minimisers of all layers and of single ones (collective).
 
     Args:
         problem: The learning problem; its controls are overwritten.
@@ -57,10 +57,9 @@ def descend_from_insertions(
     settings = OptimizerSettings(
         method=method, max_iterations=max_iterations, gradient_tolerance=_DESCENT_TOLERANCE, absolute_tolerance=0.0
     )
-    starts = {f"inserted: {insertions.lowest.where}": insertions.controls}
-    starts.setdefault("inserted: all layers", insertions.all_inserted)
+    starts = {insertions.lowest.where: insertions.controls, **insertions.whole}
     return [
-        _minimized(problem, where, problem.scaled_functional.to_scaled(controls), settings, 0)
+        _minimized(problem, f"inserted: {where}", problem.scaled_functional.to_scaled(controls), settings, 0)
         for where, controls in starts.items()
     ]
 

@@ -223,7 +223,7 @@ def certify(
         problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed
     )
     descents: list[FurtherTraining] = []
-    if insertions is not None and found.maximum_principle == WITHIN_STEP and settings.descent > 0:
+    if insertions is not None and _is_open(found) and settings.descent > 0:
         descents = descend_from_insertions(problem, insertions, settings.descent)
     trainings = train_from_random_starts(
         problem, optimizer or OptimizerSettings(), settings.starts_of_training, seed=seed
@@ -239,6 +239,18 @@ def certify(
     )
     problem.functional.set_controls(controls)
     return report
+
+
+def _is_open(found: OptimalityCertificate) -> bool:
+    """Whether other basins of the Hamiltonian lie lower, though no insertion has refuted the control."""
+    gap, nearest, round_off = (
+        found.maximum_principle_gap,
+        found.maximum_principle_nearest_gap,
+        found.maximum_principle_round_off,
+    )
+    if gap is None or nearest is None or round_off is None or found.maximum_principle == NOT_OPTIMAL:
+        return False
+    return gap - nearest > round_off + found.gradient_allowance
 
 
 def _shown(value: float | int | str | list[int] | dict[str, float]) -> str:
