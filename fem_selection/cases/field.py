@@ -17,6 +17,7 @@ from fem_selection import config
 from fem_selection.cases.kernel import (
     build_kernel,
     case_formula,
+    kernel_depends_on,
     kernel_depends_on_time,
     kernel_formulas,
     require_finite,
@@ -28,6 +29,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
+from fem_selection.kernels import Kernel
 from fem_selection.parallel import Ensemble
 from fem_selection.typing import Block, Floats
 
@@ -62,7 +64,8 @@ class FieldProblem:
         if unknown:
             raise InvalidInput(f"parameters.{unknown[0]}: the case has no such parameter")
         case = replace(self.case, parameters={**self.case.parameters, **parameters})
-        return _build_right_hand_side(case, self.space)
+        fixed = self.field.is_autonomous and not kernel_depends_on(case, parameters)
+        return _build_right_hand_side(case, self.space, self.field.kernel if fixed else None)
 
     def values(self, key: str, text: str) -> Floats:
         """Nodal values of a formula in y, shape (num_local,) (collective).
@@ -107,10 +110,13 @@ def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldPr
     )
 
 
-def _build_right_hand_side(case: config.Case, space: StateSpace) -> SelectionField:
-    """F of a case; kernel and bias are evaluated again for each t if their formulas contain t."""
+def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel | None = None) -> SelectionField:
+    """F of a case; kernel and bias are evaluated again for each t if their formulas contain t.
+
+    A kernel is taken as it is; without one, that of the case is built.
+    """
     d = case.dynamics
-    kernel = build_kernel(case, space, _instant(0.0))
+    kernel = build_kernel(case, space, _instant(0.0)) if kernel is None else kernel
     bias = np.zeros(space.num_local)
     bias_formula = None if d.bias is None else case_formula(case, d.bias, "t", "y")
     if bias_formula is not None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "case_formula",
     "describe_quadrature",
     "is_random",
+    "kernel_depends_on",
     "kernel_depends_on_time",
     "kernel_formulas",
     "require_finite",
@@ -123,6 +125,17 @@ def describe_quadrature(case: config.Case) -> str | None:
 def kernel_depends_on_time(case: config.Case) -> bool:
     """Whether a formula of the kernel contains t."""
     return any("t" in formula.names for formula in kernel_formulas(case))
+
+
+def kernel_depends_on(case: config.Case, parameters: Iterable[str]) -> bool:
+    """Whether a formula of the kernel contains one of some parameters.
+
+    Args:
+        case: The case.
+        parameters: Names of parameters.
+    """
+    names = {name for formula in kernel_formulas(case) for name in re.findall(r"[A-Za-z_]\w*", formula.text)}
+    return not names.isdisjoint(parameters)
 
 
 def is_random(case: config.Case) -> bool:

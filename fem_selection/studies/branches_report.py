@@ -106,17 +106,22 @@ class BranchesReport(Report):
         return [*said, *self.undecided, *self._about_branches(), *self._about_searches()]
 
     def _about_branches(self) -> list[str]:
-        """What is unusual about a branch, and what was not followed."""
-        said = []
+        """What is unusual about branches, and what was not followed."""
+        said: list[str] = []
+        ends: dict[str, list[str]] = {}
         for number, branch in enumerate(self.diagram.branches):
             for why, point in ((branch.beginning, branch.points[0]), (branch.ending, branch.points[-1])):
                 if why not in _EXPECTED:
-                    said.append(f"branch {number} ends at {self.parameter} = {point.parameter:.6g}: {why}")
-            if branch.drift > _RESTS:
-                said.append(
-                    f"branch {number} is steady in K f only: f moves within ker K, at up to ‖σ(K f + b)‖ = "
-                    f"{branch.drift:.2g}"
-                )
+                    ends.setdefault(why, []).append(f"{point.parameter:.6g} (branch {number})")
+        for why, places in ends.items():
+            said.append(f"an end at {self.parameter} = {', '.join(places)}: {why}")
+        moving = [number for number, branch in enumerate(self.diagram.branches) if branch.drift > _RESTS]
+        if moving:
+            largest = max(self.diagram.branches[number].drift for number in moving)
+            said.append(
+                f"steady in K f only, branch{'es' if len(moving) > 1 else ''} {', '.join(map(str, moving))}: f moves "
+                f"within ker K, at up to ‖σ(K f + b)‖ = {largest:.2g} (tolerance {_RESTS:g})"
+            )
         return [*said, *self.diagram.limits]
 
     def _about_searches(self) -> list[str]:

@@ -9,8 +9,10 @@ import tomllib
 import numpy as np
 import pytest
 from commands import call_application, read_report
+from mpi4py import MPI
 from problems import make_domain, smooth_states
 
+from fem_selection.cases.field import build_field
 from fem_selection.cases.kernel import build_kernel, kernel_depends_on_time
 from fem_selection.cases.learning import build_problem
 from fem_selection.config import dump_case, parse_case
@@ -91,6 +93,22 @@ def test_kernels_by_formulas():
     assert isinstance(kernel, LocalKernel) and kernel.names == ("convection", "diffusion") and kernel.length == 0.5
     np.testing.assert_array_equal(kernel.coefficients[0][1], 0.0)
     assert not kernel_depends_on_time(case)
+
+
+def test_a_kernel_without_the_parameter_is_built_once():
+    """Fails if a kernel of another value is taken for that of this one, or if the same one is built for every value."""
+    tables = {"domain": {"shape": "interval", "cells": 4}, "parameters": {"a": 1.0, "mu": 2.0}}
+    for kernel, changes in (("exp(y*z)", False), ("a*y + z", True), ("mu*y", False)):
+        dynamics = {"kernel": kernel, "activation": "tanh(a*s)", "bias": "a*y"}
+        problem = build_field(parse_case({**tables, "dynamics": dynamics}), MPI.COMM_SELF)
+        other = problem.field_at({"a": 3.0})
+        assert (other.kernel is problem.field.kernel) != changes
+        np.testing.assert_allclose(other.bias, 3.0 * problem.field.bias)
+        ones = np.ones((problem.space.num_local, 1), order="F")
+        same = build_field(
+            parse_case({**tables, "parameters": {"a": 3.0, "mu": 2.0}, "dynamics": dynamics}), MPI.COMM_SELF
+        )
+        np.testing.assert_array_equal(other.rate(ones), same.field.rate(ones))
 
 
 def test_random_kernels():

@@ -95,7 +95,7 @@ def compute_rates(equation: ReducedEquation, c: Floats, *, slope: float, missed:
     error = _SEEN * slope * missed + _EPSILON * np.sqrt(len(matrix)) * max(norm, slope * equation.norm)
     with np.errstate(divide="ignore", invalid="ignore"):
         bounds = error / np.abs(products)
-        scaled = left / products.conj()
+        scaled = np.where(products == 0.0, 0j, left / products.conj())  # no partner for a defective eigenvalue
     doubtful = ~(bounds <= _LINEAR * norm)
     if np.any(doubtful):
         bounds = np.where(doubtful, _SAFETY * _motion(matrix, values, error), bounds)
@@ -104,7 +104,7 @@ def compute_rates(equation: ReducedEquation, c: Floats, *, slope: float, missed:
         uncertainties=bounds,
         zero=RANK_TOLERANCE * slope * equation.norm,
         right=own @ right,
-        left=own @ scaled,
+        left=np.asarray(own @ scaled, complex),
         error=float(error),
         norm=norm,
     )
