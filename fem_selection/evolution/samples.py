@@ -6,7 +6,8 @@ The errors of a step and the rate of a state at rest are compared with the state
     ε_j = atol min(1, s_j) + rtol ‖f_j‖,        ‖∂_t f_j‖ ≤ steady_tolerance · min(1, max_s ‖f_j(s)‖)
 
 with s_j the largest norm so far and, at the beginning, the way that the state goes before its rate changes.  Neither is
-smaller than the round-off of F.  So f' = f from 1e-10 is as accurate as from 1, and is not at rest.
+smaller than the round-off of F.  So f' = f from 1e-10 is as accurate as from 1, and is not at rest.  If kernel or bias
+depend on time, ε_j = atol + rtol ‖f_j‖: a state that is zero does not say how large it will be.
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ class RunSamples:
         s = self._settings
         size = np.minimum(1.0, np.maximum(self.sizes, self._scale))
         least = np.minimum(s.atol, np.maximum(s.atol * size, _ABOVE_ROUND_OFF * self._floor))
+        if not self.field.is_autonomous:
+            least = np.full_like(size, s.atol)
         self.allowed = np.maximum(least + s.rtol * self.norms, max(self.least_error, 1e-300))
 
     def _largest(self) -> tuple[float, float]:
