@@ -149,6 +149,8 @@ class StabilityReport(Report):
             found["transient growth"] = largest
         if self.bars is not None:
             found["error bars"] = self.bars.sentence
+        if s.essential is not None:
+            found["essential spectrum"] = s.essential.name
         if s.unresolved:
             found["not resolved"] = f"what is nearer to 0 than {s.unresolved:.2g}"
         if s.method == "factors":
@@ -186,6 +188,7 @@ class StabilityReport(Report):
             "state_residual_allowed": self.rest,
             "verdict_declined": self.verdict_declined,
             "method": s.method,
+            "essential_spectrum": None if s.essential is None else dataclasses.asdict(s.essential),
             "norm": s.norm,
             "nodes": s.num_nodes,
             "rank": s.rank,

@@ -474,3 +474,42 @@ def spectrum_of(kernel, cells, max_rank):
     """The spectrum at 0, with this limit of the rank."""
     problem = make(kernel, cells=cells)
     return analyze_spectrum(problem.field, problem.space.create_block(1), max_rank=max_rank)
+
+
+@pytest.mark.parametrize(
+    ("a", "kind", "rate", "intervals"),
+    [
+        ("y - 0.5", "unstable", 0.5, [(-0.5, 0.5)]),
+        ("-1 - y", "stable", -1.0, [(-2.0, -1.0)]),
+        ("-y", "neutral", 0.0, [(-1.0, 0.0)]),
+        ("-2", "stable", -2.0, [(-2.0, -2.0)]),
+        ("where(y < 0.5, -1 - y, -4 - y)", "stable", -1.0, [(-5.0, -4.5), (-1.5, -1.0)]),
+    ],
+)
+@pytest.mark.parametrize("cells", [32, 1500])
+def test_multiplication_has_a_continuous_spectrum(a, kind, rate, intervals, cells):
+    """K f = a f has the values of a as its spectrum, and no eigenvalue where a is not constant.
+
+    Fails if the mesh's eigenvalues, one at each node, are listed, or if a gap is filled.
+    """
+    problem = build_equation({"representation": "local", "multiplication": a}, cells=cells)
+    found = analyze_spectrum(problem.field, problem.space.create_block(1))
+    verdict = judge(found, False)
+    assert found.leading.size == 0
+    assert verdict.kind == kind and verdict.rate == pytest.approx(rate, abs=1e-9)
+    np.testing.assert_allclose(found.essential.intervals, intervals, atol=0.04)
+    assert ("continuous" in verdict.sentence) == (a != "-2")
+
+
+def test_eigenvalue_beside_a_continuous_spectrum():
+    """K = −(1 + y) + 3 · 1⊗1: 1 = 3 ∫ dy/(λ + 1 + y) = 3 log((λ + 2)/(λ + 1)).
+
+    Fails if the eigenvalue is lost in the interval, or numbers of the interval are listed.
+    """
+    dynamics = {"representation": "local + dense", "multiplication": "-1 - y", "kernel": "3"}
+    problem = build_equation(dynamics, cells=64)
+    found = analyze_spectrum(problem.field, problem.space.create_block(1))
+    wanted = scipy.optimize.brentq(lambda v: 3 * np.log((v + 2) / (v + 1)) - 1, -0.99, 10)
+    (value,) = found.leading
+    assert value.real == pytest.approx(wanted, abs=1e-3) and judge(found, False).kind == "unstable"
+    assert found.essential.name.startswith("continuous spectrum [-2, -1]")

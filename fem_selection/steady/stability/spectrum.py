@@ -51,6 +51,7 @@ from fem_selection.steady.stability.degenerate import (
     analyze_degeneracy,
     not_distinct_from_zero,
 )
+from fem_selection.steady.stability.essential import EssentialSpectrum, essential_spectrum
 from fem_selection.steady.stability.nonnormality import compressed_matrix
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
 from fem_selection.typing import Block, Complexes, Floats
@@ -62,6 +63,8 @@ _DISTURBANCE = 3e-10  # of ‖A‖: some thirty times the residuals that Krylov�
 _NOISE = 1e-6  # of ‖A‖: an eigenvalue of a balanced matrix that is less certain never counts as zero for it
 _LARGEST_MATRIX = 1024  # nodes: balancing such a matrix takes a few seconds
 _LARGEST_RANK = 2048  # nodes: all factors of a kernel without a local part, and their eigenvalues, take some seconds
+
+_ON_SPECTRUM = 1e-7  # of ‖A‖: eigenvalues of the matrix so near to the essential spectrum belong to it
 
 COSINE = 1e-8
 """Cosines between range A and (ker A)^⊥ below this count as zero."""
@@ -94,6 +97,8 @@ class Spectrum:
         unresolved: ‖A − A_k‖ if A is truncated; what lies so near to 0 is not known.  Else 0.
         degenerate: Jordan blocks, and eigenvalues that are not distinct from 0; None if only leading ones are known.
         failure: Why no eigenvalue was found, or None.
+        essential: The essential spectrum of a local part that multiplies, whose values are not among `values`; else
+            None.
     """
 
     values: Complexes
@@ -116,6 +121,7 @@ class Spectrum:
     unresolved: float = 0.0
     degenerate: DegeneratePart | None = None
     failure: str | None = None
+    essential: EssentialSpectrum | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -206,6 +212,7 @@ def spectrum_of_operator(
     """
     local = operator if isinstance(operator, Linearization) else None
     is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
+    essential = essential_spectrum(local) if local is not None and is_local else None
     is_small = not is_local and space.num_nodes <= _LARGEST_RANK
     factors = factorize(space, operator, max_rank=space.num_nodes if is_small else max_rank)
     norm, krylov, unresolved = factors.norm, np.zeros(0, complex), 0.0
@@ -216,6 +223,8 @@ def spectrum_of_operator(
         # strong convection may make all eigenvalues uncertain: they do not count as zero then, and the verdict says so
         noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0)
         differs = np.abs(values) > np.maximum(tolerance * norm, noise)
+        if essential is not None:
+            differs &= ~essential.holds(values, _ON_SPECTRUM * norm)
         degenerate = analyze_degeneracy(
             balanced.orthonormal(space),
             values[differs],
@@ -262,7 +271,7 @@ def spectrum_of_operator(
     values, uncertainties = values[places], uncertainties[places]
     shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
     chosen = values[list(shown)]
-    if is_local:
+    if method == "balanced matrix":
         modes, duals = balanced.modes(space, chosen), balanced.duals(space, chosen)
     else:
         selected = places[list(shown)]
@@ -283,10 +292,11 @@ def spectrum_of_operator(
         tolerance=tolerance,
         krylov_schur=krylov,
         slope_range=slope_range,
-        factors=None if is_local else factors,
+        factors=None if method == "balanced matrix" else factors,
         method=method,
         unresolved=unresolved,
         degenerate=degenerate,
+        essential=essential,
     )
 
 
@@ -312,6 +322,13 @@ def _leading(
         moved = np.array([np.min(np.abs(other - value), initial=np.inf) for value in found.values])
     except NotConverged:
         moved = np.full(len(found.values), np.inf)
+    essential = None if local is None else essential_spectrum(local)
+    if essential is not None:
+        outside = ~essential.holds(found.values, _ON_SPECTRUM * norm)
+        found = Eigenpairs(
+            values=found.values[outside], modes=found.modes[:, outside], residuals=found.residuals[outside]
+        )
+        moved = moved[outside]
     shown = tuple(range(len(found.values)))
     return Spectrum(
         values=found.values,
@@ -330,6 +347,7 @@ def _leading(
         factors=None,
         method="Krylov–Schur",
         failure=failure,
+        essential=essential,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
 from fem_selection.steady.stability.degenerate import DegeneratePart
+from fem_selection.steady.stability.essential import EssentialSpectrum
 from fem_selection.steady.stability.slow_growth import SlowGrowth
 from fem_selection.steady.stability.spectrum import COSINE, Spectrum
 
@@ -91,11 +92,18 @@ def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -
             more = "" if spectrum.is_complete else " at least"
             return Verdict(
                 kind="unstable",
-                rate=float(first.real),
+                rate=max(float(first.real), 0.0 if spectrum.essential is None else spectrum.essential.upper),
                 sentence=f"unstable with rate {first.real:.6g}{how}: "
-                f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part",
+                f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part{_beside(spectrum)}",
             )
-    if spectrum.failure is not None:
+    if spectrum.essential is not None and spectrum.essential.upper > zero:
+        return Verdict(
+            kind="unstable",
+            rate=spectrum.essential.upper,
+            sentence=f"unstable: the {spectrum.essential.name} has positive numbers, which are no eigenvalues: "
+            "perturbations near where they are attained grow at that rate",
+        )
+    if spectrum.failure is not None and (spectrum.essential is None or not spectrum.essential.is_continuous):
         return Verdict(kind="undecided", rate=0.0, sentence=f"undecided: no eigenvalue was found: {spectrum.failure}")
     part = spectrum.degenerate
     law = None if part is None else part.law(None if finer is None else finer.degenerate)
@@ -113,6 +121,10 @@ def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -
             rate, doubt = float(spectrum.values[k].real), _doubt(spectrum, k)
             if rate + doubt > zero and doubt > zero:
                 return _undecided(spectrum, rate, doubt)
+    if spectrum.essential is not None:
+        found = _judge_essential(spectrum, spectrum.essential, zero)
+        if found is not None:
+            return found
     if not spectrum.is_complete:
         return _judge_leading(spectrum, zero)
     return _judge_all(spectrum, zero, is_compact)
@@ -190,6 +202,31 @@ def _judge_law(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth, finer:
     )
 
 
+def _beside(spectrum: Spectrum) -> str:
+    """The essential spectrum, in addition to what a sentence says of eigenvalues."""
+    return "" if spectrum.essential is None else f"; beside them the {spectrum.essential.name}"
+
+
+def _judge_essential(spectrum: Spectrum, essential: EssentialSpectrum, zero: float) -> Verdict | None:
+    """The verdict if no eigenvalue grows and the essential spectrum decides; None if it does not."""
+    if essential.is_continuous and essential.upper >= -max(zero, essential.spacing):
+        return Verdict(
+            kind="neutral",
+            rate=0.0,
+            sentence=f"neutral: the {essential.name} ends at the imaginary axis; the linearization does not decide",
+        )
+    rates = [essential.upper, *(float(value.real) for value in spectrum.values[:1])]
+    if max(rates) >= -zero:
+        return None
+    outside = f"{len(spectrum.values)} eigenvalues outside" if spectrum.is_complete else "the eigenvalues outside"
+    up_to = f" with real parts up to {rates[1]:.6g}" if spectrum.values.size else ""
+    return Verdict(
+        kind="stable",
+        rate=max(rates),
+        sentence=f"stable: the {essential.name}, {outside}{up_to}: perturbations decay at the rate {-max(rates):.6g}",
+    )
+
+
 def _doubt(spectrum: Spectrum, number: int) -> float:
     """The uncertainty of an eigenvalue that the verdict takes into account.
 
@@ -214,7 +251,7 @@ def _undecided(spectrum: Spectrum, rate: float, doubt: float) -> Verdict:
 
 def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
     """The verdict if only the eigenvalues of largest real part are known."""
-    rate = float(spectrum.values[0].real)
+    rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
     if rate < -zero:
         return Verdict(
             kind="stable",
