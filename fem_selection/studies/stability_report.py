@@ -151,6 +151,8 @@ class StabilityReport(Report):
             found["error bars"] = self.bars.sentence
         if s.essential is not None:
             found["essential spectrum"] = s.essential.name
+        if s.sides is not None:
+            found["rates by side"] = s.sides.name
         if s.unresolved:
             found["not resolved"] = f"what is nearer to 0 than {s.unresolved:.2g}"
         if s.method == "factors":
@@ -188,6 +190,7 @@ class StabilityReport(Report):
             "state_residual_allowed": self.rest,
             "verdict_declined": self.verdict_declined,
             "method": s.method,
+            "rates_by_side": None if s.sides is None else {"above": s.sides.above, "below": s.sides.below},
             "essential_spectrum": None if s.essential is None else dataclasses.asdict(s.essential),
             "norm": s.norm,
             "nodes": s.num_nodes,

@@ -328,20 +328,39 @@ def test_verdict_where_the_slope_vanishes():
 def test_verdict_at_a_kink(mode):
     """ReLU where K f + b = 0 on half of Y: σ' is 0 on one side and 1 on the other, and nothing is linear.
 
-    Fails if round-off in g decides between stable and unstable.
+    K = ±1: perturbations with ∫ v > 0 have the rate ±½ (for −1 those that are negative), the others rest.  Fails if
+    round-off in g decides between stable and unstable.
     """
     problem = make("1", "relu", bias="where(y < 0.5, -1, 1e-14*sin(50*y))", mode=mode)
     found = analyze_spectrum(problem.field, problem.space.create_block(1))
-    assert found.kinks >= 6 and judge(found, True).kind == "undecided"
-    assert "there is no linearization" in judge(found, True).sentence
+    assert found.kinks >= 6 and judge(found, True).kind == "unstable"
+    assert (found.sides.above, found.sides.below) == (pytest.approx(0.5, abs=0.05), 0.0)
+    problem = make("-1", "relu", bias="where(y < 0.5, -1, 1e-14*sin(50*y))", mode=mode)
+    found = analyze_spectrum(problem.field, problem.space.create_block(1))
+    assert judge(found, True).kind == "undecided" and "there is no linearization" in judge(found, True).sentence
     problem = make("1", "tanh", bias="where(y < 0.5, -1, 0)", mode=mode)
     assert analyze_spectrum(problem.field, problem.space.create_block(1)).kinks == 0
 
 
 def test_verdict_at_a_kink_everywhere():
     """ReLU at K f + b = 0: σ' as it is evaluated there is zero. Fails if that passes for a linearization."""
-    found = at_zero("1", "relu")
-    assert judge(found, True).kind == "undecided"
+    assert judge(at_zero("-1", "relu"), True).kind == "undecided"
+    assert judge(at_zero("1", "relu"), True).rate == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_leaky_relu_has_a_rate_on_each_side(sign, mode):
+    """K = ±u ⊗ u at 0, u = 1 + y: c' = ±∫ u σ(c u) for c = ∫ u f, so that the rates are ±‖u‖² and ±0.01 ‖u‖².
+
+    Fails if one side's slope passes for the derivative.
+    """
+    found = at_zero(f"{sign}*(1 + y)*(1 + z)", "leaky_relu", cells=40, mode=mode)
+    assert (found.sides.above, found.sides.below) == (
+        pytest.approx(sign * 7 / 3, rel=1e-3),
+        pytest.approx(sign * 0.01 * 7 / 3, rel=1e-3),
+    )
+    assert judge(found, True).kind == ("unstable" if sign > 0 else "stable modulo kernel")
 
 
 @pytest.mark.parametrize(("power", "size"), [(2, 1e-6), (3, 1e-3)])

@@ -54,6 +54,7 @@ from fem_selection.steady.stability.degenerate import (
 from fem_selection.steady.stability.essential import EssentialSpectrum, essential_spectrum
 from fem_selection.steady.stability.nonnormality import compressed_matrix
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
+from fem_selection.steady.stability.sides import SideRates, rates_by_side
 from fem_selection.typing import Block, Complexes, Floats
 
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
@@ -93,6 +94,7 @@ class Spectrum:
         method: "factors", "truncated factors", "balanced matrix" or "Krylov–Schur", which finds the leading eigenvalues
             only.
         kinks: Number of points at which σ' jumps within 10⁻⁸ (1 + max |g*|) of g*.
+        sides: Rates by side if there are such points and K has no local part; else None.
         flat: Share of the nodes at which g* is near a multiple zero of σ, so that σ' would vanish if f* were exact.
         unresolved: ‖A − A_k‖ if A is truncated; what lies so near to 0 is not known.  Else 0.
         degenerate: Jordan blocks, and eigenvalues that are not distinct from 0; None if only leading ones are known.
@@ -117,6 +119,7 @@ class Spectrum:
     factors: Factors | None
     method: str
     kinks: int = 0
+    sides: SideRates | None = None
     flat: float = 0.0
     unresolved: float = 0.0
     degenerate: DegeneratePart | None = None
@@ -185,7 +188,9 @@ def analyze_spectrum(
     )
     flat = flat_share(linearization)
     slope_range = (0.0 if flat > 0 else low, high)
-    return replace(found, kinks=count_kinks(linearization, high), flat=flat, slope_range=slope_range)
+    kinks = count_kinks(linearization, high)
+    sides = rates_by_side(linearization) if kinks and not has_local_part(field.kernel, field.interval) else None
+    return replace(found, kinks=kinks, sides=sides, flat=flat, slope_range=slope_range)
 
 
 def spectrum_of_operator(

@@ -7,7 +7,7 @@ within ker K move f* to another steady state.  Where σ' vanishes, ker A is larg
 decide.  If 0 or i ω is not semisimple, perturbations grow like a power of t, although no eigenvalue grows.  If the
 eigenvalues of the mesh are not distinct from 0, as those of Volterra's kernels, ‖e^{tA}‖ decides: the state is stable
 if A is a contraction, and not if ‖e^{tA}‖ grows, slower than exponentially.  Where σ' jumps at g*, as ReLU's does on
-the contact set of a projection, there is no linearization, and no verdict.
+the contact set of a projection, there is no linearization; the rates by side (`sides`) then decide, or nothing does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
 from fem_selection.steady.stability.degenerate import DegeneratePart
 from fem_selection.steady.stability.essential import EssentialSpectrum
+from fem_selection.steady.stability.sides import SideRates
 from fem_selection.steady.stability.slow_growth import SlowGrowth
 from fem_selection.steady.stability.spectrum import COSINE, Spectrum
 
@@ -75,12 +76,16 @@ def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -
     """
     zero = spectrum.tolerance * spectrum.norm
     if spectrum.kinks:
+        sided = None if spectrum.sides is None else _judge_sides(spectrum, spectrum.sides, zero)
+        if sided is not None:
+            return sided
         rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
+        by_side = "" if spectrum.sides is None else f"; rates by side: {spectrum.sides.name}"
         return Verdict(
             kind="undecided",
             rate=rate,
             sentence=f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
-            f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}",
+            f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}{by_side}",
         )
     if spectrum.norm == 0.0 or spectrum.flat == 1.0:
         return Verdict(kind="neutral", rate=0.0, sentence="neutral: the linearization is zero, which decides nothing")
@@ -200,6 +205,24 @@ def _judge_law(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth, finer:
         f"up to t = {law.until:.3g}{mesh}",
         growth=law,
     )
+
+
+def _judge_sides(spectrum: Spectrum, sides: SideRates, zero: float) -> Verdict | None:
+    """The verdict where σ' jumps, if the rays decide; None if they do not."""
+    rates = f"σ' jumps at the value of K f* + b at {spectrum.kinks} points; rates by side: {sides.name}"
+    if sides.known and max(sides.known) > zero:
+        return Verdict(
+            kind="unstable",
+            rate=max(sides.known),
+            sentence=f"unstable: {rates}; along that ray the sides stay, and the perturbation grows",
+        )
+    if sides.rank == 1 and len(sides.known) == 2 and max(sides.known) < -zero:
+        return Verdict(
+            kind="stable modulo kernel",
+            rate=max(sides.known),
+            sentence=f"stable modulo the kernel of K, of rank one, so that the two sides are all there is: {rates}",
+        )
+    return None
 
 
 def _beside(spectrum: Spectrum) -> str:
