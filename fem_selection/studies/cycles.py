@@ -22,7 +22,7 @@ from fem_selection.steady.equilibria.reduction import ReducedFamily
 
 __all__ = ["HopfFindings", "find_cycles"]
 
-_NUMBER = 24  # largest number of cycles of a family
+_NUMBER = 16  # largest number of cycles of a family
 _BESIDE = 0.1  # of the range: distance from the Hopf point at which the run starts
 
 

@@ -141,7 +141,8 @@ def _growth(times: Floats, sizes: Floats) -> str:
     largest = np.maximum.accumulate(sizes)  # states may turn around the steady state while they grow
     places = np.searchsorted(largest, np.geomspace(0.01 * largest[-1], largest[-1], _FITTED))
     if np.ptp(times[places]) < _SUDDEN * times[-1]:
-        return f"{grown}, through its last two decades within a time of {np.ptp(times[places]):.1e}"
+        span = times[-1] - times[max(int(places[0]) - 1, 0)]
+        return f"{grown}, through its last two decades within less than {span:.1e}"
     logs, laws = np.log(largest[places]), []
     for name, x in (
         ("t^({:.2f} ± {:.2f})", np.log(times[places] + 1e-300)),

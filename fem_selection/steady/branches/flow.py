@@ -27,7 +27,8 @@ RTOL = 1e-10
 """Local error of the runs, relative to the size of the state; a hundredth of it is allowed in addition."""
 
 _RUN = 60_000  # evaluations of G in one run
-_ALL = 600_000  # evaluations of G in all runs that share a budget
+_ALL = 600_000  # evaluations of G in all runs that share a budget, in a few coordinates and on few nodes
+_CHEAP, _CHEAP_PRODUCT = 1e5, 2e5  # multiplications that cost as much as an evaluation does without any
 _DIFFERENCE = 1e-5  # of the range: step of the difference quotient in μ
 
 
@@ -36,18 +37,18 @@ class Budget:
     """The evaluations of G that several runs may make together.
 
     Attributes:
-        left: Their number.
+        left: Their number, in units of an evaluation in a few coordinates and on few nodes.
     """
 
-    left: int = _ALL
+    left: float = _ALL
 
-    def spend(self) -> None:
-        """Count one evaluation.
+    def spend(self, cost: float) -> None:
+        """Count one evaluation that costs as much as so many of the cheapest ones.
 
         Raises:
             NotConverged: if none is left.
         """
-        self.left -= 1
+        self.left -= cost
         if self.left < 0:
             raise NotConverged("the budget of evaluations for cycles is used up")
 
@@ -110,7 +111,7 @@ class Flow:
             return np.concatenate([rate, moved.ravel()])
 
         y = np.concatenate([start, np.eye(r, columns).ravel()])
-        last = self._run(derivative, y, time).y[:, -1]
+        last = self._run(derivative, y, time, cost=r**2 * columns / _CHEAP_PRODUCT).y[:, -1]
         block = last[r:].reshape(r, columns)
         return Transport(
             end=last[:r],
@@ -132,13 +133,22 @@ class Flow:
         """
         return self._run(lambda _, c: self.field.rate(c), start, time, **options)
 
-    def _run(self, derivative: Callable[[float, Floats], Floats], start: Floats, time: float, **options: Any) -> Any:
+    def _run(
+        self,
+        derivative: Callable[[float, Floats], Floats],
+        start: Floats,
+        time: float,
+        *,
+        cost: float = 0.0,
+        **options: Any,
+    ) -> Any:
         left = _RUN
+        cost += 1.0 + self._family.space.num_nodes * self._family.dimension / _CHEAP
 
         def counted(t: float, y: Floats) -> Floats:
             nonlocal left
             left -= 1
-            self.budget.spend()
+            self.budget.spend(cost)
             if left < 0:
                 raise NotConverged(f"the budget of {_RUN} evaluations ended at t = {t:.3g} of {time:.3g}")
             return derivative(t, y)
