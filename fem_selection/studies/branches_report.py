@@ -131,7 +131,9 @@ class BranchesReport(Report):
         places = ", ".join(f"{search.parameter:.4g}" for search in searches)
         new = sum(branch.origin == "deflation" for branch in self.diagram.branches)
         met = sum(search.continua for search in searches)
-        more = f"; {met} starts reached states that are not isolated, which were not followed" if met else ""
+        more = (
+            f"; {met} starts reached states that are not known to be isolated, which were not followed" if met else ""
+        )
         return [
             f"disconnected branches: {new} found, by deflation from {searches[0].starts} starts at each of "
             f"{self.parameter} = {places}; others may exist{more}"

@@ -219,3 +219,19 @@ def test_a_state_outside_of_the_range_is_refused():
     """Fails if the branch is begun at a value at which the state is not given."""
     with pytest.raises(InvalidInput, match="given at 3, outside"):
         follow("1", "tanh(mu*s) - s", "mu", 0.5, 2.0, at=3.0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "undecided"), [("s**3 - mu", ""), ("mu**3*s - s**3", "its speed vanishes")], ids=["cubic", "flat"]
+)
+def test_degenerate_points_are_not_named(activation, undecided):
+    """The cube root touches σ' = 0 without a turn; at μ³ = 0 an eigenvalue passes zero with the speed 0.
+
+    Fails if a multiple zero, known to few digits, is a new branch, or if a degenerate point gets a name.
+    """
+    start = "-1" if activation.startswith("s") else "0"
+    _, diagram = follow("1", activation, "mu", -1.0, 1.0, start=start, cells=4)
+    assert diagram.bifurcations == ()
+    assert [undecided in doubt.reason for doubt in diagram.undecided] == [True] * bool(undecided)
+    if not undecided:
+        assert len(diagram.branches) == 1 and sum(search.continua for search in diagram.searches) > 0

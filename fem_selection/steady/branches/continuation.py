@@ -159,7 +159,7 @@ def continue_branches(
     for value in values:
         if budget.is_over() or walker.is_full:
             break
-        states, search = find_disconnected(family.at(value), walker.states_at(value), value)
+        states, search = find_disconnected(family.at(value), walker.states_at(value), value, slope=corrector.slope)
         done.append(search)
         for c in states:
             if walker.has(value, c):  # the branch of another of these states leads there

@@ -5,7 +5,7 @@
 
 Newton's step for m G is that for G times 1/(1 + ∇m·d/m).  Distances are measured in g, in which all members of a family
 f* + ker K coincide.  A state counts only if f rests there (σ(g) = 0) and if σ'(g) is regular on range K: other zeros
-lie on continua, as those of ReLU, of which deflation would find point after point.
+are multiple, known to few digits, or lie on continua, as those of ReLU, of which deflation finds point after point.
 
 References:
     P. Farrell, Á. Birkisson, S. Funke, SIAM J. Sci. Comput. 37 (2015) A2026, doi:10.1137/140984798.
@@ -29,7 +29,7 @@ _LEVELS = (0.3, -0.3, 1.0, -1.0, 3.0, -3.0)  # constants near which g is at the 
 _RANDOM = 4  # random starts
 _SAME = 1e-6  # of 1 + ‖g‖: the distance of g within which two states are the same
 _AT_REST = 1e-9  # largest ‖σ(g)‖ of a state at which f rests
-_REGULAR = 1e-8  # least singular value of σ'(g) on range K, relative to max |σ'|
+_REGULAR = 1e-6  # least singular value of σ'(g) on range K, relative to a typical |σ'|
 _NEAR = 1e-24  # squared distance of g below which m grows no further
 _MOST = 8  # states at one value
 
@@ -43,7 +43,7 @@ class BranchSearch:
         starts: Number of starts of Newton's method.
         known: Number of states that branches reach there.
         found: Number of other isolated states.
-        continua: Number of starts from which a state that is not isolated was reached.
+        continua: Number of starts from which a state was reached that is not known to be isolated.
     """
 
     parameter: float
@@ -54,7 +54,7 @@ class BranchSearch:
 
 
 def find_disconnected(
-    equation: ReducedEquation, known: Sequence[Floats], parameter: float
+    equation: ReducedEquation, known: Sequence[Floats], parameter: float, *, slope: float
 ) -> tuple[list[Floats], BranchSearch]:
     """Find isolated steady states besides the known ones (collective).
 
@@ -62,6 +62,7 @@ def find_disconnected(
         equation: The reduced equation at the value.
         known: Coordinates c of the known states, each of shape (r,).
         parameter: The value, for the result.
+        slope: A typical |σ'|.
     """
     count = equation.basis.shape[1]
     found: list[Floats] = []
@@ -75,7 +76,7 @@ def find_disconnected(
             c = run.solution
             if not run.converged or deflated.is_known(c) or equation.drift(c) > _AT_REST:
                 break
-            if equation.regularity(c) <= _REGULAR:
+            if equation.regularity(c) <= _REGULAR * slope:
                 continua += 1
                 break
             found.append(c)

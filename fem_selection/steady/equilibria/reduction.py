@@ -133,15 +133,14 @@ class ReducedEquation:
         return matrix, self.own, max(self.field.space.comm.allgather(largest))
 
     def regularity(self, c: Floats) -> float:
-        """The least singular value of σ'(g) on range K, relative to max |σ'(g)|; 0 if σ'(g) = 0 (collective).
+        """The least singular value of σ'(g) on range K (collective).
 
         A steady state at which it is not zero is isolated modulo ker K.
         """
         scaled = self.significant / self._values_of_kernel[: self.significant.shape[1]]
         _, triangle = orthonormalize(self.field.space, self._turn(self._preactivation(c), self.moved @ scaled))
         values = np.linalg.svd(triangle, compute_uv=False)
-        largest = self.linearize(c)[2]
-        return float(values[-1]) / largest if values.size and largest else 0.0
+        return float(values[-1]) if values.size else 0.0
 
     def pattern(self, c: Floats) -> Floats:
         """K V c in coordinates of range K: its Euclidean distances are those of g in L², shape (r,)."""
