@@ -287,7 +287,7 @@ class _Measuring:
             "maximum_principle_starts",
         )
         of_trials = ("lowest_change", "lowest_insertion", "insertions", "gap_remainder")
-        if reasons := obstacles(self.functional, with_galerkin=True):
+        if reasons := obstacles(self.functional, jointly=True, bounded=self._bounded_parts()):
             self.decline("; ".join(reasons), *of_gap, *of_trials, "hamiltonian", "hamiltonian_drift")
             return None
         principle, nearest = self._minimize()
@@ -329,13 +329,27 @@ class _Measuring:
         """The minimisation from all starts, and from the present control alone."""
         everything = Search(starts=self.settings.starts, seed=self.seed)
         alone = Search(starts=1, seed=self.seed)
-        if not self.functional.control_space.space.is_collocated:
+        r, parts = self.functional.regularization, self.functional.control_space.parts
+        is_penalized = all(w > 0 for part, w in (("kernel", r.kernel), ("bias", r.bias)) if part in parts)
+        if not (is_penalized and self.functional.control_space.space.is_collocated):
             joint = JointHamiltonian(self.functional)
             joint.sweep(self.controls)
             return joint.minimize(everything, self.scaled_bounds)
         extremals, local_bounds = Extremals(self.functional), self._local_bounds()
         extremals.sweep(self.controls)
         return extremals.minimize(everything, local_bounds), extremals.minimize(alone, local_bounds)
+
+    def _bounded_parts(self) -> list[str]:
+        """Which of kernel and bias have finite bounds on both sides, on all ranks."""
+        if self.scaled_bounds is None:
+            return []
+        space = self.functional.control_space
+        limits = [space.gather(bound) for bound in self.scaled_bounds]
+        free = {
+            part: space.ensemble.any(any(not np.isfinite(limit[space.slices[part]]).all() for limit in limits))
+            for part in ("kernel", "bias")
+        }
+        return [part for part, is_free in free.items() if not is_free]
 
     def _local_bounds(self) -> tuple[Floats, Floats] | None:
         """Local arrays of the bounds in x; None if kernel and bias are free."""

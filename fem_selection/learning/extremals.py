@@ -12,6 +12,7 @@ and its result is the same on any partition.  Memory on a rank: 2 · stages · L
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,23 +31,25 @@ ROUND_OFF = 8.0 * float(np.finfo(float).eps)
 """Difference of two Hamiltonians that is round-off, relative to the sum of the absolute values of their terms."""
 
 
-def obstacles(functional: Functional, *, with_galerkin: bool = False) -> list[str]:
+def obstacles(functional: Functional, *, jointly: bool = False, bounded: Sequence[str] = ()) -> list[str]:
     """The reasons why the maximum principle of `Extremals` does not apply to a functional; empty if it applies.
 
     Args:
         functional: J.
-        with_galerkin: Whether Galerkin mode is no obstacle, as for `JointHamiltonian`.
+        jointly: Whether all rows are minimised together (`JointHamiltonian`): then Galerkin mode is no obstacle, and
+            neither is a weight of zero if the part is bounded.
+        bounded: Which of "kernel" and "bias" have finite bounds on both sides.
     """
     r, grid, parts = functional.regularization, functional.stepper.grid, functional.control_space.parts
     found = []
-    if not (with_galerkin or functional.control_space.space.is_collocated):
+    if not (jointly or functional.control_space.space.is_collocated):
         found.append("Galerkin mode: the Hamiltonian's minimisation decouples over the nodes in collocated mode only")
     if r.has_depth_term:
         found.append("an H¹ term in depth (regularization.kernel_depth, bias_depth): the layers' controls are coupled")
     if grid.intervals != grid.layers:
         found.append(f"several steps per control: {grid.intervals} control intervals for {grid.layers} layers")
     for name, weight in (("kernel", r.kernel), ("bias", r.bias)):
-        if name in parts and not weight > 0:
+        if name in parts and not weight > 0 and not (jointly and name in bounded):
             found.append(f"regularization.{name} = 0: the Hamiltonian has no minimum over an unbounded {name}")
     if "kernel" not in parts and "bias" not in parts:
         found.append("neither kernel nor bias is optimized")

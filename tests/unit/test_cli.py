@@ -631,6 +631,20 @@ def test_certify_leaves_its_certificate(call, here: Path) -> None:
     assert "not optimal" in outcome.out  # after four iterations
 
 
+def test_several_starts_are_listed(call, here: Path) -> None:
+    """Fails if a start of the training is not listed, or another than the best is kept or certified."""
+    outcome = call("train", "small.toml", "--output", here / "run", "--starts", 3)
+    assert outcome.status == 0, outcome.err
+    ends = [end["objective"] for end in outcome.report["starts"]]
+    assert len(ends) == 3 and outcome.report["objective"] == min(ends)
+    assert all(f"{end:.8g}" in outcome.out for end in ends)
+    asked = call("certify", here / "run", "--starts", 1, "--starts-of-training", 2)
+    assert asked.status == 0, asked.err
+    found = json.loads((here / "run" / "certificate.json").read_text())
+    assert found["objective"] == pytest.approx(min(ends), rel=1e-12) and len(found["trainings"]) == 2
+    assert f"{found['trainings'][1]['objective']:.8g}" in asked.out and found["conclusion"] in asked.out
+
+
 def test_certify_declines_by_name(call, here: Path) -> None:
     """Fails if a box or an H¹ term is passed over, or ends the command."""
     box = ("--set", "optimizer.method=blmvm", "--set", "objective.kernel_bounds=[-1.0, 1.0]")

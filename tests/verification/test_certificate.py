@@ -260,6 +260,19 @@ def test_a_box_that_keeps_a_better_basin_out():
     assert numpy_neuron(w[:, None], **data)[0] == pytest.approx(found.objective, rel=1e-13)
 
 
+def test_a_box_without_a_penalty():
+    """Fails if the Hamiltonian of bounded controls is declined for want of a penalty: one linear layer, no penalty,
+    |w| ≤ 0.5: H = p w f is smallest at the upper bound, for f(T) stays below its target."""
+    scaled = one_neuron((1.0,), (2.0,), layers=1, horizon=1.0, alpha=0.0, activation="identity")
+    found = assess_optimality(scaled, np.array([0.2]), (np.array([-0.5]), np.array([0.5])))
+    assert found.maximum_principle_gap == pytest.approx(0.8 * 0.3, rel=1e-8)  # p = f(T) − 2 = −0.8
+    assert found.lowest_change == pytest.approx(0.5 * (0.5**2 - 0.8**2), rel=1e-8)
+    at = assess_optimality(scaled, np.array([0.5]), (np.array([-0.5]), np.array([0.5])))
+    assert at.maximum_principle_gap == 0.0 and at.local_minimum == "a local minimiser"
+    free = assess_optimality(scaled, np.array([0.2]))
+    assert "regularization.kernel = 0" in free.declined["maximum_principle_gap"]
+
+
 def test_joint_minimisation_finds_what_rows_do(spaces):
     """Fails if a stage, a weight or the penalty is missing in the joint Hamiltonian: where rows can be minimised one by
     one, both find the same values and the same gap."""
