@@ -100,7 +100,7 @@ class BranchesReport(Report):
                 more.append("; ".join(beside.phrases(self.parameter)))
             more += [] if found.multiple is None else [found.multiple.sentence]
             doubt = f"± {found.uncertainty:.1g}"
-            said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g} {doubt}  {' '.join(more)}".rstrip())
+            said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g} {doubt}  {', '.join(more)}".rstrip())
         if not said:
             said.append("no bifurcations found")
         return [*said, *self.undecided, *self._about_branches(), *self._about_searches()]

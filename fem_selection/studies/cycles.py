@@ -14,15 +14,18 @@ import numpy as np
 
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.branches.bifurcations import Bifurcation
+from fem_selection.steady.branches.continuation import solve_steady
 from fem_selection.steady.branches.cycles import CycleFamily, follow_cycles
 from fem_selection.steady.branches.departure import Departure, follow_departure
 from fem_selection.steady.branches.flow import Budget
 from fem_selection.steady.branches.hopf import HopfPoint, analyze_hopf
 from fem_selection.steady.equilibria.reduction import ReducedFamily
+from fem_selection.typing import Floats
 
 __all__ = ["HopfFindings", "find_cycles"]
 
 _NUMBER = 16  # largest number of cycles of a family
+_STEPS = 8  # steps along the branch to that place
 _BESIDE = 0.1  # of the range: distance from the Hopf point at which the run starts
 
 
@@ -129,10 +132,20 @@ def find_cycles(family: ReducedFamily, found: Bifurcation, budget: Budget) -> Ho
     room = family.upper - found.parameter if found.side > 0 else found.parameter - family.lower
     parameter = found.parameter + found.side * min(_BESIDE * family.scale, 0.5 * room)
     try:
-        departure = follow_departure(family, found.point.coordinates, parameter, budget=budget)
+        rest = _steady_state_at(family, found, parameter)
+        departure = follow_departure(family, rest, parameter, budget=budget)
     except NotConverged as error:
         declined["departure"] = str(error)
     return HopfFindings(hopf=hopf, cycles=cycles, departure=departure, declined=declined)
+
+
+def _steady_state_at(family: ReducedFamily, found: Bifurcation, parameter: float) -> Floats:
+    """The steady state of the branch of a Hopf point at another value of the parameter, by short steps."""
+    start = found.point.coordinates
+    states = [start, start]
+    for value in np.linspace(found.parameter, parameter, _STEPS + 1)[1:].tolist():
+        states.append(solve_steady(family, 2 * states[-1] - states[-2], value))
+    return states[-1]
 
 
 def _in_words(cycles: CycleFamily) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from cases import CELLWISE, HALVES, build_equation
@@ -10,6 +12,7 @@ from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
 from fem_selection.errors import NotConverged
+from fem_selection.settings import StabilitySettings
 from fem_selection.steady import (
     ReducedFamily,
     analyze_hopf,
@@ -18,6 +21,7 @@ from fem_selection.steady import (
     measure_cycles,
 )
 from fem_selection.steady.branches.periodic_orbits import Guess, solve_orbit
+from fem_selection.studies.continuation import branches
 
 COSINES = "a - 3*sqrt(2)*cos(pi*z) + sqrt(2)*cos(pi*y) - 1.8*cos(pi*y)*cos(pi*z)"
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(80)
@@ -261,3 +265,21 @@ def test_what_is_no_cycle_is_refused():
     ramp = Guess(points=np.array([[1.0], [1.1]])[:, : constant.dimension], period=1.0, parameter=1.0)
     with pytest.raises(NotConverged):
         solve_orbit(constant, ramp)
+
+
+@pytest.mark.slow
+def test_report_of_a_subcritical_point():
+    """The study says what the parts find, with the tolerance of each.
+
+    Fails if a cycle is reported where states leave, or if closures and errors are missing from the report.
+    """
+    problem = build_equation({"activation": "tanh", "kernel": COSINES}, cells=20, parameters={"a": 0.95})
+    settings = StabilitySettings(parameter="a", range=(0.85, 0.95), searches=0)
+    report = branches(lambda value: problem.field_at({"a": value}), np.zeros(problem.space.num_local), settings)
+    (entry,) = json.loads(json.dumps(report.as_dict()))["bifurcations"]
+    assert (entry["kind"], entry["criticality"]) == ("hopf", "subcritical")
+    assert entry["departure"]["outcome"] == "growth"
+    cycles = entry["cycles"]
+    assert max(cycles["parameters"]) < 0.9 and set(cycles["stability"]) == {"repelling in 1 direction"}
+    assert all(c <= t for c, t in zip(cycles["closures"], cycles["closure_tolerances"], strict=True))
+    assert "no attracting cycle was found" in " ".join(report.sentences)

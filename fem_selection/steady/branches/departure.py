@@ -69,7 +69,7 @@ def follow_departure(
         budget: The evaluations of G that are left; those of one computation if None.
 
     Raises:
-        NotConverged: if there is no steady state near `coordinates`.
+        NotConverged: if there is no unstable steady state near `coordinates`.
     """
     run = solve_newton(family.at(parameter), coordinates, line_search=LINE_SEARCH)
     if not run.converged:
@@ -77,6 +77,8 @@ def follow_departure(
     flow, rest = Flow(family, parameter, budget), run.solution
     values, vectors = np.linalg.eig(flow.field.rate_and_jacobian(rest)[1])
     leading = int(np.argmax(values.real))
+    if values[leading].real <= 0:
+        raise NotConverged(f"the steady state at {parameter:.9g} is not unstable")
     mode = vectors[:, leading].real
     size = 1 + float(np.linalg.norm(rest))
     state = rest + _START * size * mode / np.linalg.norm(mode)
