@@ -360,8 +360,8 @@ class _Run:
         self.samples.end(k, outcome, self.time, state=self.state, rate=self.rate, **more)
 
     def _drop_ended(self) -> None:
-        """Go on with the other samples, in smaller blocks (collective over space)."""
-        if all(self.samples.ends[j] is None for j in self.samples.live):
+        """Go on with the other samples, in smaller blocks, and a new step control on all ranks (collective)."""
+        if self.samples.all_over(np.array([self.samples.ends[j] is None for j in self.samples.live], dtype=bool)):
             return
         if self.kept_times[-1] < self.time and all(end is not None for end in self.samples.ends):
             self._keep(self.time, self.state.copy(order="F"))
@@ -387,7 +387,12 @@ class _Run:
             return
         self._looked_for_jumps = True
         if jumps := find_jumps(self.field.activation):
-            ramps = Ramps(self.field, jumps, np.asfortranarray(np.hstack([self.kept[0], self.state])))
+            ramps = Ramps(
+                self.field,
+                jumps,
+                np.asfortranarray(np.hstack([self.kept[0], self.state])),
+                sample_comm=self.samples.comm,
+            )
             self.field = self.samples.field = ramps.field
             self.samples.note, self.samples.least_error = ramps.sentence(self.time), ramps.error
             if self._recurrence is not None:

@@ -81,6 +81,7 @@ class Ramps:
         field: The equation as it stands.
         jumps: The jumps of σ.
         states: States of the run, whose largest |K f + b| scales the width of the ramps.
+        sample_comm: Ranks that hold other samples of the run.
 
     Attributes:
         field: The equation with ramps.
@@ -91,19 +92,22 @@ class Ramps:
         Collective over space.
     """
 
-    def __init__(self, field: SelectionField, jumps: Sequence[Jump], states: Block) -> None:
+    def __init__(
+        self, field: SelectionField, jumps: Sequence[Jump], states: Block, *, sample_comm: MPI.Intracomm | None
+    ) -> None:
         space = field.space
         g = field.preactivation(states)
         size = space.comm.allreduce(float(np.max(np.abs(g), initial=0.0)), op=MPI.MAX)
+        largest = float(np.max(space.norm(states), initial=0.0))
+        if sample_comm is not None:
+            size, largest = (sample_comm.allreduce(value, op=MPI.MAX) for value in (size, largest))
         self.jumps = tuple(jumps)
         self.width = _WIDTH * (size if size > 0 else 1.0)
         self.field = field.with_activation(_ramped(field.activation, self.jumps, self.width))
         one = create_block(space.num_local, 1)
         one[:] = 1.0
         moved = space.norm(np.asfortranarray(field.preactivation(one) - field.bias[:, None]))[0]
-        norm = max(
-            float(moved / space.norm(one)[0]), float(size / max(np.max(space.norm(states), initial=0.0), 1e-300))
-        )
+        norm = max(float(moved / space.norm(one)[0]), size / max(largest, 1e-300))
         self.error = _ERROR * self.width / max(norm, 1e-300)
 
     def sentence(self, time: float) -> str:

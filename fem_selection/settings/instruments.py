@@ -101,7 +101,7 @@ class LimitSettings:
     rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
     atol: float = Field(default=1e-11, gt=0)
     snapshots: int = Field(default=121, ge=2)
-    max_steps: int = Field(default=100_000, ge=1)
+    max_steps: int = Field(default=40_000, ge=1)
 
 
 @settings_class

@@ -53,6 +53,8 @@ def main() -> None:
             "blow_ups": [end.growth.blow_up_time for end in found.ends if end.outcome == "blow-up"],
         }
 
+    results["apart"] = explode_apart(MPI.COMM_WORLD)
+
     def fail() -> None:
         raise ZeroDivisionError("on root alone")
 
@@ -63,6 +65,34 @@ def main() -> None:
         caught = f"{type(error).__name__}: {error}"
     results["caught"] = MPI.COMM_WORLD.allgather(caught)
     print_results(results)
+
+
+def explode_apart(world):
+    """Four samples of s² over the ranks, each with the whole mesh: two blow up, each on a rank of its own."""
+    from problems import make_domain, make_field
+
+    from fem_selection.discretization.spaces import StateSpace
+    from fem_selection.evolution import integrate
+    from fem_selection.functions.activations import Activation
+    from fem_selection.parallel import Ensemble
+
+    ensemble = Ensemble(world)
+    space = StateSpace(make_domain("interval", 4, ensemble.space_comm), 1)
+    field = make_field(space, 1.0, 0.0, Activation(name="square", expression=lambda s: s**2))
+    starts = np.array([1.0, -1.0, 0.5, -0.5])[ensemble.samples(4)]
+    initial = np.asfortranarray(np.ones((space.num_local, 1)) * starts)
+    run = integrate(field, initial, np.array([0.0, 5.0]), sample_comm=ensemble.sample_comm)
+    final = np.concatenate(ensemble.sample_comm.allgather(run.final[0]))
+    ends = [end.outcome for part in ensemble.sample_comm.allgather(run.ends) for end in part]
+    return {"counts": [run.steps, run.rejected], "final": final.tolist(), "ends": ends}
+
+
+def test_explosions_on_ranks_of_their_own(results_on):
+    """Fails if the ranks' steps differ after the sample of one of them has ended."""
+    here, reference = results_on(2)["apart"], results_on(1)["apart"]
+    assert here["counts"] == reference["counts"]
+    assert here["ends"] == reference["ends"] == ["blow-up", "horizon", "blow-up", "horizon"]
+    np.testing.assert_allclose(np.array(here["final"])[1::2], [-1 / 6, -1 / 7], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)
