@@ -111,12 +111,13 @@ class StateSpace:
         """Return a block of zeros, shape (num_local, num_samples)."""
         return create_block(self.num_local, num_samples)
 
-    def require_block(self, block: Block, what: str) -> None:
+    def require_block(self, block: Block, what: str, *, fewest: int = 0) -> None:
         """Raise an error unless an array holds nodal values of this space, shape (num_local, any) (collective).
 
         Args:
             block: The array.
             what: Its name in the message.
+            fewest: Least number of columns.
 
         Raises:
             InvalidInput: on all ranks, if what any rank gives is no array of real numbers, or of another shape.
@@ -126,6 +127,8 @@ class StateSpace:
                 raise InvalidInput(f"{what}: expected an array of real numbers, got {kind}")
             if len(shape) != 2 or shape[0] != nodes:
                 raise InvalidInput(f"{what} of shape {shape} for {nodes} nodes: expected ({nodes}, number of samples)")
+            if shape[1] < fewest:
+                raise InvalidInput(f"{what} of shape {shape}: give {fewest} sample at least, one in each column")
 
     # ── inner product, norm, Riesz map ────────────────────────────────────────────────────────────────────────────
 

@@ -43,6 +43,7 @@ from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps
 from fem_selection.evolution.variation import divide_time
 from fem_selection.settings import StepSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["integrate"]
@@ -95,7 +96,7 @@ def integrate(
         raise InvalidInput(f"times must be at least two increasing numbers, got {times}")
     field.space.require_block(initial, "initial states")
     require_finite(field, initial, sample_comm)
-    run = _Run(field, initial, times, settings or StepSettings(), sample_comm, find_cycles)
+    run = _Run(field, initial, times, settings_or_default(settings, StepSettings), sample_comm, find_cycles)
     try:
         return run.to_end(progress)
     finally:

@@ -91,7 +91,7 @@ class Activation:
         Raises:
             KeyError: if σ has an operation that there is no function for.
         """
-        return interpret(self._derivatives[order], _placeholder, value, operations)
+        return interpret(self._derivatives[order], _placeholder, value, operations=operations)
 
     @cached_property
     def value(self) -> BlockProgram:
@@ -258,7 +258,7 @@ def _collect_frequencies(e: UflExpression, frequencies: set[float]) -> bool:
     """Add the k of all sin(k s + c) and cos(k s + c); return whether s stands nowhere else."""
     if isinstance(e, Sin | Cos):
         try:
-            inner = interpret(e.ufl_operands[0], _placeholder, variable(1.0, 1.0), operations(1.0))
+            inner = interpret(e.ufl_operands[0], _placeholder, variable(1.0, 1.0), operations=operations(1.0))
         except (NoExpansion, KeyError, OverflowError):
             return False
         if inner.rest or set(inner.terms) - {(0.0, 1.0), (0.0, 0.0)}:

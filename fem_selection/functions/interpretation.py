@@ -31,7 +31,7 @@ _NAMES: dict[type, str] = {
 
 
 def interpret(
-    expression: UflExpression, variable: UflExpression, value: Any, operations: Mapping[str, Callable[..., Any]]
+    expression: UflExpression, variable: UflExpression, value: Any, *, operations: Mapping[str, Callable[..., Any]]
 ) -> Any:
     """Return the value of a scalar expression in another arithmetic.
 

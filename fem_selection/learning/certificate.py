@@ -43,6 +43,7 @@ from fem_selection.learning.local_minimum import LocalMinimum, LocalVerdict, ass
 from fem_selection.learning.roundoff import measure_round_off
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.settings import CertificateSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Floats
 
 __all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks", "measure_conditions"]
@@ -172,7 +173,7 @@ def measure_conditions(
     Raises:
         NonFinite: as `Functional.evaluate`.
     """
-    settings = CertificateSettings() if settings is None else settings
+    settings = settings_or_default(settings, CertificateSettings)
     measuring = _Measuring(scaled_functional, controls, scaled_bounds, settings, seed)
     measuring.ask_first_order()
     measuring.ask_second_order()

@@ -129,7 +129,7 @@ class ControlSpace:
         """Raise an error unless an array is a shard of this space (collective).
 
         Raises:
-            InvalidInput: on all ranks, if the array of any rank has another shape.
+            InvalidInput: on all ranks, if the array of any rank has another shape or a number that is not finite.
         """
         size = self.shard.stop - self.shard.start
         for (shape, kind), expected in self.ensemble.world.allgather((describe_array(controls), size)):
@@ -137,6 +137,8 @@ class ControlSpace:
                 raise InvalidInput(f"controls: expected an array of real numbers, got {kind}")
             if shape != (expected,):
                 raise InvalidInput(f"controls of shape {shape} on a rank with a shard of shape ({expected},)")
+        if not all(self.ensemble.world.allgather(bool(np.all(np.isfinite(controls))))):
+            raise InvalidInput("controls: some are not finite numbers")
 
     def gather(self, shard: Floats) -> Floats:
         """The local array from the members' shards (collective)."""

@@ -93,6 +93,23 @@ def settings_class[T](cls: type[T]) -> type[T]:
     return made
 
 
+def settings_or_default[T](settings: T | None, expected: type[T]) -> T:
+    """Return the settings given, or the defaults if None is given.
+
+    Args:
+        settings: The settings, or None.
+        expected: Their class.
+
+    Raises:
+        InvalidInput: if the settings are an object of another class.
+    """
+    if settings is None:
+        return expected()
+    if not isinstance(settings, expected):
+        raise InvalidInput(f"settings of type {type(settings).__name__}: expected {expected.__name__}")
+    return settings
+
+
 def _plain(value: Any) -> Any:
     """Return Python's own value for a value of NumPy, and the text of a path; anything else as it is."""
     match value:

@@ -23,6 +23,7 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput, NoBranch, NotConverged
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import StabilitySettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.steady import Branch, ReducedFamily, continue_branches
 from fem_selection.steady.branches.flow import Budget
 from fem_selection.studies.branches_report import BranchesReport
@@ -51,6 +52,7 @@ def branches(family: Family, start: Floats, settings: StabilitySettings, *, at: 
             too large.
         NoBranch: if there is no steady state near the start at that value.
     """
+    settings = settings_or_default(settings, StabilitySettings)
     if settings.range is None:
         raise InvalidInput("stability.range: branches need the values of the parameter between which to follow them")
     name, (lower, upper) = settings.parameter or "parameter", settings.range

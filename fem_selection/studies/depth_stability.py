@@ -25,6 +25,7 @@ from fem_selection.kernels import KernelOperator
 from fem_selection.learning import LearningProblem
 from fem_selection.linalg.norms import operator_norm
 from fem_selection.settings import StabilitySettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.steady import (
     LyapunovExponents,
     Spectrum,
@@ -161,10 +162,10 @@ def network_stability(
         InvalidInput: if controls or states have another shape.
         NonFinite: if a trajectory is not finite.
     """
-    settings = StabilitySettings() if settings is None else settings
+    settings = settings_or_default(settings, StabilitySettings)
     problem.functional.control_space.require_controls(controls)
     if states is not None:
-        problem.space.require_block(states, "states")
+        problem.space.require_block(states, "states", fewest=1)
     problem.functional.set_controls(controls)
     stepper = problem.functional.stepper
     if states is None:

@@ -28,6 +28,7 @@ from fem_selection.learning.certificate import measure_conditions
 from fem_selection.learning.insertion import NO_LOWER_HAMILTONIAN, NOT_OPTIMAL, UP_TO_GRADIENT, WITHIN_STEP
 from fem_selection.learning.local_minimum import LOCAL_MINIMIZER, NO_LOCAL_MINIMIZER
 from fem_selection.settings import CertificateSettings, OptimizerSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.further_trainings import (
     FurtherTraining,
     descend_from_insertions,
@@ -217,7 +218,7 @@ def certify(
         InvalidInput: if the controls have another shape.
         NonFinite: if a state, the objective or its gradient is not finite.
     """
-    settings = CertificateSettings() if settings is None else settings
+    settings = settings_or_default(settings, CertificateSettings)
     problem.functional.control_space.require_controls(controls)
     found, insertions = measure_conditions(
         problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed

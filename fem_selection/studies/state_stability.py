@@ -31,6 +31,7 @@ from fem_selection.io.triangles import gather_triangles
 from fem_selection.kernels import KernelOperator
 from fem_selection.linalg.norms import operator_norm, require_moderate
 from fem_selection.settings import NewtonSettings, StabilitySettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.steady import (
     GrowthRun,
     LyapunovExponents,
@@ -120,13 +121,13 @@ def stability(
         >>> print(report.verdict.kind, report.eigenvalues[0].real.round(6))  # 3/2 − 1
         unstable 0.5
     """
-    settings = StabilitySettings() if settings is None else settings
+    settings = settings_or_default(settings, StabilitySettings)
     space = field.space
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     require_moderate(space, KernelOperator(field.kernel, field.interval))
     if initial is not None:
-        space.require_block(initial, "initial states")
+        space.require_block(initial, "initial states", fewest=1)
     tell = Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))
     column = as_column(space, find_state(field, start) if state is None else state, "the state")
     spectrum = analyze_spectrum(field, column, settings.number, tolerance=settings.tolerance)

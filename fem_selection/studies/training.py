@@ -26,6 +26,7 @@ from fem_selection.optimize import OptimizationReport
 from fem_selection.optimize.report import Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings, StochasticSettings
 from fem_selection.settings.names import NEWTON
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.best_of_starts import refuse_unknown_starts, train_best_of
 from fem_selection.studies.network_pictures import take_pictures
 from fem_selection.studies.report import Progress
@@ -87,7 +88,10 @@ def train(
     """
     if starts < 1:
         raise InvalidInput(f"{starts} starts: give at least one")
-    optimizer, stochastic = optimizer or OptimizerSettings(), stochastic or StochasticSettings()
+    if seed < 0:
+        raise InvalidInput(f"seed {seed}: give 0 or a larger number")
+    optimizer = settings_or_default(optimizer, OptimizerSettings)
+    stochastic = settings_or_default(stochastic, StochasticSettings)
     if starts > 1:
 
         def train_one(one: LearningProblem, where: Path | None, texts: Mapping[str, str]) -> TrainingResult:

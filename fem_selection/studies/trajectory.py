@@ -33,6 +33,7 @@ from fem_selection.evolution.estimates import Estimate, estimate_run
 from fem_selection.io.fields import write_states
 from fem_selection.io.triangles import gather_triangles
 from fem_selection.settings import DynamicsSettings, ForwardSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Report
 from fem_selection.typing import Block, Floats, Integers
 
@@ -192,10 +193,11 @@ def forward(
     Raises:
         InvalidInput: if the initial states do not fit the space or are not finite, or the horizon is not positive.
     """
-    settings = ForwardSettings() if settings is None else settings
+    settings = settings_or_default(settings, ForwardSettings)
     if settings.until is None and not 0.0 < horizon < np.inf:
         raise InvalidInput(f"horizon must be a positive number, got {horizon}")
     space = field.space
+    space.require_block(initial, "initial states", fewest=1)
     run = integrate(field, initial, _times(settings, horizon), settings=settings, progress=progress)
     norms = np.array([space.norm(f) for f in run.states])
     lasting = np.flatnonzero(np.isfinite(norms).all(axis=0))

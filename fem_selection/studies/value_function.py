@@ -47,6 +47,7 @@ from fem_selection.kernels import DenseKernel
 from fem_selection.learning import Functional, LearningProblem
 from fem_selection.optimize import minimize
 from fem_selection.settings import HjbSettings, OptimizerSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Progress, Teller
 from fem_selection.studies.value_report import HjbReport
 from fem_selection.typing import Floats
@@ -80,7 +81,7 @@ def hjb(
         InvalidInput: if the value function of this problem is not computed here, or the settings do not fit it.
         NonFinite: if a value function or an objective is not finite.
     """
-    settings = HjbSettings() if settings is None else settings
+    settings = settings_or_default(settings, HjbSettings)
     reduced, first = reduce_to_states(problem, settings)
     world, tell = problem.ensemble.world, Teller(progress if problem.ensemble.is_root else None, 3 + settings.witness)
     objectives, loops = _optimize(problem, reduced, settings.starts, seed)

@@ -79,3 +79,14 @@ def test_the_report_is_kept_and_written(network, tmp_path):
         assert arrays["labels"].tolist() == report.labels.tolist()
     said = json.loads(json.dumps(report.as_dict()))
     assert said["accuracy"] == report.accuracy and len(said["labels"]) == 9
+
+
+def test_controls_that_are_no_numbers_are_refused(network):
+    """Fails if NaN in a control makes labels of NaN."""
+    problem, controls = network
+    broken = controls.copy()
+    broken[3] = np.nan
+    with pytest.raises(InvalidInput, match="not finite"):
+        fs.studies.predict(problem, broken, new_samples(problem))
+    with pytest.raises(InvalidInput, match="seed -3"):
+        fs.studies.train(problem, seed=-3)

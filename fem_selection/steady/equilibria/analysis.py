@@ -29,6 +29,7 @@ from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOper
 from fem_selection.linalg.norms import require_moderate
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.settings import SteadySettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.steady.equilibria.complementarity import Projection, project
 from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiate_in_bias, find_equilibria
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
@@ -91,8 +92,8 @@ def analyze_steady_states(
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
-    field.space.require_block(initial, "initial states")
-    settings = SteadySettings() if settings is None else settings
+    field.space.require_block(initial, "initial states", fewest=1)
+    settings = settings_or_default(settings, SteadySettings)
     require_moderate(field.space, KernelOperator(field.kernel, field.interval))
     c = IsometricCoordinates(field.space)
     limit = find_limit(field, initial, settings)

@@ -26,6 +26,7 @@ from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.singular import SingularExpansion, expand
 from fem_selection.settings import NewtonSettings, SteadySettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.steady.equilibria.deflation import is_known
 from fem_selection.steady.equilibria.local_newton import nearest_to_zero, solve_linearized
 from fem_selection.steady.equilibria.steady_state import SteadyState, find_steady_state
@@ -119,7 +120,7 @@ def find_equilibria(
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
-    settings = SteadySettings() if settings is None else settings
+    settings = settings_or_default(settings, SteadySettings)
     c = IsometricCoordinates(field.space) if coordinates is None else coordinates
     found: list[Equilibrium] = []
     for number, start in enumerate(starts[:limits]):

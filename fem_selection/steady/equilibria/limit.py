@@ -28,6 +28,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.evolution import Integration, SampleEnd, integrate
 from fem_selection.evolution.adaptive import require_finite
 from fem_selection.settings import LimitSettings, StepSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Block, Floats
 
 __all__ = ["LongTimeLimit", "find_limit"]
@@ -86,7 +87,7 @@ def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | 
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states to converge to")
     field.space.require_block(initial, "initial states")
     require_finite(field, initial)
-    settings = LimitSettings() if settings is None else settings
+    settings = settings_or_default(settings, LimitSettings)
     space = field.space
     sizes = 1.0 + space.norm(initial)
     steps = StepSettings(

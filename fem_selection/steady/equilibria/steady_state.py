@@ -38,6 +38,7 @@ from fem_selection.kernels.base import KernelOperator
 from fem_selection.linalg.coordinates import IsometricCoordinates
 from fem_selection.linalg.norms import operator_norm
 from fem_selection.settings import NewtonSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.steady.equilibria import local_newton, reduction
 from fem_selection.steady.equilibria.deflation import MinimalNormEquation, is_known, push_away
 from fem_selection.steady.equilibria.local_newton import LocalEquation
@@ -120,7 +121,7 @@ def find_steady_state(
     if not all(field.space.comm.allgather(kind is None and shape == size)):
         given = f"has shape {shape}" if kind is None else f"is {kind}"
         raise InvalidInput(f"the start {given}, expected is an array of shape {size} here, and the like on every rank")
-    search = _Search(field, start, NewtonSettings() if settings is None else settings, coordinates)
+    search = _Search(field, start, settings_or_default(settings, NewtonSettings), coordinates)
     if known:
         search.flee(known)
     found = search.run(strategies, restart)
