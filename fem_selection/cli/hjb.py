@@ -47,7 +47,7 @@ def _print(frame: Frame, report: HjbReport, path: Path) -> None:
     table = zip(found.cells, found.values, orders, strict=True)
     rows = [("×".join(map(str, cells)), f"{value:.6g}", order) for cells, value, order in table]
     frame.table(("cells", "V(0, x(0))", "order"), rows)
-    declined, grid, agreement = found.extrapolated_declined, found.finest.grid, report.agreement
+    declined, grid, agreement = report.extrapolated_declined, found.finest.grid, report.agreement
     bar = f"error {found.extrapolated_error:.1e}" if declined is None else f"no error bar: {declined}"
     costs = ", ".join(f"{v:.6g}" for v in report.objectives)
     corners = " to ".join("(" + ", ".join(f"{x:.3g}" for x in corner) + ")" for corner in (grid.lower, grid.upper))

@@ -86,6 +86,13 @@ class HjbReport(Report):
         return f"the trajectory leaves the box at t = {self.loop.exit_times[0]:.3g}, beyond which V is not known"
 
     @property
+    def extrapolated_declined(self) -> str | None:
+        """Why the extrapolation has no error bar; None if it has one.  A box that is too small takes it away too."""
+        if self.box_verdict == "too small":
+            return f"the box is too small, for {self.box_reason}"
+        return self.refinement.extrapolated_declined
+
+    @property
     def box_verdict(self) -> BoxVerdict:
         """Whether the box is large enough for V(0, x(0)); a closed loop on the finest mesh that leaves it says no."""
         return "too small" if self.loop.left_box[0] else self.box.verdict
@@ -118,8 +125,8 @@ class HjbReport(Report):
             "value_at_initial_state": self.value,
             "extrapolated_value": found.extrapolated,
             "error_estimate": found.error_estimate,
-            "extrapolated_error": found.extrapolated_error,
-            "extrapolated_declined": found.extrapolated_declined,
+            "extrapolated_error": found.extrapolated_error if self.extrapolated_declined is None else np.nan,
+            "extrapolated_declined": self.extrapolated_declined,
             "observed_orders": found.orders,
             "cells": found.cells,
             "values": found.values,
@@ -193,7 +200,7 @@ class HjbReport(Report):
         figure = plots.plot_refinement(
             cells,
             np.array(found.values),
-            found.extrapolated if found.extrapolated_declined is None else np.nan,
+            found.extrapolated if self.extrapolated_declined is None else np.nan,
             others=others,
             error=self.value_error,
         )
