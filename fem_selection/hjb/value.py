@@ -34,7 +34,7 @@ from fem_selection.typing import Floats
 
 __all__ = ["ValueFunction", "solve_value"]
 
-_FRESH = 2  # steps between two minimisations from all starts, with several samples
+_FRESH = 3  # steps between two minimisations from all starts, with several samples
 _GROWTH = 0.2  # of the time since T: an implicit step is at most so long
 _FEWEST = 40  # implicit steps from T to 0, at least
 _GAIN = 3.0  # explicit steps cost less than one implicit step that is at most so many times as long
