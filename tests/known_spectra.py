@@ -102,20 +102,22 @@ def weakly_singular_eigenvalues(exponent: float | None, degree: int = 70) -> Cal
         signs = (-1.0) ** np.arange(degree)
         return part + signs[:, None] * part * signs
 
-    norms = np.sqrt((2 * np.arange(degree) + 1) / 2)
+    def symmetric() -> np.ndarray:
+        norms = np.sqrt((2 * np.arange(degree) + 1) / 2)
+        if exponent is not None:
+            found = matrix(exponent) * 0.5 ** (1 - exponent)
+        else:
+            step = 1e-3
+            rates = [(matrix(-k * step) - matrix(k * step)) / (2 * k * step) for k in (1, 2, 3)]
+            found = 0.5 * (1.5 * rates[0] - 0.6 * rates[1] + 0.1 * rates[2])
+            found[0, 0] += 0.5 * np.log(0.5) * 4.0  # ∫∫ P_0 P_0
+        scaled = norms[:, None] * found * norms
+        return (scaled + scaled.T) / 2
 
     def eigenvalues(n: int) -> np.ndarray:
-        if exponent is not None:
-            scaled = norms[:, None] * matrix(exponent) * norms * 0.5 ** (1 - exponent)
-            return _by_modulus(np.linalg.eigvalsh((scaled + scaled.T) / 2), n)
-        step = 1e-3
-        rates = [(matrix(-k * step) - matrix(k * step)) / (2 * k * step) for k in (1, 2, 3)]
-        logarithm = 1.5 * rates[0] - 0.6 * rates[1] + 0.1 * rates[2]
-        constant = np.zeros((degree, degree))
-        constant[0, 0] = 4.0  # ∫∫ P_0 P_0
-        scaled = norms[:, None] * (logarithm + np.log(0.5) * constant) * norms * 0.5
-        return _by_modulus(np.linalg.eigvalsh((scaled + scaled.T) / 2), n)
+        return _by_modulus(np.linalg.eigvalsh(symmetric()), n)
 
+    eigenvalues.matrix = symmetric  # type: ignore[attr-defined]
     return eigenvalues
 
 

@@ -126,6 +126,7 @@ class StabilityReport(Report):
             doubt, name = s.uncertainties[s.shown[k]], complex_in_words(value)
             name = name if doubt <= 1e-3 * abs(value) else f"{name} (uncertain by {doubt:.1g})"
             bar = "" if self.error_bars is None else f"{self.error_bars[k]:.1e}"
+            bar = "no counterpart" if bar == "inf" else bar
             rows.append((name, bar, f"{runs[value]:.6g}" if value in runs else ""))
         return rows
 
