@@ -103,11 +103,11 @@ class Flow:
             self._beside = ReducedVectorField(self._family.at(p + h)), ReducedVectorField(self._family.at(p - h))
 
         def derivative(_: float, y: Floats) -> Floats:
-            rate, jacobian = self.field.rate_and_jacobian(y[:r])
+            rate, jacobian = self.field.local_rate_and_jacobian(y[:r])
             moved = jacobian @ y[r:].reshape(r, columns)
             if with_parameter and self._beside is not None:
                 up, down = self._beside
-                moved[:, r] += (up.rate(y[:r]) - down.rate(y[:r])) / (2 * self._h)
+                moved[:, r] += (up.local_rate(y[:r]) - down.local_rate(y[:r])) / (2 * self._h)
             return np.concatenate([rate, moved.ravel()])
 
         y = np.concatenate([start, np.eye(r, columns).ravel()])
@@ -131,7 +131,7 @@ class Flow:
         Raises:
             NotConverged: if the run blows up or its budget ends.
         """
-        return self._run(lambda _, c: self.field.rate(c), start, time, **options)
+        return self._run(lambda _, c: self.field.local_rate(c), start, time, **options)
 
     def _run(
         self,
@@ -156,8 +156,18 @@ class Flow:
         rtol = options.pop("rtol", RTOL)
         size = max(float(np.linalg.norm(start[: self._family.dimension])), 1e-8)
         options = {"method": "DOP853", **options}
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            found = solve_ivp(counted, (0.0, time), start, rtol=rtol, atol=0.01 * rtol * size, **options)
-        if found.status < 0 or not np.all(np.isfinite(found.y)):
-            raise NotConverged(f"the run ended at t = {found.t[-1]:.3g} of {time:.3g}: {found.message}")
+        failure, found = "", None
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                found = solve_ivp(counted, (0.0, time), start, rtol=rtol, atol=0.01 * rtol * size, **options)
+        except NotConverged as error:
+            failure = str(error)
+        if found is not None:
+            found.sol = None
+            if found.status < 0 or not np.all(np.isfinite(found.y)):
+                failure = f"the run ended at t = {found.t[-1]:.3g} of {time:.3g}: {found.message}"
+        # every rank goes on from the run of the first one: the last bits of the others may differ
+        failure, found, self.budget.left = self._family.space.comm.bcast((failure, found, self.budget.left))
+        if failure or found is None:
+            raise NotConverged(failure)
         return found

@@ -20,6 +20,7 @@ from fem_selection.typing import Complexes, Floats
 
 __all__ = ["Derivatives", "ReducedVectorField"]
 
+_LARGEST = 4_000_000  # entries of an array that every rank holds
 _STEPS = (2e-2, 1e-2, 5e-3, 2.5e-3)  # of 1 / max |K V u|: steps of the difference quotients
 _STENCIL = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 _SECOND = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0
@@ -36,7 +37,8 @@ class ReducedVectorField:
     Note:
         All methods are collective over space and return the same bits on every rank.  `ReducedEquation` computes the
         same numbers through the operators of the package; here few arrays are multiplied, for integrators that call G
-        thousands of times.
+        thousands of times.  On several ranks every rank holds these arrays whole, if they are not large, so that
+        `local_rate` and `local_rate_and_jacobian` need no message; their last bits may differ from rank to rank.
     """
 
     def __init__(self, equation: ReducedEquation) -> None:
@@ -45,31 +47,53 @@ class ReducedVectorField:
         self.moved = coordinates.at_points(equation.moved)
         self.bias = coordinates.at_points(np.asfortranarray(equation.field.bias[:, None]))[:, 0]
         self.test = np.ascontiguousarray((coordinates.weights[:, None] * coordinates.at_points(equation.basis)).T)
+        self._is_whole = False
+        if self.space.comm.size > 1 and self.space.num_nodes * self.moved.shape[1] <= _LARGEST:
+            gather = self.space.comm.allgather
+            self.moved, self.bias = np.concatenate(gather(self.moved)), np.concatenate(gather(self.bias))
+            self.test, self._is_whole = np.concatenate(gather(self.test), axis=1), True
         self._activation, self._gauge = equation.field.activation, equation.gauge
         self._has_gauge = bool(np.any(equation.gauge))
-        self.evaluations = 0
 
     def rate(self, c: Floats) -> Floats:
         """G(c), shape (r,)."""
-        g = self.preactivation(c)
-        value = np.empty_like(g)
-        self.evaluations += 1
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self._activation.value(g, value)
-            result = sum_over_space(self.space, self.test @ value)
-        return result - self._gauge @ c if self._has_gauge else result
+        return self.shared(self.local_rate(c))
 
     def rate_and_jacobian(self, c: Floats) -> tuple[Floats, Floats]:
         """G(c), shape (r,), and G'(c), shape (r, r)."""
+        rate, jacobian = self.local_rate_and_jacobian(c)
+        return self.shared(rate), self.shared(jacobian)
+
+    def shared(self, result: Floats) -> Floats:
+        """The result of the first rank, on every rank."""
+        if self._is_whole:
+            result = np.ascontiguousarray(result)
+            self.space.comm.Bcast(result)
+        return result
+
+    def local_rate(self, c: Floats) -> Floats:
+        """G(c), shape (r,), without a message if this rank holds all arrays."""
+        g = self.preactivation(c)
+        value = np.empty_like(g)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self._activation.value(g, value)
+            result = self.summed(self.test @ value)
+        return result - self._gauge @ c if self._has_gauge else result
+
+    def local_rate_and_jacobian(self, c: Floats) -> tuple[Floats, Floats]:
+        """G(c), shape (r,), and G'(c), shape (r, r), without a message if this rank holds all arrays."""
         g = self.preactivation(c)
         value, slope = np.empty_like(g), np.empty_like(g)
-        self.evaluations += 1
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self._activation.value_and_derivative(g, value, slope)
             both = self.test @ np.column_stack([value, slope[:, None] * self.moved])
-            both = sum_over_space(self.space, both)
+            both = self.summed(both)
         rate, jacobian = both[:, 0], both[:, 1:]
         return (rate - self._gauge @ c, jacobian - self._gauge) if self._has_gauge else (rate, jacobian)
+
+    def summed(self, array: Floats) -> Floats:
+        """The sum of an array over the ranks; the array itself if this rank holds all arrays."""
+        return array if self._is_whole else sum_over_space(self.space, array)
 
     def preactivation(self, c: Floats) -> Floats:
         """g = K V c + b where σ is evaluated, at the nodes or the quadrature points of this rank."""
@@ -165,5 +189,5 @@ class Derivatives:
         field = self.field
         with np.errstate(over="ignore", invalid="ignore"):
             result = field.test @ np.column_stack([values.real, values.imag])
-        result = sum_over_space(field.space, result)
+        result = field.shared(field.summed(result))
         return np.asarray(result[:, 0] + 1j * result[:, 1])
