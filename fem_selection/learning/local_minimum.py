@@ -6,9 +6,9 @@
 
 The Lipschitz constant of J'' near x is about 2 ‖∇J(x + s)‖ / ‖s‖²; hence λ stays positive on the way to x + s if
 2 ‖∇J(x + s)‖ < λ ‖s‖.  If also ρ ≤ 1/2, Newton's method contracts to a stationary point at the distance of about ‖s‖,
-and that point is a local minimiser.  A negative λ is confirmed by a lower J along its eigenvector, and a gradient that
-does not vanish by a lower J along it.  Where a preactivation stands at a kink of σ, J has no second derivative, and
-nothing is said.
+and that point is a local minimiser; x is called so, too, if ‖s‖ ≤ ‖x‖/1000.  A negative λ is confirmed by a lower J
+along its eigenvector, and a gradient that does not vanish by a lower J along it.  Where a preactivation stands at a
+kink of σ, J has no second derivative, and nothing is said.
 
 References:
     J. Nocedal, S. J. Wright, Numerical Optimization, Springer 2006, theorems 2.4, 11.2 and 12.6.
@@ -47,6 +47,7 @@ NO_LOCAL_MINIMIZER: LocalVerdict = "not a local minimiser"
 NOT_DECIDED: LocalVerdict = "not decided"
 
 _CONTRACTION = 0.5
+_NEAR = 1e-3  # ‖s‖ over ‖x̂‖, beyond which x̂ is not the stationary point that it is near to
 _NEWTON_ACTIONS = 500
 _STEPS = tuple(2.0**-k for k in range(26, -1, -2))  # of a direction, relative to 1 + ‖x̂‖: the shortest first
 _ROUND_OFF = 64.0 * float(np.finfo(float).eps)
@@ -186,22 +187,35 @@ def _stationary_nearby(
     norm, error = functional.norm(look.gradient), known["error"]
     positive = f"the lowest eigenvalue, {lowest:.3g} ± {error:.1g}, is positive"
     step = _newton_step(hessian, look.gradient, free, min(1e-2, 0.1 * lowest / largest))
-    distance, after = functional.norm(step), functional.norm(look.at(step)[1])
+    value, gradient = look.at(step)
+    distance, after = functional.norm(step), functional.norm(gradient)
     contraction = after / norm if norm > 0 else 0.0
     known = {**known, "distance": distance, "contraction": contraction, "actions": hessian.hessian.actions}
-    is_exact = norm <= round_off.gradient
+    is_exact, size = norm <= round_off.gradient, functional.norm(look.scaled)
     stays_positive = 2.0 * after <= max(lowest * distance, 2.0 * round_off.gradient)
     contracts = after <= max(_CONTRACTION * norm, round_off.gradient)
     if is_exact or (contracts and stays_positive):
         within = "within round-off" if is_exact else f"up to a distance of {distance:.1g}"
         reason = f"{positive}, and the gradient vanishes {within}"
-        return LocalMinimum(verdict=LOCAL_MINIMIZER, reason=reason, **known)
+        fall = None if distance <= _NEAR * size or is_exact else _positive(look.value - value, round_off.objective)
+        if fall is None:
+            return LocalMinimum(verdict=LOCAL_MINIMIZER, reason=reason, **known)
+        share = f", {distance / size:.1%} of the norm of the control" if size > 0 else ""
+        reason = (
+            f"{positive}, but the stationary point lies at a distance of {distance:.2g}{share}, and J is {fall:.2g} "
+        )
+        reason += "lower there: train further"
+        return LocalMinimum(verdict=NO_LOCAL_MINIMIZER, reason=reason, fall=fall, **known)
     fall = look.fall_along(look.gradient, round_off.objective)
     if fall is None:
         reason = f"{positive}, but a Newton step does not lead to a stationary point: the gradient is {norm:.3g}"
         return LocalMinimum(verdict=NOT_DECIDED, reason=reason, **known)
     reason = f"the gradient norm is {norm:.3g}, no stationary point is near, and a step along it lowers J"
     return LocalMinimum(verdict=NO_LOCAL_MINIMIZER, reason=reason, fall=fall, **known)
+
+
+def _positive(fall: float, above: float) -> float | None:
+    return fall if fall > above else None
 
 
 def _newton_step(hessian: ScaledHessian, gradient: Floats, free: Floats | None, tolerance: float) -> Floats:

@@ -283,9 +283,11 @@ def _on_gap(found: OptimalityCertificate, step: float, has_kink: bool) -> list[s
             said += f" {-found.lowest_change:.3g} ± {found.objective_round_off:.1g}"
         elif verdict == UP_TO_GRADIENT:
             said = (
-                f"not optimal by {-found.lowest_change:.2g} at least, which the gradient explains, for it leaves up to"
+                f"{verdict}: inserted minimisers ({found.lowest_insertion}) lower J by {-found.lowest_change:.2g}, of "
             )
-            said += f" ‖∇J‖²/(2λ) = {found.gradient_allowance:.2g}: {open_gap}"
+            said += f"the ‖∇J‖²/(2λ) = {found.gradient_allowance:.2g} that the gradient leaves; "
+            others = f"none of {found.maximum_principle_starts} starts found another lower Hamiltonian"
+            said += open_gap if _is_open(found) else others
         else:
             said = f"{WITHIN_STEP}: {open_gap}; but none of {found.insertions} insertions lowers J, "
             if found.gap_remainder is None:

@@ -273,6 +273,18 @@ def test_a_box_without_a_penalty():
     assert "regularization.kernel = 0" in free.declined["maximum_principle_gap"]
 
 
+@pytest.mark.parametrize(("stretched", "verdict"), [(1.1, "not a local minimiser"), (1 + 1e-5, "a local minimiser")])
+def test_a_control_near_a_minimum(spaces, stretched, verdict):
+    """Fails if a control is called the minimiser that a Newton step away is, or a trained one is not: an optimum
+    stretched by a tenth, and by a hundred-thousandth."""
+    scaled = closed_form_problem(spaces("interval", 2, 1), 4)
+    best = optimum(scaled)
+    found = assess_optimality(scaled, stretched * best)
+    assert found.local_minimum == verdict and found.newton_contraction < 0.5
+    assert found.newton_distance == pytest.approx((stretched - 1) * scaled.norm(scaled.to_scaled(best)), rel=0.3)
+    assert found.maximum_principle == ("not optimal" if stretched > 1.01 else "optimal up to its gradient")
+
+
 def test_joint_minimisation_finds_what_rows_do(spaces):
     """Fails if a stage, a weight or the penalty is missing in the joint Hamiltonian: where rows can be minimised one by
     one, both find the same values and the same gap."""
