@@ -109,16 +109,12 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
     """
     good = np.isfinite(norms) & np.isfinite(slopes)
     t, n, slope = times[good], norms[good], slopes[good]
-    last_allowed = None if allowed is None else allowed[good]
-    if n.size < _FEW:
-        t, n, slope = _between(t, n, slope)
-    if n.size < 3 or not n[-1] > n[0] or t[int(np.argmax(n))] < t[0] + _LATE * (t[-1] - t[0]):
+    if n.size < 2 or not n[-1] > n[0] or t[int(np.argmax(n))] < t[0] + _LATE * (t[-1] - t[0]):
         return None
-    shift = 0.0 if last_allowed is None else float(np.sum(last_allowed[np.isfinite(last_allowed)]))
-    found = None
-    for points, largest in ((_smooth(t, n, slope), _RESIDUAL), (_secants(t, n), _ROUGH)):
-        if points is not None and (found := _fit_windows(*points, largest)) is not None:
-            break
+    shift = 0.0 if allowed is None else float(np.sum(allowed[good][np.isfinite(allowed[good])]))
+    found = _find(t, n, slope)
+    if found is None and n.size < _FEW:
+        found = _find(*_between(t, n, slope))
     if found is None:
         nothing = float("nan")
         return Growth(
@@ -126,6 +122,14 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
             since=float(t[0]), until=float(t[-1]),
         )  # fmt: skip
     return _name(found, float(shift))
+
+
+def _find(t: Floats, n: Floats, slope: Floats) -> _Fit | None:
+    """A law of the slopes themselves, or else of secants; None if there is none."""
+    for points, largest in ((_smooth(t, n, slope), _RESIDUAL), (_secants(t, n), _ROUGH)):
+        if points is not None and (found := _fit_windows(*points, largest)) is not None:
+            return found
+    return None
 
 
 def _between(t: Floats, n: Floats, slope: Floats) -> tuple[Floats, Floats, Floats]:
