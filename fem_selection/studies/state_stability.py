@@ -249,7 +249,8 @@ def _error_bars(
         field, start = equation() if callable(equation) else equation
         state = as_column(field.space, find_state(field, start), "the state")
         number = _MORE[0] * settings.number + _MORE[1]
-        return analyze_spectrum(field, state, number, tolerance=settings.tolerance), field.space
+        found = analyze_spectrum(field, state, number, tolerance=settings.tolerance, has_witness=False)
+        return found, field.space
 
     try:
         other = analyze(finer)

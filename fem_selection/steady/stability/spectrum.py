@@ -162,6 +162,7 @@ def analyze_spectrum(
     *,
     tolerance: float = StabilitySettings.tolerance,
     max_rank: int = MAX_RANK,
+    has_witness: bool = True,
 ) -> Spectrum:
     """The spectrum of the linearization at one state (collective over space).
 
@@ -171,6 +172,7 @@ def analyze_spectrum(
         number: Number of eigenvalues to select, for which eigenfunctions are computed.
         tolerance: Size, relative to ‖A‖, that counts as zero.
         max_rank: Largest rank of A for which factors are computed.
+        has_witness: Whether Krylov–Schur computes the leading eigenvalues too, where factors give all.
 
     Raises:
         NonFinite: if σ' is not finite at the state.
@@ -184,7 +186,13 @@ def analyze_spectrum(
     if not np.isfinite(high):
         raise NonFinite("the derivative of the activation at the state")
     found = spectrum_of_operator(
-        space, linearization, (low, high), number=number, tolerance=tolerance, max_rank=max_rank
+        space,
+        linearization,
+        (low, high),
+        number=number,
+        tolerance=tolerance,
+        max_rank=max_rank,
+        has_witness=has_witness,
     )
     flat = flat_share(linearization)
     slope_range = (0.0 if flat > 0 else low, high)
@@ -201,6 +209,7 @@ def spectrum_of_operator(
     number: int = StabilitySettings.number,
     tolerance: float = StabilitySettings.tolerance,
     max_rank: int = MAX_RANK,
+    has_witness: bool = True,
 ) -> Spectrum:
     """The spectrum of any operator A on V_h (collective over space).
 
@@ -211,6 +220,7 @@ def spectrum_of_operator(
         number: As in `analyze_spectrum`.
         tolerance: As in `analyze_spectrum`.
         max_rank: As in `analyze_spectrum`.
+        has_witness: As in `analyze_spectrum`.
 
     Raises:
         NonFinite: if A has a local part and an entry of its matrix is not finite.
@@ -249,7 +259,7 @@ def spectrum_of_operator(
             uncertainties = uncertainties * (unresolved / (factors.tolerance * norm))
             tolerance = max(tolerance, unresolved / norm)
         rank, nullities = _structure_at_zero(space, factors, tolerance)
-        krylov = _witness(space, operator, norm) if factors.is_complete else krylov
+        krylov = _witness(space, operator, norm) if has_witness and factors.is_complete else krylov
         small, has_rest = compressed_matrix(space, factors)
         level = max(LEVEL * norm, unresolved)
         doubtful = (np.abs(values) > tolerance * norm) & (np.abs(values) <= uncertainties)
