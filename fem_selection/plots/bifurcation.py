@@ -39,7 +39,7 @@ def plot_bifurcations(
     marks: Sequence[tuple[str, float, float]],
     cycles: Sequence[tuple[np.ndarray, np.ndarray, float, Sequence[int]]] = (),
 ) -> Figure:
-    """Draw branches, solid where stable and dashed where unstable, with bifurcations and cycles, open where unstable.
+    """Draw branches, solid where no eigenvalue grows, else dashed, with bifurcations and cycles, open where unstable.
 
     Args:
         name: Name of the parameter.
@@ -56,7 +56,7 @@ def plot_bifurcations(
     figure, grid = create_axes(1, 1, 5.0, height=3.4)
     axes = grid[0, 0]
     draw_bifurcations(axes, parameters, levels, unstable=unstable, marks=marks, cycles=cycles)
-    axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the largest variation")
+    axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the variation")
     axes.legend()
     return figure
 
@@ -109,7 +109,7 @@ def draw_bifurcations(
         axes.plot(
             place, height, _MARKERS.get(kind, "P"), color=COLOURS["ink"], markersize=6.0, linestyle="", label=label
         )
-    axes.plot([], [], "-", color=COLOURS["blue"], label="stable")
+    axes.plot([], [], "-", color=COLOURS["blue"], label="no growing eigenvalue")
     axes.plot([], [], linestyle=(0, (4, 2)), color=COLOURS["vermilion"], label="unstable")
     for flag in sorted(shown, reverse=True):
         face, name = (COLOURS["green"], "attracting") if flag else ("white", "repelling")
@@ -135,8 +135,8 @@ def plot_branch_states(
 ) -> Figure:
     """Draw some states of each branch.
 
-    In one dimension each branch has one axes with a line per state, coloured by the parameter, solid where stable and
-    dashed where unstable; in two and three, a row of pictures.
+    In one dimension each branch has one axes with a line per state, coloured by the parameter, solid where no eigenvalue
+    grows, else dashed; in two and three, a row of pictures.
 
     Args:
         name: Name of the parameter.
@@ -175,7 +175,9 @@ def plot_branch_states(
         pictures = lay_out(points, values.T, triangles)[1]
         for column in range(len(mu)):
             draw_field(grid[row, column], layout, pictures[:, column], scale=scale)
-            grid[row, column].set_title(f"{mu[column]:.3g}, {'unstable' if count[column] else 'stable'}", fontsize=6.0)
+            grid[row, column].set_title(
+                f"{mu[column]:.3g}, {'unstable' if count[column] else 'none grows'}", fontsize=6.0
+            )
     add_colour_bar(figure, grid, scale, label=f"$f^*(y)$ at {name}{layout.where}")
     return figure
 
@@ -209,7 +211,7 @@ def _plot_state_lines(
         if number % columns == 0:
             axes.set_ylabel("$f^*(y)$")
         axes.margins(x=0.0)
-    grid[0, 0].plot([], [], "-", color=COLOURS["ink"], label="stable")
+    grid[0, 0].plot([], [], "-", color=COLOURS["ink"], label="no growing eigenvalue")
     grid[0, 0].plot([], [], linestyle=(0, (4, 2)), color=COLOURS["ink"], label="unstable")
     grid[0, 0].legend()
     add_colour_bar(figure, np.array(figure.axes), scale, label=name)

@@ -199,7 +199,7 @@ class BranchesReport(Report):
             write_states(folder / f"branch_{number}", space, lengths, states=blocks, names=["f"])
 
     def draw(self, folder: Path) -> None:
-        """Draw `bifurcations.png`, by the component along the direction of largest variation, and `branch_states.png`.
+        """Draw `bifurcations.png`, over a component that varies along all branches, and `branch_states.png`.
 
         See `Report.draw`.
         """
@@ -207,7 +207,9 @@ class BranchesReport(Report):
 
         branches = self.diagram.branches
         points = [np.array([p.coordinates for p in branch.points]) for branch in branches]
-        direction = np.linalg.svd(np.concatenate(points), full_matrices=False)[2][0]
+        _, sizes, directions = np.linalg.svd(np.concatenate(points), full_matrices=False)
+        directions *= np.sign(directions[np.arange(len(directions)), np.argmax(np.abs(directions), axis=1)])[:, None]
+        direction = sizes @ directions / max(float(np.linalg.norm(sizes)), 1e-300)  # so that few branches coincide
         sides = [float(np.sum((x @ direction) * f.mean(axis=1))) for x, f in zip(points, self.states, strict=True)]
         direction = -direction if sum(sides) < 0 else direction  # upwards where states are larger on the average
         heights = [float(found.point.coordinates @ direction) for found in self.bifurcations]
@@ -228,7 +230,7 @@ class BranchesReport(Report):
             ],
         )
         plots.save(figure, folder / "bifurcations.png")
-        chosen = [_spread(len(branch.points)) for branch in branches[:_SHOWN_BRANCHES]]
+        chosen = [_spread(branch) for branch in branches[:_SHOWN_BRANCHES]]
         figure = plots.plot_branch_states(
             self.parameter,
             self.mesh[0],
@@ -240,9 +242,10 @@ class BranchesReport(Report):
         plots.save(figure, folder / "branch_states.png")
 
 
-def _spread(count: int) -> Integers:
-    """Numbers of some points of a branch, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, _SHOWN_STATES)).round().astype(np.int64))
+def _spread(branch: Branch) -> Integers:
+    """Numbers of some points of a branch, with its ends; a bifurcation at its start is left out."""
+    first, last = int(branch.origin == "bifurcation"), len(branch.points) - 1
+    return np.unique(np.linspace(min(first, last), last, _SHOWN_STATES).round().astype(np.int64))
 
 
 def _describe_branch(branch: Branch) -> dict[str, Any]:
