@@ -135,8 +135,8 @@ def plot_branch_states(
 ) -> Figure:
     """Draw some states of each branch.
 
-    In one dimension each branch has one axes with a line per state, coloured by the parameter, solid where no eigenvalue
-    grows, else dashed; in two and three, a row of pictures.
+    In one dimension each branch has one axes with a line per state, coloured by the parameter: solid where no
+    eigenvalue grows, else dashed; in two and three, a row of pictures.
 
     Args:
         name: Name of the parameter.
