@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
 
-from fem_selection.functions.activations import Activation
+from fem_selection.functions.activations import Activation, cached_by_expression
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["TOLERANCE", "OwnMaps", "RowMaps", "RowProblem", "SharedMap", "minimize_one_sample", "minimize_rows"]
@@ -404,7 +403,7 @@ def _polish(activation: Activation, s: Floats, p: Floats, g: Floats, centre: Flo
     return s, s - centre + g * p * slope
 
 
-@cache
+@cached_by_expression
 def _lipschitz(activation: Activation) -> float:
     """The largest |σ'| at a sample of points."""
     s = np.sinh(np.linspace(-8.0, 8.0, 8001))

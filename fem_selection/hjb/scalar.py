@@ -10,12 +10,10 @@ method, which is exact up to round-off; where s* jumps, the better branch wins.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from fem_selection.adjoint.pointwise import minimize_one_sample
-from fem_selection.functions.activations import Activation
+from fem_selection.functions.activations import Activation, cached_by_expression
 from fem_selection.typing import Floats
 
 __all__ = ["ScalarMinimizer", "find_minimizer"]
@@ -83,7 +81,7 @@ class ScalarMinimizer:
         self._values = minimize_one_sample(self.activation, self._points, np.ones(1))
 
 
-@cache
+@cached_by_expression
 def find_minimizer(activation: Activation) -> ScalarMinimizer:
     """The minimiser of an activation; the first call makes its table, and later calls return the same object."""
     return ScalarMinimizer(activation)

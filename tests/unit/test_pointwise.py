@@ -135,3 +135,14 @@ def test_a_step_that_gains_too_little_is_halved():
     assert h(start) - 1e-4 * 4 * start**2 < h(-start + little) < h(start)
     c, value = minimize_rows(problem, [np.full((1, 1), start)], max_iterations=1)
     assert abs(c[0, 0]) < 1e-4 and value[0] == pytest.approx(h(0.0), abs=1e-8)
+
+
+def test_activations_of_one_name_have_their_own_slopes():
+    """Fails if the largest |σ'| is kept by the name: then tanh(9 s), after tanh(s), is searched in too short an
+    interval."""
+    p, gamma = np.array([-3.0]), np.array([2.0])
+    for mu in (1.0, 9.0):
+        activation = Activation(name="mine", expression=lambda s, mu=mu: ufl.tanh(mu * s) + 0.2 * mu * s)
+        grid = np.linspace(-80, 80, 240001)
+        values = p * sigma(activation, grid) + grid**2 / (2 * gamma)
+        assert minimize_one_sample(activation, p, gamma)[0] == pytest.approx(grid[np.argmin(values)], abs=1e-3)
