@@ -166,9 +166,10 @@ def _optimize(
     return tuple(x.objective for x in found), [follow(reduced, *c) for c in controls]
 
 
-def _controls(functional: Functional, local: Floats) -> tuple[Floats, Floats]:
+def _controls(functional: Functional, shard: Floats) -> tuple[Floats, Floats]:
     """w, shape (layers, m, m), and b, shape (layers, m), of a shard of the controls, on every rank (collective)."""
-    controls, parts = functional.control_space, functional.control_space.unpack(local)
+    controls = functional.control_space
+    parts = controls.unpack(controls.gather(shard))
     space, layers = controls.space, controls.grid.layers
     kernels, biases = np.zeros((layers, space.num_nodes, space.num_nodes)), np.zeros((layers, space.num_nodes))
     if "kernel" in controls.parts:

@@ -29,6 +29,7 @@ def main() -> None:
     from fem_selection.cases.learning import build_problem
     from fem_selection.config import load_case
     from fem_selection.hjb import Grid, ReducedProblem, default_box, solve_by_dynamic_programming, solve_value
+    from fem_selection.studies.value_function import _controls
 
     results = {}
     for name, settings in SETTINGS.items():
@@ -38,11 +39,13 @@ def main() -> None:
         value = solve_value(reduced, grid, 5)
         steps = 2 if name == "space" else 4
         witness = solve_by_dynamic_programming(reduced, grid, steps)
+        controls = _controls(problem.functional, problem.functional.control_space.random_direction(3))
         same = {x.tobytes() for x in MPI.COMM_WORLD.allgather(value.values)}
         results[name] = {
             "value": value.values.ravel().tolist(),
             "witness": witness.values.ravel().tolist(),
             "numbers": [value.steps, value.outflow_share, value.outflow_time],
+            "controls": np.concatenate([c.ravel() for c in controls]).tolist(),
             "problem": [*reduced.initial.ravel(), *reduced.targets.ravel(), *reduced.areas],
             "same_everywhere": len(same) == 1,
         }
@@ -53,10 +56,11 @@ def main() -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_same_value_function(results_on, name, ranks):
     """Fails if a node's dual lacks what another rank's cells add, if a step bound is a rank's own, if a share of the
-    nodes is lost, or if samples that lie on other ranks are missing in the reduced problem."""
+    nodes is lost, if samples that lie on other ranks are missing in the reduced problem, or if a shard of the controls is
+    taken for all of them."""
     here, reference = results_on(ranks)[name], results_on(1)[name]
     assert here["same_everywhere"]
-    for key in ("value", "witness", "numbers", "problem"):
+    for key in ("value", "witness", "numbers", "problem", "controls"):
         np.testing.assert_allclose(here[key], reference[key], rtol=1e-10, atol=1e-10)
 
 
