@@ -9,6 +9,7 @@ import ufl
 
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_one_sample, minimize_rows
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
+from fem_selection.hjb.scalar import find_minimizer
 
 SMOOTH = ("identity", "tanh", "softplus", "sigmoid", "gelu", "silu", "sine")
 
@@ -137,12 +138,9 @@ def test_a_step_that_gains_too_little_is_halved():
     assert abs(c[0, 0]) < 1e-4 and value[0] == pytest.approx(h(0.0), abs=1e-8)
 
 
-def test_activations_of_one_name_have_their_own_slopes():
-    """Fails if the largest |σ'| is kept by the name: then tanh(9 s), after tanh(s), is searched in too short an
-    interval."""
-    p, gamma = np.array([-3.0]), np.array([2.0])
-    for mu in (1.0, 9.0):
-        activation = Activation(name="mine", expression=lambda s, mu=mu: ufl.tanh(mu * s) + 0.2 * mu * s)
-        grid = np.linspace(-80, 80, 240001)
-        values = p * sigma(activation, grid) + grid**2 / (2 * gamma)
-        assert minimize_one_sample(activation, p, gamma)[0] == pytest.approx(grid[np.argmin(values)], abs=1e-3)
+def test_activations_of_one_name_have_their_own_minimisers():
+    """Fails if the table of minimisers of κ σ(s) + s²/2 is kept by the name: σ = μ s has s* = −μ κ."""
+    kappa = np.array([0.5, -2.0])
+    for mu in (1.0, 3.0):
+        minimizer = find_minimizer(Activation(name="mine", expression=lambda s, mu=mu: mu * s))
+        np.testing.assert_allclose(minimizer(kappa), -mu * kappa, rtol=1e-9)
