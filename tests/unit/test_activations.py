@@ -54,6 +54,9 @@ def test_derivatives_equal_differences(name):
     _, derivative, second = run(ACTIVATIONS[name], POINTS)
     np.testing.assert_allclose(derivative, (up[0] - down[0]) / (2 * step), atol=2e-9)
     np.testing.assert_allclose(second, (up[1] - down[1]) / (2 * step), atol=2e-9)
+    third = np.empty_like(POINTS)
+    ACTIVATIONS[name].third_derivative(POINTS, third)
+    np.testing.assert_allclose(third, (up[2] - down[2]) / (2 * step), atol=2e-9)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
