@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from fem_selection.errors import InvalidInput
 from fem_selection.evolution import integrate
 from fem_selection.evolution.growth import fit_growth
+from fem_selection.evolution.rest import examine_rest
 from fem_selection.evolution.sliding import find_jumps
 from fem_selection.settings import LimitSettings, StepSettings
 from fem_selection.steady import find_limit
@@ -85,6 +86,25 @@ def test_algebraic_decay_has_its_distance():
     assert limit.outcomes == ("steady",)
     left = float(limit.states[0, 0])
     assert left <= limit.ends[0].rest.distance <= 2 * left
+
+
+def test_rest_is_relative_to_the_size():
+    """f' = −f from 1e-10: the rate is 1e-8 times the size at t = log 1e8. Fails if the tolerance is absolute."""
+    limit = limit_of("1", "-s", "1e-10", steady_tolerance=1e-8)
+    assert limit.outcomes == ("steady",) and limit.times[0] == pytest.approx(np.log(1e8), abs=0.02)
+
+
+def test_slow_decay_outweighs_the_linearization():
+    """f' = −f at 1e-9, with a rate that fell like t^{−0.9} so far, or like t^{−2}. Fails if the history does not
+    count."""
+    field = build_equation({"kernel": "1", "activation": "-s"}, cells=4, space=CELLWISE).field
+    state = np.full((4, 1), 1e-9, order="F")
+    near = [
+        examine_rest(field, state, field.rate(state), decay=np.array([q]), elapsed=1e3, sizes=np.ones(1))[0]
+        for q in (0.9, 2.0, np.nan)
+    ]
+    assert [rest.is_steady for rest in near] == [False, True, True]
+    assert [rest.distance for rest in near[1:]] == pytest.approx([1e-6, 1e-9])
 
 
 # ── growth and blow-up ────────────────────────────────────────────────────────────────────────────────────────────────
