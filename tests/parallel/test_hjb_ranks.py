@@ -56,8 +56,8 @@ def main() -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_same_value_function(results_on, name, ranks):
     """Fails if a node's dual lacks what another rank's cells add, if a step bound is a rank's own, if a share of the
-    nodes is lost, if samples that lie on other ranks are missing in the reduced problem, or if a shard of the controls is
-    taken for all of them."""
+    nodes is lost, if samples that lie on other ranks are missing in the reduced problem, or if one rank's shard of the
+    controls is taken for all of them."""
     here, reference = results_on(ranks)[name], results_on(1)[name]
     assert here["same_everywhere"]
     for key in ("value", "witness", "numbers", "problem", "controls"):
