@@ -113,25 +113,6 @@ def logarithm(answer: Answer):
 
 
 @problem(
-    "stability",
-    dynamics={
-        "representation": "local + dense",
-        "multiplication": "-0.5",
-        "convection": "0.4",
-        "diffusion": "0.1",
-    },
-    settings=QUICK,
-    says="stable at the rate −½; eigenvalues −½ − b²/4d − d(kπ)² within their error bars",
-    route="closed form: e^{−by/2d} times sines for the derivative",
-)
-def drift_and_diffusion(answer: Answer):
-    """Fails if error bars of a local kernel, whose eigenfunctions are not orthogonal, do not hold."""
-    assert_bars_hold(answer, np.array([-0.5, *(-0.5 - 0.4 - 0.1 * (k * np.pi) ** 2 for k in range(1, 60))], complex))
-    assert answer.report.verdict.rate == pytest.approx(-0.5, abs=1e-9)
-    return answer.report.verdict.kind
-
-
-@problem(
     "forward",
     kernel="-where(z<y,1,0)",
     activation="identity",
