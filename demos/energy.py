@@ -76,7 +76,7 @@ estimates = estimate_run(symmetric, run.times, run.states)
 
 # %% [markdown]
 # Every estimate comes with its hypotheses. Symmetry and definiteness are measured on the kernel by SLEPc, what concerns
-# $\sigma$ by sampling it.
+# $\sigma$ is bounded for every $s$ by interval arithmetic and asymptotic expansions.
 
 # %%
 for name in ("energy", "potential"):

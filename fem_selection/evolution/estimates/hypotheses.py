@@ -27,6 +27,7 @@ __all__ = ["Hypothesis", "Premises"]
 
 _ROUND_OFF = 1e-9
 """Relative size of what counts as round-off in kernels."""
+_SMALLEST = 1e-290  # smaller ones come from rounding zero outward
 _SIGN = 1e-12
 """Size of a wrong sign of σ that counts as round-off; it enters the bounds."""
 
@@ -124,7 +125,7 @@ class Premises:
         """Return whether s σ(s) ≥ 0 for all s."""
         defect, at, value = max(-self.sigma.wrong_sign, 0.0), self.sigma.wrong_at, self.sigma.wrong_value
         if defect <= _SIGN:
-            found = f"σ(s) sign(s) ≥ {-defect:.2g} for all s"
+            found = f"σ(s) sign(s) ≥ {-defect if defect > _SMALLEST else 0.0:.2g} for all s"
         elif value < 0:
             found = f"σ({at:.4g}) = {np.sign(at) * value if at else value:.4g}"
         else:
