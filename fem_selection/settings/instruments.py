@@ -174,7 +174,8 @@ class HjbSettings:
     Attributes:
         cells: Cells of the finest mesh in each direction of the state; one number stands for every direction.
         levels: Number of meshes of the refinement study, each with half the cells of the next.
-        lower: Lower corner of the box in the space of states; around initial and target states if left out.
+        lower: Lower corner of the box in the space of states; if left out, a box around initial and target states that
+            grows until it is large enough.
         upper: Upper corner, above `lower` in every direction.
         snapshots: Number of times at which the value function is kept.
         starts: Number of random starts of the open-loop optimization, beside the case's own.
