@@ -39,6 +39,7 @@ __all__ = [
 
 RESTARTS_BEFORE = 60
 """Restarts of the plain method, if the resolvent can be tried afterwards."""
+_RESTARTS_OF_CHECK = 4
 _SHIFTS = (1e-3, 1e-2, 1e-1, 1.0)  # 1/a relative to ‖A‖; tried until the eigenvalues lie well to its left
 
 
@@ -117,6 +118,8 @@ def leading_by_resolvent(
 ) -> Eigenpairs:
     """Return the eigenpairs nearest to 1/a, with 1/a at least twice their real parts (collective).
 
+    Eigenvalues far to the right of 1/a, which are farther from it than others, are looked for with larger 1/a.
+
     Args:
         space: The state space.
         operator: A.
@@ -134,6 +137,16 @@ def leading_by_resolvent(
             found = _solve(space, operator, resolvent, count, limits, 1 / (part * norm))
         if found.values[0].real < 0.5 * part * norm:
             break
+    for larger in (p for p in _SHIFTS if p > part):  # an eigenvalue beyond 2/a would not be among the nearest to 1/a
+        few = replace(limits, max_restarts=min(limits.max_restarts, _RESTARTS_OF_CHECK))
+        resolvent = resolvents(1 / (larger * norm))
+        try:
+            with released(resolvent):
+                other = _solve(space, operator, resolvent, count, few, 1 / (larger * norm))
+        except NotConverged:
+            continue  # such an eigenvalue would stand apart there, and converge at once
+        if other.values[0].real > found.values[0].real + limits.tolerance * norm:
+            found = other
     return found
 
 

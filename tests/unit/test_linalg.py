@@ -14,7 +14,7 @@ from fem_selection.kernels import DenseKernel, KernelOperator, SeparableKernel
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.eigensolver import Limits, Metric, general_eigenpairs, symmetric_eigenpairs
 from fem_selection.linalg.factors import factorize
-from fem_selection.linalg.krylov import leading_eigenpairs
+from fem_selection.linalg.krylov import leading_by_resolvent, leading_eigenpairs
 from fem_selection.linalg.norms import operator_norm, skew_part_norm, symmetric_part_maximum
 from fem_selection.linalg.operators import products, random_block
 from fem_selection.linalg.orthonormal import (
@@ -334,3 +334,33 @@ def test_the_resolvent_helps_where_products_do_not(spaces):
     )
     assert largest == pytest.approx(np.linalg.eigvalsh(symmetric)[-1], abs=1e-11 * norm)
     assert asked["applied"] > 0 and asked["destroyed"] > 0
+
+
+def test_the_resolvent_misses_nothing_far_to_the_right(spaces):
+    """D Δ, whose eigenvalues are nearest to 1/a = ‖A‖/1000, and one eigenvalue ‖A‖/20 of its own, beyond 2/a.
+
+    Fails if the eigenvalues nearest to 1/a pass for the rightmost ones.
+    """
+    space = spaces("interval", 200, 1)
+    n, h = space.num_nodes, 1 / 200
+    order = np.argsort(space.coordinates[:, 0])
+    second = (np.eye(n, k=1) - 2 * np.eye(n) + np.eye(n, k=-1)) / h**2
+    second[0, 1] = second[-1, -2] = 2 / h**2
+    matrix = np.zeros((n, n))
+    matrix[np.ix_(order, order)] = second
+    norm = float(np.linalg.norm(matrix, 2))
+    matrix += norm / 20 * np.outer(np.ones(n), space.weights)  # constants were at 0
+
+    class Matrix:
+        def apply(self, v):
+            return np.asfortranarray(matrix @ v)
+
+        def apply_transpose(self, dual):
+            return np.asfortranarray(matrix.T @ dual)
+
+    uses = {"applied": 0, "destroyed": 0}
+    limits = Limits(tolerance=1e-11, is_relative=False, max_restarts=300, basis=48)
+    found = leading_by_resolvent(
+        space, Matrix(), 3, norm=norm, resolvents=lambda a: _Inverse(matrix, a, uses), limits=limits
+    )
+    assert found.values[0].real == pytest.approx(norm / 20, rel=1e-6)
