@@ -173,5 +173,6 @@ def _demand(exponent: float) -> NoReturn:
     grows = "log|y - z|" if abs(exponent) < -_UNBOUNDED else f"|y - z|^-{exponent:g}"
     declared = 0 if abs(exponent) < -_UNBOUNDED else exponent
     raise InvalidInput(
-        f"the kernel is infinite where y = z and grows like {grows}: declare it, singularity = {declared:g}"
+        f"the kernel is infinite where y = z and grows like {grows}: declare it by singularity = {declared:g} "
+        "(dynamics.singularity in a case file)"
     )
