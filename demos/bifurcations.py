@@ -283,8 +283,8 @@ for name, (field, state, exact) in cases.items():
 #
 # Solid lines are stable, dashed ones unstable. Top: the pitchfork, with the scalar equation as dots, and the one that
 # a term in the activation breaks. Middle: the Hopf point with the amplitude of the cycles to both sides of the rest
-# state, and the amplitude over $\sqrt{a - 0.9}$ beside the closed form. Bottom: the Floquet multipliers beside $e^{-(a
-# - 0.9)\, T}$, and perturbed runs (dots) beside $e^{\mathrm{Re}\,\lambda\, t}$ (lines).
+# state, and the amplitude over $\sqrt{a - 0.9}$ beside the closed form. Bottom: the Floquet multipliers beside
+# $e^{-(a - 0.9)\, T}$, and perturbed runs (dots) beside $e^{\mathrm{Re}\,\lambda\, t}$ (lines).
 
 
 # %%
@@ -388,6 +388,7 @@ assert all(orbit.stability == "attracting" for orbit in family_of_cycles.orbits)
 # ## References
 #
 # M. Golubitsky, D. G. Schaeffer, Singularities and Groups in Bifurcation Theory I, Springer 1985,
-# [doi:10.1007/978-1-4612-5034-0](https://doi.org/10.1007/978-1-4612-5034-0). Y. A. Kuznetsov, Elements of Applied
-# Bifurcation Theory, Springer 2004, [doi:10.1007/978-1-4757-3978-7](https://doi.org/10.1007/978-1-4757-3978-7). H.
-# Liu, P. Markowich, J. Differential Equations 269 (2020) 11540, [arXiv:1905.09076](https://arxiv.org/abs/1905.09076).
+# [doi:10.1007/978-1-4612-5034-0](https://doi.org/10.1007/978-1-4612-5034-0).
+# Y. A. Kuznetsov, Elements of Applied Bifurcation Theory, Springer 2004,
+# [doi:10.1007/978-1-4757-3978-7](https://doi.org/10.1007/978-1-4757-3978-7).
+# H. Liu, P. Markowich, J. Differential Equations 269 (2020) 11540, [arXiv:1905.09076](https://arxiv.org/abs/1905.09076).
