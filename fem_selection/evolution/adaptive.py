@@ -31,16 +31,13 @@ from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.evolution.embedded import DOP853, DOPRI5, EmbeddedPair
 from fem_selection.evolution.ends import Integration, SampleOutcome
-from fem_selection.evolution.implicit_steps import ImplicitSteps
+from fem_selection.evolution.method_choice import MethodChoice
 from fem_selection.evolution.recurrence import Recurrence
 from fem_selection.evolution.rest import Rest
-from fem_selection.evolution.samples import RunSamples
-from fem_selection.evolution.sliding import Ramps, find_jumps
-from fem_selection.evolution.step_control import StepController, first_step
-from fem_selection.evolution.stiffness import StiffnessProbe
-from fem_selection.evolution.trial_steps import ExplicitSteps, TrialSteps
+from fem_selection.evolution.samples import RunSamples, require_finite
+from fem_selection.evolution.sliding import JumpWatch, Ramps, find_jumps
+from fem_selection.evolution.step_control import first_step
 from fem_selection.evolution.variation import divide_time
 from fem_selection.settings import StepSettings
 from fem_selection.settings.tables import settings_or_default
@@ -48,13 +45,7 @@ from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["integrate"]
 
-_LOOSE = 1e-5
-"""For relative tolerances above this, pairs of order 5 take fewer evaluations than those of order 8."""
-_PROBE_EVERY, _PROBES = 10, 3  # accepted steps between two tests of stability; number of tests that must agree
-_CLOSE, _SOON = 1e-2, 1e-3  # accuracy of a steady state: relative to the tolerance, and to t
-_SHORT = 5  # after so many successive implicit steps that are short enough for them, explicit steps return
-_LOOK_EVERY = 50  # tried steps after which it is asked whether they are hard
-_REJECTED, _CRAWL = 0.25, 1e-3  # share of rejected steps, or least part of the time that those steps took, if they are
+_CLOSE, _SOON = 1e-2, 1e-3  # accuracy of the time of a steady state: relative to the tolerance, and to t
 _PATIENCE = 10  # steps, and a tenth of the time, until a state that was not at rest is examined again
 
 
@@ -103,29 +94,6 @@ def integrate(
         run.destroy()
 
 
-def require_finite(field: SelectionField, initial: Block, sample_comm: MPI.Intracomm | None = None) -> None:
-    """Raise an error on all ranks if initial states are not finite (collective over both communicators).
-
-    Args:
-        field: F.
-        initial: f^I, shape (num_local, samples).
-        sample_comm: Ranks that hold other samples.
-
-    Raises:
-        InvalidInput: with the numbers of the samples.
-    """
-    bad = np.any(~np.isfinite(initial), axis=0).astype(np.int64)
-    field.space.comm.Allreduce(MPI.IN_PLACE, bad, op=MPI.MAX)
-    parts = [bad] if sample_comm is None else sample_comm.allgather(bad)
-    numbers = np.flatnonzero(np.concatenate(parts)) + 1
-    if numbers.size:
-        which = ", ".join(map(str, numbers[:5])) + (", …" if numbers.size > 5 else "")
-        raise InvalidInput(
-            f"the initial states are not finite: {numbers.size} of {sum(map(len, parts))} have infinite values or NaN "
-            f"(number {which}, counted from 1)"
-        )
-
-
 class _Run:
     """An integration in progress."""
 
@@ -144,11 +112,8 @@ class _Run:
         self.rate = create_block(*initial.shape)
         self.kept_times, self.kept = [self.time], [self.state.copy(order="F")]
         self.steps = self.rejected = self.evaluations = 0
-        self.methods: list[tuple[float, str]] = []
-        self._stiff_probes = self._short_steps = 0
-        self._explicit_step = 0.0
         self.pieces = None if field.is_autonomous else divide_time(field, self.time, self.horizon)
-        self._looked_for_jumps, self._look_at, self._looked_from = False, _LOOK_EVERY, self.time
+        self._jump_watch = JumpWatch(self.time)
         self._examine_at = (0, -np.inf)  # steps and time from which on a slow state is examined again
         self._found_moving = self._has_no_steps_left = False
         self._rests: list[Rest | None] | None = None
@@ -158,8 +123,7 @@ class _Run:
         self.evaluations += 1
         self.samples = RunSamples(field, settings, self.state, sample_comm=sample_comm)
         self.samples.measure(self.time, 0.0, self.state, rate=self.rate)
-        self._probe = StiffnessProbe(field, initial.shape[1])
-        self._method = self._use("implicit" if settings.method == "implicit" else "explicit")
+        self._method = MethodChoice(field, settings, self.samples, time=self.time)
         self._recurrence: Recurrence | None = None
         if find_cycles and field.is_autonomous:
             self._recurrence = Recurrence(
@@ -168,7 +132,7 @@ class _Run:
                 tolerance=lambda norm: max(
                     settings.atol * min(1.0, norm) + settings.rtol * norm, self.samples.least_error
                 ),
-                create_steps=lambda: self._create(self._kind, 1),
+                create_steps=lambda: self._method.create_steps(self.field, 1),
             )
         self._end_without_rate()
         self.step = self._first_step()
@@ -203,15 +167,15 @@ class _Run:
             end = self.horizon if last else self.time + h
             inside = self.asked[(self.asked > self.time) & (self.asked < end)]
             with np.errstate(over="ignore", invalid="ignore"):
-                errors = self._method.attempt(
+                errors = self._method.steps.attempt(
                     self.time, h, self.state, rate=self.rate, inside=list((inside - self.time) / h)
                 )
                 ratios = errors / self.samples.allowed
             ratio = self.samples.worst(ratios)
-            factor = self._controller.factor(ratio)
+            factor = self._method.controller.factor(ratio)
             self.step = h * factor
             if ratio <= 1.0:
-                self._method.finish(end)
+                self._method.steps.finish(end)
                 shorter = self._step_to_steady(h)
                 if shorter is None:
                     break
@@ -220,10 +184,10 @@ class _Run:
             if self.step <= 8 * np.finfo(float).eps * abs(self.time) + 1e-300:
                 self._end_stuck(ratios)
                 return
-        for time, block in zip(inside, self._method.outputs(), strict=True):
+        for time, block in zip(inside, self._method.steps.outputs(), strict=True):
             self._keep(float(time), block)
         before = self.state, self.rate
-        self.state, self.rate = self._method.exchange(self.state, self.rate)
+        self.state, self.rate = self._method.steps.exchange(self.state, self.rate)
         begin, self.time = self.time, end
         self.steps += 1
         self.samples.measure(self.time, h, self.state, rate=self.rate)
@@ -231,7 +195,7 @@ class _Run:
             self._keep(end, self.state.copy(order="F"))
         if self._recurrence is not None:
             self._end_cycles(self._recurrence, begin, h, before)
-        self._choose_method(h)
+        self._method.choose(self.field, self.time, self.state, step=h, count=self.steps)
 
     def _fit_step(self) -> tuple[float, bool]:
         """The step, and whether it reaches the horizon.
@@ -257,7 +221,7 @@ class _Run:
         begin = samples.worst(samples.slowness(samples.rates))
         if begin <= 1.0:
             return None
-        sums = self.field.space.norm(self._method.new_rate)
+        sums = self.field.space.norm(self._method.steps.new_rate)
         end = samples.worst(samples.slowness(sums))
         if not end < 1.0 - _CLOSE:
             return None
@@ -284,7 +248,7 @@ class _Run:
             return self.settings.first_step
         rate = samples.worst(samples.rates / samples.allowed)
         curvature = samples.worst(curvatures / samples.allowed)
-        return first_step(self._method.pair, rate, curvature, horizon=span) if np.isfinite(curvature) else h
+        return first_step(self._method.steps.pair, rate, curvature, horizon=span) if np.isfinite(curvature) else h
 
     # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -295,7 +259,7 @@ class _Run:
             self._end(int(k), "unbounded")
         self._drop_ended()
         if samples.all_over(np.zeros(samples.live.size, dtype=bool)):
-            return self._last_outcome()
+            return samples.last_outcome()
         if self.field.is_autonomous and self._all_at_rest():
             self._steady_time = self.time
             return "steady"
@@ -305,23 +269,21 @@ class _Run:
         """Whether all samples are slow and their limits near; records their ends if so (collective)."""
         samples = self.samples
         slow = samples.slowness(samples.rates) <= 1.0
-        due = self.steps >= self._examine_at[0] and self.time >= self._examine_at[1]
-        if self.time >= self.horizon:
-            due = True
-        if not due or not (samples.all_over(slow) or self.time >= self.horizon):
+        is_end = self.time >= self.horizon
+        due = is_end or (self.steps >= self._examine_at[0] and self.time >= self._examine_at[1])
+        if not due or not (samples.all_over(slow) or is_end):
             self._found_moving = self._found_moving and not due
             return False
         rests = samples.examine(self.time, self.state, self.rate, which=slow)
         steady = np.array([rest is not None and rest.is_steady for rest in rests], dtype=bool)
         rest_all = samples.all_over(steady)
-        if rest_all or self.time >= self.horizon:
+        if rest_all or is_end:
             for k in np.flatnonzero(steady):
                 self._end(int(k), "steady", rest=rests[k])
             self._rests = rests
             return rest_all
         self._found_moving = True
-        elapsed = self.time - self.samples.history.begin
-        self._examine_at = (self.steps + _PATIENCE, self.time + 0.1 * elapsed)
+        self._examine_at = (self.steps + _PATIENCE, self.time + 0.1 * (self.time - samples.history.begin))
         return False
 
     def _end_cycles(self, recurrence: Recurrence, begin: float, h: float, before: tuple[Block, Block]) -> None:
@@ -343,13 +305,9 @@ class _Run:
             else:
                 reason = f"the state is not finite beyond t = {self.time:.6g}, however short the step"
             self._end(int(k), "stuck", reason=reason)
-        self.step = max(self._last_step, self.step)
+        # a hundredth of the time so far was short enough before these samples began to blow up
+        self.step = max(1e-2 * (self.time - self.samples.history.begin), self.step)
         self._drop_ended()
-
-    @property
-    def _last_step(self) -> float:
-        """A step that was short enough before samples began to blow up: a hundredth of the time so far."""
-        return 1e-2 * (self.time - self.samples.history.begin)
 
     def _end_without_rate(self) -> None:
         """End the samples whose first rate is not finite."""
@@ -368,10 +326,7 @@ class _Run:
             self._keep(self.time, self.state.copy(order="F"))
         kept = self.samples.drop_ended()
         self.state, self.rate = (np.asfortranarray(block[:, kept]) for block in (self.state, self.rate))
-        self.evaluations += self._method.evaluations
-        self._method.destroy()
-        self._method = self._use(self._kind)
-        self._probe = StiffnessProbe(self.field, kept.size)
+        self._method.restart(self.field, self.time)
         if self._recurrence is not None:
             self._recurrence.keep(kept)
 
@@ -379,64 +334,18 @@ class _Run:
 
     def _look_for_jumps(self) -> None:
         """Where steps are hard, look once whether σ jumps, and put ramps in place of jumps (collective over space)."""
-        tried = self.steps + self.rejected
-        if self._looked_for_jumps or tried < self._look_at:
+        if not self._jump_watch.is_due(self.time, self.steps, self.rejected):
             return
-        is_hard = self.rejected >= _REJECTED * tried or self.time - self._looked_from <= _CRAWL * self.time
-        self._look_at, self._looked_from = tried + _LOOK_EVERY, self.time
-        if not is_hard:
-            return
-        self._looked_for_jumps = True
         if jumps := find_jumps(self.field.activation):
-            ramps = Ramps(
-                self.field,
-                jumps,
-                np.asfortranarray(np.hstack([self.kept[0], self.state])),
-                sample_comm=self.samples.comm,
-            )
+            states = np.asfortranarray(np.hstack([self.kept[0], self.state]))
+            ramps = Ramps(self.field, jumps, states, sample_comm=self.samples.comm)
             self.field = self.samples.field = ramps.field
             self.samples.note, self.samples.least_error = ramps.sentence(self.time), ramps.error
             if self._recurrence is not None:
                 self._recurrence.field = ramps.field
             self.field.rate(self.state, self.rate)
-            self.evaluations += 1 + self._method.evaluations
-            self._method.destroy()
-            self._method = self._use(self._kind)
-            self._probe = StiffnessProbe(self.field, self.state.shape[1])
-
-    # ── methods ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _use(self, kind: str) -> TrialSteps:
-        self._kind = kind
-        method = self._create(kind, self.state.shape[1])
-        self._controller = StepController(method.pair)
-        self._stiff_probes = self._short_steps = 0
-        if not self.methods or self.methods[-1][1] != method.pair.name:
-            self.methods.append((self.time, method.pair.name))
-        return method
-
-    def _create(self, kind: str, samples: int) -> TrialSteps:
-        if kind == "explicit":
-            return ExplicitSteps(self.field, _explicit_pair(self.settings), samples)
-        return ImplicitSteps(self.field, samples)
-
-    def _choose_method(self, step: float) -> None:
-        """Change from explicit to implicit steps or back, if that is better (collective)."""
-        if self.settings.method != "auto":
-            return
-        is_explicit = self._method.pair.diagonal == 0.0
-        if is_explicit and self.steps % _PROBE_EVERY == 0:
-            limit = self._probe.radius(self.state) * step / self._method.pair.stability
-            self._stiff_probes = self._stiff_probes + 1 if self.samples.worst(np.array([limit])) > 0.7 else 0
-            other = "implicit" if self._stiff_probes >= _PROBES else ""
-        else:
-            self._short_steps = self._short_steps + 1 if step < self._explicit_step else 0
-            other = "explicit" if not is_explicit and self._short_steps >= _SHORT else ""
-        if other:
-            self._explicit_step = step
-            self.evaluations += self._method.evaluations
-            self._method.destroy()
-            self._method = self._use(other)
+            self.evaluations += 1
+            self._method.restart(self.field, self.time)
 
     # ── what is kept ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -466,19 +375,12 @@ class _Run:
             steps=self.steps,
             rejected=self.rejected,
             evaluations=self.evaluations + self._method.evaluations,
-            methods=tuple(self.methods),
+            methods=tuple(self._method.used),
             steady_time=self._steady_time,
             growth=samples.largest_growth(),
             history=samples.history.columns(),
             pieces=self.pieces,
         )
-
-    def _last_outcome(self) -> SampleOutcome:
-        """The outcome of the samples that ended last (collective over the samples)."""
-        ends = [(end.time, end.outcome) for end in self.samples.ends if end is not None]
-        if self.samples.comm is not None:
-            ends = [item for part in self.samples.comm.allgather(ends) for item in part]
-        return max(ends)[1] if ends else "steady"
 
     def _sentence(self, outcome: SampleOutcome) -> str:
         """The outcome of the run, and how many samples ended otherwise."""
@@ -496,7 +398,3 @@ class _Run:
         others = sum(end.outcome != outcome for end in ends)
         text += f"; {self.samples.note}" if self.samples.note and self.samples.note not in text else ""
         return text + (f"; the runs of {others} of {len(ends)} samples ended otherwise" if others else "")
-
-
-def _explicit_pair(settings: StepSettings) -> EmbeddedPair:
-    return DOPRI5 if settings.rtol > _LOOSE else DOP853

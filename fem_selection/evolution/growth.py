@@ -34,10 +34,8 @@ _POINTS = 64
 _RESIDUAL = 0.05  # largest root mean square of log n' − law, a relative error of the slope
 _ROUGH, _MANY = 0.5, 3.0  # the same for secants over many decades: states that turn reach levels early or late
 _GOOD = 2e-3  # residual and difference of the halves of a fit that is preferred to longer windows
-_EXPONENT, _ROUGHLY = (
-    5e-3,
-    2e-2,
-)  # |p| or |p − 1| below the first are 0 or 1; below the second, if their error is larger
+_EXPONENT = 5e-3  # |p| or |p − 1| below this is zero
+_ROUGHLY = 2e-2  # the same where the error of p is larger
 _AGREE = 0.1  # largest relative difference of the growth exponent between the halves
 _SHRUNK = 1e-2  # T − t at the end, relative to its value at the beginning of the window, for a blow-up
 _LEVELS = 25
@@ -118,9 +116,15 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
     if found is None:
         nothing = float("nan")
         return Growth(
-            kind="other", rate=nothing, exponent=nothing, exponent_error=nothing, residual=nothing, decades=nothing,
-            since=float(t[0]), until=float(t[-1]),
-        )  # fmt: skip
+            kind="other",
+            rate=nothing,
+            exponent=nothing,
+            exponent_error=nothing,
+            residual=nothing,
+            decades=nothing,
+            since=float(t[0]),
+            until=float(t[-1]),
+        )
     return _name(found, float(shift))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
+from fem_selection.errors import InvalidInput
 from fem_selection.evolution.ends import SampleEnd, SampleOutcome
 from fem_selection.evolution.growth import Growth, fit_growth
 from fem_selection.evolution.history import StepHistory
@@ -25,7 +26,7 @@ from fem_selection.evolution.trial_steps import sums_of_squares
 from fem_selection.settings import StepSettings
 from fem_selection.typing import Block, Floats, Integers, create_block
 
-__all__ = ["RunSamples"]
+__all__ = ["RunSamples", "require_finite"]
 
 _LARGEST = 1e150  # ‖f‖ at which every run ends: its square would soon leave the range of double precision
 _ABOVE_ROUND_OFF = 30.0  # least ε_j in units of the round-off of F
@@ -258,6 +259,13 @@ class RunSamples:
         mine = (-1.0, None) if end is None else (float(norms[j]), end.growth)
         return mine[1] if self.comm is None else max(self.comm.allgather(mine), key=lambda item: item[0])[1]
 
+    def last_outcome(self) -> SampleOutcome:
+        """Return the outcome of the samples that ended last (collective over the samples)."""
+        ends = [(end.time, end.outcome) for end in self.ends if end is not None]
+        if self.comm is not None:
+            ends = [item for part in self.comm.allgather(ends) for item in part]
+        return max(ends)[1] if ends else "steady"
+
     def _growth(self, j: int) -> Growth | None:
         h = self.history.sample(j)
         return fit_growth(h.times, h.norms, h.slopes, allowed=h.delays)
@@ -276,3 +284,26 @@ class RunSamples:
         if outcome == "unbounded":
             return f"‖f‖ exceeded {self.growth_bound:g} {at}{law}"
         return f"‖∂_t f‖ = {self.rates[k]:.1e} {at}{law}"
+
+
+def require_finite(field: SelectionField, initial: Block, sample_comm: MPI.Intracomm | None = None) -> None:
+    """Raise an error on all ranks if initial states are not finite (collective over both communicators).
+
+    Args:
+        field: F.
+        initial: f^I, shape (num_local, samples).
+        sample_comm: Ranks that hold other samples.
+
+    Raises:
+        InvalidInput: with the numbers of the samples.
+    """
+    bad = np.any(~np.isfinite(initial), axis=0).astype(np.int64)
+    field.space.comm.Allreduce(MPI.IN_PLACE, bad, op=MPI.MAX)
+    parts = [bad] if sample_comm is None else sample_comm.allgather(bad)
+    numbers = np.flatnonzero(np.concatenate(parts)) + 1
+    if numbers.size:
+        which = ", ".join(map(str, numbers[:5])) + (", …" if numbers.size > 5 else "")
+        raise InvalidInput(
+            f"the initial states are not finite: {numbers.size} of {sum(map(len, parts))} have infinite values or NaN "
+            f"(number {which}, counted from 1)"
+        )

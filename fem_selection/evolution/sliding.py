@@ -24,13 +24,15 @@ from fem_selection.dynamics.field import SelectionField
 from fem_selection.functions.activations import Activation
 from fem_selection.typing import Block, Floats, UflExpression, create_block
 
-__all__ = ["Jump", "Ramps", "find_jumps"]
+__all__ = ["Jump", "JumpWatch", "Ramps", "find_jumps"]
 
 _REACH, _SAMPLES = 50.0, 20001
 _BISECTIONS = 60
 _DIGITS, _NEAR = 12, 1e-10  # decimals of a jump's place, and distance of its two sides from it
 _JUMP = 1e-6  # least jump, relative to 1 + |σ|
 _WIDTH = 1e-4  # δ relative to the largest |K f + b|
+_LOOK_EVERY = 50  # tried steps after which it is asked whether they are hard
+_REJECTED, _CRAWL = 0.25, 1e-3  # share of rejected steps, or least part of the time that those steps took, if they are
 _ERROR = 0.1  # least error allowed to a step, as a change of K f + b, relative to δ
 
 
@@ -72,6 +74,34 @@ def find_jumps(activation: Activation, reach: float = _REACH) -> tuple[Jump, ...
     places = np.unique(np.round(low[stays], _DIGITS) + 0.0)
     sides = [_evaluate(activation, places + side * _NEAR * (1.0 + np.abs(places))) for side in (-1.0, 1.0)]
     return tuple(Jump(at=float(x), size=float(d)) for x, d in zip(places, sides[1] - sides[0], strict=True))
+
+
+class JumpWatch:
+    """Says once, where the steps of a run are hard, that it is time to look for jumps of σ.
+
+    Steps are hard if many of them are rejected, or if they hardly advance.
+
+    Args:
+        time: Begin of the run.
+    """
+
+    def __init__(self, time: float) -> None:
+        self._is_over, self._next_look, self._last_time = False, _LOOK_EVERY, time
+
+    def is_due(self, time: float, steps: int, rejected: int) -> bool:
+        """Return whether to look for jumps now.
+
+        Args:
+            time: t.
+            steps: Number of steps taken.
+            rejected: Number of steps tried and not taken.
+        """
+        tried = steps + rejected
+        if self._is_over or tried < self._next_look:
+            return False
+        self._is_over = rejected >= _REJECTED * tried or time - self._last_time <= _CRAWL * time
+        self._next_look, self._last_time = tried + _LOOK_EVERY, time
+        return self._is_over
 
 
 class Ramps:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What the estimates need to know about σ: Lipschitz constant, signs, and Σ with Σ' = σ.
 
-All of it are bounds for every s: by interval arithmetic near 0, and by asymptotic expansions beyond
+The constants are bounds for every s: by interval arithmetic near 0, and by asymptotic expansions beyond
 (`fem_selection.functions.ranges`).  Where no bound is found, the property is not claimed, and the reason is kept.  Σ is
-bounded below if it is so near 0, and if beyond σ has the sign of s, or is integrable, or is periodic with mean zero.
+bounded below if it is so near 0, and if farther away σ has the sign of s or is integrable; or if σ is periodic with mean
+zero.
 """
 
 from __future__ import annotations

@@ -80,6 +80,7 @@ def estimate_growth(premises: Premises, states: Sequence[Block], integrals: Gron
     with np.errstate(over="ignore", invalid="ignore"):
         bound = integrals.factor[:, None] * norms[0] + integrals.forcing[:, None]
         without = integrals.plain_factor[:, None] * norms[0] + integrals.plain_forcing[:, None]
+        allowance = _largest(bound - without)
     return compare_with_bound(
         "growth",
         "‖f(t)‖ ≤ e^{α(t)} ‖f^I‖ + ∫₀ᵗ e^{α(t)−α(s)} (L‖b(s)‖ + |σ(0)| |Y|^{1/2}) ds,  α(t) = ∫₀ᵗ L‖K‖",
@@ -91,7 +92,7 @@ def estimate_growth(premises: Premises, states: Sequence[Block], integrals: Gron
             "kernel_norm": premises.norm,
             "sigma_at_zero": premises.sigma.at_zero,
         },
-        allowance=_largest(bound - without),
+        allowance=allowance,
     )
 
 
@@ -107,7 +108,7 @@ def estimate_dependence(premises: Premises, states: Sequence[Block], integrals: 
     distances = np.array([premises.field.space.norm(d) for d in pairs])
     with np.errstate(over="ignore", invalid="ignore"):
         bound = integrals.factor[:, None] * distances[0]
-        without = integrals.plain_factor[:, None] * distances[0]
+        allowance = _largest(bound - integrals.plain_factor[:, None] * distances[0])
     return compare_with_bound(
         "dependence",
         "‖f_j(t) − f_{j+1}(t)‖ ≤ e^{α(t)} ‖f_j^I − f_{j+1}^I‖,  α(t) = ∫₀ᵗ L‖K‖",
@@ -115,7 +116,7 @@ def estimate_dependence(premises: Premises, states: Sequence[Block], integrals: 
         measured=distances,
         bound=bound,
         constants={"lipschitz": premises.sigma.lipschitz, "kernel_norm": premises.norm},
-        allowance=_largest(bound - without),
+        allowance=allowance,
     )
 
 

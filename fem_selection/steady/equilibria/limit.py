@@ -26,7 +26,7 @@ import numpy as np
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.evolution import Integration, SampleEnd, integrate
-from fem_selection.evolution.adaptive import require_finite
+from fem_selection.evolution.samples import require_finite
 from fem_selection.settings import LimitSettings, StepSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Block, Floats
