@@ -97,10 +97,8 @@ def divide_time(field: SelectionField, start: float, end: float) -> TimePieces:
         if not halved or starts.size + halved > most:
             return TimePieces(edges=np.append(np.sort(starts), end), sampled=sampled, complete=not halved)
         middle = 0.5 * (starts[restless] + ends[restless])
-        new_starts, new_ends = (
-            np.concatenate([starts[restless], middle]),
-            np.concatenate([middle, ends[restless]]),
-        )
+        new_starts = np.concatenate([starts[restless], middle])
+        new_ends = np.concatenate([middle, ends[restless]])
         found = np.concatenate([found[:, ~restless], changes(new_starts, new_ends)], axis=1)
         starts, ends = np.concatenate([starts[~restless], new_starts]), np.concatenate([ends[~restless], new_ends])
 

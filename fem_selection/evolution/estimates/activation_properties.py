@@ -3,8 +3,8 @@
 
 The constants are bounds for every s: by interval arithmetic near 0, and by asymptotic expansions beyond
 (`fem_selection.functions.ranges`).  Where no bound is found, the property is not claimed, and the reason is kept.  Σ is
-bounded below if it is so near 0, and if farther away σ has the sign of s or is integrable; or if σ is periodic with mean
-zero.
+bounded below if it is so near 0, and if farther away σ has the sign of s or is integrable; or if σ is periodic and its
+mean is zero.
 """
 
 from __future__ import annotations

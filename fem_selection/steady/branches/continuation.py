@@ -23,7 +23,7 @@ from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.settings import StabilitySettings
 from fem_selection.steady.branches.bifurcations import Bifurcation, Undecided, find_bifurcations
 from fem_selection.steady.branches.corrector import Corrector, Point
-from fem_selection.steady.branches.disconnected import BranchSearch, find_disconnected
+from fem_selection.steady.branches.disconnected import BranchSearch, find_disconnected, is_among
 from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedFamily
 from fem_selection.typing import Floats
@@ -34,7 +34,6 @@ _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a br
 _SMALLEST_STEP = 1e-4  # of the largest step
 _TURN = 0.95  # cosine of the largest angle between tangents
 _SAME = 1e-3  # of the range: distance at which two bifurcations are one
-_SAME_STATE = 1e-6  # of 1 + ‖g‖: the distance of g within which two states are the same
 _ON_CURVE = 0.05  # of the step: distance from a known branch within which a curve runs along it
 _CLOSED = "the curve closes"
 
@@ -149,15 +148,15 @@ def continue_branches(
     if not low <= at <= high:
         raise InvalidInput(f"the state is given at {at:g}, outside of the range from {low:g} to {high:g}")
     scale = high - low
-    corrector, budget = Corrector(family, low, high), _Budget(family.space.comm, seconds)
-    walker = _Walker(_Follower(corrector, low, high, scale / 50 if step is None else step, points, budget), branches)
+    corrector, limit = Corrector(family, low, high), _TimeLimit(family.space.comm, seconds)
+    walker = _Walker(_Follower(corrector, low, high, scale / 50 if step is None else step, points, limit), branches)
     x = np.append(solve_steady(family, start, at), at)
     ahead = np.eye(x.size)[-1] * np.sign(upper - lower)
     walker.add_state(corrector.point(x, ahead), "state")
     values = (low + (np.arange(searches) + 0.5) / searches * scale).tolist() if searches else []
     done: list[BranchSearch] = []
     for value in values:
-        if budget.is_over() or walker.is_full:
+        if limit.is_over() or walker.is_full:
             break
         states, search = find_disconnected(family.at(value), walker.states_at(value), value, slope=corrector.slope)
         done.append(search)
@@ -170,7 +169,7 @@ def continue_branches(
     return walker.diagram(tuple(done))
 
 
-class _Budget:
+class _TimeLimit:
     """A time that all ranks agree is over."""
 
     def __init__(self, comm: MPI.Intracomm, seconds: float) -> None:
@@ -203,7 +202,7 @@ class _Walker:
             return
         waiting = self._add(self._follower.follow_both_ways(begin, origin, self._branches), begins_at_root=False)
         while waiting:
-            if self.is_full or self._follower.budget.is_over():
+            if self.is_full or self._follower.limit.is_over():
                 self._note_limit(len(waiting))
                 return
             departure, root, parent = waiting.pop(0)
@@ -211,9 +210,7 @@ class _Walker:
             waiting += self._add(branch, begins_at_root=True)
 
     def _note_limit(self, count: int) -> None:
-        why = (
-            f"{self._most} branches are the limit" if self.is_full else f"{self._follower.budget.seconds:g} s are over"
-        )
+        why = f"{self._most} branches are the limit" if self.is_full else f"{self._follower.limit.seconds:g} s are over"
         self.limits.append(f"{count} further branch{'es were' if count > 1 else ' was'} not followed: {why}")
 
     def _add(self, branch: Branch, *, begins_at_root: bool) -> list[tuple[Point, Point, int]]:
@@ -246,10 +243,7 @@ class _Walker:
 
     def has(self, value: float, c: Floats) -> bool:
         """Whether a branch has the state c, modulo ker K, at a value of the parameter."""
-        equation = self._follower.corrector.family.at(value)
-        here = equation.pattern(c)
-        near = _SAME_STATE * (1.0 + float(np.linalg.norm(here)))
-        return any(float(np.linalg.norm(here - equation.pattern(other))) <= near for other in self.states_at(value))
+        return is_among(self._follower.corrector.family.at(value), c, self.states_at(value))
 
     def diagram(self, searches: tuple[BranchSearch, ...]) -> Diagram:
         """What was found."""
@@ -260,7 +254,7 @@ class _Walker:
             ends = min(d.lower for d in same), max(d.upper for d in same)
             undecided.append(Undecided(lower=ends[0], upper=ends[1], reason=reason))
         if self._follower.is_cut:
-            self.limits.append(f"a branch was cut off: {self._follower.budget.seconds:g} s are over")
+            self.limits.append(f"a branch was cut off: {self._follower.limit.seconds:g} s are over")
         return Diagram(
             branches=tuple(self._branches),
             bifurcations=tuple(b for _, b in self._found),
@@ -279,9 +273,9 @@ class _Follower:
     """Follows one curve step by step."""
 
     def __init__(
-        self, corrector: Corrector, lower: float, upper: float, step: float, max_points: int, budget: _Budget
+        self, corrector: Corrector, lower: float, upper: float, step: float, max_points: int, limit: _TimeLimit
     ) -> None:
-        self.corrector, self.lower, self.upper, self.budget = corrector, lower, upper, budget
+        self.corrector, self.lower, self.upper, self.limit = corrector, lower, upper, limit
         self.step, self.max_points, self.scale = step, max_points, upper - lower
         self.is_cut = False
 
@@ -307,7 +301,7 @@ class _Follower:
         """Append the points of a curve beyond its last one, and return why it ends."""
         step = self.step
         while len(points) < self.max_points:
-            if self.budget.is_over():
+            if self.limit.is_over():
                 self.is_cut = True
                 return "the time is over"
             last = points[-1]

@@ -23,7 +23,7 @@ from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedEquation
 from fem_selection.typing import Floats
 
-__all__ = ["BranchSearch", "find_disconnected"]
+__all__ = ["BranchSearch", "find_disconnected", "is_among"]
 
 _LEVELS = (0.3, -0.3, 1.0, -1.0, 3.0, -3.0)  # constants near which g is at the start
 _RANDOM = 4  # random starts
@@ -86,6 +86,23 @@ def find_disconnected(
     return found, search
 
 
+def is_among(equation: ReducedEquation, c: Floats, states: Sequence[Floats]) -> bool:
+    """Return whether a state is one of some others, modulo ker K (collective).
+
+    Args:
+        equation: The reduced equation.
+        c: The coordinates of the state, shape (r,).
+        states: Those of the others.
+    """
+    return _is_near_one(equation.pattern(c), [equation.pattern(other) for other in states])
+
+
+def _is_near_one(here: Floats, others: Sequence[Floats]) -> bool:
+    """Whether g is one of some others."""
+    near = _SAME * (1.0 + float(np.linalg.norm(here)))
+    return any(float(np.linalg.norm(here - other)) <= near for other in others)
+
+
 class _Deflated:
     """The equation m(c) G(c) = 0 for Newton's method."""
 
@@ -95,9 +112,7 @@ class _Deflated:
 
     def is_known(self, c: Floats) -> bool:
         """Whether g is that of a known state."""
-        here = self._equation.pattern(c)
-        near = _SAME * (1.0 + float(np.linalg.norm(here)))
-        return any(float(np.linalg.norm(here - other)) <= near for other in self._known)
+        return _is_near_one(self._equation.pattern(c), self._known)
 
     def residual(self, x: Floats) -> Floats:
         """m G.  See `Equation.residual`."""

@@ -233,10 +233,8 @@ def _along_the_branch(family: ReducedFamily, here: _NormalForm) -> tuple[complex
         if not run.converged:
             raise NotConverged(f"no steady state beside the Hopf point, at {parameter:.9g}: {run.reason}")
         found.append(_NormalForm(family, run.solution, parameter, near=here.eigenvalue))
-    far, near = (
-        (found[3].eigenvalue - found[0].eigenvalue) / (4 * h),
-        (found[2].eigenvalue - found[1].eigenvalue) / (2 * h),
-    )
+    far = (found[3].eigenvalue - found[0].eigenvalue) / (4 * h)
+    near = (found[2].eigenvalue - found[1].eigenvalue) / (2 * h)
     speed = (4 * near - far) / 3
     round_off = _ROUND_OFF * _EPSILON * float(np.linalg.norm(here.covector)) * abs(here.eigenvalue) / h
     lyapunov = [other.coefficient.real / other.frequency for other in found[1:3]]
