@@ -26,33 +26,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part, resolvents_of
 from fem_selection.errors import NonFinite, NotConverged
-from fem_selection.linalg.balanced import balanced_spectrum
-from fem_selection.linalg.factors import MAX_RANK, Factors, factorize, missing_norm
+from fem_selection.linalg.factors import MAX_RANK, Factors, factorize
 from fem_selection.linalg.krylov import (
     Eigenpairs,
     Resolvents,
-    by_real_part,
     leading_eigenpairs,
     normalize_modes,
     residual_norms,
 )
-from fem_selection.linalg.operators import Disturbed, Operator, products
-from fem_selection.linalg.staircase import nullities_at_zero
+from fem_selection.linalg.operators import Disturbed, Operator
 from fem_selection.settings import StabilitySettings
-from fem_selection.steady.stability.degenerate import (
-    LEVEL,
-    DegeneratePart,
-    analyze_degeneracy,
-    not_distinct_from_zero,
-)
+from fem_selection.steady.stability.degenerate import DegeneratePart
+from fem_selection.steady.stability.eigenvalues import ON_SPECTRUM, eigenvalues_of_factors, eigenvalues_of_matrix
 from fem_selection.steady.stability.essential import EssentialSpectrum, essential_spectrum
-from fem_selection.steady.stability.nonnormality import compressed_matrix
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
 from fem_selection.steady.stability.sides import SideRates, rates_by_side
 from fem_selection.typing import Block, Complexes, Floats
@@ -61,14 +52,8 @@ __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
 _WITNESS_RESTARTS = 60
 _DISTURBANCE = 3e-10  # of ‖A‖: some thirty times the residuals that Krylov–Schur is allowed
-_NOISE = 1e-6  # of ‖A‖: an eigenvalue of a balanced matrix that is less certain never counts as zero for it
 _LARGEST_MATRIX = 1024  # nodes: balancing such a matrix takes a few seconds
 _LARGEST_RANK = 2048  # nodes: all factors of a kernel without a local part, and their eigenvalues, take some seconds
-
-_ON_SPECTRUM = 1e-7  # of ‖A‖: eigenvalues of the matrix so near to the essential spectrum belong to it
-
-COSINE = 1e-8
-"""Cosines between range A and (ker A)^⊥ below this count as zero."""
 
 
 @dataclass(frozen=True)
@@ -230,87 +215,38 @@ def spectrum_of_operator(
     essential = essential_spectrum(local) if local is not None and is_local else None
     is_small = not is_local and space.num_nodes <= _LARGEST_RANK
     factors = factorize(space, operator, max_rank=space.num_nodes if is_small else max_rank)
-    norm, krylov, unresolved = factors.norm, np.zeros(0, complex), 0.0
+    norm, krylov = factors.norm, np.zeros(0, complex)
     if is_local and space.num_nodes <= max(max_rank, _LARGEST_MATRIX):
-        method, balanced = "balanced matrix", balanced_spectrum(space, operator, tolerance, cosine=COSINE)
-        values, uncertainties, nullities = balanced.values, balanced.uncertainties, balanced.nullities
-        rank: int | None = balanced.rank
-        # strong convection may make all eigenvalues uncertain: they do not count as zero then, and the verdict says so
-        noise = np.where(uncertainties <= _NOISE * norm, uncertainties, 0.0)
-        differs = np.abs(values) > np.maximum(tolerance * norm, noise)
-        if essential is not None:
-            differs &= ~essential.holds(values, _ON_SPECTRUM * norm)
-        degenerate = analyze_degeneracy(
-            balanced.orthonormal(space),
-            values[differs],
-            np.minimum(uncertainties, _NOISE * norm)[differs],
-            nullities=nullities,
-            norm=norm,
-            radius=0.0,
-            level=LEVEL * norm,
-            zero=tolerance * norm,
-            has_rest=False,
-        )
+        found = eigenvalues_of_matrix(space, operator, tolerance, norm=norm, essential=essential)
     elif factors.is_complete or not is_local:
-        method = "factors" if factors.is_complete else "truncated factors"
-        values, vectors, left, uncertainties = _small_eigenpairs(space, factors)
-        if not factors.is_complete:
-            unresolved = missing_norm(space, operator, factors)
-            uncertainties = uncertainties * (unresolved / (factors.tolerance * norm))
-            tolerance = max(tolerance, unresolved / norm)
-        rank, nullities = _structure_at_zero(space, factors, tolerance)
+        found = eigenvalues_of_factors(space, operator, factors, tolerance=tolerance)
         krylov = _witness(space, operator, norm) if has_witness and factors.is_complete else krylov
-        small, has_rest = compressed_matrix(space, factors)
-        level = max(LEVEL * norm, unresolved)
-        doubtful = (np.abs(values) > tolerance * norm) & (np.abs(values) <= uncertainties)
-        doubtful = not_distinct_from_zero(small, values, doubtful, level=level)
-        differs = (np.abs(values) > tolerance * norm) & ~doubtful
-        degenerate = analyze_degeneracy(
-            small,
-            values[differs],
-            uncertainties[differs],
-            nullities=nullities if factors.is_complete else (),
-            norm=norm or 1.0,
-            radius=max(float(np.max(np.abs(values[doubtful]), initial=0.0)), unresolved if np.any(doubtful) else 0.0),
-            level=level,
-            zero=tolerance * norm,
-            has_rest=has_rest,
-            has_doubt=bool(np.any(np.abs(values[differs]) <= uncertainties[differs])),
-        )
-        if not factors.is_complete:
-            rank, nullities = None, ()
     else:
         return _leading(space, operator, slope_range, number, tolerance, norm, local)
+    rank, nullities = found.rank, found.nullities
     square = None if rank is None else rank - (nullities[1] if len(nullities) > 1 else 0)
-    places = np.flatnonzero(differs)
-    values, uncertainties = values[places], uncertainties[places]
-    shown = _choose(values, number, tolerance * norm, by_modulus=not is_local)
-    chosen = values[list(shown)]
-    if method == "balanced matrix":
-        modes, duals = balanced.modes(space, chosen), balanced.duals(space, chosen)
-    else:
-        selected = places[list(shown)]
-        modes, duals = factors.left @ vectors[:, selected], factors.right @ left[:, selected]
+    shown = _choose(found.values, number, found.tolerance * norm, by_modulus=not is_local)
+    modes, duals = found.vectors(list(shown))
     modes = normalize_modes(space, modes)
-    residuals = residual_norms(space, operator, chosen, modes=modes)
+    residuals = residual_norms(space, operator, found.values[list(shown)], modes=modes)
     return Spectrum(
-        values=values,
+        values=found.values,
         modes=modes,
         duals=normalize_modes(space, duals),
         shown=shown,
         residuals=residuals,
-        uncertainties=uncertainties,
+        uncertainties=found.uncertainties,
         norm=norm,
         num_nodes=space.num_nodes,
         rank=rank,
         rank_of_square=square,
-        tolerance=tolerance,
+        tolerance=found.tolerance,
         krylov_schur=krylov,
         slope_range=slope_range,
-        factors=None if method == "balanced matrix" else factors,
-        method=method,
-        unresolved=unresolved,
-        degenerate=degenerate,
+        factors=None if found.method == "balanced matrix" else factors,
+        method=found.method,
+        unresolved=found.unresolved,
+        degenerate=found.degenerate,
         essential=essential,
     )
 
@@ -339,7 +275,7 @@ def _leading(
         moved = np.full(len(found.values), np.inf)
     essential = None if local is None else essential_spectrum(local)
     if essential is not None:
-        outside = ~essential.holds(found.values, _ON_SPECTRUM * norm)
+        outside = ~essential.holds(found.values, ON_SPECTRUM * norm)
         found = Eigenpairs(
             values=found.values[outside], modes=found.modes[:, outside], residuals=found.residuals[outside]
         )
@@ -377,32 +313,6 @@ def _witness(space: StateSpace, operator: Operator, norm: float) -> Complexes:
         return leading_eigenpairs(space, operator, 2, norm=norm, max_restarts=_WITNESS_RESTARTS).values
     except NotConverged:
         return np.zeros(0, complex)
-
-
-def _small_eigenpairs(space: StateSpace, factors: Factors) -> tuple[Complexes, Complexes, Complexes, Floats]:
-    """Eigenvalues λ of S V*U, its eigenvectors x and S y (U x and V S y are those of A), and κ ε ‖A‖.
-
-    y is the left eigenvector of S V*U, and κ = ‖x‖ ‖S y‖ / (|λ| |y* x|).
-    """
-    if not factors.values.size:
-        nothing = np.zeros((0, 0), complex)
-        return np.zeros(0, complex), nothing, nothing, np.zeros(0)
-    small = factors.values[:, None] * products(space, factors.right, factors.left)
-    values, left, right = scipy.linalg.eig(small, left=True, right=True)
-    sizes = np.linalg.norm(right, axis=0) * np.linalg.norm(factors.values[:, None] * left, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        condition = sizes / (np.abs(values) * np.abs(np.einsum("ik,ik->k", left.conj(), right)))
-    condition = np.where(np.isfinite(condition), condition, np.inf)
-    order = by_real_part(values)
-    weighted = factors.values[:, None] * left
-    return values[order], right[:, order], weighted[:, order], (condition * factors.tolerance * factors.norm)[order]
-
-
-def _structure_at_zero(space: StateSpace, factors: Factors, tolerance: float) -> tuple[int, tuple[int, ...]]:
-    """The rank of A, and the numbers of its Jordan blocks at 0 of size at least 1, 2, …."""
-    rank = factors.rank(tolerance)
-    cosines = products(space, factors.right[:, :rank].copy(order="F"), factors.left[:, :rank].copy(order="F"))
-    return rank, nullities_at_zero(cosines, factors.values[:rank], space.num_nodes, cosine=COSINE)
 
 
 def _choose(values: Complexes, number: int, zero: float, by_modulus: bool) -> tuple[int, ...]:

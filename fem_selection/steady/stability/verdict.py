@@ -18,10 +18,11 @@ import numpy as np
 
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
 from fem_selection.steady.stability.degenerate import DegeneratePart
+from fem_selection.steady.stability.eigenvalues import COSINE
 from fem_selection.steady.stability.essential import EssentialSpectrum
 from fem_selection.steady.stability.sides import SideRates
 from fem_selection.steady.stability.slow_growth import SlowGrowth
-from fem_selection.steady.stability.spectrum import COSINE, Spectrum
+from fem_selection.steady.stability.spectrum import Spectrum
 
 __all__ = ["Verdict", "is_compact", "judge", "judge_unsteady"]
 
