@@ -27,7 +27,6 @@ from fem_selection.adjoint.hamiltonian import Search
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.learning.bounds import ActiveBounds, active_bounds, projected_gradient
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple, obstacles
-from fem_selection.learning.functional import Functional
 from fem_selection.learning.insertion import (
     NO_LOWER_HAMILTONIAN,
     NOT_OPTIMAL,
@@ -40,6 +39,7 @@ from fem_selection.learning.insertion import (
 from fem_selection.learning.joint_hamiltonian import JointHamiltonian
 from fem_selection.learning.kkt import kkt_residual, solve_triple
 from fem_selection.learning.local_minimum import LocalMinimum, LocalVerdict, assess_local_minimum
+from fem_selection.learning.representer import kernel_ranks, rank_bound
 from fem_selection.learning.roundoff import measure_round_off
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.settings import CertificateSettings
@@ -47,8 +47,6 @@ from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Floats
 
 __all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks", "measure_conditions"]
-
-RANK_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -180,24 +178,6 @@ def measure_conditions(
     insertions = measuring.ask_pontryagin()
     measuring.ask_representer()
     return OptimalityCertificate(**measuring.found), insertions
-
-
-def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
-    """The numerical rank of each interval's kernel at a relative 1e-6, and its first 64 singular values (collective).
-
-    These are the singular values of the integral operator in L²(Y), hence of the matrix M_L^{1/2} W M_L^{1/2}; they are
-    relative to the largest.
-    """
-    space = kernel.space
-    own, root = np.sqrt(space.weights), np.sqrt(np.concatenate(space.comm.allgather(space.weights)))
-    ranks, values = [], []
-    for w in kernel.weights:
-        rows = space.comm.allgather(own[:, None] * w * root)
-        singular = np.linalg.svd(np.concatenate(rows), compute_uv=False)
-        top = max(float(singular[0]), 1e-300)
-        ranks.append(int(np.sum(singular > RANK_TOLERANCE * top)))
-        values.append([float(s) for s in singular[:64] / top])
-    return ranks, values
 
 
 class _Measuring:
@@ -372,7 +352,7 @@ class _Measuring:
         functional.set_controls(self.controls)
         ranks, values = kernel_ranks(kernel)
         self.found |= {"kernel_rank": ranks, "kernel_singular_values": values}
-        bound, reason = _rank_bound(functional, self.scaled_bounds is not None)
+        bound, reason = rank_bound(functional, self.scaled_bounds is not None)
         self.found["kernel_rank_bound"] = bound
         if bound is None:
             self.decline(reason, "kernel_rank_bound")
@@ -384,21 +364,3 @@ def _allowance(local: LocalMinimum, norm: float) -> float:
         return 0.0
     lowest = local.eigenvalue - local.error
     return 0.5 * norm**2 / lowest if lowest > 0 else 0.0
-
-
-def _rank_bound(functional: Functional, is_bounded: bool) -> tuple[int | None, str]:
-    """The bound of the rank, or why there is none: α_w w = −Σ q ⊗ f is a sum over samples, stages and steps."""
-    r, stepper = functional.regularization, functional.stepper
-    steps = stepper.grid.layers // stepper.grid.intervals
-    bound, nodes = functional.num_samples * stepper.scheme.num_stages * steps, functional.control_space.space.num_nodes
-    reasons = {
-        "a box: an active bound adds to the kernel what no sample does": is_bounded,
-        "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,
-        "regularization.kernel = 0: stationarity says nothing of the kernel's rank": not r.kernel > 0,
-        "the kernel is not optimized": "kernel" not in functional.control_space.parts,
-        f"samples, stages and steps allow a rank of {bound}, which a kernel on {nodes} nodes has always": bound
-        >= nodes,
-    }
-    if any(reasons.values()):
-        return None, "; ".join(reason for reason, holds in reasons.items() if holds)
-    return bound, ""

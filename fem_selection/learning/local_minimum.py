@@ -201,10 +201,8 @@ def _stationary_nearby(
         if fall is None:
             return LocalMinimum(verdict=LOCAL_MINIMIZER, reason=reason, **known)
         share = f", {distance / size:.1%} of the norm of the control" if size > 0 else ""
-        reason = (
-            f"{positive}, but the stationary point lies at a distance of {distance:.2g}{share}, and J is {fall:.2g} "
-        )
-        reason += "lower there: train further"
+        where = f"the stationary point lies at a distance of {distance:.2g}{share}"
+        reason = f"{positive}, but {where}, and J is {fall:.2g} lower there: train further"
         return LocalMinimum(verdict=NO_LOCAL_MINIMIZER, reason=reason, fall=fall, **known)
     fall = look.fall_along(look.gradient, round_off.objective)
     if fall is None:

@@ -44,8 +44,7 @@ def random_start(
     for name in ("readout", "offset"):
         local[space.slices[name]] = 0.0
     if number % 2:
-        intervals = [space.kernel.by_interval(local[space.slices["kernel"]])] if "kernel" in space.parts else []
-        layers = [view for views in intervals for view in views]
+        layers = [*space.kernel.by_interval(local[space.slices["kernel"]])] if "kernel" in space.parts else []
         if "bias" in space.parts:
             layers.append(local[space.slices["bias"]].reshape(space.grid.intervals, -1))
         for view in layers:

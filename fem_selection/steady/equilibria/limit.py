@@ -7,7 +7,7 @@ The initial state determines which steady state is reached; in general it is not
 
 | outcome | what was found | number beside it |
 |---|---|---|
-| steady | a small rate whose decay leaves little way | distance to the limit; growth of perturbations of it |
+| steady | a small rate, and a limit that is near | distance to the limit; growth of perturbations of it |
 | cycle | returns to a section, and one period that closes | period, amplitude, closure |
 | blow-up | no step is short enough, and n' grows like a power of n beyond 1, or like e^n | time and its error |
 | unbounded | ‖f‖ beyond a bound, or a law of growth over decades | the law, its residual |
