@@ -18,6 +18,7 @@ from typing import Any
 
 import basix.ufl
 import numpy as np
+import numpy.typing as npt
 import ufl
 from ufl.algebra import Division, Power
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
@@ -30,7 +31,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.interpretation import interpret
 from fem_selection.functions.programs import BlockProgram
 from fem_selection.functions.tails import NoExpansion, operations, variable
-from fem_selection.typing import UflExpression
+from fem_selection.typing import Floats, UflExpression
 
 __all__ = ["ACTIVATIONS", "Activation", "ActivationFamily", "cached_by_expression", "find_activation"]
 
@@ -103,6 +104,14 @@ class Activation:
         """Program that writes σ(s) and σ'(s) for a block s and evaluates common subexpressions once."""
         return BlockProgram(self._derivatives[:2], _placeholder, *self.symbols)
 
+    def evaluate(self, s: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return σ(s) and σ'(s) at points of any shape; where they are not finite no warning is given."""
+        points = np.ascontiguousarray(s, dtype=np.float64)
+        value, slope = np.empty_like(points), np.empty_like(points)
+        with np.errstate(all="ignore"):
+            self.value_and_derivative(points, value, slope)
+        return value, slope
+
     @cached_property
     def pullback_from_value(self) -> BlockProgram | None:
         """Program that writes σ'(s) d, given σ(s) and d; None unless σ' is a function of σ alone, as for tanh."""
@@ -120,9 +129,7 @@ class Activation:
     @cached_property
     def has_kink(self) -> bool:
         """Whether σ' jumps at zero, as for ReLU."""
-        s = np.array([-1e-7, 1e-7])
-        value, slope = np.empty_like(s), np.empty_like(s)
-        self.value_and_derivative(s, value, slope)
+        _, slope = self.evaluate([-1e-7, 1e-7])
         return bool(abs(slope[1] - slope[0]) > 1e-3)
 
     @cached_property
@@ -201,9 +208,9 @@ class ActivationFamily:
         for attribute, inputs in _PROGRAMS.items():
             program = getattr(self._template, attribute)
             result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
-        # built on first use: few computations need it, and it is the longest expression
-        result.__dict__["third_derivative"] = lambda *arrays: _bind(self._template.third_derivative, 1, numbers)(
-            *arrays
+        # compiled on first use: few computations need it, and it is the longest expression
+        result.__dict__["third_derivative"] = lambda *blocks: _bind(self._template.third_derivative, 1, numbers)(
+            *blocks
         )
         return result
 

@@ -142,10 +142,15 @@ def _monotone(function: Callable[[Floats], Floats]) -> Callable[[Interval], Inte
 def _root(a: Interval) -> Interval:
     with np.errstate(all="ignore"):
         low, high = np.sqrt(np.maximum(a.lower, 0.0)), np.sqrt(a.upper)
+    return _defined_from_zero(a, low, high)
+
+
+def _defined_from_zero(a: Interval, low: Floats, high: Floats) -> Interval:
+    """The interval of a nonnegative function that has values for x ≥ 0 only."""
     outside = a.lower < -1e-12 * (1.0 + np.abs(a.upper))  # a larger negative part is no round-off
     found = _outward(low, high, a)
-    return Interval(np.where(outside, -np.inf, np.maximum(found.lower, 0.0)), np.where(outside, np.inf, found.upper),
-                    found.rough | (a.lower <= 0))  # fmt: skip
+    lower = np.where(outside, -np.inf, np.maximum(found.lower, 0.0))
+    return Interval(lower, np.where(outside, np.inf, found.upper), found.rough | (a.lower <= 0))
 
 
 def _absolute(a: Interval) -> Interval:
@@ -181,10 +186,7 @@ def _power(a: Interval, b: Interval) -> Interval:
         return _divide(point(1.0), _power(a, point(-exponent)))
     with np.errstate(all="ignore"):
         low, high = np.maximum(a.lower, 0.0) ** exponent, a.upper**exponent
-    outside = a.lower < -1e-12 * (1.0 + np.abs(a.upper))
-    found = _outward(low, high, a)
-    return Interval(np.where(outside, -np.inf, np.maximum(found.lower, 0.0)), np.where(outside, np.inf, found.upper),
-                    found.rough | (a.lower <= 0))  # fmt: skip
+    return _defined_from_zero(a, low, high)
 
 
 def _cos(a: Interval) -> Interval:

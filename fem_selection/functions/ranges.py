@@ -202,10 +202,7 @@ class _Supremum:
 
 
 def _values(activation: Activation, order: int, s: Floats) -> Floats:
-    points = np.ascontiguousarray(s, dtype=np.float64)
-    value, slope = np.empty_like(points), np.empty_like(points)
-    with np.errstate(all="ignore"):
-        activation.value_and_derivative(points, value, slope)
+    value, slope = activation.evaluate(s)
     return slope if order else value
 
 

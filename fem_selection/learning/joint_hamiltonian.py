@@ -171,10 +171,8 @@ class JointHamiltonian:
         space, step, prefix = self.space, self.functional.stepper.grid.step, unique_prefix("hamiltonian")
         free = np.full(len(start), np.inf)
         lower, upper = (-free, free) if scaled_bounds is None else scaled_bounds
-        tao, x, gradient, low, high = (
-            PETSc.TAO().create(space.ensemble.world),
-            *(space.create_vector() for _ in range(4)),
-        )
+        tao = PETSc.TAO().create(space.ensemble.world)
+        x, gradient, low, high = (space.create_vector() for _ in range(4))
         x.array[:], low.array[:], high.array[:] = np.clip(space.to_scaled(start), lower, upper), lower, upper
 
         def evaluate(_: PETSc.TAO, x: PETSc.Vec, out: PETSc.Vec) -> float:

@@ -46,13 +46,13 @@ def rank_bound(functional: Functional, is_bounded: bool) -> tuple[int | None, st
     r, stepper = functional.regularization, functional.stepper
     steps = stepper.grid.layers // stepper.grid.intervals
     bound, nodes = functional.num_samples * stepper.scheme.num_stages * steps, functional.control_space.space.num_nodes
+    always = f"samples, stages and steps allow a rank of {bound}, which a kernel on {nodes} nodes has always"
     reasons = {
         "a box: an active bound adds to the kernel what no sample does": is_bounded,
         "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,
         "regularization.kernel = 0: stationarity says nothing of the kernel's rank": not r.kernel > 0,
         "the kernel is not optimized": "kernel" not in functional.control_space.parts,
-        f"samples, stages and steps allow a rank of {bound}, which a kernel on {nodes} nodes has always": bound
-        >= nodes,
+        always: bound >= nodes,
     }
     if any(reasons.values()):
         return None, "; ".join(reason for reason, holds in reasons.items() if holds)

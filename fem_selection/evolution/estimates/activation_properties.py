@@ -81,7 +81,7 @@ def examine(activation: Activation) -> ScalarProperties:
         lipschitz=float(bound) if why is None else np.inf,
         not_lipschitz=why,
         steepest=(abs(steepest[0]), steepest[1]),
-        at_zero=float(_evaluate(activation, np.zeros(1))[0][0]),
+        at_zero=float(activation.evaluate(np.zeros(1))[0][0]),
         smallest=min(right.lower, left.lower),
         wrong_sign=min(right.lower, -left.upper),
         wrong_at=wrong[1],
@@ -106,7 +106,7 @@ class Antiderivative:
         self._activation = activation
         edges = np.unique(np.concatenate([-_edges(max(-lower, 0.0)), _edges(max(upper, 0.0))]))
         widths = np.diff(edges)
-        values = _evaluate(activation, edges[:-1, None] + widths[:, None] * _POINTS)[0]
+        values = activation.evaluate(edges[:-1, None] + widths[:, None] * _POINTS)[0]
         pieces, zero = widths * (values @ _WEIGHTS), int(np.searchsorted(edges, 0.0))
         left, right = -np.cumsum(pieces[:zero][::-1])[::-1], np.cumsum(pieces[zero:])
         self._edges, self._sums = edges, np.concatenate([left, [0.0], right])
@@ -117,7 +117,7 @@ class Antiderivative:
         left = self._edges[panel]
         width, total = s - left, self._sums[panel]
         for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
-            total = total + weight * width * _evaluate(self._activation, left + point * width)[0]
+            total = total + weight * width * self._activation.evaluate(left + point * width)[0]
         return np.asarray(total)
 
 
@@ -170,12 +170,3 @@ def _fall_beyond(activation: Activation, sign: float, side: str) -> tuple[float,
     except NoExpansion:
         return 0.0, f"it is not decided whether ∫₀ˢ σ is bounded below for s → {side}: σ oscillates there"
     return 0.0, None if right_sign else f"∫₀ˢ σ falls without end for s → {side}"
-
-
-def _evaluate(activation: Activation, s: Floats) -> tuple[Floats, Floats]:
-    """σ and σ' at some points."""
-    points = np.ascontiguousarray(s, dtype=np.float64)
-    value, slope = np.empty_like(points), np.empty_like(points)
-    with np.errstate(all="ignore"):
-        activation.value_and_derivative(points, value, slope)
-    return value, slope

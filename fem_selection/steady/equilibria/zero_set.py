@@ -211,8 +211,4 @@ def _slopes(activation: Activation, points: tuple[float, ...]) -> tuple[float, .
     """σ' at some points."""
     if not points:
         return ()
-    s = np.array(points)[:, None]
-    value, slope = np.empty_like(s), np.empty_like(s)
-    with np.errstate(all="ignore"):
-        activation.value_and_derivative(s, value, slope)
-    return tuple(float(x) for x in slope[:, 0])
+    return tuple(activation.evaluate(points)[1].tolist())

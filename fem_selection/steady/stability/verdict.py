@@ -77,38 +77,11 @@ def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -
     """
     zero = spectrum.tolerance * spectrum.norm
     if spectrum.kinks:
-        sided = None if spectrum.sides is None else _judge_sides(spectrum, spectrum.sides, zero)
-        if sided is not None:
-            return sided
-        rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
-        by_side = "" if spectrum.sides is None else f"; rates by side: {spectrum.sides.name}"
-        return Verdict(
-            kind="undecided",
-            rate=rate,
-            sentence=f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
-            f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}{by_side}",
-        )
+        return _judge_kinks(spectrum, zero)
     if spectrum.norm == 0.0 or spectrum.flat == 1.0:
         return Verdict(kind="neutral", rate=0.0, sentence="neutral: the linearization is zero, which decides nothing")
-    if spectrum.values.size:
-        first = spectrum.values[0]
-        if first.real > max(zero, _doubt(spectrum, 0)):
-            count = int((spectrum.values.real > zero).sum())
-            how = f", oscillating with frequency {abs(first.imag):.6g}" if abs(first.imag) > zero else ""
-            more = "" if spectrum.is_complete else " at least"
-            return Verdict(
-                kind="unstable",
-                rate=max(float(first.real), 0.0 if spectrum.essential is None else spectrum.essential.upper),
-                sentence=f"unstable with rate {first.real:.6g}{how}: "
-                f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part{_beside(spectrum)}",
-            )
-    if spectrum.essential is not None and spectrum.essential.upper > zero:
-        return Verdict(
-            kind="unstable",
-            rate=spectrum.essential.upper,
-            sentence=f"unstable: the {spectrum.essential.name} has positive numbers, which are no eigenvalues: "
-            "perturbations near where they are attained grow at that rate",
-        )
+    if (unstable := _judge_growing(spectrum, zero)) is not None:
+        return unstable
     if spectrum.failure is not None and (spectrum.essential is None or not spectrum.essential.is_continuous):
         return Verdict(kind="undecided", rate=0.0, sentence=f"undecided: no eigenvalue was found: {spectrum.failure}")
     part = spectrum.degenerate
@@ -117,6 +90,60 @@ def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -
         is_resolved = not spectrum.unresolved or not spectrum.values.size
         if law.law != "bounded" and (law.law != "undecided" or is_resolved):
             return _judge_law(spectrum, part, law, None if finer is None else finer.degenerate)
+    if (undecided := _judge_doubts(spectrum, zero)) is not None:
+        return undecided
+    if spectrum.essential is not None:
+        found = _judge_essential(spectrum, spectrum.essential, zero)
+        if found is not None:
+            return found
+    if not spectrum.is_complete:
+        return _judge_leading(spectrum, zero)
+    return _judge_all(spectrum, zero, is_compact)
+
+
+def _judge_kinks(spectrum: Spectrum, zero: float) -> Verdict:
+    """The verdict where σ' jumps: that of the rays, if they decide."""
+    sided = None if spectrum.sides is None else _judge_sides(spectrum, spectrum.sides, zero)
+    if sided is not None:
+        return sided
+    rate = float(spectrum.values[0].real) if spectrum.values.size else 0.0
+    by_side = "" if spectrum.sides is None else f"; rates by side: {spectrum.sides.name}"
+    return Verdict(
+        kind="undecided",
+        rate=rate,
+        sentence=f"undecided: σ' jumps at the value of K f* + b at {spectrum.kinks} points, so that there is no "
+        f"linearization; of the one with σ' as it is evaluated there the largest real part is {rate:.6g}{by_side}",
+    )
+
+
+def _judge_growing(spectrum: Spectrum, zero: float) -> Verdict | None:
+    """The verdict if an eigenvalue, or the essential spectrum, has a positive real part; None otherwise."""
+    essential = spectrum.essential
+    if spectrum.values.size:
+        first = spectrum.values[0]
+        if first.real > max(zero, _doubt(spectrum, 0)):
+            count = int((spectrum.values.real > zero).sum())
+            how = f", oscillating with frequency {abs(first.imag):.6g}" if abs(first.imag) > zero else ""
+            more = "" if spectrum.is_complete else " at least"
+            beside = "" if essential is None else f"; beside them the {essential.name}"
+            return Verdict(
+                kind="unstable",
+                rate=max(float(first.real), 0.0 if essential is None else essential.upper),
+                sentence=f"unstable with rate {first.real:.6g}{how}: "
+                f"{count} eigenvalue{'s' if count > 1 else ''}{more} with positive real part{beside}",
+            )
+    if essential is None or essential.upper <= zero:
+        return None
+    return Verdict(
+        kind="unstable",
+        rate=essential.upper,
+        sentence=f"unstable: the {essential.name} has positive numbers, which are no eigenvalues: "
+        "perturbations near where they are attained grow at that rate",
+    )
+
+
+def _judge_doubts(spectrum: Spectrum, zero: float) -> Verdict | None:
+    """The verdict if an eigenvalue may lie on either side of the imaginary axis; None otherwise."""
     if spectrum.is_complete:
         for k in range(len(spectrum.values)):
             rate, doubt = float(spectrum.values[k].real), float(spectrum.uncertainties[k])
@@ -127,40 +154,30 @@ def judge(spectrum: Spectrum, is_compact: bool, finer: Spectrum | None = None) -
             rate, doubt = float(spectrum.values[k].real), _doubt(spectrum, k)
             if rate + doubt > zero and doubt > zero:
                 return _undecided(spectrum, rate, doubt)
-    if spectrum.essential is not None:
-        found = _judge_essential(spectrum, spectrum.essential, zero)
-        if found is not None:
-            return found
-    if not spectrum.is_complete:
-        return _judge_leading(spectrum, zero)
-    return _judge_all(spectrum, zero, is_compact)
+    return None
+
+
+def _why_open(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth) -> str:
+    """Why the eigenvalues do not decide although none grows, as a phrase."""
+    none_grows = "no eigenvalue has a positive real part"
+    if part.radius and law.law != "polynomial":
+        where = f"of modulus up to {part.radius:.3g}"
+        level = f"lie in the pseudospectrum of 0 at the level {part.level:.1e}"
+        if spectrum.values.size:
+            return f"{none_grows}; those {where} {level} and mean nothing"
+        return f"no eigenvalue but 0: those of the mesh, {where}, {level} (quasi-nilpotent)"
+    if part.frequency:
+        blocks = f"Jordan blocks of size up to {part.index}, staircase ranks at 1e-9 ‖A‖"
+        return f"{none_grows}, but ±{part.frequency:.6g} i are not semisimple ({blocks})"
+    if part.index == 1:
+        return "the eigenvalues are far from normal, and round-off may move some by their own modulus"
+    ranks = f"rank A² = {spectrum.rank_of_square} < rank A = {spectrum.rank}"
+    return f"{none_grows}, but 0 is not semisimple ({ranks}, index {part.index}, cosines below {COSINE:g})"
 
 
 def _judge_law(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth, finer: DegeneratePart | None) -> Verdict:
     """The verdict if no eigenvalue grows, but those on or near the imaginary axis do not decide."""
-    if part.radius and law.law != "polynomial":
-        what = (
-            f"no eigenvalue but 0: those of the mesh, of modulus up to {part.radius:.3g}, lie in the pseudospectrum of "
-            f"0 at the level {part.level:.1e} (quasi-nilpotent)"
-        )
-        if spectrum.values.size:
-            what = (
-                f"no eigenvalue has a positive real part; those of modulus up to {part.radius:.3g} lie in the "
-                f"pseudospectrum of 0 at the level {part.level:.1e} and mean nothing"
-            )
-    elif part.frequency:
-        what = (
-            f"no eigenvalue has a positive real part, but ±{part.frequency:.6g} i are not semisimple (Jordan blocks of "
-            f"size up to {part.index}, staircase ranks at 1e-9 ‖A‖)"
-        )
-    elif part.index == 1:
-        what = "the eigenvalues are far from normal, and round-off may move some by their own modulus"
-    else:
-        square, rank = spectrum.rank_of_square, spectrum.rank
-        what = (
-            f"no eigenvalue has a positive real part, but 0 is not semisimple (rank A² = {square} < rank A = {rank}, "
-            f"index {part.index}, cosines below {COSINE:g})"
-        )
+    what = _why_open(spectrum, part, law)
     if law.law == "contraction":
         size = max(abs(law.abscissa), part.zero)
         return Verdict(
@@ -226,11 +243,6 @@ def _judge_sides(spectrum: Spectrum, sides: SideRates, zero: float) -> Verdict |
     return None
 
 
-def _beside(spectrum: Spectrum) -> str:
-    """The essential spectrum, in addition to what a sentence says of eigenvalues."""
-    return "" if spectrum.essential is None else f"; beside them the {spectrum.essential.name}"
-
-
 def _judge_essential(spectrum: Spectrum, essential: EssentialSpectrum, zero: float) -> Verdict | None:
     """The verdict if no eigenvalue grows and the essential spectrum decides; None if it does not."""
     if essential.is_continuous and essential.upper >= -max(zero, essential.spacing):
@@ -286,8 +298,8 @@ def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
         kind="neutral",
         rate=0.0,
         sentence="neutral: the largest real part is zero; the rank of the linearization is too large to be found, "
-        "so that "
-        "growth slower than exponential is not excluded",
+        ""
+        "so that growth slower than exponential is not excluded",
     )
 
 
@@ -307,8 +319,7 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
             kind="undecided",
             rate=rate,
             sentence=f"undecided: no eigenvalue grows, but σ' vanishes on part of Y, where the linearization "
-            "says nothing; "
-            f"{kernel}",
+            f"says nothing; {kernel}",
         )
     if spectrum.unresolved:
         near = f"what is nearer to 0 than {spectrum.unresolved:.2g} is not resolved on so many nodes"
@@ -325,11 +336,8 @@ def _judge_all(spectrum: Spectrum, zero: float, is_compact: bool) -> Verdict:
             rate=rate,
             sentence=f"stable on this mesh: the largest real part is {rate:.6g}, with no kernel{end}",
         )
-    tail = (
-        "; 0 belongs to the spectrum of the compact operator, so that no exponential rate is uniform"
-        if is_compact
-        else ""
-    )
+    no_rate = "; 0 belongs to the spectrum of the compact operator, so that no exponential rate is uniform"
+    tail = no_rate if is_compact else ""
     count = len(spectrum.values)
     if not count:
         return Verdict(
