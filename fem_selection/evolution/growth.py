@@ -39,6 +39,7 @@ _ROUGHLY = 2e-2  # the same where the error of p is larger
 _AGREE = 0.1  # largest relative difference of the growth exponent between the halves
 _SHRUNK = 1e-2  # T − t at the end, relative to its value at the beginning of the window, for a blow-up
 _LEVELS = 25
+_DECADE = 0.99  # least decades of a window
 _GAP = 2.0  # decades without a step, over which no law is fitted
 _PART = 0.25  # of all decades must be in a window
 _LATE = 0.7  # the largest norm of a growing state is reached after this part of the run
@@ -86,12 +87,12 @@ class Growth:
             form = "like log 1/(T − t)" if self.exponent == 0 else f"like (T − t)^-{self.exponent:.3g}"
             return f"blows up at T = {self.blow_up_time:.10g} ± {self.blow_up_error:.1g} {form} ({fit})"
         if self.kind == "other":
-            return "grows by no law of the list (exponential, power, logarithm, blow-up)"
+            return "grows; the run supports none of the laws exponential, power, logarithm and blow-up"
         law = {
             "exponential": f"exponentially at rate {self.rate:.6g}",
             "linear": f"linearly at rate {self.rate:.6g}, as t^1.00",
             "power": f"as t^{self.exponent:.2f} ± {self.exponent**2 * self.exponent_error:.1g}",
-            "logarithmic": f"as {self.rate:.4g} log t",
+            "logarithmic": f"as {self.rate:.4g} ± {self.rate * self.exponent_error:.1g} log t",
         }
         return f"grows {law[self.kind]} ({fit})"
 
@@ -110,9 +111,11 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
     if n.size < 2 or not n[-1] > n[0] or t[int(np.argmax(n))] < t[0] + _LATE * (t[-1] - t[0]):
         return None
     shift = 0.0 if allowed is None else float(np.sum(allowed[good][np.isfinite(allowed[good])]))
-    found = _find(t, n, slope)
-    if found is None and n.size < _FEW:
-        found = _find(*_between(t, n, slope))
+    found = None
+    if not (_is_short(n) and _is_short(slope)):
+        found = _find(t, n, slope)
+        if found is None and n.size < _FEW:
+            found = _find(*_between(t, n, slope))
     if found is None:
         nothing = float("nan")
         return Growth(
@@ -126,6 +129,11 @@ def fit_growth(times: Floats, norms: Floats, slopes: Floats, *, allowed: Floats 
             until=float(t[-1]),
         )
     return _name(found, float(shift))
+
+
+def _is_short(values: Floats) -> bool:
+    """Whether positive values span less than a decade."""
+    return bool(0 < np.max(values) < 10.0**_DECADE * np.min(values))
 
 
 def _find(t: Floats, n: Floats, slope: Floats) -> _Fit | None:
@@ -178,51 +186,64 @@ def _secants(t: Floats, n: Floats) -> tuple[Floats, Floats, Floats] | None:
     if not top[-1] > 10 * low:
         return None
     first = np.concatenate([[True], np.diff(top) > 0])
-    levels = np.geomspace(low, top[-1], _LEVELS)
+    levels = np.geomspace(low, top[-1], 2 * _LEVELS - 1)
     reached = np.interp(np.log(levels), np.log(np.maximum(top[first], 1e-300)), t[first])
-    steps = np.diff(reached)
+    steps = np.diff(reached[::2])
     if np.any(steps <= 0):
         return None
-    return 0.5 * (reached[1:] + reached[:-1]), np.sqrt(levels[1:] * levels[:-1]), np.diff(levels) / steps
+    return reached[1::2], levels[1::2], np.diff(levels[::2]) / steps
 
 
 def _fit_windows(t: Floats, n: Floats, slope: Floats, largest: float) -> _Fit | None:
     """The fit over the longest window that ends with the run and obeys a law, well if there is one, else roughly."""
+    logarithms = np.log(n), np.log(slope)
     families: tuple[tuple[_Family, Floats, Floats], ...] = (
-        ("power", np.log(n), np.log(n)),
-        ("exponential", n, np.log(slope)),
+        ("power", logarithms[0], logarithms[0]),
+        ("exponential", n, logarithms[1]),
     )
     fits = [
         fit
-        for decades in _WINDOWS
         for family, x, spans in families
-        if (fit := _fit(family, x, spans, decades=decades, data=(t, n, slope))) is not None
-        and (fit.residual <= _RESIDUAL or (fit.residual <= largest and fit.decades >= _MANY))
+        for start, decades in _windows(spans)
+        if (fit := _fit(family, x, logarithms[1], start=start, decades=decades, data=(t, n, slope))).residual <= largest
+        and (fit.residual <= _RESIDUAL or fit.decades >= _MANY)
         and _is_law(fit)
     ]
     good = [fit for fit in fits if fit.residual <= _GOOD and fit.error <= _GOOD] or fits
     return max(good, key=lambda fit: (round(fit.decades, 1), -fit.residual), default=None)
 
 
-def _fit(
-    family: _Family, x: Floats, spans: Floats, *, decades: float, data: tuple[Floats, Floats, Floats]
-) -> _Fit | None:
-    """The line over the last decades of `spans`; None if they are less than one or a small part of all."""
+def _windows(spans: Floats) -> list[tuple[int, float]]:
+    """Begins and decades of the windows that end with the run, hold a decade and are not a small part of all."""
     away = np.abs(spans - spans[-1]) / np.log(10)
+    if not np.max(away) >= _DECADE:
+        return []
     gaps = np.abs(np.diff(spans)) / np.log(10)
-    outside = np.flatnonzero((away > decades) | np.append(gaps > _GAP, False))
-    start = outside[-1] + 1 if outside.size else 0
-    reach = float(np.max(away[start:], initial=0.0))
-    if reach < max(0.99, _PART * float(np.sum(np.minimum(gaps, 1.0)))) or x.size - start < 3:
-        return None
+    least = max(_DECADE, _PART * float(np.sum(np.minimum(gaps, 1.0))))
+    wide = np.append(gaps > _GAP, False)
+    found: dict[int, float] = {}
+    for decades in _WINDOWS:
+        outside = np.flatnonzero((away > decades) | wide)
+        start = int(outside[-1]) + 1 if outside.size else 0
+        reach = float(np.max(away[start:], initial=0.0))
+        if reach < least or spans.size - start < 3:
+            break
+        found[start] = reach
+    return list(found.items())
+
+
+def _fit(
+    family: _Family, x: Floats, y: Floats, *, start: int, decades: float, data: tuple[Floats, Floats, Floats]
+) -> _Fit:
+    """The line over a window."""
     t, n, slope = (values[start:] for values in data)
-    x = x[start:]
+    x, y = x[start:], y[start:]
     at = np.linspace(x[0], x[-1], _POINTS)
-    y = np.interp(at, x, np.log(slope))
+    y = np.interp(at, x, y)
     whole, residual = _line(at, y)
     half = _POINTS // 2
     first, second = _line(at[:half], y[:half])[0], _line(at[half:], y[half:])[0]
-    return _Fit(family, whole, abs(first - second), residual, reach, t, n, slope)
+    return _Fit(family, whole, abs(first - second), residual, decades, t, n, slope)
 
 
 def _is_law(fit: _Fit) -> bool:

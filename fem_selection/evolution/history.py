@@ -50,6 +50,7 @@ class StepHistory:
         self._stride, self._count = 1, 0
         self._most = 2 * int(np.clip(_LARGEST // (8 * max(num_samples, 1)), _LEAST, _KEPT))
         self._largest: list[tuple[float, float, float]] = []
+        self._stacked: tuple[int, Floats, Floats] | None = None
 
     def add(self, time: float, step: float, values: Floats, *, largest: tuple[float, float, float]) -> None:
         """Add a step.
@@ -88,8 +89,8 @@ class StepHistory:
 
     def sample(self, j: int) -> SampleHistory:
         """Return the history of one sample up to its end."""
-        times, _, rows = self._rows()
-        norms, slopes, rates, delays = (np.array([row[k, j] for row in rows]) for k in range(4))
+        times, table = self._table()
+        norms, slopes, rates, delays = table[:, :, j].T
         lives = np.isfinite(norms)
         return SampleHistory(
             times=times[lives],
@@ -104,6 +105,13 @@ class StepHistory:
         times, _, rows = self._rows()
         first = int(np.searchsorted(times, since))
         return times[first:], np.array([row[2] for row in rows[first:]])
+
+    def _table(self) -> tuple[Floats, Floats]:
+        """Kept times, and their rows as one array of shape (num_times, 4, num_samples); made anew after a step."""
+        if self._stacked is None or self._stacked[0] != self._count:
+            times, _, rows = self._rows()
+            self._stacked = self._count, times, np.array(rows)
+        return self._stacked[1:]
 
     def _rows(self) -> tuple[Floats, Floats, list[Floats]]:
         rows = list(self._kept)

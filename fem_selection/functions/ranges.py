@@ -282,7 +282,7 @@ def find_jump(activation: Activation) -> str | None:
             s = float(middle[np.argmax(tiny)])
             left, right = _values(activation, 0, np.array([s - 1e-11 * (1 + abs(s)), s + 1e-11 * (1 + abs(s))]))
             if abs(right - left) > 1e-6 * (1 + abs(left)):
-                return f"σ jumps by {right - left:.3g} at s = {s:.6g}"
+                return f"σ jumps by {right - left:.3g} at s = {round(s, 12) + 0.0:.6g}"
             return f"near s = {s:.6g} the values of σ have no sharp bound"
         if lower.size > _MOST_BOXES:
             return "σ has too many kinks"

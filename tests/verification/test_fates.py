@@ -141,6 +141,22 @@ def test_growth_of_a_spiral():
     assert found.kind == "exponential" and found.rate == pytest.approx(1.0, rel=1e-2)
 
 
+def test_rate_of_a_staircase():
+    """1 + t + 1.2 sin t, whose slope changes its sign: fails if a secant and the level that it belongs to are taken at
+    different places, by which the rate 1 is missed by a percent."""
+    t = np.linspace(0, 2000, 8001)
+    found = fit_growth(t, 1 + t + 1.2 * np.sin(t), 1 + 1.2 * np.cos(t))
+    assert found.kind == "linear" and found.rate == pytest.approx(1.0, rel=2e-3)
+
+
+def test_a_norm_within_a_decade_has_no_law():
+    """e^t from 1 to 9: fails if less than a decade supports a law."""
+    t = np.linspace(0, np.log(9), 100)
+    assert fit_growth(t, np.exp(t), np.exp(t)).kind == "other"
+    t = np.linspace(0, np.log(11), 100)
+    assert fit_growth(t, np.exp(t), np.exp(t)).kind == "exponential"
+
+
 def test_growth_faster_than_any_power_is_none():
     """e^{2√t} and e^{t²}: between the laws. Fails if one of these is called a power, an exponential or a blow-up."""
     t = np.linspace(1e-3, 100, 300)

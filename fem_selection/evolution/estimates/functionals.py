@@ -50,8 +50,9 @@ def estimate_energy(premises: Premises, times: Floats, states: Sequence[Block]) 
     for f in states:
         g = field.preactivation(f)
         product = g - bias
-        drift = skew * field.space.norm(f) * field.space.norm(field.rate(f)) + sign.error * root * field.space.norm(g)
-        drifts.append(drift)
+        size = field.space.norm(g)
+        wrong = np.multiply(sign.error * root, size, out=np.zeros_like(size), where=size > 0)  # the error may be ∞
+        drifts.append(skew * field.space.norm(f) * field.space.norm(field.rate(f)) + wrong)
         quadratic, linear = field.space.inner(f, product), field.space.inner(f, np.broadcast_to(bias, f.shape))
         values.append(-0.5 * quadratic - linear)
         sizes.append(0.5 * np.abs(quadratic) + np.abs(linear))
