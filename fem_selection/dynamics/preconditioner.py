@@ -181,10 +181,10 @@ class LocalPreconditioner:
         direct = {"ksp_type": "preonly", "pc_type": "lu"}
         if self.space.comm.size > 1:
             # on few rows messages cost more than arithmetic: every rank gathers the vector and solves by itself
-            small = matrix.getSize()[0] <= _SMALL
-            direct |= (
-                {"pc_type": "redundant", "redundant_pc_type": "lu"} if small else {"pc_factor_mat_solver_type": "mumps"}
-            )
+            if matrix.getSize()[0] <= _SMALL:
+                direct |= {"pc_type": "redundant", "redundant_pc_type": "lu"}
+            else:
+                direct["pc_factor_mat_solver_type"] = "mumps"
         with options(prefix, direct):
             solver.setFromOptions()
             solver.setUp()

@@ -12,7 +12,8 @@ relative round-off of floating-point numbers, √ε = 1.5e-8.  The last term is 
 like log(1 + exp(s)) − log(2) cancel numbers of order one.
 
 The tolerance shrinks with the state: one of size 1e-10 that grows like e^t does not rest.  Every module that asks
-whether a state is steady asks this one.
+whether a given state, or one that Newton's method found, is steady asks this one.  For states at the end of a run use
+`fem_selection.evolution.rest`, which also knows how their rates fell.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mpi4py import MPI
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["resting", "steepest_slope", "tolerance_of_rest"]
+__all__ = ["steepest_slope", "tolerance_of_rest"]
 
 _EPSILON = float(np.finfo(float).eps)
 _ROUND_OFF = 32.0 * _EPSILON
@@ -47,17 +48,6 @@ def tolerance_of_rest(field: SelectionField, f: Block, *, norm: float) -> Floats
     with np.errstate(over="ignore", invalid="ignore"):
         own = 4.0 * _EPSILON * float(space.norm(np.ones_like(bias))[0])
         return np.asarray(steepest * (_ROUND_OFF * norm * space.norm(f) + _BALANCED * forces) + own)
-
-
-def resting(field: SelectionField, f: Block, *, norm: float) -> np.ndarray:
-    """Return for each state whether it rests, shape (J,) (collective over space).
-
-    Args:
-        field: The right-hand side, at the time in question.
-        f: States, shape (num_local, J).
-        norm: ‖K‖ or an upper bound of it.
-    """
-    return np.asarray(field.space.norm(field.rate(f)) <= tolerance_of_rest(field, f, norm=norm))
 
 
 def steepest_slope(field: SelectionField, f: Block) -> Floats:

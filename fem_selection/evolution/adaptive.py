@@ -242,8 +242,8 @@ class _Run:
         moved -= self.rate
         curvatures = self.field.space.norm(moved) / h
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ways = np.minimum(samples.rates * span, samples.rates**2 / curvatures)
-        samples.set_scale(np.nan_to_num(ways, nan=0.0, posinf=1e300))
+            distances = np.minimum(samples.rates * span, samples.rates**2 / curvatures)
+        samples.set_scale(np.nan_to_num(distances, nan=0.0, posinf=1e300))
         if self.settings.first_step:
             return self.settings.first_step
         rate = samples.worst(samples.rates / samples.allowed)

@@ -5,7 +5,7 @@ The errors of a step and the rate of a state at rest are compared with the state
 
     ε_j = atol min(1, s_j) + rtol ‖f_j‖,        ‖∂_t f_j‖ ≤ steady_tolerance · min(1, max_s ‖f_j(s)‖)
 
-with s_j the largest norm so far and, at the beginning, the way that the state goes before its rate changes.  Neither is
+with s_j the largest norm so far and, at the beginning, how far the state moves before its rate changes.  Neither is
 smaller than the round-off of F.  So f' = f from 1e-10 is as accurate as from 1, and is not at rest.  If kernel or bias
 depend on time, ε_j = atol + rtol ‖f_j‖: a state that is zero does not say how large it will be.
 """
@@ -114,9 +114,9 @@ class RunSamples:
         row[:, self.live] = self.norms, self.slopes, self.rates, delays if step > 0 else 0.0 * delays
         self.history.add(time, step, row, largest=(largest, slope, self.worst(self.rates)))
 
-    def set_scale(self, ways: Floats) -> None:
-        """Take the way that each state goes before its rate changes as a part of its size."""
-        self._scale = self.sizes + ways
+    def set_scale(self, distances: Floats) -> None:
+        """Count how far each state moves before its rate changes as a part of its size."""
+        self._scale = self.sizes + distances
         self._set_allowed()
 
     def _set_allowed(self) -> None:

@@ -208,10 +208,12 @@ class ActivationFamily:
         for attribute, inputs in _PROGRAMS.items():
             program = getattr(self._template, attribute)
             result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
-        # compiled on first use: few computations need it, and it is the longest expression
-        result.__dict__["third_derivative"] = lambda *blocks: _bind(self._template.third_derivative, 1, numbers)(
-            *blocks
-        )
+
+        def third_derivative(*blocks: Any) -> Any:
+            """Compiled on first use: few computations need it, and it is the longest expression."""
+            return _bind(self._template.third_derivative, 1, numbers)(*blocks)
+
+        result.__dict__["third_derivative"] = third_derivative
         return result
 
 

@@ -84,16 +84,16 @@ def negate(a: Truth) -> Truth:
     return Truth(a.can_fail, a.can_hold)
 
 
-def _outward(lower: Floats, upper: Floats, *operands: Interval, rough: Any = False) -> Interval:
+def _outward(lower: Floats, upper: Floats, *operands: Interval) -> Interval:
     """An interval moved outward by round-off; NaN becomes infinite."""
     with np.errstate(all="ignore"):
         low = np.where(np.isnan(lower), -np.inf, lower - (_ULPS * np.abs(lower) + _SMALLEST))
         high = np.where(np.isnan(upper), np.inf, upper + (_ULPS * np.abs(upper) + _SMALLEST))
     low, high = np.where(np.isnan(low), lower, low), np.where(np.isnan(high), upper, high)
-    flag = np.asarray(rough, dtype=bool)
-    for operand in operands:
-        flag = flag | operand.rough
-    return Interval(low, high, flag)
+    rough = operands[0].rough
+    for operand in operands[1:]:
+        rough = rough | operand.rough
+    return Interval(low, high, rough)
 
 
 def _add(a: Interval, b: Interval) -> Interval:

@@ -147,7 +147,7 @@ class StabilitySettings:
         branches: Largest number of branches.
         searches: Number of values of the parameter at which branches that no other reaches are sought by deflation.
         seconds: Time after which no further branch or point is begun.
-        cycles: Whether limit cycles near Hopf points are computed by runs.
+        cycles: Whether the normal forms of Hopf points and the cycles that leave them are computed.
     """
 
     state: str = "0"

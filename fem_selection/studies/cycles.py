@@ -25,8 +25,8 @@ from fem_selection.typing import Floats
 __all__ = ["HopfFindings", "find_cycles"]
 
 _NUMBER = 16  # largest number of cycles of a family
-_STEPS = 8  # steps along the branch to that place
 _BESIDE = 0.1  # of the range: distance from the Hopf point at which the run starts
+_STEPS = 8  # steps along the branch to that place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@
     folder/figures/certificate.png    Hamiltonian and gaps over depth, singular values of the kernels
 
 Only a lower objective refutes: after the insertion of the Hamiltonian's minimisers, after a descent from there, or at
-the end of a training from another start.  That a local minimiser is the global one, no condition at it can show.  Use
+the end of a training from another start.  No condition at a local minimiser can show that it is the global one.  Use
 `learning.assess_optimality` for the numbers alone.
 """
 
@@ -170,7 +170,7 @@ class CertificateReport(Report):
     def _concluded(self) -> str:
         c, what = self.certificate, self.conclusion
         if what == "a local minimiser":
-            return "a local minimiser; that no other minimum is lower, no condition at it can show"
+            return "a local minimiser; no condition at it can show that no other minimum is lower"
         if what == "not decided":
             return "not decided: see the conditions one by one"
         falls = []
@@ -244,11 +244,8 @@ def certify(
 
 def _is_open(found: OptimalityCertificate) -> bool:
     """Whether other basins of the Hamiltonian lie lower, though no insertion has refuted the control."""
-    gap, nearest, round_off = (
-        found.maximum_principle_gap,
-        found.maximum_principle_nearest_gap,
-        found.maximum_principle_round_off,
-    )
+    gap, nearest = found.maximum_principle_gap, found.maximum_principle_nearest_gap
+    round_off = found.maximum_principle_round_off
     if gap is None or nearest is None or round_off is None or found.maximum_principle == NOT_OPTIMAL:
         return False
     return gap - nearest > round_off + found.gradient_allowance
@@ -279,21 +276,20 @@ def _on_gap(found: OptimalityCertificate, step: float, has_kink: bool) -> list[s
         assert found.lowest_change is not None
         open_gap = f"other controls lower the Hamiltonian, by {gap:.3g} in all; {where}"
         if verdict == NOT_OPTIMAL:
-            said = f"not optimal: {open_gap}; inserted ({found.lowest_insertion}) they lower J by"
-            said += f" {-found.lowest_change:.3g} ± {found.objective_round_off:.1g}"
+            fall = f"{-found.lowest_change:.3g} ± {found.objective_round_off:.1g}"
+            said = f"not optimal: {open_gap}; inserted ({found.lowest_insertion}) they lower J by {fall}"
         elif verdict == UP_TO_GRADIENT:
+            none = f"none of {found.maximum_principle_starts} starts found another lower Hamiltonian"
             said = (
                 f"{verdict}: inserted minimisers ({found.lowest_insertion}) lower J by {-found.lowest_change:.2g}, of "
+                f"the ‖∇J‖²/(2λ) = {found.gradient_allowance:.2g} that the gradient leaves; "
+                f"{open_gap if _is_open(found) else none}"
             )
-            said += f"the ‖∇J‖²/(2λ) = {found.gradient_allowance:.2g} that the gradient leaves; "
-            others = f"none of {found.maximum_principle_starts} starts found another lower Hamiltonian"
-            said += open_gap if _is_open(found) else others
         else:
-            said = f"{WITHIN_STEP}: {open_gap}; but none of {found.insertions} insertions lowers J, "
-            if found.gap_remainder is None:
-                said += f"and the principle holds up to O(Δt) only, Δt = {step:.3g}"
-            else:
-                said += f"for their remainders, O(Δt) with Δt = {step:.3g}, sum up to {found.gap_remainder:.3g}"
+            why = f"and the principle holds up to O(Δt) only, Δt = {step:.3g}"
+            if found.gap_remainder is not None:
+                why = f"for their remainders, O(Δt) with Δt = {step:.3g}, sum up to {found.gap_remainder:.3g}"
+            said = f"{WITHIN_STEP}: {open_gap}; but none of {found.insertions} insertions lowers J, {why}"
     kink = "σ has a kink, where the search may end early: the gap may be larger"
     return [f"Pontryagin: {said}", f"Pontryagin: {kink}"] if has_kink else [f"Pontryagin: {said}"]
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +161,7 @@ class HjbReport(Report):
             "agreement": {
                 "verdict": agreement.verdict,
                 "reasons": list(agreement.reasons),
-                "comparisons": [
-                    {
-                        "first": c.first,
-                        "second": c.second,
-                        "difference": c.difference,
-                        "tolerance": c.tolerance,
-                        "verdict": c.verdict,
-                    }
-                    for c in agreement.comparisons
-                ],
+                "comparisons": [asdict(c) for c in agreement.comparisons],
             },
         }
 
