@@ -3,9 +3,9 @@
 
     V(0, x(0)) = min over all controls ≤ cost of the open loop, cost of the closed loop
 
-The two costs are attained by controls, so the lower one bounds V from above, whatever the mesh.  Two numbers agree if
-they differ by no more than the sum of their error estimates.  An estimate that is larger than a fifth of the attained
-cost (plus the interpolation error of Φ) excuses no difference beyond that: it says that the mesh is too coarse.
+The two costs are attained by controls, so the lower one bounds V from above, whatever the mesh.  Two numbers disagree
+if they differ by more than the sum of their error estimates.  A difference within these that is larger than a fifth of
+the attained cost (plus the interpolation error of Φ) decides nothing: the mesh is too coarse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Agreement", "AgreementVerdict", "Comparison", "compare"]
 
 AgreementVerdict = Literal["agree", "disagree", "not decided"]
 
-_SHARE = 0.2  # of the attained cost: a difference beyond it is one whatever the error estimates
+_SHARE = 0.2  # of the attained cost: numbers that differ by more do not agree, whatever the error estimates
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Comparison:
         second: The name of the second.
         difference: The first minus the second.
         tolerance: The absolute difference up to which they agree; NaN if an error estimate is missing.
+        estimate: The sum of their error estimates; NaN if one is missing.
         verdict: Whether they agree.
     """
 
@@ -39,15 +40,19 @@ class Comparison:
     second: str
     difference: float
     tolerance: float
+    estimate: float
     verdict: AgreementVerdict
 
     def sentence(self) -> str:
         """The comparison in words."""
-        where = "above" if self.difference > 0 else "below"
-        told = f"{self.first} {abs(self.difference):.2e} {where} {self.second}"
-        if not np.isfinite(self.tolerance):
+        told = f"{self.first} {abs(self.difference):.2e} {'above' if self.difference > 0 else 'below'} {self.second}"
+        if not np.isfinite(self.estimate):
             return f"{told}, without an error estimate"
-        return f"{told}, {'more' if self.verdict == 'disagree' else 'no more'} than {self.tolerance:.2e}"
+        if self.verdict == "not decided":
+            return f"{told}, more than {self.tolerance:.2e} but within the error estimates {self.estimate:.2e}"
+        if self.verdict == "disagree":
+            return f"{told}, more than {self.estimate:.2e}"
+        return f"{told}, no more than {self.tolerance:.2e}"
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,18 @@ def compare(
     return Agreement(comparisons=tuple(row for row in rows() if np.isfinite(row.difference)))
 
 
-def _comparison(first: str, second: str, difference: float, tolerance: float, limit: float) -> Comparison:
-    allowed = min(tolerance, limit) if np.isfinite(tolerance) else np.nan
+def _comparison(first: str, second: str, difference: float, estimate: float, limit: float) -> Comparison:
+    size = abs(difference)
     verdict: AgreementVerdict = "agree"
-    if abs(difference) > (allowed if np.isfinite(allowed) else limit):
+    if np.isfinite(estimate) and size > estimate:
         verdict = "disagree"
-        allowed = limit if not np.isfinite(allowed) else allowed
-    elif not np.isfinite(allowed):
+    elif not np.isfinite(estimate) or size > limit:
         verdict = "not decided"
     return Comparison(
-        first=first, second=second, difference=float(difference), tolerance=float(allowed), verdict=verdict
+        first=first,
+        second=second,
+        difference=float(difference),
+        estimate=float(estimate),
+        tolerance=float(min(estimate, limit)) if np.isfinite(estimate) else np.nan,
+        verdict=verdict,
     )

@@ -15,13 +15,15 @@ fastest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, minimize_rows
 from fem_selection.errors import InvalidInput
+from fem_selection.evolution.estimates.activation_properties import examine
 from fem_selection.functions.activations import Activation
+from fem_selection.functions.ranges import find_jump
 from fem_selection.hjb.scalar import find_minimizer
 from fem_selection.hjb.starts import find_starts
 from fem_selection.kernels import DenseKernel
@@ -33,6 +35,7 @@ from fem_selection.typing import Block, Floats
 __all__ = ["MAX_DIMENSION", "ReducedProblem"]
 
 MAX_DIMENSION = 3
+_TOGETHER = 4096  # rows times starts of one Newton's method
 _TOLERANCE = 1e-7  # of the gradient in c; the error of H is of the order of its square
 
 
@@ -196,8 +199,9 @@ class ReducedProblem:
         n, m, r = len(features), self.num_cells, features.shape[1]
         maps = OwnMaps(matrices=np.repeat(features, m, axis=0))
         problem = RowProblem(activation=self.activation, p=costates.reshape(n * m, self.num_samples), maps=maps)
-        starts = find_starts(problem, maps) if warm is None else iter((warm.reshape(n * m, r),))
-        return minimize_rows(problem, starts, _TOLERANCE)[0].reshape(n, m, r)
+        if warm is not None:
+            return minimize_rows(problem, (warm.reshape(n * m, r),), _TOLERANCE)[0].reshape(n, m, r)
+        return _minimize_from_all(problem, maps).reshape(n, m, r)
 
     # ── from the learning problem ─────────────────────────────────────────────────────────────────────────────────
 
@@ -229,10 +233,43 @@ class ReducedProblem:
         )
 
 
+def _minimize_from_all(problem: RowProblem, maps: OwnMaps) -> Floats:
+    """The best minimisers from all starts, shape (rows, r).
+
+    Few rows are minimised from many starts at a time, since Newton's method costs by its calls then.
+    """
+    rows = len(problem.p)
+    starts = tuple(find_starts(problem, maps))
+    together = min(max(_TOGETHER // max(rows, 1), 1), len(starts))
+    best, lowest = np.zeros((rows, maps.size)), np.full(rows, np.inf)
+    for k in range(0, len(starts), together):
+        part = starts[k : k + together]
+        copies = replace(
+            problem,
+            p=np.tile(problem.p, (len(part), 1)),
+            maps=OwnMaps(matrices=np.tile(maps.matrices, (len(part), 1, 1))),
+        )
+        c, value = minimize_rows(copies, (np.concatenate(part),), _TOLERANCE)
+        c, value = c.reshape(len(part), rows, maps.size), value.reshape(len(part), rows)
+        which, row = np.argmin(np.where(np.isnan(value), np.inf, value), axis=0), np.arange(rows)
+        better = value[which, row] < lowest
+        best[better], lowest[better] = c[which, row][better], value[which, row][better]
+    return best
+
+
 def _all_samples(functional: Functional, block: Block) -> Floats:
     """All rows and columns of a block on every rank, in canonical order (collective)."""
     rows = functional.control_space.space.gather(np.asfortranarray(block))
     return np.ascontiguousarray(np.concatenate(functional.control_space.ensemble.sample_comm.allgather(rows), axis=1))
+
+
+def _no_minimum(activation: Activation) -> str | None:
+    """Why the Hamiltonian may have no minimum; None if σ is not known to jump or to grow faster than s."""
+    if (jump := find_jump(activation)) is not None and jump.startswith("σ jumps"):
+        return f"{jump}, where the Hamiltonian may have no minimum"
+    if np.isinf(examine(activation).steepest[0]):
+        return "|σ'| grows without bound, and the Hamiltonian may fall without bound"
+    return None
 
 
 def _faults(functional: Functional, scaled_bounds: tuple[Floats, Floats] | None) -> Iterator[str]:
@@ -249,6 +286,8 @@ def _faults(functional: Functional, scaled_bounds: tuple[Floats, Floats] | None)
         )
     if not isinstance(functional.cost, TrackingCost):
         yield "objective.loss must be 'tracking'"
+    if (reason := _no_minimum(functional.stepper.activation)) is not None:
+        yield f"dynamics.activation = {functional.stepper.activation.name!r}: {reason}"
     if not isinstance(functional.stepper.kernel, DenseKernel):
         yield "dynamics.representation must be 'dense': the kernel's values are free at each pair of cells"
     if scaled_bounds is not None:

@@ -29,7 +29,7 @@ from typing import cast
 
 import numpy as np
 
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.hjb import (
     ClosedLoop,
     Grid,
@@ -45,7 +45,7 @@ from fem_selection.hjb import (
 from fem_selection.hjb.box import interpolation_error
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import Functional, LearningProblem
-from fem_selection.optimize import minimize
+from fem_selection.optimize import OptimizationReport, minimize
 from fem_selection.settings import HjbSettings, OptimizerSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Progress, Teller
@@ -152,7 +152,10 @@ def _best_loop(loops: Sequence[ClosedLoop]) -> ClosedLoop:
 def _optimize(
     problem: LearningProblem, reduced: ReducedProblem, more: int, seed: int
 ) -> tuple[tuple[float, ...], list[OpenLoop]]:
-    """The objectives that optimization reaches from several starts, the best first, and their paths (collective)."""
+    """The objectives that optimization reaches from several starts, the best first, and their paths (collective).
+
+    A start whose states are not finite is left out; if all are, the error of the last one is raised.
+    """
     functional, control_space, starts = (
         problem.scaled_functional,
         problem.functional.control_space,
@@ -160,7 +163,13 @@ def _optimize(
     )
     for k in range(more):
         starts.append(control_space.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
-    found = [minimize(functional, start, _OPEN_LOOP) for start in starts]
+    found: list[OptimizationReport] = []
+    for k, start in enumerate(starts):
+        try:
+            found.append(minimize(functional, start, _OPEN_LOOP))
+        except NonFinite:
+            if not found and k == len(starts) - 1:
+                raise
     found = sorted(found, key=lambda report: report.objective)
     controls = [_controls(problem.functional, functional.to_controls(x.scaled_solution)) for x in found]
     return tuple(x.objective for x in found), [follow(reduced, *c) for c in controls]

@@ -87,9 +87,15 @@ class HjbReport(Report):
 
     @property
     def extrapolated_declined(self) -> str | None:
-        """Why the extrapolation has no error bar; None if it has one.  A box that is too small takes it away too."""
+        """Why the extrapolation has no error bar; None if it has one.
+
+        A box that is too small takes it away too, and so does another number that V contradicts.
+        """
         if self.box_verdict == "too small":
             return f"the box is too small, for {self.box_reason}"
+        against = [c for c in self.agreement.comparisons if c.verdict == "disagree" and c.first == "finite elements"]
+        if against and self.refinement.extrapolated_declined is None:
+            return against[0].sentence()
         return self.refinement.extrapolated_declined
 
     @property

@@ -164,13 +164,13 @@ def a_box_that_is_too_small(answer):
 @problem("hjb", demo="hjb.toml",
          tables={"objective": {"weight": 20.0},
                  "hjb": {"cells": 60, "levels": 1, "starts": 3, "lower": [-5.0], "upper": [5.0]}},
-         says="V lies far above a cost that is attained: they disagree",
+         says="V lies far above a cost that is attained: not decided, for the error estimate is as large",
          route="a cost that controls attain bounds V from above")  # fmt: skip
 def a_wide_box_and_a_coarse_mesh(answer):
     """Fails if V passes although a cost that is attained is far below."""
     report = answer.report
     row = report.agreement.comparisons[0]
-    assert row.verdict == "disagree" and 0.3 < row.difference < 0.6 and row.tolerance < 0.25
+    assert row.verdict == "not decided" and 0.3 < row.difference < 0.6 and row.tolerance < 0.25 < row.estimate
     return report.agreement.verdict
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +14,13 @@ from mpi4py import MPI
 
 from fem_selection.cases.learning import build_problem
 from fem_selection.config import load_case
+from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.hjb import (
     Grid,
     ReducedProblem,
     ValueFunction,
+    reduction,
     refine,
     refinement,
     solve_by_dynamic_programming,
@@ -190,3 +193,54 @@ def test_the_best_open_loop_comes_first(monkeypatch):
     assert found == (0.2, 0.7, 0.9)
     ends = [loop.states[-1, 0] - reduced.start[0] for loop in loops]
     np.testing.assert_allclose(ends, reduced.horizon * np.array(found), rtol=1e-12)
+
+
+def test_a_start_without_states_is_left_out(monkeypatch):
+    """Fails if one random start whose states overflow takes the other starts' optima with it, or if none is missed
+    when all overflow."""
+    settings = ("domain.cells=1", "dynamics.activation=identity", "objective.controls=['bias']", "dynamics.layers=4")
+    problem = build_problem(load_case(DEMO, settings), COMM)
+    reduced = ReducedProblem.from_functional(problem.functional)
+
+    def fake(ends):
+        def run(functional, start, settings):
+            if (objective := next(ends)) is None:
+                raise NonFinite("the state")
+            return SimpleNamespace(objective=objective, scaled_solution=functional.to_scaled(np.zeros(start.size)))
+
+        return run
+
+    for given in ([0.7, None, 0.2], [None, 0.2, 0.7], [0.2, 0.7, None]):
+        monkeypatch.setattr(study, "minimize", fake(iter(given)))
+        assert study._optimize(problem, reduced, 2, 0)[0] == (0.2, 0.7)
+    monkeypatch.setattr(study, "minimize", fake(iter([None, None, None])))
+    with pytest.raises(NonFinite):
+        study._optimize(problem, reduced, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "reason"), [("s**2", "grows without bound"), ("exp(s) - 1", "grows"), ("sign(s)", "σ jumps by 2")]
+)
+def test_hamiltonians_without_minimum_are_refused(activation, reason):
+    """Fails if V is computed although the Hamiltonian falls without bound, or has an infimum only."""
+    problem = build_problem(load_case(DEMO, ("domain.cells=1", f"dynamics.activation='{activation}'")), COMM)
+    with pytest.raises(InvalidInput, match=reason):
+        ReducedProblem.from_functional(problem.functional)
+
+
+def test_minimisers_from_all_starts_do_not_depend_on_how_many_go_together(monkeypatch, rng):
+    """Fails if the best of the starts is taken from another row, or a start is left out where they go in parts."""
+    problem = replace(problem_of(find_activation("tanh"), 1, 2), alpha_bias=0.1)
+    x, xi = rng.normal(size=(20, 2)), 3.0 * rng.normal(size=(20, 2))
+    together = problem.hamiltonian(x, xi)[0]
+    monkeypatch.setattr(reduction, "_TOGETHER", 40)
+    in_parts = problem.hamiltonian(x, xi)[0]
+    np.testing.assert_allclose(in_parts, together, atol=1e-9)
+    alone = [problem.hamiltonian(x[k : k + 1], xi[k : k + 1])[0][0] for k in range(20)]
+    np.testing.assert_allclose(alone, together, atol=1e-9)
+    grid = np.linspace(-12.0, 12.0, 481)
+    c = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)  # (√α_w a w, √α_b b), by brute force
+    for k in range(3):
+        values = np.tanh(c @ problem.features(x[k : k + 1])[0]) @ (xi[k] / problem.areas[0]) + 0.5 * (c**2).sum(axis=1)
+        assert together[k] == pytest.approx(problem.areas[0] * values.min(), abs=1e-2)
+        assert together[k] <= problem.areas[0] * values.min() + 1e-9
