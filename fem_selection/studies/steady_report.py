@@ -202,6 +202,7 @@ class SteadyReport(Report):
                 "none_is_proved": zeros.proved,
                 "searched_within": zeros.within,
                 "points": zeros.points,
+                "errors": zeros.errors,
                 "slopes": zeros.slopes,
                 "segments": [[a if np.isfinite(a) else None for a in s] for s in zeros.segments],
             },

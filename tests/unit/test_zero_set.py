@@ -75,6 +75,35 @@ def test_other_zero_sets_are_told_apart():
         find_zeros(find_activation("tanh"), 0.0)
 
 
+@pytest.mark.parametrize(
+    ("expression", "at", "error"),
+    [
+        (lambda s: ufl.tanh(s) - s, 0.0, (3 * 2.4e-13) ** (1 / 3)),  # |σ| = |s|³/3, max |σ| on [-1, 1] is 0.24
+        (lambda s: s - ufl.tanh(s), 0.0, (3 * 2.4e-13) ** (1 / 3)),
+        (lambda s: ufl.sin(s - 1) - (s - 1), 1.0, (6 * 1.1e-12) ** (1 / 3)),
+        (lambda s: (s - 0.3) ** 3, 0.3, (2.2e-12) ** (1 / 3)),
+        (lambda s: (s - 0.3) ** 3 - 3 * (s - 0.3) ** 5, 0.3, (8.8e-12) ** (1 / 3)),
+    ],
+)
+def test_multiple_zeros_count_once(expression, at, error):
+    """Fails if round-off, which changes its sign many times near a multiple zero, is taken for zeros and intervals."""
+    zeros = find_zeros(Activation(name="mine", expression=expression))
+    near = [k for k, p in enumerate(zeros.points) if abs(p - at) < 0.1]
+    assert zeros.segments == () and len(near) == 1
+    (k,) = near
+    assert abs(zeros.points[k] - at) <= zeros.errors[k]
+    assert 0.4 * error <= zeros.errors[k] <= 2.5 * error
+    assert "±" in str(zeros)
+
+
+def test_simple_zeros_have_small_errors():
+    """Fails if a simple zero is reported with an error, or near zeros that σ tells apart are joined."""
+    sine = find_zeros(find_activation("sine"))
+    assert max(sine.errors) < 1e-10 and "±" not in str(sine)
+    near = find_zeros(Activation(name="near", expression=lambda s: s * (s - 1e-3) * (s + 1e-3)))
+    np.testing.assert_allclose(near.points, [-1e-3, 0, 1e-3], rtol=1e-5, atol=1e-12)
+
+
 def test_zeros_are_looked_for_where_states_go():
     """Fails if a zero beyond the searched interval counts as none."""
     shifted = Activation(name="shifted", expression=lambda s: ufl.tanh(s - 25))

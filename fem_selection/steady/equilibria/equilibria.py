@@ -34,6 +34,7 @@ from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["Equilibrium", "differentiate_in_bias", "find_equilibria"]
 
+_PARTS = np.linspace(0.0, 1.0, 9)  # of the way between two steady states
 _FLAT = 1e-8  # |σ'| that counts as zero, relative to 1 + max |σ'|
 
 
@@ -102,9 +103,10 @@ def find_equilibria(
 ) -> list[Equilibrium]:
     """Find steady states by Newton's method from each start, with deflation of those already found (collective).
 
-    States with the same g count as one; states where σ' is not finite are left out.  The limits of runs are refined
-    first, each once, so that what the dynamics select is among the states, however many there are.  Each other start is
-    used until Newton's method finds no new state from it.  The search is not exhaustive.
+    States with the same g count as one, and so do states between which the residual stays below what Newton's method
+    accepts, for a multiple zero of σ is known no better; states where σ' is not finite are left out.  The limits of
+    runs are refined first, each once, so that what the dynamics select is among the states, however many there are.
+    Each other start is used until Newton's method finds no new state from it.  The search is not exhaustive.
 
     Args:
         field: The right-hand side; it must not depend on time.
@@ -156,12 +158,21 @@ def _new_state(
             return None
 
     def is_new(found: SteadyState | None) -> bool:
-        return found is not None and not is_known(field, found.state, known, coordinates=c)
+        if found is None or is_known(field, found.state, known, coordinates=c):
+            return False
+        return not any(_are_one(field, found.state, other, settings.residual) for other in known)
 
     found = find(())
     if deflated and known and not is_new(found):
         found = find(known)
     return found if is_new(found) else None
+
+
+def _are_one(field: SelectionField, f: Floats, other: Floats, residual: float) -> bool:
+    """Whether ‖F‖ on the way from one steady state to another is no larger than accepted at its ends (collective)."""
+    way = np.asfortranarray(f[:, None] + (other - f)[:, None] * _PARTS)
+    sizes = field.space.norm(field.rate(way))
+    return bool(np.all(sizes <= max(residual, float(sizes[0]), float(sizes[-1]))))
 
 
 def _is_differentiable(field: SelectionField, result: SteadyState) -> bool:

@@ -8,6 +8,9 @@ A search by samples can find zeros, and cannot say that there are none.  That σ
 `fem_selection.functions.ranges.has_no_zero` proves it.  R is at least as large as what states reach; if no zero is
 found, also as the point beyond which σ is known by its asymptotic expansion.
 
+A multiple zero is known less well than a simple one: around it |σ| is below round-off, and the computed values change
+their sign many times.  Zeros between which |σ| stays below round-off count as one, with half the width as its error.
+
 The computed values of an activation may vanish although σ is not zero, because they fall below round-off, as gelu(s)
 does for s → −∞.  Such an end *fades*: one per cent beyond it σ is still at the level of round-off.  Beyond the end of a
 true half line of zeros it is not.
@@ -35,6 +38,8 @@ ZeroKind = Literal["none", "point", "points", "segment", "other"]
 _SAMPLES = 8001
 _BISECTIONS = 200
 _ROUND_OFF = 1e-12  # of the largest value on [-1, 1], or on the whole interval if that is zero
+_BETWEEN = 33  # points between two zeros at which |σ| is below round-off, if they count as one
+_KNOWN = 1e-7  # relative error of a zero above which it is printed
 _NEAR = 1e-2  # distance beyond a true end, relative to 1 + |end|, at which σ is above round-off
 
 
@@ -45,6 +50,7 @@ class ZeroSet:
     Attributes:
         points: The isolated zeros, in increasing order.
         slopes: σ' at the isolated zeros.
+        errors: Half the widths of the intervals around them in which |σ| is below round-off.
         segments: The intervals on which σ vanishes; an end is −inf or inf if it reaches −R or R.
         fades: The directions, "-inf" or "inf", in which σ falls below round-off without a zero.
         within: R.
@@ -53,6 +59,7 @@ class ZeroSet:
 
     points: tuple[float, ...]
     slopes: tuple[float, ...]
+    errors: tuple[float, ...]
     segments: tuple[tuple[float, float], ...]
     fades: tuple[str, ...]
     within: float
@@ -67,7 +74,10 @@ class ZeroSet:
         return "segment" if alone and np.isfinite(self.segments[0]).any() else "other"
 
     def __str__(self) -> str:
-        parts = [f"s = {p:.10g}" for p in self.points[:9]] + (["…"] if len(self.points) > 9 else [])
+        parts = [
+            f"s = {p:.10g}" + (f" ± {error:.0e}" if error > _KNOWN * (1.0 + abs(p)) else "")
+            for p, error in zip(self.points[:9], self.errors, strict=False)
+        ] + (["…"] if len(self.points) > 9 else [])
         for low, high in self.segments:
             below, above = np.isinf(low), np.isinf(high)
             parts.append(
@@ -122,12 +132,13 @@ def find_zeros(activation: Activation, within: float = SteadySettings.within, *,
     points += [x for x in _sign_changes(sigma, s, values) if abs(sigma(x)[0]) <= 1e3 * negligible]
     touching = [x for x in _touching_points(sigma, s, values) if abs(sigma(x)[0]) <= negligible]
     points += [x for x in touching if all(_leaves(sigma, x, way, negligible) for way in (-1.0, 1.0))]
-    found = tuple(sorted(points))
+    found, errors, segments = _join(sigma, points, segments, negligible)
     if not found and not segments and within < (start := tail_start(activation)):
         return find_zeros(activation, start, reach=reach)
     return ZeroSet(
         points=found,
         slopes=_slopes(activation, found),
+        errors=errors,
         segments=tuple(segments),
         fades=tuple(fades),
         within=within,
@@ -161,6 +172,45 @@ def _vanishing_runs(
         else:
             fades.append("-inf" if np.isinf(low) else "inf")
     return points, segments, fades
+
+
+def _join(
+    sigma: Callable[[Floats | float], Floats],
+    points: list[float],
+    segments: list[tuple[float, float]],
+    negligible: float,
+) -> tuple[tuple[float, ...], tuple[float, ...], list[tuple[float, float]]]:
+    """Points, their errors, and segments, where zeros between which |σ| stays below round-off are one."""
+    items = np.array(sorted([(p, p) for p in points] + segments)).reshape(-1, 2)
+    if not items.size:
+        return (), (), []
+    between = items[:-1, 1, None] + np.diff(items.ravel())[1::2, None] * np.linspace(0.0, 1.0, _BETWEEN)
+    joined = np.abs(sigma(between[:, _BETWEEN // 2])) <= negligible
+    joined[joined] = np.all(np.abs(sigma(between[joined].ravel()).reshape(-1, _BETWEEN)) <= negligible, axis=1)
+    first = np.flatnonzero(np.append(True, ~joined))
+    low, high = items[first, 0], items[np.append(first[1:], len(items)) - 1, 1]
+    solid = np.add.reduceat(items[:, 1] - items[:, 0], first)
+    below, above = (_flat(sigma, ends, way, negligible) for ends, way in ((low, -1.0), (high, 1.0)))
+    with np.errstate(invalid="ignore"):
+        is_segment = (solid > 0) & (np.isinf(solid) | (2.0 * solid >= above - below))
+        middle = np.where((low <= 0) & (high >= 0) & (sigma(0.0)[0] == 0.0), 0.0, 0.5 * (low + high))
+    at = ~is_segment
+    errors = 0.5 * (above - below)[at]
+    return (
+        tuple(middle[at].tolist()),
+        tuple(errors.tolist()),
+        list(zip(low[is_segment].tolist(), high[is_segment].tolist(), strict=True)),
+    )
+
+
+def _flat(sigma: Callable[[Floats | float], Floats], ends: Floats, way: float, negligible: float) -> Floats:
+    """The points, up to a factor of two in their distance from given ends, up to which |σ| is below round-off."""
+    width = np.finfo(float).eps * (1.0 + np.abs(ends))
+    moves = np.isfinite(ends)
+    while np.any(moves):
+        moves &= (np.abs(sigma(np.where(moves, ends + way * width, 0.0))) <= negligible) & (width < 1.0 + np.abs(ends))
+        width = np.where(moves, 2.0 * width, width)
+    return ends + way * width
 
 
 def _leaves(sigma: Callable[[Floats | float], Floats], zero: float, way: float, negligible: float) -> bool:
