@@ -71,18 +71,10 @@ def follow_departure(
     Raises:
         NotConverged: if there is no unstable steady state near `coordinates`.
     """
-    run = solve_newton(family.at(parameter), coordinates, line_search=LINE_SEARCH)
-    if not run.converged:
-        raise NotConverged(f"no steady state near the start at {parameter:.9g}: {run.reason}")
-    flow, rest = Flow(family, parameter, budget), run.solution
-    values, vectors = np.linalg.eig(flow.field.rate_and_jacobian(rest)[1])
-    leading = int(np.argmax(values.real))
-    if values[leading].real <= 0:
-        raise NotConverged(f"the steady state at {parameter:.9g} is not unstable")
-    mode = vectors[:, leading].real
+    flow = Flow(family, parameter, budget)
+    rest, mode, frequency = _unstable_state(family, flow, coordinates)
     size = 1 + float(np.linalg.norm(rest))
-    state = rest + _START * size * mode / np.linalg.norm(mode)
-    frequency = max(abs(values[leading]), 1e-300)
+    state = rest + _START * size * mode
     window, time = _WINDOW * 2 * np.pi / frequency, 0.0
     times, sizes = [0.0], [_START * size]
     for _ in range(_WINDOWS):
@@ -119,6 +111,19 @@ def follow_departure(
             window *= 2  # far away a run is slow to change
     text = f"is at a distance of {sizes[-1]:.3g} from the steady state when the time ends, t = {time:.4g}"
     return _end(parameter, "not decided", text, time, sizes[-1])
+
+
+def _unstable_state(family: ReducedFamily, flow: Flow, coordinates: Floats) -> tuple[Floats, Floats, float]:
+    """The steady state, the direction of its leading eigenvalue, of unit length, and this eigenvalue's modulus."""
+    run = solve_newton(family.at(flow.parameter), coordinates, line_search=LINE_SEARCH)
+    if not run.converged:
+        raise NotConverged(f"no steady state near the start at {flow.parameter:.9g}: {run.reason}")
+    values, vectors = np.linalg.eig(flow.field.rate_and_jacobian(run.solution)[1])
+    leading = int(np.argmax(values.real))
+    if values[leading].real <= 0:
+        raise NotConverged(f"the steady state at {flow.parameter:.9g} is not unstable")
+    mode = vectors[:, leading].real
+    return run.solution, mode / np.linalg.norm(mode), max(abs(values[leading]), 1e-300)
 
 
 def _end(
