@@ -156,11 +156,8 @@ def _optimize(
 
     A start whose states are not finite is left out; if all are, the error of the last one is raised.
     """
-    functional, control_space, starts = (
-        problem.scaled_functional,
-        problem.functional.control_space,
-        [problem.scaled_start],
-    )
+    functional, control_space = problem.scaled_functional, problem.functional.control_space
+    starts = [problem.scaled_start]
     for k in range(more):
         starts.append(control_space.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
     found: list[OptimizationReport] = []

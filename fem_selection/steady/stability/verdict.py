@@ -298,7 +298,6 @@ def _judge_leading(spectrum: Spectrum, zero: float) -> Verdict:
         kind="neutral",
         rate=0.0,
         sentence="neutral: the largest real part is zero; the rank of the linearization is too large to be found, "
-        ""
         "so that growth slower than exponential is not excluded",
     )
 
