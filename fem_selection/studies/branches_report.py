@@ -99,6 +99,7 @@ class BranchesReport(Report):
             if beside is not None:
                 more.append("; ".join(beside.phrases(self.parameter)))
             more += [] if found.multiple is None else [found.multiple.sentence]
+            more += [_at_once(found)] if found.kind == "multiple" and any(found.frequencies) else []
             doubt = f"± {found.uncertainty:.1g}"
             said.append(f"{found.kind} at {self.parameter} = {found.parameter:.9g} {doubt}  {', '.join(more)}".rstrip())
         if not said:
@@ -164,6 +165,8 @@ class BranchesReport(Report):
         }
         if found.criticality:
             entry["criticality"] = found.criticality
+        if found.kind == "multiple":
+            entry["frequencies"] = list(found.frequencies)
         if found.multiple is not None:
             entry["multiple"] = found.multiple.as_dict()
         if number in self.cycles:
@@ -240,6 +243,14 @@ class BranchesReport(Report):
             triangles=self.mesh[1],
         )
         plots.save(figure, folder / "branch_states.png")
+
+
+def _at_once(found: Bifurcation) -> str:
+    """Which eigenvalues reach the imaginary axis together, as a phrase."""
+    zeros, pairs = found.frequencies.count(0.0), [w for w in found.frequencies if w]
+    said = [f"{zeros} zero eigenvalue{'s' * (zeros > 1)}"] if zeros else []
+    said.append(f"{len(pairs)} pair{'s' * (len(pairs) > 1)} {', '.join(f'±{w:.6g} i' for w in pairs)}")
+    return f"{' and '.join(said)} on the imaginary axis together; branches and cycles that leave it are not sought"
 
 
 def _spread(branch: Branch) -> Integers:

@@ -159,8 +159,10 @@ def _in_words(cycles: CycleFamily) -> str:
     if drifting:
         largest = max(drifting, key=lambda orbit: orbit.drift)
         more.append(f"only K f + b is periodic there, f drifts by up to {largest.drift:.3g} a period")
+    where = f"from {orbits[0].parameter:.6g} to {orbits[-1].parameter:.6g}"
+    many = f"{len(orbits)} cycles {where}" if len(orbits) > 1 else f"one cycle at {orbits[0].parameter:.6g}"
     return (
-        f"{law}{len(orbits)} cycles from {orbits[0].parameter:.6g} to {orbits[-1].parameter:.6g}, "
+        f"{law}{many}, "
         f"{', then '.join(kinds)}, closing within {worst.closure:.1e} (tolerance {worst.closure_tolerance:.1e}), until "
         f"{cycles.ending}{''.join('; ' + text for text in more)}"
     )

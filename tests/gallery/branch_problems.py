@@ -239,3 +239,140 @@ def kernel_that_turns(answer: Answer):
         exact = -3 * (0.5 - math.sin(2 * mu) / (4 * mu))
         assert np.min(np.abs(point.eigenvalues - exact)) < 1e-2
     return nothing(answer)
+
+
+@problem(
+    "branches",
+    kernel="1",
+    activation="tanh(mu*s) - s",
+    state="0",
+    parameters={"mu": 1.0},
+    settings=along("mu", 1.0, 2.0),
+    says="a pitchfork at μ = 1, met from a range that begins there",
+    route="closed form: μ = artanh(g)/g",
+)
+def range_that_begins_at_the_pitchfork(answer: Answer):
+    """Fails if the shape of a curve is read from points nearer to its turn than the turn is known."""
+    kinds = found(answer)
+    assert kinds == [["pitchfork", 1.0]] and answer.report.bifurcations[0].criticality == "supercritical"
+    assert all(1.0 <= p.parameter <= 2.0 for branch in answer.report.diagram.branches for p in branch.points)
+    return kinds
+
+
+@problem(
+    "branches",
+    kernel="1",
+    activation="1e8*(tanh(mu*s/1e8) - s/1e8)",
+    state="0",
+    parameters={"mu": 0.5},
+    settings=along("mu", 0.5, 2.0),
+    says="a pitchfork at μ = 1 whose states have the size 1e8, no line of steady states",
+    route="closed form, states times 1e8",
+)
+def pitchfork_of_large_states(answer: Answer):
+    """Fails if a curve whose bend is not seen near the point passes for a line."""
+    assert answer.report.bifurcations[0].criticality == "supercritical"
+    return found(answer)
+
+
+@problem(
+    "branches",
+    kernel="1",
+    activation="mu/1e8*s + s**3 - s**5",
+    state="0",
+    parameters={"mu": 0.0},
+    settings=along("mu", -0.5e8, 0.5e8),
+    says="a subcritical pitchfork at 0 and two folds at −0.25e8",
+    route="closed form: the same with the parameter in units of 1e8",
+)
+def parameter_in_small_units(answer: Answer):
+    """Fails if steps and distances know the units of the parameter: branches pass for each other, folds are one."""
+    listed = sorted((b.parameter / 1e8, b.kind) for b in answer.report.bifurcations)
+    assert [kind for _, kind in listed] == ["fold", "fold", "pitchfork"]
+    assert max(abs(value - exact) for (value, _), exact in zip(listed, (-0.25, -0.25, 0.0), strict=True)) < 1e-9
+    return [kind for _, kind in listed]
+
+
+@problem(
+    "branches",
+    kernel="1",
+    activation="mu*1e6*s + s**3 - s**5",
+    state="0",
+    parameters={"mu": 0.0},
+    settings=along("mu", -0.5e-6, 0.5e-6),
+    says="a subcritical pitchfork at 0 and two folds at −0.25e-6",
+    route="closed form: the same with the parameter in units of 1e-6",
+)
+def parameter_in_large_units(answer: Answer):
+    """Fails if steps and distances know the units of the parameter: branches end after a part of their points."""
+    listed = sorted((b.parameter * 1e6, b.kind) for b in answer.report.bifurcations)
+    assert [kind for _, kind in listed] == ["fold", "fold", "pitchfork"]
+    assert max(abs(value - exact) for (value, _), exact in zip(listed, (-0.25, -0.25, 0.0), strict=True)) < 1e-9
+    return [kind for _, kind in listed]
+
+
+@problem(
+    "branches",
+    kernel="1",
+    activation="1e6*(tanh(mu*s) - s)",
+    state="0",
+    parameters={"mu": 0.5},
+    settings=along("mu", 0.5, 2.0),
+    says="a pitchfork at μ = 1 and its two branches, each once",
+    route="closed form, time divided by 1e6",
+)
+def fast_pitchfork(answer: Answer):
+    """Fails if round-off of large rates counts as no convergence, and known branches are found again."""
+    assert [branch.origin for branch in answer.report.diagram.branches] == ["state", "bifurcation", "bifurcation"]
+    return found(answer)
+
+
+@problem(
+    "branches",
+    kernel="mu*(cos(pi*y)*cos(pi*z) + cos(2*pi*y)*cos(2*pi*z))",
+    state="0",
+    parameters={"mu": -0.7},
+    settings=along("mu", -0.7, 1.0),
+    says="two directions enter ker K at μ = 0, where K vanishes",
+    route="K(0) = 0: every state is steady",
+)
+def kernel_that_vanishes_at_a_value(answer: Answer):
+    """Fails if a kernel of rank zero ends in an error."""
+    assert answer.report.bifurcations[0].multiple.entering == 2
+    assert "2 directions enter ker K" in answer.report.sentences[0]
+    return found(answer)
+
+
+@problem(
+    "branches",
+    kernel=blocks([["a", -1, 0], [1, "a", 0], [0, 0, "a"]]),
+    state="0",
+    parameters={"a": -0.5},
+    space=CELLWISE,
+    settings=along("a", -0.5, 0.5),
+    says="a zero eigenvalue and a pair ±i reach the axis together at a = 0",
+    route="closed form: the eigenvalues are a and a ± i",
+)
+def zero_and_pair_at_once(answer: Answer):
+    """Fails if one of the two is counted twice, or the number and kind are not said."""
+    assert sorted(answer.report.bifurcations[0].frequencies) == pytest.approx([0.0, 1.0], abs=1e-9)
+    assert "1 zero eigenvalue and 1 pair ±1 i" in answer.report.sentences[0]
+    return found(answer)
+
+
+@problem(
+    "branches",
+    kernel="-1",
+    activation="tanh(s)*sqrt(mu)",
+    state="0",
+    parameters={"mu": 0.5},
+    settings=along("mu", -1.0, 1.0, searches=0),
+    says="the branch ends where σ is not defined, at μ = 0",
+    route="√μ is real for μ ≥ 0 only",
+)
+def formula_that_ends(answer: Answer):
+    """Fails if an equation that is not defined beyond a value ends in an error."""
+    (branch,) = answer.report.diagram.branches
+    assert 0 <= min(p.parameter for p in branch.points) < 1e-4
+    assert "the corrector fails" in (branch.beginning, branch.ending)
+    return found(answer)

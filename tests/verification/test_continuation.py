@@ -8,7 +8,7 @@ import pytest
 from cases import CELLWISE, HALVES, build_equation
 from scipy.optimize import brentq
 
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady import ReducedFamily, analyze_hopf, continue_branches, measure_cycles
 
 
@@ -235,3 +235,26 @@ def test_degenerate_points_are_not_named(activation, undecided):
     assert [undecided in doubt.reason for doubt in diagram.undecided] == [True] * bool(undecided)
     if not undecided:
         assert len(diagram.branches) == 1 and sum(search.continua for search in diagram.searches) > 0
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e8])
+def test_units_of_the_parameter_do_not_matter(unit):
+    """μ s + s³ − s⁵: a subcritical pitchfork at 0 and folds of both its branches at −¼, in any units of μ.
+
+    Fails if steps along a branch, or the distances at which branches and bifurcations are one, know the units.
+    """
+    _, diagram = follow("1", f"mu/{unit}*s + s**3 - s**5", "mu", -0.5 * unit, 0.5 * unit, searches=0)
+    found = sorted((b.parameter / unit, b.kind) for b in diagram.bifurcations)
+    assert [kind for _, kind in found] == ["fold", "fold", "pitchfork"]
+    assert [value for value, _ in found] == pytest.approx([-0.25, -0.25, 0.0], abs=1e-9)
+    assert all(abs(b.uncertainty) < 1e-9 * unit for b in diagram.bifurcations)
+    assert diagram.branches[1].points[-1].parameter == pytest.approx(0.5 * unit)
+
+
+def test_zeros_at_infinity_are_no_states():
+    """exp(s) has no zero, though Newton's method brings it below every tolerance.
+
+    Fails if a small residual alone makes a steady state.
+    """
+    with pytest.raises(NotConverged, match="do not become shorter"):
+        follow("-1", "exp(s) + mu", "mu", 0.0, 1.0)

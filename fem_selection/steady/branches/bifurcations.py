@@ -25,6 +25,7 @@ from itertools import pairwise
 import numpy as np
 
 from fem_selection.steady.branches.branch_directions import BranchDirection, MultiplePoint, find_branch_directions
+from fem_selection.steady.branches.branch_points import DEPARTURE, BranchPoint
 from fem_selection.steady.branches.confirmation import (
     confirm_crossing,
     critical_vectors,
@@ -36,17 +37,15 @@ from fem_selection.steady.branches.crossings import find_crossings
 from fem_selection.steady.branches.segments import Event, Segment
 from fem_selection.typing import Complexes
 
-__all__ = ["Bifurcation", "Undecided", "find_bifurcations"]
+__all__ = ["Bifurcation", "Undecided", "are_same", "find_bifurcations"]
 
 _BESIDE = 1e-4  # of the range: distance at which the two sides of a bifurcation are examined, if they are decided there
-_DEPARTURE = 1e-2  # of the range: distance along the crossing curve at which its shape is measured
-_DEGENERATE = 1e-7
 _ALONG = 0.99  # cosine of the angle of two directions that are one
 _NEAR_GUESS = 0.3  # distance of a point of another curve from its guess, relative to that from the bifurcation
 _TOGETHER = 1e-6  # of the range: places so near to each other are one
 _STEPS = 3  # largest number of steps between the points at which an eigenvalue is decided
-_SAME = 1e-4  # of the range: distance at which two bifurcations are one
-_RESIDUAL = 1e-12  # |G| of points of a curve
+_SAME = 1e-3  # of the range, and of 1 + |c|: distance at which two bifurcations are one
+_AT_ONCE = 0.1  # the same on one curve, relative to that
 _TOUCHES = 1e-3  # of its value beside it: an eigenvalue so small reaches zero
 
 
@@ -72,6 +71,7 @@ class Bifurcation:
         witnesses: Real part of the critical eigenvalue before and after, along the curve, by bordered systems; zeros
             where the parameter turns and no eigenvalue changes sign.
         multiple: The directions of all branches, where several real eigenvalues reach zero together; else None.
+        frequencies: |ω| of the eigenvalues that reach the imaginary axis there, one for each pair, 0 for a real one.
     """
 
     kind: str
@@ -86,6 +86,7 @@ class Bifurcation:
     left: Complexes
     witnesses: tuple[float, float] = (0.0, 0.0)
     multiple: MultiplePoint | None = None
+    frequencies: tuple[float, ...] = ()
 
     @property
     def parameter(self) -> float:
@@ -127,7 +128,7 @@ def find_bifurcations(
     doubts: list[Undecided] = []
 
     def is_known(point: Point | None) -> bool:
-        return point is not None and any(np.linalg.norm(point.x - b.point.x) <= _SAME * scale for b in found)
+        return point is not None and any(are_same(point, b.point, scale=_AT_ONCE * scale) for b in found)
 
     for first, last in _stretches(points):
         a, b = points[first], points[last]
@@ -148,6 +149,19 @@ def find_bifurcations(
             else:
                 doubts.append(_doubt(a, b, result))
     return found, doubts
+
+
+def are_same(a: Point, b: Point, *, scale: float) -> bool:
+    """Whether bifurcations at two points are one.
+
+    Args:
+        a: The one point.
+        b: The other point.
+        scale: Length of the parameter's range.
+    """
+    away = float(np.linalg.norm(a.coordinates - b.coordinates))
+    size = min(scale, 1.0 + float(np.linalg.norm(a.coordinates)))  # states do not know the units of the parameter
+    return abs(a.parameter - b.parameter) <= _SAME * scale and away <= _SAME * size
 
 
 def _doubt(a: Point, b: Point, reason: str) -> Undecided:
@@ -206,7 +220,7 @@ def _examine(corrector: Corrector, segment: Segment, group: list[Event], scale: 
         if confirmed is None:
             return "an eigenvalue changes its sign, but bordered systems do not confirm it"
         witnesses = confirmed
-    return _classify(corrector, at, (before, after), _Facts(group, segment, turns, witnesses, scale))
+    return _classify(corrector, at, (before, after), _Facts(group, segment, place, turns, witnesses, scale))
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,7 @@ class _Facts:
 
     group: list[Event]
     segment: Segment
+    place: float
     turns: bool
     witnesses: tuple[float, float]
     scale: float
@@ -230,7 +245,7 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
     before, after = sides
     counts = before.unstable, after.unstable
     passing = [e for e in facts.group if e.crossing is not None]
-    numbers = [facts.segment.follow(e.crossing, e.bracket, e.place) for e in passing if e.crossing is not None]
+    numbers = [facts.segment.follow(e.crossing, e.bracket, facts.place) for e in passing if e.crossing is not None]
     critical = [number for number in numbers if number is not None]
     right, left = critical_vectors(at, sides, critical)
     complex_ones = [k for k in critical if at.rates.is_complex[k]]
@@ -249,10 +264,11 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
             critical = [nearest]
             right, left = at.rates.right[:, critical], at.rates.left[:, critical]
         direction = corrector.crossing_direction(at, np.real(right[:, 0]))
-        departures = _depart(corrector, at, direction, facts.scale)
+        known = BranchPoint(corrector, at, _uncertainty(corrector, at, sides, critical, facts), facts.scale)
+        departures = known.depart(direction)
         if facts.turns and len(departures) < 2:
-            return "the parameter turns without a change of stability, and no other curve is found there"
-        kind, criticality = _classify_crossing(at, sides, departures)
+            return "the parameter turns, but no eigenvalue is seen to change its sign, and no other curve is found"
+        kind, criticality = known.classify(sides, _farther(facts, sides), departures=departures)
     uncertainty = _uncertainty(corrector, at, sides, critical, facts)
     multiple: MultiplePoint | None = None
     if kind == "multiple" and not complex_ones:
@@ -275,6 +291,7 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
         left=left @ np.linalg.pinv(right.conj().T @ left) if len(critical) > 1 else left,
         witnesses=facts.witnesses,
         multiple=multiple,
+        frequencies=tuple(abs(float(at.rates.values[k].imag)) if k in complex_ones else 0.0 for k in critical),
     )
 
 
@@ -282,7 +299,7 @@ def _uncertainty(
     corrector: Corrector, at: Point, sides: tuple[Point, Point], critical: list[int], facts: _Facts
 ) -> float:
     """The uncertainty of μ₀: an eigenvalue's over its speed, or where the parameter turns that of the equation."""
-    residual = _RESIDUAL * max(1.0, float(np.linalg.norm(at.x)))
+    residual = corrector.accepted(at.x)
     if facts.turns:
         w, matrix = corrector.derivative(at.x)
         left = w.T @ np.real(at.rates.left[:, critical[0]])
@@ -294,47 +311,11 @@ def _uncertainty(
     return spread + (error + residual) / speed if speed else abs(sides[1].parameter - sides[0].parameter)
 
 
-def _classify_crossing(at: Point, sides: tuple[Point, Point], departures: tuple[Point, ...]) -> tuple[str, str]:
-    """Kind and criticality of a branch point, from the shapes of the two curves."""
-    if len(departures) < 2:
-        return "branch point", ""
-    if _bend(at, departures) is None:
-        return "exchange of stability", ""
-    for parabola, through in ((departures, sides), (sides, departures)):
-        side = _bend(at, parabola)
-        if side is None or side == 0:
-            continue
-        below, above = sorted(through, key=lambda p: p.parameter)
-        if not below.parameter < at.parameter < above.parameter or below.unstable == above.unstable:
-            return "pitchfork", ""
-        is_super = (side > 0) == (above.unstable > below.unstable)
-        return "pitchfork", "supercritical" if is_super else "subcritical"
-    return "transcritical", ""
-
-
-def _bend(at: Point, pair: tuple[Point, ...]) -> int | None:
-    """The side of μ₀, 1 or −1, on which both points lie; 0 if they lie on different sides, None if both lie at μ₀."""
-    differences = [p.parameter - at.parameter for p in pair]
-    even, odd = abs(sum(differences)) / 2, abs(differences[0] - differences[1]) / 2
-    if max(even, odd) <= _DEGENERATE * max(float(np.linalg.norm(p.x - at.x)) for p in pair):
-        return None
-    return 0 if odd > even else int(np.sign(sum(differences)))
-
-
-def _depart(corrector: Corrector, at: Point, direction: np.ndarray, scale: float) -> tuple[Point, ...]:
-    """Points of the crossing curve on either side of a branch point, as far away as the corrector reaches."""
-    length = _DEPARTURE * scale
-    found: list[Point] = []
-    for _ in range(5):
-        found = []
-        for sign in (1.0, -1.0):
-            x = corrector.correct(at.x + sign * length * direction, direction)
-            if x is not None and np.linalg.norm(x - at.x) < 3 * length:
-                found.append(corrector.point(x, sign * direction))
-        if len(found) == 2:
-            return tuple(found)
-        length *= 0.3
-    return tuple(found)
+def _farther(facts: _Facts, sides: tuple[Point, Point]) -> tuple[Point, Point]:
+    """Points of the curve on both sides of a place, far enough from it to see its shape."""
+    away = DEPARTURE * facts.scale / facts.segment.length
+    found = facts.segment.point(facts.place - away), facts.segment.point(facts.place + away)
+    return sides[0] if found[0] is None else found[0], sides[1] if found[1] is None else found[1]
 
 
 def _depart_in_all_directions(
@@ -346,7 +327,7 @@ def _depart_in_all_directions(
         if abs(float(direction.tangent(0.0) @ at.tangent)) > _ALONG:
             continue  # the curve itself
         for sign in (1.0, -1.0):
-            length = sign * _DEPARTURE * scale
+            length = sign * DEPARTURE * scale
             for _ in range(5):
                 guess, along = direction.at(at.coordinates, at.parameter, length), sign * direction.tangent(length)
                 x = corrector.correct(guess, along)

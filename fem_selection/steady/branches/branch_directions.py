@@ -103,6 +103,8 @@ class MultiplePoint:
         continuous_symmetry: Dimension of the group of symmetries of the algebraic bifurcation equation that are
             connected with the identity; branches off its fixed points come in families.
         declined: Why the list of directions is not complete, or None.
+        entering: The number of directions on which K is larger than the tolerance of the rank for almost all values of
+            μ, but not at μ₀: a state that moves along them stays steady.
     """
 
     dimension: int
@@ -115,6 +117,7 @@ class MultiplePoint:
     is_odd: bool
     continuous_symmetry: int
     declined: str | None
+    entering: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """The findings by name, for reports; directions by their slopes and bends in μ."""
@@ -128,6 +131,7 @@ class MultiplePoint:
             "is_odd": self.is_odd,
             "continuous_symmetry": self.continuous_symmetry,
             "directions_declined": self.declined,
+            "directions_that_enter_the_kernel": self.entering,
         }
 
     @property
@@ -136,6 +140,11 @@ class MultiplePoint:
         symmetry = ["odd about the state"] if self.is_odd else []
         if self.continuous_symmetry:
             symmetry.append(f"with a continuous symmetry of dimension {self.continuous_symmetry}")
+        if self.entering:
+            said = f"{self.entering} directions enter ker K there, along which steady states stay steady"
+            if not self.dimension:
+                return f"{said}{'; the equation is ' if symmetry else ''}{' and '.join(symmetry)}"
+            symmetry.append(f"one in which {said}")
         said = (
             f"kernel of dimension {self.dimension} (singular values up to {self.largest_zero:.1e} count as zero, "
             f"tolerance {self.tolerance:.1e}, the next is {self.smallest_other:.1e})"
@@ -176,6 +185,7 @@ def find_branch_directions(
         is_odd=_is_odd(family, coordinates, parameter),
         continuous_symmetry=symmetry,
         declined=declined,
+        entering=reduction.entering,
     )
 
 
@@ -186,14 +196,17 @@ class _Reduction:
         self.c, h = coordinates, _STEP * family.scale
         equation = family.at(parameter)
         self._tests = equation.significant
+        elsewhere = max(family.at(value).significant.shape[1] for value in (family.lower, family.upper))
+        self.entering = max(0, elsewhere - self._tests.shape[1])
         self._scaled = self._tests / np.linalg.norm(equation.pattern(self._tests), axis=0)
         at = {k: self._evaluate(family, parameter + k * h) for k in range(-2, 3)}
         rate_slope = np.asarray(sum(w * at[k][0] for k, w in _STENCIL) / h)
         rate_bend = np.asarray(sum(w * at[k][0] for k, w in _SECOND) / h**2)
         matrix_slope = np.asarray(sum(w * at[k][1] for k, w in _STENCIL) / h)
         left, values, right = np.linalg.svd(at[0][1])
-        moved = float(np.linalg.norm(matrix_slope, 2))
-        self.tolerance = _SINGULAR * max(moved * family.scale, float(values[0])) + 10 * moved * uncertainty
+        moved = float(np.linalg.norm(matrix_slope, 2)) if matrix_slope.size else 0.0
+        largest = float(np.max(values, initial=0.0))
+        self.tolerance = _SINGULAR * max(moved * family.scale, largest) + 10 * moved * uncertainty
         zero = values <= self.tolerance
         m = self.dimension = int(np.sum(zero))
         self.largest_zero = float(np.max(values[zero], initial=0.0))
@@ -212,6 +225,8 @@ class _Reduction:
         return self._tests.T @ rate, self._tests.T @ matrix @ self._scaled
 
     def _why_not(self, m: int) -> str | None:
+        if self.entering:
+            return "directions enter ker K"
         if m == 0:
             return "no singular value of the linearization counts as zero"
         if self.smallest_other < _GAP * self.tolerance:

@@ -12,7 +12,7 @@ found there may exist all the same.  All of it ends with a budget of points, bra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from time import perf_counter
 
@@ -21,11 +21,12 @@ from mpi4py import MPI
 
 from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.settings import StabilitySettings
-from fem_selection.steady.branches.bifurcations import Bifurcation, Undecided, find_bifurcations
+from fem_selection.steady.branches.bifurcations import Bifurcation, Undecided, are_same, find_bifurcations
 from fem_selection.steady.branches.corrector import Corrector, Point
+from fem_selection.steady.branches.diagram import Branch, Diagram, choose_unit, in_units, with_parameter_in_units
 from fem_selection.steady.branches.disconnected import BranchSearch, find_disconnected, is_among
 from fem_selection.steady.equilibria.newton import solve_newton
-from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedFamily
+from fem_selection.steady.equilibria.reduction import LINE_SEARCH, ReducedEquation, ReducedFamily
 from fem_selection.typing import Floats
 
 __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady"]
@@ -33,56 +34,12 @@ __all__ = ["Branch", "Diagram", "continue_branches", "solve_steady"]
 _LARGEST = 1e3  # norm of a state, in units of the range and of 1, at which a branch ends
 _SMALLEST_STEP = 1e-4  # of the largest step
 _TURN = 0.95  # cosine of the largest angle between tangents
-_SAME = 1e-3  # of the range: distance at which two bifurcations are one
+_SAME_STATE = 1e-6  # of 1 + |c|: the distance within which two points of curves are the same
 _ON_CURVE = 0.05  # of the step: distance from a known branch within which a curve runs along it
+_ROUND_OFF = 1e-12  # of the parameter: its change that is no change
+_SHORT = 1e-6  # of 1 + |c|: a Newton step after which a state counts as reached
+_SHRINKS = 0.95  # ratio of Newton steps near a zero of any multiplicity up to twenty
 _CLOSED = "the curve closes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """A curve of steady states.
-
-    Attributes:
-        points: The points in the order along the curve.
-        parent: Number of the branch from which it branches off; None for one that was begun at a state.
-        origin: "state" for the branch of the given state, "bifurcation", or "deflation" for one that no other reaches.
-        start: Number of the point at which it was begun.
-        beginning: Why it ends at its first point, as a phrase.
-        ending: Why it ends at its last point, as a phrase.
-    """
-
-    points: tuple[Point, ...]
-    parent: int | None
-    origin: str
-    start: int
-    beginning: str
-    ending: str
-
-    @property
-    def drift(self) -> float:
-        """The largest ‖σ(g)‖ of its points: if it is not zero, g rests and f moves within ker K."""
-        return max(p.drift for p in self.points)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Diagram:
-    """Branches and the bifurcations on them.
-
-    Attributes:
-        branches: The branch of the given state, then those that branch off, then those that deflation found.
-        bifurcations: The bifurcations in the order in which they were found.
-        branch_of: The number of the branch on which each bifurcation lies.
-        undecided: Stretches on which it is not decided whether there is a bifurcation, one for each reason.
-        searches: The searches for branches that no other reaches.
-        limits: What was not followed because a budget was used up, each as a phrase.
-    """
-
-    branches: tuple[Branch, ...]
-    bifurcations: tuple[Bifurcation, ...]
-    branch_of: tuple[int, ...]
-    undecided: tuple[Undecided, ...]
-    searches: tuple[BranchSearch, ...]
-    limits: tuple[str, ...]
 
 
 def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floats:
@@ -105,7 +62,26 @@ def solve_steady(family: ReducedFamily, start: Floats, parameter: float) -> Floa
         raise NotConverged(
             f"no steady state near the start: Newton's method stopped with a residual of {size:.2e}: {run.reason}"
         )
+    if _recedes(family.at(parameter), run.solution):
+        raise NotConverged(
+            f"no steady state near the start: the residual falls to {run.residuals[-1]:.2e}, but Newton's steps do not "
+            "become shorter, as where it vanishes at infinity only"
+        )
     return run.solution
+
+
+def _recedes(equation: ReducedEquation, c: Floats) -> bool:
+    """Whether Newton's steps from a state of small residual neither are short nor become shorter (collective)."""
+    sizes = []
+    for _ in range(2):
+        try:
+            step, _ = equation.newton_step(c, equation.residual(c))
+        except NotConverged:
+            return False
+        c = c - step
+        sizes.append(float(np.linalg.norm(step)))
+    short = _SHORT * (1.0 + float(np.linalg.norm(c)))
+    return sizes[0] > short and sizes[1] >= _SHRINKS * sizes[0]
 
 
 def continue_branches(
@@ -147,6 +123,20 @@ def continue_branches(
     low, high = sorted((lower, upper))
     if not low <= at <= high:
         raise InvalidInput(f"the state is given at {at:g}, outside of the range from {low:g} to {high:g}")
+    if (unit := choose_unit(high - low)) != 1.0:
+        diagram = continue_branches(
+            with_parameter_in_units(family, unit),
+            start,
+            lower=lower / unit,
+            upper=upper / unit,
+            at=at / unit,
+            step=None if step is None else step / unit,
+            points=points,
+            branches=branches,
+            searches=searches,
+            seconds=seconds,
+        )
+        return in_units(diagram, unit)
     scale = high - low
     corrector, limit = Corrector(family, low, high), _TimeLimit(family.space.comm, seconds)
     walker = _Walker(_Follower(corrector, low, high, scale / 50 if step is None else step, points, limit), branches)
@@ -188,6 +178,7 @@ class _Walker:
         self._branches: list[Branch] = []
         self._found: list[tuple[int, Bifurcation]] = []
         self._doubts: list[Undecided] = []
+        self._left_out: dict[str, int] = {}
         self.limits: list[str] = []
 
     @property
@@ -211,7 +202,7 @@ class _Walker:
 
     def _note_limit(self, count: int) -> None:
         why = f"{self._most} branches are the limit" if self.is_full else f"{self._follower.limit.seconds:g} s are over"
-        self.limits.append(f"{count} further branch{'es were' if count > 1 else ' was'} not followed: {why}")
+        self._left_out[why] = self._left_out.get(why, 0) + count
 
     def _add(self, branch: Branch, *, begins_at_root: bool) -> list[tuple[Point, Point, int]]:
         """Keep a branch, find its bifurcations, and return where others leave it."""
@@ -222,10 +213,10 @@ class _Walker:
         self._doubts += doubts
         waiting = []
         for new in found:
-            if any(_is_same(new, known, scale) for _, known in self._found):
+            if any(are_same(new.point, known.point, scale=scale) for _, known in self._found):
                 continue
             self._found.append((number, new))
-            waiting += [(departure, new.point, number) for departure in new.departures]
+            waiting += [(p, new.point, number) for p in new.departures if self._follower.is_in_range(p)]
         return waiting
 
     def states_at(self, value: float) -> list[Floats]:
@@ -253,6 +244,8 @@ class _Walker:
             same = [doubt for doubt in self._doubts if doubt.reason == reason]
             ends = min(d.lower for d in same), max(d.upper for d in same)
             undecided.append(Undecided(lower=ends[0], upper=ends[1], reason=reason))
+        for why, count in self._left_out.items():
+            self.limits.append(f"{count} further branch{'es were' if count > 1 else ' was'} not followed: {why}")
         if self._follower.is_cut:
             self.limits.append(f"a branch was cut off: {self._follower.limit.seconds:g} s are over")
         return Diagram(
@@ -265,10 +258,6 @@ class _Walker:
         )
 
 
-def _is_same(a: Bifurcation, b: Bifurcation, scale: float) -> bool:
-    return float(np.linalg.norm(a.point.x - b.point.x)) < _SAME * scale
-
-
 class _Follower:
     """Follows one curve step by step."""
 
@@ -278,6 +267,10 @@ class _Follower:
         self.corrector, self.lower, self.upper, self.limit = corrector, lower, upper, limit
         self.step, self.max_points, self.scale = step, max_points, upper - lower
         self.is_cut = False
+
+    def is_in_range(self, point: Point) -> bool:
+        """Whether the parameter of a point is in the range."""
+        return self.lower <= point.parameter <= self.upper
 
     def follow(self, begin: Point, root: Point, parent: int, known: Sequence[Branch]) -> Branch:
         """The branch from a bifurcation through a first point, until it leaves the range or ends otherwise."""
@@ -305,14 +298,17 @@ class _Follower:
                 self.is_cut = True
                 return "the time is over"
             last = points[-1]
-            x = self.corrector.correct(last.x + step * last.tangent, last.tangent)
+            guess = last.x + step * last.tangent
+            x = self.corrector.correct(guess, last.tangent)
             new = None if x is None else self.corrector.point(x, last.tangent)
+            if new is None and not self.lower <= guess[-1] <= self.upper and self._reaches_bound(points, guess, step):
+                return "the range ends"
             if new is None or self._jumps(last, new, step):
                 step *= 0.5
                 if step < _SMALLEST_STEP * self.step:
                     return "the corrector fails"
                 continue
-            if not self.lower <= new.parameter <= self.upper:
+            if not self.is_in_range(new):
                 self._end_at_bound(points, new)
                 return "the range ends"
             points.append(new)
@@ -329,18 +325,33 @@ class _Follower:
         turned = float(new.tangent @ last.tangent) < _TURN
         return turned or float(np.linalg.norm(new.x - last.x)) > 1.5 * step
 
+    def _reaches_bound(self, points: list[Point], beyond: Floats, step: float) -> bool:
+        """Append the point on the bound of the range, and return whether it is there, if nothing is found beyond."""
+        last = points[-1]
+        if last.parameter in (self.lower, self.upper):
+            return True
+        end = self._on_bound(last, beyond)
+        if end is None or self._jumps(last, end, step):
+            return False
+        points.append(end)
+        return True
+
     def _end_at_bound(self, points: list[Point], beyond: Point) -> None:
         """Append the last point, on the bound of the range that the branch has passed."""
-        last = points[-1]
-        bound = self.upper if beyond.parameter > self.upper else self.lower
-        part = (bound - last.parameter) / (beyond.parameter - last.parameter)
+        end = self._on_bound(points[-1], beyond.x)
+        if end is not None:
+            points.append(end)
+
+    def _on_bound(self, last: Point, beyond: Floats) -> Point | None:
+        """The point of the branch on the bound of the range between a point and another one beyond it, or None."""
+        bound = self.upper if beyond[-1] > self.upper else self.lower
+        part = (bound - last.parameter) / (beyond[-1] - last.parameter)
         if part <= 1e-9:
-            return
-        guess = last.x + part * (beyond.x - last.x)
+            return None
+        guess = last.x + part * (beyond - last.x)
         guess[-1] = bound
         x = self.corrector.correct(guess, np.eye(guess.size)[-1])
-        if x is not None:
-            points.append(self.corrector.point(x, last.tangent))
+        return None if x is None else self.corrector.point(x, last.tangent)
 
     def _closes(self, points: list[Point], step: float) -> bool:
         first, last = points[0], points[-1]
@@ -352,8 +363,13 @@ class _Follower:
             return None
         for number, branch in enumerate(known):
             curve = np.array([p.x for p in branch.points])
-            if len(curve) > 1 and all(_distance(curve, p.x) < _ON_CURVE * step for p in points[-3:]):
-                return number
+            if len(curve) > 1 and all(_away(curve, p.x)[0] < _ON_CURVE * step for p in points[-3:]):
+                last, near = points[-1], _away(curve, points[-1].x)[1]
+                guess = near + ((last.x - near) @ last.tangent) * last.tangent
+                x = self.corrector.correct(guess, last.tangent)  # the point of that branch beside the last one
+                same = _SAME_STATE * (1.0 + float(np.linalg.norm(last.coordinates)))
+                if x is not None and np.linalg.norm(x - last.x) <= same + _ROUND_OFF * abs(last.parameter):
+                    return number
         return None
 
 
@@ -362,9 +378,11 @@ def _reversed(point: Point) -> Point:
     return replace(point, tangent=-point.tangent)
 
 
-def _distance(curve: Floats, x: Floats) -> float:
-    """The distance of a point from a polygon, given by its corners, shape (n, r + 1)."""
+def _away(curve: Floats, x: Floats) -> tuple[float, Floats]:
+    """The distance of a point from a polygon, given by its corners, shape (n, r + 1), and the nearest point there."""
     sides = np.diff(curve, axis=0)
     away = x - curve[:-1]
     share = np.clip(np.sum(away * sides, axis=1) / np.maximum(np.sum(sides * sides, axis=1), 1e-300), 0.0, 1.0)
-    return float(np.min(np.linalg.norm(away - share[:, None] * sides, axis=1)))
+    distances = np.linalg.norm(away - share[:, None] * sides, axis=1)
+    nearest = int(np.argmin(distances))
+    return float(distances[nearest]), curve[nearest] + share[nearest] * sides[nearest]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.errors import NotConverged
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.steady.branches.crossings import Rates, compute_rates
 from fem_selection.steady.equilibria.newton import solve_newton
 from fem_selection.steady.equilibria.reduction import ReducedEquation, ReducedFamily
@@ -29,6 +29,8 @@ __all__ = ["Corrector", "Point"]
 
 _ITERATIONS = 12
 _TOLERANCE, _SOLVED = 1e-12, 1e-15  # |G| that counts as zero, and |G| at which to stop
+_ROUND_OFF = 4.0  # round-off of G, in units of ε |σ'| ‖g‖
+_EPSILON = float(np.finfo(float).eps)
 _SLOW = 0.1  # a residual that does not fall below this share of the one before is at the level of round-off
 _SINGULAR = 1e-10  # singular values of derivative and bordered matrix that count as zero, relative to ‖K‖ |σ'|
 _FLAT = 1e-9  # |dμ/ds| below which it is not known whether the parameter rises or falls
@@ -98,12 +100,20 @@ class Corrector:
     """
 
     def __init__(self, family: ReducedFamily, lower: float, upper: float) -> None:
-        self.family, self._difference = family, 1e-6 * (upper - lower)
+        self.family, self._difference, self._ends = family, 1e-6 * (upper - lower), (lower, upper)
         self.slope = 0.0
         for value in np.linspace(lower, upper, 3).tolist():
             equation = family.at(value)
             slopes = [equation.linearize(equation.towards(level))[2] for level in (0.0, 1.0, -1.0)]
             self.slope = max([self.slope, *(s for s in slopes if np.isfinite(s))])
+
+    def accepted(self, x: Floats) -> float:
+        """The |G| that counts as zero: it grows with c, and with the rates, but not with the units of the parameter.
+
+        Args:
+            x: (c, μ), shape (r + 1,).
+        """
+        return _TOLERANCE * max(1.0, float(np.linalg.norm(x[:-1]))) * max(1.0, self.slope * self.family.norm)
 
     def correct(self, guess: Floats, direction: Floats) -> Floats | None:
         """The point of the curve in the hyperplane through `guess` normal to `direction`.
@@ -113,19 +123,38 @@ class Corrector:
             direction: The normal of the hyperplane, shape (r + 1,).
 
         Returns:
-            x, shape (r + 1,); None if Newton's method does not converge.
+            x, shape (r + 1,); None if Newton's method does not converge, or the equation is not defined on its way.
         """
         for _ in range(2):
-            run = solve_newton(
-                _Bordered(self, guess, direction), guess, max_iterations=_ITERATIONS, line_search=None, slow=_SLOW
-            )
-            if not run.converged:
+            try:
+                run = solve_newton(
+                    _Bordered(self, guess, direction), guess, max_iterations=_ITERATIONS, line_search=None, slow=_SLOW
+                )
+                if not run.converged or not np.all(np.isfinite(self.derivative(run.solution)[1])):
+                    return None
+            except InvalidInput:  # a formula is not finite at that value of the parameter: on all ranks
                 return None
             x = self._without_near_kernel(run.solution)
             if np.linalg.norm(x - run.solution) <= _TOLERANCE * max(1.0, float(np.linalg.norm(x))):
                 return run.solution
             guess = x
         return run.solution
+
+    def parameter_error(self, point: Point, direction: Floats) -> float:
+        """The error of μ at a point that `correct` found, by the residual and the round-off of G.
+
+        Args:
+            point: The point.
+            direction: The normal of the hyperplane in which it was found, shape (r + 1,).
+        """
+        equation = self.family.at(point.parameter)
+        w, matrix = self.derivative(point.x)
+        bordered = np.vstack([matrix, np.append(direction[:-1] @ w, direction[-1])])
+        row = np.linalg.pinv(bordered, rcond=_SINGULAR)[-1, :-1]
+        slope = max(self.slope, equation.linearize(point.coordinates)[2])
+        size = max(1.0, float(np.linalg.norm(equation.pattern(point.coordinates))))
+        residual = float(np.linalg.norm(w.T @ equation.rate(point.coordinates)))
+        return float(np.linalg.norm(row)) * (residual + _ROUND_OFF * _EPSILON * slope * size)
 
     def _without_near_kernel(self, x: Floats) -> Floats:
         """x without the part of c on which K is below the rank tolerance."""
@@ -184,7 +213,9 @@ class Corrector:
             x: (c, μ), shape (r + 1,).
         """
         c, mu, h = x[:-1], float(x[-1]), self._difference
-        rise = (self.family.at(mu + h).rate(c) - self.family.at(mu - h).rate(c)) / (2 * h)
+        low, high = self._ends
+        up, down = (min(mu + h, high), max(mu - h, low)) if low <= mu <= high else (mu + h, mu - h)
+        rise = (self.family.at(up).rate(c) - self.family.at(down).rate(c)) / (up - down)
         equation = self.family.at(mu)
         w, matrix = equation.significant, equation.linearize(c)[0]
         return w, np.column_stack([w.T @ matrix @ w, w.T @ rise])
@@ -225,5 +256,5 @@ class _Bordered:
         return _SOLVED
 
     def round_off(self, x: Floats) -> float:
-        """The |G| that counts as zero, relative to max(1, |x|).  See `Equation.round_off`."""
-        return _TOLERANCE * max(1.0, float(np.linalg.norm(x)))
+        """The |G| that counts as zero.  See `Equation.round_off`."""
+        return self._corrector.accepted(x)
