@@ -25,7 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.adjoint.pointwise import TOLERANCE, RowProblem, SharedMap, minimize_one_sample, minimize_rows
+from fem_selection.adjoint.one_sample import minimize_one_sample
+from fem_selection.adjoint.pointwise import TOLERANCE, RowProblem, SharedMap, minimize_rows
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats, Integers

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fem_selection.adjoint.pointwise import minimize_one_sample
+from fem_selection.adjoint.one_sample import minimize_one_sample
 from fem_selection.functions.activations import Activation, cached_by_expression
 from fem_selection.typing import Floats
 

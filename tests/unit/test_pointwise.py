@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import ufl
 
-from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_one_sample, minimize_rows
+from fem_selection.adjoint.one_sample import minimize_one_sample
+from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_rows
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 from fem_selection.hjb.scalar import find_minimizer
 
