@@ -39,7 +39,7 @@ _ROUGHLY = 2e-2  # the same where the error of p is larger
 _AGREE = 0.1  # largest relative difference of the growth exponent between the halves
 _SHRUNK = 1e-2  # T − t at the end, relative to its value at the beginning of the window, for a blow-up
 _LEVELS = 25
-_DECADE = 0.99  # least decades of a window
+_DECADE, _TWO = 0.99, 1.99  # least decades of a window, and of one for a power that is not known well
 _GAP = 2.0  # decades without a step, over which no law is fitted
 _PART = 0.25  # of all decades must be in a window
 _LATE = 0.7  # the largest norm of a growing state is reached after this part of the run
@@ -255,6 +255,9 @@ def _is_law(fit: _Fit) -> bool:
         return fit.error <= 3 * _ROUGHLY
     if p > 1:
         return fit.error <= _AGREE * (p - 1) and _shrinks(_remaining(fit))
+    # a part of a curve that bends looks like some power, with some error, over one decade
+    if fit.decades < _TWO and not (fit.residual <= _GOOD and fit.error <= _EXPONENT):
+        return False
     return fit.error <= _AGREE * (1 - p)  # of α = 1/(1 − p)
 
 

@@ -143,7 +143,9 @@ def _judge(rate: float, krylov: _Krylov, floor: float, decay: float, elapsed: fl
             return Rest(is_steady=False, distance=np.inf, reason=reason)
         distance = max(distance, rate * elapsed / (decay - 1.0))
     elif not is_complete:
-        reason = "the rate has not fallen, and the linearization does not tell how it goes on"
+        reason = (
+            "the rate has not fallen to half over the second half of the run, and the linearization does not decide"
+        )
         return Rest(is_steady=False, distance=np.inf, reason=reason)
     reason = f"the limit is within {distance:.1e}"
     return Rest(is_steady=distance <= NEAR * size, distance=distance, reason=reason)

@@ -30,6 +30,7 @@ _SHARP = 1e-9  # difference of bound and largest value found, relative to it, at
 _MOST_BOXES, _ROUNDS = 20_000, 60
 _SMALLEST_BOX = 1e-13
 _CONTINUOUS = 1e-9
+_SIDES, _STAYS = np.array([1e-12, 1e-9]), 0.1  # distances from a jump, and how much its size may differ between them
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def find_jump(activation: Activation) -> str | None:
     """Return where σ jumps, or where it cannot be decided whether it does, as a sentence; None if σ is continuous.
 
     Kinks and conditions are enclosed in boxes of the width of round-off; σ is continuous there if its values in such a
-    box differ by no more than 10⁻⁹ of their size.
+    box differ by no more than 10⁻⁹ of their size.  A jump is one whose size is the same at two distances from it.
     """
     start = tail_start(activation)
     edges = np.arange(-start, start + 0.5 * _BOX, _BOX)
@@ -280,9 +281,11 @@ def find_jump(activation: Activation) -> str | None:
         tiny = upper - lower <= _SMALLEST_BOX * (1.0 + np.abs(middle))
         if np.any(tiny):
             s = float(middle[np.argmax(tiny)])
-            left, right = _values(activation, 0, np.array([s - 1e-11 * (1 + abs(s)), s + 1e-11 * (1 + abs(s))]))
-            if abs(right - left) > 1e-6 * (1 + abs(left)):
-                return f"σ jumps by {right - left:.3g} at s = {round(s, 12) + 0.0:.6g}"
+            left, right = (_values(activation, 0, s + way * _SIDES * (1 + abs(s))) for way in (-1.0, 1.0))
+            sizes = right - left
+            stays = abs(sizes[0] - sizes[1]) <= _STAYS * abs(sizes[1])  # not as of √|s|, which is steep only
+            if stays and abs(sizes[0]) > 1e-6 * (1 + abs(left[0])):
+                return f"σ jumps by {sizes[0]:.3g} at s = {round(s, 12) + 0.0:.6g}"
             return f"near s = {s:.6g} the values of σ have no sharp bound"
         if lower.size > _MOST_BOXES:
             return "σ has too many kinks"

@@ -65,6 +65,8 @@ def test_constants_in_closed_form(name):
         (lambda s: s**2, "grows with"),
         (ufl.exp, "grows with"),
         (lambda s: ufl.conditional(ufl.gt(s, 0.3), 1.0, 0.0), "σ jumps by 1 at s = 0.3"),
+        (lambda s: ufl.conditional(ufl.gt(s, 0.0), 1.0, -1.0), "σ jumps by 2 at s = 0"),
+        (lambda s: ufl.conditional(ufl.gt(s, 0.0), ufl.sqrt(abs(s)), -ufl.sqrt(abs(s))), "no sharp bound"),
         (lambda s: ufl.conditional(ufl.And(ufl.gt(s, -1.0), ufl.lt(s, 1.0)), s, 0.5 * s), "σ jumps by -0.5 at s = -1"),
         (lambda s: abs(s) ** (1 / 3), "near s ="),
         (lambda s: s * ufl.sin(s), "no expansion"),

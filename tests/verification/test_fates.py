@@ -157,6 +157,13 @@ def test_a_norm_within_a_decade_has_no_law():
     assert fit_growth(t, np.exp(t), np.exp(t)).kind == "exponential"
 
 
+def test_a_bend_is_no_power():
+    """√(1 + t²) − 1 + t/2, which begins like t/2 and goes on like 3t/2, looks like t^1.2 for a decade. Fails if a power
+    is read off a part of a curve that bends."""
+    t = np.geomspace(0.1, 5, 100)
+    assert fit_growth(t, np.sqrt(1 + t**2) - 1 + t / 2, t / np.sqrt(1 + t**2) + 0.5).kind == "other"
+
+
 def test_growth_faster_than_any_power_is_none():
     """e^{2√t} and e^{t²}: between the laws. Fails if one of these is called a power, an exponential or a blow-up."""
     t = np.linspace(1e-3, 100, 300)

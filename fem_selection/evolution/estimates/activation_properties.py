@@ -32,7 +32,8 @@ class ScalarProperties:
     """Properties of σ on R.
 
     Attributes:
-        lipschitz: A bound of |σ'| for all s, which is sharp up to 10⁻⁶; infinite if there is none, or if none is known.
+        lipschitz: A bound of |σ'| for all s, sharp up to 10⁻⁶ if |σ'| is largest at some |s| ≤ S; infinite if there is
+            none, or if none is known.
         not_lipschitz: Why there is no bound, or none is known; None if there is one.
         steepest: The largest |σ'| that was found, and where.
         at_zero: σ(0).

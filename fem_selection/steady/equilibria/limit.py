@@ -140,5 +140,5 @@ def _tell(end: SampleEnd, norm: float, size: float, run: Integration) -> tuple[s
         return "not steady", f"{rate}, falling like t^-{end.decay:.2f} over the second half of the run"
     return (
         "not steady",
-        f"{rate}; it has not fallen over the second half of the run, and neither cycle nor law was recognized",
+        f"{rate}; it has not fallen to half over the second half of the run, and neither cycle nor law was recognized",
     )
