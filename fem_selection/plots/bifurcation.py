@@ -16,6 +16,7 @@ from fem_selection.plots.style import (
     COLOURS,
     WIDTH,
     add_colour_bar,
+    add_legend_above,
     colour_scale,
     create_axes,
     depth_scale,
@@ -26,6 +27,7 @@ from fem_selection.plots.style import (
 __all__ = ["draw_bifurcations", "plot_bifurcations", "plot_branch_states"]
 
 _NAMES = {"hopf": "Hopf point", "multiple": "several eigenvalues at once"}
+_DETOUR = 1.5  # length of the way between two points by a bifurcation that lies between them, over their distance
 _MARKERS = {"fold": "s", "pitchfork": "o", "transcritical": "D", "hopf": "^", "exchange of stability": "X"}
 
 
@@ -56,8 +58,8 @@ def plot_bifurcations(
     figure, grid = create_axes(1, 1, 5.0, height=3.4)
     axes = grid[0, 0]
     draw_bifurcations(axes, parameters, levels, unstable=unstable, marks=marks, cycles=cycles)
-    axes.set(xlabel=name, ylabel=r"$\langle e, f^*\rangle$, along the variation")
-    axes.legend()
+    axes.set(xlabel=name, ylabel="component of the state that varies most")
+    add_legend_above(axes, 2)
     return figure
 
 
@@ -86,11 +88,13 @@ def draw_bifurcations(
     for mu, level, count in zip(parameters, levels, unstable, strict=True):
         if not mu.shape == level.shape == count.shape:
             raise InvalidInput(f"a branch of shapes {mu.shape}, {level.shape} and {count.shape}; expected equal ones")
+        curve = np.column_stack([mu, level])
+        begin = curve[:0]  # where the stretch before ended
         for start, end, is_stable in _runs(count == 0):
-            # one point of the next stretch is added, so that there is no gap
-            piece = slice(start, min(end + 1, len(mu)))
-            style = "-" if is_stable else (0, (4, 2))
-            axes.plot(mu[piece], level[piece], linestyle=style, color=COLOURS["blue" if is_stable else "vermilion"])
+            joint = _joint(curve, end, marks)
+            style, piece = "-" if is_stable else (0, (4, 2)), np.vstack([begin, curve[start:end], joint])
+            axes.plot(*piece.T, linestyle=style, color=COLOURS["blue" if is_stable else "vermilion"])
+            begin = joint if end < len(curve) and np.any(joint != curve[end]) else curve[:0]
     shown: set[bool] = set()
     for mu, amplitude, middle, unstable_multipliers in cycles:
         stable = np.asarray(unstable_multipliers) == 0
@@ -121,6 +125,27 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int, bool]]:
     """Stretches of equal flags as (start, end, flag)."""
     edges = [0, *(np.flatnonzero(np.diff(flags.astype(int))) + 1).tolist(), len(flags)]
     return [(a, b, bool(flags[a])) for a, b in pairwise(edges) if b > a]
+
+
+def _joint(curve: np.ndarray, end: int, marks: Sequence[tuple[str, float, float]]) -> np.ndarray:
+    """Where a stretch ends: at the bifurcation between its last point and the next one, or at the latter; (1 or 0, 2).
+
+    Args:
+        curve: The points of a branch, shape (num_points, 2).
+        end: Number of the first point beyond the stretch.
+        marks: The bifurcations.
+    """
+    if end >= len(curve):
+        return curve[:0]
+    last, following = curve[end - 1], curve[end]
+    size = np.maximum(np.ptp(curve, axis=0), 1e-300)
+    length = float(np.linalg.norm((following - last) / size))
+    for _, place, height in marks:
+        mark = np.array([place, height])
+        ways = [float(np.linalg.norm((mark - point) / size)) for point in (last, following)]
+        if sum(ways) <= _DETOUR * length:
+            return mark[None, :]
+    return following[None, :]
 
 
 @styled

@@ -384,6 +384,8 @@ def test_unstable_stretches_of_a_branch_are_dashed() -> None:
     lines = figure.axes[0].lines[:3]
     assert [line.get_linestyle() for line in lines] == ["-", "--", "-"]
     assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2], [2, 3, 4], [4]]
+    figure = plot_bifurcations("mu", [mu], [mu], unstable=[np.array([0, 0, 1, 1, 1])], marks=[("hopf", 1.25, 1.25)])
+    assert [list(line.get_xdata()) for line in figure.axes[0].lines[:2]] == [[0, 1, 1.25], [1.25, 2, 3, 4]]
 
 
 def test_states_of_branches_are_drawn_by_stability() -> None:

@@ -145,9 +145,11 @@ class MultiplePoint:
             if not self.dimension:
                 return f"{said}{'; the equation is ' if symmetry else ''}{' and '.join(symmetry)}"
             symmetry.append(f"one in which {said}")
+        has_more = np.isfinite(self.smallest_other)
+        following = f"the next is {self.smallest_other:.1e}" if has_more else "there are no others"
         said = (
             f"kernel of dimension {self.dimension} (singular values up to {self.largest_zero:.1e} count as zero, "
-            f"tolerance {self.tolerance:.1e}, the next is {self.smallest_other:.1e})"
+            f"tolerance {self.tolerance:.1e}, {following})"
             f"{', the equation is ' if symmetry else ''}{' and '.join(symmetry)}"
         )
         if self.declined is None:
