@@ -22,7 +22,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.domains import interval
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Stepper, find_scheme
-from fem_selection.functions.activations import find_activation
+from fem_selection.functions.activations import Activation, find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import ControlSpace, Functional, ScaledFunctional
 from fem_selection.objectives import TrackingCost
@@ -106,7 +106,7 @@ def one_neuron(
     layers: int,
     horizon: float,
     alpha: float,
-    activation: str = "tanh",
+    activation: str | Activation = "tanh",
 ) -> ScaledFunctional:
     """One node on |Y| = 1, no bias, Euler layers, tracking: J(w) = 1/(2J) Σ (f_j(T) − g_j)² + α/2 ∫ w² dt.
 
@@ -116,7 +116,7 @@ def one_neuron(
         layers: Number of layers, with a control each.
         horizon: T.
         alpha: α_w.
-        activation: Name of σ.
+        activation: σ or its name.
     """
     ensemble = Ensemble(MPI.COMM_SELF)
     space, grid = StateSpace(interval(MPI.COMM_SELF, 1), 0, "dg"), DepthGrid(layers=layers, horizon=horizon)
@@ -125,7 +125,7 @@ def one_neuron(
         space,
         kernel,
         np.zeros((layers, 1)),
-        activation=find_activation(activation),
+        activation=find_activation(activation) if isinstance(activation, str) else activation,
         scheme=find_scheme("euler"),
         grid=grid,
     )

@@ -33,6 +33,7 @@ from fem_selection.typing import Floats, Integers
 
 __all__ = ["Control", "Hamiltonian", "Search"]
 
+_RAYS, _FAR = 8, 1e8  # rays along samples' states on which H is asked whether it has a minimum, and how far
 _SCALES = (-1.0, -4.0, 1.0, -16.0)  # starts λ = τ p; the identity's minimiser is λ = −p
 _SPREADS = (1.0, 4.0, 0.25)  # standard deviations of s at random starts
 
@@ -166,6 +167,17 @@ class Hamiltonian:
         found.kernel[keep], found.bias[keep], after[keep] = present.kernel[keep], present.bias[keep], before[keep]
         return found, after
 
+    def falls_without_bound(self, present: Control) -> bool:
+        """Whether H of a row of this rank falls without bound along a sample's state, or along all, weighted by p.
+
+        H is asked far out on these rays: it must lie below −10⁻⁶ times the penalty there.  Along other rays it may fall
+        all the same.
+
+        Args:
+            present: The control, whose fixed parts are kept.
+        """
+        return _Coordinates(self, present, Search(starts=1)).falls_without_bound()
+
     def _augmented(self, u: Control, centre: Control, proximal: float) -> Floats:
         density = self.density(u)
         if proximal > 0:
@@ -211,6 +223,20 @@ class _Coordinates:
             activation=h.activation, p=h.costates, maps=SharedMap(matrix=matrix), shift=shift, bounds=bounds
         )
         self.is_scalar = features.shape[1] == 1 and not bounded
+
+    def falls_without_bound(self) -> bool:
+        """See `Hamiltonian.falls_without_bound`."""
+        shape = len(self.h.costates), len(self.matrix)
+        rays = [np.broadcast_to(column, shape) for column in self.matrix.T[:_RAYS]]
+        rays.append(self.h.costates @ self.matrix.T)
+        with np.errstate(all="ignore"):
+            for ray in rays:
+                length = np.linalg.norm(ray, axis=1, keepdims=True)
+                far = np.divide(_FAR * ray, length, out=np.zeros(shape), where=length > 0)
+                values = [self.problem.value(sign * far, np.arange(shape[0])) for sign in (1.0, -1.0)]
+                if np.any(np.array(values) < -1e-6 * _FAR**2):
+                    return True
+        return False
 
     def control(self, c: Floats) -> Control:
         """The control with coordinates c; fixed parts keep their values."""

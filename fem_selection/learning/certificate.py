@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from fem_selection.adjoint.hamiltonian import Search
+from fem_selection.evolution.estimates.activation_properties import examine
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.learning.bounds import ActiveBounds, active_bounds, projected_gradient
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple, obstacles
@@ -47,6 +48,8 @@ from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Floats
 
 __all__ = ["OptimalityCertificate", "assess_optimality", "kernel_ranks", "measure_conditions"]
+
+_ENDLESS = 1e20  # times H: a gap as large is the end of a search for a minimum that does not exist
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,7 @@ class _Measuring:
             scaled_functional, self.scaled, value=self.value, scaled_gradient=self.scaled_gradient
         )
         self.active: ActiveBounds | None = None
+        self._extremals: Extremals | JointHamiltonian | None = None
         self.found: dict[str, Any] = {
             "declined": {},
             "objective": float(self.value),
@@ -271,10 +275,11 @@ class _Measuring:
         if reasons := obstacles(self.functional, jointly=True, bounded=self._bounded_parts()):
             self.decline("; ".join(reasons), *of_gap, *of_trials, "hamiltonian", "hamiltonian_drift")
             return None
-        principle, nearest = self._minimize()
+        with np.errstate(over="ignore", invalid="ignore"):  # where σ grows faster than the penalty
+            principle, nearest = self._minimize()
         self.found |= {"hamiltonian": principle.values.tolist(), "hamiltonian_drift": principle.drift}
-        if not np.isfinite(principle.gap):  # σ grows faster than the penalty
-            layer = int(np.argmin(np.isfinite(principle.gaps)))
+        layer = self._find_layer_without_minimum(principle)
+        if layer is not None:
             reason = f"the Hamiltonian of layer {layer} has no minimum: it falls without bound"
             self.decline(reason, *of_gap, *of_trials)
             return None
@@ -313,12 +318,23 @@ class _Measuring:
         r, parts = self.functional.regularization, self.functional.control_space.parts
         is_penalized = all(w > 0 for part, w in (("kernel", r.kernel), ("bias", r.bias)) if part in parts)
         if not (is_penalized and self.functional.control_space.space.is_collocated):
-            joint = JointHamiltonian(self.functional)
+            self._extremals = joint = JointHamiltonian(self.functional)
             joint.sweep(self.controls)
             return joint.minimize(everything, self.scaled_bounds)
-        extremals, local_bounds = Extremals(self.functional), self._local_bounds()
+        self._extremals = extremals = Extremals(self.functional)
+        local_bounds = self._local_bounds()
         extremals.sweep(self.controls)
         return extremals.minimize(everything, local_bounds), extremals.minimize(alone, local_bounds)
+
+    def _find_layer_without_minimum(self, principle: MaximumPrinciple) -> int | None:
+        """A layer whose Hamiltonian falls without bound, for σ grows faster than the penalty; None if none is known."""
+        infinite = ~(np.abs(principle.gaps) < _ENDLESS * (1.0 + np.abs(principle.values)))
+        if infinite.any():
+            return int(np.argmax(infinite))
+        grows = np.isinf(examine(self.functional.stepper.activation).steepest[0])
+        if not grows or self._extremals is None or self._local_bounds() is not None:
+            return None
+        return self._extremals.find_layer_without_minimum()
 
     def _bounded_parts(self) -> list[str]:
         """Which of kernel and bias have finite bounds on both sides, on all ranks."""

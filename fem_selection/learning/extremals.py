@@ -219,6 +219,16 @@ class Extremals:
             round_off=ROUND_OFF * self.functional.stepper.grid.step * float(everywhere[2].sum()),
         )
 
+    def find_layer_without_minimum(self) -> int | None:
+        """The first layer whose Hamiltonian falls without bound where it was asked; None if there is none (collective).
+
+        See `Hamiltonian.falls_without_bound`; only a σ that grows faster than |s| may have such layers.
+        """
+        numbers = range(self.layers.start, self.layers.stop)
+        own = [n for k, n in enumerate(numbers) if self.hamiltonian(k).falls_without_bound(self.control(n))]
+        found = [n for part in self.functional.control_space.ensemble.world.allgather(own) for n in part]
+        return min(found, default=None)
+
     def _collect(self, found: list[Control]) -> Floats:
         """A local array of x with the controls of all layers, gathered from the members."""
         control_space = self.functional.control_space

@@ -25,6 +25,7 @@ from fem_selection.typing import Block, Floats
 __all__ = ["JointHamiltonian"]
 
 _SCALES = (1.0, 4.0, -1.0, 16.0)  # starts −τ ∇(data term) / α; the identity's minimiser is τ = 1
+_RAYS, _FAR = 3, 1e8  # random rays on which 𝓗 is asked whether it has a minimum, and how far
 _ITERATIONS = 150
 _REDUCTION = 1e-5  # of the gradient: the gap's error is of the order of its square
 _SPREAD = 3.0  # L² norm of random starts, relative to 1 + that of the present control
@@ -129,6 +130,22 @@ class JointHamiltonian:
         assert nearest is not None
         return self._principle(values, lowest, sizes, best, search.starts), nearest
 
+    def find_layer_without_minimum(self) -> int | None:
+        """The first layer whose H_n falls without bound along one of some rays; None if there is none.
+
+        The rays are random ones and the gradients of 𝓗 at random controls.  See `Hamiltonian.falls_without_bound`.
+        """
+        kept = self._controls * (1.0 - self._moving())
+        for number in range(2 + len(_SCALES), 2 + len(_SCALES) + _RAYS):
+            start = self._start(number, 0)
+            for ray in (start - kept, self.space.riesz(self.evaluate(start)[2])):
+                size = float(np.sqrt(self.space.ensemble.sum(float(ray @ ray))))
+                for sign in (1.0, -1.0) if np.isfinite(size) and size > 0 else ():
+                    values = self.evaluate(kept + sign * _FAR / size * ray)[0]
+                    if np.any(below := values < -1e-6 * _FAR**2):
+                        return int(np.argmax(below))
+        return None
+
     def _principle(self, values: Floats, lowest: Floats, sizes: Floats, best: Floats, starts: int) -> MaximumPrinciple:
         step, gaps = self.functional.stepper.grid.step, values - lowest
         return MaximumPrinciple(
@@ -191,5 +208,8 @@ class JointHamiltonian:
             tao.setMaximumIterations(_ITERATIONS)
             with options(prefix, {"tao_max_funcs": 20 * _ITERATIONS}):
                 tao.setFromOptions()
-            tao.solve()
+            try:
+                tao.solve()
+            except PETSc.Error:  # 𝓗 overflows where the line search looks, on all ranks alike
+                return start
             return space.to_controls(x.array_r.copy())

@@ -105,7 +105,9 @@ def assess_local_minimum(
     """
     at_kinks, all_of_them = count_at_kinks(functional.functional, functional.to_controls(scaled))
     if at_kinks:
-        reason = f"{at_kinks} of {all_of_them} preactivations stand at a kink of σ, where J has no second derivative"
+        reason = (
+            f"{at_kinks} of {all_of_them} preactivations stand at a kink or jump of σ, where J has no second derivative"
+        )
         return LocalMinimum(verdict=NOT_DECIDED, reason=reason, at_kinks=at_kinks)
     free = None if active is None or active.num_free == functional.control_space.global_size else active.free
     look = _Look(functional, scaled, value, projected_gradient(scaled, scaled_gradient, scaled_bounds), scaled_bounds)

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import ufl
 from optima import (
     PENALTIES,
     SHORT_OF_LAYERS,
@@ -24,6 +25,7 @@ from scipy.optimize import minimize as minimize_by_scipy
 
 from fem_selection.adjoint.hamiltonian import Search
 from fem_selection.dynamics import SCHEMES, SelectionEquation
+from fem_selection.functions.activations import Activation
 from fem_selection.learning import ScaledFunctional, Triple, assess_optimality, kkt_residual, solve_triple
 from fem_selection.learning.certificate import kernel_ranks
 from fem_selection.learning.extremals import Extremals
@@ -331,6 +333,40 @@ def test_no_curvature_at_a_kink(name):
     assert found.maximum_principle == "not optimal" and found.lowest_change < -0.5
     away = assess_optimality(scaled, np.full(4, 0.8))
     assert away.lowest_hessian_eigenvalue is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "targets", "jump"),
+    [
+        ("sign", ufl.sign, (-1.0, -4.0), True),
+        ("small kink", lambda s: 1e-4 * ufl.max_value(s, 0.0), (3.0, -1.0), True),
+        ("steep", lambda s: 1e3 * ufl.tanh(s), (3.0, -1.0), False),
+    ],
+)
+def test_no_curvature_at_a_jump_or_small_kink(name, expression, targets, jump):
+    """Fails if the size of σ decides whether it has a kink, or if a σ that jumps passes for smooth since its slopes are
+    the same on both sides: any w ≠ 0 then has a lower J, by NumPy's one step from the states 1 and −3."""
+    activation = Activation(name=name, expression=expression)
+    scaled = one_neuron((1.0, -3.0), targets, layers=2, horizon=0.1, alpha=1e-6, activation=activation)
+    found = assess_optimality(scaled, np.zeros(2))
+    assert ("stand at a kink or jump" in found.local_minimum_reason) == jump
+    assert (found.local_minimum == "not decided") == jump
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_a_hamiltonian_without_minimum_has_no_gap(spaces, mode):
+    """Fails if a gap is measured although H falls without bound, or if the search for it ends in an overflow:
+    σ = s³ and costates that do not vanish; along any ray H is p c³ + ½c², which one of both directions lowers."""
+    activation = Activation(name="s³", expression=lambda s: s**3)
+    options = {"loss": "tracking", "layers": 2, "intervals": 2, "samples": 2, "scheme": "euler"}
+    weights = Regularization(kernel=1.0, bias=1.0)
+    problem = make_problem(spaces("interval", 2, 1, mode), activation=activation, regularization=weights, **options)
+    found = assess_optimality(ScaledFunctional(problem.functional), problem.moved(size=0.1))
+    assert found.maximum_principle is None and found.maximum_principle_gap is None
+    assert "falls without bound" in found.declined["maximum_principle_gap"]
+    tanh = make_problem(spaces("interval", 2, 1, mode), regularization=weights, **options)
+    bounded = assess_optimality(ScaledFunctional(tanh.functional), tanh.moved(size=0.1))
+    assert bounded.maximum_principle_gap is not None
 
 
 def test_an_open_gap_at_the_global_minimum_refutes_nothing():
