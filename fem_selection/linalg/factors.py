@@ -21,10 +21,12 @@ from fem_selection.linalg.orthonormal import orthonormalize
 from fem_selection.linalg.ranges import find_range
 from fem_selection.typing import Block, Floats
 
-__all__ = ["MAX_RANK", "Factors", "factorize", "missing_norm"]
+__all__ = ["MAX_RANK", "MAX_WHOLE", "Factors", "factorize", "missing_norm"]
 
 MAX_RANK = 400
 """Default of the largest rank."""
+MAX_WHOLE = 2048
+"""Nodes up to which all factors of an operator, and their eigenvalues, take a few seconds, whatever its rank."""
 _BLOCK = 24
 _ENTRIES = 3e7  # largest number of entries of a basis
 _STEPS, _SAFETY = 6, 1.5  # of block power iterations for the norm of what is left out, which they approach from below

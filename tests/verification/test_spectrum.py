@@ -475,7 +475,7 @@ def test_compact_part_of_a_kernel_on_too_many_nodes(monkeypatch, sign):
 
     Fails if what is left out is no upper bound, if eigenvalues within it are claimed, or if nothing is reported.
     """
-    monkeypatch.setattr(spectrum_module, "_LARGEST_RANK", 100)
+    monkeypatch.setattr(spectrum_module, "MAX_WHOLE", 100)
     kernel = f"{sign}*exp(-abs(y - 0.9*z))"
     found = spectrum_of(kernel, 150, max_rank=40)
     exact = spectrum_of(kernel, 150, max_rank=151)

@@ -21,11 +21,12 @@ from fem_selection.linalg.staircase import distance_from_singular, nullities_at
 from fem_selection.steady.stability.slow_growth import Exponentials, SlowGrowth, exponential_norms, law_of_growth
 from fem_selection.typing import Complexes, Floats
 
-__all__ = ["LEVEL", "DegeneratePart", "analyze_degeneracy", "not_distinct_from_zero"]
+__all__ = ["LEVEL", "SINGULAR", "DegeneratePart", "analyze_degeneracy", "not_distinct_from_zero"]
 
 LEVEL = 1e-11
 """Level of the pseudospectrum, relative to ‖A‖, at which an eigenvalue is not distinct from another number."""
-_SINGULAR = 1e-9  # of ‖A‖: singular values of A − i ω up to this count as zero
+SINGULAR = 1e-9
+"""Singular values of A − i ω up to this, relative to ‖A‖, count as zero."""
 _LARGEST_INDEX = 8  # of a block at 0: beyond, the growth itself must show the power
 
 
@@ -163,7 +164,7 @@ def _largest_block(
         if group.size < 2:
             continue
         mean = 1j * float(np.mean(group.imag))
-        found = nullities_at(matrix, mean, tolerance=_SINGULAR * norm, most=int(group.size))
+        found = nullities_at(matrix, mean, tolerance=SINGULAR * norm, most=int(group.size))
         if len(found) > len(best[1]):
             best = (abs(mean), found)
     return best

@@ -21,7 +21,7 @@ from mpi4py import MPI
 
 from fem_selection.dynamics.field import Linearization
 from fem_selection.kernels import KernelOperator
-from fem_selection.linalg.factors import factorize
+from fem_selection.linalg.factors import MAX_RANK, MAX_WHOLE, factorize
 from fem_selection.linalg.operators import products
 from fem_selection.typing import Block, create_block
 
@@ -30,7 +30,6 @@ __all__ = ["SideRates", "rates_by_side"]
 _NEAR = 1e-8  # of 1 + max |g*|: the distance from g* at which σ' is evaluated
 _STEPS = 12
 _REAL = 1e-8  # of ‖A‖: largest imaginary part of the eigenvalue of a ray
-_LARGEST = 2048  # nodes: beyond, rays are looked for in the range that 400 singular values span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ def rates_by_side(linearization: Linearization) -> SideRates:
         linearization: The linearization at f*, where σ' jumps.
     """
     space, field = linearization.field.space, linearization.field
-    limit = space.num_nodes if space.num_nodes <= _LARGEST else 400
+    limit = space.num_nodes if space.num_nodes <= MAX_WHOLE else MAX_RANK  # then rays are sought in a part of range A
     kernel = factorize(space, KernelOperator(field.kernel, field.interval), max_rank=limit)
     found = [_ray(linearization, side * np.ones_like(linearization.preactivation), limit) for side in (1.0, -1.0)]
     return SideRates(above=found[0], below=found[1], rank=kernel.rank(1e-10))

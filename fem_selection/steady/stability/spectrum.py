@@ -31,7 +31,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.resolvent import has_local_part, resolvents_of
 from fem_selection.errors import NonFinite, NotConverged
-from fem_selection.linalg.factors import MAX_RANK, Factors, factorize
+from fem_selection.linalg.factors import MAX_RANK, MAX_WHOLE, Factors, factorize
 from fem_selection.linalg.krylov import (
     Eigenpairs,
     Resolvents,
@@ -53,7 +53,6 @@ __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 _WITNESS_RESTARTS = 60
 _DISTURBANCE = 3e-10  # of ‖A‖: some thirty times the residuals that Krylov–Schur is allowed
 _LARGEST_MATRIX = 1024  # nodes: balancing such a matrix takes a few seconds
-_LARGEST_RANK = 2048  # nodes: all factors of a kernel without a local part, and their eigenvalues, take some seconds
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def spectrum_of_operator(
     local = operator if isinstance(operator, Linearization) else None
     is_local = local is not None and has_local_part(local.field.kernel, local.field.interval)
     essential = essential_spectrum(local) if local is not None and is_local else None
-    is_small = not is_local and space.num_nodes <= _LARGEST_RANK
+    is_small = not is_local and space.num_nodes <= MAX_WHOLE
     factors = factorize(space, operator, max_rank=space.num_nodes if is_small else max_rank)
     norm, krylov = factors.norm, np.zeros(0, complex)
     if is_local and space.num_nodes <= max(max_rank, _LARGEST_MATRIX):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
-from fem_selection.steady.stability.degenerate import DegeneratePart
+from fem_selection.steady.stability.degenerate import SINGULAR, DegeneratePart
 from fem_selection.steady.stability.eigenvalues import COSINE
 from fem_selection.steady.stability.essential import EssentialSpectrum
 from fem_selection.steady.stability.sides import SideRates
@@ -167,7 +167,7 @@ def _why_open(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth) -> str:
             return f"{none_grows}; those {where} {level} and mean nothing"
         return f"no eigenvalue but 0: those of the mesh, {where}, {level} (quasi-nilpotent)"
     if part.frequency:
-        blocks = f"Jordan blocks of size up to {part.index}, staircase ranks at 1e-9 ‖A‖"
+        blocks = f"Jordan blocks of size up to {part.index}, staircase ranks at {SINGULAR:.0e} ‖A‖"
         return f"{none_grows}, but ±{part.frequency:.6g} i are not semisimple ({blocks})"
     if part.index == 1:
         return "the eigenvalues are far from normal, and round-off may move some by their own modulus"
