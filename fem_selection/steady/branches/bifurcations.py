@@ -264,7 +264,8 @@ def _classify(corrector: Corrector, at: Point, sides: tuple[Point, Point], facts
             critical = [nearest]
             right, left = at.rates.right[:, critical], at.rates.left[:, critical]
         direction = corrector.crossing_direction(at, np.real(right[:, 0]))
-        known = BranchPoint(corrector, at, _uncertainty(corrector, at, sides, critical, facts), facts.scale)
+        error = _uncertainty(corrector, at, sides, critical, facts)
+        known = BranchPoint(corrector=corrector, at=at, uncertainty=error, scale=facts.scale)
         departures = known.depart(direction)
         if facts.turns and len(departures) < 2:
             return "the parameter turns, but no eigenvalue is seen to change its sign, and no other curve is found"
