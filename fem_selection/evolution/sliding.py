@@ -30,6 +30,7 @@ _REACH, _SAMPLES = 50.0, 20001
 _BISECTIONS = 60
 _DIGITS, _NEAR = 12, 1e-10  # decimals of a jump's place, and distance of its two sides from it
 _JUMP = 1e-6  # least jump, relative to 1 + |σ|
+_MOST = 128  # ramps
 _WIDTH = 1e-4  # δ relative to the largest |K f + b|
 _LOOK_EVERY = 50  # tried steps after which it is asked whether they are hard
 _REJECTED, _CRAWL = 0.25, 1e-3  # share of rejected steps, or least part of the time that those steps took, if they are
@@ -115,6 +116,8 @@ class Ramps:
 
     Attributes:
         field: The equation with ramps.
+        jumps: The jumps that have ramps, by their places.
+        found: Number of jumps given.
         width: δ.
         error: The error of a state, in L², that changes K f + b by a part of δ.
 
@@ -131,7 +134,8 @@ class Ramps:
         largest = float(np.max(space.norm(states), initial=0.0))
         if sample_comm is not None:
             size, largest = (sample_comm.allreduce(value, op=MPI.MAX) for value in (size, largest))
-        self.jumps = tuple(jumps)
+        self.found = len(jumps)
+        self.jumps = tuple(sorted(sorted(jumps, key=lambda j: abs(abs(j.at) - size))[:_MOST], key=lambda j: j.at))
         self.width = _WIDTH * (size if size > 0 else 1.0)
         self.field = field.with_activation(_ramped(field.activation, self.jumps, self.width))
         one = create_block(space.num_local, 1)
@@ -145,6 +149,8 @@ class Ramps:
         where = ", ".join(f"{j.at:.6g} (by {j.size:.3g})" for j in self.jumps[:3]) + (
             ", …" if len(self.jumps) > 3 else ""
         )
+        if self.found > len(self.jumps):
+            where += f"; of {self.found} jumps the {len(self.jumps)} nearest to ±max |K f + b|"
         return (
             f"σ jumps at s = {where}: from t = {time:.6g} on the solution is one in Filippov's sense, computed with "
             f"ramps of half width {self.width:.1e} in K f + b"
@@ -156,11 +162,18 @@ def _ramped(activation: Activation, jumps: Sequence[Jump], width: float) -> Acti
     ends = [_evaluate(activation, np.array([j.at - width, j.at + width])) for j in jumps]
 
     def expression(s: UflExpression) -> UflExpression:
-        result = activation(s)
-        for jump, (below, above) in zip(jumps, ends, strict=True):
-            ramp = 0.5 * float(below + above) + (s - jump.at) * (0.5 * float(above - below) / width)
-            result = ufl.conditional(ufl.lt(abs(s - jump.at), width), ramp, result)
-        return result
+        return near(s, activation(s), 0, len(jumps))
+
+    def near(s: UflExpression, value: UflExpression, first: int, end: int) -> UflExpression:
+        """σ with some of the ramps, by halves: conditions inside one another as deep as log₂ of their number."""
+        if end - first > 1:
+            middle = (first + end) // 2
+            between = 0.5 * (jumps[middle - 1].at + jumps[middle].at)
+            sides = near(s, value, first, middle), near(s, value, middle, end)
+            return ufl.conditional(ufl.lt(s, between), *sides)
+        jump, (below, above) = jumps[first], ends[first]
+        ramp = 0.5 * float(below + above) + (s - jump.at) * (0.5 * float(above - below) / width)
+        return ufl.conditional(ufl.lt(abs(s - jump.at), width), ramp, value)
 
     return Activation(name=f"{activation.name} with ramps", expression=expression, symbols=activation.symbols)
 

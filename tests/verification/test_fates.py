@@ -347,6 +347,17 @@ def test_sliding_in_the_sense_of_filippov():
     assert run.outcome == "steady"
 
 
+def test_many_jumps():
+    """sign(sin 20s) jumps 637 times for |s| ≤ 50; with K = −1 the state 1 slides to the jump at g = −6π/20. Fails if
+    conditions lie as deep in one another as there are jumps, or if ramps are put at others than the nearest."""
+    problem = build_equation(
+        {"kernel": "-1", "activation": "sign(sin(20*s))"}, cells=4, space=CELLWISE, initial="1", samples=1
+    )
+    run = integrate(problem.field, problem.initial, np.array([0.0, 1.0]))
+    np.testing.assert_allclose(run.final, 0.3 * np.pi, atol=1e-3)
+    assert "of 637 jumps the 128 nearest" in run.reason
+
+
 def test_limit_of_a_sliding_mean():
     """K = −1, σ = sign: f^I less its mean. Fails if `find_limit` does not end where the mean slides."""
     limit = limit_of("-1", SIGN, "1 + y")
