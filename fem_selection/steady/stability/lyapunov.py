@@ -129,10 +129,10 @@ def finite_time_exponents(
 def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon: float) -> LyapunovExponents:
     """The leading exponents of the equation ∂_t f = σ(K f + b) from t = 0 to a horizon, without layers of its own.
 
-    The layers begin with steps of half the inverse of the spectral radius of F', and are doubled until the change of
-    no exponent, divided by 2^p − 1, is above 10⁻⁶ (1 + |λ|), or until blocks have passed 4000 layers, there are 8192
-    layers or the tape is too large.  A kernel with a local part takes layers of the Crank–Nicolson scheme, which is
-    stable for any step, and 10⁻⁴ in place of 10⁻⁶.
+    The first layers are steps of half the inverse of the spectral radius of F'.  Their number is doubled until every
+    exponent changes by at most (2^p − 1) 10⁻⁶ (1 + |λ|), p the order of the scheme; it is doubled no more if all sweeps
+    together have passed 4000 layers, if there are 8192 layers, or if the tape would be too large.  For a kernel with a
+    local part the scheme is that of Crank and Nicolson, which is stable for any step, and 10⁻⁴ takes the place of 10⁻⁶.
 
     Args:
         field: F, which must not depend on time.
