@@ -27,11 +27,15 @@ import scipy.linalg
 
 from fem_selection.typing import Complexes, Floats
 
-__all__ = ["distance_from_singular", "nullities_at", "nullities_at_zero"]
+__all__ = ["DEEPEST", "distance_from_singular", "nullities_at", "nullities_at_zero"]
+
+
+DEEPEST = 32
+"""The staircase at 0 ends after so many steps: matrices of integral operators may have as many as there are nodes."""
 
 
 def nullities_at_zero(cosines: Floats, values: Floats, num_nodes: int, *, cosine: float) -> tuple[int, ...]:
-    """Return n_1, …, n_d of the eigenvalue 0 of A = U S V*; empty if A has no null space.
+    """Return n_1, …, n_d of the eigenvalue 0 of A = U S V*, d ≤ 32 (`DEEPEST`); empty if A has no null space.
 
     Args:
         cosines: V*U, shape (r, r), of the singular vectors that count.
@@ -42,7 +46,7 @@ def nullities_at_zero(cosines: Floats, values: Floats, num_nodes: int, *, cosine
     rank = len(values)
     found = [num_nodes - rank] if rank < num_nodes else []
     factor = np.diag(values)  # the matrix that is left is C X with invertible X
-    while rank:
+    while rank and len(found) < DEEPEST:
         left, sizes, right = np.linalg.svd(cosines)
         kept = int(np.sum(sizes > cosine))
         if kept == rank:

@@ -139,7 +139,8 @@ class StabilityReport(Report):
             law = self.verdict.growth
             if law is not None and law.law != "bounded":
                 until = f"at most {law.largest:.4g} up to t = {law.until:.3g}"
-                power = f"‖e^{{tA}}‖ ~ {law.coefficient:.4g} t^{law.power:.3g}"
+                factor = f"{law.coefficient:.4g} " if np.isfinite(law.coefficient) else ""
+                power = f"‖e^{{tA}}‖ ~ {factor}t^{law.power:.3g}"
                 largest = {
                     "contraction": "none: ‖e^{tA}‖ ≤ 1",
                     "polynomial": f"without bound, {power}",

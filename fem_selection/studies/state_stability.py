@@ -49,6 +49,7 @@ from fem_selection.steady import (
 )
 from fem_selection.steady.stability.error_bars import ErrorBars, estimate_error_bars
 from fem_selection.steady.stability.growth import MAX_STEPS
+from fem_selection.steady.stability.resolution import judge_by_error_bars
 from fem_selection.steady.stability.verdict import judge_unsteady
 from fem_selection.studies.branches_report import BranchesReport
 from fem_selection.studies.continuation import Family, as_column, branches
@@ -146,8 +147,11 @@ def stability(
     kernel_norm = operator_norm(space, KernelOperator(field.kernel, field.interval))
     rest = float(tolerance_of_rest(field, column, norm=kernel_norm)[0])
     residual = float(space.norm(field.rate(column))[0])
-    verdict = judge(spectrum, is_compact(field.kernel), other) if residual <= rest else judge_unsteady(residual, rest)
     abscissa, abscissa_declined = _abscissa(space, field.linearize(column), spectrum)
+    transient = None if factors is None else transient_growth(space, factors)
+    compact = is_compact(field.kernel)
+    verdict = judge(spectrum, compact, other) if residual <= rest else judge_unsteady(residual, rest)
+    verdict = judge_by_error_bars(verdict, spectrum, bars, is_compact=compact, abscissa=abscissa, transient=transient)
     return StabilityReport(
         state=column[:, 0],
         residual=residual,
@@ -160,7 +164,7 @@ def stability(
         growth_declined=growth_declined,
         abscissa=abscissa,
         abscissa_declined=abscissa_declined,
-        transient=None if factors is None else transient_growth(space, factors),
+        transient=transient,
         exponents=exponents,
         exponents_declined=exponents_declined,
         branches=found,

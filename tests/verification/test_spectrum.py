@@ -12,6 +12,7 @@ from cases import CELLWISE, HALVES, build_equation
 from dense import identity, mass_matrix, mass_root
 
 from fem_selection.kernels import DenseKernel, KernelOperator
+from fem_selection.linalg import staircase
 from fem_selection.linalg.balanced import balanced_spectrum, balancing_exponents
 from fem_selection.linalg.factors import factorize
 from fem_selection.linalg.krylov import leading_eigenpairs
@@ -532,3 +533,73 @@ def test_eigenvalue_beside_a_continuous_spectrum():
     (value,) = found.leading
     assert value.real == pytest.approx(wanted, abs=1e-3) and judge(found, False).kind == "unstable"
     assert found.essential.name.startswith("continuous spectrum [-2, -1]")
+
+
+@pytest.mark.parametrize("scale", ["1", "1e4", "1e-4"])
+def test_blocks_on_the_axis_are_found_in_every_unit_of_time(scale):
+    """Fails if a block of size three at ±i is called neutral where round-off happens to split it by little."""
+    wave, one = [[0.0, 1.0], [-1.0, 0.0]], np.eye(2)
+    matrix = np.kron(np.eye(3), wave) + np.kron(np.diag([1.0, 1.0], 1), one)
+    kernel = f"({scale})*({blocks_of(matrix)})"
+    found = judge(at_zero(kernel, "identity", cells=24, **CELLWISE), is_compact=True)
+    assert found.kind == "polynomial growth" and found.growth.power == 2
+    assert found.growth.coefficient == pytest.approx(0.5 * float(scale) ** 2, rel=0.02)
+
+
+def test_powers_that_oscillate_are_measured_over_more_octaves():
+    """Fails if the factor of t is read off a fit that failed: ‖e^{tA}‖/t is between its extremes for a dense matrix."""
+    wave = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    matrix = scipy.linalg.block_diag(
+        [[0.0, 1.0], [0.0, 0.0]], np.kron(np.eye(2), wave) + np.kron([[0, 1], [0, 0]], np.eye(2))
+    )
+    change = np.random.default_rng(5).normal(size=(6, 6))
+    matrix = change @ matrix @ np.linalg.inv(change)
+    found = judge(at_zero(blocks_of(1e4 * matrix), "identity", cells=24, **CELLWISE), is_compact=True)
+    times = np.linspace(300.0, 400.0, 40)
+    ratios = [np.linalg.norm(scipy.linalg.expm(t * matrix), 2) / t for t in times]
+    assert found.kind == "linear growth"
+    assert min(ratios) * 0.95e4 < found.growth.coefficient < max(ratios) * 1.05e4
+
+
+def blocks_of(matrix):
+    """A kernel that is the matrix on functions constant on equal parts of Y."""
+    n = len(matrix)
+
+    def choose(values, x):
+        text = values[-1]
+        for k in range(n - 2, -1, -1):
+            text = f"where({x}<{k + 1}/{n},{values[k]},{text})"
+        return text
+
+    return f"{n}*{choose([choose([repr(float(value)) for value in row], 'z') for row in matrix], 'y')}"
+
+
+def test_an_eigenvalue_zero_beside_an_essential_spectrum_is_named():
+    """Fails if −f + e^y ∫ e^{−z} f, which leaves e^y as it is, counts as decaying at the rate 1."""
+    dynamics = {
+        "activation": "identity",
+        "representation": "local + dense",
+        "local_terms": ["multiplication"],
+        "multiplication": "-1",
+        "kernel": "exp(y - z)",
+    }
+    problem = build_equation(dynamics, cells=30)
+    found = judge(analyze_spectrum(problem.field, problem.space.create_block(1), 6), is_compact=False)
+    assert found.kind == "stable modulo kernel" and "dimension 1" in found.sentence
+
+
+def test_a_double_eigenvalue_does_not_oscillate():
+    """Fails if the imaginary part that round-off gives to a double eigenvalue is called a frequency."""
+    found = judge(at_zero(blocks_of([[0.5, 1.0], [0.0, 0.5]]), "identity", cells=24, **CELLWISE), is_compact=True)
+    assert found.kind == "unstable" and "oscillating" not in found.sentence
+
+
+def test_the_staircase_ends():
+    """Fails if a kernel whose matrix has a block at 0 as large as the mesh takes a decomposition for each node."""
+    n = 200
+    shift = np.diag(np.ones(n - 1), 1)
+    left, sizes, right = np.linalg.svd(shift)
+    rank = n - 1
+    cosines = right[:rank] @ left[:, :rank]
+    found = staircase.nullities_at_zero(cosines, sizes[:rank], n, cosine=1e-8)
+    assert found == (1,) * staircase.DEEPEST

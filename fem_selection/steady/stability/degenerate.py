@@ -27,6 +27,7 @@ LEVEL = 1e-11
 """Level of the pseudospectrum, relative to ‖A‖, at which an eigenvalue is not distinct from another number."""
 SINGULAR = 1e-9
 """Singular values of A − i ω up to this, relative to ‖A‖, count as zero."""
+_SPLIT = 1e-3  # of |λ|: round-off splits the eigenvalue of a block of size three by 1e-5, and of size five by 1e-3
 _LARGEST_INDEX = 8  # of a block at 0: beyond, the growth itself must show the power
 
 
@@ -74,7 +75,7 @@ class DegeneratePart:
         )
         is_small = self.index > 1 and index > 1 and self.radius * self.curve.times[-1] < 1.0
         if law.law in ("undecided", "bounded") and is_small and index <= _LARGEST_INDEX:
-            return replace(law, law="polynomial", power=index - 1, misfit=float("inf"))
+            return replace(law, law="polynomial", power=index - 1, coefficient=float("nan"), misfit=float("inf"))
         return law
 
 
@@ -155,8 +156,8 @@ def _largest_block(
     matrix: Floats, values: Complexes, uncertainties: Floats, *, norm: float, zero: float
 ) -> tuple[float, tuple[int, ...]]:
     """ω > 0 and the nullities of the eigenvalue i ω with the largest Jordan block, of multiple ones on the axis."""
-    reach = np.maximum(uncertainties, zero)
-    places = np.flatnonzero((np.abs(values.real) <= reach) & (values.imag > reach) & (reach <= 1e-3 * np.abs(values)))
+    reach = np.maximum(np.minimum(uncertainties, _SPLIT * np.abs(values)), zero)
+    places = np.flatnonzero((np.abs(values.real) <= reach) & (values.imag > reach))
     best: tuple[float, tuple[int, ...]] = (0.0, ())
     while places.size:
         near = np.abs(values[places] - values[places[0]]) <= 10.0 * (reach[places] + reach[places[0]])

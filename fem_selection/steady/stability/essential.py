@@ -88,7 +88,7 @@ def essential_spectrum(linearization: Linearization) -> EssentialSpectrum | None
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         field.activation.value_and_derivative(np.asfortranarray(g), value, slope)
     own = (slope[:, 0] * factor).tolist()
-    values = np.sort(np.concatenate([np.asarray(part, float) for part in field.space.comm.allgather(own)]))
+    values = np.sort(np.concatenate([np.asarray(part, float) for part in field.space.comm.allgather(own)])) + 0.0
     size = float(np.max(np.abs(values)))
     if size == 0.0:
         return EssentialSpectrum(intervals=((0.0, 0.0),), spacing=0.0)

@@ -44,6 +44,7 @@ _MANY = 120  # orders above this get few samples
 _SHARE = 0.1
 _GREW = 10.0  # a smaller growth has no law
 _SLOPE = 0.05  # relative error of a polynomial's degree
+_LONG = 6  # octaves, to which the fit of an oscillating power of t extends
 _LAST = 8.0  # the power of log ‖e^{tA}‖ is fitted to the last times, from an eighth of the last one on
 _BELOW_ONE = 0.9  # the p of log ‖e^{tA}‖ ~ t^p that is told from an exponential
 
@@ -157,18 +158,22 @@ def law_of_growth(
     if len(times) <= 2 * curve.per_octave:
         return _law("undecided", curve, float(times[-1]), abscissa)
     until, largest = float(times[-1]), float(np.max(norms))
-    tail = slice(-2 * curve.per_octave, None)
-    slope = float(np.polyfit(np.log(times[tail]), np.log(norms[tail]), 1)[0])
-    if index > 1 and abs(slope - (index - 1)) <= _SLOPE * (index - 1):
-        return SlowGrowth(
-            law="polynomial",
-            power=index - 1,
-            coefficient=float(norms[-1] / times[-1] ** (index - 1)),
-            misfit=abs(slope - (index - 1)) / (index - 1),
-            until=until,
-            largest=largest,
-            abscissa=abscissa,
-        )
+    for octaves in (
+        (2, _LONG) if index > 1 else ()
+    ):  # powers of t that oscillate, as beside eigenvalues ± i ω, take more
+        tail = slice(-octaves * curve.per_octave, None)
+        slope = float(np.polyfit(np.log(times[tail]), np.log(norms[tail]), 1)[0])
+        if len(times) > octaves * curve.per_octave and abs(slope - (index - 1)) <= _SLOPE * (index - 1):
+            ratios = norms[tail] / times[tail] ** (index - 1)
+            return SlowGrowth(
+                law="polynomial",
+                power=index - 1,
+                coefficient=float(ratios[-1] if octaves == 2 else np.median(ratios)),
+                misfit=abs(slope - (index - 1)) / (index - 1),
+                until=until,
+                largest=largest,
+                abscissa=abscissa,
+            )
     if largest < _GREW:
         # a finer mesh ends the times only if the curves part: what they do later is not known
         ends = curve.is_bounded and len(times) == len(curve.times)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
+from fem_selection.linalg.staircase import DEEPEST
 from fem_selection.steady.stability.degenerate import SINGULAR, DegeneratePart
 from fem_selection.steady.stability.eigenvalues import COSINE
 from fem_selection.steady.stability.essential import EssentialSpectrum
@@ -123,7 +124,8 @@ def _judge_growing(spectrum: Spectrum, zero: float) -> Verdict | None:
         first = spectrum.values[0]
         if first.real > max(zero, _doubt(spectrum, 0)):
             count = int((spectrum.values.real > zero).sum())
-            how = f", oscillating with frequency {abs(first.imag):.6g}" if abs(first.imag) > zero else ""
+            is_real = abs(first.imag) <= max(zero, _doubt(spectrum, 0))
+            how = "" if is_real else f", oscillating with frequency {abs(first.imag):.6g}"
             more = "" if spectrum.is_complete else " at least"
             beside = "" if essential is None else f"; beside them the {essential.name}"
             return Verdict(
@@ -172,7 +174,8 @@ def _why_open(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth) -> str:
     if part.index == 1:
         return "the eigenvalues are far from normal, and round-off may move some by their own modulus"
     ranks = f"rank A² = {spectrum.rank_of_square} < rank A = {spectrum.rank}"
-    return f"{none_grows}, but 0 is not semisimple ({ranks}, index {part.index}, cosines below {COSINE:g})"
+    least = " at least" if part.index >= DEEPEST else ""
+    return f"{none_grows}, but 0 is not semisimple ({ranks}, index{least} {part.index}, cosines below {COSINE:g})"
 
 
 def _judge_law(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth, finer: DegeneratePart | None) -> Verdict:
@@ -193,7 +196,7 @@ def _judge_law(spectrum: Spectrum, part: DegeneratePart, law: SlowGrowth, finer:
         measured = (
             f"‖e^{{tA}}‖ ≈ {law.coefficient:.4g} t^{power}"
             if np.isfinite(law.misfit)
-            else "the runs are too short to show it"
+            else "known by the ranks; the times are too short to show it"
         )
         return Verdict(
             kind="linear growth" if power == 1 else "polynomial growth",
@@ -254,12 +257,15 @@ def _judge_essential(spectrum: Spectrum, essential: EssentialSpectrum, zero: flo
     rates = [essential.upper, *(float(value.real) for value in spectrum.values[:1])]
     if max(rates) >= -zero:
         return None
-    outside = f"{len(spectrum.values)} eigenvalues outside" if spectrum.is_complete else "the eigenvalues outside"
+    count = f"{len(spectrum.values)} eigenvalue{'' if len(spectrum.values) == 1 else 's'}"
+    outside = f"{count if spectrum.is_complete else 'the eigenvalues'} outside"
     up_to = f" with real parts up to {rates[1]:.6g}" if spectrum.values.size else ""
+    nullity = 0 if spectrum.rank is None else spectrum.num_nodes - spectrum.rank  # of 0, which is not essential
+    start = f"stable modulo a kernel of dimension {nullity}, semisimple: beside it the" if nullity else "stable: the"
     return Verdict(
-        kind="stable",
+        kind="stable modulo kernel" if nullity else "stable",
         rate=max(rates),
-        sentence=f"stable: the {essential.name}, {outside}{up_to}: perturbations decay at the rate {-max(rates):.6g}",
+        sentence=f"{start} {essential.name}, {outside}{up_to}: perturbations decay at the rate {-max(rates):.6g}",
     )
 
 
