@@ -258,3 +258,15 @@ def test_zeros_at_infinity_are_no_states():
     """
     with pytest.raises(NotConverged, match="do not become shorter"):
         follow("-1", "exp(s) + mu", "mu", 0.0, 1.0)
+
+
+def test_hopf_point_of_small_states():
+    """σ(s) = ε tanh(s/ε), ε = 1e-8: l₁ = −0.45 √2.19 / ε², and the point is supercritical.
+
+    Fails if difference quotients with steps longer than ε tell that σ is not smooth.
+    """
+    family, diagram = follow(HALVES, "1e-8*tanh(1e8*s)", "a", 0.5, 1.5, space=CELLWISE, cells=8, step=0.1, searches=0)
+    (found,) = diagram.bifurcations
+    point = analyze_hopf(family, found.point.coordinates, found.parameter)
+    assert point.criticality == "supercritical" and point.criticality_declined is None
+    assert point.lyapunov == pytest.approx(-0.45 * np.sqrt(2.19) * 1e16, rel=1e-6)

@@ -132,7 +132,7 @@ def analyze_hopf(
         cause = (
             "the derivatives of σ disagree with its difference quotients: σ is not smooth at the state"
             if is_rough
-            else "to third order the point is degenerate, as it is for every linear equation"
+            else "within it the point is degenerate to third order, as it is for every linear equation"
         )
         declined = f"|l₁| = {abs(lyapunov):.1e} is not above its error bar {error:.1e}; {cause}"
     criticality = "" if declined else "supercritical" if lyapunov < 0 else "subcritical"

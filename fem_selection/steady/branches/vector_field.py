@@ -21,7 +21,8 @@ from fem_selection.typing import Complexes, Floats
 __all__ = ["Derivatives", "ReducedVectorField"]
 
 _LARGEST = 4_000_000  # entries of an array that every rank holds
-_STEPS = (2e-2, 1e-2, 5e-3, 2.5e-3)  # of 1 / max |K V u|: steps of the difference quotients
+_STEPS = (2e-2, 1e-2, 5e-3, 2.5e-3, *(10.0**-k for k in range(3, 13)))
+"""Steps of the difference quotients, in units of 1 / max |K V u|: the last ones for σ that bend within a short way."""
 _STENCIL = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 _SECOND = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0
 _OUTER = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
