@@ -35,6 +35,7 @@ _LARGEST = 2**23  # numbers of the Krylov vectors of a group of samples
 _ROUND_OFF = 16 * np.finfo(float).eps
 _SEMISIMPLE = 1e-10  # eigenvalues below this part of ‖A‖ are zero
 _FALLEN = 0.5  # the rate has fallen to this part over the second half of a run that tells about its decay
+_END = 0.2  # parts of the second half of the run in which its largest rates are compared
 _SUMMABLE = 1.05  # least q with which t^{−q} is called summable
 
 
@@ -86,10 +87,15 @@ def decay_exponents(times: Floats, rates: Floats) -> Floats:
     """
     if times.size < 2 or not times[0] > 0:
         return np.full(rates.shape[1] if rates.ndim == 2 else 0, np.nan)
-    highest = np.maximum.accumulate(rates[::-1], axis=0)[::-1]  # the envelope of an oscillating decay
+    # the largest rates in the first and in the last part: the envelope of an oscillating decay
+    span = _END * (times[-1] - times[0])
+    early, late = int(np.searchsorted(times, times[0] + span, "right")), int(np.searchsorted(times, times[-1] - span))
+    first, last = np.argmax(rates[:early], axis=0), late + np.argmax(rates[late:], axis=0)
+    columns = np.arange(rates.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        q = np.log(highest[0] / highest[-1]) / np.log(times[-1] / times[0])
-    return np.where(highest[-1] <= _FALLEN * highest[0], q, np.nan)
+        elapsed = np.log(times[last] / times[first])
+        q = np.log(rates[first, columns] / rates[last, columns]) / elapsed
+    return np.where((elapsed > 0) & (2.0**-q <= _FALLEN), q, np.nan)
 
 
 def round_off(field: SelectionField, state: Block) -> Floats:

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from fem_selection.errors import InvalidInput
 from fem_selection.evolution import integrate
 from fem_selection.evolution.growth import fit_growth
-from fem_selection.evolution.rest import examine_rest
+from fem_selection.evolution.rest import decay_exponents, examine_rest
 from fem_selection.evolution.sliding import find_jumps
 from fem_selection.settings import LimitSettings, StepSettings
 from fem_selection.steady import find_limit
@@ -86,6 +86,16 @@ def test_algebraic_decay_has_its_distance():
     assert limit.outcomes == ("steady",)
     left = float(limit.states[0, 0])
     assert left <= limit.ends[0].rest.distance <= 2 * left
+
+
+def test_decay_of_an_oscillation_is_that_of_its_envelope():
+    """t^{−1/2} and t^{−2}, times 1 + 0.9 sin 5t, ended where the sine is least: fails if the last rate, at whatever
+    phase, stands for the envelope."""
+    end = (2 * np.pi * 160 - np.pi / 2) / 5
+    t = np.linspace(end / 2, end, 2000)
+    wave = 1 + 0.9 * np.sin(5 * t)
+    slow, fast = decay_exponents(t, np.stack([wave / np.sqrt(t), wave / t**2], axis=1))
+    assert np.isnan(slow) and fast == pytest.approx(2.0, rel=0.02)
 
 
 def test_rest_is_relative_to_the_size():
