@@ -32,7 +32,7 @@ _ENTRIES = 3e7  # largest number of entries of a basis
 _STEPS, _SAFETY = 6, 1.5  # of block power iterations for the norm of what is left out, which they approach from below
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Factors:
     """A ≈ U diag(s) V*.
 

@@ -28,7 +28,7 @@ from fem_selection.dynamics import Linearization, Scheme, SelectionField, Steppe
 from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NonFinite, NotConverged, TooManyCoordinates
 from fem_selection.io.triangles import gather_triangles
-from fem_selection.kernels import KernelOperator
+from fem_selection.kernels import DenseKernel, KernelOperator
 from fem_selection.linalg.norms import operator_norm, require_moderate
 from fem_selection.settings import NewtonSettings, StabilitySettings
 from fem_selection.settings.tables import settings_or_default
@@ -66,6 +66,7 @@ _MORE = (2, 6)  # so many eigenvalues are selected on other spaces: twice the nu
 _REFINEMENTS = 20  # runs of Newton's method, each from the end of the one before
 _CERTAIN = 0.1  # largest relative uncertainty of an eigenvalue whose growth is measured by a run
 _MEASURED = 1e-3  # of ‖A‖: smaller eigenvalues would take long runs
+_RUN_WORK, _FEWEST_STEPS = 500_000_000, 100  # entries of dense kernels that the steps of a run pass, each counted once
 _STIFF_STEPS = 2000  # of runs where a local part makes ‖A‖ large: a short way, but the rate is known to 1e-6
 
 FinerSpace = tuple[SelectionField, Floats]
@@ -290,7 +291,7 @@ def _measure(
             duals=np.zeros((len(state), 0), complex) if spectrum.duals is None else spectrum.duals[:, which],
             norm=spectrum.norm or 1.0,
             perturbation=settings.perturbation,
-            max_steps=_STIFF_STEPS if is_local else MAX_STEPS,
+            max_steps=_affordable_steps(field, is_local),
         )
 
     if spectrum.kinks or spectrum.duals is None:
@@ -298,6 +299,15 @@ def _measure(
         return run([]), "σ' jumps at the state, where the rate depends on the side" if spectrum.kinks else many
     growth, declined = _if_finite(lambda: run(_to_measure(spectrum, is_local)))
     return run([]) if growth is None else growth, declined
+
+
+def _affordable_steps(field: SelectionField, is_local: bool) -> int:
+    """The largest number of steps of a run: the products of a large dense kernel allow few, over shorter intervals."""
+    if is_local:
+        return _STIFF_STEPS
+    if not isinstance(field.kernel, DenseKernel):
+        return MAX_STEPS
+    return int(min(MAX_STEPS, max(_FEWEST_STEPS, _RUN_WORK // field.space.num_nodes**2)))
 
 
 def _to_measure(spectrum: Spectrum, is_local: bool) -> list[int]:

@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from fem_selection.typing import Floats
 __all__ = ["TransientGrowth", "compressed_matrix", "numerical_abscissa", "transient_growth"]
 
 _MANY, _CONTRACTS = 500, 1e-10  # above so many unknowns ‖e^{tA}‖ of a contraction, ω(A) ≤ 1e-10 ‖A‖, is not computed
+_COMPRESSED: WeakKeyDictionary[Factors, tuple[Floats, bool]] = WeakKeyDictionary()
 _RESIDUAL, _RESTARTS = 1e-11, 300  # of Krylov–Schur, the first relative to ‖A‖
 
 
@@ -108,10 +110,18 @@ def transient_growth(space: StateSpace, factors: Factors) -> TransientGrowth:
 def compressed_matrix(space: StateSpace, factors: Factors) -> tuple[Floats, bool]:
     """Return the matrix of A in an orthonormal basis of span(U, V), and whether this is a proper subspace (collective).
 
+    It is kept as long as the factors are.
+
     Args:
         space: The state space.
         factors: The factors of A = U S V*.
     """
-    basis = orthonormal_basis(space, [factors.left, factors.right], 1e-12)
-    left, right = products(space, basis, factors.left), products(space, basis, factors.right)
-    return (left * factors.values) @ right.T, basis.shape[1] < space.num_nodes
+    if factors not in _COMPRESSED:
+        if factors.left.shape[1] == space.num_nodes:  # U is a basis of the whole space
+            matrix, is_proper = factors.values[:, None] * products(space, factors.right, factors.left), False
+        else:
+            basis = orthonormal_basis(space, [factors.left, factors.right], 1e-12)
+            left, right = products(space, basis, factors.left), products(space, basis, factors.right)
+            matrix, is_proper = (left * factors.values) @ right.T, basis.shape[1] < space.num_nodes
+        _COMPRESSED[factors] = (matrix, is_proper)
+    return _COMPRESSED[factors]
