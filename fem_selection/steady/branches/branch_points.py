@@ -121,6 +121,8 @@ class BranchPoint:
             if x is None:
                 continue
             away, shift = float(np.linalg.norm(x[:-1] - at.coordinates)), abs(float(x[-1]) - at.parameter)
-            if away < 3 * length and shift < max(3 * length, _SHIFT * self.scale):
+            # far away the corrector may end on another curve: where c left ker K, on the one that is crossed
+            is_there = length <= DEPARTURE * self.scale or np.hypot(away, shift) > 0.5 * length
+            if away < 3 * length and shift < _SHIFT * self.scale and is_there:
                 found.append(self.corrector.point(x, sign * direction))
         return tuple(found)
