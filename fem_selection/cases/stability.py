@@ -90,8 +90,8 @@ def _on_other_space(problem: FieldProblem, levels: int) -> tuple[SelectionField,
     case = problem.case
     if case.domain.file is None:
         cells = tuple(n * 2**levels if levels > 0 else n // 2**-levels for n in case.domain.cells)
-        other = build_field(replace(case, domain=replace(case.domain, cells=cells)), problem.space.comm)
+        other = build_field(replace(case, domain=replace(case.domain, cells=cells)), problem.ensemble.world)
     else:
         more = replace(case.space, degree=case.space.degree + levels, mode="galerkin", quadrature_degree=None)
-        other = build_field(replace(case, space=more), problem.space.comm)
+        other = build_field(replace(case, space=more), problem.ensemble.world)
     return other.field, start_state(other)

@@ -47,6 +47,26 @@ def test_ensembles_do_not_use_up_communicators():
         assert Ensemble(MPI.COMM_SELF).world == first.world
 
 
+def test_other_spaces_of_a_case_share_its_communicators(monkeypatch):
+    """Fails if each mesh for error bars makes communicators of its own, which are never freed: MPI runs out of them."""
+    from fem_selection.cases import build_field, finer_start, third_start
+    from fem_selection.config import parse_case
+
+    tables = {"domain": {"shape": "interval", "cells": 4}, "dynamics": {"kernel": "1"}, "data": {"initial": "0"}}
+    problem = build_field(parse_case(tables), MPI.COMM_SELF)
+    split = []
+
+    class Recording(Ensemble):
+        def __init__(self, comm, space):
+            split.append(comm)
+            super().__init__(comm, space)
+
+    monkeypatch.setattr("fem_selection.cases.field.Ensemble", Recording)
+    finer_start(problem)
+    third_start(problem)()
+    assert [comm == problem.ensemble.world for comm in split] == [True, True]
+
+
 @pytest.mark.parametrize("space", [0, -1, 2])
 def test_sizes_that_do_not_divide_are_refused(space):
     """Fails if a split that leaves ranks over is accepted, or the message does not list the valid ones."""
