@@ -10,6 +10,7 @@ two decades, t^p or e^{rt}, if one does.  Otherwise, when the time ends, the out
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +133,7 @@ def _end(
     return Departure(parameter=parameter, outcome=outcome, sentence=sentence, time=time, size=size, orbit=orbit)
 
 
-def _leaves(rest: Floats, far: float):  # type: ignore[no-untyped-def]
+def _leaves(rest: Floats, far: float) -> Callable[[float, Floats], float]:
     """An event of `solve_ivp`: the state is far away."""
 
     def distance(_: float, c: Floats) -> float:
