@@ -9,20 +9,30 @@ import re
 from collections.abc import Mapping
 
 from fem_selection.config.schema import Case
+from fem_selection.derived import Derived
 from fem_selection.settings import DomainSettings
 
 __all__ = ["dump_case"]
 
 
 def dump_case(case: Case) -> str:
-    """Return the case as the text of a TOML file: every key with its value, without the keys whose value is None."""
+    """Return the case as the text of a TOML file: every key with its value, without the keys whose value is None.
+
+    A value that follows from other keys stands in a comment, so that it still follows if these are changed.
+    """
     lines: list[str] = []
     for name, value in _items(case):
         if dataclasses.is_dataclass(value):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(entry)}" for key, entry in _items(value))]
+            lines += ["", f"[{name}]", *(_line(key, entry) for key, entry in _items(value))]
         else:
             lines.append(f"{name} = {_toml(value)}")
     return "\n".join([*lines, ""])
+
+
+def _line(key: str, value: object) -> str:
+    if isinstance(value, Derived):
+        return f"# {key} = {_toml(value)}  (left out)" if value.given is None else f"{key} = {_toml(value.given)}"
+    return f"{key} = {_toml(value)}"
 
 
 def _items(table: object) -> list[tuple[str, object]]:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fem_selection.derived import derived, rederives
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats
 
 __all__ = ["DepthGrid"]
 
 
+@rederives
 @dataclass(frozen=True)
 class DepthGrid:
     """A uniform grid of layers with control intervals.
@@ -48,9 +50,9 @@ class DepthGrid:
         if self.layers < 1 or not self.horizon > 0:
             raise InvalidInput(f"layers = {self.layers} and horizon = {self.horizon}: both must be positive")
         if self.stage_nodes:
-            object.__setattr__(self, "intervals", self.layers * len(self.stage_nodes))
+            object.__setattr__(self, "intervals", derived(self.layers * len(self.stage_nodes)))
         elif self.intervals == 0:
-            object.__setattr__(self, "intervals", self.layers)
+            object.__setattr__(self, "intervals", derived(self.layers))
         elif self.intervals < 0 or self.layers % self.intervals != 0:
             raise InvalidInput(f"{self.intervals} control intervals do not divide {self.layers} layers")
 

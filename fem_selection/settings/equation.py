@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from fem_selection.derived import derived
 from fem_selection.discretization.mesh_files import describe
 from fem_selection.errors import InvalidInput
 from fem_selection.settings.fields import Factors, ListOrScalar, SumOrList, TomlList, name_or_formula, one_of
@@ -70,7 +71,7 @@ class DomainSettings:
         if len(value) not in (1, dimension):
             needed = "one number" if dimension == 1 else f"one number or a list of {dimension}"
             raise ValueError(f"domain.shape = {info.data['shape']!r} needs {needed}, got a list of {len(value)}")
-        value = value * dimension if len(value) == 1 else value
+        value = derived(value * dimension, given=value) if len(value) == 1 < dimension else value
         if info.field_name == "upper" and "lower" in info.data:
             for axis, (low, high) in enumerate(zip(info.data["lower"], value, strict=True)):
                 if not low < high:
@@ -98,10 +99,10 @@ class DomainSettings:
 
     def __post_init__(self) -> None:
         if self.file is not None:
-            object.__setattr__(self, "shape", "mesh")
-            object.__setattr__(self, "cell", describe(self.file, self.group).cell)
+            object.__setattr__(self, "shape", derived("mesh"))
+            object.__setattr__(self, "cell", derived(describe(self.file, self.group).cell))
         elif not self.cell:
-            object.__setattr__(self, "cell", CELLS[self.shape][0])
+            object.__setattr__(self, "cell", derived(CELLS[self.shape][0]))
 
 
 @settings_class
@@ -200,4 +201,4 @@ class DynamicsSettings:
 
     def __post_init__(self) -> None:
         if not self.control_intervals:
-            object.__setattr__(self, "control_intervals", self.layers)
+            object.__setattr__(self, "control_intervals", derived(self.layers))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from fem_selection.derived import derived
 from fem_selection.settings.fields import Bounds, Option, TomlList, one_of
 from fem_selection.settings.names import (
     HESSIANS,
@@ -80,7 +81,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         if not self.source:
             implied = "npz" if self.file else "formula" if self.initial is not None else "digits"
-            object.__setattr__(self, "source", implied)
+            object.__setattr__(self, "source", derived(implied))
 
 
 @settings_class
@@ -114,7 +115,7 @@ class ObjectiveSettings:
 
     def __post_init__(self) -> None:
         if not self.controls:
-            object.__setattr__(self, "controls", PARTS[:2] if self.loss == "tracking" else PARTS)
+            object.__setattr__(self, "controls", derived(PARTS[:2] if self.loss == "tracking" else PARTS))
 
 
 @settings_class

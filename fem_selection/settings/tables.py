@@ -3,7 +3,8 @@
 
 A settings object is frozen and built by keyword.  Its fields carry their allowed ranges as pydantic's annotations, and
 no value is converted: "10" is no integer, true is no number.  NumPy's numbers and arrays are accepted as numbers and
-lists, and paths as strings.
+lists, and paths as strings.  What a table derives from its other fields, `dataclasses.replace` derives anew
+(`fem_selection.derived`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from fem_selection.derived import rederives
 from fem_selection.errors import InvalidInput
 
 __all__ = ["STRICT", "InvalidSettings", "SettingFault", "settings_class", "show_value"]
@@ -88,6 +90,7 @@ def settings_class[T](cls: type[T]) -> type[T]:
             raise InvalidSettings("; ".join(_sentence(made, fault) for fault in faults), faults) from error
 
     made.__init__ = init
+    rederives(made)
     keywords = [entry.replace(kind=entry.KEYWORD_ONLY) for entry in signature.parameters.values()]
     made.__signature__ = signature.replace(parameters=keywords)
     return made

@@ -10,6 +10,7 @@ import math
 import pickle
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -19,7 +20,7 @@ import pytest
 
 import fem_selection as fs
 from fem_selection import settings
-from fem_selection.config import Case, parse_case
+from fem_selection.config import Case, dump_case, parse_case
 from fem_selection.discretization.elements import Family, Mode
 from fem_selection.settings import names as named
 
@@ -244,6 +245,31 @@ def test_every_field_is_described(cls):
     }
     inherited = {name for base in cls.__mro__[1:] for name in inspect.get_annotations(base)}
     assert described == {field.name for field in dataclasses.fields(cls)} - inherited
+
+
+def test_a_copy_with_other_fields_derives_anew_what_was_left_out():
+    """Fails if `dataclasses.replace` keeps what followed from the old fields as if it had been given."""
+    case = parse_case({"dynamics": {"layers": 4}, "domain": {"cells": 5}})
+    replace = dataclasses.replace
+    for dynamics in (case.dynamics, pickle.loads(pickle.dumps(case.dynamics))):
+        assert replace(dynamics, layers=8).control_intervals == 8
+    assert replace(case.dynamics, layers=8, control_intervals=2).control_intervals == 2
+    assert replace(settings.DynamicsSettings(layers=8, control_intervals=4), horizon=2.0).control_intervals == 4
+    assert settings.DynamicsSettings(layers=8, control_intervals=case.dynamics.control_intervals).control_intervals == 4
+    box = replace(case.domain, shape="box")
+    assert (box.cells, box.lower, box.upper, box.cell) == ((5, 5, 5), (0.0,) * 3, (1.0,) * 3, "hexahedron")
+    assert replace(box, shape="interval").cells == (5,)
+    assert replace(case.data, initial="y1").source == "formula"
+    assert replace(case.objective, loss="tracking").controls == ("kernel", "bias")
+    assert replace(fs.DepthGrid(layers=4), layers=8).intervals == 8
+    assert replace(fs.DepthGrid(layers=4, intervals=2), layers=8).intervals == 2
+
+
+def test_what_follows_from_other_keys_follows_again_from_a_written_case():
+    """Fails if the case of a run holds the resolved number as a key, which then contradicts an override."""
+    text = dump_case(parse_case({"dynamics": {"layers": 4}}))
+    assert "# control_intervals = 4" in text
+    assert parse_case(tomllib.loads(text), overrides=["dynamics.layers=6"]).dynamics.control_intervals == 6
 
 
 def test_settings_need_no_finite_elements():
