@@ -11,6 +11,7 @@ rank alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -26,6 +27,7 @@ __all__ = [
     "create_shell",
     "is_used",
     "ksp_reason",
+    "last_line",
     "options",
     "released",
     "remove_shift",
@@ -90,20 +92,24 @@ def unique_prefix(name: str) -> str:
 
 @contextmanager
 def options(prefix: str, values: Mapping[str, str | float | bool | None]) -> Iterator[None]:
-    """Insert options into PETSc's database for the duration of a `with` block.
+    """Insert options into PETSc's database for the duration of a `with` block; what stood there comes back.
 
     Args:
         prefix: The prefix of the object to be configured.
         values: The options by name, without the prefix.
     """
     database = PETSc.Options()
-    for name, value in values.items():
-        database.setValue(f"{prefix}{name}", value)
+    names = [f"{prefix}{name}" for name in values]
+    before = {name: database.getString(name) for name in names if database.hasName(name)}
+    for name, value in zip(names, values.values(), strict=True):
+        database.setValue(name, value)
     try:
         yield
     finally:
-        for name in values:
-            database.delValue(f"{prefix}{name}")
+        for name in names:
+            database.delValue(name)
+        for name, text in before.items():
+            database.setValue(name, text)
 
 
 def is_used(name: str) -> bool:
@@ -160,6 +166,12 @@ def released(*things: Any) -> Iterator[None]:
     finally:
         for thing in things:
             thing.destroy()
+
+
+def last_line(error: PETSc.Error) -> str:
+    """Return what happened according to an error of PETSc: its last line, without the rank, and shortened."""
+    line = re.sub(r"^\[\d+\]\s*", "", (str(error).splitlines() or [""])[-1]).strip()
+    return line if len(line) <= 200 else f"{line[:199]}…"
 
 
 def tao_reason(reason: int) -> str:

@@ -6,14 +6,14 @@ from __future__ import annotations
 from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput
-from fem_selection.petsc import is_used, options, unique_prefix
+from fem_selection.petsc import is_used, last_line, options, unique_prefix
 from fem_selection.settings import OptimizerSettings
 from fem_selection.settings.names import NEWTON
+from fem_selection.settings.petsc_options import is_switch
 
 __all__ = ["set_options"]
 
 _TYPES = {"cg": "bncg"}  # TAO's names of methods, where they differ from ours
-_OURS = ("tao_gatol", "tao_grtol", "tao_gttol", "tao_max_it", "tao_max_funcs")  # the settings have keys for these
 _Options = dict[str, str | float | bool | None]
 
 
@@ -25,38 +25,65 @@ def set_options(tao: PETSc.TAO, settings: OptimizerSettings) -> None:
         settings: Method, memory and further PETSc options.
 
     Raises:
-        InvalidInput: for an option that PETSc refuses, that the method does not know, or for which the settings have a
-            key.
+        InvalidInput: for the options that PETSc refuses, and for those that the method does not read.
     """
     kind, prefix = _TYPES.get(settings.method, settings.method), unique_prefix("tao")
-    asked = _asked(settings)
-    values, shared = _defaults(kind, prefix, settings.memory)
-    for name, value in asked.items():
-        (shared if kind == "lmvm" and name.startswith("tao_lmvm_mat_") else values)[name] = value
+    asked, (values, shared) = _asked(settings), _defaults(kind, prefix, settings.memory)
     tao.setType(kind)
     tao.setOptionsPrefix(prefix)
-    with options("", shared), options(prefix, values):
-        try:
-            tao.setFromOptions()
-            tao.setUp()
-        except PETSc.Error as error:
-            raise InvalidInput(f"optimizer.options: PETSc refuses them: {str(error).splitlines()[-1]}") from error
-        unused = [name for name in asked if not (is_used(name) or is_used(f"{prefix}{name}"))]
-    if unused:
-        raise InvalidInput(f"optimizer.options: {settings.method} knows no option {', '.join(unused)}")
+    try:
+        unread = _configure(tao, prefix, values, shared, asked)
+    except PETSc.Error as error:
+        unread, refused = _one_by_one(tao, prefix, values, shared, asked)
+        sentence = f"PETSc refuses {'; '.join(refused or [last_line(error)])}"
+        more = f"; {settings.method} knows no option {', '.join(unread)}" if unread else ""
+        raise InvalidInput(f"optimizer.options: {sentence}{more}") from error
+    if unread:
+        raise InvalidInput(f"optimizer.options: {settings.method} knows no option {', '.join(unread)}")
     tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
     tao.setMaximumIterations(2**30)  # our limit also counts the iterations before a resume
     tao.setMaximumFunctionEvaluations(2**30)
 
 
+def _configure(tao: PETSc.TAO, prefix: str, values: _Options, shared: _Options, asked: _Options) -> list[str]:
+    """Set TAO up with the defaults and the options asked for; return the names that it did not read."""
+    kind = tao.getType()
+    of_matrix = {name for name in asked if kind == "lmvm" and name.startswith("tao_lmvm_mat_")}
+    own = {name: value for name, value in asked.items() if name not in of_matrix}
+    with (
+        options("", shared | {name: asked[name] for name in of_matrix}),
+        options(prefix, values | own),
+    ):
+        tao.setFromOptions()
+        tao.setUp()
+        return [
+            name if len(name) <= 60 else f"{name[:59]}…"
+            for name in asked
+            if not is_used(name if name in of_matrix else f"{prefix}{name}")
+        ]
+
+
+def _one_by_one(
+    tao: PETSc.TAO, prefix: str, values: _Options, shared: _Options, asked: _Options
+) -> tuple[list[str], list[str]]:
+    """The names that TAO does not read, and PETSc's sentence for each option that it refuses by itself."""
+    unread, refused = [], []
+    for name, value in asked.items():
+        try:
+            unread += _configure(tao, prefix, values, shared, {name: value})
+        except PETSc.Error as error:
+            refused.append(f"{name}: {last_line(error)}")
+    return unread, refused
+
+
 def _asked(settings: OptimizerSettings) -> _Options:
-    """The user's options, with the names as PETSc has them but without leading hyphens."""
-    asked: _Options = {name.lstrip("-"): value for name, value in settings.options.items()}
-    if taken := [name for name in asked if name in _OURS]:
-        raise InvalidInput(
-            f"optimizer.options: {', '.join(taken)} cannot be set: gradient_tolerance, absolute_tolerance and "
-            "max_iterations of the optimizer say when it stops"
-        )
+    """The user's options; a switch that is true has no value for PETSc, and one that is false is left out."""
+    asked: _Options = {}
+    for name, value in settings.options.items():
+        if not (is_switch(name) and isinstance(value, bool)):
+            asked[name] = value
+        elif value:
+            asked[name] = None
     return asked
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
+from fem_selection.settings.tables import show_value
+
 __all__ = [
     "Bounds",
     "Ends",
@@ -105,7 +107,9 @@ def _distinct(value: tuple[float, float]) -> tuple[float, float]:
 
 def _option(value: Any) -> Any:
     if not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"must be a string, a finite number or true/false, got {value!r}")
+        raise ValueError(f"must be a string, a finite number or true/false, got {show_value(value)}")
+    if isinstance(value, int) and abs(value) > 2**31 - 1:
+        raise ValueError(f"must be in ±{2**31 - 1}, the integers of PETSc, got {show_value(value)}")
     return value
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -21,6 +21,7 @@ from fem_selection.settings.names import (
     SOURCES,
     STOCHASTIC_METHODS,
 )
+from fem_selection.settings.petsc_options import option_faults, option_name
 from fem_selection.settings.tables import STRICT, settings_class
 
 __all__ = [
@@ -190,7 +191,9 @@ class OptimizerSettings:
         augmentation: First ε of `sqh`, the weight of the squared step that it adds to the Hamiltonian, relative to the
             larger one of `regularization.kernel` and `regularization.bias`.
         gap_every: Iterations after which `sqh` measures the gap again, which costs further minimisations; 0 for never.
-        options: Further PETSc options by name, without the leading dash.
+        options: Further PETSc options of TAO's methods by name, without the leading dash, such as `tao_ls_type`;
+            `tao_monitor = true` turns a monitor on.  An option that another key decides is refused, as is any that
+            the method does not read.
 
     Example:
         >>> fs.OptimizerSettings(method="ntr").max_iterations
@@ -211,6 +214,13 @@ class OptimizerSettings:
     augmentation: float = Field(default=1.0, gt=0)
     gap_every: int = Field(default=1, ge=0)
     options: dict[str, Option] = field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _beside_the_other_keys(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if faults := list(option_faults(value, info.data.get("method", ""))):
+            raise ValueError("; ".join(faults))
+        return {option_name(name): entry for name, entry in value.items()}
 
 
 @settings_class

@@ -21,7 +21,7 @@ from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize.report import IterationRow, OptimizationReport
 from fem_selection.optimize.tao import minimize
 from fem_selection.settings import OptimizerSettings, Regularization
-from fem_selection.settings.names import NEWTON, TAO
+from fem_selection.settings.names import NEWTON, PONTRYAGIN, TAO
 
 ENDLESS = {"gradient_tolerance": 0.0, "absolute_tolerance": 0.0}
 
@@ -313,11 +313,66 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
     assert len(set(recorder.objectives)) == 1
 
 
-@pytest.mark.parametrize("name", ["tao_max_it", "-tao_gatol"])
-def test_options_with_keys_of_their_own_are_refused(name: str) -> None:
-    """Fails if an option of PETSc may contradict a key of the case."""
-    with pytest.raises(InvalidInput, match=rf"{name.lstrip('-')} cannot be set"):
-        Recorder().run(tracking(), OptimizerSettings(method="lmvm", max_iterations=3, options={name: 1}))
+@pytest.mark.parametrize(
+    ("method", "name", "why"),
+    [
+        ("blmvm", "tao_type", "optimizer.method"),
+        ("lmvm", "TAO_TYPE", "optimizer.method"),
+        ("lmvm", "tao_max_it", "optimizer.max_iterations"),
+        ("cg", "--tao_gatol", "optimizer.absolute_tolerance"),
+        ("lmvm", "tao_lmvm_mat_lmvm_hist_size", "optimizer.memory"),
+        ("bqnls", "tao_bqnls_mat_lmvm_hist_size", "optimizer.memory"),
+        ("lmvm", "tao_fd_gradient", "exact"),
+        ("lmvm", "tao_view", "report.json"),
+        ("nls", "pc_type", "Riesz map"),
+        ("bntr", "tao_bnk_pc_type", "Riesz map"),
+        ("ntr", "ksp_rtol", "Newton's equation"),
+    ],
+)
+def test_options_that_contradict_the_case_are_refused(method: str, name: str, why: str) -> None:
+    """Fails if an option of PETSc changes the method, its end or its derivatives beside the key that states them, or
+    is overwritten without a word; the spelling does not matter to PETSc."""
+    with pytest.raises(InvalidInput, match=rf"{name.lstrip('-').lower()} cannot be set: .*{why}"):
+        OptimizerSettings(method=method, options={name: 1})
+
+
+@pytest.mark.parametrize("method", PONTRYAGIN)
+def test_a_method_without_petsc_refuses_its_options(method: str) -> None:
+    """Fails if an option is accepted that nothing reads."""
+    with pytest.raises(InvalidInput, match=rf"{method} is no method of PETSc.*tao_ls_type"):
+        OptimizerSettings(method=method, options={"tao_ls_type": "armijo"})
+
+
+def test_all_faults_of_options_come_at_once() -> None:
+    """Fails if the first fault hides the others."""
+    with pytest.raises(InvalidInput) as error:
+        OptimizerSettings(options={"tao_type": 1, "tao_max_it": 1, "tao ls": 1, "tao_ls_type": 1, "-TAO_ls_type": 2})
+    assert all(
+        word in str(error.value) for word in ("tao_type", "tao_max_it", "'tao ls'", "tao_ls_type is given twice")
+    )
+    with pytest.raises(InvalidInput) as error:
+        options = {"tao_ls_type": "none", "tao_ls_max_funcs": "few", "tao_lss": 1}
+        Recorder().run(tracking(), OptimizerSettings(options=options))
+    for words in ("tao_ls_type: Unable to find", "tao_ls_max_funcs: Input string few", "knows no option tao_lss"):
+        assert words in str(error.value)
+
+
+def test_monitors_are_turned_on_and_off_by_booleans(capfd: pytest.CaptureFixture[str]) -> None:
+    """Fails if PETSc takes `true` for the name of a viewer, or an option that is false for one that is set."""
+    for given, is_on in ((True, True), (False, False)):
+        Recorder().run(tracking(), OptimizerSettings(max_iterations=1, options={"tao_monitor": given}))
+        assert ("Function value" in capfd.readouterr().out) is is_on
+
+
+def test_options_that_stood_before_come_back() -> None:
+    """Fails if a run removes from PETSc's database what the user's program had put there."""
+    database, name = PETSc.Options(), "tao_lmvm_mat_lmvm_hist_size"
+    database.setValue(name, 7)
+    try:
+        Recorder().run(tracking(), OptimizerSettings(max_iterations=1))
+        assert database.getInt(name) == 7
+    finally:
+        database.delValue(name)
 
 
 @pytest.mark.parametrize("method", TAO)
