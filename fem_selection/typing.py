@@ -3,6 +3,10 @@
 
 A *block* is an N × J array of nodal values in Fortran order: column j is sample j, contiguous in memory, as in
 PETSc's `MATDENSE`.  On several ranks of a space communicator a block holds the rows of the owned nodes.
+
+Numbers are float64.  Public functions take arrays as users have them (lists, float32, integers, any memory order, other
+libraries' arrays) and convert them once, where they enter: `real_array`, `real_block`.  BLAS, PETSc and MPI then never
+see another type, in which they would compute with fewer digits, or write their result into a copy.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fem_selection.errors import InvalidInput
+
 __all__ = [
     "Block",
     "Complexes",
@@ -22,6 +28,8 @@ __all__ = [
     "UflExpression",
     "create_block",
     "describe_array",
+    "real_array",
+    "real_block",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -44,8 +52,67 @@ def create_block(rows: int, columns: int) -> Block:
     return np.zeros((rows, columns), order="F")
 
 
+def real_array(value: object, what: str, shape: tuple[int, ...] | None = None) -> Floats:
+    """Return the numbers that a user gives as an array of float64, the array itself if it is one.
+
+    Args:
+        value: A number, a sequence, or an array of NumPy or of a library whose arrays NumPy can read.
+        what: What it is, at the beginning of a message.
+        shape: The shape that the array must have; any if None.
+
+    Raises:
+        InvalidInput: if it is no array of real numbers (complex numbers, text, masked entries, rows of different
+            lengths), or has another shape.
+    """
+    array, kind = _as_floats(value)
+    if array is None:
+        raise InvalidInput(f"{what}: expected an array of real numbers, got {kind}")
+    if shape is not None and array.shape != shape:
+        raise InvalidInput(f"{what} of shape {array.shape}: expected {shape}")
+    return array
+
+
+def real_block(value: object, rows: int, what: str) -> Block:
+    """Return nodal values that a user gives as a block of float64; the array itself if it is one in any memory order.
+
+    Args:
+        value: As for `real_array`; a vector is one sample.
+        rows: Number of nodes of this rank.
+        what: What it is, at the beginning of a message.
+
+    Raises:
+        InvalidInput: if it is no array of real numbers of shape (rows, any) or (rows,).
+    """
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.ndim == 2 and len(value) == rows:
+        return value
+    array = real_array(value, what)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or len(array) != rows:
+        raise InvalidInput(f"{what} of shape {array.shape} for {rows} nodes: expected ({rows}, number of samples)")
+    return array
+
+
 def describe_array(value: object) -> tuple[tuple[int, ...], str | None]:
     """Return the shape of an array, and in words what the value is if it is no array of real numbers, else None."""
-    if not isinstance(value, np.ndarray):
-        return (), "None" if value is None else f"an object of type {type(value).__name__}"
-    return value.shape, None if value.dtype.kind in "fiub" else f"an array of type {value.dtype}"
+    array, kind = _as_floats(value)
+    return (() if array is None else array.shape), kind
+
+
+def _as_floats(value: object) -> tuple[Floats | None, str | None]:
+    """The value as an array of float64, or in words what it is."""
+    if type(value) is np.ndarray and value.dtype == np.float64:
+        return value, None
+    if value is None:
+        return None, "None"
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        return None, "an array with masked entries"
+    name = f"an object of type {type(value).__name__}"
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged rows; arrays on a GPU
+        reason = (str(error).splitlines() or [""])[0]
+        return None, f"{name} that NumPy cannot read ({reason})"
+    if array.dtype.kind in "fiub":
+        return np.asarray(array, dtype=np.float64), None
+    return None, f"an array of type {array.dtype}" if isinstance(value, np.ndarray) or array.ndim else name

@@ -23,10 +23,11 @@ import ufl
 from dolfinx import fem
 
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, SelectionError
+from fem_selection.functions.callables import Symbol, call_with_symbols, check_at_numbers
 from fem_selection.functions.formulas import Formula
 from fem_selection.functions.programs import BlockProgram
-from fem_selection.typing import Floats, UflExpression
+from fem_selection.typing import Floats, UflExpression, real_array
 
 __all__ = ["KernelSource", "Source", "UflKernel", "evaluate_kernel", "function_values", "kernel_values"]
 
@@ -64,11 +65,16 @@ def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Flo
         return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), space.num_local)
     if isinstance(source, fem.Function) and source.function_space == space.V:
         return source.x.array[: space.num_local].copy()
+    if isinstance(source, ufl.classes.ScalarValue | ufl.classes.Zero) and not source.ufl_shape:
+        source = float(source)
     if isinstance(source, ufl.core.expr.Expr):
         f = fem.Function(space.V)
-        f.interpolate(fem.Expression(source, space.V.element.interpolation_points))
+        try:
+            f.interpolate(fem.Expression(source, space.V.element.interpolation_points))
+        except Exception as error:  # of UFL, FFCx and DOLFINx, which have no common class
+            raise InvalidInput(f"the expression {source} is no scalar function on the mesh: {error}") from error
         return f.x.array[: space.num_local].copy()
-    return _full(source(time, y) if callable(source) else source, space.num_local)
+    return _full(_call(source, time, y) if callable(source) else source, space.num_local)
 
 
 def kernel_values(space: StateSpace, source: KernelSource, time: float = 0.0) -> Floats:
@@ -104,12 +110,48 @@ def evaluate_kernel(space: StateSpace, source: KernelSource, time: float, *, y: 
         names: dict[str, Any] = {"t": time, **_components("y", y), **_components("z", z)}
         return _full(source.evaluate(**{k: v for k, v in names.items() if k in source.names}), shape)
     if not isinstance(source, UflKernel):
-        return _full(source(time, y, z) if callable(source) else source, shape)
-    points = [ufl.SpatialCoordinate(space.domain.mesh), fem.Constant(space.domain.mesh, np.zeros(d))]
-    program = BlockProgram((source.expression(time, *points),), *[p[k] for p in points for k in range(d)])
+        return _full(_call(source, time, y, z) if callable(source) else source, shape)
+    points = Symbol("y", d), Symbol("z", d)
+    expression = call_with_symbols(source.expression, time, *points, what="kernel in UFL")
+    program = BlockProgram((expression,), *[p[k] for p in points for k in range(d)])
+    _check_branches(source, time, program, dimension=d)
     result = np.empty(shape)
     program(*y, *z, result)
     return result
+
+
+def _call(source: Callable[..., Any], time: float, *points: Floats) -> Any:
+    """The values of a user's function at points, or an error that says how it is called."""
+    try:
+        return source(time, *points)
+    except SelectionError:
+        raise
+    except Exception as error:
+        names, shapes = ("y", "z")[: len(points)], ", ".join(str(p.shape) for p in points)
+        reason = (str(error).splitlines() or [""])[0]
+        other = " and fs.UflKernel for an expression of UFL" if len(points) == 2 else ""
+        raise InvalidInput(
+            f"the function of a coefficient failed with {type(error).__name__} ({reason}); it is called as "
+            f"g(t, {', '.join(names)}) with arrays of points, here of shape {shapes}: use functions of NumPy that take "
+            f"whole arrays, np.where instead of `if`{other}"
+        ) from error
+
+
+def _check_branches(source: UflKernel, time: float, program: BlockProgram, *, dimension: int) -> None:
+    """Raise an error if w(t, y, z) decides by `==`, `and` or `or`, which UFL does not follow."""
+
+    def called(*numbers: float) -> Any:
+        return source.expression(time, ufl.as_vector(numbers[:dimension]), ufl.as_vector(numbers[dimension:]))
+
+    def known(*numbers: float) -> float:
+        result = np.empty(())
+        with np.errstate(all="ignore"):
+            program(*map(np.array, numbers), result)
+        return float(result)
+
+    names = [f"{letter}[{k}]" for letter in "yz" for k in range(dimension)]
+    y, other = ([first + 0.25 * k for k in range(dimension)] for first in (0.5, 0.125))
+    check_at_numbers(called, known, [dict(zip(names, (*y, *z), strict=True)) for z in (y, other)], what="kernel in UFL")
 
 
 def _components(letter: str, points: Floats) -> dict[str, Floats]:
@@ -122,7 +164,7 @@ def _components(letter: str, points: Floats) -> dict[str, Floats]:
 
 def _full(values: Any, shape: int | tuple[int, ...]) -> Floats:
     """The values as a writable float array of a shape that they broadcast to."""
-    array = np.asarray(values, dtype=np.float64)
+    array = real_array(values, "the values of a coefficient")
     try:
         return np.broadcast_to(array, shape).copy()
     except ValueError:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, wraps
 from typing import Any
 
-import basix.ufl
 import numpy as np
 import numpy.typing as npt
 import ufl
@@ -28,6 +27,7 @@ from ufl.mathfunctions import Cos, Cosh, Sin
 from ufl.variable import Variable
 
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.callables import Symbol, call_with_symbols, check_at_numbers
 from fem_selection.functions.interpretation import interpret
 from fem_selection.functions.programs import BlockProgram
 from fem_selection.functions.tails import NoExpansion, operations, variable
@@ -45,6 +45,10 @@ class Activation:
         expression: Function from a UFL scalar to the UFL expression σ(s).
         symbols: UFL constants in σ; the programs take their values as arguments that follow the variables.
 
+    Raises:
+        InvalidInput: if `expression` cannot be called with a UFL symbol, or returns anything but a real UFL scalar that
+            depends on it and on `symbols` alone, or takes a way of its own at some number (see `functions.callables`).
+
     Note:
         The properties that return programs raise InvalidInput if σ uses an operator that NumPy has no counterpart of.
 
@@ -59,6 +63,14 @@ class Activation:
     name: str
     expression: Callable[[UflExpression], UflExpression] = field(compare=False)
     symbols: tuple[UflExpression, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.expression, _Member):  # its family was checked
+            return
+        what = f"activation {self.name!r}"
+        traced = call_with_symbols(self.expression, _placeholder, what=what, symbols=self.symbols)
+        if not self.symbols:
+            check_at_numbers(self.expression, lambda x: _value_at(traced, {_placeholder: x}), _SOME, what=what)
 
     def __call__(self, s: UflExpression) -> UflExpression:
         """σ(s) in UFL."""
@@ -189,12 +201,22 @@ class ActivationFamily:
     Args:
         expression: Function from a UFL scalar s and the UFL scalars of the parameters to σ(s).
         names: The parameters, in the order in which `expression` takes them.
+
+    Raises:
+        InvalidInput: if `expression` is no function of UFL symbols, as for `Activation`.
     """
 
     def __init__(self, expression: Callable[..., UflExpression], names: Sequence[str]) -> None:
         self._expression, self._names = expression, tuple(names)
-        symbols = tuple(ufl.Constant(_placeholder.ufl_domain()) for _ in names)
-        self._template = Activation(name="family", expression=lambda s: expression(s, *symbols), symbols=symbols)
+        symbols = tuple(Symbol(name) for name in names)
+        self._template = Activation(name="family", expression=_Member(expression, symbols), symbols=symbols)
+        what = f"activation of s and {', '.join(self._names)}"
+        traced = call_with_symbols(expression, _placeholder, *symbols, what=what)
+        some = [0.5 + k for k in range(len(symbols))]
+        values = dict(zip(symbols, some, strict=True))
+        check_at_numbers(
+            lambda x: expression(x, *some), lambda x: _value_at(traced, {_placeholder: x, **values}), _SOME, what=what
+        )
 
     def at(self, name: str, values: Mapping[str, float]) -> Activation:
         """Return the activation with given values of the parameters.
@@ -204,7 +226,7 @@ class ActivationFamily:
             values: The value of each parameter, by name.
         """
         numbers = [float(values[parameter]) for parameter in self._names]
-        result = Activation(name=name, expression=lambda s: self._expression(s, *(ufl.as_ufl(n) for n in numbers)))
+        result = Activation(name=name, expression=_Member(self._expression, tuple(map(ufl.as_ufl, numbers))))
         for attribute, inputs in _PROGRAMS.items():
             program = getattr(self._template, attribute)
             result.__dict__[attribute] = None if program is None else _bind(program, inputs, numbers)
@@ -215,6 +237,18 @@ class ActivationFamily:
 
         result.__dict__["third_derivative"] = third_derivative
         return result
+
+
+@dataclass(frozen=True)
+class _Member:
+    """The function of s that the expression of a family is at given values of the parameters."""
+
+    expression: Callable[..., UflExpression]
+    parameters: tuple[UflExpression, ...]
+
+    def __call__(self, s: UflExpression) -> UflExpression:
+        """σ(s) in UFL."""
+        return self.expression(s, *self.parameters)
 
 
 def _bind(program: BlockProgram, inputs: int, numbers: Sequence[Any]) -> Callable[..., None]:
@@ -240,11 +274,22 @@ def find_activation(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
+_SOME = [{"s": number} for number in (-1.5, -1.0, 0.0, 0.75, 1.0)]
+"""Where a user's function is compared with the expression that it makes."""
+
 # A scalar terminal that stands for s in the symbolic derivatives and is replaced in every use.
-_placeholder = ufl.Constant(ufl.Mesh(basix.ufl.element("Lagrange", "interval", 1, shape=(1,))))
+_placeholder = Symbol("s")
 
 
-_value, _dual = (ufl.Constant(_placeholder.ufl_domain()) for _ in range(2))  # these stand for σ(s) and a factor
+_value, _dual = Symbol("σ"), Symbol("d")  # these stand for σ(s) and a factor
+
+
+def _value_at(e: UflExpression, values: Mapping[UflExpression, float]) -> float:
+    """The value of an expression at numbers in place of its symbols."""
+    result = np.empty(())
+    with np.errstate(all="ignore"):
+        BlockProgram((e,), *values)(*map(np.array, values.values()), result)
+    return float(result)
 
 
 def _differentiate(e: UflExpression) -> UflExpression:

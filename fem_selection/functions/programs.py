@@ -168,7 +168,7 @@ class BlockProgram:
             return self._emit(_UNARY[kind], [self._translate(o) for o in e.ufl_operands])
         if kind in _BINARY:
             return self._binary(_BINARY[kind], *(self._translate(o) for o in e.ufl_operands))
-        raise InvalidInput(f"the activation uses {kind.__name__}, which has no counterpart on arrays: {e}")
+        raise InvalidInput(f"the expression uses {kind.__name__}, which has no counterpart on arrays: {e}")
 
     def _binary(self, function: Callable[..., Any], a: int, b: int) -> int:
         """Emit a two-operand instruction; fold constants, square for x², subtract for a + (−1)·b."""
