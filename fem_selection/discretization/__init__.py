@@ -9,8 +9,8 @@ _HOMES = {
     "DepthGrid": "depth",
     "Domain": "domains",
     "Family": "elements",
-    "GmshCells": "mesh_files",
     "KernelSource": "coefficients",
+    "MeshCells": "mesh_files",
     "MeshDescription": "mesh_files",
     "Mode": "elements",
     "QuadraturePoints": "quadrature",
@@ -28,6 +28,7 @@ _HOMES = {
     "interval": "domains",
     "kernel_values": "coefficients",
     "read_gmsh": "mesh_files",
+    "read_xdmf": "mesh_files",
     "rectangle": "domains",
     "used_coordinates": "mesh_files",
 }

@@ -6,23 +6,28 @@ A `Domain` is a mesh with its bounding box and, if it comes from a gmsh file, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import basix.ufl
 import numpy as np
 from dolfinx import cpp
-from dolfinx import io as dio
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from fem_selection.discretization.mesh_files import GmshCells, describe, read_gmsh
+from fem_selection.discretization.conformity import Conformity, examine
+from fem_selection.discretization.mesh_files import describe, read_gmsh, read_xdmf
 from fem_selection.errors import InvalidInput
+from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Domain", "box", "from_mesh", "interval", "rectangle"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,16 @@ class Domain:
         name: A description for reports.
         bounds: Lower and upper corner of the bounding box, each of shape (d,).
         groups: This rank's own cells in each named group of a mesh file.
+        pieces: Number of parts of the mesh that share no node; local kernels do not couple them.
+        doubts: What is unusual about the mesh, one sentence each; also logged as warnings when the domain was made.
     """
 
     mesh: dmesh.Mesh
     name: str
     bounds: tuple[Floats, Floats]
     groups: dict[str, Integers] = field(default_factory=dict)
+    pieces: int = 1
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def from_file(cls, comm: MPI.Intracomm, path: str | Path, group: str | None = None) -> Domain:
@@ -51,17 +60,31 @@ class Domain:
             group: In a gmsh file the named group of cells that make the domain; all cells if None.
 
         Raises:
-            InvalidInput: on all ranks, if the file cannot be read or has no such mesh; the message says what was found.
+            InvalidInput: on all ranks, if the file cannot be read, has no such mesh, or its cells make no mesh (see
+                `conformity`); the message says what was found.
         """
         path = Path(path)
-        found = _on_root(comm, lambda: describe(path, group))
-        if path.suffix.lower() == ".xdmf":
-            mesh, groups = _read_xdmf(comm, path, found.grid), dict[str, Integers]()
-        else:
-            mesh, groups = _distribute(comm, _on_root(comm, lambda: read_gmsh(path, group), share=False))
+        read: _Read | None = None
+
+        def on_root() -> tuple[int, int, tuple[str, ...], dict[str, Integers]]:
+            nonlocal read
+            read = _read(path, group)
+            found = read.found
+            return found.pieces, found.links, read.doubts, read.groups
+
+        pieces, links, doubts, groups = act_on_root(comm, on_root)
+        mesh = _distribute(comm, read, links)
+        own = mesh.topology.original_cell_index[: mesh.topology.index_map(mesh.topology.dim).size_local]
         cells = mesh.topology.index_map(mesh.topology.dim).size_global
-        name = f"{path.name}{'' if group is None else f', {group}'}, {cells} {mesh.topology.cell_name()} cells"
-        return cls(mesh=mesh, name=name, bounds=_bounding_box(mesh), groups=groups)
+        _warn(comm, str(path), doubts)
+        return cls(
+            mesh=mesh,
+            name=f"{path.name}{'' if group is None else f', {group}'}, {cells} {mesh.topology.cell_name()} cells",
+            bounds=_bounding_box(mesh),
+            groups={name: np.flatnonzero(np.isin(own, members)) for name, members in groups.items()},
+            pieces=pieces,
+            doubts=doubts,
+        )
 
     @property
     def comm(self) -> MPI.Intracomm:
@@ -176,13 +199,48 @@ def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
         mesh: The dolfinx mesh; kept by reference.
         name: A description for reports.
 
+    Raises:
+        InvalidInput: if this is no mesh of dolfinx with coordinates in double precision, or its cells make no mesh (see
+            `conformity`); they have the numbers that they had when dolfinx made the mesh.
+
     Example:
         >>> from dolfinx import mesh
         >>> domain = fs.from_mesh(mesh.create_unit_square(MPI.COMM_SELF, 2, 2))
         >>> domain.dimension, domain.cell
         (2, 'triangle')
     """
-    return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh))
+    if not isinstance(mesh, dmesh.Mesh):
+        raise InvalidInput(f"{name}: expected a mesh of dolfinx, got an object of type {type(mesh).__name__}")
+    if mesh.geometry.x.dtype != np.float64:
+        raise InvalidInput(
+            f"{name} has coordinates of type {mesh.geometry.x.dtype}: give it dtype=numpy.float64 when it is created"
+        )
+    found = act_on_root(mesh.comm, partial(_examine_gathered, *_gather_cells(mesh), mesh))
+    if found.faults:
+        raise InvalidInput(_words_of_faults(name, found, from_zero=True))
+    _warn(mesh.comm, name, found.doubts)
+    return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh), pieces=found.pieces, doubts=found.doubts)
+
+
+def _gather_cells(mesh: dmesh.Mesh) -> tuple[list[Any] | None, list[Any] | None]:
+    """On rank 0 the cells and points of each rank, with the numbers that the user gave them (collective)."""
+    geometry, cell_map = mesh.geometry, mesh.topology.index_map(mesh.topology.dim)
+    own, points = cell_map.size_local, geometry.index_map()
+    nodes = points.local_to_global(geometry.dofmaps[0][:own].reshape(-1).astype(np.int32)).reshape(own, -1)
+    cells = mesh.comm.gather((nodes, mesh.topology.original_cell_index[:own]))
+    numbers = geometry.input_global_indices[: points.size_local]
+    return cells, mesh.comm.gather((geometry.x[: points.size_local, : geometry.dim], numbers))
+
+
+def _examine_gathered(cells: list[Any] | None, points: list[Any] | None, mesh: dmesh.Mesh) -> Conformity:
+    assert cells is not None and points is not None
+    (nodes, cell_numbers), (x, point_numbers) = (
+        map(np.concatenate, zip(*parts, strict=True)) for parts in (cells, points)
+    )
+    element = mesh.ufl_domain().ufl_coordinate_element()
+    return examine(
+        getattr(element, "sub_elements", [element])[0], nodes, x, cell_numbers=cell_numbers, point_numbers=point_numbers
+    )
 
 
 def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
@@ -197,46 +255,65 @@ def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
 # ── mesh files ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _on_root(comm: MPI.Intracomm, read: Callable[[], Any], share: bool = True) -> Any:
-    """Return what rank 0 reads, or raise its error, on all ranks (collective).
+@dataclass(frozen=True)
+class _Read:
+    """What rank 0 has read of a file: cells in dolfinx's order of their nodes."""
 
-    If the result is not shared, the other ranks get None.
-    """
-    result: Any = None
-    error: InvalidInput | None = None
-    if comm.rank == 0:
-        try:
-            result = read()
-        except InvalidInput as fault:
-            error = fault
-    if (shared := comm.bcast(error)) is not None:
-        raise shared
-    return comm.bcast(result) if share else result
+    cell: str
+    degree: int
+    cells: Integers
+    points: Floats
+    groups: dict[str, Integers]
+    found: Conformity
+    doubts: tuple[str, ...]
 
 
-def _read_xdmf(comm: MPI.Intracomm, path: Path, grid: str) -> dmesh.Mesh:
-    """The mesh of a grid in the file, read in parallel."""
-    try:
-        with dio.XDMFFile(comm, path, "r") as file:
-            return file.read_mesh(ghost_mode=dmesh.GhostMode.none, name=grid)
-    except RuntimeError as error:
-        raise InvalidInput(f"{path}: the grid {grid!r} cannot be read: {error}") from error
+def _read(path: Path, group: str | None) -> _Read:
+    """The cells of a file, examined."""
+    describe(path, group)
+    is_xdmf = path.suffix.lower() == ".xdmf"
+    file = read_xdmf(path) if is_xdmf else read_gmsh(path, group)
+    permutation = cpp.io.perm_gmsh if file.order == "gmsh" else cpp.io.perm_vtk
+    order = permutation(dmesh.to_type(file.cell), file.cells.shape[1])
+    cells = np.ascontiguousarray(file.cells[:, order])
+    element = basix.ufl.element("Lagrange", file.cell, file.degree, basix.LagrangeVariant.equispaced)
+    found = examine(element, cells, file.points, cell_numbers=file.cell_numbers, point_numbers=file.point_numbers)
+    if found.faults:
+        raise InvalidInput(_words_of_faults(str(path), found, from_zero=is_xdmf))
+    return _Read(
+        cell=file.cell,
+        degree=file.degree,
+        cells=cells,
+        points=file.points,
+        groups=file.groups,
+        found=found,
+        doubts=(*file.doubts, *found.doubts),
+    )
 
 
-def _distribute(comm: MPI.Intracomm, found: GmshCells | None) -> tuple[dmesh.Mesh, dict[str, Integers]]:
-    """A mesh from cells and points on rank 0, and each rank's own cells in its groups (collective)."""
-    head = None if found is None else (found.cell, found.degree, found.cells.shape[1], found.points.shape[1])
+def _distribute(comm: MPI.Intracomm, read: _Read | None, links: int) -> dmesh.Mesh:
+    """A mesh from cells and points on rank 0 (collective)."""
+    head = None if read is None else (read.cell, read.degree, read.cells.shape[1], read.points.shape[1])
     cell, degree, nodes, d = comm.bcast(head)
     shape = basix.ufl.element("Lagrange", cell, degree, basix.LagrangeVariant.equispaced, shape=(d,))
     cells, points = np.empty((0, nodes), dtype=np.int64), np.empty((0, d))
-    if found is not None:
-        order = cpp.io.perm_vtk(dmesh.to_type(cell), nodes)
-        cells, points = np.ascontiguousarray(found.cells[:, order]), found.points
-    partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.none, 2)
-    mesh = dmesh.create_mesh(comm, cells, shape, points, partitioner)
-    own = mesh.topology.original_cell_index[: mesh.topology.index_map(mesh.topology.dim).size_local]
-    groups = comm.bcast(None if found is None else found.groups)
-    return mesh, {name: np.flatnonzero(np.isin(own, members)) for name, members in groups.items()}
+    if read is not None:
+        cells, points = read.cells, read.points
+    partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.none, links)
+    return dmesh.create_mesh(comm, cells, shape, points, partitioner, links)
+
+
+def _words_of_faults(name: str, found: Conformity, *, from_zero: bool) -> str:
+    counted = " (cells and nodes are counted from 0)" if from_zero else ""
+    return f"{name} has cells that make no mesh{counted}: {'; '.join(found.faults)}"
+
+
+def _warn(comm: MPI.Intracomm, name: str, doubts: Sequence[str]) -> None:
+    for doubt in doubts if comm.rank == 0 else ():
+        _LOG.warning("%s: %s", name, doubt)
+
+
+# ── checks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _check_cell(cell: str, valid: tuple[str, ...], shape: str) -> None:
