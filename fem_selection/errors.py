@@ -18,6 +18,7 @@ __all__ = [
     "NonFinite",
     "NotConverged",
     "SelectionError",
+    "SelectionWarning",
     "TooManyCoordinates",
     "missing_fenicsx",
 ]
@@ -25,6 +26,10 @@ __all__ = [
 
 class SelectionError(Exception):
     """Base of all errors that this package raises on purpose."""
+
+
+class SelectionWarning(UserWarning):
+    """What this package did not do, or doubts, while it goes on; the message names the file or key and the reason."""
 
 
 class InvalidInput(SelectionError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Handlers of Ctrl-C and SIGTERM.
+"""Handlers of Ctrl-C, SIGTERM and SIGHUP (a terminal that is closed; `nohup` makes a run ignore it).
 
 A training run stops between two iterations, on all ranks together (`catch_signals`).  A command that has nothing to
 save ends at once (`end_on_signals`).
@@ -19,7 +19,7 @@ from fem_selection.parallel import Ensemble
 __all__ = ["StopRequest", "catch_signals", "end_on_signals"]
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
@@ -37,12 +37,13 @@ class StopRequest:
         self._received = 0
 
     def listen(self) -> None:
-        """Install handlers by which SIGINT and SIGTERM set this request; call it again after PETSc was loaded.
+        """Install handlers by which SIGINT, SIGTERM and SIGHUP set this request; call it again after PETSc was loaded.
 
         PETSc installs its own handler of SIGTERM, unless it is told not to, as the program `fem-selection` does.
         """
         for number in _SIGNALS:
-            signal.signal(number, self._remember)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._received = number
@@ -54,13 +55,13 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """128 + signal, the shell's convention: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + signal, the shell's convention: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal
 
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Let SIGINT and SIGTERM, however often they come, only set a `StopRequest` within the `with` block."""
+    """Let SIGINT, SIGTERM and SIGHUP, however often they come, only set a `StopRequest` within the `with` block."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     request = StopRequest()
     try:

@@ -1,22 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The typer application: commands, their options, and the exit status that each kind of error becomes.
+"""The typer application: commands, their options, and what becomes of errors.
 
-| status | meaning |
-|---|---|
-| 0 | done: a tolerance, the iteration limit or round-off was reached, or states blew up; the reason says which |
-| 1 | `forward`: the steps were used up, and the report holds what was reached; `verify`: a Taylor order below 1.9 or |
-|   | an adjoint identity above 1e-10; or an error that nobody foresaw |
-| 2 | a faulty case file, folder, checkpoint or data file, every fault listed; a file that cannot be written, as where |
-|   | the disk is full; a case that does not fit into memory; a launcher whose ranks MPI does not see |
-| 3 | a state, objective or gradient that is not finite |
-| 130, 143 | Ctrl-C, SIGTERM; `train` leaves a checkpoint |
-
+`fem_selection.cli.status` lists the exit statuses.
 FEniCSx is imported inside the commands, after the case file was found good.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from importlib import import_module
@@ -25,14 +15,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fem_selection.errors import (
-    ConfigError,
-    InvalidInput,
-    MissingDependency,
-    NonFinite,
-    SelectionError,
-    missing_fenicsx,
-)
+from fem_selection.cli.status import Status
+from fem_selection.cli.streams import enduring_streams, visible
+from fem_selection.errors import ConfigError, MissingDependency, SelectionError, missing_fenicsx
 from fem_selection.launch import check_launch
 
 __all__ = ["app", "run"]
@@ -54,7 +39,9 @@ Settings = Annotated[
 def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
     """Load the module of a command, run the command, and exit with its status."""
     module = import_module(f"fem_selection.cli.{name}")
-    raise typer.Exit(getattr(module, f"{name}_command")(*arguments, **options))
+    # no shell replaces the ~ of --output=~/runs, which would make a folder of that name
+    at_home = [Path(os.path.expanduser(given)) if isinstance(given, Path) else given for given in arguments]
+    raise typer.Exit(getattr(module, f"{name}_command")(*at_home, **options))
 
 
 @app.command()
@@ -125,34 +112,42 @@ def info() -> None:
 
 def run() -> None:
     """Run the application; an error becomes a message on stderr, from root only, and an exit status on every rank."""
-    status = 0
     if "-no_signal_handler" not in (given := os.environ.get("PETSC_OPTIONS", "")):
         # otherwise PETSc, once loaded, turns SIGTERM into an error before a command can handle it
         os.environ["PETSC_OPTIONS"] = f"{given} -no_signal_handler".strip()
-    for stream in (sys.stdout, sys.stderr):  # a character that the terminal cannot show must not raise an error
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    os.environ.pop("MPLBACKEND", None)  # no figure is shown, and matplotlib does not load with an unknown name
+    given_to_us, sys.argv = sys.argv, ["fem-selection"]  # dolfinx reads sys.argv, and fails where it is not UTF-8
+    try:
+        with enduring_streams():
+            status = _run_command(given_to_us[1:])
+    finally:
+        sys.argv = given_to_us
+    sys.exit(status)
+
+
+def _run_command(arguments: list[str]) -> int:
+    """Run the command that the arguments name and return its exit status."""
     try:
         check_launch()
-        status = app(standalone_mode=False) or 0
+        return int(app(arguments, prog_name="fem-selection", standalone_mode=False) or Status.DONE)
     except SelectionError as error:
-        status = 3 if isinstance(error, NonFinite) else 2 if isinstance(error, InvalidInput) else 1
         _complain(error)
+        return Status.of(error)
     except typer.Exit as leave:
-        status = leave.exit_code
+        return leave.exit_code
     except typer.Abort:
-        status = _end_all_ranks(None, 130)
+        return _end_all_ranks(None, Status.INTERRUPTED)
     except ModuleNotFoundError as error:
         missing = missing_fenicsx(error)
-        status = 1 if missing is not None else _usage_or_crash(error)
-        if missing is not None:
-            _complain(missing)
+        if missing is None:
+            return _usage_or_crash(error)
+        _complain(missing)
+        return Status.of(missing)
     except (OSError, MemoryError) as error:
-        status = _end_all_ranks(_cause(error), 2)
+        return _end_all_ranks(_cause(error), Status.REFUSED)
     except Exception as error:
         asked = _asked_to_leave(error)
-        status = _end_all_ranks(None, asked) if asked else _usage_or_crash(error)
-    sys.exit(status)
+        return _end_all_ranks(None, asked) if asked else _usage_or_crash(error)
 
 
 def _asked_to_leave(error: BaseException | None) -> int:
@@ -172,7 +167,7 @@ def _cause(error: OSError | MemoryError) -> str:
         needs = "domain.cells, dynamics.layers, dynamics.rank or data.samples, or with ranks that share the mesh"
         why = str(error) or "out of memory"
         return f"the case does not fit into memory ({why}); less is needed with fewer {needs} (parallel.space)"
-    return f"{error.filename or 'a file or the standard output'}: {error.strerror or error}"
+    return f"{error.filename or 'a file'}: {error.strerror or error}"
 
 
 def _complain(error: SelectionError) -> None:
@@ -182,9 +177,9 @@ def _complain(error: SelectionError) -> None:
         count = len(error.faults)
         print(f"error: {count} fault{'s' if count != 1 else ''} in the case", file=sys.stderr)
         for fault in error.faults:
-            print(f"  {fault}", file=sys.stderr)
+            print(f"  {visible(fault)}", file=sys.stderr)
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
     if isinstance(error, MissingDependency):
         print("see the README, section on installing", file=sys.stderr)
 
@@ -195,11 +190,11 @@ def _usage_or_crash(error: Exception) -> int:
     if show is not None:
         if _is_root():
             show()
-        return int(getattr(error, "exit_code", 2))
+        return int(getattr(error, "exit_code", Status.REFUSED))
     import traceback
 
     traceback.print_exc()
-    return _end_all_ranks(None, 1)
+    return _end_all_ranks(None, Status.CRASHED)
 
 
 def _end_all_ranks(message: str | None, status: int) -> int:
@@ -207,7 +202,7 @@ def _end_all_ranks(message: str | None, status: int) -> int:
     from mpi4py import MPI
 
     if message is not None:
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(f"error: {visible(message)}", file=sys.stderr, flush=True)
     if MPI.COMM_WORLD.size > 1:
         MPI.COMM_WORLD.Abort(status)
     return status

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fem_selection.cli.frame import Frame
+from fem_selection.cli.status import Status
 from fem_selection.signals import catch_signals
 
 __all__ = ["forward_command"]
@@ -15,7 +16,7 @@ _SAMPLES_SHOWN = 5
 
 
 def forward_command(case_file: Path, output: Path | None, settings: Sequence[str]) -> int:
-    """Integrate, estimate, write the folder, print a table and return the exit status: 1 if the steps were used up.
+    """Integrate, estimate, write the folder, print a table and return the exit status.
 
     Args:
         case_file: The case file.
@@ -54,7 +55,12 @@ def forward_command(case_file: Path, output: Path | None, settings: Sequence[str
     )
     frame.say(report.integration.reason)
     outcome = report.integration.outcome
-    return request.exit_status if outcome == "stopped" else 1 if outcome == "step limit" else 0
+    if outcome == "stopped":
+        return request.exit_status
+    if outcome == "step limit":
+        frame.say("a larger forward.max_steps, or a larger forward.rtol, takes it further")
+        return Status.NOT_REACHED
+    return Status.DONE
 
 
 def _few(ends: Mapping[str, str]) -> dict[str, str]:

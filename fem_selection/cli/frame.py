@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fem_selection.cli.streams import visible
 from fem_selection.config import Case, load_case
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from fem_selection.typing import Floats
 
 __all__ = ["Frame", "on_root"]
+
+_WIDTH_OF_A_LOG = 100_000  # a log has no width: nothing in it is cut or folded
 
 
 class Frame:
@@ -47,7 +51,8 @@ class Frame:
 
     def __init__(self, command: str) -> None:
         self.command, self._began, self._title = command, time.monotonic(), ""
-        self.console = Console(quiet=MPI.COMM_WORLD.rank != 0, highlight=False)
+        quiet, width = MPI.COMM_WORLD.rank != 0, None if sys.stdout.isatty() else _WIDTH_OF_A_LOG
+        self.console = Console(quiet=quiet, highlight=False, width=width)
 
     def read(self, path: Path, settings: Sequence[str] = ()) -> Case:
         """Read a case file (collective).
@@ -163,7 +168,7 @@ class Frame:
         """Print the title of the case, the folder of the report, and how a kernel that is not smooth is integrated."""
         from fem_selection.cases.kernel import describe_quadrature
 
-        self.console.print(f"[bold]{escape(self._title)}[/bold] → {escape(str(folder))}")
+        self._print(f"[bold]{escape(visible(self._title))}[/bold] → {escape(visible(str(folder)))}")
         if (known := describe_quadrature(self.case)) is not None:
             self.say(known)
 
@@ -175,21 +180,44 @@ class Frame:
             rows: The cells of each row.
             boxed: Whether to draw lines around the cells.
         """
-        table = Table(*columns) if boxed else Table(*columns, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        self.console.print(table)
+        table = Table() if boxed else Table(box=None, pad_edge=False)
+        for heading in columns:
+            table.add_column(heading, overflow="fold")
+        self._fill(table, rows)
 
     def rows(self, rows: Mapping[str, str]) -> None:
-        """Print names and values in two columns."""
-        summary = Table(show_header=False, box=None, pad_edge=False)
+        """Print names and values in two columns; a terminal wraps sentences, but no path, so that it can be copied."""
+        widest = max(map(len, rows), default=0)
         for name, text in rows.items():
-            summary.add_row(name, escape(text))
-        self.console.print(summary)
+            line = f"{name:<{widest}}  {text}"
+            if " " in text and len(line) > self.console.width:
+                row = Table.grid(padding=(0, 2, 0, 0))
+                row.add_column(no_wrap=True, min_width=widest)
+                row.add_column(overflow="fold")
+                row.add_row(name, escape(visible(text)))
+                self.console.print(row)
+            else:
+                self.say(line)
 
     def say(self, text: str) -> None:
         """Print a line, without interpreting markup in it."""
-        self.console.print(text, markup=False)
+        self._print(escape(visible(text)))
+
+    def _fill(self, table: Table, rows: Iterable[Sequence[str]]) -> None:
+        """Print a table with these rows, in a log without the blanks that fill its lines up."""
+        for row in rows:
+            table.add_row(*(escape(visible(cell)) for cell in row))
+        if self.console.is_terminal or self.console.quiet:
+            self.console.print(table)
+            return
+        with self.console.capture() as captured:
+            self.console.print(table)
+        for line in captured.get().splitlines():
+            self.console.out(line.rstrip(), highlight=False)
+
+    def _print(self, markup: str) -> None:
+        """Print a line, which the terminal may wrap, but which is one line when it is copied."""
+        self.console.print(markup, soft_wrap=True)
 
     def seconds(self, unit: str = "") -> str:
         """The time that the command took and the number of ranks, as a text."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fem_selection.cli.frame import Frame, on_root
+from fem_selection.cli.status import Status
 from fem_selection.io.runs import next_numbered_folder
 from fem_selection.signals import end_on_signals
 
@@ -38,4 +39,4 @@ def verify_command(case_file: Path, output: Path | None, settings: Sequence[str]
     folder = output if output is not None else on_root(lambda: next_numbered_folder(Path(case.output.directory)))
     path = report.write(folder, figures=False, about=frame.about("ranks", "versions", "case"))
     frame.say(f"{'passed' if report.passed else 'FAILED'}; {path}")
-    return 0 if report.passed else 1
+    return Status.DONE if report.passed else Status.NOT_REACHED

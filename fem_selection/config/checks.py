@@ -191,7 +191,8 @@ def _check_data(case: Case) -> Iterator[Fault]:
     if data.source == "npz" and data.file is None:
         yield _fault(("data.file", "data.source"), "data.source = 'npz' needs a file")
     if data.source == "npz" and data.file is not None and not Path(data.file).is_file():
-        yield _fault(("data.file", "data.source"), f"no such file: {data.file}")
+        literal = " (names of environment variables are not replaced; --set data.file=… passes them through the shell)"
+        yield _fault(("data.file", "data.source"), f"no such file: {data.file}{literal if '$' in data.file else ''}")
     if data.source == "formula":
         if data.initial is None:
             yield _fault(("data.initial", "data.source"), "data.source = 'formula' needs a formula in y and s")

@@ -29,7 +29,8 @@ def load_case(path: Path, overrides: Sequence[str] = ()) -> Case:
     """Return the case in a TOML file.
 
     Args:
-        path: The case file; `data.file` and `domain.file` in it are relative to its folder.
+        path: The case file; `data.file` and `domain.file` in it are relative to its folder.  A leading ~ in them and
+            in `output.directory` is the home folder; names of environment variables are not replaced.
         overrides: Settings `KEY=VALUE` that replace the file's, KEY a dotted path, VALUE in TOML (see `parse_case`).
 
     Raises:
@@ -65,14 +66,20 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
         ConfigError: if the case has faults; with all of them.
     """
     faults: list[str] = []
+    invalid: set[str] = set()
     settings = copy.deepcopy(dict(mapping))
     for override in overrides:
         faults += _override(settings, override)
     for name in ("data", "domain"):
         if isinstance(table := settings.get(name), dict) and isinstance(file := table.get("file"), str) and file:
-            table["file"] = os.path.abspath((base or Path()) / file)
+            path = os.path.abspath((base or Path()) / os.path.expanduser(file))
+            if unusable := _not_text(f"{name}.file", path):
+                faults += unusable
+                invalid.add(f"{name}.file")
+            table["file"] = _as_text(path)
+    if isinstance(table := settings.get("output"), dict) and isinstance(folder := table.get("directory"), str):
+        table["directory"] = os.path.expanduser(folder)
 
-    invalid: set[str] = set()
     faults += _drop_contradictions(settings.get("domain"))
     tables: dict[str, Any] = {}
     for name, cls in _TABLES.items():
@@ -89,6 +96,21 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
     if faults:
         raise ConfigError(faults)
     return case
+
+
+def _not_text(key: str, path: str) -> list[str]:
+    """The fault of a path that a case file, which is text in UTF-8, cannot hold."""
+    if path == (shown := _as_text(path)):
+        return []
+    return [
+        f"{key}: the path {shown} has bytes that are not UTF-8, which the case file of a run cannot hold; "
+        "rename the file or folder, or link to the file from a folder with another name"
+    ]
+
+
+def _as_text(path: str) -> str:
+    """The path, with escapes for bytes that are not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _drop_contradictions(domain: Any) -> list[str]:

@@ -223,7 +223,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         InvalidInput: if the file cannot be written; the old one is then unchanged.
     """
-    write_text(path, json.dumps(to_plain(content), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(to_plain(content), indent=2, ensure_ascii=False)
+    # a path may have bytes that are not UTF-8, which Python holds as half a surrogate pair: JSON knows it as an escape
+    write_text(path, text.encode(errors="backslashreplace").decode() + "\n")
 
 
 def to_plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ from fem_selection.plots.style import (
     hide_frame,
     styled,
 )
+from fem_selection.plots.text import as_plain_text
 
 __all__ = ["draw_bifurcations", "plot_bifurcations", "plot_branch_states"]
 
@@ -58,7 +59,7 @@ def plot_bifurcations(
     figure, grid = create_axes(1, 1, 5.0, height=3.4)
     axes = grid[0, 0]
     draw_bifurcations(axes, parameters, levels, unstable=unstable, marks=marks, cycles=cycles)
-    axes.set(xlabel=name, ylabel="component of the state that varies most")
+    axes.set(xlabel=as_plain_text(name), ylabel="component of the state that varies most")
     add_legend_above(axes, 2)
     return figure
 
@@ -203,7 +204,7 @@ def plot_branch_states(
             grid[row, column].set_title(
                 f"{mu[column]:.3g}, {'unstable' if count[column] else 'none grows'}", fontsize=6.0
             )
-    add_colour_bar(figure, grid, scale, label=f"$f^*(y)$ at {name}{layout.where}")
+    add_colour_bar(figure, grid, scale, label=f"$f^*(y)$ at {as_plain_text(name)}{layout.where}")
     return figure
 
 
@@ -239,5 +240,5 @@ def _plot_state_lines(
     grid[0, 0].plot([], [], "-", color=COLOURS["ink"], label="no growing eigenvalue")
     grid[0, 0].plot([], [], linestyle=(0, (4, 2)), color=COLOURS["ink"], label="unstable")
     grid[0, 0].legend()
-    add_colour_bar(figure, np.array(figure.axes), scale, label=name)
+    add_colour_bar(figure, np.array(figure.axes), scale, label=as_plain_text(name))
     return figure

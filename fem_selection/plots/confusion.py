@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from fem_selection.errors import InvalidInput
 from fem_selection.plots.style import COLOURS, WIDTH, add_colour_bar, create_axes, styled
+from fem_selection.plots.text import as_plain_text
 
 __all__ = ["plot_confusion"]
 
@@ -35,7 +36,7 @@ def plot_confusion(matrix: np.ndarray, labels: Sequence[object], accuracy: float
         InvalidInput: if the matrix is not square, or the numbers of its rows and of labels differ.
     """
     counts = np.asarray(matrix)
-    names = [str(label) for label in labels]
+    names = [as_plain_text(label) for label in labels]
     num_classes = len(names)
     if counts.shape != (num_classes, num_classes):
         raise InvalidInput(f"confusion matrix of shape {counts.shape} with {num_classes} labels; expected (C, C) and C")

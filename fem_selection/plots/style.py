@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The style of all figures: colours, sizes, scales, and how a figure is saved.
+"""The style of all figures: colours, sizes and scales.
 
 Every `plot_…` function is wrapped by `styled`, which sets the style for the call and leaves the caller's own matplotlib
-settings unchanged.  Figures are `matplotlib.figure.Figure` objects without pyplot: there is no display, no global
+settings unchanged.  The style begins at matplotlib's defaults: a matplotlibrc (LaTeX, other fonts or sizes) does not
+reach these figures.  Figures are `matplotlib.figure.Figure` objects without pyplot: there is no display, no global
 state, and nothing to close.
 
 References:
@@ -11,21 +12,18 @@ References:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from functools import wraps
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, font_manager, rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap, Normalize, SymLogNorm
 from matplotlib.figure import Figure
-
-from fem_selection.errors import InvalidInput
 
 __all__ = [
     "COLOURS",
@@ -37,8 +35,8 @@ __all__ = [
     "create_axes",
     "depth_scale",
     "hide_frame",
-    "save",
     "styled",
+    "use_style",
 ]
 
 WIDTH = 7.2
@@ -91,12 +89,35 @@ _STYLE: Any = {
 }
 
 
+_FONTS = (
+    *("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei"),
+    *("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Symbols"),
+    *("Noto Emoji", "Droid Sans Fallback", "Unifont"),
+)
+"""Families in which a character is looked for, the first where there is one; it comes with matplotlib."""
+
+
+@contextmanager
+def use_style() -> Iterator[None]:
+    """Set the style within a `with` block; the caller's settings, also those of a matplotlibrc, return afterwards."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update({**_STYLE, "font.family": _installed_fonts()})
+        yield
+
+
+@cache
+def _installed_fonts() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return [family for family in _FONTS if family in installed]
+
+
 def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
     """Wrap a function that draws, so that it runs in the style of this package; the caller's settings do not change."""
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        with rc_context(_STYLE):
+        with use_style():
             return draw(*args, **kwargs)
 
     return inside
@@ -216,35 +237,3 @@ def hide_frame(axes: Axes) -> None:
     """Remove ticks and spines of a picture, keeping its labels."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-
-
-def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> Path:
-    """Write a figure to a temporary file in the same folder and rename it, so that no incomplete file is ever visible.
-
-    Args:
-        figure: The figure.
-        path: The file; its suffix names the format, PNG if there is none.
-        dpi: Pixels per inch (1080 pixels across at the usual width).
-
-    Returns:
-        The path written.
-
-    Raises:
-        InvalidInput: if matplotlib knows no format of that suffix.
-        OSError: if the folder is missing or cannot be written; an older file at `path` then stays unchanged.
-    """
-    path = Path(path)
-    path = path if path.suffix else path.with_suffix(".png")
-    kind = path.suffix[1:].lower()
-    if kind not in (known := figure.canvas.get_supported_filetypes()):
-        raise InvalidInput(f"cannot write a figure as {path.suffix!r}; use one of {', '.join(sorted(known))}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with rc_context(_STYLE):
-            figure.savefig(partial, format=kind, dpi=dpi)
-        os.replace(partial, path)
-    except OSError as error:  # the error of a full disk does not name the file
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

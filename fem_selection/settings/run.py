@@ -31,7 +31,7 @@ class OutputSettings:
     """`[output]`: the files that a run writes.
 
     Attributes:
-        directory: Folder in which each run makes its own folder; relative to the current one.
+        directory: Folder in which each run makes its own folder; relative to the current one; ~ is the home folder.
         checkpoint_every: Iterations, or epochs, between two checkpoints.
         figures: Whether figures are drawn.
         fields: Whether fields are written for ParaView.

@@ -218,7 +218,9 @@ class BranchesReport(Report):
         heights = [float(found.point.coordinates @ direction) for found in self.bifurcations]
         parameters = [np.array([p.parameter for p in branch.points]) for branch in branches]
         unstable = [np.array([p.unstable for p in branch.points]) for branch in branches]
-        figure = plots.plot_bifurcations(
+        plots.draw(
+            folder / "bifurcations.png",
+            plots.plot_bifurcations,
             self.parameter,
             parameters,
             [x @ direction for x in points],
@@ -232,9 +234,10 @@ class BranchesReport(Report):
                 if c.cycles is not None and c.cycles.orbits
             ],
         )
-        plots.save(figure, folder / "bifurcations.png")
         chosen = [_spread(branch) for branch in branches[:_SHOWN_BRANCHES]]
-        figure = plots.plot_branch_states(
+        plots.draw(
+            folder / "branch_states.png",
+            plots.plot_branch_states,
             self.parameter,
             self.mesh[0],
             [mu[k] for mu, k in zip(parameters, chosen, strict=False)],
@@ -242,7 +245,6 @@ class BranchesReport(Report):
             unstable=[n[k] for n, k in zip(unstable, chosen, strict=False)],
             triangles=self.mesh[1],
         )
-        plots.save(figure, folder / "branch_states.png")
 
 
 def _at_once(found: Bifurcation) -> str:

@@ -133,12 +133,13 @@ class NetworkStabilityReport(Report):
         """Draw `spectrum.png`, the eigenvalues of all layers, and `exponents.png`."""
         from fem_selection import plots
 
-        figure = plots.plot_layer_spectra(
+        plots.draw(
+            folder / "spectrum.png",
+            plots.plot_layer_spectra,
             np.array([layer.time for layer in self.layers]),
             [layer.spectrum.leading for layer in self.layers],
             [layer.at == "steady" for layer in self.layers],
         )
-        plots.save(figure, folder / "spectrum.png")
         draw_exponents(folder, self.exponents)
 
 

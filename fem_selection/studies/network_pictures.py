@@ -46,7 +46,8 @@ class NetworkPictures:
     """A few samples on their way through a network, and its controls.
 
     Attributes:
-        names: Names of the samples.
+        names: Names of the samples for files, such as class_3.
+        titles: Names of the samples for figures.
         times: Depths of all layers, shape (layers + 1,).
         states: Nodal values of this rank at these depths, each of shape (num_local, samples).
         coordinates: Coordinates of all nodes, in the canonical order, shape (num_nodes, dimension).
@@ -57,6 +58,7 @@ class NetworkPictures:
     """
 
     names: list[str]
+    titles: list[str]
     times: Floats
     states: tuple[Block, ...]
     coordinates: Floats
@@ -69,22 +71,38 @@ class NetworkPictures:
         """Draw states, kernels and coefficients."""
         from fem_selection import plots
 
-        titles, c = [name.replace("_", " ") for name in self.names], self.controls
-        figure = plots.plot_states(
-            self.coordinates, self.shown_states, self.shown_times, titles=titles, triangles=self.triangles
+        titles, c = [plots.as_plain_text(title) for title in self.titles], self.controls
+        plots.draw(
+            folder / "states.png",
+            plots.plot_states,
+            self.coordinates,
+            self.shown_states,
+            self.shown_times,
+            titles=titles,
+            triangles=self.triangles,
         )
-        plots.save(figure, folder / "states.png")
         if c.kernels is not None:
             whole = self.triangles if len(c.nodes) == len(self.coordinates) else None
-            figure = plots.plot_controls(
-                c.kernels, c.biases, c.times, coordinates=self.coordinates[c.nodes], triangles=whole
+            plots.draw(
+                folder / "controls.png",
+                plots.plot_controls,
+                c.kernels,
+                c.biases,
+                c.times,
+                coordinates=self.coordinates[c.nodes],
+                triangles=whole,
             )
-            plots.save(figure, folder / "controls.png")
         if c.coefficients is not None:
-            figure = plots.plot_states(
-                self.coordinates, c.coefficients, c.times, titles=c.names, label="coefficient", triangles=self.triangles
+            plots.draw(
+                folder / "coefficients.png",
+                plots.plot_states,
+                self.coordinates,
+                c.coefficients,
+                c.times,
+                titles=c.names,
+                label="coefficient",
+                triangles=self.triangles,
             )
-            plots.save(figure, folder / "coefficients.png")
 
 
 def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures:
@@ -100,11 +118,12 @@ def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures
     """
     stepper, space = problem.functional.stepper, problem.space
     problem.functional.set_controls(controls)
-    part, names = _samples_to_show(problem)
+    part, kind, shown = _samples_to_show(problem)
     trajectory = solve_forward(stepper, part.states(np.arange(part.num_samples), None))
     layers = sorted({round(stepper.grid.layers * k / 5) for k in range(6)})
     return NetworkPictures(
-        names=names,
+        names=[f"{kind}_{_escape(name)}" for name in shown],
+        titles=[f"{kind} {name}" for name in shown],
         times=trajectory.times,
         states=trajectory.states,
         coordinates=space.gather(space.coordinates),
@@ -115,16 +134,21 @@ def take_pictures(problem: LearningProblem, controls: Floats) -> NetworkPictures
     )
 
 
-def _samples_to_show(problem: LearningProblem) -> tuple[SampleStates, list[str]]:
-    """A few samples (with labels, one of each of the first classes), and names for them."""
+def _samples_to_show(problem: LearningProblem) -> tuple[SampleStates, str, list[str]]:
+    """A few samples, "sample" and their numbers; with labels one of each of the first classes, "class" and its name."""
     part = problem.test or problem.train
     if part.labels is None:
         count = min(part.num_samples, _SAMPLES_SHOWN)
         numbers = np.unique(np.linspace(0, part.num_samples - 1, count).round().astype(np.int64))
-        return part.subset(numbers), [f"sample_{n}" for n in numbers]
+        return part.subset(numbers), "sample", [str(n) for n in numbers]
     labels = [c for c in range(len(problem.classes)) if np.any(part.labels == c)][:_SAMPLES_SHOWN]
     numbers = np.array([int(np.argmax(part.labels == c)) for c in labels])
-    return part.subset(numbers), [f"class_{problem.classes[c]}" for c in labels]
+    return part.subset(numbers), "class", [str(problem.classes[c]) for c in labels]
+
+
+def _escape(name: str) -> str:
+    """A name without characters that a file of fields cannot hold."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def _controls_to_show(stepper: Stepper) -> ControlPictures:

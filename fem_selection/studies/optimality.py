@@ -150,14 +150,15 @@ class CertificateReport(Report):
         from fem_selection import plots
 
         c = self.certificate
-        figure = plots.plot_certificate(
+        plots.draw(
+            folder / "certificate.png",
+            plots.plot_certificate,
             self.times,
             c.hamiltonian,
             c.maximum_principle_gaps,
             singular_values=c.kernel_singular_values,
             declined=c.declined,
         )
-        plots.save(figure, folder / "certificate.png")
 
     def _cell(self, name: str) -> str:
         found = self.certificate

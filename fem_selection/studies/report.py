@@ -13,6 +13,7 @@ Arrays that are described as nodal values of this rank differ between ranks; eve
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, ClassVar
 from mpi4py import MPI
 
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.errors import SelectionWarning
 from fem_selection.io.runs import to_plain, write_json
 from fem_selection.parallel import act_on_root
 from fem_selection.settings import OutputSettings
@@ -96,6 +98,9 @@ class Report(ABC):
 
         Raises:
             InvalidInput: on all ranks, if a file cannot be written.
+
+        Warns:
+            SelectionWarning: on root, of each figure that cannot be drawn.
         """
         folder = Path(folder)
         path = folder / self.file
@@ -105,13 +110,27 @@ class Report(ABC):
             self.write_file(path, about or {})
             if figures:
                 (folder / "figures").mkdir(exist_ok=True)
-                self.draw(folder / "figures")
+                self._draw_or_warn(folder / "figures")
 
         comm = MPI.COMM_WORLD if comm is None else comm
         act_on_root(comm, write_and_draw)
         if space is not None:
             self.write_fields(folder, space, comm)
         return path
+
+    def _draw_or_warn(self, folder: Path) -> None:
+        """Draw what can be drawn: `plots.draw` warns of single figures, and this of all, as where matplotlib fails."""
+        try:
+            self.draw(folder)
+        except OSError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"the figures in {folder} could not all be drawn: {reason}; the report does not need them",
+                SelectionWarning,
+                stacklevel=3,
+            )
 
 
 class Teller:

@@ -235,19 +235,29 @@ class StabilityReport(Report):
 
         s, t, g = self.spectrum, self.transient, self.growth
         has_kernel = s.rank is not None and s.rank < s.num_nodes
-        figure = plots.plot_spectrum(
-            s.values, s.leading, self.error_bars, abscissa=self.abscissa, has_kernel=has_kernel
+        plots.draw(
+            folder / "spectrum.png",
+            plots.plot_spectrum,
+            s.values,
+            s.leading,
+            self.error_bars,
+            abscissa=self.abscissa,
+            has_kernel=has_kernel,
         )
-        plots.save(figure, folder / "spectrum.png")
         if s.leading.size:
-            figure = plots.plot_eigenfunctions(self.mesh[0], self.modes, s.leading, triangles=self.mesh[1])
-            plots.save(figure, folder / "eigenfunctions.png")
+            plots.draw(
+                folder / "eigenfunctions.png",
+                plots.plot_eigenfunctions,
+                self.mesh[0],
+                self.modes,
+                s.leading,
+                triangles=self.mesh[1],
+            )
         if g.predicted.size:
             transient = (
                 {} if t is None or len(t.times) < 2 else {"transient_times": t.times[1:], "transient": t.norms[1:]}
             )
-            figure = plots.plot_growth(g.times, g.amplitudes, g.predicted, **transient)
-            plots.save(figure, folder / "growth.png")
+            plots.draw(folder / "growth.png", plots.plot_growth, g.times, g.amplitudes, g.predicted, **transient)
         if self.exponents is not None:
             draw_exponents(folder, self.exponents)
         if self.branches is not None:
@@ -287,5 +297,6 @@ def draw_exponents(folder: Path, exponents: LyapunovExponents) -> None:
     from fem_selection import plots
 
     if np.all(np.isfinite(exponents.state)) and np.all(np.isfinite(exponents.adjoint)):
-        figure = plots.plot_exponents(exponents.state, exponents.adjoint, exponents.horizon)
-        plots.save(figure, folder / "exponents.png")
+        plots.draw(
+            folder / "exponents.png", plots.plot_exponents, exponents.state, exponents.adjoint, exponents.horizon
+        )

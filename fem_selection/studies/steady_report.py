@@ -226,13 +226,25 @@ class SteadyReport(Report):
 
         if self.shown:
             coordinates, triangles = self.mesh
-            figure = plots.plot_steady_states(coordinates, self.shown_everywhere, list(self.shown), triangles=triangles)
-            plots.save(figure, folder / "steady_states.png")
+            plots.draw(
+                folder / "steady_states.png",
+                plots.plot_steady_states,
+                coordinates,
+                self.shown_everywhere,
+                list(self.shown),
+                triangles=triangles,
+            )
         if (picard := self.picard) is not None:
-            figure = plots.plot_picard(self.singular_values, picard.coefficients, picard.ratios, verdict=picard.verdict)
-            plots.save(figure, folder / "picard.png")
+            plots.draw(
+                folder / "picard.png",
+                plots.plot_picard,
+                self.singular_values,
+                picard.coefficients,
+                picard.ratios,
+                verdict=picard.verdict,
+            )
         labels = [f"sample {j + 1}: {limit.outcome}" for j, limit in enumerate(self.limits)]
-        plots.save(plots.plot_approach(self.approach_times, self.approach, labels), folder / "approach.png")
+        plots.draw(folder / "approach.png", plots.plot_approach, self.approach_times, self.approach, labels)
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
         """Write the states of the figure for ParaView (collective over the space).  See `Report.write_fields`."""

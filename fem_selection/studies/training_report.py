@@ -150,13 +150,12 @@ class TrainingReport(Report):
         """Draw convergence, states, controls and the confusion matrix."""
         from fem_selection import plots
 
-        figure = plots.plot_convergence(self.history, self.stochastic_history or None)
-        plots.save(figure, folder / "convergence.png")
+        plots.draw(folder / "convergence.png", plots.plot_convergence, self.history, self.stochastic_history or None)
         if self.pictures is not None:
             self.pictures.draw(folder)
         if self.confusion is not None:
             accuracy = float(np.trace(self.confusion) / self.confusion.sum())
-            plots.save(plots.plot_confusion(self.confusion, self.classes, accuracy), folder / "confusion.png")
+            plots.draw(folder / "confusion.png", plots.plot_confusion, self.confusion, self.classes, accuracy)
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
         """Write the states of a few samples for ParaView; the first member of an ensemble writes (collective).

@@ -151,17 +151,29 @@ class ForwardReport(Report):
         run, found = self.integration, self.estimates
         logarithmic = self.settings.spacing == "logarithmic"
         bound = found["growth"].bound if "growth" in found else None
-        plots.save(
-            plots.plot_norms(run.times, self.norms, bound, history=run.history, logarithmic=logarithmic),
+        plots.draw(
             folder / "norms.png",
+            plots.plot_norms,
+            run.times,
+            self.norms,
+            bound,
+            history=run.history,
+            logarithmic=logarithmic,
         )
         falling = {label: found[n].measured for n, label in _FUNCTIONALS.items() if n in found and found[n].claimed}
         if falling:
-            plots.save(plots.plot_functionals(run.times, falling, logarithmic), folder / "functionals.png")
+            plots.draw(folder / "functionals.png", plots.plot_functionals, run.times, falling, logarithmic)
         titles = [f"sample {j + 1}" for j in range(self.shown_states.shape[2])]
         coordinates, triangles = self.mesh
-        figure = plots.plot_states(coordinates, self.shown_states, self.shown_times, titles=titles, triangles=triangles)
-        plots.save(figure, folder / "states.png")
+        plots.draw(
+            folder / "states.png",
+            plots.plot_states,
+            coordinates,
+            self.shown_states,
+            self.shown_times,
+            titles=titles,
+            triangles=triangles,
+        )
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
         """Write the first samples at all times for ParaView (collective over the space).  See `Report.write_fields`."""

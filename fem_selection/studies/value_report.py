@@ -178,7 +178,9 @@ class HjbReport(Report):
         found, value, loop = self.refinement, self.refinement.improved, self.loop
         middle = (len(value.times) - 1) // 2
         shown = [0, middle] if value.grid.dimension > 1 else sorted({round(middle * k / 2) for k in range(5)})
-        figure = plots.plot_value(
+        plots.draw(
+            folder / "value.png",
+            plots.plot_value,
             value.grid.axes,
             np.maximum(value.values[shown], 0.0),  # costs are not negative, but extrapolation may be
             value.times[shown],
@@ -187,21 +189,21 @@ class HjbReport(Report):
             target=self.targets.ravel(),
             labels=_names_of_states(*self.initial.shape),
         )
-        plots.save(figure, folder / "value.png")
         others = {
             "open loop": self.attained,
             "closed loop": self.closed_loop_cost,
             "dynamic programming": self.witness,
         }
         cells = np.array([max(c) for c in found.cells])
-        figure = plots.plot_refinement(
+        plots.draw(
+            folder / "refinement.png",
+            plots.plot_refinement,
             cells,
             np.array(found.values),
             found.extrapolated if self.extrapolated_declined is None else np.nan,
             others=others,
             error=self.value_error,
         )
-        plots.save(figure, folder / "refinement.png")
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
         """Write V(t, x) for ParaView, `value.bp` or `value.xdmf` (collective over `comm`).

@@ -565,7 +565,7 @@ def test_verify_finds_a_wrong_adjoint(call, here: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "sweep_back", wrong)
     outcome = call("verify", "small.toml", "--output", "v")
-    assert outcome.status == 1
+    assert outcome.status == 4
     found = json.loads((here / "v" / "verify.json").read_text())
     assert found["passed"] is False
     assert (found["taylor_order"] < 1.9, found["adjoint_identity_error"] > 1e-10) == (

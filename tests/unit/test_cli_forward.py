@@ -98,7 +98,7 @@ def test_faults_are_named_and_other_reports_kept(forward):
         assert status in ((2, 3) if key == "finite" else (2,)) and key in err, (setting, err)
     status, out, _, report = forward("forward.max_steps=2")
     assert (
-        status == 1
+        status == 4
         and "2 steps reached" in out
         and report["outcome"] == "step limit"
         and report["steps"] + report["rejected"] == 2

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, SelectionWarning
 from fem_selection.plots import (
+    as_plain_text,
     plot_bifurcations,
     plot_branch_states,
     plot_confusion,
@@ -21,6 +23,7 @@ from fem_selection.plots import (
     plot_states,
     save,
 )
+from fem_selection.plots import draw as draw_file
 from fem_selection.plots.fields import take_slice, tensor_grid
 from fem_selection.plots.style import colour_scale, depth_scale
 
@@ -361,17 +364,89 @@ def test_save_that_fails_leaves_the_older_file(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(b"older")
     figure = plot_convergence(history(3))
 
-    def fill_the_disk(partial: Path, **_: object) -> None:
-        Path(partial).write_bytes(b"half")
+    write = Path.write_bytes
+
+    def fill_the_disk(self: Path, data: bytes) -> int:
+        write(self, data[:4])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(figure, "savefig", fill_the_disk)
-    with pytest.raises(OSError, match="no space"):
-        save(figure, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill_the_disk)
+        with pytest.raises(OSError, match="no space"):
+            save(figure, path)
+        with pytest.raises(OSError, match=r"no space.*figure\.png"):  # a disk that is full is no fault of the figure
+            draw_file(path, plot_convergence, history(3))
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InvalidInput, match="xyz"):
         save(figure, tmp_path / "figure.xyz")
+
+
+def test_a_matplotlibrc_does_not_reach_figures(tmp_path: Path) -> None:
+    """LaTeX that is not installed, a font that is not there, another size and backend; fails if one of them changes a
+    pixel of a figure, or if the user's settings are lost."""
+    one = draw_and_read(tmp_path)
+    rc = {"text.usetex": True, "font.family": ["Nonexistent"], "figure.dpi": 30, "savefig.bbox": "tight"}
+    with matplotlib.rc_context(rc), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draw_and_read(tmp_path) == one
+        assert matplotlib.rcParams["text.usetex"] and matplotlib.rcParams["font.family"] == ["Nonexistent"]
+
+
+def draw_and_read(folder: Path) -> bytes:
+    """The bytes of a figure with text of users."""
+    draw_file(folder / "figure.png", plot_confusion, np.eye(2, dtype=int), ["a $", "b_{"], 0.5)
+    return (folder / "figure.png").read_bytes()
+
+
+ODD_NAMES = (
+    *("$", "50 $", "$x_", "{$}", "$^$", "\\alpha$", "a_b", "%", "\\", "back\\", "#&~^"),
+    *("", "  ", "a\nb", "nul\x00", "\x1b[31mred", "\ud800", "\u2028", "x" * 300, "\u05e9\u05dc\u05d5\u05dd", "e\u0301"),
+)
+
+
+def test_names_of_any_kind_are_drawn(tmp_path: Path) -> None:
+    """Fails if a name that users give to a class or a parameter is read as mathematics or LaTeX, breaks a line, or does
+    not get its place; nothing is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names = [*ODD_NAMES, *map(str, range(31 - len(ODD_NAMES)))]  # without counts in the cells, for speed
+        draw_file(tmp_path / "c.png", plot_confusion, np.eye(31, dtype=int), names, 1.0)
+        for name in ODD_NAMES:
+            plot_bifurcations(name, [], [], unstable=[], marks=[]).draw_without_rendering()
+        plane = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        for name in ("back\\", "$"):  # before a formula in the same label
+            figure = plot_branch_states(name, plane, [np.zeros(1)], states=[np.ones((1, 4))], unstable=[np.zeros(1)])
+            figure.draw_without_rendering()
+    shown = [as_plain_text(name) for name in ODD_NAMES]
+    assert shown[:3] == [r"\$", r"50 \$", r"\$x_"] and max(map(len, shown)) <= 30
+    assert "a\\nb" in shown and "(empty)" in shown and all(text.isprintable() for text in shown)
+
+
+def test_characters_without_a_glyph_are_told_of_once(tmp_path: Path) -> None:
+    """Fails if each of them is a warning of its own, or one that does not name the figure."""
+    names = ["\U00010a00 \U00010a01", "\U00010a02"]  # Kharoshthi
+    with pytest.warns(SelectionWarning, match=r"c\.png: no font of this machine has the characters") as told:
+        draw_file(tmp_path / "c.png", plot_confusion, np.eye(2, dtype=int), names, 1.0)
+    assert len(told) == 1 and (tmp_path / "c.png").exists()
+
+
+@pytest.mark.parametrize("at", ["plot", "save"])
+def test_a_figure_that_fails_is_a_warning(tmp_path: Path, at: str) -> None:
+    """Fails if what goes wrong in matplotlib is raised, is told without figure and reason, or leaves a figure of an
+    earlier run, which would pass for this one's."""
+    (tmp_path / "f.png").write_bytes(b"earlier")
+
+    def plot() -> Figure:
+        if at == "plot":
+            raise FileNotFoundError("a font that was uninstalled")
+        figure = Figure()
+        figure.suptitle("$_$")
+        return figure
+
+    with pytest.warns(SelectionWarning, match=r"f\.png could not be drawn: (FileNotFoundError|ValueError): "):
+        draw_file(tmp_path / "f.png", plot)
+    assert not list(tmp_path.iterdir())
 
 
 # ── branches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
