@@ -40,6 +40,7 @@ from fem_selection.typing import Block, Floats, Integers
 
 __all__ = [
     "build_activation",
+    "build_network",
     "build_problem",
     "build_space",
     "initial_states",
@@ -96,15 +97,46 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
     ensemble = Ensemble(comm, case.parallel.space)
     space = build_space(case, ensemble)
     dataset = _load_data(case)
-    test: SampleStates | None = None
-    classes: tuple[str, ...] = ()
     if dataset is None:
-        train = _formula_states(case, space)
-    else:
-        train = _sample_states(case, space, dataset.samples, dataset.standardization)
-        if dataset.test is not None:
-            test = _sample_states(case, space, dataset.test, dataset.standardization)
-        classes = dataset.samples.classes
+        return _problem_of(case, ensemble, space, _formula_states(case, space))
+    sample_format = _format_of(case, dataset)
+    train = _sample_states(case, space, dataset.samples, sample_format=sample_format)
+    test = None if dataset.test is None else _sample_states(case, space, dataset.test, sample_format=sample_format)
+    return _problem_of(case, ensemble, space, train, test=test, sample_format=sample_format)
+
+
+def build_network(
+    case: config.Case, sample_format: data.SampleFormat, comm: MPI.Intracomm | None = None
+) -> LearningProblem:
+    """The learning problem of a case without its samples, to apply the network to others (collective).
+
+    No data file is read.
+
+    Args:
+        case: The case.
+        sample_format: The form of the samples, as the training has kept it.
+        comm: The ranks; all ranks if None.
+
+    Raises:
+        InvalidInput: as `build_problem`.
+    """
+    ensemble = Ensemble(comm, case.parallel.space)
+    space = build_space(case, ensemble)
+    rows = space.num_local if case.objective.loss == "tracking" else sample_format.num_outputs
+    none = SampleStates.from_states(space.create_block(0), np.empty((rows, 0), order="F"))
+    return _problem_of(case, ensemble, space, none, sample_format=sample_format)
+
+
+def _problem_of(
+    case: config.Case,
+    ensemble: Ensemble,
+    space: StateSpace,
+    train: SampleStates,
+    *,
+    test: SampleStates | None = None,
+    sample_format: data.SampleFormat | None = None,
+) -> LearningProblem:
+    """The learning problem of a case with these samples; without a format they are functions from formulas."""
     functional, start_controls = _build_functional(case, ensemble, space, train)
     control_space, o = functional.control_space, case.objective
     return LearningProblem(
@@ -115,8 +147,7 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
         ),
         train=train,
         test=test,
-        classes=classes,
-        standardization=None if dataset is None else dataset.standardization,
+        sample_format=sample_format or data.SampleFormat(num_outputs=control_space.num_outputs),
         movement=case.data.moved,
     )
 
@@ -193,8 +224,13 @@ def _activation_family(text: str, parameters: tuple[str, ...]) -> ActivationFami
 # ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _load_data(case: config.Case) -> data.DataSet | None:
-    """The samples of a case with their test part; None if formulas give the samples."""
+def _load_data(case: config.Case, *, learning: bool = True) -> data.DataSet | None:
+    """The samples of a case with their test part; None if formulas give the samples.
+
+    Args:
+        case: The case.
+        learning: Whether the targets must be those of the case's loss.
+    """
     d = case.data
     if d.source == "formula":
         return None
@@ -202,11 +238,32 @@ def _load_data(case: config.Case) -> data.DataSet | None:
         dataset = data.DataSet(samples=data.load_digits_samples())
     else:
         assert d.file is not None
-        dataset = data.load_npz(Path(d.file), d.shape, case.domain.dimension)
+        labels = learning and case.objective.loss in _OF_LABELS
+        dataset = data.load_npz(Path(d.file), d.shape, case.domain.dimension, labels=labels)
     if dataset.test is None and d.test_fraction > 0:
         with at_key("data.test_fraction"):
             dataset = data.split_samples(dataset.samples, d.test_fraction, case.seed)
-    return dataset.standardized() if d.standardize else dataset
+    with at_key("data.standardize"):
+        return dataset.standardized() if d.standardize else dataset
+
+
+_OF_LABELS = ("softmax", "logistic")  # losses that need labels
+
+
+def _format_of(case: config.Case, dataset: data.DataSet) -> data.SampleFormat:
+    samples, loss = dataset.samples, case.objective.loss
+    if loss == "tracking":
+        num_outputs = 0
+    elif samples.has_labels:
+        num_outputs = len(encode_labels(samples.targets[:1], samples.num_classes, loss))
+    else:
+        num_outputs = samples.targets.shape[1]
+    return data.SampleFormat(
+        grid=samples.grid,
+        standardization=dataset.standardization,
+        class_values=samples.class_values,
+        num_outputs=num_outputs,
+    )
 
 
 def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | None, *, outside: float = 0.0) -> Block:
@@ -224,42 +281,38 @@ def states_of_inputs(space: StateSpace, inputs: Floats, maps: data.AffineMaps | 
     return data.image_states(inputs, space.coordinates, space.domain.bounds, affine=maps, outside=outside)
 
 
-def samples_of_inputs(space: StateSpace, inputs: Floats) -> SampleStates:
+def samples_of_inputs(space: StateSpace, inputs: Floats, *, outside: float = 0.0) -> SampleStates:
     """Images without targets as samples to predict.
 
     Args:
         space: The state space.
-        inputs: The images, shape (num_samples, *grid); kept by reference.
+        inputs: The images, shape (num_samples, *grid), standardized if the training was; kept by reference.
+        outside: Value of an image outside of its frame.
     """
 
     def states(numbers: Integers, maps: data.AffineMaps | None) -> Block:
-        return states_of_inputs(space, inputs[numbers], maps)
+        return states_of_inputs(space, inputs[numbers], maps, outside=outside)
 
     return SampleStates(num_samples=len(inputs), states=states, targets=np.empty((0, len(inputs))), labels=None)
 
 
 def _sample_states(
-    case: config.Case, space: StateSpace, samples: data.Samples, standardization: data.Standardization | None
+    case: config.Case, space: StateSpace, samples: data.Samples, *, sample_format: data.SampleFormat
 ) -> SampleStates:
-    outside = 0.0 if standardization is None else float(standardization.apply(np.zeros(1))[0])
-    loss = case.objective.loss
+    loss, outside = case.objective.loss, sample_format.background
     if loss == "tracking":
         if samples.has_labels or samples.targets.shape[1:] != (int(np.prod(samples.inputs.shape[1:])),):
+            found = "labels" if samples.has_labels else f"{samples.targets.shape[1]} numbers for each sample"
             raise InvalidInput(
                 f"objective.loss = 'tracking' needs in data.file an array y of floats with one target function per "
                 f"sample, as many values as an input has ({int(np.prod(samples.inputs.shape[1:]))}); "
-                f"y has shape {samples.targets.shape} and type {samples.targets.dtype}"
+                f"y holds {found}"
             )
         targets = states_of_inputs(space, samples.targets.reshape(samples.inputs.shape), None)
     elif samples.has_labels:
         targets = encode_labels(samples.targets, samples.num_classes, loss)
-    elif loss == "least_squares":
-        targets = np.asfortranarray(samples.targets.T)
     else:
-        raise InvalidInput(
-            f"objective.loss = {loss!r} needs labels, but y holds {samples.targets.dtype} of shape "
-            f"{samples.targets.shape}: store labels as integers or strings, or use loss = 'least_squares'"
-        )
+        targets = np.asfortranarray(samples.targets.T)
     return SampleStates(
         num_samples=samples.num_samples,
         states=lambda numbers, maps: states_of_inputs(space, samples.inputs[numbers], maps, outside=outside),
@@ -278,11 +331,11 @@ def initial_states(case: config.Case, space: StateSpace) -> Block:
     Raises:
         InvalidInput: if data and case do not fit together, or a formula is not finite; the message names the key.
     """
-    dataset = _load_data(case)
+    dataset = _load_data(case, learning=False)
     if dataset is None:
         assert case.data.initial is not None
         return _formula_block(case, space, "data.initial", case.data.initial)
-    outside = 0.0 if dataset.standardization is None else float(dataset.standardization.apply(np.zeros(1))[0])
+    outside = _format_of(case, dataset).background
     return states_of_inputs(space, dataset.samples.inputs, None, outside=outside)
 
 

@@ -34,6 +34,8 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of t
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the case; repeatable.")
 ]
+MovedData = Annotated[Path | None, typer.Option("--data", help="Data file of the run, if it was moved.")]
+MovedMesh = Annotated[Path | None, typer.Option("--mesh", help="Mesh file of the run, if it was moved.")]
 
 
 def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
@@ -77,9 +79,12 @@ def stability(
     case: Annotated[Path, typer.Argument(metavar="CASE.toml|DIR", help="A case file, or the folder of a run.")],
     output: Output = None,
     settings: Settings = None,
+    *,
+    data: MovedData = None,
+    mesh: MovedMesh = None,
 ) -> None:
     """Spectrum, growth and bifurcations at a steady state; of a trained network, layers and Lyapunov exponents."""
-    _leave_with("stability", case, output, settings or [])
+    _leave_with("stability", case, output, settings or [], data_file=data, mesh=mesh)
 
 
 @app.command()
@@ -87,9 +92,11 @@ def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     data: Annotated[Path, typer.Option("--data", help="NPZ file with x, and y if it is known.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File of the predictions (NPZ).")] = None,
+    *,
+    mesh: MovedMesh = None,
 ) -> None:
     """Apply a trained network to new data."""
-    _leave_with("predict", folder, data, output)
+    _leave_with("predict", folder, data, output, mesh=mesh)
 
 
 @app.command()
@@ -99,9 +106,12 @@ def certify(
     trainings: Annotated[
         int, typer.Option("--starts-of-training", min=0, help="Further trainings from random starts, all listed.")
     ] = 0,
+    *,
+    data: MovedData = None,
+    mesh: MovedMesh = None,
 ) -> None:
     """Ask the optimality conditions of a trained network: gradient, Hessian, maximum principle, rank."""
-    _leave_with("certify", folder, starts, trainings)
+    _leave_with("certify", folder, starts, trainings, data_file=data, mesh=mesh)
 
 
 @app.command()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,29 @@ if TYPE_CHECKING:
     from fem_selection.studies.report import Report
     from fem_selection.typing import Floats
 
-__all__ = ["Frame", "on_root"]
+__all__ = ["NOT_MOVED", "Frame", "Moved", "on_root"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """Where the files of a run are, if they are no longer where the training found them.
+
+    Attributes:
+        data: The data file, or None.
+        mesh: The mesh file, or None.
+    """
+
+    data: Path | None = None
+    mesh: Path | None = None
+
+    @property
+    def settings(self) -> list[str]:
+        """The overrides `KEY=VALUE` that name the files."""
+        files = {"data.file": self.data, "domain.file": self.mesh}
+        return [f"{key}={json.dumps(str(path.absolute()))}" for key, path in files.items() if path is not None]
+
+
+NOT_MOVED = Moved()
 
 _WIDTH_OF_A_LOG = 100_000  # a log has no width: nothing in it is cut or folded
 
@@ -54,32 +77,54 @@ class Frame:
         quiet, width = MPI.COMM_WORLD.rank != 0, None if sys.stdout.isatty() else _WIDTH_OF_A_LOG
         self.console = Console(quiet=quiet, highlight=False, width=width)
 
-    def read(self, path: Path, settings: Sequence[str] = ()) -> Case:
+    def read(self, path: Path, settings: Sequence[str] = (), *, needs_data: bool = True) -> Case:
         """Read a case file (collective).
 
         Args:
             path: The file.
             settings: Overrides `KEY=VALUE`.
+            needs_data: Whether a missing data file is a fault.
 
         Raises:
             ConfigError: with all faults of the case, or if it cannot run on these ranks.
         """
-        self.case = on_root(lambda: load_case(path, settings))
+        self.case = on_root(lambda: load_case(path, settings, needs_data=needs_data))
         if (size := MPI.COMM_WORLD.size) % (space := self.case.parallel.space):
             raise ConfigError([f"parallel.space: {space} does not divide the number of ranks, {size}"])
         self._title = self.case.title or path.stem
         return self.case
 
     def read_run(
-        self, folder: Path, settings: Sequence[str] = (), *, also: Sequence[str] = ()
+        self, folder: Path, settings: Sequence[str] = (), *, moved: Moved = NOT_MOVED, also: Sequence[str] = ()
     ) -> tuple[LearningProblem, Floats]:
         """The learning problem of a run and the controls that the run has found (collective).
 
         Args:
             folder: The folder of the run.
             settings: Overrides `KEY=VALUE`.
-            also: Further tables of the case that must agree with the checkpoint, beside those that determine the
-                network.
+            moved: Where the run's files are now.
+            also: Further tables of the case that must agree with the checkpoint, beside those of the data and those
+                that determine the network.
+
+        Returns:
+            The problem, and the shard of the controls x.
+
+        Raises:
+            InvalidInput: if the folder holds no run, its checkpoint cannot be used, or its data file is missing or
+                another than that of the training.
+        """
+        self._read_case_of(folder, settings, moved)
+        from fem_selection.cases.saved import load_run
+
+        end_on_signals()
+        return load_run(folder, self.case, also=also)
+
+    def read_network(self, folder: Path, *, moved: Moved = NOT_MOVED) -> tuple[LearningProblem, Floats]:
+        """The network of a run, without its samples, and the controls that the run has found (collective).
+
+        Args:
+            folder: The folder of the run.
+            moved: Where the run's files are now.
 
         Returns:
             The problem, and the shard of the controls x.
@@ -87,15 +132,19 @@ class Frame:
         Raises:
             InvalidInput: if the folder holds no run, or its checkpoint cannot be used.
         """
-        if not (folder / "case.toml").exists():
-            raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
-        self.read(folder / "case.toml", settings)
-        from fem_selection.cases.learning import build_problem
-        from fem_selection.cases.saved import load_controls
+        self._read_case_of(folder, (), moved)
+        from fem_selection.cases.saved import load_network
 
         end_on_signals()
-        problem = build_problem(self.case)
-        return problem, load_controls(problem, folder, case=self.case, also=also)
+        return load_network(folder, self.case)
+
+    def _read_case_of(self, folder: Path, settings: Sequence[str], moved: Moved) -> None:
+        """Read the case of a run, with its files where they are now (collective)."""
+        if not on_root((folder / "case.toml").exists):
+            raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
+        self.read(folder / "case.toml", [*settings, *moved.settings], needs_data=False)
+        if moved.data is not None and (source := self.case.data.source) != "npz":
+            raise InvalidInput(f"--data {moved.data}: this run has no data file, for data.source = {source!r}")
 
     def claim(self, output: Path | None, directory: Path | None = None, *, announced: bool = True) -> Path:
         """Claim the folder of the report and announce it (collective).

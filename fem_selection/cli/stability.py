@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fem_selection.cli.frame import Frame
+from fem_selection.cli.frame import Frame, Moved
 from fem_selection.errors import InvalidInput, NoBranch
 from fem_selection.signals import end_on_signals
 
@@ -19,20 +19,33 @@ __all__ = ["stability_command"]
 _KEY = "stability.state"
 
 
-def stability_command(path: Path, output: Path | None, settings: Sequence[str]) -> int:
+def stability_command(
+    path: Path,
+    output: Path | None,
+    settings: Sequence[str],
+    *,
+    data_file: Path | None = None,
+    mesh: Path | None = None,
+) -> int:
     """Assess a case file or the folder of a run, write the report, print tables and return the exit status.
 
     Args:
         path: A case file, or the folder of a run.
         output: The folder of the report; None for the default (see the module).
         settings: Overrides `KEY=VALUE`.
+        data_file: The data file of the run, if it was moved.
+        mesh: The mesh file of the run, if it was moved.
 
     Raises:
         InvalidInput: if case, run or folder cannot be used (`ConfigError` with all faults of the case), or if the
             equation has no steady state near `stability.state`.
     """
     frame = Frame("stability")
-    return _assess_run(frame, path, output, settings) if path.is_dir() else _assess_case(frame, path, output, settings)
+    if path.is_dir():
+        return _assess_run(frame, path, output, settings, Moved(data=data_file, mesh=mesh))
+    if data_file is not None or mesh is not None:
+        raise InvalidInput("--data and --mesh name the files of a run; of a case, data.file and domain.file (--set) do")
+    return _assess_case(frame, path, output, settings)
 
 
 def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequence[str]) -> int:
@@ -77,8 +90,8 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
     return 0
 
 
-def _assess_run(frame: Frame, run: Path, output: Path | None, settings: Sequence[str]) -> int:
-    problem, controls = frame.read_run(run, settings)
+def _assess_run(frame: Frame, run: Path, output: Path | None, settings: Sequence[str], moved: Moved) -> int:
+    problem, controls = frame.read_run(run, settings, moved=moved)
     from fem_selection.studies.depth_stability import network_stability
 
     frame.claim(output or run / "stability", announced=False)

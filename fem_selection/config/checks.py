@@ -40,13 +40,18 @@ def _fault(keys: tuple[str, ...], message: str) -> Fault:
     return Fault(keys=keys, message=message)
 
 
-def check_case(case: Case) -> Iterator[Fault]:
-    """Yield the faults between the keys of a case whose tables are valid one by one."""
+def check_case(case: Case, *, needs_data: bool = True) -> Iterator[Fault]:
+    """Yield the faults between the keys of a case whose tables are valid one by one.
+
+    Args:
+        case: The case.
+        needs_data: Whether a missing data file is a fault.
+    """
     yield from _check_sizes(case)
     yield from _check_space(case)
     yield from _check_representation(case)
     yield from _check_formulas(case)
-    yield from _check_data(case)
+    yield from _check_data(case, needs_data)
     yield from _check_bounds(case)
     yield from _check_hessian(case)
     yield from _check_pontryagin(case)
@@ -186,11 +191,11 @@ def _hint(case: Case, text: str) -> str:
     return f"; points of {source} have {d} coordinate{'s' * (d > 1)}"
 
 
-def _check_data(case: Case) -> Iterator[Fault]:
+def _check_data(case: Case, needs_data: bool) -> Iterator[Fault]:
     data, loss = case.data, case.objective.loss
     if data.source == "npz" and data.file is None:
         yield _fault(("data.file", "data.source"), "data.source = 'npz' needs a file")
-    if data.source == "npz" and data.file is not None and not Path(data.file).is_file():
+    if needs_data and data.source == "npz" and data.file is not None and not Path(data.file).is_file():
         literal = " (names of environment variables are not replaced; --set data.file=… passes them through the shell)"
         yield _fault(("data.file", "data.source"), f"no such file: {data.file}{literal if '$' in data.file else ''}")
     if data.source == "formula":

@@ -25,13 +25,14 @@ from fem_selection.settings.tables import show_value
 __all__ = ["load_case", "parse_case"]
 
 
-def load_case(path: Path, overrides: Sequence[str] = ()) -> Case:
+def load_case(path: Path, overrides: Sequence[str] = (), *, needs_data: bool = True) -> Case:
     """Return the case in a TOML file.
 
     Args:
         path: The case file; `data.file` and `domain.file` in it are relative to its folder.  A leading ~ in them and
             in `output.directory` is the home folder; names of environment variables are not replaced.
         overrides: Settings `KEY=VALUE` that replace the file's, KEY a dotted path, VALUE in TOML (see `parse_case`).
+        needs_data: Whether a missing `data.file` is a fault.
 
     Raises:
         ConfigError: if the file cannot be read, or has faults; with all faults.
@@ -50,10 +51,12 @@ def load_case(path: Path, overrides: Sequence[str] = ()) -> Case:
         raise ConfigError([f"{path}: is not text in UTF-8 (byte {error.start})"]) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"{path}: is not valid TOML: {error}"]) from error
-    return parse_case(mapping, path.parent, overrides)
+    return parse_case(mapping, path.parent, overrides, needs_data=needs_data)
 
 
-def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: Sequence[str] = ()) -> Case:
+def parse_case(
+    mapping: Mapping[str, Any], base: Path | None = None, overrides: Sequence[str] = (), *, needs_data: bool = True
+) -> Case:
     """Return the case in a mapping of tables.
 
     Args:
@@ -61,6 +64,7 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
         base: Folder to which `data.file` and `domain.file` are relative; the current one if left out.
         overrides: Settings `KEY=VALUE`.  VALUE is read as TOML if that succeeds, else as a string; for a key that
             holds a string, a number is taken as it is written.
+        needs_data: Whether a missing `data.file` is a fault.
 
     Raises:
         ConfigError: if the case has faults; with all of them.
@@ -92,7 +96,7 @@ def parse_case(mapping: Mapping[str, Any], base: Path | None = None, overrides: 
     if "domain.file" in invalid:
         invalid |= {key for key in _KEYS if key.startswith("domain.")}
     case = _build(Case, settings, "", faults, invalid, tables)
-    faults += [str(fault) for fault in check_case(case) if invalid.isdisjoint(fault.keys)]
+    faults += [str(fault) for fault in check_case(case, needs_data=needs_data) if invalid.isdisjoint(fault.keys)]
     if faults:
         raise ConfigError(faults)
     return case

@@ -2,12 +2,13 @@
 """Samples: inputs, from which the equation starts, and targets, which it is to reach.
 
 An input is an image or a signal.  A target is a label, a vector of numbers or a function given by its values.
-scikit-learn's digits are read here, a user's files in `archives`.
+scikit-learn's digits are read here, a user's files in `loading`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,7 @@ class Samples:
             tracking.
         classes: The classes' names in the order of their labels; empty without labels.
         grid: Number of pixels along each axis of an input, None for values on no grid.
+        class_values: The classes as they were given, shape (num_classes,); the names if left out.
 
     Raises:
         InvalidInput: If shapes, labels and names do not fit together.
@@ -46,8 +48,13 @@ class Samples:
     targets: NDArray[Any]
     classes: tuple[str, ...] = ()
     grid: tuple[int, ...] | None = None
+    class_values: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.class_values is None and self.classes:
+            object.__setattr__(self, "class_values", np.array(self.classes))
+        if self.class_values is not None and self.class_values.shape != (len(self.classes),):
+            raise InvalidInput(f"{self.class_values.shape} values of classes for {len(self.classes)} names of classes")
         inputs, targets = np.asarray(self.inputs, dtype=np.float64), np.asarray(self.targets)
         if inputs.ndim < 2 or (self.grid is not None and inputs.shape[1:] != tuple(self.grid)):
             raise InvalidInput(f"inputs have shape {inputs.shape}, expected (num_samples, *grid) with grid={self.grid}")
@@ -112,10 +119,16 @@ class Standardization:
         """Return the rule with the mean and standard deviation of all values of `inputs`.
 
         Raises:
-            InvalidInput: If the values are all equal.
+            InvalidInput: If the values are all equal, or too large to be squared.
         """
         values = np.asarray(inputs, dtype=np.float64)
-        mean, deviation = float(np.mean(values)), float(np.std(values))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = float(np.mean(values)), float(np.std(values))
+        if not (math.isfinite(mean) and math.isfinite(deviation)):
+            raise InvalidInput(
+                f"the training inputs reach {np.abs(values).max():.3g}, and their mean or variance is not finite; they "
+                "cannot be standardised: divide them by a constant first"
+            )
         if not deviation > 1e-14 * abs(mean):
             raise InvalidInput(f"the training inputs all have the value {mean}; they cannot be standardised")
         return cls(mean=mean, deviation=deviation)
@@ -155,7 +168,7 @@ class DataSet:
 
 
 def stratified_split(
-    labels: NDArray[Any] | None, fraction: float, seed: int, *, num_samples: int
+    labels: NDArray[Any] | None, fraction: float, seed: int, *, num_samples: int, classes: Sequence[str] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Split sample numbers into a training and a test part.
 
@@ -165,6 +178,7 @@ def stratified_split(
         fraction: Part of the samples for testing, in (0, 1); at least one sample is on either side.
         seed: The same seed gives the same split.
         num_samples: Number of samples.
+        classes: Names of the classes, for messages; their numbers if left out.
 
     Returns:
         Indices of the training and of the test samples, each ascending.
@@ -182,15 +196,30 @@ def stratified_split(
     if stratify is not None and stratify.shape != (num_samples,):
         raise InvalidInput(f"labels have shape {stratify.shape}, expected ({num_samples},)")
     num_test = min(max(1, math.ceil(fraction * num_samples)), num_samples - 1)
-    try:
-        train, test = train_test_split(np.arange(num_samples), test_size=num_test, random_state=seed, stratify=stratify)
-    except ValueError as error:
-        counts = np.bincount(stratify) if stratify is not None else np.array([num_samples])
-        raise InvalidInput(
-            f"{num_samples} samples, {counts.tolist()} in the classes, cannot be split into {num_samples - num_test} "
-            f"for training and {num_test} for testing: {error}"
-        ) from error
+    if stratify is not None:
+        _require_every_class_twice(stratify, num_test, classes)
+    train, test = train_test_split(np.arange(num_samples), test_size=num_test, random_state=seed, stratify=stratify)
     return np.sort(train), np.sort(test)
+
+
+def _require_every_class_twice(labels: NDArray[Any], num_test: int, names: Sequence[str]) -> None:
+    """Raise an error unless every class can have a sample in the training and in the test part."""
+    present, counts = np.unique(labels, return_counts=True)
+    lone = [names[k] if k < len(names) else str(k) for k in present[counts < 2]]
+    if lone:
+        shown = ", ".join(map(repr, lone[:5])) + (f", … ({len(lone)} classes)" if len(lone) > 5 else "")
+        one = "the class" if len(lone) == 1 else "each of the classes"
+        many = "; are these numbers to be learned? Then store them as floats" if 2 * len(lone) > len(labels) else ""
+        raise InvalidInput(
+            f"{one} {shown} has a single sample, which cannot be in the training and in the part that is kept: add "
+            f"samples, leave the class out, or keep no part (0){many}"
+        )
+    if min(num_test, len(labels) - num_test) < len(present):
+        raise InvalidInput(
+            f"{len(labels)} samples of {len(present)} classes cannot be split into {len(labels) - num_test} and "
+            f"{num_test}: each part needs {len(present)} samples at least, one of every class; choose a share between "
+            f"{len(present) / len(labels):.2g} and {1 - len(present) / len(labels):.2g}, or keep no part (0)"
+        )
 
 
 def split_samples(samples: Samples, fraction: float, seed: int) -> DataSet:
@@ -205,7 +234,7 @@ def split_samples(samples: Samples, fraction: float, seed: int) -> DataSet:
         InvalidInput: If the fraction is not in (0, 1), or there are too few samples for every class on both sides.
     """
     labels = samples.targets if samples.has_labels else None
-    train, test = stratified_split(labels, fraction, seed, num_samples=samples.num_samples)
+    train, test = stratified_split(labels, fraction, seed, num_samples=samples.num_samples, classes=samples.classes)
     return DataSet(samples=samples.subset(train), test=samples.subset(test))
 
 
@@ -219,4 +248,5 @@ def load_digits_samples() -> Samples:
         targets=digits.target.astype(np.int64),
         classes=tuple(str(name) for name in digits.target_names),
         grid=(8, 8),
+        class_values=np.asarray(digits.target_names),
     )

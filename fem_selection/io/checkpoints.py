@@ -27,7 +27,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["differing_keys", "jsonable", "read_checkpoint", "refuse_another", "write_checkpoint"]
+__all__ = ["differing_keys", "jsonable", "read_checkpoint", "read_state", "refuse_another", "write_checkpoint"]
 
 _MAGIC = b"FEMSELCP"
 _FORMAT = 1
@@ -171,6 +171,22 @@ def read_checkpoint(
     return state, vectors
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the state in a file that `write_checkpoint` wrote, without its vectors (not collective).
+
+    Raises:
+        InvalidInput: naming the file, if it is missing, foreign, or its header is damaged.
+    """
+    try:
+        with open(path, "rb") as handle:
+            content, _ = _read_header(handle, path.stat().st_size)
+    except OSError as error:
+        raise InvalidInput(f"the checkpoint {path} cannot be used: {error.strerror or error}") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"the checkpoint {path} cannot be used: {error}") from error
+    return dict(content["state"])
+
+
 def refuse_another(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise an error if a checkpoint's state belongs to another problem.
 
@@ -226,26 +242,32 @@ def _check(
     """State, checksums and start of the data of a file, after checking that the file is whole and not damaged."""
     size = path.stat().st_size
     with open(path, "rb") as handle:
-        if handle.read(8) != _MAGIC:
-            raise InvalidInput("it is not a checkpoint of fem_selection (its first bytes are foreign)")
-        header_size = int.from_bytes(handle.read(8), "little")
-        if header_size < 8 or 16 + header_size > size:
-            raise InvalidInput("it is truncated or damaged (its header is not whole)")
-        header = handle.read(header_size)
-        text = header[:-8]
-        if f"{zlib.crc32(text):08x}".encode() != header[-8:]:
-            raise InvalidInput("it is damaged (the checksum of its header differs)")
-        content = json.loads(text)
-        if content["format"] != _FORMAT:
-            raise InvalidInput(f"its format is {content['format']}, this version reads {_FORMAT}")
+        content, start = _read_header(handle, size)
         if check is not None:
             check(content["state"])
         if content["size"] != global_size:
             raise InvalidInput(f"it holds {content['size']} controls where this case has {global_size}")
-        sums, start = content["checksums"], 16 + header_size
+        sums = content["checksums"]
         if size != start + 8 * global_size * len(sums):
             raise InvalidInput(f"it is truncated: {size} bytes where {start + 8 * global_size * len(sums)} belong")
         for name, expected in sums.items():
             if f"{zlib.crc32(handle.read(8 * global_size)):08x}" != expected:
                 raise InvalidInput(f"it is damaged (the checksum of {name!r} differs)")
     return content["state"], sums, start
+
+
+def _read_header(handle: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+    """The content of a file's header and its length, after checking the header; the handle is then at its end."""
+    if handle.read(8) != _MAGIC:
+        raise InvalidInput("it is not a checkpoint of fem_selection (its first bytes are foreign)")
+    header_size = int.from_bytes(handle.read(8), "little")
+    if header_size < 8 or 16 + header_size > size:
+        raise InvalidInput("it is truncated or damaged (its header is not whole)")
+    header = handle.read(header_size)
+    text = header[:-8]
+    if f"{zlib.crc32(text):08x}".encode() != header[-8:]:
+        raise InvalidInput("it is damaged (the checksum of its header differs)")
+    content = json.loads(text)
+    if content["format"] != _FORMAT:
+        raise InvalidInput(f"its format is {content['format']}, this version reads {_FORMAT}")
+    return content, 16 + header_size

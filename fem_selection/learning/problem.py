@@ -9,13 +9,15 @@ file.  The studies `train`, `certify` and `predict` take either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import NDArray
 
-from fem_selection.data import Standardization, stratified_split
+from fem_selection.data import SampleFormat, Standardization, stratified_split
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.learning.batches import SampleBatches, SampleStates
@@ -42,8 +44,7 @@ class LearningProblem:
         test: The test samples, or None.
         validation: Samples on which the stochastic phase chooses its best iterate, beside the training samples.  If
             None, the share `StochasticSettings.validation` of the training samples is split off for it, or nothing.
-        classes: Names of the classes; empty without labels.
-        standardization: The standardisation that was applied to the inputs, or None.
+        sample_format: The form of an input, its scaling and the classes, for later predictions.
         movement: How far the stochastic phase moves images at random, or None.
 
     Example:
@@ -59,8 +60,7 @@ class LearningProblem:
     train: SampleStates
     test: SampleStates | None = None
     validation: SampleStates | None = None
-    classes: tuple[str, ...] = ()
-    standardization: Standardization | None = None
+    sample_format: SampleFormat = field(default_factory=SampleFormat)
     movement: Movement | None = None
 
     @classmethod
@@ -71,7 +71,7 @@ class LearningProblem:
         start_controls: Floats | None = None,
         bounds: Mapping[str, tuple[float, float]] | None = None,
         labels: Integers | None = None,
-        classes: tuple[str, ...] = (),
+        classes: Sequence[object] = (),
         test: SampleStates | None = None,
         validation: SampleStates | None = None,
     ) -> LearningProblem:
@@ -83,7 +83,8 @@ class LearningProblem:
                 zeros.
             bounds: Lower and upper bound, in x, of "kernel", "bias" or "readout"; parts that are not named are free.
             labels: Classes 0 … C − 1 of all training samples, in the order of the members' shares.
-            classes: Names of the classes; their numbers if left out.
+            classes: The classes in the order of their numbers, in the type that predictions are to have; their numbers
+                if left out.
             test: Samples on which the trained network is judged.
             validation: Samples on which the stochastic phase chooses its best iterate.
 
@@ -98,8 +99,6 @@ class LearningProblem:
         elif start_controls.shape != control_space.scale.shape:
             shapes = f"{start_controls.shape}, a shard of the controls {control_space.scale.shape}"
             raise InvalidInput(f"the start has shape {shapes}")
-        if labels is not None and not classes:
-            classes = tuple(str(k) for k in range(int(np.max(labels)) + 1))
         return cls(
             scaled_functional=ScaledFunctional(functional),
             scaled_start=control_space.to_scaled(start_controls),
@@ -109,8 +108,21 @@ class LearningProblem:
             ),
             test=test,
             validation=validation,
-            classes=classes,
+            sample_format=SampleFormat(
+                class_values=_class_values(labels, classes, control_space.num_outputs),
+                num_outputs=control_space.num_outputs,
+            ),
         )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+        return self.sample_format.classes
+
+    @property
+    def standardization(self) -> Standardization | None:
+        """The standardisation that was applied to the inputs, or None."""
+        return self.sample_format.standardization
 
     @property
     def functional(self) -> Functional:
@@ -142,7 +154,9 @@ class LearningProblem:
         """
         if self.validation is not None or fraction == 0 or self.train.num_samples < 3:
             return self.train, self.validation
-        fit, validation = stratified_split(self.train.labels, fraction, seed, num_samples=self.train.num_samples)
+        fit, validation = stratified_split(
+            self.train.labels, fraction, seed, num_samples=self.train.num_samples, classes=self.classes
+        )
         return self.train.subset(fit), self.train.subset(validation)
 
     def batches(self, batch_size: int, part: SampleStates | None = None) -> SampleBatches:
@@ -233,6 +247,20 @@ def create_box(
 def predict_labels(outputs: Block) -> Integers:
     """The class of each column of outputs: the place of its largest entry; of a single output, 1 if it is positive."""
     return (outputs[0] > 0).astype(np.int64) if outputs.shape[0] == 1 else outputs.argmax(axis=0)
+
+
+def _class_values(labels: Integers | None, classes: Sequence[object], num_outputs: int) -> NDArray[Any] | None:
+    """The classes as an array, after checking that there is one for each label and output; None without labels."""
+    needed = max(0 if labels is None else int(np.max(labels)) + 1, 2 if num_outputs == 1 else num_outputs)
+    if len(classes) == 0:
+        return None if labels is None else np.arange(needed)
+    values = np.array(classes)
+    mixed = values.dtype.kind in "US" and not all(isinstance(value, str | bytes) for value in classes)
+    if values.ndim != 1 or values.dtype.kind not in "biufUS" or mixed or len(np.unique(values)) < len(values):
+        raise InvalidInput(f"classes {list(classes)!r}: give different strings or numbers, all of one kind")
+    if len(values) < needed:
+        raise InvalidInput(f"{len(values)} classes for labels and outputs of {needed}: give one for each")
+    return values
 
 
 def _current_controls(functional: Functional) -> Floats:

@@ -188,6 +188,7 @@ class _Training:
             "stochastic": self.outcome,
             "certificate": self.certificate,
             "problem": self.files.key,
+            "samples": self.problem.sample_format.as_dict(),
             "seconds": self.files.seconds(),
             **self._work(),
         }

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: MIT
+"""Samples from a user's NumPy archive (NPZ), for a training or for predictions; all faults of a file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_selection.data.archives import listed_names, open_archive, read_arrays
+from fem_selection.data.formats import SampleFormat
+from fem_selection.data.labels import class_names, find_classes, listed_labels, number_labels
+from fem_selection.data.samples import DataSet, Samples
+from fem_selection.errors import InvalidInput
+from fem_selection.settings import DataSettings
+
+__all__ = ["NewSamples", "load_new_samples", "load_npz", "load_npz_inputs"]
+
+
+def load_npz(
+    path: str | PathLike[str],
+    grid: Sequence[int] | None,
+    dimension: int,
+    *,
+    standardize: bool = DataSettings.standardize,
+    labels: bool = False,
+) -> DataSet:
+    """Read samples from a NumPy archive with `x` and `y`, or `x_train`, `y_train` and, optionally, `x_test`, `y_test`.
+
+    Inputs may be (n, M), (n, H, W) or (n, D, H, W).  Rows (n, M) are put on `grid` if it is given; else, in dimension
+    d, on a grid of M^(1/d) pixels along each axis.  The type of `y` decides its meaning: integers, truth values and
+    strings are labels (the sorted distinct values become 0 … C − 1, `class_values` keeps them), floats are regression
+    targets, even if their values are whole numbers.
+
+    Args:
+        path: The file.
+        grid: Pixels along each axis, or None to take the file's shape or a grid of equal sides.
+        dimension: Dimension d of the domain, 1, 2 or 3.
+        standardize: Whether to standardize by the training part (all of `x` if the file has no test part; to split
+            first, set this to False and call `DataSet.standardized` afterwards).
+        labels: Whether only labels will do, as for softmax: floats are then labels too, if they are whole numbers, and
+            refused if they are not.
+
+    Returns:
+        The data; `test` is None if the file has no test part.
+
+    Raises:
+        InvalidInput: All faults of the file, one per line: not an archive, damaged, arrays missing or made of objects,
+            shapes that fit no grid, unequal numbers of samples, values that are not finite, labels in the test part
+            that the training part lacks.
+    """
+    shape = _check_grid(grid, dimension)
+    path = Path(path)
+    faults: list[str] = []
+    with open_archive(path) as archive:
+        held = set(archive.files)
+        divided = bool(held & {"x_train", "y_train", "x_test", "y_test"})
+        if divided and held & {"x", "y"}:
+            raise InvalidInput(
+                f"{path}: holds {listed_names(held)}; expected x and y, or x_train, y_train, x_test and y_test, not "
+                "both"
+            )
+        pairs = [("x_train", "y_train")] if divided else [("x", "y")]
+        if held & {"x_test", "y_test"}:
+            pairs.append(("x_test", "y_test"))
+        wanted = [name for pair in pairs for name in pair]
+        if missing := [name for name in wanted if name not in held]:
+            faults.append(f"{path}: {listed_names(missing)} missing; the file holds {listed_names(held)}")
+        arrays = read_arrays(archive, path, [name for name in wanted if name in held], faults=faults)
+    inputs = _read_inputs(arrays, path, [x for x, _ in pairs], shape, dimension, faults)
+    targets, classes = _read_targets(arrays, path, [y for _, y in pairs], labels, faults)
+    for x, y in pairs:
+        if x in arrays and y in arrays and arrays[x].ndim and arrays[y].ndim and len(arrays[x]) != len(arrays[y]):
+            faults.append(
+                f"{path}: arrays '{x}' of shape {arrays[x].shape} and '{y}' of shape {arrays[y].shape} differ in the "
+                "number of samples; one target per input is expected"
+            )
+    if faults:
+        raise InvalidInput("\n".join(faults))
+    names = () if classes is None else class_names(classes)
+    parts = [
+        Samples(inputs=inputs[x], targets=targets[y], classes=names, grid=inputs[x].shape[1:], class_values=classes)
+        for x, y in pairs
+    ]
+    data = DataSet(samples=parts[0], test=parts[1] if len(parts) == 2 else None)
+    return data.standardized() if standardize else data
+
+
+def load_npz_inputs(path: str | PathLike[str], grid: Sequence[int] | None, dimension: int) -> NDArray[np.float64]:
+    """Read the inputs `x` alone, for prediction; they are checked and shaped as in `load_npz`.
+
+    An array of the shape of one input is one sample.
+
+    Args:
+        path: The file.
+        grid: Pixels along each axis, or None to take the file's shape or a grid of equal sides.
+        dimension: Dimension d of the domain, 1, 2 or 3.
+
+    Returns:
+        Shape (num_samples, *grid), as stored: apply the training's `Standardization` if there was one.
+
+    Raises:
+        InvalidInput: All faults of the file, one per line.
+    """
+    shape = _check_grid(grid, dimension)
+    path = Path(path)
+    faults: list[str] = []
+    with open_archive(path) as archive:
+        arrays = _new_arrays(archive, path, ["x"], faults)
+    inputs = _read_inputs(arrays, path, ["x"], shape, dimension, faults, single=True)
+    if faults:
+        raise InvalidInput("\n".join(faults))
+    return inputs["x"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NewSamples:
+    """Samples to which a trained network is to be applied.
+
+    Attributes:
+        inputs: Shape (num_samples, *grid), as stored.
+        truth: The true classes, shape (num_samples,), in the type of the file; None if the file does not hold them.
+    """
+
+    inputs: NDArray[np.float64]
+    truth: NDArray[Any] | None
+
+
+def load_new_samples(path: str | PathLike[str], sample_format: SampleFormat, dimension: int) -> NewSamples:
+    """Read inputs `x` for a trained network and, if it knows classes and the file holds them, the true classes `y`.
+
+    Args:
+        path: The file.
+        sample_format: The form of the network's samples: inputs of another grid are refused.  An array of the shape of
+            one input is one sample.
+        dimension: Dimension d of the domain, 1, 2 or 3.
+
+    Raises:
+        InvalidInput: All faults of the file, one per line: as for `load_npz`; also if `y` does not hold one label for
+            each input, or none that the network knows.
+    """
+    shape = _check_grid(sample_format.grid, dimension)
+    path = Path(path)
+    faults: list[str] = []
+    classes = sample_format.class_values
+    with open_archive(path) as archive:
+        wanted = ["x"] if classes is None or "y" not in archive.files else ["x", "y"]
+        arrays = _new_arrays(archive, path, wanted, faults)
+    inputs = _read_inputs(arrays, path, ["x"], shape, dimension, faults, single=True)
+    truth = None
+    if classes is not None and "y" in arrays:
+        truth = _read_truth(arrays["y"], path, classes, len(inputs["x"]) if "x" in inputs else None, faults)
+    if faults:
+        raise InvalidInput("\n".join(faults))
+    return NewSamples(inputs=inputs["x"], truth=truth)
+
+
+def _new_arrays(archive: Any, path: Path, names: list[str], faults: list[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of a file with new samples, which must hold x."""
+    if "x" not in archive.files:
+        raise InvalidInput(f"{path}: x missing; the file holds {listed_names(archive.files)}")
+    return read_arrays(archive, path, names, faults=faults)
+
+
+# ── inputs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_grid(grid: Sequence[int] | None, dimension: int) -> tuple[int, ...] | None:
+    if dimension not in (1, 2, 3):
+        raise InvalidInput(f"Unsupported {dimension=}, expected 1, 2 or 3")
+    if grid is None:
+        return None
+    sizes = tuple(int(size) for size in grid)
+    if len(sizes) != dimension or min(sizes) < 2:
+        raise InvalidInput(f"{grid=} does not fit {dimension=}: expected {dimension} sizes of at least 2 pixels")
+    return sizes
+
+
+def _read_inputs(
+    arrays: Mapping[str, NDArray[Any]],
+    path: Path,
+    names: Sequence[str],
+    grid: tuple[int, ...] | None,
+    dimension: int,
+    faults: list[str],
+    *,
+    single: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """The inputs `names`, float64 on one common pixel grid; faults, such as NaN, are appended to `faults`.
+
+    With `single`, an array of the shape of one input, or of its values in a row, is one sample.
+    """
+    inputs = {}
+    for name in names:
+        if name not in arrays:
+            continue
+        array = arrays[name]
+        place = f"{path}: array '{name}' of shape {array.shape}"
+        if array.dtype.kind not in "biuf":
+            faults.append(f"{place} has type {array.dtype}, expected real numbers")
+            continue
+        if single and (array.ndim == 1 or (array.shape == grid and len(array.shape) == dimension)):
+            array = array[None]
+        found = _grid_of(array.shape, grid, dimension, "of the training" if single else "asked for")
+        if isinstance(found, str):
+            faults.append(f"{place}: {found}")
+            continue
+        with np.errstate(over="ignore"):  # of numbers longer than 64 bits
+            values = np.ascontiguousarray(array, dtype=np.float64)
+        faults.extend(f"{place}: {fault}" for fault in _non_finite(values))
+        inputs[name] = values.reshape(len(array), *found)
+    grids = {name: values.shape[1:] for name, values in inputs.items()}
+    if len(set(grids.values())) > 1:
+        faults.append(f"{path}: the pixel grids of training and test inputs differ: {grids}")
+    return inputs
+
+
+def _grid_of(shape: tuple[int, ...], grid: tuple[int, ...] | None, dimension: int, whose: str) -> tuple[int, ...] | str:
+    """The pixel grid of inputs of this shape, or a sentence that says why there is none."""
+    form = {1: "(n, M)", 2: "(n, H, W) or (n, M)", 3: "(n, D, H, W) or (n, M)"}[dimension]
+    if len(shape) not in (2, dimension + 1):
+        colours = ""
+        if len(shape) == dimension + 2 and shape[-1] in (1, 3, 4):
+            colours = f"; if the last axis is that of {shape[-1]} colours, leave one, as by x.mean(axis=-1)"
+        return f"expected {form} in dimension {dimension}{colours}"
+    if shape[0] == 0:
+        return "there are no samples, expected at least one"
+    if len(shape) == dimension + 1:
+        found = shape[1:]
+        if grid is not None and found != grid:
+            return f"expected a pixel grid of {grid}, that {whose}"
+    elif grid is not None:
+        found = grid
+        if prod(grid) != shape[1]:
+            return f"expected rows of {prod(grid)} values for a pixel grid of {grid}, that {whose}"
+    else:
+        side = round(shape[1] ** (1.0 / dimension))
+        found = (side,) * dimension
+        if side**dimension != shape[1]:
+            root = {2: "square", 3: "cube"}[dimension]
+            return f"rows of {shape[1]} values are no {root} grid; give the pixel grid, or store the inputs as {form}"
+    if min(found) < 2:
+        return f"the pixel grid {found} has an axis of fewer than 2 pixels"
+    return found
+
+
+def _non_finite(values: NDArray[np.float64]) -> list[str]:
+    """A fault if there are NaN or Inf, with their number and the first sample that has one."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return []
+    bad = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
+    count = int(finite.size - np.count_nonzero(finite))
+    return [f"{count} NaN or Inf in {len(bad)} sample(s), first in sample {bad[0]}; expected finite numbers"]
+
+
+# ── targets ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_targets(
+    arrays: Mapping[str, NDArray[Any]], path: Path, names: Sequence[str], only_labels: bool, faults: list[str]
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
+    """Labels 0 … C − 1 with the classes, or float targets of shape (num_samples, num_outputs) and None."""
+    targets: dict[str, NDArray[Any]] = {}
+    kinds: dict[str, str] = {}
+    for name in names:
+        if name not in arrays:
+            continue
+        array = arrays[name]
+        place = f"{path}: array '{name}' of shape {array.shape}"
+        if array.ndim == 0:
+            faults.append(f"{place}: expected one target per sample, (n,) or (n, number of outputs)")
+        elif array.dtype.kind == "f" and not only_labels:
+            with np.errstate(over="ignore"):
+                values = np.ascontiguousarray(array, dtype=np.float64)
+            values = values.reshape(len(values), prod(values.shape[1:]))
+            faults.extend(f"{place}: {fault}" for fault in _non_finite(values))
+            targets[name], kinds[name] = values, "numbers"
+        elif array.dtype.kind in "biufUS":
+            labels = _column(array)
+            if labels is None:
+                more = " (of one-hot rows, y.argmax(axis=1))" if array.ndim == 2 else ""
+                faults.append(
+                    f"{place} has type {array.dtype}, so labels of shape (n,) are expected{more}; store regression "
+                    "targets as floats"
+                    + (", and learn them by objective.loss = 'least_squares' or 'tracking'" if only_labels else "")
+                )
+            elif fault := _no_label(labels):
+                faults.append(f"{place}: {fault}")
+            else:
+                targets[name] = labels.astype(np.float64) if labels.dtype.kind == "f" else labels
+                kinds[name] = "strings" if labels.dtype.kind in "US" else "integers"
+        else:
+            faults.append(f"{place} has type {array.dtype}, expected integers, strings or real numbers")
+    if len(set(kinds.values())) > 1:
+        faults.append(f"{path}: training and test targets differ in kind: {kinds}")
+        return {}, None
+    if "numbers" in kinds.values():
+        widths = {name: values.shape[1] for name, values in targets.items()}
+        if len(set(widths.values())) > 1:
+            faults.append(f"{path}: training and test targets differ in their number of outputs: {widths}")
+        return targets, None
+    return _number_parts(targets, path, names, faults)
+
+
+def _column(array: NDArray[Any]) -> NDArray[Any] | None:
+    """Labels of shape (n,) or (n, 1) as (n,); None for other shapes."""
+    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    return labels if labels.ndim == 1 else None
+
+
+def _no_label(labels: NDArray[Any]) -> str | None:
+    """Why floats are no labels, or None."""
+    if labels.dtype.kind != "f":
+        return None
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(labels) & (labels == np.round(labels))
+    if whole.all():
+        return None
+    first = int(np.flatnonzero(~whole)[0])
+    return (
+        f"labels are expected, and sample {first} has the number {labels[first]}: store labels as integers or strings, "
+        "or learn numbers by objective.loss = 'least_squares'"
+    )
+
+
+def _number_parts(
+    labels: Mapping[str, NDArray[Any]], path: Path, names: Sequence[str], faults: list[str]
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
+    """Replace each label by its place among the distinct labels of the training part."""
+    if names[0] not in labels:
+        return {}, None
+    classes = find_classes(labels[names[0]])
+    if len(classes) < 2:
+        faults.append(f"{path}: array '{names[0]}' has the labels {classes.tolist()}, expected at least two classes")
+        return {}, None
+    numbered: dict[str, NDArray[Any]] = {}
+    for name, array in labels.items():
+        numbered[name] = number_labels(array, classes)
+        if len(unknown := np.unique(array[numbered[name] < 0])):
+            faults.append(f"{path}: array '{name}' has the labels {unknown[:10].tolist()}, which '{names[0]}' lacks")
+    return numbered, classes
+
+
+def _read_truth(
+    array: NDArray[Any], path: Path, classes: NDArray[Any], num_samples: int | None, faults: list[str]
+) -> NDArray[Any] | None:
+    """The labels `y` of new samples, shape (num_samples,); a single one may be an array without axes."""
+    place = f"{path}: array 'y' of shape {array.shape}"
+    labels = _column(np.atleast_1d(array))
+    if array.dtype.kind not in "biufUS":
+        faults.append(f"{place} has type {array.dtype}, expected integers or strings")
+    elif labels is None:
+        faults.append(f"{place}: expected one label for each input, shape (n,); leave y out if it is not known")
+    elif num_samples is not None and len(labels) != num_samples:
+        faults.append(f"{path}: array 'y' holds {len(labels)} labels for {num_samples} inputs")
+    else:
+        try:
+            known = bool((number_labels(labels, classes) >= 0).any())
+        except InvalidInput as error:
+            faults.append(f"{path}: array 'y': {error}")
+            return None
+        if not known:
+            faults.append(
+                f"{path}: array 'y' has the labels {listed_labels(np.unique(labels))}, of which the network knows "
+                f"none; its classes are {listed_labels(classes)}; leave y out to predict without an accuracy"
+            )
+        return labels
+    return None
