@@ -49,7 +49,8 @@ class Moved:
     def settings(self) -> list[str]:
         """The overrides `KEY=VALUE` that name the files."""
         files = {"data.file": self.data, "domain.file": self.mesh}
-        return [f"{key}={json.dumps(str(path.absolute()))}" for key, path in files.items() if path is not None]
+        places = {key: str(path.expanduser().absolute()) for key, path in files.items() if path is not None}
+        return [f"{key}={json.dumps(place, ensure_ascii=False)}" for key, place in places.items()]
 
 
 NOT_MOVED = Moved()
