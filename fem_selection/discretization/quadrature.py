@@ -17,6 +17,7 @@ import ufl
 from dolfinx import fem
 from petsc4py import PETSc
 
+from fem_selection.discretization.block_products import BlockProducts
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
 
@@ -48,14 +49,14 @@ class QuadraturePoints:
         self.weights: Floats = (scale * weights).ravel()
         self.num_points = self.weights.size
         tables = space.V.element.basix_element.tabulate(1 if gradients else 0, points)[:, :, :, 0]
-        self._basis = self._matrix(np.broadcast_to(tables[0], (self._num_cells, *tables[0].shape)))
-        self._transpose = self._basis.transpose(PETSc.Mat())
-        self._gradients: list[PETSc.Mat] = []
+        basis = self._matrix(np.broadcast_to(tables[0], (self._num_cells, *tables[0].shape)))
+        self._basis, self._transpose = BlockProducts(basis), BlockProducts(basis.transpose(PETSc.Mat()))
+        self._gradients: list[BlockProducts] = []
         if gradients:
             shape = (mesh.topology.dim, mesh.geometry.dim)  # on a surface the inverse is the pseudo-inverse
             inverse = self._geometry(ufl.JacobianInverse(mesh), shape)  # ∂X_m/∂x_k as [cell, point, m, k]
             physical = np.einsum("mqi,cqmk->kcqi", tables[1:], inverse)
-            self._gradients = [self._matrix(table) for table in physical]
+            self._gradients = [BlockProducts(self._matrix(table)) for table in physical]
 
     def values(self, block: Block) -> Block:
         """Return B F, shape (num_points, J)."""
@@ -73,25 +74,12 @@ class QuadraturePoints:
             out: Shape (num_local, J); overwritten.
         """
         values *= self.weights[:, None]
-        v, result = self._dense(values), self.space.dense(out)
-        self._transpose.matMult(v, result=result)
-        v.destroy()
-        result.destroy()
+        self._transpose.apply(values, out)
 
-    def _product(self, matrix: PETSc.Mat, block: Block) -> Block:
+    def _product(self, products: BlockProducts, block: Block) -> Block:
         result = create_block(self.num_points, block.shape[1])
-        f, out = self.space.dense(block), self._dense(result)
-        matrix.matMult(f, result=out)
-        f.destroy()
-        out.destroy()
+        products.apply(block, result)
         return result
-
-    def _dense(self, block: Block) -> PETSc.Mat:
-        """A block of values at points as a PETSc matrix on the same memory."""
-        comm = self.space.comm
-        columns = (block.shape[1] if comm.rank == comm.size - 1 else 0, block.shape[1])
-        rows = (self.num_points, self._basis.getSize()[0])
-        return PETSc.Mat().createDense((rows, columns), array=block.reshape(-1, order="F"), comm=comm)
 
     def _geometry(self, expression: ufl.core.expr.Expr, shape: tuple[int, ...]) -> Floats:
         """A geometric quantity at the points of all owned cells, shape (num_cells, points of a cell, …)."""

@@ -20,11 +20,12 @@ from dolfinx.fem import petsc as fem_petsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.discretization.block_products import BlockProducts, create_dense
+from fem_selection.discretization.block_solver import BlockSolver
 from fem_selection.discretization.domains import Domain
 from fem_selection.discretization.elements import Family, Mode, create_element, create_measure
 from fem_selection.discretization.numbering import canonical_numbering
 from fem_selection.errors import InvalidInput
-from fem_selection.petsc import options, unique_prefix
 from fem_selection.typing import Block, Floats, create_block, describe_array
 
 __all__ = ["StateSpace"]
@@ -85,12 +86,13 @@ class StateSpace:
         self.canonical_global = canonical_numbering(self.V)
         self.coordinates: Floats = self.V.tabulate_dof_coordinates()[: self.num_local, : domain.dimension].copy()
         self.mass = self._assemble_mass()
+        self._mass_products = BlockProducts(self.mass)
         self.weights = self._lump_mass()
         if not self._all(bool(np.all(self.weights > 0))):
             raise InvalidInput(
                 f"the nodal weights of {mode} mode on this mesh are not all positive: is a cell inverted?"
             )
-        self._solver: PETSc.KSP | None = None
+        self._solver: BlockSolver | None = None
 
     @property
     def owned(self) -> slice:
@@ -137,10 +139,7 @@ class StateSpace:
         if self.is_collocated:
             return np.asfortranarray(self.weights[:, None] * block)
         result = self.create_block(block.shape[1])
-        dense, out = self.dense(block), self.dense(result)
-        self.mass.matMult(dense, result=out)
-        dense.destroy()
-        out.destroy()
+        self._mass_products.apply(block, result)
         return result
 
     def riesz(self, dual: Block) -> Block:
@@ -151,10 +150,9 @@ class StateSpace:
         if self.is_collocated:
             return np.asfortranarray(dual / self.weights[:, None])
         result = self.create_block(dual.shape[1])
-        right, out = self.dense(np.asfortranarray(dual)), self.dense(result)
-        self._mass_solver().matSolve(right, out)
-        right.destroy()
-        out.destroy()
+        if self._solver is None:
+            self._solver = BlockSolver(self.mass, "cholesky")
+        self._solver.solve(dual, result)
         return result
 
     def inner(self, f: Block, g: Block) -> Floats:
@@ -208,12 +206,7 @@ class StateSpace:
         Raises:
             InvalidInput: if the block is not in Fortran order.
         """
-        if not block.flags.f_contiguous:
-            raise InvalidInput("a block must be in Fortran order to be seen as a PETSc matrix")
-        columns = (block.shape[1] if self.comm.rank == self.comm.size - 1 else 0, block.shape[1])
-        return PETSc.Mat().createDense(
-            ((self.num_local, self.num_nodes), columns), array=block.reshape(-1, order="F"), comm=self.comm
-        )
+        return create_dense(self.mass.comm, (self.num_local, self.num_nodes), block.shape[1], block)
 
     def gather(self, block: Block) -> Block:
         """Return all N rows of a block, on every rank, in canonical order; for figures and files (collective)."""
@@ -259,20 +252,6 @@ class StateSpace:
         for v in (ones, sums, diagonal):
             v.destroy()
         return weights
-
-    def _mass_solver(self) -> PETSc.KSP:
-        if self._solver is None:
-            prefix = unique_prefix("mass")
-            self._solver = PETSc.KSP().create(self.comm)
-            self._solver.setOptionsPrefix(prefix)
-            self._solver.setOperators(self.mass)
-            direct = {"ksp_type": "preonly", "pc_type": "cholesky"}
-            if self.comm.size > 1:
-                direct["pc_factor_mat_solver_type"] = "mumps"
-            with options(prefix, direct):
-                self._solver.setFromOptions()
-                self._solver.setUp()
-        return self._solver
 
     def _all(self, flag: bool) -> bool:
         return bool(self.comm.allreduce(flag, op=MPI.LAND))

@@ -19,17 +19,16 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.discretization.block_solver import BlockSolver
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.superposition import Derivative
 from fem_selection.kernels.base import HasLocalPart, Kernel
-from fem_selection.petsc import options, unique_prefix
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["LocalPreconditioner"]
 
 _MANY = 10  # after more Krylov iterations than this the factorization is made anew
 _ALIKE = 0.1  # up to this spread of the slopes their mean is used
-_SMALL = 5000  # up to so many rows each of several ranks holds the whole factorization
 _LARGE = 200_000  # in a block of more unknowns than this the mean is always used
 
 
@@ -52,7 +51,7 @@ class LocalPreconditioner:
         self.space, self.factorizations = space, 0
         self._kernel = kernel if isinstance(kernel, HasLocalPart) else None
         self.pc_type = "none" if self._kernel is None else "python"
-        self._solver: PETSc.KSP | None = None
+        self._solver: BlockSolver | None = None
         self._samples = 0  # number of samples with slopes of their own; 0 if the mean is used
         self._made_of: tuple[PETSc.Mat | None, int, float] = (None, 0, 0.0)
         self._stale = False
@@ -121,22 +120,9 @@ class LocalPreconditioner:
         if self._solver is None:  # no local part: P = M
             np.copyto(out, self.space.riesz(right))
             return
-        if self._samples:
-            b, x = (PETSc.Vec().createWithArray(v.reshape(-1, order="F"), comm=self.space.comm) for v in (right, out))
-            (self._solver.solveTranspose if transpose else self._solver.solve)(b, x)
-        elif self._solver.getPC().getType() == "redundant":  # which solves for one column after the other
-            b, x = self._solver.getOperators()[0].createVecs()
-            for given, found in zip(right.T, out.T, strict=True):
-                b.placeArray(given)
-                x.placeArray(found)
-                (self._solver.solveTranspose if transpose else self._solver.solve)(b, x)
-                b.resetArray()
-                x.resetArray()
-        else:
-            b, x = self.space.dense(right), self.space.dense(out)
-            (self._solver.matSolveTranspose if transpose else self._solver.matSolve)(b, x)
-        b.destroy()
-        x.destroy()
+        if self._samples:  # the block is one vector
+            right, out = (np.reshape(block, (-1, 1), order="F") for block in (right, out))
+        self._solver.solve(right, out, transpose=transpose)
 
     def _factorize(self, local: PETSc.Mat, step: float, derivative: Derivative, like: Block) -> None:
         slopes = create_block(*like.shape)
@@ -151,9 +137,9 @@ class LocalPreconditioner:
         scaled = self._repeated(local, factors)
         matrix.axpy(-step, scaled, structure=PETSc.Mat.Structure.DIFFERENT_NONZERO_PATTERN)
         scaled.destroy()
-        self._solver = self._create_solver(matrix)
+        self._solver = BlockSolver(matrix)
         self.factorizations += 1
-        matrix.destroy()  # the solver keeps it
+        matrix.destroy()
 
     def _repeated(self, matrix: PETSc.Mat, factors: Floats) -> PETSc.Mat:
         """The block diagonal matrix of diag(d_j) A, in the layout of a block's vector.
@@ -173,22 +159,6 @@ class LocalPreconditioner:
             csr=(starts.astype(PETSc.IntType), moved.ravel().astype(PETSc.IntType), entries.ravel()),
             comm=self.space.comm,
         )
-
-    def _create_solver(self, matrix: PETSc.Mat) -> PETSc.KSP:
-        solver, prefix = PETSc.KSP().create(self.space.comm), unique_prefix("local")
-        solver.setOptionsPrefix(prefix)
-        solver.setOperators(matrix)
-        direct = {"ksp_type": "preonly", "pc_type": "lu"}
-        if self.space.comm.size > 1:
-            # on few rows messages cost more than arithmetic: every rank gathers the vector and solves by itself
-            if matrix.getSize()[0] <= _SMALL:
-                direct |= {"pc_type": "redundant", "redundant_pc_type": "lu"}
-            else:
-                direct["pc_factor_mat_solver_type"] = "mumps"
-        with options(prefix, direct):
-            solver.setFromOptions()
-            solver.setUp()
-        return solver
 
     def _block(self, array: Floats) -> Block:
         """A vector's entries as a block on the same memory."""

@@ -35,6 +35,7 @@ from dolfinx import fem
 from dolfinx.fem import petsc as fem_petsc
 from petsc4py import PETSc
 
+from fem_selection.discretization.block_products import BlockProducts
 from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.quadrature import QuadraturePoints
@@ -183,8 +184,8 @@ class LocalKernel(Summable, OperatorByParameters):
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = num_intervals * len(self.names) * space.num_nodes
         self._matrices = [self._forms.create_matrix() for _ in range(num_intervals)]
-        self._transposes = [PETSc.Mat() for _ in range(num_intervals)]
-        self._columns = self._matrices[0].createVecs()
+        self._products = [BlockProducts(matrix) for matrix in self._matrices]
+        self._transposes: list[BlockProducts | None] = [None] * num_intervals
         self.assign(np.zeros(self.num_parameters))
 
     @classmethod
@@ -256,7 +257,7 @@ class LocalKernel(Summable, OperatorByParameters):
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = M⁻¹ A F, plus what `out` held if `keep`.  See `Kernel.apply`."""
-        result = self.space.riesz(self._product(self._matrices[interval], block))
+        result = self.space.riesz(self._product(self._products[interval], block))
         if keep:
             out += result
         else:
@@ -264,10 +265,7 @@ class LocalKernel(Summable, OperatorByParameters):
 
     def add_transpose(self, interval: int, dual: Block, scale: float, *, out: Block) -> None:
         """`out` += scale · Aᵀ M⁻¹ Q.  See `Kernel.add_transpose`."""
-        if not self._transposed[interval]:
-            self._matrices[interval].transpose(self._transposes[interval])
-            self._transposed[interval] = True
-        result = self._product(self._transposes[interval], self.space.riesz(dual))
+        result = self._product(self._transpose(interval), self.space.riesz(dual))
         result *= scale
         out += result
 
@@ -308,20 +306,19 @@ class LocalKernel(Summable, OperatorByParameters):
         """Return the nodal weights times the power of ℓ⁻², for each coefficient."""
         return np.broadcast_to(self._factors * self.space.weights, self._shape).ravel()
 
-    def _product(self, matrix: PETSc.Mat, block: Block) -> Block:
+    def _transpose(self, interval: int) -> BlockProducts:
+        """Aᵀ of an interval, made when it is needed first and renewed when A has changed (collective)."""
+        products = self._transposes[interval]
+        if products is None:
+            products = self._transposes[interval] = BlockProducts(self._matrices[interval].transpose(PETSc.Mat()))
+        elif not self._transposed[interval]:
+            self._matrices[interval].transpose(products.matrix)
+        self._transposed[interval] = True
+        return products
+
+    def _product(self, products: BlockProducts, block: Block) -> Block:
         result = self.space.create_block(block.shape[1])
-        if block.shape[1] == 1:  # without PETSc's new objects, whose creation takes longer than a small product
-            x, y = self._columns
-            x.placeArray(block[:, 0])
-            y.placeArray(result[:, 0])
-            matrix.mult(x, y)
-            x.resetArray()
-            y.resetArray()
-            return result
-        f, out = self.space.dense(block), self.space.dense(result)
-        matrix.matMult(f, result=out)
-        f.destroy()
-        out.destroy()
+        products.apply(block, result)
         return result
 
 
