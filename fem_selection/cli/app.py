@@ -26,6 +26,7 @@ app = typer.Typer(
     help="Finite elements for the selection dynamics of deep residual networks.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # boxes are unreadable on a narrow terminal and in a log
     pretty_exceptions_enable=False,
 )
 
@@ -59,22 +60,36 @@ def train(
     _leave_with("train", case, output, settings or [], resume=resume, overwrite=overwrite, starts=starts)
 
 
-def _on_a_case(name: str, what: str) -> None:
-    """Add a command that takes a case file, a folder and settings."""
+def _on_a_case(name: str, what: str, short: str) -> None:
+    """Add a command that takes a case file, a folder and settings; the short text stands in the list of commands."""
 
     def command(case: CaseFile, output: Output = None, settings: Settings = None) -> None:
         _leave_with(name, case, output, settings or [])
 
-    app.command(name, help=what)(command)
+    app.command(name, help=what, short_help=short)(command)
 
 
-_on_a_case("verify", "Measure Taylor order and adjoint identity of the gradient on a case.")
-_on_a_case("hjb", "Global optimum and feedback of a small case by the Hamilton–Jacobi–Bellman equation.")
-_on_a_case("forward", "Solve a case over large times with adaptive steps, beside the estimates of the theory.")
-_on_a_case("steady", "Steady states of a case, whether there are any, and which of them the dynamics select.")
+_on_a_case(
+    "verify", "Measure Taylor order and adjoint identity of the gradient on a case.", "Verify the gradient on a case."
+)
+_on_a_case(
+    "hjb",
+    "Global optimum and feedback of a small case by the Hamilton–Jacobi–Bellman equation.",
+    "Global optimum and feedback of a small case.",
+)
+_on_a_case(
+    "forward",
+    "Solve a case over large times with adaptive steps, beside the estimates of the theory.",
+    "Solve a case over large times, beside the theory.",
+)
+_on_a_case(
+    "steady",
+    "Steady states of a case, whether there are any, and which of them the dynamics select.",
+    "Steady states, and which of them are selected.",
+)
 
 
-@app.command()
+@app.command(short_help="Stability of a steady state or a trained network.")
 def stability(
     case: Annotated[Path, typer.Argument(metavar="CASE.toml|DIR", help="A case file, or the folder of a run.")],
     output: Output = None,
@@ -99,7 +114,7 @@ def predict(
     _leave_with("predict", folder, data, output, mesh=mesh)
 
 
-@app.command()
+@app.command(short_help="Ask the optimality conditions of a trained network.")
 def certify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of each minimisation.")] = 12,

@@ -31,6 +31,7 @@ from fem_selection.typing import Floats, Integers
 
 __all__ = ["PicardCondition", "ReportedState", "SampleLimit", "SteadyReport"]
 
+_SAMPLES_SHOWN = 5
 _IF_FOUND = ("nearest_state", "preactivation_distance", "projection", "distance_from_projection")
 
 
@@ -188,6 +189,33 @@ class SteadyReport(Report):
         """The largest of the residuals; None if no steady state was found."""
         return max(self.residuals, default=None)
 
+    @property
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Number, range of preactivations, residual and kind of each state that Newton's method found, for a table."""
+        return [
+            (str(k + 1), "{:.6g} … {:.6g}".format(*state.preactivation_range), f"{state.residual:.1e}", state.kind)
+            for k, state in enumerate(self.states)
+        ]
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Zeros of σ, verdict, rank, the first limits, and what was declined, by name."""
+        rank = f"{'' if self.rank_is_complete else 'at least '}{self.numerical_rank} of {self.num_nodes}"
+        return {
+            "zeros": str(self.zeros),
+            "verdict": self.verdict,
+            "rank of K": f"{rank} at tolerance {self.tolerance:g}",
+            **({} if self.picard is None else {self.picard.equation: self.picard.verdict}),
+            **{f"limit of sample {j + 1}": _in_words(limit) for j, limit in enumerate(self.limits[:_SAMPLES_SHOWN])},
+            **{f"{name}: declined": reason for name, reason in self.declined.items()},
+        }
+
+    @property
+    def sentences(self) -> list[str]:
+        """The largest residual and the time of the last steady sample, as short sentences."""
+        numbers = {"residual": self.residual, "time": self.time}
+        return [f"{name} {'none' if x is None else f'{x:.10g}'}" for name, x in numbers.items()]
+
     def content(self) -> dict[str, Any]:
         """Verdict, zeros of σ, singular values, steady states and limits."""
         zeros = self.zeros
@@ -257,6 +285,11 @@ class SteadyReport(Report):
 def _entries(finding: Any, *without: str) -> dict[str, Any]:
     """The attributes of a dataclass by name."""
     return {f.name: getattr(finding, f.name) for f in dataclasses.fields(finding) if f.name not in without}
+
+
+def _in_words(limit: SampleLimit) -> str:
+    text = f"{limit.outcome}, {limit.reason}; ‖f − f(0)‖ = {limit.distance_from_initial:.6g}"
+    return text if limit.projection is None else f"{text}, nearest steady state at {limit.projection.distance:.6g}"
 
 
 def _limit_entries(limit: SampleLimit) -> dict[str, Any]:

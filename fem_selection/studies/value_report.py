@@ -122,6 +122,42 @@ class HjbReport(Report):
             resolution=self.resolution,
         )
 
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Cells, V(0, x(0)) and observed order of each mesh, for a table."""
+        found = self.refinement
+        orders = [""] * min(2, len(found.values)) + [f"{p:.2f}" for p in found.orders]
+        return [
+            ("×".join(map(str, cells)), f"{value:.6g}", order)
+            for cells, value, order in zip(found.cells, found.values, orders, strict=True)
+        ]
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The values of all routes with their errors, the verdicts on them and on the box, by name."""
+        found, declined, grid = self.refinement, self.extrapolated_declined, self.refinement.finest.grid
+        bar = f"error {found.extrapolated_error:.1e}" if declined is None else f"no error bar: {declined}"
+        costs = ", ".join(f"{v:.6g}" for v in self.objectives)
+        corners = " to ".join("(" + ", ".join(f"{x:.3g}" for x in corner) + ")" for corner in (grid.lower, grid.upper))
+        return {
+            "finite elements": f"{self.value:.6g} (error {self.value_error:.1e})",
+            "extrapolated": f"{found.extrapolated:.6g} ({bar})",
+            "dynamic programming": f"{self.witness:.6g} (error {self.witness_error:.1e})",
+            "closed loop": self.closed_loop_declined or f"{self.closed_loop_cost:.6g}",
+            "open loop": f"{self.attained:.6g} in continuous depth; of the layers, from all starts: {costs}",
+            "verdict": "; ".join([self.agreement.verdict, *self.agreement.reasons]),
+            "box": f"{self.box_verdict}: {self.box_reason}; {corners}",
+            "outflow": f"{found.finest.outflow_share:.1%} of the boundary at most",
+        }
+
+    @property
+    def sentences(self) -> list[str]:
+        """V(0, x(0)) and the lowest objective with all digits, as short sentences."""
+        return [
+            f"value_at_initial_state {self.value:.10g}",
+            f"open_loop_objective {self.open_loop_objective:.10g}",
+        ]
+
     def content(self) -> dict[str, Any]:
         """The content of `report.json`."""
         found, loop, grid, agreement = self.refinement, self.loop, self.refinement.finest.grid, self.agreement

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 import fem_selection.cases.field
 import fem_selection.cases.learning
 from fem_selection.cli.app import run
+from fem_selection.cli.streams import visible
 from fem_selection.config.writer import _toml
 
 DEMOS = Path(__file__).parents[2] / "demos"
@@ -98,7 +99,7 @@ def check(folder: Path, command: str, content: bytes, words: list[str], *setting
     assert status == 2, (status, error)
     assert error.startswith("error: ")
     for word in words:
-        assert word in error, (word, error)
+        assert visible(word) in error, (word, error)
 
 
 # ── what a case is broken by ──────────────────────────────────────────────────────────────────────────────────────────
