@@ -20,7 +20,7 @@ from rich.table import Table
 from fem_selection.cli.streams import visible
 from fem_selection.config import Case, load_case
 from fem_selection.errors import ConfigError, InvalidInput
-from fem_selection.io.runs import claim_folder, next_numbered_folder
+from fem_selection.io.runs import claim_folder, next_numbered_folder, remove_report
 from fem_selection.parallel import act_on_root
 from fem_selection.signals import end_on_signals
 
@@ -210,6 +210,7 @@ class Frame:
         output = self.case.output
         fields = space if output.fields else None
         about_it = {**self.about(*about), **more}
+        on_root(lambda: remove_report(self.folder))  # an earlier one may have had other figures and fields
         return report.write(self.folder, figures=output.figures, space=fields, about=about_it)
 
     # ── what is printed ───────────────────────────────────────────────────────────────────────────────────────────

@@ -35,6 +35,7 @@ __all__ = [
     "claim_folder",
     "next_numbered_folder",
     "read_columns",
+    "remove_report",
     "remove_run",
     "replacing",
     "to_plain",
@@ -44,25 +45,21 @@ __all__ = [
 
 CHECKPOINT = "checkpoint"
 _MARKS = ("case.toml", CHECKPOINT, "report.json", "history.csv")
-_PRODUCTS = (
-    *_MARKS,
-    "stochastic.csv",
-    "verify.json",
-    "certificate.json",
-    "predictions.npz",
-    "states.xdmf",
-    "states.h5",
-    "value.xdmf",
-    "value.h5",
-    "steady.xdmf",
-    "steady.h5",
+_OF_REPORTS = (
+    "report.json",
+    "branches.npz",
+    *(f"{name}.{kind}" for name in ("states", "value", "steady", "branch_*") for kind in ("bp", "xdmf", "h5")),
+)
+_OF_RUNS = (
+    *(*_MARKS, "stochastic.csv", "verify.json", "certificate.json", "figures/certificate.png", "predictions.npz"),
+    "starts/[0-9]*",
 )
 _FIGURES = (
     *("convergence.png", "states.png", "controls.png", "coefficients.png", "confusion.png"),
-    *("certificate.png", "value.png", "refinement.png"),
+    *("value.png", "refinement.png"),
     *("norms.png", "functionals.png"),
     *("steady_states.png", "picard.png", "approach.png"),
-    *("spectrum.png", "eigenfunctions.png", "growth.png", "bifurcations.png", "exponents.png"),
+    *("spectrum.png", "eigenfunctions.png", "growth.png", "bifurcations.png", "branch_states.png", "exponents.png"),
 )
 
 
@@ -151,11 +148,7 @@ def _holds_report_of(command: str, folder: Path) -> bool:
     report = folder / "report.json"
     if not report.is_file():
         return False
-    try:
-        content = json.loads(report.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or content.get("command") != command:
+    if _command_of(report) != command:
         raise InvalidInput(f"{folder} already holds the report of another run: give another --output")
     return True
 
@@ -169,13 +162,39 @@ def _was_only_begun(folder: Path) -> bool:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove the files that a run writes, if the folder holds a run; other files stay."""
+    """Remove what a run and the commands on it have written, if the folder holds a run; other files stay."""
     if not any((folder / name).exists() for name in _MARKS):
         return
-    for name in (*_PRODUCTS, *(f"figures/{figure}" for figure in _FIGURES)):
-        (folder / name).unlink(missing_ok=True)
-    for name in ("states.bp", "value.bp", "steady.bp"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    _remove(folder, _OF_RUNS)
+    remove_report(folder)
+    assessment = folder / "stability"
+    if _command_of(assessment / "report.json") == "stability":
+        remove_report(assessment)
+    for left in (folder / "starts", assessment / "figures", assessment):
+        with suppress(OSError):  # it is not there, or holds somebody else's files
+            left.rmdir()
+
+
+def remove_report(folder: Path) -> None:
+    """Remove what any report writes, with its figures and fields: the next may have others; other files stay."""
+    _remove(folder, (*_OF_REPORTS, *(f"figures/{figure}" for figure in _FIGURES)))
+
+
+def _remove(folder: Path, patterns: tuple[str, ...]) -> None:
+    for path in [found for pattern in patterns for found in folder.glob(pattern)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _command_of(report: Path) -> str | None:
+    """The command that has written a report, None if it is none, or does not say it."""
+    try:
+        content = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("command") if isinstance(content, dict) else None
 
 
 @contextmanager
@@ -254,7 +273,12 @@ class History:
     def __init__(self, path: Path, columns: tuple[str, ...], keep_up_to: int | None = None) -> None:
         kept = []
         if keep_up_to is not None and path.exists():
-            kept = [row for row in _rows(path)[1:] if _is_whole(row, columns) and int(row[0]) <= keep_up_to]
+            head, *rows = _rows(path) or [[]]
+            kept = [
+                [dict(zip(head, row, strict=True)).get(name, "") for name in columns]  # an earlier version had others
+                for row in rows
+                if head[:1] == [columns[0]] and _is_whole(row, tuple(head)) and int(row[0]) <= keep_up_to
+            ]
         write_text(path, "".join(",".join(row) + "\n" for row in (columns, *kept)))
         self._path = path
         try:

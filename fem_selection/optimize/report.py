@@ -44,13 +44,14 @@ class EpochRow:
         epoch: Number of the epoch, from 1.
         objective: Mean of the mini-batches' objectives over the epoch.
         rate: Step size at the end of the epoch.
-        validation_accuracy: Score on the validation part after the epoch, or NaN.
+        validation_score: What `descend` was given to validate by, after the epoch; larger is better.  NaN if it was
+            given nothing.
     """
 
     epoch: int
     objective: float
     rate: float
-    validation_accuracy: float
+    validation_score: float
 
 
 @dataclass(frozen=True)

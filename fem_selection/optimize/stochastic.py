@@ -239,9 +239,7 @@ class _Descent:
                 self.best_scaled[:] = self.scaled
         if self.observe is not None:
             self.observe(
-                EpochRow(
-                    epoch=self.epoch, objective=objective, rate=self._rate(total), validation_accuracy=float(score)
-                )
+                EpochRow(epoch=self.epoch, objective=objective, rate=self._rate(total), validation_score=float(score))
             )
         if self.epoch % self.checkpoint_every == 0 and self.epoch < self.settings.epochs:
             self.epoch_state = self.rng.bit_generator.state

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The progress of the optimizers: objective and gradient norm over iterations, accuracy over epochs."""
+"""The progress of the optimizers: objective and gradient norm over iterations, accuracy or cost over epochs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fem_selection.plots.style import COLOURS, WIDTH, create_axes, styled
 
 __all__ = ["plot_convergence"]
 
+_VALIDATION = ("validation_accuracy", "validation_cost")
 _MARKED = 40  # a line with at most so many points has a marker at each
 
 
@@ -25,15 +26,16 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
 
     The gradient norm is on a logarithmic scale, the objective too if it is positive and falls by a factor of ten or
     more.  A phase without rows has no panels, unless there would be none at all.  Values that are not finite are gaps
-    in the objective and gradient norm.  In the accuracy, which need not be known at every epoch, they are left out.
+    in the objective and gradient norm.  In accuracy and cost of validation, which need not be known at every epoch,
+    they are left out.
 
     Args:
         history: Columns `iteration`, `objective`, `gradient_norm`, each of shape (num_rows,).
-        stochastic: Columns `epoch`, `objective` and, if known, `validation_accuracy` (from 0 to 1), each of shape
-            (num_epochs,).
+        stochastic: Columns `epoch`, `objective` and, if known, `validation_accuracy` (from 0 to 1) or `validation_cost`
+            (any number), each of shape (num_epochs,).
 
     Returns:
-        A figure with one axes per panel: [objective, accuracy] by epoch, then objective and gradient norm by
+        A figure with one axes per panel: [objective, accuracy or cost] by epoch, then objective and gradient norm by
         iteration; four panels stand two by two, a phase in each column.
 
     Raises:
@@ -45,8 +47,7 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
     panels = []
     if epochs and epochs["epoch"].size:
         panels.append("epoch_objective")
-        if np.isfinite(epochs.get("validation_accuracy", np.nan)).any():
-            panels.append("epoch_accuracy")
+        panels += [name for name in _VALIDATION if np.isfinite(epochs.get(name, np.nan)).any()][:1]
     if run["iteration"].size or not panels:
         panels += ["objective", "gradient_norm"]
 
@@ -62,14 +63,14 @@ def plot_convergence(history: Mapping[str, np.ndarray], stochastic: Mapping[str,
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1, steps=[1, 2, 5, 10]))
         if name == "epoch_objective":
             _draw_objective(panel, epochs["epoch"], epochs["objective"], COLOURS["green"])
-        elif name == "epoch_accuracy":
-            _draw_accuracy(panel, epochs["epoch"], epochs["validation_accuracy"])
+        elif name in _VALIDATION:
+            _draw_validation(panel, epochs["epoch"], epochs[name], is_share=name == "validation_accuracy")
         elif name == "objective":
             _draw_objective(panel, run["iteration"], run["objective"], COLOURS["blue"])
         else:
             _draw_gradient_norm(panel, run["iteration"], run["gradient_norm"])
         if len(panels) < 4 or panel in grid[-1]:
-            panel.set_xlabel("epoch" if name.startswith("epoch") else "iteration")
+            panel.set_xlabel("epoch" if name in ("epoch_objective", *_VALIDATION) else "iteration")
     return figure
 
 
@@ -77,7 +78,7 @@ def _columns(history: Mapping[str, np.ndarray], required: tuple[str, ...], what:
     """Return the columns as floats; values that are not finite become NaN."""
     if missing := [name for name in required if name not in history]:
         raise InvalidInput(f"{what} has no column {', '.join(missing)}; it has {', '.join(history) or 'none'}")
-    wanted = [*required, *(["validation_accuracy"] if "validation_accuracy" in history else [])]
+    wanted = [*required, *(name for name in _VALIDATION if name in history)]
     columns = {name: np.atleast_1d(np.asarray(history[name], dtype=float)) for name in wanted}
     shapes = {name: column.shape for name, column in columns.items()}
     if len(set(shapes.values())) > 1 or len(shapes[required[0]]) != 1:
@@ -140,9 +141,11 @@ def _draw_gradient_norm(axes: Axes, x: np.ndarray, norms: np.ndarray) -> None:
         axes.legend(loc="upper right")
 
 
-def _draw_accuracy(axes: Axes, epoch: np.ndarray, accuracy: np.ndarray) -> None:
-    known = np.isfinite(accuracy)
-    _draw_line(axes, epoch[known], accuracy[known], COLOURS["ink"], "--", "validation")
-    axes.set_ylabel("accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="lower right")
+def _draw_validation(axes: Axes, epoch: np.ndarray, values: np.ndarray, *, is_share: bool) -> None:
+    """Draw the accuracy, a share in per cent, or the cost of the validation part."""
+    known = np.isfinite(values)
+    _draw_line(axes, epoch[known], values[known], COLOURS["ink"], "--", "validation")
+    axes.set_ylabel("accuracy" if is_share else "validation cost")
+    if is_share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(loc="lower right" if is_share else "upper right")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fem_selection.cases.kernel import at_key
 from fem_selection.learning import LearningProblem, SampleStates
 from fem_selection.optimize import (
     EpochRow,
@@ -70,13 +71,16 @@ class TrainingPhases:
             save: Writes a checkpoint.
         """
         settings, problem = self.stochastic, self.problem
-        fit, validation = problem.hold_out(settings.validation, self.seed + 1)
-        columns = ("epoch", "objective", "rate", "validation_accuracy")
+        with at_key("stochastic.validation"):
+            fit, validation = problem.hold_out(settings.validation, self.seed + 1)
+        by_accuracy = (validation or problem.train).labels is not None
+        columns = ("epoch", "objective", "rate", "validation_accuracy" if by_accuracy else "validation_cost")
         kept = None if resume is None else int(resume[0]["epoch"])
         with self.files.history("stochastic.csv", columns, kept) as append:
 
             def observe(row: EpochRow) -> None:
-                append(row.epoch, row.objective, row.rate, row.validation_accuracy)
+                validated = row.validation_score if by_accuracy else -row.validation_score
+                append(row.epoch, row.objective, row.rate, validated)
                 self._show("stochastic phase", row.epoch, settings.epochs, {"objective": row.objective})
 
             return descend(
@@ -129,7 +133,10 @@ class TrainingPhases:
             return minimize(functional, scaled_start, settings, **given)
 
     def _score(self, part: SampleStates | None) -> Callable[[Floats], float] | None:
-        """The function that scores a shard of x̂ on the validation part; None without such a part."""
+        """The function that scores a shard of x̂ on the validation part; None without such a part.
+
+        The score is the accuracy where there are labels, else minus the mean cost.
+        """
         if part is None:
             return None
         problem, to_controls = self.problem, self.problem.scaled_functional.to_controls

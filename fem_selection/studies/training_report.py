@@ -2,7 +2,7 @@
 """The report of a training: its course, the quality of the network, and pictures.
 
 folder/report.json               see `TrainingReport`
-folder/figures/convergence.png   objective, gradient norm and accuracies on the way
+folder/figures/convergence.png   objective, gradient norm, accuracy or cost of validation on the way
 folder/figures/states.png        a few samples in a few layers
 folder/figures/controls.png      kernels and biases in a few layers; coefficients.png those of local kernels
 folder/figures/confusion.png     with labels
@@ -59,7 +59,8 @@ class TrainingReport(Report):
         seed: Seed of the random streams.
         seconds: Time of the whole run in seconds, resumed parts included.
         history: Columns of the optimizer's history by name.
-        stochastic_history: Columns of the stochastic phase's history; empty without one.
+        stochastic_history: Columns of the stochastic phase's history; empty without one.  With labels the validation
+            part is judged by `validation_accuracy`, else by its mean cost, `validation_cost`.
         classes: Names of the classes; empty without labels.
         confusion: Counts of (true class, predicted class) of the test samples, or of the training samples if there are
             no test samples; None without labels.

@@ -464,6 +464,28 @@ def test_a_signal_inside_a_library(call, here: Path, monkeypatch: pytest.MonkeyP
     assert outcome.status == status and outcome.err == ""
 
 
+def test_a_regression_is_validated_by_its_cost(call, here: Path) -> None:
+    """Fails if the cost of the validation part stands as an accuracy in the history, or with the other sign."""
+    settings = with_settings("stochastic.epochs=3", "stochastic.validation=0.3", "stochastic.rate=0.002")
+    outcome = call("train", "numbers.toml", "--output", "r", *settings)
+    assert outcome.status == 0, outcome.err
+    history = read_columns(here / "r" / "stochastic.csv")
+    assert list(history) == ["epoch", "objective", "rate", "validation_cost"]
+    assert (history["validation_cost"] > 0).all()
+    assert outcome.report["stochastic"]["best_epoch"] == 1 + np.argmin(history["validation_cost"])
+
+
+def test_figures_of_the_run_that_is_replaced(call, here: Path) -> None:
+    """Fails if a figure of the earlier run, of local coefficients, passes for one of a run that has none."""
+    local = with_settings("dynamics.representation=['local']", "output.figures=true")
+    assert call("train", "small.toml", "--output", "r", *local).status == 0
+    assert (here / "r" / "figures" / "coefficients.png").exists()
+    again = call("train", "small.toml", "--output", "r", "--overwrite", *with_settings("output.figures=true"))
+    assert again.status == 0
+    assert not (here / "r" / "figures" / "coefficients.png").exists()
+    assert (here / "r" / "figures" / "controls.png").exists()
+
+
 # ── predict and verify ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

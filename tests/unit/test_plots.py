@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from fem_selection.errors import InvalidInput, SelectionWarning
 from fem_selection.plots import (
@@ -95,6 +96,10 @@ def test_stochastic_phase_stands_on_the_left_and_unknown_accuracies_are_passed_o
     (validation,) = accuracy.lines
     np.testing.assert_array_equal(validation.get_xdata(), [0, 3, 6])
     without = {name: stochastic(7)[name] for name in ("epoch", "objective")}
+    of_cost = {**without, "validation_cost": np.array([3e4, 2e4, 1e4, 5e3, 2e3, 1e3, 5e2])}
+    figure = plot_convergence(history(25), of_cost)
+    (cost,) = [axes for axes in figure.axes if axes.get_ylabel() == "validation cost"]
+    assert not isinstance(cost.yaxis.get_major_formatter(), PercentFormatter)
     assert ylabels(plot_convergence(history(25), without)) == ["objective", "objective", "gradient norm"]
     assert ylabels(plot_convergence(history(0), without)) == ["objective"]
     assert ylabels(plot_convergence(history(3), stochastic(0))) == ["objective", "gradient norm"]

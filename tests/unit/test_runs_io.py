@@ -8,12 +8,14 @@ harms the file that was there, if a run removes files that are not its own, or i
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fem_selection
 from fem_selection.errors import InvalidInput
 from fem_selection.io import runs
 from fem_selection.io.fields import write_states
@@ -168,6 +170,37 @@ def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
     assert (tmp_path / "report.json").exists(), "nothing is removed before the new case is known to work"
     remove_run(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["figures", "notes.txt", "photo.png"]
+
+
+def test_nothing_of_an_earlier_run_stays(tmp_path: Path) -> None:
+    """Fails if a file that some study writes, trainings from several starts or an assessment of the earlier network
+    stay where a run is replaced, and pass for the new run's."""
+    studies = Path(fem_selection.__file__).parent / "studies"
+    text = "".join(path.read_text() for path in studies.glob("*.py"))
+    figures = set(re.findall(r'"(\w+\.png)"', text))
+    others = set(re.findall(r'"(\w+\.(?:json|npz|csv))"', text)) | {"checkpoint", "case.toml", "branch_0.xdmf"}
+    assert {"coefficients.png", "branch_states.png"} <= figures and {"branches.npz", "certificate.json"} <= others
+    for folder in (tmp_path, tmp_path / "stability", tmp_path / "starts" / "0"):
+        (folder / "figures").mkdir(parents=True)
+        for name in (*(f"figures/{figure}" for figure in figures), *others):
+            (folder / name).write_text("old")
+    for name in others - {"report.json", "branches.npz", "branch_0.xdmf"}:
+        (tmp_path / "stability" / name).unlink()
+    (tmp_path / "stability" / "figures" / "certificate.png").unlink()
+    (tmp_path / "stability" / "report.json").write_text('{"command": "stability"}')
+    remove_run(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["figures"]
+
+
+def test_a_history_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
+    """Fails if a column that has another name now is read as if it were the new one."""
+    (tmp_path / "h.csv").write_text("epoch,objective,score\n1,0.5,-3.0\n2,0.25,-2.0\n")
+    history = History(tmp_path / "h.csv", ("epoch", "objective", "cost"), keep_up_to=1)
+    history.append(2, 0.125, 4.0)
+    history.close()
+    found = read_columns(tmp_path / "h.csv")
+    np.testing.assert_array_equal(found["objective"], [0.5, 0.125])
+    np.testing.assert_array_equal(found["cost"], [np.nan, 4.0])
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "x" * 300, "null\0byte"])

@@ -186,7 +186,7 @@ def test_validation_keeps_the_best_iterate_over_a_cut() -> None:
     assert (found.best_epoch, found.epochs) == (2, 5)
     assert found.reason == "the validation did not improve over 3 epochs"
     np.testing.assert_array_equal(found.scaled_solution, seen[1])
-    assert [row.validation_accuracy for row in whole.rows] == scores[:5]
+    assert [row.validation_score for row in whole.rows] == scores[:5]
     cut.run(settings, checkpoint_every=1, validate=validate(scores))
     again = rest.run(settings, checkpoint_every=1, validate=validate(scores[3:]), resume=cut.saved[3 * 4])
     assert (again.best_epoch, again.epochs) == (2, 5)
