@@ -18,6 +18,7 @@ def info_command() -> int:
 
     from fem_selection.dynamics import SCHEMES
     from fem_selection.functions.activations import ACTIVATIONS
+    from fem_selection.functions.libraries import describe_compiler
     from fem_selection.objectives import LOSSES
     from fem_selection.settings.names import TAO
     from fem_selection.versions import versions
@@ -29,6 +30,7 @@ def info_command() -> int:
         "PETSc scalars": np.dtype(PETSc.ScalarType).name,
         "VTX for ParaView": "yes" if dolfinx.has_adios2 else "no, XDMF instead",
         "MUMPS": "yes" if PETSc.Sys.hasExternalPackage("mumps") else "no",
+        "C compiler": describe_compiler(),
         "activations": ", ".join(ACTIVATIONS),
         "schemes": ", ".join(f"{s.name} (order {s.order})" for s in SCHEMES.values()),
         "losses": ", ".join([*LOSSES, "tracking"]),

@@ -2,7 +2,7 @@
 """Activation functions σ as UFL expressions, their derivatives by `ufl.diff`, and their evaluation on blocks.
 
 An `Activation` is one UFL expression of a scalar.  Weak forms use the expression and its derivatives directly; sweeps
-over blocks evaluate the same expressions, translated once into a list of NumPy instructions (`functions.programs`).
+over blocks evaluate the same expressions, translated once into NumPy's instructions or a C loop (`functions.programs`).
 To add one: `Activation(name="cubic", expression=lambda s: s**3)`.
 
 UFL differentiates tanh to (2 cosh s / (1 + cosh 2s))², which overflows for |s| > 355 and evaluates cosh twice.  It is
@@ -109,12 +109,12 @@ class Activation:
     @cached_property
     def value(self) -> BlockProgram:
         """Program that writes σ(s) for a block s."""
-        return BlockProgram((self._derivatives[0],), _placeholder, *self.symbols)
+        return self._compile(self._derivatives[:1])
 
     @cached_property
     def value_and_derivative(self) -> BlockProgram:
         """Program that writes σ(s) and σ'(s) for a block s and evaluates common subexpressions once."""
-        return BlockProgram(self._derivatives[:2], _placeholder, *self.symbols)
+        return self._compile(self._derivatives[:2])
 
     def evaluate(self, s: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Return σ(s) and σ'(s) at points of any shape; where they are not finite no warning is given."""
@@ -131,12 +131,12 @@ class Activation:
         derivative = _exchange(derivative, value, _value)
         if any(e == _placeholder for e in unique_pre_traversal(derivative)):
             return None
-        return BlockProgram((derivative * _dual,), _value, _dual, *self.symbols)
+        return self._compile((derivative * _dual,), _value, _dual)
 
     @cached_property
     def value_and_two_derivatives(self) -> BlockProgram:
         """Program that writes σ(s), σ'(s) and σ''(s) for a block s."""
-        return BlockProgram(self._derivatives, _placeholder, *self.symbols)
+        return self._compile(self._derivatives)
 
     @cached_property
     def has_kink(self) -> bool:
@@ -157,12 +157,17 @@ class Activation:
     @cached_property
     def second_derivative(self) -> BlockProgram:
         """Program that writes σ''(s) for a block s."""
-        return BlockProgram((self._derivatives[2],), _placeholder, *self.symbols)
+        return self._compile(self._derivatives[2:])
 
     @cached_property
     def third_derivative(self) -> BlockProgram:
         """Program that writes σ‴(s) for a block s."""
-        return BlockProgram((_differentiate(self._derivatives[2]),), _placeholder, *self.symbols)
+        return self._compile((_differentiate(self._derivatives[2]),))
+
+    def _compile(self, expressions: Sequence[UflExpression], *variables: UflExpression) -> BlockProgram:
+        """Program of some expressions of s, or of other variables, and of the symbols."""
+        given = (*(variables or (_placeholder,)), *self.symbols)
+        return BlockProgram(expressions, *given, numbers=len(self.symbols), compiled=True)
 
 
 def cached_by_expression[**P, T](function: Callable[P, T]) -> Callable[P, T]:

@@ -12,7 +12,7 @@ import ufl
 from problems import make_domain
 
 from fem_selection.errors import InvalidInput
-from fem_selection.functions import programs
+from fem_selection.functions import instructions
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
 
 # symmetric about 0, where some activations have a kink, without containing it
@@ -127,8 +127,8 @@ def test_tanh_and_its_derivative_cost_one_tanh(monkeypatch):
     """Fails if common subexpressions are evaluated twice, or σ' goes back to two cosh: both double a sweep's time."""
     activation = Activation(name="tanh", expression=ufl.tanh)
     tanh, cosh = Mock(side_effect=np.tanh), Mock(side_effect=np.cosh)
-    monkeypatch.setitem(programs._UNARY, ufl.classes.Tanh, tanh)
-    monkeypatch.setitem(programs._UNARY, ufl.classes.Cosh, cosh)
+    monkeypatch.setitem(instructions.UNARY, ufl.classes.Tanh, tanh)
+    monkeypatch.setitem(instructions.UNARY, ufl.classes.Cosh, cosh)
     run(activation, POINTS)
     assert tanh.call_count == 2  # one for σ and σ' together, one for σ''
     assert cosh.call_count == 0

@@ -11,7 +11,7 @@ import ufl
 from problems import make_domain
 
 from fem_selection.errors import InvalidInput
-from fem_selection.functions import programs
+from fem_selection.functions import instructions
 from fem_selection.functions.programs import BlockProgram
 
 x = ufl.SpatialCoordinate(make_domain("quadrilateral", 1).mesh)
@@ -80,10 +80,52 @@ def test_negations_and_trivial_results(expression, expected):
     np.testing.assert_allclose(evaluate(expression)[0], expected, rtol=1e-15, atol=1e-15)
 
 
+def test_logarithms_and_exponentials_near_zero():
+    """Fails if ln(1 + x) or exp(x) − 1 lose the digits of a small x, or if 1 is dropped where no term is 1."""
+    small = np.asfortranarray(S * 1e-12)
+    arrays = (small, R)
+    np.testing.assert_allclose(evaluate(ufl.ln(1 + s), arrays=arrays)[0], np.log1p(small), rtol=1e-15)
+    np.testing.assert_allclose(evaluate(ufl.exp(s) - 1, arrays=arrays)[0], np.expm1(small), rtol=1e-15)
+    np.testing.assert_allclose(evaluate(ufl.ln(2 + s))[0], np.log(2 + S), rtol=1e-15)
+    np.testing.assert_allclose(evaluate(ufl.exp(s) - 2)[0], np.exp(S) - 2, rtol=1e-14)
+    np.testing.assert_allclose(evaluate(ufl.sin(s) - 1)[0], np.sin(S) - 1, rtol=1e-14)
+
+
+def functions_of(*expressions):
+    """The functions that a translation calls."""
+    return [i.function for i in instructions.translate([ufl.as_ufl(e) for e in expressions], (s, r)).code]
+
+
+def test_branches_that_call_one_function_call_it_once():
+    """Fails if softplus calls exp and log1p in each branch, or if a call that both outcomes need is merged away."""
+    positive = ufl.gt(s, 0.0)
+    softplus = ufl.conditional(positive, s + ufl.ln(1 + ufl.exp(-s)), ufl.ln(1 + ufl.exp(s)))
+    assert functions_of(softplus).count(np.exp) == 1
+    assert functions_of(softplus).count(np.log1p) == 1
+    np.testing.assert_allclose(evaluate(softplus)[0], np.logaddexp(0.0, S), rtol=1e-15)
+
+    shared = ufl.conditional(positive, ufl.exp(s), ufl.exp(r))
+    first, second = evaluate(shared, ufl.exp(s))  # the second result needs exp s everywhere
+    np.testing.assert_allclose(first, np.exp(np.where(S > 0, S, R)), rtol=1e-15)
+    np.testing.assert_allclose(second, np.exp(S), rtol=1e-15)
+    two = ufl.conditional(positive, ufl.exp(s), r) + ufl.conditional(ufl.gt(r, 0.0), s, ufl.exp(r))  # two conditions
+    assert functions_of(two).count(np.exp) == 2
+    np.testing.assert_allclose(evaluate(two)[0], np.where(S > 0, np.exp(S), R) + np.where(R > 0, S, np.exp(R)))
+
+
+def test_nested_branches_equal_numpy():
+    """Fails if merging calls in nested branches picks the argument of another branch."""
+    inner = ufl.conditional(ufl.gt(r, 0.0), ufl.sin(s), ufl.sin(2 * s))
+    nested = ufl.conditional(ufl.gt(s, 0.0), inner, ufl.sin(3 * s) * ufl.conditional(ufl.gt(r, 0.3), s, ufl.exp(r)))
+    other = np.sin(3 * S) * np.where(R > 0.3, S, np.exp(R))
+    expected = np.where(S > 0, np.where(R > 0, np.sin(S), np.sin(2 * S)), other)
+    np.testing.assert_allclose(evaluate(nested)[0], expected, rtol=1e-14)
+
+
 def test_common_subexpressions_run_once(monkeypatch):
     """Fails if an expression that occurs three times in two results is evaluated more than once."""
     exp = Mock(side_effect=np.exp)
-    monkeypatch.setitem(programs._UNARY, ufl.classes.Exp, exp)
+    monkeypatch.setitem(instructions.UNARY, ufl.classes.Exp, exp)
     e = ufl.exp(-s * (1 - s))
     first, second = evaluate(e * (1 + e), e)
     assert exp.call_count == 1

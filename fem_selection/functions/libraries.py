@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""Libraries compiled from C source on first use and kept in FFCx's cache.
+
+FEniCSx needs a C compiler for its forms anyway.  A library is compiled for the processor that it runs on; its file is
+named after source, options and processor, so that machines of different kinds can share a cache.  There is no lock:
+each process that finds no library compiles one (a fifth of a second) and puts it into the cache in one atomic step, so
+that a process that is killed while it compiles stands in nobody's way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cffi
+from dolfinx import jit
+
+__all__ = ["describe_compiler", "load_library"]
+
+OPTIONS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+"""None of them changes what becomes of NaN, infinities, signed zeros or the order of sums."""
+_SECONDS = 120.0
+_OPENED: list[Any] = []
+
+
+@cache
+def load_library(source: str, function: str) -> Any:
+    """Return a function of a compiled library, or None if it can neither be loaded nor compiled.
+
+    Args:
+        source: The C source of the library.
+        function: The C declaration of the function, without semicolon.
+
+    Returns:
+        A function of cffi.  It takes arrays made by `cffi.FFI.from_buffer`.
+    """
+    contents = repr((source, OPTIONS, platform.machine(), _processor())).encode()
+    kept = jit.get_options()["cache_dir"] / f"libfem_selection_{hashlib.sha256(contents).hexdigest()[:20]}.so"
+    with suppress(OSError, AttributeError):
+        return _load(kept, function)
+    with suppress(OSError), tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / kept.name
+        if not _compile(source, made):
+            return None
+        with suppress(OSError):
+            _keep(made, kept)
+        for library in (kept, made):  # `kept` is missing if the cache cannot be written
+            with suppress(OSError, AttributeError):
+                return _load(library, function)
+    return None
+
+
+def describe_compiler() -> str:
+    """Return which compiler translates activations, and the widest vectors that it may use, in words."""
+    command = _compiler()
+    if command is None:
+        return "none: activations run in NumPy"
+    flags = set(_processor().split())
+    vectors = next((name for flag, name in _VECTORS.items() if flag in flags), "the compiler's default vectors")
+    return f"{' '.join(command)}, {vectors}"
+
+
+_VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON", "sse2": "SSE2"}
+
+
+@cache
+def _processor() -> str:
+    """The instruction sets of this machine, as Linux names them; else the processor's name."""
+    with suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return value.strip()
+    return platform.processor()
+
+
+def _load(library: Path, function: str) -> Any:
+    ffi = cffi.FFI()
+    ffi.cdef(f"{function};")
+    opened = ffi.dlopen(str(library))
+    _OPENED.append(opened)  # cffi closes a library that nobody holds, also while its functions are in use
+    return getattr(opened, function.partition("(")[0].split()[-1].lstrip("*"))
+
+
+def _compiler() -> list[str] | None:
+    """The words that call the C compiler of this machine; None if there is none."""
+    named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
+    return next((words for words in map(_words, named) if words and shutil.which(words[0])), None)
+
+
+def _compile(source: str, library: Path) -> bool:
+    """Compile the library; return whether the C compiler of this machine succeeded."""
+    words = _compiler()
+    if words is None:
+        return False
+    text = library.with_suffix(".c")
+    text.write_text(source)
+    command = [*words, *OPTIONS, "-o", str(library), str(text), "-lm"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, timeout=_SECONDS).returncode == 0
+    return False
+
+
+def _words(command: str | None) -> list[str]:
+    """Split a command as a shell would; empty if that fails."""
+    with suppress(ValueError):
+        return shlex.split(command or "")
+    return []
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Copy the library into the cache in one atomic step, since other processes may look for it now."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=kept.parent)
+    os.close(handle)
+    try:
+        shutil.copyfile(made, name)
+        os.chmod(name, 0o755)
+        os.replace(name, kept)
+    except OSError:
+        os.unlink(name)
+        raise
