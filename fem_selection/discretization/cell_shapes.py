@@ -87,11 +87,11 @@ def judge_shapes(element: Any, cells: Integers, points: Floats) -> CellShapes:
     lattice = 0 if affine else min(2 * max(degree, 1), 4)
     at = basix.create_lattice(kind, lattice, basix.LatticeType.equispaced, True) if lattice else _midpoint(kind)
     slopes = np.asarray(element.tabulate(1, at))[1:]  # derivative, point, node
-    edges = _edges_of_corners(kind)
+    edges, sides = _edges_of_corners(kind), np.array(basix.topology(kind)[1])
     scaled, error = np.empty(len(cells)), np.empty(len(cells))
     for start in range(0, len(cells), _CHUNK):
         here = slice(start, start + _CHUNK)
-        scaled[here], error[here] = _of_chunk(slopes, edges, points[cells[here]])
+        scaled[here], error[here] = _of_chunk(slopes, edges, sides, points[cells[here]])
     return CellShapes(scaled=scaled, error=error)
 
 
@@ -108,18 +108,19 @@ def _edges_of_corners(kind: basix.CellType) -> Floats:
     return np.array([np.delete(corners, k, axis=0) - corners[k] for k in range(len(corners))])
 
 
-def _of_chunk(slopes: Floats, edges: Floats, x: Floats) -> tuple[Floats, Floats]:
+def _of_chunk(slopes: Floats, edges: Floats, sides: Integers, x: Floats) -> tuple[Floats, Floats]:
     """The worst scaled Jacobian and its error of cells with the nodes x, shape (cells, nodes, d)."""
     t = len(slopes)
     away = x - x[:, :1]
     size = np.abs(away).max(axis=(1, 2), initial=0.0)
     size = np.where(size > 0, size, 1.0)
-    jacobian = np.einsum("kqn,cnd->cqdk", slopes, away / size[:, None, None])
+    away = away / size[:, None, None]
+    jacobian = np.einsum("kqn,cnd->cqdk", slopes, away)
     determinant = _determinant(jacobian)
     lengths = np.linalg.norm(np.einsum("cqdk,vek->cqved", jacobian, edges), axis=4)
     scale = np.prod(lengths, axis=3).max(axis=2)
     scaled = np.divide(determinant, scale, out=np.zeros_like(scale), where=scale > 0).min(axis=1)
-    shortest = np.abs(lengths).min(axis=(1, 2, 3)) * size
+    shortest = np.linalg.norm(away[:, sides[:, 0]] - away[:, sides[:, 1]], axis=2).min(axis=1) * size
     far = np.abs(x).max(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         error = 2 * t * _EPS * far / (shortest * np.abs(scaled))

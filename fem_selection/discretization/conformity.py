@@ -68,7 +68,7 @@ def examine(
 
     bad = np.flatnonzero(~np.all(np.isfinite(points[cells]), axis=(1, 2)))
     if bad.size:
-        return Conformity((f"coordinates are not finite in the {_cells(bad)} {show(bad)}",), (), 1, 2)
+        return Conformity((f"coordinates are not finite in {len(bad)} cells, {show(bad)}",), (), 1, 2)
     faults, doubts = _shapes(element, cells, points, show)
     links, sides = 2, np.zeros((0, 2), dtype=np.int64)
     equal = _equal_cells(corners)
@@ -101,16 +101,16 @@ def _shapes(
         why = f"the scaled Jacobian is down to {least:.1e}, and {SMALLEST:.1e} is the root of the rounding error"
         if least > SMALLEST:
             why = "at their distance from the origin, the coordinates cannot resolve them"
-        faults.append(f"degenerate {_cells(bad)} {show(bad)}: {why}")
+        faults.append(f"{_cells('degenerate', bad)} {show(bad)}: {why}")
     if (bad := shapes.folded).size:
         why = "the Jacobian changes its sign in them: do edges cross, or are corners in a wrong order?"
-        faults.append(f"folded {_cells(bad)} {show(bad)}: {why}")
+        faults.append(f"{_cells('folded', bad)} {show(bad)}: {why}")
     if (bad := shapes.doubtful).size:
         least = shapes.scaled[bad].min()
         why = f"the scaled Jacobian is down to {least:.1e}, below {DOUBTFUL:.1e}"
         if least > DOUBTFUL:
             why = f"rounding of the coordinates makes a relative error of {shapes.error[bad].max():.1e}"
-        doubts.append(f"nearly degenerate {_cells(bad)} {show(bad)}: {why}, and half of the digits are lost")
+        doubts.append(f"{_cells('nearly degenerate', bad)} {show(bad)}: {why}, and half of the digits are lost")
     return faults, doubts
 
 
@@ -199,8 +199,8 @@ def _coinciding(kind: basix.CellType, corners: Integers, points: Floats, numbers
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _cells(found: Integers) -> str:
-    return "cell" if len(found) == 1 else f"{len(found)} cells"
+def _cells(what: str, found: Integers) -> str:
+    return f"{what} cell" if len(found) == 1 else f"{len(found)} {what} cells,"
 
 
 def _pairs(pairs: Integers, numbers: Integers) -> str:

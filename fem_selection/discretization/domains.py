@@ -7,7 +7,8 @@ A `Domain` is a mesh with its bounding box and, if it comes from a gmsh file, th
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from dolfinx import cpp
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
+from fem_selection.discretization.cell_shapes import SMALLEST
 from fem_selection.discretization.conformity import Conformity, examine
 from fem_selection.discretization.mesh_files import describe, read_gmsh, read_xdmf
 from fem_selection.errors import InvalidInput
@@ -115,15 +117,17 @@ def interval(
         grading: Ratio of the last cell's size to the first's; the sizes are a geometric sequence.
 
     Raises:
-        InvalidInput: if `grading` is not positive.
+        InvalidInput: if an argument is out of range, or cells are too small for double precision.
 
     Example:
         >>> domain = fs.interval(MPI.COMM_SELF, cells=3, upper=7.0, grading=4.0)  # cells of size 1, 2 and 4
         >>> domain.mesh.geometry.x[:, 0].round(6).tolist()
         [0.0, 1.0, 3.0, 7.0]
     """
-    mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
-    return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading)
+    doubts = _check_extents("interval", (lower,), (upper,), (cells,), grading=grading)
+    with _creating("interval"):
+        mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
+    return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading, doubts)
 
 
 def rectangle(
@@ -146,17 +150,19 @@ def rectangle(
         grading: In each direction the ratio of the last cell's size to the first's.
 
     Raises:
-        InvalidInput: if `cell` is another type or `grading` is not positive.
+        InvalidInput: if an argument is out of range, or cells are too small for double precision.
     """
     _check_cell(cell, ("quadrilateral", "triangle"), "rectangle")
-    mesh = dmesh.create_rectangle(
-        comm,
-        [np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)],
-        list(cells),
-        getattr(dmesh.CellType, cell),
-        ghost_mode=dmesh.GhostMode.none,
-    )
-    return _finish(mesh, "rectangle", np.asarray(lower, float), np.asarray(upper, float), tuple(cells), grading)
+    doubts = _check_extents("rectangle", lower, upper, cells, grading=grading)
+    with _creating("rectangle"):
+        mesh = dmesh.create_rectangle(
+            comm,
+            [np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)],
+            list(cells),
+            getattr(dmesh.CellType, cell),
+            ghost_mode=dmesh.GhostMode.none,
+        )
+    return _finish(mesh, "rectangle", np.asarray(lower, float), np.asarray(upper, float), tuple(cells), grading, doubts)
 
 
 def box(
@@ -179,17 +185,19 @@ def box(
         grading: In each direction the ratio of the last cell's size to the first's.
 
     Raises:
-        InvalidInput: if `cell` is another type or `grading` is not positive.
+        InvalidInput: if an argument is out of range, or cells are too small for double precision.
     """
     _check_cell(cell, ("hexahedron", "tetrahedron"), "box")
-    mesh = dmesh.create_box(
-        comm,
-        [np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)],
-        list(cells),
-        getattr(dmesh.CellType, cell),
-        ghost_mode=dmesh.GhostMode.none,
-    )
-    return _finish(mesh, "box", np.asarray(lower, float), np.asarray(upper, float), tuple(cells), grading)
+    doubts = _check_extents("box", lower, upper, cells, grading=grading)
+    with _creating("box"):
+        mesh = dmesh.create_box(
+            comm,
+            [np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)],
+            list(cells),
+            getattr(dmesh.CellType, cell),
+            ghost_mode=dmesh.GhostMode.none,
+        )
+    return _finish(mesh, "box", np.asarray(lower, float), np.asarray(upper, float), tuple(cells), grading, doubts)
 
 
 def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
@@ -226,8 +234,12 @@ def _gather_cells(mesh: dmesh.Mesh) -> tuple[list[Any] | None, list[Any] | None]
     """On rank 0 the cells and points of each rank, with the numbers that the user gave them (collective)."""
     geometry, cell_map = mesh.geometry, mesh.topology.index_map(mesh.topology.dim)
     own, points = cell_map.size_local, geometry.index_map()
+    try:
+        numbers_of_cells = mesh.topology.original_cell_index[:own]
+    except RuntimeError:  # a submesh
+        numbers_of_cells = cell_map.local_range[0] + np.arange(own)
     nodes = points.local_to_global(geometry.dofmaps[0][:own].reshape(-1).astype(np.int32)).reshape(own, -1)
-    cells = mesh.comm.gather((nodes, mesh.topology.original_cell_index[:own]))
+    cells = mesh.comm.gather((nodes, numbers_of_cells))
     numbers = geometry.input_global_indices[: points.size_local]
     return cells, mesh.comm.gather((geometry.x[: points.size_local, : geometry.dim], numbers))
 
@@ -238,8 +250,12 @@ def _examine_gathered(cells: list[Any] | None, points: list[Any] | None, mesh: d
         map(np.concatenate, zip(*parts, strict=True)) for parts in (cells, points)
     )
     element = mesh.ufl_domain().ufl_coordinate_element()
+    element = getattr(element, "sub_elements", [element])[0]
+    first, order = np.argsort(cell_numbers, kind="stable"), np.argsort(point_numbers, kind="stable")
+    place = np.empty_like(order)  # the order of the user's numbers is that of no partition
+    place[order] = np.arange(len(order))
     return examine(
-        getattr(element, "sub_elements", [element])[0], nodes, x, cell_numbers=cell_numbers, point_numbers=point_numbers
+        element, place[nodes[first]], x[order], cell_numbers=cell_numbers[first], point_numbers=point_numbers[order]
     )
 
 
@@ -321,18 +337,70 @@ def _check_cell(cell: str, valid: tuple[str, ...], shape: str) -> None:
         raise InvalidInput(f"a {shape} is made of {' or '.join(valid)} cells, not {cell!r}")
 
 
-def _finish(
-    mesh: dmesh.Mesh, shape: str, lower: Floats, upper: Floats, cells: tuple[int, ...], grading: float
-) -> Domain:
-    """Grade the mesh geometrically in every direction: cell sizes h_i ∝ grading^{i/(n−1)}."""
-    if grading <= 0:
+@contextmanager
+def _creating(shape: str) -> Iterator[None]:
+    """Raise the library's errors, as that a domain is too small, as InvalidInput."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InvalidInput(f"no {shape} can be made: {next(iter(str(error).splitlines()), '')}") from error
+
+
+def _check_extents(
+    shape: str, lower: Sequence[float], upper: Sequence[float], cells: Sequence[int], *, grading: float
+) -> tuple[str, ...]:
+    """Refuse what makes no mesh, and return what is doubtful about it, with the bounds of `cell_shapes`."""
+    d = {"interval": 1, "rectangle": 2, "box": 3}[shape]
+    for name, values in (("lower", lower), ("upper", upper), ("cells", cells)):
+        if np.shape(values) != (d,) or not np.all(np.isfinite(values)):
+            raise InvalidInput(f"a{'n' * (d == 1)} {shape} needs {d} finite numbers as {name}, not {values}")
+    if not 0 < grading < np.inf:
         raise InvalidInput(f"grading must be positive, {grading} was given")
+    worst = 0.0
+    for low, high, n in zip(lower, upper, cells, strict=True):
+        if n < 1 or n != int(n):
+            raise InvalidInput(f"the number of cells must be a positive integer in each direction, not {n}")
+        if not 0 < high - low < np.inf:
+            raise InvalidInput(
+                f"upper must be above lower in each direction, and their difference finite: {low}, {high}"
+            )
+        ends = low + (high - low) * (np.array([0.0, 1.0]) if grading == 1.0 else _grid(int(n), grading))
+        far, gaps = np.maximum(np.abs(ends[:-1]), np.abs(ends[1:])), np.diff(ends)
+        gaps = gaps / n if grading == 1.0 else gaps
+        with np.errstate(divide="ignore", invalid="ignore"):
+            worst = max(worst, float(np.max(np.where(gaps > 0, 2 * np.finfo(float).eps * far / gaps, np.inf))))
+    if worst >= 1.0:
+        raise InvalidInput(
+            f"the smallest cells of the {shape} are no larger than the rounding errors of its coordinates: use fewer "
+            "cells, a grading nearer to 1 or a domain nearer to the origin"
+        )
+    if worst >= SMALLEST:
+        return (f"rounding of the coordinates makes relative errors up to {worst:.1e} of the sizes of cells",)
+    return ()
+
+
+def _grid(n: int, grading: float) -> Floats:
+    """The ends of n cells on (0, 1) with sizes h_i ∝ grading^{i/(n−1)}."""
+    sizes = grading ** (np.arange(n) / max(n - 1, 1))
+    return np.concatenate([[0.0], np.cumsum(sizes)]) / np.sum(sizes)
+
+
+def _finish(
+    mesh: dmesh.Mesh,
+    shape: str,
+    lower: Floats,
+    upper: Floats,
+    cells: tuple[int, ...],
+    grading: float,
+    doubts: tuple[str, ...],
+) -> Domain:
+    """Grade the mesh geometrically in every direction."""
     if grading != 1.0:
         x = mesh.geometry.x
         for k, n in enumerate(cells):
-            sizes = grading ** (np.arange(n) / max(n - 1, 1))
-            nodes = np.concatenate([[0.0], np.cumsum(sizes)]) / np.sum(sizes)
             side = upper[k] - lower[k]
-            x[:, k] = lower[k] + side * np.interp((x[:, k] - lower[k]) / side, np.linspace(0, 1, n + 1), nodes)
+            even = np.linspace(0, 1, n + 1)
+            x[:, k] = lower[k] + side * np.interp((x[:, k] - lower[k]) / side, even, _grid(n, grading))
     name = f"{shape}, {'×'.join(str(n) for n in cells)} {mesh.topology.cell_name()} cells"
-    return Domain(mesh=mesh, name=name, bounds=(lower, upper))
+    _warn(mesh.comm, name, doubts)
+    return Domain(mesh=mesh, name=name, bounds=(lower, upper), doubts=doubts)

@@ -305,8 +305,9 @@ def _flatness(points: Floats, dimension: int) -> tuple[str, ...]:
         return ()
     what, d, name = {1: "curve", 2: "surface"}[dimension], points.shape[1], "xyz"[flat]
     last = f"set {name} to zero" if flat == d - 1 else f"turn the mesh so that {name} is the last coordinate, and zero"
+    noise = f" up to {extents[flat]:.1e}" if extents[flat] else ""
     return (
-        f"{name} is {points[0, flat]:.6g} everywhere up to {extents[flat]:.1e}; the mesh counts as a {what} in R^{d}. "
+        f"{name} is {points[0, flat]:.6g} everywhere{noise}; the mesh counts as a {what} in R^{d}. "
         f"For a mesh in R^{d - 1} {last} (in an XDMF file leave it out)",
     )
 

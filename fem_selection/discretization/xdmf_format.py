@@ -7,9 +7,12 @@ dimension.  The files with its numbers are those that the XML names, beside the 
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,15 +237,29 @@ def _from_hdf5(path: Path, grid: XdmfGrid, element: ElementTree.Element, item: E
         ElementTree.SubElement(own_grid, tag, attributes).append(own)
         ElementTree.ElementTree(root).write(folder / "mesh.xdmf")
         try:
-            with io.XDMFFile(MPI.COMM_SELF, folder / "mesh.xdmf", "r") as file:
+            with _quiet(), io.XDMFFile(MPI.COMM_SELF, folder / "mesh.xdmf", "r") as file:
                 if tag == "Geometry":
                     return np.asarray(file.read_geometry_data("mesh"), dtype=dtype)
                 cells = np.asarray(file.read_topology_data("mesh"), dtype=dtype)
         except RuntimeError as error:
             reason = next(iter(str(error).splitlines()), "")
-            raise InvalidInput(f"{path}: {_beside(path, item)} has no numbers at {place!r}: {reason}") from error
+            raise InvalidInput(f"{path}: {_beside(path, item)} cannot be read at {place!r}: {reason}") from error
     order = cpp.io.perm_vtk(to_type(grid.cell), grid.num_nodes)  # dolfinx has put the nodes in its own order
     return cells[:, np.argsort(order)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep HDF5 from printing its stack of errors, which the raised error tells in a sentence."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as sink:
+        kept = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _as_announced(item: ElementTree.Element, numbers: Any) -> Any:

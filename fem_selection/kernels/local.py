@@ -27,6 +27,7 @@ Gradients of functions that jump between cells are not in L²: convection and di
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -47,6 +48,8 @@ from fem_selection.settings.names import LOCAL_TERMS
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["LocalForms", "LocalKernel"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class LocalForms:
@@ -76,6 +79,12 @@ class LocalForms:
                 f"{' and '.join(differential)} of family {space.family!r}: functions that jump between cells have no "
                 "gradient in L²; use continuous elements (space.family = 'lagrange', degree ≥ 1), or multiplication "
                 "alone"
+            )
+        if differential and space.domain.pieces > 1 and space.comm.rank == 0:
+            _LOG.warning(
+                "%s has %d parts that share no node: a local kernel does not couple them",
+                space.domain.name,
+                space.domain.pieces,
             )
         self.space, d = space, space.domain.dimension
         directions = ["convection"] if d == 1 else [f"convection_{k}" for k in range(d)]

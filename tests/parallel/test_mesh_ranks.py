@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Meshes from files are the same on 1, 2 and 3 ranks: nodes, groups, gradients, pictures.
+"""Meshes from files are the same on 1, 2 and 3 ranks: nodes, groups, integrals, gradients, pictures, refusals.
 
 Run by mpiexec this file prints numbers of each mesh as JSON; run by pytest it launches itself.
 """
@@ -7,10 +7,12 @@ Run by mpiexec this file prints numbers of each mesh as JSON; run by pytest it l
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mesh_files import FILES, TWO_SQUARES, msh41, save
 from ranks import TWO_OR_THREE, print_results
 
 MESHES = Path(__file__).parents[2] / "meshes"
@@ -22,9 +24,8 @@ def main(folder: Path) -> None:
     from mpi4py import MPI
     from problems import make_problem
 
-    from fem_selection.discretization.domains import Domain
+    from fem_selection.discretization.domains import Domain, from_mesh
     from fem_selection.discretization.spaces import StateSpace
-    from fem_selection.errors import InvalidInput
     from fem_selection.io.triangles import gather_triangles
     from fem_selection.parallel import Ensemble
 
@@ -42,11 +43,52 @@ def main(folder: Path) -> None:
             "value": value,
             "slope": problem.control_space.inner(dual, problem.control_space.random_direction(3)),
         }
-    try:
-        Domain.from_file(comm, MESHES / "disk.msh", "rim")
-    except InvalidInput as error:
-        results["error"] = str(error)
+    results["moments"] = {name: moments(Domain.from_file(comm, folder / name)) for name in FILES if ".bin" not in name}
+    results["errors"] = [
+        refused(lambda: Domain.from_file(comm, MESHES / "disk.msh", "rim")),
+        refused(lambda: Domain.from_file(comm, folder / "degenerate.msh")),
+        refused(lambda: from_mesh(moved(comm, (1.0, 0.5)))),
+        refused(lambda: from_mesh(moved(comm, (1.4, 0.5)))),
+    ]
     print_results(results)
+
+
+def moments(domain) -> dict[str, float]:
+    """∫ y₁ over the domain and over each group."""
+    import ufl
+    from dolfinx import fem
+
+    everything = np.arange(domain.mesh.topology.index_map(2).size_local)
+    found = {}
+    for group, cells in {"": everything, **domain.groups}.items():
+        dx = ufl.Measure("dx", domain=domain.mesh, subdomain_data=[(1, cells.astype(np.int32))])
+        y = ufl.SpatialCoordinate(domain.mesh)
+        found[group] = domain.comm.allreduce(fem.assemble_scalar(fem.form(y[1] * dx(1))))
+    return found
+
+
+def moved(comm, place: tuple[float, float]):
+    """A square of 2 × 2 pairs of triangles whose middle node is elsewhere."""
+    import dolfinx.mesh
+
+    mesh = dolfinx.mesh.create_unit_square(comm, 2, 2)
+    middle = np.abs(mesh.geometry.x[:, :2] - 0.5).sum(axis=1) < 0.1
+    mesh.geometry.x[middle, :2] = place
+    return mesh
+
+
+def refused(make) -> list[str]:
+    """The message on each rank."""
+    from mpi4py import MPI
+
+    from fem_selection.errors import InvalidInput
+
+    try:
+        make()
+        message = "accepted"
+    except InvalidInput as error:
+        message = str(error)
+    return MPI.COMM_WORLD.allgather(message)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +103,10 @@ def folder(tmp_path_factory):
     mesh = rectangle(MPI.COMM_SELF, (4, 3), cell="triangle").mesh
     with dolfinx.io.XDMFFile(mesh.comm, folder / "width.xdmf", "w") as file:
         file.write_mesh(mesh)
-
+    for name in FILES:
+        save(folder, name)
+    points = (*TWO_SQUARES.points[:6], (0.5, 1e-13, 0.0), TWO_SQUARES.points[7])
+    save(folder, "degenerate.msh", msh41(replace(TWO_SQUARES, points=points)))
     return folder
 
 
@@ -69,13 +114,27 @@ def folder(tmp_path_factory):
 def test_same_meshes(results_on, folder, ranks):
     """Fails if cells are numbered by the partition, a group loses or doubles cells, or an error hangs a rank."""
     one, several = results_on(1, folder), results_on(ranks, folder)
-    assert several["error"] == one["error"]
+    for few, many in zip(one["errors"], several["errors"], strict=True):
+        assert set(many) == set(few), "every rank says the same"
+    words = [texts[0] for texts in one["errors"]]
+    for text, word in zip(words, ("no group 'rim'", "degenerate cell 1 (", "degenerate cells", "overlap"), strict=True):
+        assert word in text
     for name in NAMES:
         a, b = one[name], several[name]
         np.testing.assert_allclose(a["nodes"], b["nodes"], atol=1e-13)
         assert (a["groups"], a["triangles"]) == (b["groups"], b["triangles"])
         assert b["value"] == pytest.approx(a["value"], rel=1e-12)
         assert b["slope"] == pytest.approx(a["slope"], rel=1e-10)
+
+
+@pytest.mark.parametrize("ranks", [1, *TWO_OR_THREE])
+def test_integrals_over_groups(results_on, folder, ranks):
+    """Fails if on some number of ranks a cell of two groups is missing in one of them, or counts twice."""
+    for name, found in results_on(ranks, folder)["moments"].items():
+        groups = {"": 2.0}
+        if name.endswith("msh"):
+            groups |= {"lower": 0.5, "all": 2.0 if name.startswith("two") else 0.5}
+        assert found == pytest.approx(groups, rel=1e-13)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: MIT
+"""Mesh files of other programs: every cell once in every format, and cells that make no mesh.
+
+The files are those of `mesh_files`: a rectangle (0, 1) × (0, 2) whose lower half is the group "lower" and belongs to
+"all" too, so that ∫ y₁ is 1/2 over "lower" and 2 over "all".
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import dolfinx.mesh
+import numpy as np
+import pytest
+import ufl
+from dolfinx import fem
+from dolfinx import io as dio
+from mesh_files import FILES, SAVED_ALL, TWO_SQUARES, Part, Sketch, msh22, msh41, save, xdmf
+from mpi4py import MPI
+
+import fem_selection as fs
+from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST
+from fem_selection.discretization.domains import Domain, from_mesh
+from fem_selection.discretization.mesh_files import describe
+from fem_selection.errors import InvalidInput
+
+GMSH = [name for name in FILES if name.endswith(".msh")]
+XDMF = [name for name in FILES if name.endswith(".xdmf")]
+LOWER, ALL = 0.5, 2.0
+"""∫ y₁ over the lower square and over both."""
+
+
+def read(path: Path, group: str | None = None) -> Domain:
+    """A mesh file on this process."""
+    return Domain.from_file(MPI.COMM_SELF, path, group)
+
+
+def moment(domain: Domain, cells: np.ndarray | None = None) -> float:
+    """∫ y₁ over the domain, or over some of this process's cells."""
+    y = ufl.SpatialCoordinate(domain.mesh)
+    if cells is None:
+        return float(fem.assemble_scalar(fem.form(y[1] * ufl.dx(domain.mesh))))
+    dx = ufl.Measure("dx", domain=domain.mesh, subdomain_data=[(1, cells.astype(np.int32))])
+    return float(fem.assemble_scalar(fem.form(y[1] * dx(1))))
+
+
+# ── every cell once ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", GMSH)
+def test_integrals_over_groups(tmp_path, name):
+    """Fails if a cell of two groups is missing in one or counts twice, in whatever format, or if cells, lines and
+    points that belong to no group make a file unreadable."""
+    path, all_moment = save(tmp_path, name), ALL if name.startswith("two") else LOWER
+    whole, lower, both = read(path), read(path, "lower"), read(path, "all")
+    assert [moment(d) for d in (whole, lower, both)] == pytest.approx([ALL, LOWER, all_moment], rel=1e-13)
+    for domain in (whole, lower, both):
+        assert domain.dimension == 2 and domain.cell == "triangle" and domain.doubts == ()
+        found = {group: moment(domain, cells) for group, cells in domain.groups.items()}
+        expected = {"lower": LOWER, "all": LOWER if domain is lower else all_moment}
+        assert found == pytest.approx(expected, rel=1e-13)
+        assert all(len(np.unique(cells)) == len(cells) for cells in domain.groups.values())
+
+
+@pytest.mark.parametrize("name", XDMF)
+def test_integrals_of_xdmf(tmp_path, name):
+    """Fails if numbers in the XML or in a raw file are not read, or tags on edges, which come first, are the mesh."""
+    domain = read(save(tmp_path, name))
+    assert (domain.dimension, domain.cell, moment(domain)) == (2, "triangle", pytest.approx(ALL, rel=1e-13))
+
+
+def test_groups_of_negative_orientation(tmp_path):
+    """Fails if the negative tag of a surface that a group takes the other way round is another group."""
+    parts = tuple(replace(part, groups=tuple(-tag for tag in part.groups)) for part in TWO_SQUARES.parts)
+    for binary in (False, True):
+        path = save(tmp_path, "negative.msh", msh41(replace(TWO_SQUARES, parts=parts), binary))
+        assert moment(read(path, "lower")) == pytest.approx(LOWER)
+        assert moment(read(path, "all")) == pytest.approx(ALL)
+    turned = replace(parts[1], groups=(2,), cells=tuple(cell[::-1] for cell in parts[1].cells))
+    twice = replace(TWO_SQUARES, parts=(*TWO_SQUARES.parts, turned))
+    assert moment(read(save(tmp_path, "turned.msh", msh22(twice)))) == pytest.approx(ALL)
+
+
+def test_one_name_in_two_dimensions(tmp_path):
+    """Fails if the group of lines hides the surface of the same name, or is not found where it is the only one."""
+    path = save(tmp_path, "all_41.msh")
+    assert read(path, "lower").cell == "triangle"
+    lines = replace(SAVED_ALL, parts=SAVED_ALL.parts[:3])
+    domain = read(save(tmp_path, "lines.msh", msh41(lines)), "lower")
+    assert domain.cell == "interval" and domain.dimension == 1
+
+
+def test_equal_cells(tmp_path, caplog):
+    """Fails if cells that a file lists twice without a reason count twice, or are dropped without a word."""
+    part = TWO_SQUARES.parts[0]
+    twice = replace(TWO_SQUARES, parts=(*TWO_SQUARES.parts, replace(part, tag=3, cells=part.cells[:3])))
+    for name, data in (("m.msh", msh22(twice)), ("m.msh", msh41(twice)), ("m.xdmf", xdmf(twice))):
+        caplog.clear()
+        domain = read(save(tmp_path, name, data))
+        assert moment(domain) == pytest.approx(ALL)
+        assert "cells are listed more than once" in domain.doubts[0] and domain.doubts[0] in caplog.text
+
+
+def test_dolfinx_writes_what_is_read(tmp_path):
+    """Fails if the ASCII encoding is not read, an XDMF file has to have the name of its HDF5 file, or a link to a file
+    elsewhere does not find it."""
+    corners = [np.array([0.0, 0.0]), np.array([1.0, 2.0])]
+    mesh = dolfinx.mesh.create_rectangle(MPI.COMM_SELF, corners, [2, 3], dolfinx.mesh.CellType.quadrilateral)
+    (tmp_path / "elsewhere").mkdir()
+    for name, encoding in (("a.xdmf", dio.XDMFFile.Encoding.ASCII), ("h.xdmf", dio.XDMFFile.Encoding.HDF5)):
+        with dio.XDMFFile(mesh.comm, tmp_path / name, "w", encoding=encoding) as file:
+            file.write_mesh(mesh)
+            file.write_meshtags(dolfinx.mesh.meshtags(mesh, 2, np.arange(3, dtype=np.int32), 4), mesh.geometry)
+    shutil.copy(tmp_path / "h.xdmf", tmp_path / "renamed.xdmf")
+    (tmp_path / "elsewhere" / "link.xdmf").symlink_to(tmp_path / "h.xdmf")
+    for name in ("a.xdmf", "h.xdmf", "renamed.xdmf", "elsewhere/link.xdmf"):
+        assert moment(read(tmp_path / name)) == pytest.approx(ALL, rel=1e-13)
+    shutil.move(tmp_path / "h.h5", tmp_path / "renamed.h5")
+    with pytest.raises(InvalidInput, match=r"keeps its numbers in .*h\.h5, which is not there; if that is renamed\.h5"):
+        read(tmp_path / "renamed.xdmf")
+
+
+@pytest.mark.parametrize("cut", [100, 3000])
+def test_broken_hdf5(tmp_path, capfd, cut):
+    """Fails if a broken HDF5 file ends in a traceback, or in HDF5's own stack of errors on the terminal."""
+    mesh = dolfinx.mesh.create_unit_square(MPI.COMM_SELF, 2, 2)
+    with dio.XDMFFile(mesh.comm, tmp_path / "h.xdmf", "w") as file:
+        file.write_mesh(mesh)
+    (tmp_path / "h.h5").write_bytes((tmp_path / "h.h5").read_bytes()[:cut])
+    with pytest.raises(InvalidInput, match=r"h\.xdmf: .*h\.h5 cannot be read at '/Mesh/mesh/topology'"):
+        read(tmp_path / "h.xdmf")
+    assert capfd.readouterr().err == ""
+
+
+# ── cells that make no mesh ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def flat(*points: tuple[float, float], kind: int, cells: list[tuple[int, ...]]) -> Sketch:
+    """Cells in the plane."""
+    return Sketch(tuple((*point, 0.0) for point in points), (Part(2, 1, kind, (), tuple(cells)),))
+
+
+SQUARE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+NO_MESHES = {
+    "a node twice": (
+        flat(*SQUARE, kind=2, cells=[(1, 2, 3), (1, 3, 3)]),
+        r"degenerate cell 2 \(\(0, 0\), \(1, 1\), \(1, 1\)\): the scaled Jacobian is down to 0\.0e\+00",
+    ),
+    "no height": (
+        flat(*SQUARE, (0.5, -1e-13), kind=2, cells=[(1, 2, 3), (1, 3, 4), (1, 2, 5)]),
+        r"degenerate cell 3 \(\(0, 0\), \(1, 0\), \(0\.5, -1e-13\)\): the scaled Jacobian is down to [12]\.\de-13",
+    ),
+    "far away": (
+        flat(*((1e16 + 4 * x, 4 * y) for x, y in SQUARE), kind=2, cells=[(1, 2, 3), (1, 3, 4)]),
+        r"2 degenerate cells, .*: at their distance from the origin, the coordinates cannot resolve them",
+    ),
+    "a bow tie": (
+        flat(*SQUARE, kind=3, cells=[(1, 3, 2, 4)]),
+        r"folded cell 1 .*: the Jacobian changes its sign in them: do edges cross",
+    ),
+    "a corner inwards": (
+        flat((0.0, 0.0), (1.0, 0.0), (0.2, 0.2), (0.0, 1.0), kind=3, cells=[(1, 2, 3, 4)]),
+        "folded cell 1",
+    ),
+    "a straight corner": (
+        flat((0.0, 0.0), (1.0, 0.0), (0.5, 0.5), (0.0, 1.0), kind=3, cells=[(1, 2, 3, 4)]),
+        "degenerate cell 1",
+    ),
+    "an inverted triangle": (
+        flat(*SQUARE, (1.2, 0.9), kind=2, cells=[(1, 2, 5), (2, 3, 5), (3, 4, 5), (4, 1, 5)]),
+        r"neighbours overlap, both on one side of their common facet: cells 1 and 2, 2 and 3",
+    ),
+    "three at an edge": (
+        flat(*SQUARE, (0.8, 0.9), kind=2, cells=[(1, 2, 3), (1, 2, 4), (1, 2, 5)]),
+        "neighbours overlap",
+    ),
+    "a folded curve": (
+        flat(
+            (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 0.6), (0.5, 0.5), (0.0, 0.5), kind=9, cells=[(1, 2, 3, 4, 5, 6)]
+        ),
+        "folded cell 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", NO_MESHES)
+@pytest.mark.parametrize("ending", ["msh", "xdmf"])
+def test_cells_that_make_no_mesh(tmp_path, fault, ending):
+    """Fails if such cells are accepted, or refused without their numbers in the file and their coordinates."""
+    sketch, message = NO_MESHES[fault]
+    if ending == "xdmf":  # cells are counted from 0
+        message = r"no mesh \(cells and nodes are counted from 0\): "
+    path = save(tmp_path, f"m.{ending}", xdmf(sketch) if ending == "xdmf" else msh41(sketch))
+    with pytest.raises(InvalidInput, match=message):
+        read(path)
+
+
+def test_all_faults_at_once(tmp_path):
+    """Fails if the first bad cell hides the others."""
+    sketch = flat(*SQUARE, kind=3, cells=[(1, 3, 2, 4), (1, 2, 3, 3), (1, 1, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3)])
+    with pytest.raises(InvalidInput, match=r"4 degenerate cells, 2 \(.*, 3 \(.*, 4 \(.* and 1 more: .*; folded cell 1"):
+        read(save(tmp_path, "m.msh", msh41(sketch)))
+
+
+def test_nodes_that_are_not_finite(tmp_path):
+    """Fails if NaN or infinity gets into a mesh, the node is not named, or a node in no cell is refused for it."""
+    for value in (np.nan, np.inf):
+        points = [*TWO_SQUARES.points]
+        points[6] = (value, 0.5, 0.0)
+        sketch = replace(TWO_SQUARES, points=tuple(points))
+        for name, data in (("m.msh", msh22(sketch)), ("m.msh", msh41(sketch, binary=True)), ("m.xdmf", xdmf(sketch))):
+            node = 6 if name == "m.xdmf" else 7
+            with pytest.raises(InvalidInput, match=rf"m\..* has points that are not finite: {node} at \({value}, 0.5"):
+                read(save(tmp_path, name, data))
+        unused = replace(TWO_SQUARES, points=(*TWO_SQUARES.points, (value, 0.0, 9.0)))
+        for name, data in (("m.msh", msh41(unused)), ("m.xdmf", xdmf(unused))):
+            domain = read(save(tmp_path, name, data))
+            assert (domain.dimension, moment(domain)) == (2, pytest.approx(ALL))
+            np.testing.assert_array_equal(domain.bounds, [[0.0, 0.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"3 4 7", b"3 4 70", "cell 4 has the node 70, which the file does not have"),
+        (b"\n2 2 2 4\n", b"\n2 2 2 5\n", "ends too early, or its counts are wrong"),
+        (b"\n2 2 2 4\n", b"\n2 2 2 3\n", r"section \$Elements goes on after"),
+        (b"\n2 2 2 4\n", b"\n2 2 999 4\n", "cells of gmsh's type 999"),
+        (b"0.5 1.5", b"0.5 1.5e", r"section \$Nodes has something else than numbers"),
+        (b"4.1 0 8", b"3.0 0 8", "it has version 3 of the format"),
+        (b"$EndElements", b"", r"ends within the section \$Elements"),
+        (b"Nodes", b"Knots", r"no section \$Nodes"),
+    ],
+)
+def test_faults_of_text(tmp_path, old, new, message):
+    """Fails if a count that is wrong drops cells, or a wrong word is not told."""
+    data = FILES["two_41.msh"].replace(old, new)
+    with pytest.raises(InvalidInput, match=message):
+        read(save(tmp_path, "m.msh", data))
+
+
+def test_words_of_unusable_files(tmp_path):
+    """Fails if nothing follows the colon for an empty file, or incomplete quadratic cells are asked for quadratic
+    edges, which they have."""
+    with pytest.raises(InvalidInput, match=r"empty\.msh .*: it is empty"):
+        read(save(tmp_path, "empty.msh", b""))
+    with pytest.raises(InvalidInput, match=r"empty\.xdmf is no XDMF file: it is empty"):
+        read(save(tmp_path, "empty.xdmf", b""))
+    eight = flat(*SQUARE, (0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5), kind=16, cells=[(1, 2, 3, 4, 5, 6, 7, 8)])
+    with pytest.raises(InvalidInput, match=r"1 of type quad8, .*Mesh\.SecondOrderIncomplete = 0") as error:
+        read(save(tmp_path, "eight.msh", msh41(eight)))
+    assert "quadratic edges" not in str(error.value)
+    saved = replace(TWO_SQUARES, parts=tuple(replace(part, groups=()) for part in TWO_SQUARES.parts))
+    with pytest.raises(InvalidInput, match=r"no cell belongs to one .*save it as MSH 4\.1"):
+        read(save(tmp_path, "saved.msh", msh22(saved)), "lower")
+    with pytest.raises(InvalidInput, match=r"no group 'top'; it has no named groups, only the tags 1, 2"):
+        read(save(tmp_path, "tags.msh", msh41(replace(TWO_SQUARES, names=()))), "top")
+
+
+# ── what is warned of ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_slivers_are_warned_of(tmp_path, caplog):
+    """Fails if a cell of which half of the digits are lost gets no word, or a thin one that is usual gets one."""
+    for height, doubted in ((1e-6, True), (1e-3, False)):
+        assert doubted == (2 * height < DOUBTFUL) and height > SMALLEST
+        sketch = flat(*SQUARE, (0.5, -height), kind=2, cells=[(1, 2, 3), (1, 3, 4), (1, 2, 5)])
+        caplog.clear()
+        domain = read(save(tmp_path, "m.msh", msh41(sketch)))
+        assert (
+            bool(domain.doubts)
+            == doubted
+            == ("nearly degenerate cell 3 ((0, 0), (1, 0), (0.5, -1e-06))" in caplog.text)
+        )
+
+
+def unmerged(distance: float = 0.0) -> Sketch:
+    """Two squares of two triangles each that have their own nodes at the common side."""
+    points = (*SQUARE, (1.0 + distance, 0.0), (2.0, 0.0), (2.0, 1.0), (1.0 + distance, 1.0))
+    return flat(*points, kind=2, cells=[(1, 2, 3), (1, 3, 4), (5, 6, 7), (5, 7, 8)])
+
+
+def test_nodes_that_are_not_merged(tmp_path, caplog):
+    """Fails if coinciding nodes are not named, or nodes are taken for one that are apart."""
+    for distance, doubted in ((0.0, True), (1e-12, True), (1e-6, False)):
+        domain = read(save(tmp_path, "m.msh", msh41(unmerged(distance))))
+        assert domain.pieces == 2
+        assert [
+            d for d in domain.doubts if "nodes coincide, but are not one: 2 and 5 at (1, 0)" in d
+        ] != [] or not doubted
+        assert bool(domain.doubts) == doubted
+
+
+def test_pieces_matter_to_local_kernels(tmp_path, caplog):
+    """Fails if a local kernel on a mesh of two pieces gets no word, or a dense one gets it."""
+    space = fs.StateSpace(read(save(tmp_path, "m.msh", msh41(unmerged(0.1)))))
+    fs.DenseKernel(space, 1)
+    fs.LocalKernel(space, 1, ("multiplication",))
+    assert caplog.text == ""
+    fs.LocalKernel(space, 1)
+    assert "4 triangle cells has 2 parts that share no node" in caplog.text
+
+
+def test_three_cells_at_an_edge_of_a_surface(tmp_path):
+    """Fails if a surface that branches is refused or loses a cell, or gets no word."""
+    points = ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    sketch = Sketch(points, (Part(2, 1, 2, (), ((1, 2, 3), (1, 2, 4), (1, 2, 5))),))
+    domain = read(save(tmp_path, "m.msh", msh41(sketch)))
+    assert domain.dimension == 3 and moment(domain) == pytest.approx(0.5)
+    assert domain.doubts == ("up to 3 cells meet at one facet; a local kernel couples them all there",)
+
+
+@pytest.mark.parametrize(
+    ("z", "dimension", "word"),
+    [
+        (1e-17, 2, None),
+        (1e-10, 3, r"z is .* everywhere up to 1\.0e-10; the mesh counts as a surface in R\^3"),
+        (1e-3, 3, None),
+    ],
+)
+def test_noise_in_the_third_coordinate(tmp_path, z, dimension, word, caplog):
+    """Fails if rounding errors make a surface of a plane mesh, or a nearly plane one is a surface without a word."""
+    points = tuple((x, y, z * (k % 2)) for k, (x, y, _) in enumerate(TWO_SQUARES.points))
+    path = save(tmp_path, "m.msh", msh41(replace(TWO_SQUARES, points=points)))
+    domain = read(path)
+    assert domain.dimension == describe(path).dimension == dimension
+    assert (word is None and domain.doubts == ()) or caplog.text.count("surface in R^3") == 1
+    flat_points = tuple((x, y, 0.25) for x, y, _ in TWO_SQUARES.points)
+    path = save(tmp_path, "m.xdmf", xdmf(replace(TWO_SQUARES, points=flat_points), columns=3))
+    assert "z is 0.25 everywhere; the mesh counts as a surface in R^3" in read(path).doubts[0]
+
+
+# ── meshes and shapes that no file made ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_mesh_of_the_user_is_examined(caplog):
+    """Fails if `from_mesh` takes a mesh in single precision, a moved node that makes cells degenerate or overlap, NaN,
+    or an object that is no mesh."""
+    with pytest.raises(InvalidInput, match=r"m has coordinates of type float32: give it dtype=numpy\.float64"):
+        from_mesh(dolfinx.mesh.create_unit_square(MPI.COMM_SELF, 2, 2, dtype=np.float32), "m")
+    with pytest.raises(InvalidInput, match="expected a mesh of dolfinx, got an object of type str"):
+        from_mesh("m.msh")  # type: ignore[arg-type]
+    for place, message in (
+        ((1.0, 0.5), "m has cells that make no mesh .*2 degenerate cells"),
+        ((np.nan, 0.5), "coordinates are not finite in 6 cells"),
+        ((1.4, 0.5), "neighbours overlap"),
+    ):
+        mesh = dolfinx.mesh.create_unit_square(MPI.COMM_SELF, 2, 2)
+        middle = np.argmin(np.abs(mesh.geometry.x[:, :2] - 0.5).sum(axis=1))
+        mesh.geometry.x[middle, :2] = place
+        with pytest.raises(InvalidInput, match=message):
+            from_mesh(mesh, "m")
+    assert caplog.text == ""
+
+
+def test_shapes_that_cannot_be_resolved(caplog):
+    """Fails if cells below rounding are made, or cells of half the digits without a word."""
+    with pytest.raises(InvalidInput, match="no larger than the rounding errors"):
+        fs.interval(MPI.COMM_SELF, 8, lower=1e16, upper=1e16 + 8)
+    with pytest.raises(InvalidInput, match="no larger than the rounding errors"):
+        fs.rectangle(MPI.COMM_SELF, (9, 9), grading=1e-17)
+    with pytest.raises(InvalidInput, match="upper must be above lower"):
+        fs.interval(MPI.COMM_SELF, 8, lower=1.0, upper=1.0)
+    with pytest.raises(InvalidInput, match="a box needs 3 finite numbers as upper"):
+        fs.box(MPI.COMM_SELF, (1, 1, 1), upper=(1.0, 1.0, np.inf))
+    with caplog.at_level(logging.WARNING):
+        domain = fs.interval(MPI.COMM_SELF, 10, lower=1e8, upper=1e8 + 1)
+    assert "relative errors up to 4.4e-07" in domain.doubts[0] and domain.doubts[0] in caplog.text
+    assert fs.rectangle(MPI.COMM_SELF, (3, 3), upper=(1.0, 1e-9)).doubts == ()
