@@ -189,7 +189,7 @@ def _numbers(path: Path, grid: XdmfGrid, element: ElementTree.Element, dtype: np
     item = _item(path, element)
     try:
         return _WAYS[_format_of(item)](path, grid, element, item, dtype)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, TypeError, MemoryError, OSError) as error:  # attributes that mean nothing
         raise InvalidInput(f"{path}: the numbers of its {element.tag} cannot be read: {error}") from error
 
 

@@ -39,13 +39,16 @@ from typing import Any
 from fuzz_cases import broken_case, dimension_of, dump, valid_case
 from fuzz_values import KEYS, TABLES
 
+from fem_selection.cli.status import Status
+
 __all__ = ["LIMIT", "Result", "check_broken", "run_numbers"]
 
 LIMIT = 60.0
 """Seconds of CPU that a command may take on a small case."""
 _PATIENCE = 600.0
 """Seconds on the clock after which a command is ended wherever it is, on a machine that does other things too."""
-STATUSES = (0, 1, 2, 3)
+STATUSES = (Status.DONE, Status.REFUSED, Status.NOT_FINITE, Status.NOT_REACHED)
+"""The documented statuses of a run that nothing interrupts and that has no fault of the program."""
 
 
 @dataclass
@@ -255,15 +258,12 @@ def faults_of(called: Call) -> Iterator[str]:
     if called.status not in STATUSES or "Traceback" in called.text:
         yield f"status {called.status}"
         return
-    if called.status == 0 and called.report.name != "none":
+    with_report = called.status == Status.NOT_REACHED and command in ("forward", "verify")
+    if (called.status == Status.DONE or with_report) and called.report.name != "none":
         yield from report_faults(called.report)
-    if called.status == 1 and not (
-        (command == "forward" and called.report.exists()) or (command == "verify" and "FAILED" in called.text)
-    ):
-        yield "status 1"
-    if called.status in (2, 3) and "error: " not in called.error and "Error" not in called.error:
+    elif called.status != Status.DONE and "error: " not in called.error and "Error" not in called.error:
         yield f"status {called.status} without a word"
-    if called.status == 2 and not names_key_or_file(called.error):
+    if called.status == Status.REFUSED and not names_key_or_file(called.error):
         yield "a refusal that names no key and no file"
     for line in called.error.splitlines():
         if re.search(r"PETSC ERROR|[a-z]Warning: |Exception ignored", line):
