@@ -114,7 +114,7 @@ def _not_text(key: str, path: str) -> list[str]:
 
 def _as_text(path: str) -> str:
     """The path, with escapes for bytes that are not UTF-8."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _drop_contradictions(domain: Any) -> list[str]:
