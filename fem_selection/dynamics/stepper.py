@@ -184,6 +184,29 @@ class Stepper:
         bad = [n for n, f in enumerate(states) if not np.all(np.isfinite(f))]
         return bad[0] if bad else None
 
+    def first_undefined(self, initial: Block) -> tuple[int, float, bool] | None:
+        """Find the first layer where σ has no value or an infinite slope, overflow aside (collective over space).
+
+        Returns:
+            The number of the layer's end, as that of `first_bad_layer`; the preactivation, of a node in Galerkin mode
+            too; and whether σ itself is finite there.  None if there is none on this rank.
+        """
+        tape, found = self.tape(initial.shape[1]), None
+        self.advance(initial, tape)
+        s = np.empty_like(initial, order="F")
+        for n, stages in enumerate(tape.stages):
+            for i, stage in enumerate(stages):
+                c = self.intervals[n][i]
+                np.copyto(s, self._bias_columns[c])
+                with np.errstate(**_QUIET):
+                    self.kernel.apply(c, stage, s, keep=True)
+                value, slope = self.activation.evaluate(s)
+                pole = np.isinf(value) & (np.abs(s) <= 1)
+                bad = (np.abs(s) < 1e100) & (np.isnan(value) | pole | (np.isfinite(value) & ~np.isfinite(slope)))
+                if found is None and np.any(bad):
+                    found = n + 1, float(s[bad][0]), bool(np.isfinite(value[bad][0]))
+        return found
+
     def work(self, name: str, like: Block, count: int) -> list[Block]:
         """Return work blocks, allocated once per name and shape; their contents are undefined.
 

@@ -162,10 +162,12 @@ class Functional:
         data, regular, dual = self._sweep(controls, self.initial, self.targets, self.weight / self.num_samples, observe)
         self.counts.forward += 1
         self.counts.adjoint += 1
-        value, square = self.control_space.ensemble.sums(self._own(data) + regular, float(dual @ dual))
+        with np.errstate(over="ignore", invalid="ignore"):
+            own_square = float(dual @ dual)
+        value, square = self.control_space.ensemble.sums(self._own(data) + regular, own_square)
         self._check(value)
         if not np.isfinite(square):
-            raise NonFinite("the gradient", reason=self._trouble())
+            raise NonFinite("the gradient", reason=self._trouble_anywhere())
         return value, dual
 
     def final_states(self, controls: Floats) -> Block:
@@ -318,9 +320,28 @@ class Functional:
             layer = self.stepper.first_bad_layer(self.initial) if self.initial.shape[1] else None
             never = self.stepper.grid.layers + 1
             first = self.control_space.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
-            raise NonFinite("the objective", None if first == never else first, reason=self._trouble())
+            raise NonFinite("the objective", None if first == never else first, reason=self._trouble_anywhere())
 
-    def _trouble(self) -> str | None:
-        """Why an implicit stage was not solved on some rank, the same text on all; None if all were (collective)."""
-        found = self.control_space.ensemble.world.allgather(self.stepper.take_trouble())
+    def trouble(self, initial: Block) -> str | None:
+        """Why a sweep of these states under the controls last set was not finite; None if it overflowed.
+
+        An implicit stage was not solved, or the activation has no finite value or slope where it was evaluated.
+        Collective over the space communicator; ranks may find different reasons.
+        """
+        words = self.stepper.take_trouble()
+        comm = self.control_space.space.comm
+        if comm.allreduce(int(words is not None or not initial.shape[1]), op=MPI.MAX):
+            return words
+        if (found := self.stepper.first_undefined(initial)) is None:
+            return None
+        layer, s, has_value = found
+        name, what = self.stepper.activation.name, "has no finite slope" if has_value else "has no finite value"
+        return (
+            f"the activation {name} {what} at s = {s:.6g}, which K f + b takes in layer {layer}; "
+            "take another activation, or begin where K f + b stays away from there, by dynamics.bias or dynamics.kernel"
+        )
+
+    def _trouble_anywhere(self) -> str | None:
+        """Why the sweep was not finite on some rank, the same text on all; None if it overflowed (collective)."""
+        found = self.control_space.ensemble.world.allgather(self.trouble(self.initial))
         return next((words for words in found if words), None)

@@ -33,6 +33,7 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.readout import optimize_readout
 from fem_selection.learning.scaled import ScaledFunctional
+from fem_selection.optimize.ends import End, end_by_gradient
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings
 from fem_selection.settings.names import PONTRYAGIN
@@ -45,6 +46,7 @@ _DECREASE = 1e-6  # decrease of the objective that sqh requires, over the step's
 _OPEN = 1e-4  # gap, relative to the objective, above which the run does not stop at a stationary point
 _NO_STEP = "no step towards the minimisers lowers the objective: it is at the level of round-off, or they are far"
 _NO_STEP_THERE = "the maximum-principle gap is open, but no step towards the minimisers lowers the objective"
+_CLOSED_AT_START = "the gradient is zero, and the gap of the maximum principle is closed there"
 _FAR = 1e-2  # θ below which the best minimisers count as too far away
 _STALLED = 1e-10  # θ or 1/ε, relative, at which a step counts as round-off
 
@@ -137,14 +139,16 @@ class _Approximation:
             now, length = self._load(*resume), float(resume[0]["length"])
         known, stopped = resume is not None, False
         while True:
+            if self.first_norm == 0:  # the start had no gradient to compare with
+                self.first_norm = self._norm(now)
             principle = self._principle()
             if not known:
                 self._tell(now, principle, length)
-            reason = self._reason(now, principle)
-            stopped = not reason and self.stop is not None and self.stop()
-            if not known and (reason or stopped or self.iteration % self.checkpoint_every == 0):
+            end = self._end(now, principle)
+            stopped = end is None and self.stop is not None and self.stop()
+            if not known and (end is not None or stopped or self.iteration % self.checkpoint_every == 0):
                 self._save_now(now, length)
-            if reason or stopped:
+            if end is not None or stopped:
                 break
             try:
                 found = self._step(now, principle)
@@ -152,14 +156,17 @@ class _Approximation:
                 self._save_now(now, length)
                 raise error.at_iteration(self.iteration + 1) from error
             if found is None:
-                stationary = self._stationary(now)
-                reason = f"{stationary}; {_NO_STEP_THERE}" if stationary else _NO_STEP
+                end = self._stationary(now)
+                if end is None:
+                    end = End(reason=_NO_STEP, converged=False)
+                else:
+                    end = replace(end, reason=f"{end.reason}; {_NO_STEP_THERE}")
                 self._save_now(now, length)
                 break
             length = self.functional.norm(found.scaled - now.scaled)
             now, known = found, False
             self.iteration += 1
-        return self._report(reason, stopped)
+        return self._report(end, stopped)
 
     # ── one iteration ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -279,23 +286,28 @@ class _Approximation:
             )
             self.observe(row)
 
-    def _reason(self, now: _Iterate, principle: MaximumPrinciple | None) -> str:
-        """The reason to stop, or ""; a vanishing gradient is no reason if the maximum principle finds a gap."""
+    def _end(self, now: _Iterate, principle: MaximumPrinciple | None) -> End | None:
+        """The reason to stop, or None; a vanishing gradient is no reason if the maximum principle finds a gap."""
         if self.iteration >= self.settings.max_iterations:
-            return "the iteration limit was reached"
-        reason = self._stationary(now)
-        if not reason:
-            return ""
+            return End(reason="the iteration limit was reached", converged=False)
+        end = self._stationary(now)
+        if end is None:
+            return None
         if principle is None and self.settings.gap_every:
             principle = self.extremals.minimize(self._search(0.0), self.local_bounds)
-        return "" if principle is not None and principle.gap > _OPEN * abs(now.objective) else reason
+        if principle is None:
+            return end
+        if principle.gap > _OPEN * abs(now.objective):
+            return None
+        # a gap that is closed says of a start without a gradient what the gradient cannot
+        return end if end.converged else End(reason=_CLOSED_AT_START, converged=True)
 
-    def _stationary(self, now: _Iterate) -> str:
-        """Which tolerance the gradient meets, as a sentence, or ""."""
-        s, norm = self.settings, self._norm(now)
-        if norm <= s.gradient_tolerance * self.first_norm:
-            return f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
-        return "the gradient norm fell below the absolute tolerance" if norm <= s.absolute_tolerance else ""
+    def _stationary(self, now: _Iterate) -> End | None:
+        """The end that the gradient means, or None."""
+        unprojected = self.functional.norm(now.gradient) if self.first_norm == 0 else 0.0
+        return end_by_gradient(
+            self._norm(now), self.settings, first_norm=self.first_norm, first_unprojected=unprojected
+        )
 
     def _save_now(self, now: _Iterate, length: float) -> None:
         if self.save is None or self.best is None:
@@ -321,7 +333,7 @@ class _Approximation:
         self.first_norm, self.weight = float(state["first_norm"]), float(state["weight"])
         return now
 
-    def _report(self, reason: str, stopped: bool) -> OptimizationReport:
+    def _report(self, end: End | None, stopped: bool) -> OptimizationReport:
         assert self.best is not None
         return OptimizationReport(
             scaled_solution=self.best.scaled,
@@ -329,7 +341,7 @@ class _Approximation:
             gradient_norm=self._norm(self.best),
             iterations=self.iteration,
             evaluations=self.evaluations,
-            reason="stopped by the user" if stopped else reason,
-            converged=reason.startswith("the gradient norm"),
+            reason="stopped by the user" if end is None else end.reason,
+            converged=end is not None and end.converged,
             stopped=stopped,
         )

@@ -17,6 +17,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from mpi4py import MPI
 from fem_selection.errors import NonFinite
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.linalg.blas import add_scaled
+from fem_selection.optimize.ends import ZERO_BATCHES
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
 from fem_selection.settings import OutputSettings, StochasticSettings
 from fem_selection.typing import Block, Floats
@@ -94,6 +96,16 @@ def descend(
     return run.run(scaled_start, resume)
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """The first step at which objective or gradient was not finite on this member's ranks."""
+
+    step: int
+    is_gradient: bool
+    layer: int | None
+    reason: str | None
+
+
 class _Descent:
     def __init__(
         self,
@@ -117,7 +129,8 @@ class _Descent:
         self.best_score, self.best_epoch = -np.inf, 0
         self.epoch_value = 0.0
         self.stopped = False
-        self.fault: tuple[int, int | None] | None = None
+        self.moving = True  # whether a gradient of the epoch is not zero
+        self.fault: _Fault | None = None
         self._last_batch: tuple[Block, Block] | None = None
 
     def run(
@@ -136,6 +149,9 @@ class _Descent:
                 reason = f"the validation did not improve over {self.settings.patience} epochs"
                 break
             self._run_epoch()
+            if not self.stopped and not self._is_moving():
+                reason = ZERO_BATCHES
+                break
         if self.stopped:
             reason = "stopped by the user"
         self._save()
@@ -150,16 +166,20 @@ class _Descent:
 
     def _run_epoch(self) -> None:
         self.epoch_state = self.rng.bit_generator.state
+        self.moving = self.batch > 0  # what came before the checkpoint is not known
         epoch = self.source.draw_epoch(self.rng)
         total = self.settings.epochs * epoch.num_batches
         while self.batch < epoch.num_batches:
             initial, targets = epoch.batch(self.batch)
             value, gradient = self._evaluate_batch(initial, targets)
+            with np.errstate(all="ignore"):
+                square = float(gradient @ gradient)
+            self._look(value, square, self.step + 1, initial)
+            self.moving = self.moving or square != 0
             self._update(gradient, self._rate(total))
             self.epoch_value += value
             self.batch += 1
             self.step += 1
-            self._look(value, self.step, initial)
             self._last_batch = initial, targets
             if self.step % _STEPS_BETWEEN_MESSAGES == 0:
                 self._check()
@@ -171,6 +191,10 @@ class _Descent:
     def _evaluate_batch(self, initial: Block, targets: Block) -> tuple[float, Floats]:
         size = self.source.batch_size
         return self.functional.evaluate_batch(self.scaled, initial, targets, batch_size=size)
+
+    def _is_moving(self) -> bool:
+        """Whether a gradient of this epoch, or what the steps keep of those before, is not zero (collective)."""
+        return bool(self.functional.control_space.ensemble.any(self.moving or bool(np.any(self.first))))
 
     def _is_asked_to_stop(self) -> bool:
         self.stopped = self.stop is not None and self.stop()
@@ -201,20 +225,31 @@ class _Descent:
             return self.settings.rate
         return float(self.settings.rate * 0.5 * (1.0 + np.cos(np.pi * self.step / total)))
 
-    def _look(self, value: float, step: int, initial: Block) -> None:
-        """Note the first step whose objective is not finite, alike on all ranks of a member (collective over space)."""
-        bad, comm = not np.isfinite(value), self.functional.control_space.space.comm
+    def _look(self, value: float, square: float, step: int, initial: Block) -> None:
+        """Note the first step with an objective or gradient that is not finite (collective over space).
+
+        Args:
+            value: This rank's share of the objective.
+            square: The square of the gradient's shard.
+            step: Number of the step.
+            initial: Initial states of the mini-batch.
+        """
+        bad, comm = (
+            max(2 * (not np.isfinite(value)), int(not np.isfinite(square))),
+            self.functional.control_space.space.comm,
+        )
         if comm.size > 1:
-            bad = comm.allreduce(bad, op=MPI.LOR)
+            bad = comm.allreduce(bad, op=MPI.MAX)
         if bad and self.fault is None:
-            self.fault = (step, self.functional.first_bad_layer(initial))
+            layer, reason = self.functional.first_bad_layer(initial), self.functional.functional.trouble(initial)
+            self.fault = _Fault(step=step, is_gradient=bad == 1, layer=layer, reason=reason)
 
     def _check_iterate(self) -> None:
         """Raise on all ranks if the objective of the last mini-batch is not finite at the iterate to be saved."""
         if self._last_batch is not None:
             initial, targets = self._last_batch
             value, _ = self._evaluate_batch(initial, targets)
-            self._look(value, self.step + 1, initial)
+            self._look(value, 0.0, self.step + 1, initial)
             self._check()
 
     def _check(self) -> None:
@@ -222,9 +257,12 @@ class _Descent:
         faults = self.functional.control_space.ensemble.world.allgather(self.fault)
         known = [f for f in faults if f is not None]
         if known:
-            step = min(f[0] for f in known)
-            layers = [f[1] for f in known if f[0] == step and f[1] is not None]
-            raise NonFinite("the objective of a mini-batch", min(layers, default=None), step)
+            step = min(f.step for f in known)
+            first = [f for f in known if f.step == step]
+            layers = [f.layer for f in first if f.layer is not None]
+            what = "the gradient" if all(f.is_gradient for f in first) else "the objective"
+            reason = next((f.reason for f in first if f.reason), None)
+            raise NonFinite(f"{what} of a mini-batch", min(layers, default=None), step, reason=reason)
 
     def _finish_epoch(self, num_batches: int, total: int) -> None:
         self._check()

@@ -35,19 +35,21 @@ References:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from petsc4py import PETSc
 
-from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.scaled import ScaledFunctional
+from fem_selection.optimize.ends import NO_DESCENT, NO_RADIUS, end_by_fault, end_by_gradient, end_by_tao
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.optimize.tao_options import set_options
-from fem_selection.petsc import remove_shift, tao_reason
+from fem_selection.petsc import last_line, remove_shift
 from fem_selection.settings import OptimizerSettings, OutputSettings
 from fem_selection.settings.names import BOUNDED, NEWTON, TAO
 from fem_selection.typing import Floats
@@ -55,8 +57,6 @@ from fem_selection.typing import Floats
 __all__ = ["minimize"]
 
 _SPARE_PAIRS = 5  # further stored pairs, since TAO may have rejected updates for lack of curvature
-_NO_DESCENT = -6  # TAO's reason: the line search failed
-_NO_RADIUS = -7  # the trust region shrank to nothing
 _NEARER = 0.1  # part of a step without states at which the next trial is to be
 
 
@@ -90,6 +90,7 @@ def minimize(
             method refuses an option.
         NonFinite: with the iteration, if there are no states at the start, or if a line search or a trust region ends
             without a step that has states; before that, `save` was called with the last good iterate.
+        NotConverged: if TAO breaks off before it has tested the start; later, the report says so.
 
     Example:
         >>> problem = fs.build_problem(fs.load_case("demos/gap.toml"))
@@ -138,6 +139,7 @@ class _Minimizer:
         self.resumed = self.tested = False
         self.last = (np.nan, np.nan)
         self.fault: NonFinite | None = None
+        self.broken: str | None = None
         self.shortened = 0
         self._latest: _Iterate | None = None
         is_gauss_newton = settings.hessian == "gauss_newton"
@@ -163,11 +165,12 @@ class _Minimizer:
             set_options(tao, self.settings)
             if self._hessian is not None:
                 self._hessian.use_as_preconditioner(tao.getKSP().getPC())
-            self._replay(tao, scaled)
-            scaled.array[:] = scaled_start
-            tao.setConvergenceTest(self._test)
-            self._solve(tao)
-            if self.fault is not None and tao.getConvergedReason() in (_NO_DESCENT, _NO_RADIUS):
+            with self._faults_in_words():
+                self._replay(tao, scaled)
+                scaled.array[:] = scaled_start
+                tao.setConvergenceTest(self._test)
+                tao.solve()
+            if self.fault is not None and tao.getConvergedReason() in (NO_DESCENT, NO_RADIUS):
                 self._save_now()
                 raise self.fault
             return self._report(tao)
@@ -186,15 +189,21 @@ class _Minimizer:
 
         tao.setHessian(linearize, matrix, matrix)
 
-    def _solve(self, tao: PETSc.TAO) -> None:
-        """Call TAO's solve, and raise the error of a callback itself instead of PETSc's error."""
+    @contextmanager
+    def _faults_in_words(self) -> Iterator[None]:
+        """Raise the error of a callback instead of PETSc's error; keep a fault of TAO as words for the report."""
         try:
-            tao.solve()
+            yield
         except PETSc.Error as error:
-            fault = error.__cause__ or error  # the callback's error is the cause of PETSc's error
+            fault = error.__cause__  # the callback's error is the cause of PETSc's error
             if isinstance(fault, NonFinite):
                 self._save_now()
-            raise fault from None
+            if fault is not None:
+                raise fault from None
+            self.broken = last_line(error)
+            if self.best is None:
+                raise NotConverged(end_by_fault(self.broken, self.settings.method, 0).reason) from error
+            self._save_now()
 
     # ── callbacks ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,11 +249,12 @@ class _Minimizer:
         Adds a line to the history, writes the checkpoint that is due, and decides whether to go on.
         """
         its, objective, norm, _, step, _ = tao.getSolutionStatus()
-        first_call = its == 0
-        if not first_call:
+        # `bncg` tests its start twice; `bntr` may go on from a better point that it met while it chose its radius
+        is_start = its == 0 and (not self.memory or self._is_at(tao.getSolution(), self.memory[-1]))
+        if not is_start:
             self.iteration += 1
         self.last = (objective, norm)
-        known = first_call and (self.resumed or self.tested)  # `bncg` tests its start twice
+        known = is_start and (self.resumed or self.tested)
         self.tested = True
         if not known:
             self._accept(tao, objective)
@@ -262,7 +272,7 @@ class _Minimizer:
                 )
         s = self.settings
         reason = tao.getConvergedReason()  # a failed line search, or none yet
-        if norm <= max(s.absolute_tolerance, s.gradient_tolerance * self.first_norm):
+        if end_by_gradient(norm, s, first_norm=self.first_norm) is not None:
             reason = PETSc.TAO.ConvergedReason.CONVERGED_GATOL
         elif self.iteration >= s.max_iterations:
             reason = PETSc.TAO.ConvergedReason.DIVERGED_MAXITS
@@ -363,17 +373,15 @@ class _Minimizer:
     def _report(self, tao: PETSc.TAO) -> OptimizationReport:
         assert self.best is not None
         reason = int(tao.getConvergedReason())
-        norm, s = self.last[1], self.settings
-        converged = reason > 0 and not self.stopped
-        if converged and norm <= s.gradient_tolerance * self.first_norm:
-            sentence = f"the gradient norm fell below {s.gradient_tolerance:g} times its first value"
-        elif reason == _NO_DESCENT and norm > 1e-3 * self.first_norm:
-            sentence = (
-                "the line search found no lower objective, although the gradient norm is still "
-                f"{norm / self.first_norm:.1e} of its first value: is the activation kinked, or a bound reached?"
-            )
-        else:
-            sentence = tao_reason(reason)
+        norm, first = self.last[1], self.first_norm
+        # a gradient that is zero at the start may be one that bounds project to zero
+        unprojected = self.functional.norm(self.memory[-1].gradient) if first == 0 else 0.0
+        end = end_by_gradient(norm, self.settings, first_norm=first, first_unprojected=unprojected)
+        if self.broken is not None:
+            end = end_by_fault(self.broken, self.settings.method, self.iteration + 1)
+        elif end is None or reason != PETSc.TAO.ConvergedReason.CONVERGED_GATOL:
+            end = end_by_tao(reason, norm / first if first > 0 else 0.0)
+        sentence = end.reason
         if self.shortened:
             one = self.shortened == 1
             trials = "1 trial step was" if one else f"{self.shortened} trial steps were"
@@ -385,7 +393,7 @@ class _Minimizer:
             iterations=self.iteration,
             evaluations=self.evaluations,
             reason=sentence,
-            converged=converged,
+            converged=end.converged and not self.stopped,
             stopped=self.stopped,
         )
 

@@ -8,7 +8,7 @@ from petsc4py import PETSc
 from fem_selection.errors import InvalidInput
 from fem_selection.petsc import is_used, last_line, options, unique_prefix
 from fem_selection.settings import OptimizerSettings
-from fem_selection.settings.names import NEWTON
+from fem_selection.settings.names import BOUNDED, NEWTON
 from fem_selection.settings.petsc_options import is_switch
 
 __all__ = ["set_options"]
@@ -98,6 +98,7 @@ def _defaults(kind: str, prefix: str, memory: int) -> tuple[_Options, _Options]:
         shared[f"{matrix}mat_lmvm_hist_size"] = memory
     if kind in ("lmvm", "blmvm"):
         values[f"tao_{kind}_recycle"] = True
-    if kind == "bqnls":
-        values["tao_bnk_as_type"] = "none"  # the other choice carries a tolerance from step to step
+    if kind in BOUNDED and kind != "blmvm":
+        # the other choice carries a tolerance from step to step, and crashes where it takes all variables for active
+        values["tao_bnk_as_type"] = "none"
     return values, shared

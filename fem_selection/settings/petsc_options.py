@@ -26,6 +26,7 @@ _TAKEN: tuple[tuple[str, str], ...] = (
     (r"tao_g(a|r|t)tol", "optimizer.gradient_tolerance and optimizer.absolute_tolerance say when the run stops"),
     (r"(.*_)?mat_lmvm_hist_size", "optimizer.memory is the number of pairs"),
     (r"tao_b?lmvm_recycle", "it is set always, for a resumed run rebuilds its memory by it"),
+    (r"tao_bnk_as_type", "it is none always, for PETSc's other choice crashes where all variables are at bounds"),
     (r"tao_(fd|mf)_.*|tao_test_.*", _EXACT),
     (r"tao_view(_.*)?", "PETSc reads it after the run alone; report.json and history.csv hold the result"),
 )
