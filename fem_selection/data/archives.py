@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tokenize
 import warnings
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,22 +41,6 @@ _KINDS = (
     (b"PK\x03\x04", "an archive that is cut short or damaged, for its table at the end is missing; write it again"),
 )
 
-# the exceptions of NumPy and zipfile for damaged, foreign or encrypted files
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
@@ -71,11 +53,11 @@ def open_archive(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         InvalidInput: If there is no such file, it cannot be read, or it is no NPZ file; the message says what it is.
     """
     _refuse_other_files(path)
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except _DAMAGE as error:
-        raise InvalidInput(f"{path}: damaged archive ({error}); write it again with numpy.savez") from error
-    with archive:
+    with open(path, "rb") as file:  # numpy.load would leave it open where it fails
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except Exception as error:  # of a damaged file zipfile and NumPy raise errors of many kinds
+            raise InvalidInput(f"{path}: damaged archive ({error}); write it again with numpy.savez") from error
         yield archive
 
 
@@ -105,9 +87,11 @@ def read_arrays(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of headers that an early NumPy wrote
                 array = archive[name]
-        except _DAMAGE as error:
+        except Exception as error:
             if "Object arrays" in str(error):
                 reason = _OBJECTS
+            elif isinstance(error, MemoryError):
+                reason = f"does not fit into memory ({error or 'MemoryError'}); or the file is damaged"
             else:
                 reason = f"cannot be read ({type(error).__name__}: {error}); the file is damaged, write it again"
             faults.append(f"{path}: array '{name}' {reason}")

@@ -3,22 +3,31 @@
 
 from __future__ import annotations
 
+import json
+import os
+import warnings
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from data_files import archive
 from numpy.typing import NDArray
 
 from fem_selection.data import (
     AffineMaps,
+    SampleFormat,
     Samples,
     Standardization,
     draw_maps,
     image_states,
     load_digits_samples,
+    load_new_samples,
     load_npz,
     load_npz_inputs,
+    number_labels,
     split_samples,
     stratified_split,
 )
@@ -304,6 +313,198 @@ def test_npz_foreign_and_damaged_files(tmp_path: Path) -> None:
         except InvalidInput:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"\x93NUMPY\x01\x00", "a single array"),
+        (b"\x80\x04\x95", "a Python pickle, which is not read"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"PAR1....", "a Parquet file"),
+        (b"\x1f\x8b\x08", "compressed by gzip"),
+        (b"1.0,2.0\n", "some other file"),
+        (archive(x=X, y=Y)[:-30], "an archive that is cut short or damaged"),
+    ],
+)
+def test_what_is_no_archive_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    """Fails if every other file is said to be cut short."""
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"not a NumPy archive, but {words}"):
+        load_npz(tmp_path / "data.npz", None, 2)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Fails if a file that cannot be opened counts as cut short, if a pipe is waited for, or if a folder is read."""
+    loop, pipe = tmp_path / "loop.npz", tmp_path / "pipe.npz"
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    for path, words in (
+        (loop, "cannot be read: Too many levels of symbolic links"),
+        (pipe, "a device or pipe"),
+        (tmp_path, "a folder"),
+        (tmp_path / ("x" * 300), "cannot be read: File name too long"),
+        (tmp_path / "null\0byte", "no such file"),
+    ):
+        for read in (lambda p: load_npz(p, None, 2), lambda p: load_npz_inputs(p, None, 2)):
+            with pytest.raises(InvalidInput, match=words):
+                read(path)
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Fails if one of two arrays with the same name is taken without a word."""
+    path = tmp_path / "data.npz"
+    path.write_bytes(archive(x=X, y=Y))
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as file:
+        warnings.simplefilter("ignore")
+        file.writestr("y.npy", file.read("y.npy"))
+    with pytest.raises(InvalidInput, match="holds 2 arrays with the name 'y'"):
+        load_npz(path, None, 2)
+
+
+def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
+    """Fails if a pickled object is loaded: loading this one makes a file."""
+    bomb = np.empty(6, dtype=object)
+    bomb[:] = _Bomb(str(tmp_path / "exploded"))
+    np.savez(tmp_path / "data.npz", x=X, y=bomb, allow_pickle=True)
+    for read in (load_npz, load_npz_inputs):
+        with suppress(InvalidInput):
+            read(tmp_path / "data.npz", None, 2)
+    with pytest.raises(InvalidInput, match=r"Python objects.*numpy\.asarray\(y, dtype=str\)"):
+        load_new_samples(tmp_path / "data.npz", SampleFormat(class_values=np.arange(3)), 2)
+    assert not (tmp_path / "exploded").exists()
+
+
+class _Bomb:
+    """An object whose pickle calls `open` when it is loaded."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.astype(">f8"),
+        np.asfortranarray,
+        lambda x: x.astype(np.longdouble),
+        lambda x: x[::-1][::-1],
+        lambda x: np.round(x).astype(np.int8),
+        lambda x: x.astype(np.float16),
+        lambda x: x > 0,
+    ],
+)
+def test_inputs_of_any_real_type(tmp_path: Path, change: Any) -> None:
+    """Fails if the order of bytes or axes, or a type of numbers, changes the inputs."""
+    given = change(X)
+    read = load_npz(save(tmp_path, x=given, y=Y.astype(">i2")), None, 2).samples
+    assert read.inputs.dtype == np.float64 and np.array_equal(read.inputs, given.astype(np.float64))
+    assert read.targets.tolist() == [0, 1, 1, 0, 2, 2] and read.class_values.tolist() == [2, 5, 9]
+
+
+def test_labels_that_are_floats(tmp_path: Path) -> None:
+    """Fails if whole floats are no labels where only labels will do, if they lose their type, or if other floats are
+    rounded or refused with the shape of a part of the file."""
+    found = load_npz(save(tmp_path, x=X, y=Y.astype(np.float32)), None, 2, labels=True).samples
+    assert (
+        found.has_labels and found.class_values.tolist() == [2.0, 5.0, 9.0] and found.classes == ("2.0", "5.0", "9.0")
+    )
+    for y, words in (
+        (Y + 0.5, r"'y' of shape \(6,\): labels are expected, and sample 0 has the number 2\.5"),
+        (np.where(Y == 5, np.nan, Y), "sample 1 has the number nan"),
+        (np.ones((6, 2)), r"'y' of shape \(6, 2\) has type float64, so labels"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            load_npz(save(tmp_path, x=X, y=y), None, 2, labels=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_colour_images_are_named(tmp_path: Path, channels: int) -> None:
+    """Fails if the last axis of colour images is taken for one of space, or refused without a way out."""
+    x = np.zeros((6, 5, 4, channels), dtype=np.uint8)
+    with pytest.raises(InvalidInput, match=rf"that of {channels} colours, leave one, as by x\.mean"):
+        load_npz(save(tmp_path, x=x, y=Y), None, 2)
+
+
+def test_a_class_with_a_single_sample_is_named() -> None:
+    """Fails if a split that cannot hold every class on both sides is refused in another library's words, without the
+    class, or without what to do."""
+
+    def samples(labels: list[int], *names: str) -> Samples:
+        return Samples(inputs=np.zeros((len(labels), 4)), targets=np.array(labels), classes=names)
+
+    with pytest.raises(InvalidInput, match=r"the class 'cat' has a single sample.*keep no part"):
+        split_samples(samples([0, 0, 1, 2, 2], "ape", "cat", "dog"), 0.4, 0)
+    with pytest.raises(
+        InvalidInput, match=r"'0', '1', '2', '3', '4', … .9 classes. has a single.*store them as floats"
+    ):
+        split_samples(samples(list(range(9)), *map(str, range(9))), 0.4, 0)
+    with pytest.raises(InvalidInput, match=r"3 classes cannot be split into 8 and 1: each part needs 3.*0.33 and 0.67"):
+        split_samples(samples([0, 1, 2] * 3, "a", "b", "c"), 0.1, 0)
+
+
+# ------------------------------------------------------------------------------------------------- labels and formats
+
+
+def test_labels_are_compared_by_value() -> None:
+    """Fails if 1, 1.0 and true are different classes, if large integers are rounded, or if text is compared with
+    numbers."""
+    assert number_labels(np.array([1.0, 0.0, 2.0]), np.array([False, True])).tolist() == [1, 0, -1]
+    large = np.array([2**63 + 1, 2**63 + 3], dtype=np.uint64)
+    assert number_labels(np.array([2**63 + 3, 2**63 + 2], dtype=np.uint64), large).tolist() == [1, -1]
+    assert number_labels(np.array([-1, 5]), large).tolist() == [-1, -1]
+    assert number_labels(np.array(["ö", "b", "c"]), np.array(["b", "ö"])).tolist() == [1, 0, -1]
+    assert number_labels(np.array(["ö".encode()]), np.array(["ö"])).tolist() == [0]
+    with pytest.raises(InvalidInput, match="the labels are text and the classes numbers"):
+        number_labels(np.array(["1"]), np.array([1]))
+    with pytest.raises(InvalidInput, match="expected integers or strings"):
+        number_labels(np.array([1j]), np.array([1]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1, 7], dtype=">i2"),
+        np.array(["a", "ö"]),
+        np.array([b"a", b"\xff"]),
+        np.array([0.0, 2.0]),
+        np.array([False, True]),
+    ],
+)
+def test_formats_survive_json(values: NDArray[Any]) -> None:
+    """Fails if grid, scaling, or the type of a class are others after writing and reading."""
+    made = SampleFormat(
+        grid=(3, 4), standardization=Standardization(mean=0.1, deviation=1 / 3), class_values=values, num_outputs=2
+    )
+    read = SampleFormat.from_dict(json.loads(json.dumps(made.as_dict())))
+    assert (read.grid, read.standardization, read.num_outputs) == ((3, 4), made.standardization, 2)
+    assert read.class_values is not None and read.class_values.dtype == values.dtype.newbyteorder("=")
+    assert np.array_equal(read.class_values, values) and read.classes == made.classes
+    assert np.array_equal(read.prepare(X), (X - 0.1) / (1 / 3))
+    with pytest.raises(InvalidInput, match=r"\(4, 3\) for a network that was trained on inputs of shape \(3, 4\)"):
+        read.prepare(X.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"lift": "spline"},
+        {"grid": "3x4"},
+        {"standardization": {"mean": 0.0, "deviation": 0.0}},
+        {"classes": {"type": "|O", "values": ["a"]}},
+        {"classes": {"type": "<i8", "values": ["a"]}},
+        {"num_outputs": None},
+    ],
+)
+def test_formats_that_cannot_be_read_are_refused(change: dict[str, Any]) -> None:
+    """Fails if a format of a later version or with foreign values is taken for what it is not."""
+    with pytest.raises(InvalidInput, match="the form of the samples"):
+        SampleFormat.from_dict(SampleFormat(num_outputs=1).as_dict() | change)
 
 
 @pytest.mark.parametrize(("grid", "dimension"), [((3, 4), 1), ((3, 1), 2), (None, 4), ((), 2)])
