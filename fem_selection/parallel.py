@@ -11,14 +11,15 @@ With `space = 1`, the default and the best for small meshes, every rank has the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import cast
 
 import numpy as np
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
+from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput, SelectionError
 from fem_selection.typing import Floats
 
@@ -79,7 +80,8 @@ class Ensemble:
     Args:
         comm: The communicator to split, MPI's world by default.  It is duplicated, so messages never mix with the
             caller's.  All ensembles with the same communicator and `space` share the communicators made for the first,
-            because an MPI process can hold only about 2000.
+            because an MPI process can hold only about 2000.  Free your own when you like: the ensemble's are freed
+            later, when no rank uses them any more.
         space: Ranks per member; must divide the size of `comm`.
 
     Raises:
@@ -203,16 +205,36 @@ class Ensemble:
         return int(self.world.allreduce(int(flag), op=MPI.MAX))
 
 
-_made = MPI.Comm.Create_keyval()
+_Communicators = tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]
+
+
+def _leave(comm: MPI.Comm, keyval: int, made: dict[int, _Communicators]) -> None:
+    """Let the communicators made from one be freed when no rank uses them any more: its owner frees it now."""
+    while made:
+        own = made.pop(min(made))
+        handles = [MPI.Intracomm(c) for c in own]
+        hold(own[0], *own, release=partial(_free, handles))
+
+
+def _free(communicators: Sequence[MPI.Intracomm]) -> None:
+    """Free communicators, with the PETSc objects on them that all ranks have dropped (collective)."""
+    for comm in communicators:
+        clean_petsc(comm)
+    for comm in reversed(communicators):
+        comm.Free()
+
+
+_made = MPI.Comm.Create_keyval(delete_fn=_leave)
 """Attribute of a caller's communicator: the communicators made from it, by the number of ranks per member."""
 
 
-def _communicators(comm: MPI.Intracomm, space: int) -> tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]:
+def _communicators(comm: MPI.Intracomm, space: int) -> _Communicators:
     """A duplicate of `comm`, its parts of `space` ranks, and the ranks of equal number in these parts.
 
-    Collective when the communicators are made, at the first call.
+    Collective.  They are made at the first call.  When the caller frees `comm`, they stay as long as anyone uses them.
     """
-    made = cast(dict[int, tuple[MPI.Intracomm, MPI.Intracomm, MPI.Intracomm]] | None, comm.Get_attr(_made))
+    release_dropped(comm)
+    made = cast(dict[int, _Communicators] | None, comm.Get_attr(_made))
     if made is None:
         made = {}
         comm.Set_attr(_made, made)

@@ -25,6 +25,7 @@ from fem_selection.discretization.block_solver import BlockSolver
 from fem_selection.discretization.domains import Domain
 from fem_selection.discretization.elements import Family, Mode, create_element, create_measure
 from fem_selection.discretization.numbering import canonical_numbering
+from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, Floats, create_block, describe_array
 
@@ -70,7 +71,10 @@ class StateSpace:
         element = create_element(domain.cell, family, degree)
         self.dx = create_measure(domain.mesh, domain.cell, mode, degree=degree, quadrature_degree=quadrature_degree)
         self.domain, self.degree, self.family, self.mode = domain, degree, family, mode
-        self.V = fem.functionspace(domain.mesh, element)
+        release_dropped(domain.comm)
+        self.V = V = fem.functionspace(domain.mesh, element)
+        if domain.comm.size > 1:
+            hold(domain.comm, self, release=lambda: clean_petsc(V.mesh.comm))
         index_map = self.V.dofmap.index_map
         self.num_nodes = int(index_map.size_global)
         self.num_local = int(index_map.size_local)

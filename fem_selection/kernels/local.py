@@ -41,6 +41,7 @@ from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.disposal import clean_petsc
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, map_functions
 from fem_selection.kernels.sums import Summable
@@ -192,6 +193,7 @@ class LocalKernel(Summable, OperatorByParameters):
         self._factors = length ** (-2.0 * self.orders[:, None])
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = num_intervals * len(self.names) * space.num_nodes
+        clean_petsc(space.comm)  # matrices of earlier kernels
         self._matrices = [self._forms.create_matrix() for _ in range(num_intervals)]
         self._products = [BlockProducts(matrix) for matrix in self._matrices]
         self._transposes: list[BlockProducts | None] = [None] * num_intervals

@@ -33,6 +33,7 @@ from petsc4py import PETSc
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.disposal import clean_petsc
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.parallel import Ensemble
@@ -92,6 +93,7 @@ class ControlSpace:
         unknown = [p for p in parts if p not in PARTS]
         if unknown or not parts:
             raise InvalidInput(f"controls {list(parts)}: choose from {', '.join(PARTS)}")
+        clean_petsc(ensemble.world)  # vectors of earlier control spaces
         self.ensemble, self.space, self.kernel, self.grid = ensemble, space, kernel, grid
         self.num_outputs = num_outputs
         first = space.comm.rank == 0

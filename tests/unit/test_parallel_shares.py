@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from counting import count_communicators
 from mpi4py import MPI
 
+import fem_selection as fs
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, share
 
@@ -40,11 +46,72 @@ def test_an_ensemble_has_communicators_of_its_own():
     assert Ensemble(MPI.COMM_SELF).world != MPI.COMM_SELF
 
 
+@pytest.fixture
+def without_threads(monkeypatch):
+    """Leaves the threads of BLAS alone, which takes most of the time of an ensemble."""
+    monkeypatch.setattr("fem_selection.parallel.threadpool_limits", lambda limits: None)
+
+
+@pytest.mark.usefixtures("without_threads")
 def test_ensembles_do_not_use_up_communicators():
     """Fails if every ensemble makes communicators: MPI has some two thousand in a process."""
     first = Ensemble(MPI.COMM_SELF)
     for _ in range(800):
         assert Ensemble(MPI.COMM_SELF).world == first.world
+
+
+@pytest.mark.usefixtures("without_threads")
+def test_communicators_of_the_caller_come_and_go():
+    """Fails if an ensemble keeps what it made of a communicator that its owner has freed: 680 of them are too many."""
+    before = count_communicators()
+    for _ in range(700):
+        comm = MPI.COMM_SELF.Dup()
+        Ensemble(comm)
+        comm.Free()
+    Ensemble(MPI.COMM_SELF)  # frees what the last one left
+    assert count_communicators() >= before - 3
+
+
+def test_an_ensemble_outlives_the_communicator_of_the_caller():
+    """Fails if the ensemble's communicators are freed with the caller's while something uses one of them."""
+    comm = MPI.COMM_SELF.Dup()
+    ensemble = Ensemble(comm)
+    space_comm = Ensemble(comm).space_comm
+    comm.Free()
+    for _ in range(3):
+        Ensemble(MPI.COMM_SELF)
+    assert ensemble.sum(2.0) == 2.0
+    del ensemble
+    Ensemble(MPI.COMM_SELF)
+    assert space_comm.allreduce(3) == 3
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_dropped_problems_leave_nothing_behind(mode):
+    """Fails if meshes, spaces or kernels that nobody holds keep communicators."""
+
+    def make_and_drop():
+        comm = MPI.COMM_SELF.Dup()
+        space = fs.StateSpace(fs.interval(Ensemble(comm).space_comm, 2), mode=mode)
+        kernel = fs.LocalKernel.interpolate(space, {"multiplication": 1.0}, fs.DepthGrid(layers=1))
+        assert fs.steady.KernelOperator(kernel).apply(np.ones((3, 1), order="F"))[0, 0] == pytest.approx(1.0)
+        comm.Free()
+
+    make_and_drop()
+    gc.collect()
+    before = count_communicators()
+    for _ in range(10):
+        make_and_drop()
+    gc.collect()
+    Ensemble(MPI.COMM_SELF)
+    assert count_communicators() >= before
+
+
+def test_mpi_may_be_finalized_while_python_runs():
+    """Fails if communicators are freed when MPI deletes the attributes of its own ones."""
+    ensembles = "import fem_selection as fs; fs.Ensemble(); fs.Ensemble(MPI.COMM_SELF)"
+    code = f"from mpi4py import MPI; {ensembles}; MPI.Finalize()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_other_spaces_of_a_case_share_its_communicators(monkeypatch):
