@@ -31,7 +31,7 @@ def make_and_drop(comm: MPI.Intracomm, number: int, rng: random.Random) -> float
     functional = fs.Functional(
         controls,
         stepper,
-        fs.TrackingCost(space),
+        fs.TrackingCost(space=space),
         initial=initial,
         targets=0.5 * initial,
         num_samples=len(everyone),
