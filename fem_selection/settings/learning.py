@@ -183,7 +183,7 @@ class OptimizerSettings:
         max_iterations: Limit of iterations, counted from the run's beginning; 0 leaves the optimizer out.
         gradient_tolerance: Norm of the (projected) gradient at which to stop, relative to the first of the run.
         absolute_tolerance: Norm of the (projected) gradient at which to stop.
-        memory: Number of pairs that a quasi-Newton method keeps.
+        memory: Number of pairs that a quasi-Newton method keeps; more take fewer iterations (see `optimize.tao`).
         hessian: Second derivative of Newton's methods: `exact`, or `gauss_newton`, which leaves out the terms with the
             costates, is positive semidefinite, and takes two thirds of the products with the kernel.
         starts: Number of starts of the Hamiltonian's minimisation at each neuron, for `msa`, `damped_msa` and `sqh`.
