@@ -68,7 +68,9 @@ def examine(
 
     bad = np.flatnonzero(~np.all(np.isfinite(points[cells]), axis=(1, 2)))
     if bad.size:
-        return Conformity((f"coordinates are not finite in {len(bad)} cells, {show(bad)}",), (), 1, 2)
+        return Conformity(
+            faults=(f"coordinates are not finite in {len(bad)} cells, {show(bad)}",), doubts=(), pieces=1, links=2
+        )
     faults, doubts = _shapes(element, cells, points, show)
     links, sides = 2, np.zeros((0, 2), dtype=np.int64)
     equal = _equal_cells(corners)
@@ -85,7 +87,7 @@ def examine(
         (faults if plane else doubts).append(text)
     pieces = _num_pieces(corners, len(points))
     doubts += _coinciding(element.cell_type, corners, points, point_numbers) if not faults else []
-    return Conformity(tuple(faults), tuple(doubts), pieces, links)
+    return Conformity(faults=tuple(faults), doubts=tuple(doubts), pieces=pieces, links=links)
 
 
 # ── single cells ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,19 +10,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import basix.ufl
 import numpy as np
-from dolfinx import cpp
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from fem_selection.discretization.cell_shapes import SMALLEST
-from fem_selection.discretization.conformity import Conformity, examine
-from fem_selection.discretization.mesh_files import describe, read_gmsh, read_xdmf
+from fem_selection.discretization.distribution import ExaminedCells, distribute, examine_mesh, read_cells
+from fem_selection.discretization.extents import check_extents, graded_ends
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats, Integers
@@ -66,16 +61,15 @@ class Domain:
                 `conformity`); the message says what was found.
         """
         path = Path(path)
-        read: _Read | None = None
+        read: ExaminedCells | None = None
 
-        def on_root() -> tuple[int, int, tuple[str, ...], dict[str, Integers]]:
+        def on_root() -> tuple[int, tuple[str, ...], dict[str, Integers]]:
             nonlocal read
-            read = _read(path, group)
-            found = read.found
-            return found.pieces, found.links, read.doubts, read.groups
+            read = read_cells(path, group)
+            return read.pieces, read.doubts, read.groups
 
-        pieces, links, doubts, groups = act_on_root(comm, on_root)
-        mesh = _distribute(comm, read, links)
+        pieces, doubts, groups = act_on_root(comm, on_root)
+        mesh = distribute(comm, read)
         own = mesh.topology.original_cell_index[: mesh.topology.index_map(mesh.topology.dim).size_local]
         cells = mesh.topology.index_map(mesh.topology.dim).size_global
         _warn(comm, str(path), doubts)
@@ -124,7 +118,7 @@ def interval(
         >>> domain.mesh.geometry.x[:, 0].round(6).tolist()
         [0.0, 1.0, 3.0, 7.0]
     """
-    doubts = _check_extents("interval", (lower,), (upper,), (cells,), grading=grading)
+    doubts = check_extents("interval", lower=(lower,), upper=(upper,), cells=(cells,), grading=grading)
     with _creating("interval"):
         mesh = dmesh.create_interval(comm, cells, (lower, upper), ghost_mode=dmesh.GhostMode.none)
     return _finish(mesh, "interval", np.array([lower]), np.array([upper]), (cells,), grading, doubts)
@@ -153,7 +147,7 @@ def rectangle(
         InvalidInput: if an argument is out of range, or cells are too small for double precision.
     """
     _check_cell(cell, ("quadrilateral", "triangle"), "rectangle")
-    doubts = _check_extents("rectangle", lower, upper, cells, grading=grading)
+    doubts = check_extents("rectangle", lower=lower, upper=upper, cells=cells, grading=grading)
     with _creating("rectangle"):
         mesh = dmesh.create_rectangle(
             comm,
@@ -188,7 +182,7 @@ def box(
         InvalidInput: if an argument is out of range, or cells are too small for double precision.
     """
     _check_cell(cell, ("hexahedron", "tetrahedron"), "box")
-    doubts = _check_extents("box", lower, upper, cells, grading=grading)
+    doubts = check_extents("box", lower=lower, upper=upper, cells=cells, grading=grading)
     with _creating("box"):
         mesh = dmesh.create_box(
             comm,
@@ -223,40 +217,9 @@ def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
         raise InvalidInput(
             f"{name} has coordinates of type {mesh.geometry.x.dtype}: give it dtype=numpy.float64 when it is created"
         )
-    found = act_on_root(mesh.comm, partial(_examine_gathered, *_gather_cells(mesh), mesh))
-    if found.faults:
-        raise InvalidInput(_words_of_faults(name, found, from_zero=True))
+    found = examine_mesh(mesh, name)
     _warn(mesh.comm, name, found.doubts)
     return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh), pieces=found.pieces, doubts=found.doubts)
-
-
-def _gather_cells(mesh: dmesh.Mesh) -> tuple[list[Any] | None, list[Any] | None]:
-    """On rank 0 the cells and points of each rank, with the numbers that the user gave them (collective)."""
-    geometry, cell_map = mesh.geometry, mesh.topology.index_map(mesh.topology.dim)
-    own, points = cell_map.size_local, geometry.index_map()
-    try:
-        numbers_of_cells = mesh.topology.original_cell_index[:own]
-    except RuntimeError:  # a submesh
-        numbers_of_cells = cell_map.local_range[0] + np.arange(own)
-    nodes = points.local_to_global(geometry.dofmaps[0][:own].reshape(-1).astype(np.int32)).reshape(own, -1)
-    cells = mesh.comm.gather((nodes, numbers_of_cells))
-    numbers = geometry.input_global_indices[: points.size_local]
-    return cells, mesh.comm.gather((geometry.x[: points.size_local, : geometry.dim], numbers))
-
-
-def _examine_gathered(cells: list[Any] | None, points: list[Any] | None, mesh: dmesh.Mesh) -> Conformity:
-    assert cells is not None and points is not None
-    (nodes, cell_numbers), (x, point_numbers) = (
-        map(np.concatenate, zip(*parts, strict=True)) for parts in (cells, points)
-    )
-    element = mesh.ufl_domain().ufl_coordinate_element()
-    element = getattr(element, "sub_elements", [element])[0]
-    first, order = np.argsort(cell_numbers, kind="stable"), np.argsort(point_numbers, kind="stable")
-    place = np.empty_like(order)  # the order of the user's numbers is that of no partition
-    place[order] = np.arange(len(order))
-    return examine(
-        element, place[nodes[first]], x[order], cell_numbers=cell_numbers[first], point_numbers=point_numbers[order]
-    )
 
 
 def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
@@ -266,62 +229,6 @@ def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
     mesh.comm.Allreduce(MPI.IN_PLACE, low, op=MPI.MIN)
     mesh.comm.Allreduce(MPI.IN_PLACE, high, op=MPI.MAX)
     return low, high
-
-
-# ── mesh files ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What rank 0 has read of a file: cells in dolfinx's order of their nodes."""
-
-    cell: str
-    degree: int
-    cells: Integers
-    points: Floats
-    groups: dict[str, Integers]
-    found: Conformity
-    doubts: tuple[str, ...]
-
-
-def _read(path: Path, group: str | None) -> _Read:
-    """The cells of a file, examined."""
-    describe(path, group)
-    is_xdmf = path.suffix.lower() == ".xdmf"
-    file = read_xdmf(path) if is_xdmf else read_gmsh(path, group)
-    permutation = cpp.io.perm_gmsh if file.order == "gmsh" else cpp.io.perm_vtk
-    order = permutation(dmesh.to_type(file.cell), file.cells.shape[1])
-    cells = np.ascontiguousarray(file.cells[:, order])
-    element = basix.ufl.element("Lagrange", file.cell, file.degree, basix.LagrangeVariant.equispaced)
-    found = examine(element, cells, file.points, cell_numbers=file.cell_numbers, point_numbers=file.point_numbers)
-    if found.faults:
-        raise InvalidInput(_words_of_faults(str(path), found, from_zero=is_xdmf))
-    return _Read(
-        cell=file.cell,
-        degree=file.degree,
-        cells=cells,
-        points=file.points,
-        groups=file.groups,
-        found=found,
-        doubts=(*file.doubts, *found.doubts),
-    )
-
-
-def _distribute(comm: MPI.Intracomm, read: _Read | None, links: int) -> dmesh.Mesh:
-    """A mesh from cells and points on rank 0 (collective)."""
-    head = None if read is None else (read.cell, read.degree, read.cells.shape[1], read.points.shape[1])
-    cell, degree, nodes, d = comm.bcast(head)
-    shape = basix.ufl.element("Lagrange", cell, degree, basix.LagrangeVariant.equispaced, shape=(d,))
-    cells, points = np.empty((0, nodes), dtype=np.int64), np.empty((0, d))
-    if read is not None:
-        cells, points = read.cells, read.points
-    partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.none, links)
-    return dmesh.create_mesh(comm, cells, shape, points, partitioner, links)
-
-
-def _words_of_faults(name: str, found: Conformity, *, from_zero: bool) -> str:
-    counted = " (cells and nodes are counted from 0)" if from_zero else ""
-    return f"{name} has cells that make no mesh{counted}: {'; '.join(found.faults)}"
 
 
 def _warn(comm: MPI.Intracomm, name: str, doubts: Sequence[str]) -> None:
@@ -346,45 +253,6 @@ def _creating(shape: str) -> Iterator[None]:
         raise InvalidInput(f"no {shape} can be made: {next(iter(str(error).splitlines()), '')}") from error
 
 
-def _check_extents(
-    shape: str, lower: Sequence[float], upper: Sequence[float], cells: Sequence[int], *, grading: float
-) -> tuple[str, ...]:
-    """Refuse what makes no mesh, and return what is doubtful about it, with the bounds of `cell_shapes`."""
-    d = {"interval": 1, "rectangle": 2, "box": 3}[shape]
-    for name, values in (("lower", lower), ("upper", upper), ("cells", cells)):
-        if np.shape(values) != (d,) or not np.all(np.isfinite(values)):
-            raise InvalidInput(f"a{'n' * (d == 1)} {shape} needs {d} finite numbers as {name}, not {values}")
-    if not 0 < grading < np.inf:
-        raise InvalidInput(f"grading must be positive, {grading} was given")
-    worst = 0.0
-    for low, high, n in zip(lower, upper, cells, strict=True):
-        if n < 1 or n != int(n):
-            raise InvalidInput(f"the number of cells must be a positive integer in each direction, not {n}")
-        if not 0 < high - low < np.inf:
-            raise InvalidInput(
-                f"upper must be above lower in each direction, and their difference finite: {low}, {high}"
-            )
-        ends = low + (high - low) * (np.array([0.0, 1.0]) if grading == 1.0 else _grid(int(n), grading))
-        far, gaps = np.maximum(np.abs(ends[:-1]), np.abs(ends[1:])), np.diff(ends)
-        gaps = gaps / n if grading == 1.0 else gaps
-        with np.errstate(divide="ignore", invalid="ignore"):
-            worst = max(worst, float(np.max(np.where(gaps > 0, 2 * np.finfo(float).eps * far / gaps, np.inf))))
-    if worst >= 1.0:
-        raise InvalidInput(
-            f"the smallest cells of the {shape} are no larger than the rounding errors of its coordinates: use fewer "
-            "cells, a grading nearer to 1 or a domain nearer to the origin"
-        )
-    if worst >= SMALLEST:
-        return (f"rounding of the coordinates makes relative errors up to {worst:.1e} of the sizes of cells",)
-    return ()
-
-
-def _grid(n: int, grading: float) -> Floats:
-    """The ends of n cells on (0, 1) with sizes h_i ∝ grading^{i/(n−1)}."""
-    sizes = grading ** (np.arange(n) / max(n - 1, 1))
-    return np.concatenate([[0.0], np.cumsum(sizes)]) / np.sum(sizes)
-
-
 def _finish(
     mesh: dmesh.Mesh,
     shape: str,
@@ -400,7 +268,7 @@ def _finish(
         for k, n in enumerate(cells):
             side = upper[k] - lower[k]
             even = np.linspace(0, 1, n + 1)
-            x[:, k] = lower[k] + side * np.interp((x[:, k] - lower[k]) / side, even, _grid(n, grading))
+            x[:, k] = lower[k] + side * np.interp((x[:, k] - lower[k]) / side, even, graded_ends(n, grading))
     name = f"{shape}, {'×'.join(str(n) for n in cells)} {mesh.topology.cell_name()} cells"
     _warn(mesh.comm, name, doubts)
     return Domain(mesh=mesh, name=name, bounds=(lower, upper), doubts=doubts)

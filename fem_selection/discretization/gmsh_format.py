@@ -15,11 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
+from fem_selection.discretization.gmsh_numbers import BinaryNumbers, Numbers, TextNumbers, cut
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats, Integers
 
@@ -124,7 +123,7 @@ def _sections(data: bytes) -> Iterator[tuple[str, bytes]]:
         position = end + len(found[1]) + 4
 
 
-def _format(body: bytes) -> tuple[float, Callable[[str, bytes], _Text | _Binary]]:
+def _format(body: bytes) -> tuple[float, Callable[[str, bytes], Numbers]]:
     """The version of the format, and what reads the numbers of a section."""
     line, _, rest = body.partition(b"\n")
     words = line.split()
@@ -136,131 +135,13 @@ def _format(body: bytes) -> tuple[float, Callable[[str, bytes], _Text | _Binary]
     if version not in _READERS:
         raise InvalidInput(f"it has version {version:g} of the format; gmsh can save it anew as 4.1")
     if kind == 0:
-        return version, _Text
+        return version, TextNumbers
     if size != 8 or version == 4.0:
         raise InvalidInput(f"it has numbers of {size} bytes in version {version:g}; save it as text, or as 4.1")
     orders = [order for order in "<>" if len(rest) >= 4 and np.frombuffer(rest[:4], f"{order}i4")[0] == 1]
     if not orders:
         raise InvalidInput("its section $MeshFormat does not show the order of the bytes")
-    return version, lambda name, body: _Binary(name, body, orders[0])
-
-
-# ── numbers of a section, one after the other ─────────────────────────────────────────────────────────────────────────
-
-
-class _Text:
-    """Numbers written as words."""
-
-    is_text = True
-
-    def __init__(self, name: str, body: bytes) -> None:
-        self._name, self._position = name, 0
-        words = body.split()
-        self._words, self.left = np.array(words or [b""]), len(words)
-
-    def _take(self, number: int, kind: type) -> npt.NDArray[np.generic]:
-        if not 0 <= number <= self.left:
-            _cut(self._name, number, self.left)
-        words = self._words[self._position : self._position + number]
-        self._position, self.left = self._position + number, self.left - number
-        try:
-            return words.astype(kind)
-        except (ValueError, OverflowError) as error:
-            what = "whole numbers" if kind is np.int64 else "numbers"
-            raise InvalidInput(f"its section ${self._name} has something else than {what}: {error}") from None
-
-    def ints(self, number: int) -> Integers:
-        return self._take(number, np.int64)  # type: ignore[return-value]
-
-    sizes = ints
-
-    def floats(self, number: int) -> Floats:
-        return self._take(number, np.float64)  # type: ignore[return-value]
-
-    def numbered(self, number: int) -> tuple[Integers, Floats]:
-        """Rows of a whole number and three coordinates."""
-        start = self._position
-        self._take(4 * number, np.bytes_)
-        rows = self._words[start : start + 4 * number].reshape(-1, 4)
-        here = _Text(self._name, b"")
-        here._words, here.left = np.concatenate([rows[:, 0], rows[:, 1:].ravel()]), rows.size
-        return here.ints(number), here.floats(3 * number).reshape(-1, 3)
-
-    def count(self) -> int:
-        """A number of things."""
-        return int(self.sizes(1)[0])
-
-    line = count
-
-    def require_end(self) -> None:
-        """Raise an error if there are more numbers than the section counts."""
-        if self.left:
-            _longer(self._name)
-
-
-class _Binary:
-    """Numbers written as bytes; the first line of a section in MSH 2 is text."""
-
-    is_text = False
-
-    def __init__(self, name: str, body: bytes, order: str) -> None:
-        self._name, self._body, self._order, self._position = name, body, order, 0
-
-    @property
-    def left(self) -> int:
-        return len(self._body) - self._position
-
-    def _take(self, number: int, kind: str | list[tuple[str, str, int]]) -> npt.NDArray[np.void]:
-        dtype = np.dtype(kind)
-        if not 0 <= number <= self.left // dtype.itemsize:
-            _cut(self._name, number, self.left // dtype.itemsize)
-        start, self._position = self._position, self._position + number * dtype.itemsize
-        return np.frombuffer(self._body, dtype, number, start)
-
-    def ints(self, number: int) -> Integers:
-        return self._take(number, f"{self._order}i4").astype(np.int64)
-
-    def sizes(self, number: int) -> Integers:
-        return self._take(number, f"{self._order}u8").astype(np.int64)
-
-    def floats(self, number: int) -> Floats:
-        return self._take(number, f"{self._order}f8").astype(np.float64)
-
-    def numbered(self, number: int) -> tuple[Integers, Floats]:
-        """Rows of a whole number and three coordinates."""
-        rows = self._take(number, [("number", f"{self._order}i4", 1), ("point", f"{self._order}f8", 3)])
-        return rows["number"].reshape(-1).astype(np.int64), rows["point"].reshape(-1, 3).astype(np.float64)
-
-    def count(self) -> int:
-        """A number of things."""
-        return int(self.sizes(1)[0])
-
-    def line(self) -> int:
-        """The number on the first line."""
-        end = self._body.find(b"\n", self._position)
-        word = self._body[self._position : end].strip()
-        if end < 0 or not word.isdigit():
-            raise InvalidInput(f"its section ${self._name} does not begin with a number of lines")
-        self._position = end + 1
-        return int(word)
-
-    def require_end(self) -> None:
-        """Raise an error if there are more bytes than the section counts."""
-        if self._body[self._position :].strip():
-            _longer(self._name)
-
-
-_Numbers = _Text | _Binary
-
-
-def _cut(name: str, needed: int, left: int) -> NoReturn:
-    raise InvalidInput(
-        f"its section ${name} ends too early, or its counts are wrong: {needed} numbers are needed, {left} are left"
-    )
-
-
-def _longer(name: str) -> NoReturn:
-    raise InvalidInput(f"its section ${name} goes on after the nodes or cells that it counts")
+    return version, lambda name, body: BinaryNumbers(name, body, orders[0])
 
 
 # ── groups ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,7 +163,7 @@ class _Tags:
     version: float
     of: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
-    def read(self, numbers: _Numbers, partitioned: bool) -> None:
+    def read(self, numbers: Numbers, partitioned: bool) -> None:
         """Add the entities of a section."""
         if partitioned:
             numbers.sizes(1)
@@ -304,11 +185,11 @@ class _Tags:
 # ── nodes and cells ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _nodes_2(numbers: _Numbers) -> tuple[Integers, Floats]:
+def _nodes_2(numbers: Numbers) -> tuple[Integers, Floats]:
     return numbers.numbered(numbers.line())
 
 
-def _cells_2(numbers: _Numbers, tags: _Tags) -> Iterator[GmshBlock]:
+def _cells_2(numbers: Numbers, tags: _Tags) -> Iterator[GmshBlock]:
     """Rows of number, type, tags, nodes as text; as bytes in blocks of one type with as many tags."""
     total = numbers.line()
     parts: dict[tuple[int, int], list[Integers]] = {}  # rows of number, group and nodes
@@ -318,12 +199,12 @@ def _cells_2(numbers: _Numbers, tags: _Tags) -> Iterator[GmshBlock]:
         starts: dict[tuple[int, int], list[int]] = {}
         for _ in range(total):
             if position + 3 > len(words):
-                _cut("Elements", total, len(words))
+                cut("Elements", total, len(words))
             _, kind, num_tags = words[position : position + 3]
             starts.setdefault((kind, num_tags), []).append(position)
             position += 3 + max(num_tags, 0) + _num_nodes(kind)
         if position > len(words):
-            _cut("Elements", position, len(words))
+            cut("Elements", position, len(words))
         for (kind, num_tags), begins in starts.items():
             columns = [0, *range(3, 3 + max(num_tags, 0) + _num_nodes(kind))]
             parts[kind, num_tags] = [flat[np.array(begins)[:, None] + columns]]
@@ -332,7 +213,7 @@ def _cells_2(numbers: _Numbers, tags: _Tags) -> Iterator[GmshBlock]:
             kind, count, num_tags = (int(value) for value in numbers.ints(3))
             width = 1 + max(num_tags, 0) + _num_nodes(kind)
             if count < 1:
-                _cut("Elements", count, total)
+                cut("Elements", count, total)
             parts.setdefault((kind, num_tags), []).append(numbers.ints(count * width).reshape(count, width))
             total -= count
     for (kind, num_tags), pieces in parts.items():
@@ -348,10 +229,10 @@ def _cells_2(numbers: _Numbers, tags: _Tags) -> Iterator[GmshBlock]:
             )
 
 
-def _nodes_4(numbers: _Numbers, *, old: bool = False) -> tuple[Integers, Floats]:
+def _nodes_4(numbers: Numbers, *, old: bool = False) -> tuple[Integers, Floats]:
     blocks = int(numbers.sizes(2 if old else 4)[0])
     if blocks > numbers.left:
-        _cut("Nodes", blocks, numbers.left)
+        cut("Nodes", blocks, numbers.left)
     found, points = [np.zeros(0, dtype=np.int64)], [np.zeros((0, 3))]
     for _ in range(blocks):
         a, _, parametric = numbers.ints(3)
@@ -366,10 +247,10 @@ def _nodes_4(numbers: _Numbers, *, old: bool = False) -> tuple[Integers, Floats]
     return np.concatenate(found), np.concatenate(points)
 
 
-def _cells_4(numbers: _Numbers, tags: _Tags, *, old: bool = False) -> Iterator[GmshBlock]:
+def _cells_4(numbers: Numbers, tags: _Tags, *, old: bool = False) -> Iterator[GmshBlock]:
     blocks = int(numbers.sizes(2 if old else 4)[0])
     if blocks > numbers.left:
-        _cut("Elements", blocks, numbers.left)
+        cut("Elements", blocks, numbers.left)
     for _ in range(blocks):
         a, b, kind = (int(value) for value in numbers.ints(3))
         dimension, entity = (b, a) if old else (a, b)
@@ -384,15 +265,15 @@ def _num_nodes(kind: int) -> int:
     return KINDS[kind][2]
 
 
-def _nodes_40(numbers: _Numbers) -> tuple[Integers, Floats]:
+def _nodes_40(numbers: Numbers) -> tuple[Integers, Floats]:
     return _nodes_4(numbers, old=True)
 
 
-def _cells_40(numbers: _Numbers, tags: _Tags) -> Iterator[GmshBlock]:
+def _cells_40(numbers: Numbers, tags: _Tags) -> Iterator[GmshBlock]:
     return _cells_4(numbers, tags, old=True)
 
 
 _READERS: dict[
     float,
-    tuple[Callable[[_Numbers], tuple[Integers, Floats]], Callable[[_Numbers, _Tags], Iterator[GmshBlock]]],
+    tuple[Callable[[Numbers], tuple[Integers, Floats]], Callable[[Numbers, _Tags], Iterator[GmshBlock]]],
 ] = {2.2: (_nodes_2, _cells_2), 4.0: (_nodes_40, _cells_40), 4.1: (_nodes_4, _cells_4)}

@@ -89,7 +89,17 @@ def find_grid(path: Path) -> XdmfGrid:
             cell, degree, dimension, num_nodes = _KINDS[kind]
             if layout not in _LAYOUTS:
                 raise InvalidInput(f"{path} has points of the type {layout!r}; those that can be read are XY and XYZ")
-            grids.append(XdmfGrid(cell, degree, dimension, num_nodes, _LAYOUTS[layout], topology, geometry))
+            grids.append(
+                XdmfGrid(
+                    cell=cell,
+                    degree=degree,
+                    dimension=dimension,
+                    num_nodes=num_nodes,
+                    width=_LAYOUTS[layout],
+                    topology=topology,
+                    geometry=geometry,
+                )
+            )
     if not grids:
         hint = "; those that can be read have all their nodes, also in their middle" if _lacks_nodes(found) else ""
         raise InvalidInput(
