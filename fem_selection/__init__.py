@@ -9,7 +9,7 @@ once: it has to come before dolfinx and petsc4py.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fem_selection.errors import MissingDependency
 from fem_selection.lazy import attach
@@ -21,11 +21,6 @@ except (ImportError, RuntimeError) as error:
         f"MPI cannot be loaded ({error}). Either install the wheels, `pip install fem-selection[wheels]` (Linux "
         "x86_64), or use an environment that has FEniCSx and mpi4py (conda-forge `fenics-dolfinx`, a dolfinx container)"
     ) from error
-
-try:
-    __version__ = version("fem-selection")
-except PackageNotFoundError:
-    __version__ = "unknown"
 
 _HOME = {
     # meshes, spaces, depth
@@ -117,4 +112,15 @@ _HOME = {
 
 __all__ = list(_HOME)
 
-__getattr__, __dir__ = attach(__name__, _HOME)
+_load, __dir__ = attach(__name__, _HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "__version__":
+        return _load(name)
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fem-selection")
+    except PackageNotFoundError:
+        return "unknown"

@@ -39,6 +39,23 @@ MovedData = Annotated[Path | None, typer.Option("--data", help="Data file of the
 MovedMesh = Annotated[Path | None, typer.Option("--mesh", help="Mesh file of the run, if it was moved.")]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from fem_selection import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Finite elements for the selection dynamics of deep residual networks."""
+
+
 def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
     """Load the module of a command, run the command, and exit with its status."""
     module = import_module(f"fem_selection.cli.{name}")

@@ -71,19 +71,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_help_imports_no_finite_elements() -> None:
-    """Fails if a module of the command line imports FEniCSx, SciPy or Matplotlib where it is loaded, or if the help
-    lacks a command or an option."""
+    """Fails if help or version load FEniCSx, NumPy, SciPy, Matplotlib or a library of reports, which takes seconds on a
+    cold disk, or if the help lacks a command or an option."""
     code = """
 import sys
 from fem_selection.cli.app import run
-for command in ([], ["train"], ["verify"], ["predict"], ["info"]):
-    sys.argv = ["fem-selection", *command, "--help"]
+commands = ("train", "verify", "hjb", "forward", "steady", "stability", "predict", "certify", "info")
+for arguments in (["--version"], ["--help"], *([command, "--help"] for command in commands)):
+    sys.argv = ["fem-selection", *arguments]
     try:
         run()
     except SystemExit as leave:
         assert not leave.code, leave.code
-heavy = {"dolfinx", "petsc4py", "ufl", "basix", "ffcx", "scipy", "sklearn", "matplotlib"} & set(sys.modules)
-assert not heavy, heavy
+heavy = {"dolfinx", "petsc4py", "ufl", "basix", "ffcx", "numpy", "scipy", "sklearn", "matplotlib", "rich"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
