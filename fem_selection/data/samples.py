@@ -191,7 +191,10 @@ def stratified_split(
     if not 0.0 < fraction < 1.0:
         raise InvalidInput(f"the fraction of test samples is {fraction}, expected a number between 0 and 1")
     if num_samples < 2:
-        raise InvalidInput(f"{num_samples} samples cannot be split, at least two are needed")
+        raise InvalidInput(
+            f"{num_samples} sample{'' if num_samples == 1 else 's'} cannot be split, at least two are needed: keep no "
+            "part (0)"
+        )
     stratify = labels if labels is not None and labels.dtype.kind in "iu" else None
     if stratify is not None and stratify.shape != (num_samples,):
         raise InvalidInput(f"labels have shape {stratify.shape}, expected ({num_samples},)")

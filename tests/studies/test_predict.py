@@ -81,6 +81,44 @@ def test_the_report_is_kept_and_written(network, tmp_path):
     assert said["accuracy"] == report.accuracy and len(said["labels"]) == 9
 
 
+def test_classes_in_their_own_type():
+    """Fails if classes that are numbers come back as text, classes left out as anything but their numbers, or classes
+    that are too few, equal or of two kinds are accepted."""
+    functional = make_classifier(MPI.COMM_SELF).functional
+    for classes, expected in (((10, 20, 35), {10, 20, 35}), ((), {0, 1, 2}), ((b"a", b"b", b"c"), {b"a", b"b", b"c"})):
+        problem = fs.LearningProblem.from_functional(functional, labels=np.arange(15) % 3, classes=classes)
+        controls = problem.functional.control_space.random_direction(4)
+        found = fs.studies.predict(problem, controls, new_samples(problem))
+        assert set(found.labels.tolist()) <= expected and len(problem.classes) == 3
+        assert found.accuracy == np.mean(found.labels == np.array(sorted(expected))[np.arange(40, 49) % 3])
+    for classes in (("a", "b"), ("a", "b", "a"), ("a", "b", 3), (None, 1, 2)):
+        with pytest.raises(InvalidInput, match="classes"):
+            fs.LearningProblem.from_functional(functional, labels=np.arange(15) % 3, classes=classes)
+
+
+def test_classes_that_the_network_does_not_know(network):
+    """Fails if an unknown class is compared with a known one, left out of the accuracy, or not named."""
+    problem, controls = network
+    samples = new_samples(problem)
+    known = fs.studies.predict(problem, controls, samples)
+    truth = known.labels.astype("U5")
+    truth[:2] = "zebra"
+    report = fs.studies.predict(problem, controls, samples, truth=truth)
+    assert report.accuracy == 7 / 9 and report.unknown == ("zebra",) and report.as_dict()["unknown_labels"] == ["zebra"]
+    assert report.sentences[1] == "the network does not know the label zebra: 2 samples, counted as wrong"
+    with pytest.raises(InvalidInput, match="the labels are numbers and the classes text"):
+        fs.studies.predict(problem, controls, samples, truth=np.arange(9))
+
+
+def test_samples_of_another_mesh_are_refused(network):
+    """Fails if states on other nodes are multiplied by the kernel of these, or end in an error of NumPy's."""
+    problem, controls = network
+    other = make_classifier(MPI.COMM_SELF, cells=3)
+    nodes = problem.space.num_nodes
+    with pytest.raises(InvalidInput, match=f"on the mesh of the network of shape .*expected \\({nodes}, number of"):
+        fs.studies.predict(problem, controls, new_samples(other))
+
+
 def test_controls_that_are_no_numbers_are_refused(network):
     """Fails if NaN in a control makes labels of NaN."""
     problem, controls = network
@@ -88,5 +126,8 @@ def test_controls_that_are_no_numbers_are_refused(network):
     broken[3] = np.nan
     with pytest.raises(InvalidInput, match="not finite"):
         fs.studies.predict(problem, broken, new_samples(problem))
+    for study in (fs.studies.certify, fs.studies.network_stability):
+        with pytest.raises(InvalidInput, match="not finite"):
+            study(problem, broken)
     with pytest.raises(InvalidInput, match="seed -3"):
         fs.studies.train(problem, seed=-3)
