@@ -20,7 +20,7 @@ from rich.table import Table
 from fem_selection.cli.streams import visible
 from fem_selection.config import Case, load_case
 from fem_selection.errors import ConfigError, InvalidInput
-from fem_selection.io.runs import claim_folder, next_numbered_folder, remove_report
+from fem_selection.io.runs import CHECKPOINT, claim_folder, next_numbered_folder, remove_report
 from fem_selection.parallel import act_on_root
 from fem_selection.signals import end_on_signals
 
@@ -141,8 +141,9 @@ class Frame:
 
     def _read_case_of(self, folder: Path, settings: Sequence[str], moved: Moved) -> None:
         """Read the case of a run, with its files where they are now (collective)."""
-        if not on_root((folder / "case.toml").exists):
-            raise InvalidInput(f"{folder} holds no run: there is no case.toml in it")
+        for name in ("case.toml", CHECKPOINT):
+            if not on_root((folder / name).exists):
+                raise InvalidInput(f"{folder} holds no run: there is no {name} in it")
         self.read(folder / "case.toml", [*settings, *moved.settings], needs_data=False)
         if moved.data is not None and (source := self.case.data.source) != "npz":
             raise InvalidInput(f"--data {moved.data}: this run has no data file, for data.source = {source!r}")
@@ -229,9 +230,9 @@ class Frame:
         Args:
             columns: The headings of the columns.
             rows: The cells of each row.
-            boxed: Whether to draw lines around the cells.
+            boxed: Whether to draw lines around the cells on a terminal.
         """
-        table = Table() if boxed else Table(box=None, pad_edge=False)
+        table = Table() if boxed and self.console.is_terminal else Table(box=None, pad_edge=False)
         for heading in columns:
             table.add_column(heading, overflow="fold")
         self._fill(table, rows)
