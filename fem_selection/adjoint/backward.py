@@ -47,6 +47,18 @@ def sweep_back(
         to_initial: Whether to compute ∂J/∂F_0, which takes one more product, Kᵀ in the first layer.
         incoming: Blocks that receive the costates I_i as `incoming[layer][stage]`, overwritten; None to keep none.
     """
+    sweep = stepper.compiled_for(tape.states[0])
+    if sweep is not None and dual.flags.f_contiguous:
+        sweep.back(
+            tape.states[0],
+            tape.arrays,
+            dual,
+            kernel_pullback=kernel_pullback,
+            bias_dual=bias_dual,
+            to_initial=to_initial,
+            incoming=incoming,
+        )
+        return
     for n in reversed(range(stepper.grid.layers)):
         kept = None if incoming is None else incoming[n]
         step_back(

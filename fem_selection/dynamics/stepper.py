@@ -11,17 +11,20 @@ one block of samples.  The number of samples may be larger than a block, so the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.compiled import CompiledSweep, create_sweep
 from fem_selection.dynamics.implicit import StageSolver
 from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
+from fem_selection.functions.programs import SMALLEST
 from fem_selection.kernels.base import Kernel
 from fem_selection.typing import Block, Floats
 
@@ -46,6 +49,7 @@ class Tape:
         stages: G_{n,i} as `stages[n][i]`.  G_{n,0} is `states[n]` itself if the scheme starts at the state, and the
             last stage is `states[n + 1]` if it ends at the state.
         slopes: The tapes of σ' as `slopes[n][i]` (see `Superposition.evaluate_with_tape`).
+        arrays: The memory of F_1 … F_L, of the inner stages and of the slopes, for compiled sweeps.
     """
 
     def __init__(self, rows: int, tape_rows: int, num_samples: int, *, layers: int, scheme: Scheme) -> None:
@@ -60,6 +64,7 @@ class Tape:
             own = [g.T for g in inner[n]]
             self.stages.append([*(first if self._shares_start else []), *own, *(last if scheme.ends_at_state else [])])
         self.slopes: list[list[Block]] = [[d.T for d in slopes[n]] for n in range(layers)]
+        self.arrays = (states[1:], inner, slopes)
 
     def start(self, initial: Block) -> None:
         """Set F_0 to the caller's block, by reference."""
@@ -82,6 +87,7 @@ class Stepper:
     Attributes:
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
         solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
+        evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer.
 
     Raises:
         InvalidInput: if kernel or bias have another number of intervals than the grid.
@@ -115,11 +121,26 @@ class Stepper:
         self.superposition = create_superposition(space, activation)
         self._bias_columns = [b[:, None] for b in bias]
         self.intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
+        self.evaluation = "compiled"
         self.solver: StageSolver | None = None
         if scheme.is_implicit:
             self.solver = StageSolver(space, kernel, self._bias_columns, superposition=self.superposition)
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
+
+    def compiled_for(self, block: Block) -> CompiledSweep | None:
+        """Return what sweeps a block in one call, or None if the sweep goes layer by layer.
+
+        Layer by layer go implicit stages, local kernels, Galerkin mode, spaces on several ranks, activations that
+        cannot be compiled here, and sweeps so small that they do not earn the compilation.
+        """
+        if block.size * self.grid.layers < SMALLEST or not block.flags.f_contiguous or self.evaluation == "layers":
+            return None
+        return self._compiled
+
+    @cached_property
+    def _compiled(self) -> CompiledSweep | None:
+        return create_sweep(self)
 
     def tape(self, num_samples: int) -> Tape:
         """Return the tape for blocks of that many samples.
@@ -143,6 +164,9 @@ class Stepper:
             tape: A tape for J samples; overwritten.
         """
         tape.start(initial)
+        if (sweep := self.compiled_for(initial)) is not None:
+            sweep.forward(initial, tape.arrays)
+            return tape.states[-1]
         work = self._step_work(initial)
         with np.errstate(**_QUIET):
             for n in range(self.grid.layers):
@@ -160,6 +184,8 @@ class Stepper:
             F_L, and copies of the states at the layer boundaries in `keep`.
         """
         state = initial.copy(order="F")
+        if (sweep := self.compiled_for(state)) is not None:
+            return state, sweep.forward_in_place(state, keep)
         stages = self.work("stages", state, self.scheme.num_stages)
         if self.scheme.starts_at_state:
             stages = [state, *stages[1:]]

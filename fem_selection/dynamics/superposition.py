@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.functions.activations import Activation
+from fem_selection.functions.programs import BlockProgram
 from fem_selection.typing import Block
 
 __all__ = [
@@ -197,6 +198,18 @@ class NodalSuperposition:
         self._pullback = activation.pullback_from_value
         self.tapes_value = self._pullback is not None
 
+    def addresses(self) -> tuple[int, int, int | None] | None:
+        """Return the C functions of σ, of σ and σ', and of σ' d given σ (None if σ' is taped), by their addresses.
+
+        Returns:
+            None if σ cannot be compiled here, or has parameters.
+        """
+        value, both = (_address(p) for p in (self._activation.value, self._activation.value_and_derivative))
+        pullback = None if self._pullback is None else _address(self._pullback)
+        if value is None or both is None or (self._pullback is not None and pullback is None):
+            return None
+        return value, both, pullback
+
     def evaluate(self, s: Block, out: Block) -> None:
         """`out` = σ(s).  See `Superposition.evaluate`."""
         self._activation.value(s, out)
@@ -244,6 +257,12 @@ class NodalSuperposition:
         np.multiply(slope, d_dual, out=out)
         if turn is not None:
             out += turn
+
+
+def _address(program: Any) -> int | None:
+    """The address of a program's compiled loop, if it has one that takes arrays alone."""
+    loop = program.loop if isinstance(program, BlockProgram) else None
+    return None if loop is None else loop.address
 
 
 class ProjectedSuperposition:

@@ -18,6 +18,7 @@ import subprocess
 import sysconfig
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,38 +26,47 @@ from typing import Any
 import cffi
 from dolfinx import jit
 
-__all__ = ["describe_compiler", "load_library"]
+__all__ = ["Library", "describe_compiler", "load_library"]
 
 OPTIONS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None of them changes what becomes of NaN, infinities, signed zeros or the order of sums."""
 _SECONDS = 120.0
-_OPENED: list[Any] = []
+
+
+@dataclass(frozen=True)
+class Library:
+    """A loaded library.
+
+    Attributes:
+        ffi: Makes C data for the functions.
+        functions: The functions, as attributes; they take arrays made by `ffi.from_buffer`.
+    """
+
+    ffi: Any
+    functions: Any
 
 
 @cache
-def load_library(source: str, function: str) -> Any:
-    """Return a function of a compiled library, or None if it can neither be loaded nor compiled.
+def load_library(source: str, declarations: str) -> Library | None:
+    """Return a compiled library, or None if it can neither be loaded nor compiled.
 
     Args:
         source: The C source of the library.
-        function: The C declaration of the function, without semicolon.
-
-    Returns:
-        A function of cffi.  It takes arrays made by `cffi.FFI.from_buffer`.
+        declarations: The C declarations of its functions and their types.
     """
     contents = repr((source, OPTIONS, platform.machine(), _processor())).encode()
     kept = jit.get_options()["cache_dir"] / f"libfem_selection_{hashlib.sha256(contents).hexdigest()[:20]}.so"
     with suppress(OSError, AttributeError):
-        return _load(kept, function)
+        return _load(kept, declarations)
     with suppress(OSError), tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / kept.name
         if not _compile(source, made):
             return None
         with suppress(OSError):
             _keep(made, kept)
-        for library in (kept, made):  # `kept` is missing if the cache cannot be written
+        for path in (kept, made):  # `kept` is missing if the cache cannot be written
             with suppress(OSError, AttributeError):
-                return _load(library, function)
+                return _load(path, declarations)
     return None
 
 
@@ -84,12 +94,19 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _load(library: Path, function: str) -> Any:
+def _load(path: Path, declarations: str) -> Library:
+    """Open a library.
+
+    Raises:
+        OSError: if it is no library.
+        AttributeError: if it has not all functions that are declared.
+    """
     ffi = cffi.FFI()
-    ffi.cdef(f"{function};")
-    opened = ffi.dlopen(str(library))
-    _OPENED.append(opened)  # cffi closes a library that nobody holds, also while its functions are in use
-    return getattr(opened, function.partition("(")[0].split()[-1].lstrip("*"))
+    ffi.cdef(declarations)
+    functions = ffi.dlopen(str(path))
+    for name in dir(functions):
+        getattr(functions, name)
+    return Library(ffi=ffi, functions=functions)
 
 
 def _compiler() -> list[str] | None:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import erf
 
 from fem_selection.functions.instructions import EXPENSIVE, Instruction, Instructions, choose
-from fem_selection.functions.libraries import load_library
+from fem_selection.functions.libraries import Library, load_library
 
 __all__ = ["Loop", "create_loop", "write_source"]
 
@@ -76,13 +76,22 @@ class Loop:
     """A compiled loop.
 
     Args:
-        function: The function of the library.
+        library: The library.
         num_arrays: Number of variables that are arrays.
         num_numbers: Number of variables that are numbers.
     """
 
-    def __init__(self, function: Any, num_arrays: int, num_numbers: int) -> None:
-        self._function, self._arrays, self._numbers = function, num_arrays, num_arrays + num_numbers
+    def __init__(self, library: Library, num_arrays: int, num_numbers: int) -> None:
+        self._library = library  # cffi closes a library that nobody holds, also while its functions are in use
+        self._function, self._arrays = library.functions.fem_selection_loop, num_arrays
+        self._numbers = num_arrays + num_numbers
+
+    @property
+    def address(self) -> int | None:
+        """Address of the C function of (number of entries, variables, results); None if it takes numbers."""
+        if self._numbers > self._arrays:
+            return None
+        return int(self._library.ffi.cast("uintptr_t", self._function))
 
     def __call__(self, arrays: Sequence[Any]) -> bool:
         """Evaluate the loop on arrays of one layout, if they have one.
@@ -132,8 +141,9 @@ def create_loop(instructions: Instructions, numbers: int = 0) -> Loop | None:
         None without a C compiler and without a library of an earlier run.
     """
     arrays = instructions.num_variables - numbers
-    function = load_library(write_source(instructions, numbers), _signature(arrays, numbers, len(instructions.results)))
-    return None if function is None else Loop(function, arrays, numbers)
+    signature = _signature(arrays, numbers, len(instructions.results))
+    library = load_library(write_source(instructions, numbers), f"{signature};")
+    return None if library is None else Loop(library, arrays, numbers)
 
 
 def write_source(instructions: Instructions, numbers: int = 0) -> str:

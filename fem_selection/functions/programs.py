@@ -68,7 +68,7 @@ class BlockProgram:
             NumPy evaluates both branches of a conditional, also where they are not chosen, and they may overflow:
             callers who mind the warnings use `np.errstate`.
         """
-        if self._compiled and arrays[-1].size >= SMALLEST and self._loop is not None and self._loop(arrays):
+        if self._compiled and arrays[-1].size >= SMALLEST and self.loop is not None and self.loop(arrays):
             return
         if self._only is not None:
             function, operands = self._only
@@ -87,7 +87,7 @@ class BlockProgram:
             out[number][...] = values[self._results[number]]
 
     @cached_property
-    def _loop(self) -> Loop | None:
+    def loop(self) -> Loop | None:
         """The compiled loop; None without a compiler."""
         return create_loop(self._instructions, self._numbers)
 

@@ -18,6 +18,7 @@ are multiplied).  A direction δθ is therefore an object of its own, the deriva
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -25,7 +26,16 @@ from petsc4py import PETSc
 
 from fem_selection.typing import Block, Floats, Integers, create_block
 
-__all__ = ["HasLocalPart", "Kernel", "KernelDirection", "KernelOperator", "OperatorByParameters", "map_functions"]
+__all__ = [
+    "Factors",
+    "HasFactors",
+    "HasLocalPart",
+    "Kernel",
+    "KernelDirection",
+    "KernelOperator",
+    "OperatorByParameters",
+    "map_functions",
+]
 
 
 @runtime_checkable
@@ -185,6 +195,37 @@ class HasLocalPart(Protocol):
         """Return the sparse matrix L of an interval, with the rows and columns of the space; None if it is zero.
 
         (K_local f, φ_i) = Σ_k L_ik F_k.  The kernel keeps the matrix: the caller does not destroy it.
+        """
+
+
+@dataclass(frozen=True)
+class Factors:
+    """K of all intervals as matrices of this rank: L Rᵀ, or L alone.
+
+    Attributes:
+        left: L, shape (num_intervals, rank, num_local), or (num_intervals, N, N) for L alone; `left[c].T` is the
+            matrix of interval c.
+        right: R, shape (num_intervals, rank, num_local); None for L alone.
+        transposed: Lᵀ of L alone, shape (num_intervals, N, N), if the kernel keeps it.
+    """
+
+    left: Floats
+    right: Floats | None = None
+    transposed: Floats | None = None
+
+
+@runtime_checkable
+class HasFactors(Protocol):
+    """A kernel that is a sum of matrices and of products of matrices, so that compiled sweeps can apply it."""
+
+    def factors_by_interval(self) -> list[Factors] | None:
+        """Return the terms of the sum, on the kernel's own memory; None if there is another part."""
+
+    def factor_duals(self, pullback: Floats) -> list[Factors]:
+        """Return views of a pullback, for each term: where the duals of L and R are added.
+
+        Args:
+            pullback: An array made by `create_pullback`.
         """
 
 

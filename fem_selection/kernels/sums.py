@@ -13,7 +13,7 @@ import numpy as np
 from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import HasLocalPart, Kernel, KernelDirection, OperatorByParameters
+from fem_selection.kernels.base import Factors, HasFactors, HasLocalPart, Kernel, KernelDirection, OperatorByParameters
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["SumDirection", "SumKernel", "Summable"]
@@ -117,6 +117,16 @@ class SumKernel(Summable, OperatorByParameters):
             ends = list(accumulate((int(np.prod(shape)) for shape in shapes), initial=0))
             self._pullbacks = [(slice(a, b), s) for (a, b), s in zip(pairwise(ends), shapes, strict=True)]
         return np.zeros(self._pullbacks[-1][0].stop)
+
+    def factors_by_interval(self) -> list[Factors] | None:
+        """Return the terms of all parts; None if a part has none.  See `HasFactors.factors_by_interval`."""
+        found = [part.factors_by_interval() if isinstance(part, HasFactors) else None for part in self.parts]
+        return None if None in found else [term for terms in found for term in terms or ()]
+
+    def factor_duals(self, pullback: Floats) -> list[Factors]:
+        """Return the views of each part.  See `HasFactors.factor_duals`."""
+        pairs = zip(self.parts, self.pullbacks(pullback), strict=True)
+        return [dual for part, own in pairs if isinstance(part, HasFactors) for dual in part.factor_duals(own)]
 
     def pullbacks(self, pullback: Floats) -> list[Floats]:
         """Return the parts' pullbacks, as views."""

@@ -35,8 +35,8 @@ def run(*expressions, variables=(s,), arrays=(NUMBERS,)):
     """The values of some expressions by a compiled loop."""
     program = BlockProgram([ufl.as_ufl(e) for e in expressions], *variables, compiled=True)
     out = [np.full_like(arrays[0], 9.0) for _ in expressions]
-    assert program._loop is not None, "there is no compiler"
-    assert program._loop([*arrays, *out])
+    assert program.loop is not None, "there is no compiler"
+    assert program.loop([*arrays, *out])
     return out
 
 
@@ -130,7 +130,7 @@ def test_activations_agree_with_numpy(name, program_name):
     else:
         arrays, scale = (NUMBERS,), 1.0
     found = [np.empty_like(NUMBERS) for _ in range(results)]
-    assert program._loop([*arrays, *found])
+    assert program.loop([*arrays, *found])
     for a, b in zip(found, by_numpy(program, *arrays, results=results), strict=True):
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
         finite = np.isfinite(b)
@@ -175,12 +175,12 @@ def test_an_entry_does_not_depend_on_its_place():
         program = BlockProgram((expression,), s, compiled=True)
         numbers = RNG.standard_normal(700)
         whole = np.empty(700)
-        assert program._loop([numbers, whole])
+        assert program.loop([numbers, whole])
         for start, length in ((0, 1), (1, 63), (3, 64), (5, 65), (7, 511), (11, 689)):
             room = np.empty(length + 3)
             for shift in range(3):
                 part = room[shift : shift + length]
-                assert program._loop([numbers[start : start + length], part])
+                assert program.loop([numbers[start : start + length], part])
                 np.testing.assert_array_equal(part, whole[start : start + length])
 
 
@@ -199,7 +199,7 @@ def test_results_in_the_place_of_a_variable():
     for expression in (ufl.exp(s) * ufl.sin(s) + ufl.erf(s) * s, ufl.exp(s) * ufl.tanh(s) * s):
         (expected,) = run(expression, arrays=(NUMBERS[13:1013].copy(),))
         numbers = NUMBERS[13:1013].copy()
-        assert BlockProgram((expression,), s, compiled=True)._loop([numbers, numbers])
+        assert BlockProgram((expression,), s, compiled=True).loop([numbers, numbers])
         np.testing.assert_array_equal(numbers, expected)
 
 
@@ -210,14 +210,14 @@ def test_layouts():
     expected = np.tanh(a) * b
     for order in "CF":
         out = np.empty((30, 40), order=order)
-        assert program._loop([np.asarray(a, order=order), np.asarray(b, order=order), out])
+        assert program.loop([np.asarray(a, order=order), np.asarray(b, order=order), out])
         np.testing.assert_allclose(out, expected, rtol=1e-14)
     out = np.empty((30, 40))
-    assert not program._loop([np.asfortranarray(a), b, out])
-    assert not program._loop([a[:1], b, out])
-    assert not program._loop([a.astype(np.float32), b, out])
-    assert not program._loop([a, 0.5, out])
-    assert not program._loop([a, b, np.empty((60, 40))[::2]])
+    assert not program.loop([np.asfortranarray(a), b, out])
+    assert not program.loop([a[:1], b, out])
+    assert not program.loop([a.astype(np.float32), b, out])
+    assert not program.loop([a, 0.5, out])
+    assert not program.loop([a, b, np.empty((60, 40))[::2]])
     for arrays in ((np.asfortranarray(a), b), (a[:, :1], b), (a.astype(np.float32).astype(float), b[0]), (a, 0.5)):
         program(*arrays, out)  # NumPy's instructions answer
         np.testing.assert_allclose(out, np.tanh(arrays[0]) * arrays[1], rtol=1e-14)

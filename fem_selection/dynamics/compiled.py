@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Whole sweeps of a block, forward and back, by one call of compiled code (`sweep.c`).
+
+A sweep layer by layer calls BLAS and σ from Python, some ten calls a layer, and passes over memory in each of them.
+Here one call runs through all layers: `sweep.c` has the equations of `Stepper` and of `adjoint.backward` for any
+explicit scheme, σ is the loop compiled from its UFL expression (`functions.loops`), and the products are those of the
+BLAS that SciPy brings.  Tests hold both ways to each other and to the assembled weak form.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import cython_blas
+
+from fem_selection.dynamics.superposition import NodalSuperposition
+from fem_selection.functions.libraries import Library, load_library
+from fem_selection.kernels.base import HasFactors
+from fem_selection.typing import Block, Floats
+
+if TYPE_CHECKING:
+    from fem_selection.dynamics.stepper import Stepper
+
+__all__ = ["CompiledSweep", "create_sweep"]
+
+_SOURCE = Path(__file__).with_name("sweep.c")
+
+
+def create_sweep(stepper: Stepper) -> CompiledSweep | None:
+    """Return the compiled sweeps of a stepper, or None if they cannot do what it does.
+
+    Args:
+        stepper: The dynamics; they are read at every call.
+    """
+    kernel, superposition = stepper.kernel, stepper.superposition
+    if stepper.scheme.is_implicit or stepper.space.comm.size > 1 or not isinstance(superposition, NodalSuperposition):
+        return None
+    if not isinstance(kernel, HasFactors) or kernel.factors_by_interval() is None:
+        return None
+    library, sigma = _library(), superposition.addresses()
+    return None if library is None or sigma is None else CompiledSweep(stepper, kernel, library, sigma=sigma)
+
+
+class CompiledSweep:
+    """Sweeps of one stepper.
+
+    Args:
+        stepper: The dynamics.
+        kernel: Their kernel.
+        library: The library of `sweep.c`.
+        sigma: Addresses of the loops for σ, for σ and σ', and for σ' d given σ; the last is None if σ' is taped.
+    """
+
+    def __init__(
+        self, stepper: Stepper, kernel: HasFactors, library: Library, *, sigma: tuple[int, int, int | None]
+    ) -> None:
+        self._stepper, self._kernel, self._ffi, self._functions = stepper, kernel, library.ffi, library.functions
+        self._arrays: dict[tuple[str, int], Floats] = {}
+        scheme, grid = stepper.scheme, stepper.grid
+        stages = scheme.num_stages
+        self._a, self._b = np.zeros((stages, stages)), np.array(scheme.b)
+        for i, row in enumerate(scheme.lower):
+            self._a[i, :i] = row
+        self._intervals = np.array(stepper.intervals, dtype=np.intc)
+        value, both, pullback = sigma
+        address = self._ffi.cast
+        self._dynamics = self._ffi.new("struct dynamics*")
+        d = self._dynamics
+        d.rows, d.layers, d.stages, d.step = stepper.space.num_local, grid.layers, stages, grid.step
+        d.a, d.b, d.intervals = self._at(self._a), self._at(self._b), address("int*", self._intervals.ctypes.data)
+        d.gemm, d.value, d.value_and_derivative = (address("void*", n) for n in (_gemm(), value, both))
+        d.pullback = self._ffi.NULL if pullback is None else address("void*", pullback)
+
+    def forward(self, initial: Block, arrays: tuple[Floats, Floats, Floats]) -> None:
+        """Sweep a block through all layers and fill a tape.
+
+        Args:
+            initial: F_0, shape (num_local, J), in Fortran order.
+            arrays: The memory of the tape (see `Tape`).
+        """
+        self._run(self._tape(initial, *arrays), initial.shape[1], 0, self._stepper.grid.layers)
+
+    def forward_in_place(self, state: Block, keep: Sequence[int] = ()) -> list[Block]:
+        """Sweep a block through all layers; F_L overwrites it.
+
+        Args:
+            state: F_0, shape (num_local, J), in Fortran order.
+            keep: Layer boundaries at which the states are wanted, 0 … layers.
+
+        Returns:
+            Copies of the states at the layer boundaries in `keep`.
+        """
+        samples, layers = state.shape[1], self._stepper.grid.layers
+        tape = self._tape(state, state.T, self._work("inner", samples, self._stepper.scheme.num_stages - 1), None)
+        kept = [state.copy(order="F")] if 0 in keep else []
+        boundaries = sorted({n for n in keep if 0 < n < layers} | {layers})
+        for begin, end in itertools.pairwise((0, *boundaries)):
+            self._run(tape, samples, begin, end)
+            if end in keep:
+                kept.append(state.copy(order="F"))
+        return kept
+
+    def back(
+        self,
+        initial: Block,
+        arrays: tuple[Floats, Floats, Floats],
+        dual: Block,
+        *,
+        kernel_pullback: Floats | None,
+        bias_dual: Floats | None,
+        to_initial: bool,
+        incoming: list[list[Block]] | None,
+    ) -> None:
+        """Carry the dual of the final states back.  See `adjoint.backward.sweep_back`.
+
+        Args:
+            initial: F_0, shape (num_local, J), in Fortran order.
+            arrays: The memory of the tape that `forward` filled.
+            dual: ∂J/∂F_L, shape (num_local, J), in Fortran order; overwritten.
+            kernel_pullback: As in `sweep_back`.
+            bias_dual: As in `sweep_back`.
+            to_initial: As in `sweep_back`.
+            incoming: As in `sweep_back`.
+        """
+        samples, null = dual.shape[1], self._ffi.NULL
+        q, mixed = self._work("back", samples, 2)
+        met = null
+        if incoming is not None:
+            met = self._ffi.new("double*[]", [self._at(block) for row in incoming for block in row])
+        tape = self._tape(initial, *arrays)
+        held = self._set_kernel(kernel_pullback)
+        self._functions.fem_selection_back(
+            self._dynamics,
+            tape,
+            samples,
+            self._at(dual),
+            null if bias_dual is None else self._at(bias_dual),
+            to_initial,
+            self._at(self._work("pulled", samples, self._stepper.scheme.num_stages)),
+            self._at(q),
+            self._at(mixed),
+            met,
+            self._at(self._moments(samples)),
+        )
+        del held
+
+    def _run(self, tape: Any, samples: int, begin: int, end: int) -> None:
+        """Sweep from F_begin to F_end."""
+        held = self._set_kernel(None)
+        rates = self._work("rates", samples, self._stepper.scheme.num_stages)
+        (s,) = self._work("preactivation", samples, 1)
+        self._functions.fem_selection_forward(
+            self._dynamics, tape, samples, begin, end, self._at(rates), self._at(s), self._at(self._moments(samples))
+        )
+        del held
+
+    def _set_kernel(self, pullback: Floats | None) -> list[Any]:
+        """Put the addresses of kernel and bias into the description; return what must live as long as the call."""
+        terms = self._kernel.factors_by_interval() or []
+        duals = [None] * len(terms) if pullback is None else self._kernel.factor_duals(pullback)
+        parts = self._ffi.new("struct part[]", len(terms))
+        for part, term, dual in zip(parts, terms, duals, strict=True):
+            part.left, part.left_stride = self._at(term.left), _stride(term.left)
+            if term.right is not None:
+                part.rank = term.left.shape[1]
+                part.right, part.right_stride = self._at(term.right), _stride(term.right)
+            if term.transposed is not None:
+                part.transposed = self._at(term.transposed)
+            if dual is not None:
+                part.left_dual, part.dual_stride = self._at(dual.left), _stride(dual.left)
+                if dual.right is not None:
+                    part.right_dual = self._at(dual.right)
+        self._dynamics.num_parts, self._dynamics.parts = len(terms), parts
+        self._dynamics.bias = self._at(self._stepper.bias)
+        return [terms, duals, parts]
+
+    def _tape(self, first: Block, states: Floats, inner: Floats, slopes: Floats | None) -> Any:
+        """Describe where the blocks are; without slopes each layer uses the same blocks."""
+        tape = self._ffi.new("struct tape*")
+        tape.first, tape.states, tape.inner = self._at(first), self._at(states), self._at(inner)
+        if slopes is not None:
+            tape.slopes = self._at(slopes)
+            tape.state_stride, tape.inner_stride, tape.slope_stride = (_stride(a) for a in (states, inner, slopes))
+        return tape
+
+    def _work(self, name: str, samples: int, count: int) -> Floats:
+        """Work blocks, shape (count, J, num_local), the same in every call; their contents are undefined."""
+        key = (name, samples)
+        if key not in self._arrays:
+            if len(self._arrays) > 32:
+                self._arrays.clear()
+            self._arrays[key] = np.empty((count, samples, self._stepper.space.num_local))
+        return self._arrays[key]
+
+    def _moments(self, samples: int) -> Floats:
+        """A work array for Rᵀ F of the term of highest rank."""
+        key = ("moments", samples)
+        if key not in self._arrays:
+            rank = max(
+                (t.left.shape[1] for t in self._kernel.factors_by_interval() or () if t.right is not None), default=0
+            )
+            self._arrays[key] = np.empty((rank, samples))
+        return self._arrays[key]
+
+    def _at(self, array: Floats) -> Any:
+        """The C address of an array's first number."""
+        return self._ffi.cast("double*", array.__array_interface__["data"][0])
+
+
+def _stride(array: Floats) -> int:
+    """How many numbers lie between two entries of the first axis."""
+    return array.strides[0] // array.itemsize
+
+
+@cache
+def _library() -> Library | None:
+    """The compiled `sweep.c`, with the declarations that stand in it."""
+    source = _SOURCE.read_text()
+    structs = re.findall(r"^struct \w+\n\{.*?^\};", source, flags=re.DOTALL | re.MULTILINE)
+    functions = re.findall(r"^void fem_selection_\w+\([^)]*\)", source, flags=re.MULTILINE)
+    return load_library(source, "\n".join([*structs, *(f"{f};" for f in functions)]))
+
+
+def _gemm() -> int:
+    """The address of the dgemm of SciPy's BLAS."""
+    capsule = cython_blas.__pyx_capi__["dgemm"]
+    ctypes.pythonapi.PyCapsule_GetName.restype = ctypes.c_char_p
+    ctypes.pythonapi.PyCapsule_GetName.argtypes = [ctypes.py_object]
+    ctypes.pythonapi.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    ctypes.pythonapi.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    name = ctypes.pythonapi.PyCapsule_GetName(capsule)
+    return int(ctypes.pythonapi.PyCapsule_GetPointer(capsule, name))
