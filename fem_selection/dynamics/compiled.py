@@ -22,7 +22,7 @@ from scipy.linalg import cython_blas
 
 from fem_selection.dynamics.superposition import NodalSuperposition
 from fem_selection.functions.libraries import Library, load_library
-from fem_selection.kernels.base import HasFactors
+from fem_selection.kernels.base import HasMatrixTerms
 from fem_selection.typing import Block, Floats
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def create_sweep(stepper: Stepper) -> CompiledSweep | None:
     kernel, superposition = stepper.kernel, stepper.superposition
     if stepper.scheme.is_implicit or stepper.space.comm.size > 1 or not isinstance(superposition, NodalSuperposition):
         return None
-    if not isinstance(kernel, HasFactors) or kernel.factors_by_interval() is None:
+    if not isinstance(kernel, HasMatrixTerms) or kernel.matrix_terms() is None:
         return None
     library, sigma = _library(), superposition.addresses()
     return None if library is None or sigma is None else CompiledSweep(stepper, kernel, library, sigma=sigma)
@@ -59,7 +59,7 @@ class CompiledSweep:
     """
 
     def __init__(
-        self, stepper: Stepper, kernel: HasFactors, library: Library, *, sigma: tuple[int, int, int | None]
+        self, stepper: Stepper, kernel: HasMatrixTerms, library: Library, *, sigma: tuple[int, int, int | None]
     ) -> None:
         self._stepper, self._kernel, self._ffi, self._functions = stepper, kernel, library.ffi, library.functions
         self._arrays: dict[tuple[str, int], Floats] = {}
@@ -163,8 +163,8 @@ class CompiledSweep:
 
     def _set_kernel(self, pullback: Floats | None) -> list[Any]:
         """Put the addresses of kernel and bias into the description; return what must live as long as the call."""
-        terms = self._kernel.factors_by_interval() or []
-        duals = [None] * len(terms) if pullback is None else self._kernel.factor_duals(pullback)
+        terms = self._kernel.matrix_terms() or []
+        duals = [None] * len(terms) if pullback is None else self._kernel.matrix_duals(pullback)
         parts = self._ffi.new("struct part[]", len(terms))
         for part, term, dual in zip(parts, terms, duals, strict=True):
             part.left, part.left_stride = self._at(term.left), _stride(term.left)
@@ -203,9 +203,7 @@ class CompiledSweep:
         """A work array for Rᵀ F of the term of highest rank."""
         key = ("moments", samples)
         if key not in self._arrays:
-            rank = max(
-                (t.left.shape[1] for t in self._kernel.factors_by_interval() or () if t.right is not None), default=0
-            )
+            rank = max((t.left.shape[1] for t in self._kernel.matrix_terms() or () if t.right is not None), default=0)
             self._arrays[key] = np.empty((rank, samples))
         return self._arrays[key]
 

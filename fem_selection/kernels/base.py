@@ -27,12 +27,12 @@ from petsc4py import PETSc
 from fem_selection.typing import Block, Floats, Integers, create_block
 
 __all__ = [
-    "Factors",
-    "HasFactors",
     "HasLocalPart",
+    "HasMatrixTerms",
     "Kernel",
     "KernelDirection",
     "KernelOperator",
+    "MatrixTerm",
     "OperatorByParameters",
     "map_functions",
 ]
@@ -199,7 +199,7 @@ class HasLocalPart(Protocol):
 
 
 @dataclass(frozen=True)
-class Factors:
+class MatrixTerm:
     """K of all intervals as matrices of this rank: L Rᵀ, or L alone.
 
     Attributes:
@@ -215,13 +215,13 @@ class Factors:
 
 
 @runtime_checkable
-class HasFactors(Protocol):
+class HasMatrixTerms(Protocol):
     """A kernel that is a sum of matrices and of products of matrices, so that compiled sweeps can apply it."""
 
-    def factors_by_interval(self) -> list[Factors] | None:
+    def matrix_terms(self) -> list[MatrixTerm] | None:
         """Return the terms of the sum, on the kernel's own memory; None if there is another part."""
 
-    def factor_duals(self, pullback: Floats) -> list[Factors]:
+    def matrix_duals(self, pullback: Floats) -> list[MatrixTerm]:
         """Return views of a pullback, for each term: where the duals of L and R are added.
 
         Args:

@@ -27,7 +27,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.kernel_samples import sample_kernel
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.kernels.base import Factors, KernelOperator, map_functions
+from fem_selection.kernels.base import KernelOperator, MatrixTerm, map_functions
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
@@ -278,15 +278,15 @@ class DenseKernel(Summable):
         for rows, part in self._gathered(block):
             add_product(scale, dual, part, out=target[:, rows], transpose_b=True)
 
-    def factors_by_interval(self) -> list[Factors]:
-        """Return A of all intervals, and Aᵀ if it is small.  See `HasFactors.factors_by_interval`."""
+    def matrix_terms(self) -> list[MatrixTerm]:
+        """Return A of all intervals, and Aᵀ if it is small.  See `HasMatrixTerms.matrix_terms`."""
         if self._all_transposed is None and self.space.num_nodes**2 <= _SMALL:
             self._all_transposed = np.ascontiguousarray(self._operator.transpose(0, 2, 1))
-        return [Factors(left=self._operator, transposed=self._all_transposed)]
+        return [MatrixTerm(left=self._operator, transposed=self._all_transposed)]
 
-    def factor_duals(self, pullback: Floats) -> list[Factors]:
-        """Return the pullback itself, the dual of A.  See `HasFactors.factor_duals`."""
-        return [Factors(left=pullback)]
+    def matrix_duals(self, pullback: Floats) -> list[MatrixTerm]:
+        """Return the pullback itself, the dual of A.  See `HasMatrixTerms.matrix_duals`."""
+        return [MatrixTerm(left=pullback)]
 
     def add_second_pullback(self, interval: int, dual: Block, block: Block, *, scale: float, out: Floats) -> None:
         """Do nothing: K is linear in W.  See `KernelDirection.add_second_pullback`."""

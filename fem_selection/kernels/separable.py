@@ -24,7 +24,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import Factors, OperatorByParameters, map_functions
+from fem_selection.kernels.base import MatrixTerm, OperatorByParameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Truncation, truncate
@@ -211,13 +211,13 @@ class SeparableKernel(Summable, OperatorByParameters):
         add_product(scale, dual, coefficients[0], out=out[interval, 0].T, transpose_b=True)
         add_product(scale, block, coefficients[1], out=out[interval, 1].T, transpose_b=True)
 
-    def factors_by_interval(self) -> list[Factors]:
-        """Return u and M v of all intervals.  See `HasFactors.factors_by_interval`."""
-        return [Factors(left=self._values[:, 0], right=self._moments)]
+    def matrix_terms(self) -> list[MatrixTerm]:
+        """Return u and M v of all intervals.  See `HasMatrixTerms.matrix_terms`."""
+        return [MatrixTerm(left=self._values[:, 0], right=self._moments)]
 
-    def factor_duals(self, pullback: Floats) -> list[Factors]:
-        """Return the duals of u and M v.  See `HasFactors.factor_duals`."""
-        return [Factors(left=pullback[:, 0], right=pullback[:, 1])]
+    def matrix_duals(self, pullback: Floats) -> list[MatrixTerm]:
+        """Return the duals of u and M v.  See `HasMatrixTerms.matrix_duals`."""
+        return [MatrixTerm(left=pullback[:, 0], right=pullback[:, 1])]
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
         """Return the duals of u and v; that of v is M times that of M v.  See `Kernel.parameter_dual`."""

@@ -13,7 +13,14 @@ import numpy as np
 from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import Factors, HasFactors, HasLocalPart, Kernel, KernelDirection, OperatorByParameters
+from fem_selection.kernels.base import (
+    HasLocalPart,
+    HasMatrixTerms,
+    Kernel,
+    KernelDirection,
+    MatrixTerm,
+    OperatorByParameters,
+)
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["SumDirection", "SumKernel", "Summable"]
@@ -118,15 +125,15 @@ class SumKernel(Summable, OperatorByParameters):
             self._pullbacks = [(slice(a, b), s) for (a, b), s in zip(pairwise(ends), shapes, strict=True)]
         return np.zeros(self._pullbacks[-1][0].stop)
 
-    def factors_by_interval(self) -> list[Factors] | None:
-        """Return the terms of all parts; None if a part has none.  See `HasFactors.factors_by_interval`."""
-        found = [part.factors_by_interval() if isinstance(part, HasFactors) else None for part in self.parts]
+    def matrix_terms(self) -> list[MatrixTerm] | None:
+        """Return the terms of all parts; None if a part has none.  See `HasMatrixTerms.matrix_terms`."""
+        found = [part.matrix_terms() if isinstance(part, HasMatrixTerms) else None for part in self.parts]
         return None if None in found else [term for terms in found for term in terms or ()]
 
-    def factor_duals(self, pullback: Floats) -> list[Factors]:
-        """Return the views of each part.  See `HasFactors.factor_duals`."""
+    def matrix_duals(self, pullback: Floats) -> list[MatrixTerm]:
+        """Return the views of each part.  See `HasMatrixTerms.matrix_duals`."""
         pairs = zip(self.parts, self.pullbacks(pullback), strict=True)
-        return [dual for part, own in pairs if isinstance(part, HasFactors) for dual in part.factor_duals(own)]
+        return [dual for part, own in pairs if isinstance(part, HasMatrixTerms) for dual in part.matrix_duals(own)]
 
     def pullbacks(self, pullback: Floats) -> list[Floats]:
         """Return the parts' pullbacks, as views."""

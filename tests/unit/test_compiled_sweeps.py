@@ -161,9 +161,8 @@ def test_against_the_assembled_form(scheme):
         for n in range(3):
             rates: list[np.ndarray] = []
             for i in range(tableau.num_stages):
-                stage = np.asfortranarray(
-                    state + step * sum((a * r for a, r in zip(tableau.lower[i], rates)), 0 * state)
-                )
+                terms = [a * rate for a, rate in zip(tableau.lower[i], rates, strict=True)]
+                stage = np.asfortranarray(state + step * sum(terms, 0.0 * state))
                 s = np.asfortranarray(np.repeat(stepper.bias[n][:, None], 2, axis=1))
                 stepper.kernel.apply(n, stage, s, keep=True)
                 dual = np.column_stack([equation.assemble_rate(s[:, j]) for j in range(2)])
