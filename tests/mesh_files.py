@@ -16,7 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FILES", "TWO_SQUARES", "Part", "Sketch", "msh22", "msh40", "msh41", "save", "xdmf"]
+__all__ = [
+    "FILES",
+    "SAVED_ALL",
+    "TWO_SQUARES",
+    "Part",
+    "Sketch",
+    "msh22",
+    "msh40",
+    "msh41",
+    "raw_numbers",
+    "save",
+    "xdmf",
+]
 
 XDMF_NAMES = {1: "Polyline", 2: "Triangle", 3: "Quadrilateral", 4: "Tetrahedron", 5: "Hexahedron", 9: "Triangle_6"}
 

@@ -19,6 +19,7 @@ from mpi4py import MPI
 from fem_selection import config
 from fem_selection.cases.learning import build_network, build_problem
 from fem_selection.data import SampleFormat
+from fem_selection.discretization.mesh_files import files_of_mesh
 from fem_selection.errors import InvalidInput
 from fem_selection.io.checkpoints import jsonable, read_checkpoint, read_state, refuse_another
 from fem_selection.io.runs import CHECKPOINT
@@ -54,13 +55,18 @@ def _problem_tables(case: config.Case, names: Sequence[str]) -> dict[str, Any]:
     tables: dict[str, Any] = {name: dataclasses.asdict(getattr(case, name)) for name in names}
     for table in ("domain", "data"):
         if table in tables and (path := tables[table]["file"]) is not None:
-            tables[table]["file"] = _fingerprint(path)
+            tables[table]["file"] = _fingerprint(*(files_of_mesh(path) if table == "domain" else [path]))
     return jsonable(tables)
 
 
-def _fingerprint(path: str) -> str:
-    with open(path, "rb") as file:
-        return f"a file of sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}…"
+def _fingerprint(*paths: str | Path) -> str:
+    digests = []
+    for path in paths:
+        with open(path, "rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256"))
+    for other in digests[1:]:
+        digests[0].update(other.digest())
+    return f"a file of sha256 {digests[0].hexdigest()[:16]}…"
 
 
 def load_network(folder: Path, case: config.Case, comm: MPI.Intracomm | None = None) -> tuple[LearningProblem, Floats]:

@@ -22,6 +22,7 @@ _HOMES = {
     "create_element": "elements",
     "create_measure": "elements",
     "describe": "mesh_files",
+    "files_of_mesh": "mesh_files",
     "from_mesh": "domains",
     "function_values": "coefficients",
     "hashed_normal": "numbering",

@@ -17,11 +17,19 @@ from pathlib import Path
 import numpy as np
 
 from fem_selection.discretization.gmsh_format import KINDS, GmshBlock, GmshFile, parse_gmsh
-from fem_selection.discretization.xdmf_format import find_grid, read_grid
+from fem_selection.discretization.xdmf_format import files_beside, find_grid, read_grid
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["MeshCells", "MeshDescription", "describe", "read_gmsh", "read_xdmf", "used_coordinates"]
+__all__ = [
+    "MeshCells",
+    "MeshDescription",
+    "describe",
+    "files_of_mesh",
+    "read_gmsh",
+    "read_xdmf",
+    "used_coordinates",
+]
 
 _CELLS = {  # the name of gmsh's type: dolfinx's name, degree of the geometry
     "line": ("interval", 1),
@@ -102,6 +110,16 @@ def describe(path: str | Path, group: str | None = None) -> MeshDescription:
         grid = find_grid(Path(path))
         return MeshDescription(dimension=grid.width, cell=grid.cell)
     raise InvalidInput(f"{path}: a mesh is read from gmsh (.msh) and XDMF (.xdmf) files, not from {suffix or 'this'!r}")
+
+
+def files_of_mesh(path: str | Path) -> list[Path]:
+    """Return the files that a mesh is read from: the file itself, and those beside an XDMF file.
+
+    Raises:
+        InvalidInput: if an XDMF file has no mesh, or a file with its numbers is missing.
+    """
+    path = Path(path)
+    return [path, *(files_beside(path) if path.suffix.lower() == ".xdmf" else ())]
 
 
 # ── gmsh ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +226,8 @@ def _each_once(blocks: list[GmshBlock], repeats: bool) -> tuple[list[Integers], 
             block.groups: [r for b, r in zip(blocks, rows, strict=True) if b.groups == block.groups] for block in blocks
         }
         doubles = sum(r.size - np.unique(r).size for r in map(np.concatenate, same.values()))
-    doubt = f"{doubles} cells are listed more than once, with the same nodes; each of them is taken once"
+    listed = "1 cell is" if doubles == 1 else f"{doubles} cells are"
+    doubt = f"{listed} listed more than once, with the same nodes, and taken once"
     return rows, numbers[first[order]], nodes[first[order]], (doubt,) if doubles else ()
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["XdmfGrid", "find_grid", "read_grid"]
+__all__ = ["XdmfGrid", "files_beside", "find_grid", "read_grid"]
 
 _KINDS = {  # XDMF's name: dolfinx's name, degree of the geometry, dimension, number of nodes
     "polyline": ("interval", 1, 1, 2),
@@ -154,6 +154,17 @@ def read_grid(path: Path, grid: XdmfGrid) -> tuple[Integers, Floats]:
             f"numbers 0 … {len(points) - 1}"
         )
     return cells, points
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Return the files beside an XDMF file that hold numbers of its mesh, each once, those of the cells first.
+
+    Raises:
+        InvalidInput: if the file has no mesh, or a file with its numbers is missing.
+    """
+    grid = find_grid(path)
+    items = [_item(path, element) for element in (grid.topology, grid.geometry)]
+    return list(dict.fromkeys(_beside(path, item) for item in items if _format_of(item) != "XML"))
 
 
 def _lacks_nodes(kinds: list[str]) -> bool:

@@ -18,10 +18,12 @@ import pytest
 import ufl
 from dolfinx import fem
 from dolfinx import io as dio
-from mesh_files import FILES, SAVED_ALL, TWO_SQUARES, Part, Sketch, msh22, msh41, save, xdmf
+from mesh_files import FILES, SAVED_ALL, TWO_SQUARES, Part, Sketch, msh22, msh41, raw_numbers, save, xdmf
 from mpi4py import MPI
 
 import fem_selection as fs
+from fem_selection.cases.saved import problem_key
+from fem_selection.config import parse_case
 from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST
 from fem_selection.discretization.domains import Domain, from_mesh
 from fem_selection.discretization.mesh_files import describe
@@ -133,6 +135,16 @@ def test_broken_hdf5(tmp_path, capfd, cut):
     with pytest.raises(InvalidInput, match=r"h\.xdmf: .*h\.h5 cannot be read at '/Mesh/mesh/topology'"):
         read(tmp_path / "h.xdmf")
     assert capfd.readouterr().err == ""
+
+
+def test_numbers_beside_an_xdmf_file_belong_to_a_run(tmp_path):
+    """Fails if a run takes a mesh for its own whose points, in the file beside the XML, are others."""
+    case = parse_case({"domain": {"file": str(save(tmp_path, "raw.xdmf"))}})
+    before = problem_key(case, MPI.COMM_SELF, ("domain",))
+    assert problem_key(case, MPI.COMM_SELF, ("domain",)) == before
+    points = tuple((x, 3 * y, z) for x, y, z in TWO_SQUARES.points)
+    save(tmp_path, "raw.bin", raw_numbers(replace(TWO_SQUARES, points=points)))
+    assert problem_key(case, MPI.COMM_SELF, ("domain",)) != before
 
 
 # ── cells that make no mesh ───────────────────────────────────────────────────────────────────────────────────────────
