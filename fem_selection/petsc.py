@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -160,12 +160,19 @@ def set_preconditioner(pc: PETSc.PC, apply: Action) -> None:
 
 @contextmanager
 def released(*things: Any) -> Iterator[None]:
-    """Destroy PETSc's objects at the end of a `with` block, also after an error (collective)."""
+    """Destroy PETSc's objects at the end of a `with` block, also after an error (collective).
+
+    What a failed solver has left half done may be beyond its own destruction; then the error that made it fail stands.
+    """
     try:
         yield
-    finally:
+    except BaseException:
         for thing in things:
-            thing.destroy()
+            with suppress(PETSc.Error, SystemError):
+                thing.destroy()
+        raise
+    for thing in things:
+        thing.destroy()
 
 
 def last_line(error: PETSc.Error) -> str:

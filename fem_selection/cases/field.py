@@ -127,7 +127,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel 
 
     def refresh(time: float) -> None:
         if moving_kernel:
-            kernel.assign(build_kernel(case, space, _instant(time)).parameters())
+            kernel.assign(build_kernel(case, space, _instant(time), like=kernel).parameters())
         if moving_bias and bias_formula is not None:
             bias[:] = function_values(space, bias_formula, time)
 

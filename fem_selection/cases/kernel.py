@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -18,6 +19,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.breaks import break_functions
 from fem_selection.functions.formulas import Formula, coordinate_names, parse_formula
 from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
+from fem_selection.kernels.local import LocalForms
 from fem_selection.typing import Floats
 
 __all__ = [
@@ -54,7 +56,10 @@ def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
 
 @contextmanager
 def at_key(key: str) -> Iterator[None]:
-    """Within the block, put the key in front of the message of an `InvalidInput` that does not name it.
+    """Within the block, put the key in front of the message of an `InvalidInput` that names none.
+
+    Args:
+        key: Dotted path of the key, or several, with commas between.
 
     Raises:
         InvalidInput: the error of the block, with the key in its message.
@@ -62,7 +67,8 @@ def at_key(key: str) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput(str(error) if key in str(error) else f"{key}: {error}") from error
+        named = key in str(error) or str(error).startswith("space.")
+        raise InvalidInput(str(error) if named else f"{key}: {error}") from error
 
 
 def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> None:
@@ -82,7 +88,7 @@ def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> 
         raise InvalidInput(f"{key}: {given} is not finite at some node")
 
 
-def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid, *, like: Kernel | None = None) -> Kernel:
     """The kernel K of a case (collective).
 
     Dense and separable parts without formulas start small and random, local parts without formulas start at zero.
@@ -91,11 +97,17 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
         case: The case.
         space: The state space.
         grid: The depth grid, whose intervals carry the kernel.
+        like: The kernel of the case at another time, whose compiled forms serve again; None if there is none.
 
     Raises:
         InvalidInput: if a formula is faulty or not finite at some node; the message names the key.
     """
-    builders = {"dense": _build_dense, "separable": _build_separable, "local": _build_local}
+    forms = next((part.forms for part in getattr(like, "parts", (like,)) if isinstance(part, LocalKernel)), None)
+    builders: dict[str, Callable[..., Kernel]] = {
+        "dense": _build_dense,
+        "separable": _build_separable,
+        "local": partial(_build_local, forms=forms),
+    }
     parts = [builders[name](case, space, grid) for name in case.dynamics.representation]
     return parts[0] if len(parts) == 1 else SumKernel(parts)
 
@@ -176,7 +188,7 @@ def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> K
     return kernel
 
 
-def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid, forms: LocalForms | None) -> Kernel:
     d = case.dynamics
     coefficients: dict[str, Source | list[Source]] = {}
     for term in d.terms:
@@ -189,4 +201,4 @@ def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
         sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
         coefficients[term] = sources if len(sources) > 1 else sources[0]
     size = float(np.max(np.subtract(*space.domain.bounds[::-1])))
-    return LocalKernel.interpolate(space, coefficients, grid, length=d.local_length or 0.1 * size)
+    return LocalKernel.interpolate(space, coefficients, grid, length=d.local_length or 0.1 * size, forms=forms)

@@ -61,7 +61,10 @@ def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
     module = import_module(f"fem_selection.cli.{name}")
     # no shell replaces the ~ of --output=~/runs, which would make a folder of that name
     at_home = [Path(os.path.expanduser(given)) if isinstance(given, Path) else given for given in arguments]
-    raise typer.Exit(getattr(module, f"{name}_command")(*at_home, **options))
+    from numpy import errstate  # imported by every command, and slow
+
+    with errstate(all="ignore"):  # what is not finite is found and named, or is the branch that `where` leaves out
+        raise typer.Exit(getattr(module, f"{name}_command")(*at_home, **options))
 
 
 @app.command()

@@ -79,6 +79,9 @@ def _assess_case(frame: Frame, path: Path, output: Path | None, settings: Sequen
         )
     except NoBranch as error:
         raise InvalidInput(f"{_KEY}: {error}") from error
+    except InvalidInput as error:  # of the numerics, which know no keys
+        key = _KEY if case.stability.range is None else "stability.range"
+        raise InvalidInput(str(error) if "stability." in str(error) else f"{key}: {error}") from error
     path = frame.write(report, None if report.branches is None else problem.space)
     frame.table(("eigenvalue", "error bar", "rate in a run"), report.rows)
     if report.growth.predicted.size:

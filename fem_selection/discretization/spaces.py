@@ -46,7 +46,7 @@ class StateSpace:
 
     Raises:
         InvalidInput: if the cell, family, degree or mode is not supported, collocated mode has no positive nodal rule,
-            a rank has no nodes, or a nodal weight is not positive.
+            the quadrature has too few points, a rank has no nodes, or a nodal weight is not positive.
 
     Note:
         Collective over the domain's communicator.  `num_nodes` is N, `num_local` the number of owned nodes; blocks on
@@ -91,12 +91,14 @@ class StateSpace:
         self.coordinates: Floats = self.V.tabulate_dof_coordinates()[: self.num_local, : domain.dimension].copy()
         self.mass = self._assemble_mass()
         self._mass_products = BlockProducts(self.mass)
+        self._solver: BlockSolver | None = None
+        if mode == "galerkin" and quadrature_degree is not None and quadrature_degree < 2 * degree:
+            self._require_invertible_mass(quadrature_degree)
         self.weights = self._lump_mass()
         if not self._all(bool(np.all(self.weights > 0))):
             raise InvalidInput(
                 f"the nodal weights of {mode} mode on this mesh are not all positive: is a cell inverted?"
             )
-        self._solver: BlockSolver | None = None
 
     @property
     def owned(self) -> slice:
@@ -243,6 +245,17 @@ class StateSpace:
         mass = fem_petsc.assemble_matrix(fem.form(ufl.inner(u, v) * self.dx))
         mass.assemble()
         return mass
+
+    def _require_invertible_mass(self, quadrature_degree: int) -> None:
+        """Raise an error if too few quadrature points leave functions that vanish at all of them."""
+        values = np.asfortranarray(np.cos(self.canonical)[:, None])
+        with np.errstate(all="ignore"):
+            error = np.abs(self.riesz(self.apply_mass(values)) - values)
+        if not self._all(bool(np.all(error < 1e-6))):
+            raise InvalidInput(
+                f"space.quadrature_degree = {quadrature_degree} has too few points for space.degree = {self.degree}: "
+                f"functions that are not zero vanish at all of them; {2 * self.degree} is enough"
+            )
 
     def _lump_mass(self) -> Floats:
         """The nodal weights: exact if collocated, else row sums, or the scaled diagonal if these are not positive."""

@@ -207,6 +207,7 @@ class LocalKernel(Summable, OperatorByParameters):
         grid: DepthGrid,
         *,
         length: float = 1.0,
+        forms: LocalForms | None = None,
     ) -> LocalKernel:
         """Create the kernel of the terms that have coefficients, with their values at the sample times (collective).
 
@@ -216,12 +217,13 @@ class LocalKernel(Summable, OperatorByParameters):
                 sources, or one source for all directions.
             grid: The depth grid.
             length: ℓ of the inner product.
+            forms: The forms of another kernel with these terms on this space; compiled anew if None.
 
         Raises:
             InvalidInput: if the convection has another number of sources than d, or for a source or term that cannot be
                 used.
         """
-        kernel = cls(space, grid.intervals, tuple(coefficients), length=length)
+        kernel = cls(space, grid.intervals, tuple(coefficients) if forms is None else forms, length=length)
         sources: list[Source] = []
         for term in kernel._forms.terms:
             given, count = coefficients[term], space.domain.dimension if term == "convection" else 1
@@ -232,6 +234,11 @@ class LocalKernel(Summable, OperatorByParameters):
         values = [[function_values(space, source, float(t)) for source in sources] for t in grid.sample_times]
         kernel.assign(np.array(values).ravel())
         return kernel
+
+    @property
+    def forms(self) -> LocalForms:
+        """The compiled forms, for other kernels with the same terms."""
+        return self._forms
 
     @property
     def coefficients(self) -> Floats:

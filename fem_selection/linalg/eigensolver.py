@@ -26,7 +26,7 @@ from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from fem_selection.errors import NotConverged
-from fem_selection.petsc import Action, create_shell, released, set_preconditioner
+from fem_selection.petsc import Action, create_shell, last_line, released, set_preconditioner
 from fem_selection.typing import Block, Complexes, Floats
 
 __all__ = ["End", "Limits", "Metric", "general_eigenpairs", "symmetric_eigenpairs"]
@@ -182,7 +182,10 @@ def _solved(
             set_preconditioner(inner.getPC(), _in_place(metric.solve))
         first.array[:] = start
         solver.setInitialSpace([first])
-        solver.solve()
+        try:
+            solver.solve()
+        except PETSc.Error as error:  # as where values overflow
+            raise NotConverged(f"the eigenvalue solver stopped: {last_line(error)}") from error
         if solver.getConverged() < needed:
             why = _REASONS.get(int(solver.getConvergedReason()), "the rest did not converge")
             restarts = solver.getIterationNumber()

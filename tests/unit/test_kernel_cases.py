@@ -112,6 +112,19 @@ def test_a_kernel_without_the_parameter_is_built_once():
         np.testing.assert_array_equal(other.rate(ones), build(3.0, dynamics).field.rate(ones))
 
 
+def test_a_moving_local_kernel_is_compiled_once(monkeypatch):
+    """Fails if a local kernel whose formula contains t compiles its forms again at every time, or does not move."""
+    tables = {
+        "domain": {"shape": "interval", "cells": 4},
+        "data": {"source": "formula", "initial": "0", "samples": 1},
+        "dynamics": {"representation": "dense + local", "kernel": "t", "multiplication": "t + y", "diffusion": "t"},
+    }
+    field = build_field(parse_case(tables), MPI.COMM_SELF).field
+    monkeypatch.setattr("fem_selection.kernels.local.fem.form", None)
+    field.move_to(2.0)
+    np.testing.assert_allclose(field.kernel.parts[1].coefficients[0, 1], 2.0)
+
+
 def test_random_kernels():
     """Fails if rank, scale or seed of a case do not reach the separable kernel."""
     kernel, _, _ = kernel_of({"representation": "separable"})

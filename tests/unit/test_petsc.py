@@ -25,6 +25,20 @@ from fem_selection.petsc import (
 SIZE = 5
 
 
+def test_the_first_error_stands_when_objects_cannot_be_destroyed():
+    """Fails if the error of a solver is hidden by that of its own destruction, or destruction ends at the first."""
+    destroyed = []
+
+    class Broken:
+        def destroy(self):
+            destroyed.append(self)
+            raise PETSc.Error(58)
+
+    with pytest.raises(ZeroDivisionError), released(Broken(), Broken()):
+        raise ZeroDivisionError
+    assert len(destroyed) == 2
+
+
 def times(matrix):
     """The product with a dense matrix, as an action."""
 

@@ -82,6 +82,16 @@ def test_collocated_simplices_are_refused_with_the_reason(cell, family, degree):
         create_measure(None, cell, "collocated", degree=degree)
 
 
+def test_too_few_quadrature_points_are_refused():
+    """Fails if a singular mass matrix ends in an error of PETSc, or a quadrature that is exact enough is refused."""
+    domain = make_domain("interval", 4)
+    with pytest.raises(InvalidInput, match=r"space\.quadrature_degree = 3 has too few points for space\.degree = 3"):
+        StateSpace(domain, 3, mode="galerkin", quadrature_degree=3)
+    space = StateSpace(domain, 3, mode="galerkin", quadrature_degree=6)
+    ones = np.ones((space.num_local, 1), order="F")
+    np.testing.assert_allclose(space.riesz(space.apply_mass(ones)), ones, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
