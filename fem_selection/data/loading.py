@@ -71,7 +71,8 @@ def load_npz(
             pairs.append(("x_test", "y_test"))
         wanted = [name for pair in pairs for name in pair]
         if missing := [name for name in wanted if name not in held]:
-            faults.append(f"{path}: {listed_names(missing)} missing; the file holds {listed_names(held)}")
+            what = f"{listed_names(missing)} missing; the file holds {listed_names(held)}"
+            faults.append(f"{path}: {what}; give the arrays these names, as by numpy.savez(path, x=…, y=…)")
         arrays = read_arrays(archive, path, [name for name in wanted if name in held], faults=faults)
     inputs = _read_inputs(arrays, path, [x for x, _ in pairs], shape, dimension, faults)
     targets, classes = _read_targets(arrays, path, [y for _, y in pairs], labels, faults)
@@ -164,7 +165,8 @@ def load_new_samples(path: str | PathLike[str], sample_format: SampleFormat, dim
 def _new_arrays(archive: Any, path: Path, names: list[str], faults: list[str]) -> dict[str, NDArray[Any]]:
     """The arrays of a file with new samples, which must hold x."""
     if "x" not in archive.files:
-        raise InvalidInput(f"{path}: x missing; the file holds {listed_names(archive.files)}")
+        what = f"x missing; the file holds {listed_names(archive.files)}"
+        raise InvalidInput(f"{path}: {what}; give the inputs this name, as by numpy.savez(path, x=…)")
     return read_arrays(archive, path, names, faults=faults)
 
 
@@ -227,7 +229,7 @@ def _grid_of(shape: tuple[int, ...], grid: tuple[int, ...] | None, dimension: in
     if len(shape) not in (2, dimension + 1):
         colours = ""
         if len(shape) == dimension + 2 and shape[-1] in (1, 3, 4):
-            colours = f"; if the last axis is that of {shape[-1]} colours, leave one, as by x.mean(axis=-1)"
+            colours = f"; if the last axis is that of the channels ({shape[-1]}), keep one, as by x.mean(axis=-1)"
         return f"expected {form} in dimension {dimension}{colours}"
     if shape[0] == 0:
         return "there are no samples, expected at least one"

@@ -426,7 +426,7 @@ def test_labels_that_are_floats(tmp_path: Path) -> None:
 def test_colour_images_are_named(tmp_path: Path, channels: int) -> None:
     """Fails if the last axis of colour images is taken for one of space, or refused without a way out."""
     x = np.zeros((6, 5, 4, channels), dtype=np.uint8)
-    with pytest.raises(InvalidInput, match=rf"that of {channels} colours, leave one, as by x\.mean"):
+    with pytest.raises(InvalidInput, match=rf"that of the channels \({channels}\), keep one, as by x\.mean"):
         load_npz(save(tmp_path, x=x, y=Y), None, 2)
 
 
