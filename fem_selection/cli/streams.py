@@ -76,14 +76,18 @@ def _occupy_standard_descriptors() -> None:
 
 
 def _enduring(stream: TextIO | None) -> TextIO:
-    if stream is None:  # closed before Python began
+    if stream is None or stream.closed:  # None if it was closed before Python began
         return open(os.devnull, "w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # a notebook's or a test's
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # in memory
+        return stream
     with suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Enduring(stream.fileno())),
+        io.BufferedWriter(_Enduring(descriptor)),
         encoding=stream.encoding,
         errors="fem_selection.spell",
         line_buffering=True,

@@ -267,13 +267,19 @@ def test_odd_cases_run(call, here: Path, switches: tuple[str, ...]) -> None:
 
 
 def test_class_names_of_any_kind_can_be_drawn(call, here: Path) -> None:
-    """Fails if a slash, a dollar sign or a brace in a class name breaks the text of a figure or the name of a field."""
+    """Fails if a slash, a dollar sign, a control character, half a surrogate pair or nothing as a class name breaks the
+    text of a figure, the name of a field, the report or the checkpoint."""
+    names = np.array(["a/b $x_", "", "{$", "é\n\x1b[1m\\", "\ud800"])
     with np.load("small.npz") as held:
-        np.savez("small.npz", x=held["x"], y=np.array(["a/b $x_", "é ü", "{$"])[np.arange(40) % 3])
+        np.savez("small.npz", x=held["x"], y=names[np.arange(40) % 5])
     outcome = call(
         "train", "small.toml", "--output", "r", "--set", "output.figures=true", "--set", "output.fields=true"
     )
     assert outcome.status == 0, outcome.err
+    assert "could not be drawn" not in outcome.err
+    assert call("predict", "r", "--data", "small.npz").status == 0
+    with np.load("r/predictions.npz") as found:
+        assert set(found["labels"].tolist()) <= set(names.tolist())
 
 
 def test_a_fresh_numbered_folder_without_output(call, here: Path) -> None:

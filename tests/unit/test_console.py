@@ -6,6 +6,7 @@ Most tests call the application in this process with other streams; the slow one
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from ranks import launch, require_launcher
 from fem_selection import errors
 from fem_selection.cli import status
 from fem_selection.cli.status import Status
+from fem_selection.cli.streams import enduring_streams
 
 CASE = """
 title = "grün"
@@ -147,6 +149,20 @@ def test_a_terminal_that_is_closed_leaves_a_checkpoint(here: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == Status.HUNG_UP, err
     assert (here / "run" / "checkpoint").exists() and not (here / "run" / "report.json").exists()
+
+
+def test_other_streams_stay_as_they_are() -> None:
+    """Fails if a stream in memory, as of a notebook or a test, is written past, or a closed one raises an error."""
+    memory, closed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.TextIOWrapper(io.BytesIO())
+    closed.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", memory)
+        patch.setattr(sys, "stderr", closed)
+        with enduring_streams():
+            print("out")
+            print("err", file=sys.stderr)
+        assert sys.stdout is memory and sys.stderr is closed
+    assert memory.buffer.getvalue() == b"out\n"  # type: ignore[attr-defined]
 
 
 # ── logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
