@@ -184,14 +184,19 @@ def _solved(
         solver.setInitialSpace([first])
         try:
             solver.solve()
-        except PETSc.Error as error:  # as where values overflow
-            raise NotConverged(f"the eigenvalue solver stopped: {last_line(error)}") from error
+        except (PETSc.Error, SystemError) as error:  # as where values overflow
+            cause = error.__cause__ if isinstance(error, SystemError) else error  # petsc4py hides the one in the other
+            if not isinstance(cause, PETSc.Error):
+                raise
+            raise NotConverged(f"the eigenvalue solver stopped: {last_line(cause)}") from error
         if solver.getConverged() < needed:
             why = _REASONS.get(int(solver.getConvergedReason()), "the rest did not converge")
             restarts = solver.getIterationNumber()
             raise NotConverged(
                 f"{solver.getConverged()} of {count} eigenpairs after {restarts} restarts of Krylov–Schur: {why}"
             )
+        if not all(np.isfinite(solver.getEigenvalue(k)) for k in range(needed)):
+            raise NotConverged("the eigenvalue solver stopped: a product with the operator is not finite")
         yield solver, matrices[0]
 
 

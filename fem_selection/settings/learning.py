@@ -62,7 +62,7 @@ class DataSettings:
         file: NPZ file; in a case file relative to the case file's folder, in a loaded case absolute.
         test_fraction: Share of the samples kept for the test, in [0, 1).
         standardize: Whether features are brought to mean 0 and variance 1.
-        shape: Pixel grid of rows that were flattened.
+        shape: Pixel grid of rows that were flattened, two pixels or more along each axis.
         moved: Random motions of the images, or None.
         initial: Formula of the initial states in y and s, the sample's parameter in [0, 1].
         target: Formula of the target states in y and s.
@@ -73,7 +73,7 @@ class DataSettings:
     file: str | None = Field(default=None, min_length=1)
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
     standardize: bool = False
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), TomlList] | None = None
+    shape: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1), TomlList] | None = None
     moved: Movement | None = None
     initial: str | None = None
     target: str | None = None

@@ -115,7 +115,7 @@ def test_values_are_normalised():
         ("data.moved.shift = -1", "data.moved.shift: must be at least 0"),
         ("data.moved.shift = '1'", "data.moved.shift: must be a number"),
         ("data.shape = []", "data.shape: must be a list that is not empty"),
-        ("data.shape = [8, 0]", "data.shape[1]: must be at least 1"),
+        ("data.shape = [8, 0]", "data.shape[1]: must be at least 2"),
         ("data.file = ''", "data.file: must be a string that is not empty"),
         ("domain.cells = [7, 0]", "domain.cells[1]: must be at least 1, got 0"),
         ("domain.cells = 7.0", "domain.cells[0]: must be an integer"),
