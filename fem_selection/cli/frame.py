@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,18 +79,17 @@ class Frame:
         quiet, width = MPI.COMM_WORLD.rank != 0, None if sys.stdout.isatty() else _WIDTH_OF_A_LOG
         self.console = Console(quiet=quiet, highlight=False, width=width)
 
-    def read(self, path: Path, settings: Sequence[str] = (), *, needs_data: bool = True) -> Case:
+    def read(self, path: Path, settings: Sequence[str] = ()) -> Case:
         """Read a case file (collective).
 
         Args:
             path: The file.
             settings: Overrides `KEY=VALUE`.
-            needs_data: Whether a missing data file is a fault.
 
         Raises:
             ConfigError: with all faults of the case, or if it cannot run on these ranks.
         """
-        self.case = on_root(lambda: load_case(path, settings, needs_data=needs_data))
+        self.case = on_root(lambda: load_case(path, settings))
         if (size := MPI.COMM_WORLD.size) % (space := self.case.parallel.space):
             raise ConfigError([f"parallel.space: {space} does not divide the number of ranks, {size}"])
         self._title = self.case.title or path.stem
@@ -144,7 +144,11 @@ class Frame:
         for name in ("case.toml", CHECKPOINT):
             if not on_root((folder / name).exists):
                 raise InvalidInput(f"{folder} holds no run: there is no {name} in it")
-        self.read(folder / "case.toml", [*settings, *moved.settings], needs_data=False)
+        case = on_root(lambda: load_case(folder / "case.toml", [*settings, *moved.settings], needs_data=False))
+        # the ranks of the training need not be there: what is computed does not depend on their number
+        space = math.gcd(case.parallel.space, MPI.COMM_WORLD.size)
+        self.case = dataclasses.replace(case, parallel=dataclasses.replace(case.parallel, space=space))
+        self._title = self.case.title or "case"
         if moved.data is not None and (source := self.case.data.source) != "npz":
             raise InvalidInput(f"--data {moved.data}: this run has no data file, for data.source = {source!r}")
 

@@ -209,7 +209,7 @@ def _read_inputs(
             continue
         if single and (array.ndim == 1 or (array.shape == grid and len(array.shape) == dimension)):
             array = array[None]
-        found = _grid_of(array.shape, grid, dimension, "of the training" if single else "asked for")
+        found = _grid_of(array.shape, grid, dimension, "that of the training" if single else "as asked for")
         if isinstance(found, str):
             faults.append(f"{place}: {found}")
             continue
@@ -236,11 +236,11 @@ def _grid_of(shape: tuple[int, ...], grid: tuple[int, ...] | None, dimension: in
     if len(shape) == dimension + 1:
         found = shape[1:]
         if grid is not None and found != grid:
-            return f"expected a pixel grid of {grid}, that {whose}"
+            return f"expected a pixel grid of {grid}, {whose}"
     elif grid is not None:
         found = grid
         if prod(grid) != shape[1]:
-            return f"expected rows of {prod(grid)} values for a pixel grid of {grid}, that {whose}"
+            return f"expected rows of {prod(grid)} values for a pixel grid of {grid}, {whose}"
     else:
         side = round(shape[1] ** (1.0 / dimension))
         found = (side,) * dimension

@@ -139,6 +139,18 @@ class LearningProblem:
         """The state space."""
         return self.functional.control_space.space
 
+    def require_samples(self) -> None:
+        """Raise an error if the problem has no training samples, as that of a network which is only to be applied.
+
+        Raises:
+            InvalidInput: if it has none.
+        """
+        if self.train.num_samples == 0:
+            raise InvalidInput(
+                "the problem has no training samples, for its network was loaded without them: only predictions need "
+                "none; load the run with its samples (cases.load_run)"
+            )
+
     def hold_out(self, fraction: float, seed: int) -> tuple[SampleStates, SampleStates | None]:
         """The samples that the stochastic phase fits, and the samples on which it validates.
 

@@ -164,6 +164,7 @@ def network_stability(
         NonFinite: if a trajectory is not finite.
     """
     settings = settings_or_default(settings, StabilitySettings)
+    problem.require_samples()
     problem.functional.control_space.require_controls(controls)
     if states is not None:
         problem.space.require_block(states, "states", fewest=1)

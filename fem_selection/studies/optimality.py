@@ -220,6 +220,7 @@ def certify(
         NonFinite: if a state, the objective or its gradient is not finite.
     """
     settings = settings_or_default(settings, CertificateSettings)
+    problem.require_samples()
     problem.functional.control_space.require_controls(controls)
     found, insertions = measure_conditions(
         problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed

@@ -86,6 +86,7 @@ def train(
         >>> print(f"{result.report.objective:.4f}", result.report.converged)
         1.2437 True
     """
+    problem.require_samples()
     if starts < 1:
         raise InvalidInput(f"{starts} starts: give at least one")
     if seed < 0:

@@ -14,6 +14,7 @@ from commands import PROGRAM, with_settings
 from data_files import DATA_FILES
 from ranks import launch
 
+import fem_selection as fs
 from fem_selection.io import checkpoints
 
 NUMBERS = np.arange(12) % 3
@@ -182,6 +183,32 @@ def test_a_mesh_that_moved(call, here: Path) -> None:
     assert outcome.status == 0 and "2 predictions" in outcome.out, outcome.err
     outcome = call("predict", "run", "--data", "new.npz", "--mesh", meshes / "annulus.msh")
     assert outcome.status == 2 and "domain.file" in outcome.err
+
+
+def test_a_network_that_was_trained_on_more_ranks(call, here: Path) -> None:
+    """Fails if a run whose mesh was shared by ranks that are not there now is refused, though the numbers do not depend
+    on them."""
+    train(call, [0, 1, 2])
+    case = Path("run/case.toml")
+    case.write_text(case.read_text().replace("[parallel]\nspace = 1", "[parallel]\nspace = 4"))
+    assert "space = 4" in case.read_text()
+    np.savez("new.npz", x=X, y=NUMBERS)
+    outcome = call("predict", "run", "--data", "new.npz")
+    assert outcome.status == 0 and "accuracy 1.0000" in outcome.out, outcome.err
+    outcome = call("stability", "run", "--data", "moved.npz")
+    assert outcome.status == 0, outcome.err
+
+
+def test_what_needs_samples_says_so(call, here: Path) -> None:
+    """Fails if a study divides by the number of samples of a network that was loaded without them."""
+    train(call, [0, 1, 2])
+    case = fs.load_case(Path("run/case.toml"), needs_data=False)
+    network, controls = fs.cases.load_network(Path("run"), case)
+    for study in (fs.studies.certify, fs.studies.network_stability):
+        with pytest.raises(fs.InvalidInput, match="no training samples"):
+            study(network, controls)
+    with pytest.raises(fs.InvalidInput, match="no training samples"):
+        fs.studies.train(network)
 
 
 @pytest.mark.usefixtures("run_mpi")
