@@ -52,7 +52,7 @@ class BlockProducts:
             np.copyto(out, y.getDenseArray(readonly=True))
         else:
             (rows, inner), comm = self.matrix.getSizes(), self.matrix.comm
-            x, y = create_dense(comm, inner, columns, block), create_dense(comm, rows, columns, out)
+            x, y = create_dense(comm, inner, columns, block=block), create_dense(comm, rows, columns, block=out)
             self.matrix.matMult(x, result=y)
             x.destroy()
             y.destroy()
@@ -75,7 +75,7 @@ class BlockProducts:
         return self._kept[columns]
 
 
-def create_dense(comm: PETSc.Comm, rows: tuple[int, int], columns: int, block: Block | None = None) -> PETSc.Mat:
+def create_dense(comm: PETSc.Comm, rows: tuple[int, int], columns: int, *, block: Block | None = None) -> PETSc.Mat:
     """Return a `MATDENSE` of zeros, or on the memory of a block; the caller destroys it (collective).
 
     Args:

@@ -212,7 +212,7 @@ class StateSpace:
         Raises:
             InvalidInput: if the block is not in Fortran order.
         """
-        return create_dense(self.mass.comm, (self.num_local, self.num_nodes), block.shape[1], block)
+        return create_dense(self.mass.comm, (self.num_local, self.num_nodes), block.shape[1], block=block)
 
     def gather(self, block: Block) -> Block:
         """Return all N rows of a block, on every rank, in canonical order; for figures and files (collective)."""

@@ -1,21 +1,44 @@
 # SPDX-License-Identifier: MIT
-"""How a run and each of its samples ended: `Integration` and `SampleEnd`."""
+"""How a run and each of its samples ended: `Integration` and `SampleEnd`.
+
+A law of growth is fitted when it is first asked for: a run of many samples may end without any fit.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from dataclasses import field as attribute
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
-from fem_selection.evolution.growth import Growth
+from fem_selection.evolution.growth import Growth, fit_growth
+from fem_selection.evolution.history import StepHistory
 from fem_selection.evolution.recurrence import ClosedOrbit
 from fem_selection.evolution.rest import Rest
 from fem_selection.evolution.variation import TimePieces
 from fem_selection.typing import Block, Floats
 
-__all__ = ["Integration", "SampleEnd", "SampleOutcome"]
+__all__ = ["Integration", "SampleEnd", "SampleGrowth", "SampleOutcome"]
 
 SampleOutcome = Literal["horizon", "steady", "cycle", "unbounded", "blow-up", "stuck", "stopped", "step limit"]
+
+
+class SampleGrowth:
+    """The growth of one sample.
+
+    Args:
+        history: The steps of the run.
+        sample: The number of the sample.
+    """
+
+    def __init__(self, history: StepHistory, sample: int) -> None:
+        self._history, self._sample = history, sample
+
+    @cached_property
+    def law(self) -> Growth | None:
+        """The law up to the end of the sample, fitted now or before; None if ‖f‖ did not grow."""
+        h = self._history.sample(self._sample)
+        return fit_growth(h.times, h.norms, h.slopes, allowed=h.delays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,23 +49,50 @@ class SampleEnd:
         outcome: "horizon"; "steady", near its limit; "cycle"; "unbounded", beyond the bound on ‖f‖; "blow-up", at a
             time that was extrapolated; "stuck", where no step is short enough although nothing explodes; "stopped" from
             outside; or "step limit".
-        reason: The same as a sentence, with numbers.
+        statement: The same as a sentence, with numbers.
+        names_growth: Whether the law of growth is a part of the reason.
+        note: What `reason` adds; empty if nothing.
         time: The time at which the run of this sample ended.
         rate: ‖∂_t f‖ there.
-        growth: The law of growth up to there; None if ‖f‖ did not grow, or obeyed no law and stayed below the bound.
+        fit: The law of growth, not fitted before it is asked for.
         rest: What is known of the limit, if the rate was small at the end.
         cycle: The closed orbit, if one was recognized.
         decay: q with which ‖∂_t f‖ fell like t^{−q} over the second half of the run; NaN if it did not fall.
     """
 
     outcome: SampleOutcome
-    reason: str
+    statement: str
+    names_growth: bool
+    note: str
     time: float
     rate: float
-    growth: Growth | None = None
+    fit: SampleGrowth = attribute(repr=False, compare=False)
     rest: Rest | None = None
     cycle: ClosedOrbit | None = None
     decay: float = float("nan")
+
+    @property
+    def growth(self) -> Growth | None:
+        """The law of growth up to the end; None if ‖f‖ did not grow, or obeyed no law and stayed below the bound."""
+        law = self.fit.law
+        return None if law is not None and law.kind == "other" and self.outcome != "unbounded" else law
+
+    @property
+    def reason(self) -> str:
+        """The statement, with the law of growth where it belongs to it, and the note."""
+        law = self.growth if self.names_growth else None
+        parts = [self.statement, "" if law is None else f"‖f‖ {law.sentence}", self.note]
+        return "; ".join(part for part in parts if part)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the end as a mapping for a report."""
+        plain = {name: getattr(self, name) for name in ("outcome", "reason", "time", "rate")}
+        found = {"growth": self.growth, "rest": self.rest, "cycle": self.cycle}
+        return {
+            **plain,
+            **{name: None if x is None else asdict(x) for name, x in found.items()},
+            "decay": self.decay,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
-from fem_selection.evolution.ends import SampleEnd, SampleOutcome
-from fem_selection.evolution.growth import Growth, fit_growth
+from fem_selection.evolution.ends import SampleEnd, SampleGrowth, SampleOutcome
+from fem_selection.evolution.growth import Growth
 from fem_selection.evolution.history import StepHistory
 from fem_selection.evolution.recurrence import ClosedOrbit
 from fem_selection.evolution.rest import Rest, decay_exponents, examine_rest, round_off
@@ -216,20 +216,19 @@ class RunSamples:
         """
         j = int(self.live[k])
         self.final[:, j], self.final_rate[:, j] = state[:, k], rate[:, k]
-        growth = self._growth(j)
-        if growth is not None and growth.kind == "other" and outcome != "unbounded":
-            growth = None
-        if growth is not None and growth.kind == "blow-up":
-            outcome = "blow-up" if outcome in ("unbounded", "stuck") else outcome
-            reason = growth.sentence if outcome == "blow-up" else reason
-        if not reason:
-            reason = self._sentence(outcome, k, time, growth, rest)
+        fit = SampleGrowth(self.history, j)
+        if outcome in ("unbounded", "stuck") and fit.law is not None and fit.law.kind == "blow-up":
+            outcome, reason = "blow-up", fit.law.sentence
+        elif outcome == "cycle":
+            _ = fit.law  # while other samples go on, the history may become thinner
         self.ends[j] = SampleEnd(
             outcome=outcome,
-            reason=f"{reason}; {self.note}" if self.note else reason,
+            statement=reason or self._sentence(outcome, k, time, rest),
+            names_growth=not reason and outcome != "steady",
+            note=self.note,
             time=time,
             rate=float(self.rates[k]),
-            growth=growth,
+            fit=fit,
             rest=rest,
             cycle=cycle,
             decay=decay,
@@ -266,13 +265,8 @@ class RunSamples:
             ends = [item for part in self.comm.allgather(ends) for item in part]
         return max(ends)[1] if ends else "steady"
 
-    def _growth(self, j: int) -> Growth | None:
-        h = self.history.sample(j)
-        return fit_growth(h.times, h.norms, h.slopes, allowed=h.delays)
-
-    def _sentence(self, outcome: SampleOutcome, k: int, time: float, growth: Growth | None, rest: Rest | None) -> str:
+    def _sentence(self, outcome: SampleOutcome, k: int, time: float, rest: Rest | None) -> str:
         at = f"at t = {time:.6g}"
-        law = "" if growth is None else f"; ‖f‖ {growth.sentence}"
         if outcome == "steady" and rest is not None:
             unstable = ""
             if rest.perturbation_rate > 0:
@@ -282,8 +276,8 @@ class RunSamples:
                 )
             return f"‖∂_t f‖ = {self.rates[k]:.1e} {at}; {rest.reason}{unstable}"
         if outcome == "unbounded":
-            return f"‖f‖ exceeded {self.growth_bound:g} {at}{law}"
-        return f"‖∂_t f‖ = {self.rates[k]:.1e} {at}{law}"
+            return f"‖f‖ exceeded {self.growth_bound:g} {at}"
+        return f"‖∂_t f‖ = {self.rates[k]:.1e} {at}"
 
 
 def require_finite(field: SelectionField, initial: Block, sample_comm: MPI.Intracomm | None = None) -> None:

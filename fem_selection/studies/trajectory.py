@@ -130,7 +130,7 @@ class ForwardReport(Report):
             "norms": self.norms,
             "final_norms": self.final_norms,
             "final_rates": self.final_rates,
-            "ends": [dataclasses.asdict(end) for end in run.ends],
+            "ends": [end.as_dict() for end in run.ends],
             "estimated": self.estimated,
             "bounds": {name: _bound(estimate) for name, estimate in self.estimates.items()},
             "hypotheses": {n: [dataclasses.asdict(h) for h in e.hypotheses] for n, e in self.estimates.items()},

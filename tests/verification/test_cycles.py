@@ -187,7 +187,8 @@ def test_multipliers_against_the_poincare_map():
 def test_subcritical_point_has_no_attracting_cycle():
     """The same A with the functions 1 and √2 cos πy: beyond 0.9 states leave, and cycles lie before it and repel.
 
-    Fails if a ramp with a constant amplitude in a window passes for a cycle.  The repelling cycle at 0.85 is that of
+    Fails if a ramp with a constant amplitude in a window passes for a cycle, or the law of a state that turns while it
+    grows is not found.  The repelling cycle at 0.85 is that of
     DOP853 backwards in time on 80 Gauss points.
     """
     family = family_of("tanh", COSINES, cells=16, space={"degree": 2})
@@ -195,6 +196,7 @@ def test_subcritical_point_has_no_attracting_cycle():
     assert (point.criticality, point.side) == ("subcritical", -1)
     leaving = follow_departure(family, np.zeros(2), 1.0)
     assert leaving.outcome == "growth" and leaving.orbit is None
+    assert "the distance grows as t^1.03 ± 0.02" in leaving.sentence  # |f'| ≤ 1
     (cycle,) = measure_cycles(family, point, (0.05,)).orbits
     assert cycle.stability == "repelling in 1 direction"
     a = matrix(0.85)

@@ -4,8 +4,8 @@
 A run of the reduced equation starts beside the steady state, in the plane of its leading eigenvalue.  A windowed
 amplitude cannot tell a cycle from a ramp.  Therefore the run counts as *on a cycle* only if it returns to a Poincaré
 section near where it left it and shooting from there finds an orbit that closes; as *at rest* if the rate falls to the
-error of the run; as *growing* once the state has grown by a factor of ten thousand, with the law that fits the last
-two decades, t^p or e^{rt}, if one does.  Otherwise, when the time ends, the outcome is not decided.
+error of the run; as *growing* once the state has grown by a factor of ten thousand, with the law of growth that fits
+(`fem_selection.evolution.growth`), if one does.  Otherwise, when the time ends, the outcome is not decided.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.errors import NotConverged
+from fem_selection.evolution.growth import fit_growth
 from fem_selection.steady.branches.flow import Budget, Flow
 from fem_selection.steady.branches.periodic_orbits import SEGMENTS, Guess, PeriodicOrbit, solve_orbit
 from fem_selection.steady.equilibria.newton import solve_newton
@@ -32,9 +33,7 @@ _FAR = 1e4  # growth at which a run ends, relative to 1 + |c|
 _AT_REST = 1e-7  # rate that counts as zero, relative to 1 + |c| and the frequency
 _NEAR = 0.02  # distance of a return, relative to the extent of the window, from which shooting starts
 _SAMPLES = 400
-_SUDDEN = 1e-3  # of the time: shorter last decades, as of a blow-up, are not fitted
-_FITTED = 41  # sizes that a law is fitted to
-_LAW = 0.8  # largest residual of the logarithm in a fit: a sixth of two decades
+_TURNS = 8  # largest distances from which a law is fitted to them alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,25 +143,15 @@ def _leaves(rest: Floats, far: float) -> Callable[[float, Floats], float]:
 
 
 def _growth(times: Floats, sizes: Floats) -> str:
-    """The law of the last two decades of sizes, with the bar that the residual of its fit leaves, as a phrase."""
+    """The growth of the sizes with its law, if there is one, as a phrase."""
     grown = f"grows to {sizes[-1]:.3g} until t = {times[-1]:.4g}"
-    largest = np.maximum.accumulate(sizes)  # states may turn around the steady state while they grow
-    places = np.searchsorted(largest, np.geomspace(0.01 * largest[-1], largest[-1], _FITTED))
-    if np.ptp(times[places]) < _SUDDEN * times[-1]:
-        span = times[-1] - times[max(int(places[0]) - 1, 0)]
-        return f"{grown}, through its last two decades within less than {span:.1e}"
-    logs, laws = np.log(largest[places]), []
-    for name, x in (
-        ("t^({:.2f} ± {:.2f})", np.log(times[places] + 1e-300)),
-        ("e^(({:.3g} ± {:.1g}) t)", times[places]),
-    ):
-        slope, constant = np.polyfit(x, logs, 1)
-        residual = float(np.max(np.abs(slope * x + constant - logs)))
-        laws.append((residual, name.format(slope, 2 * residual / max(float(np.ptp(x)), 1e-300))))
-    residual, law = min(laws)
-    if residual > _LAW:
-        return f"{grown}; no law fits its last two decades"
-    return f"{grown}, over the last two decades like {law}"
+    inner = sizes[1:-1]
+    peaks = 1 + np.flatnonzero((inner > sizes[:-2]) & (inner >= sizes[2:]) & (inner > 10 * sizes[0]))
+    if peaks.size >= _TURNS:  # states that turn grow from one largest distance to the next
+        times, sizes = times[peaks], np.maximum.accumulate(sizes[peaks])
+    law = fit_growth(times, sizes, sizes * np.gradient(np.log(sizes), times))
+    known = "no law fits" if law is None or law.kind == "other" else f"the distance {law.sentence}"
+    return f"{grown}; {known}"
 
 
 def _close(flow: Flow, family: ReducedFamily, states: Floats, times: Floats) -> PeriodicOrbit | None:
