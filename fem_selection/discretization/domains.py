@@ -6,7 +6,7 @@ A `Domain` is a mesh with its bounding box and, if it comes from a gmsh file, th
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +18,11 @@ from mpi4py import MPI
 
 from fem_selection.discretization.distribution import ExaminedCells, distribute, examine_mesh, read_cells
 from fem_selection.discretization.extents import check_extents, graded_ends
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, SelectionWarning
 from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Domain", "box", "from_mesh", "interval", "rectangle"]
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Domain:
         bounds: Lower and upper corner of the bounding box, each of shape (d,).
         groups: This rank's own cells in each named group of a mesh file.
         pieces: Number of parts of the mesh that share no node; local kernels do not couple them.
-        doubts: What is unusual about the mesh, one sentence each; also logged as warnings when the domain was made.
+        doubts: What is unusual about the mesh, one sentence each; a `SelectionWarning` too.
     """
 
     mesh: dmesh.Mesh
@@ -72,7 +70,7 @@ class Domain:
         mesh = distribute(comm, read)
         own = mesh.topology.original_cell_index[: mesh.topology.index_map(mesh.topology.dim).size_local]
         cells = mesh.topology.index_map(mesh.topology.dim).size_global
-        _warn(comm, str(path), doubts)
+        _warn(str(path), doubts)
         return cls(
             mesh=mesh,
             name=f"{path.name}{'' if group is None else f', {group}'}, {cells} {mesh.topology.cell_name()} cells",
@@ -218,7 +216,7 @@ def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
             f"{name} has coordinates of type {mesh.geometry.x.dtype}: give it dtype=numpy.float64 when it is created"
         )
     found = examine_mesh(mesh, name)
-    _warn(mesh.comm, name, found.doubts)
+    _warn(name, found.doubts)
     return Domain(mesh=mesh, name=name, bounds=_bounding_box(mesh), pieces=found.pieces, doubts=found.doubts)
 
 
@@ -231,9 +229,10 @@ def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _warn(comm: MPI.Intracomm, name: str, doubts: Sequence[str]) -> None:
-    for doubt in doubts if comm.rank == 0 else ():
-        _LOG.warning("%s: %s", name, doubt)
+def _warn(name: str, doubts: Sequence[str]) -> None:
+    """Warn of what is doubtful, once: other members of an ensemble have the same mesh."""
+    for doubt in doubts if MPI.COMM_WORLD.rank == 0 else ():
+        warnings.warn(f"{name}: {doubt}", SelectionWarning, stacklevel=4)
 
 
 # ── checks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,5 +269,5 @@ def _finish(
             even = np.linspace(0, 1, n + 1)
             x[:, k] = lower[k] + side * np.interp((x[:, k] - lower[k]) / side, even, graded_ends(n, grading))
     name = f"{shape}, {'×'.join(str(n) for n in cells)} {mesh.topology.cell_name()} cells"
-    _warn(mesh.comm, name, doubts)
+    _warn(name, doubts)
     return Domain(mesh=mesh, name=name, bounds=(lower, upper), doubts=doubts)

@@ -27,13 +27,14 @@ Gradients of functions that jump between cells are not in L²: convection and di
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fem_petsc
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.discretization.block_products import BlockProducts
@@ -42,15 +43,13 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.disposal import clean_petsc
-from fem_selection.errors import InvalidInput
+from fem_selection.errors import InvalidInput, SelectionWarning
 from fem_selection.kernels.base import OperatorByParameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.settings.names import LOCAL_TERMS
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["LocalForms", "LocalKernel"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class LocalForms:
@@ -81,11 +80,11 @@ class LocalForms:
                 "gradient in L²; use continuous elements (space.family = 'lagrange', degree ≥ 1), or multiplication "
                 "alone"
             )
-        if differential and space.domain.pieces > 1 and space.comm.rank == 0:
-            _LOG.warning(
-                "%s has %d parts that share no node: a local kernel does not couple them",
-                space.domain.name,
-                space.domain.pieces,
+        if differential and space.domain.pieces > 1 and MPI.COMM_WORLD.rank == 0:
+            warnings.warn(
+                f"{space.domain.name}: {space.domain.pieces} parts share no node: a local kernel does not couple them",
+                SelectionWarning,
+                stacklevel=3,
             )
         self.space, d = space, space.domain.dimension
         directions = ["convection"] if d == 1 else [f"convection_{k}" for k in range(d)]
