@@ -163,6 +163,20 @@ def few_labels(bench: Bench) -> str:
     return bench("predict", "run", "--data", "new.npz")
 
 
+def lone_class(bench: Bench) -> str:
+    """What a training says of a class with one sample."""
+    bench.data(x=np.arange(36.0).reshape(12, 3), y=np.r_[np.arange(11) % 2, 7])
+    return bench.case("data.file=new.npz")
+
+
+def changed_data(bench: Bench) -> str:
+    """What `certify` says where the data file is another."""
+    bench.run()
+    bench.data(x=np.ones((12, 9)), y=np.arange(12) % 3)
+    os.replace("new.npz", "data.npz")
+    return bench("certify", "run")
+
+
 def foreign_labels(bench: Bench) -> str:
     """Labels that the training did not have."""
     bench.run()
@@ -280,6 +294,8 @@ PROVOCATIONS: dict[str, Callable[[Bench], str]] = {
     "objective.loss = '…' needs in data.file …": lambda b: b.case("objective.loss=tracking"),
     "…: array 'x' of shape …: rows of … values are no square grid": lambda b: b.case("domain.shape=rectangle"),
     "…: array 'y' holds … labels for … inputs": few_labels,
+    "data.test_fraction: the class '…' has a single sample": lone_class,
+    "data.file: … has changed since the training": changed_data,
     "…: array 'y' has the labels …, of which the network knows none": foreign_labels,
     "…: expected a pixel grid of …, that of the training": foreign_grid,
     "the objective is not finite at layer … in iteration …": lambda b: b.case(
