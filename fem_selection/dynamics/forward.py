@@ -62,7 +62,7 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
     with np.errstate(over="ignore", invalid="ignore"):
         final, states = stepper.advance_without_tape(initial, kept)
         if not stepper.space.comm.allreduce(bool(np.all(np.isfinite(final))), op=MPI.LAND):
-            layer = stepper.first_bad_layer(initial)
+            layer = stepper.troubled or stepper.first_bad_layer(initial)
             first = stepper.space.comm.allreduce(stepper.grid.layers if layer is None else layer, op=MPI.MIN)
             words = next((w for w in stepper.space.comm.allgather(stepper.take_trouble()) if w), None)
             if words is not None:

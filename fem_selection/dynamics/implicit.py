@@ -7,7 +7,8 @@
 
 with a = Δt a_ii.  Each block is one system of `fem_selection.dynamics.stage_system`, which solves all three to
 round-off, so that the discrete derivatives are exact.  If Newton's method fails, the solver follows the solution in a
-from a = 0, where it is H.  If that fails too, the solver fills the block with NaN and records the reason.
+from a = 0, where it is H, for at most a thousand Newton steps.  If that fails too, the solver fills the block with NaN
+and records the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.preconditioner import LocalPreconditioner
-from fem_selection.dynamics.stage_system import KSP_NOT_FINITE, SNES_NOT_FINITE, StageSystem
+from fem_selection.dynamics.stage_system import KSP_NOT_FINITE, SNES_NO_END, SNES_NOT_FINITE, StageSystem
 from fem_selection.dynamics.superposition import Derivative, Superposition
 from fem_selection.kernels.base import Kernel
 from fem_selection.petsc import ksp_reason, snes_reason
@@ -28,6 +29,7 @@ from fem_selection.typing import Block, Floats
 __all__ = ["SolverCounts", "StageSolver"]
 
 _SMALLEST_PART = 1e-4  # of the step in a continuation
+_MAX_NEWTON = 1000  # Newton steps of a continuation: a stage that takes more makes every sweep take seconds
 _KEPT = 4  # solvers are kept for so many block sizes
 
 
@@ -95,8 +97,9 @@ class StageSolver:
         if reason < 0 and reason != SNES_NOT_FINITE:
             reason = self._continue(interval, step, known, stage)
         if reason < 0:
-            words = None if reason == SNES_NOT_FINITE else f"an implicit stage was not solved: {snes_reason(reason)}"
-            self._fail(stage, words)
+            words = f"an implicit stage was not solved: {snes_reason(reason)}"
+            words += "; more dynamics.layers make its step shorter"
+            self._fail(stage, None if reason == SNES_NOT_FINITE else words)
 
     def solve_linear(
         self, interval: int, step: float, derivative: Derivative, *, right: Block, out: Block, transpose: bool = False
@@ -168,9 +171,11 @@ class StageSolver:
 
     def _continue(self, interval: int, step: float, known: Block, stage: Block) -> int:
         """Follow the solution from G = H at step 0 to the step a, after Newton's method alone has failed."""
-        done, part, reason = 0.0, 0.5, 0
+        done, part, reason, before = 0.0, 0.5, 0, self.counts.newton
         np.copyto(stage, known)
         while done < 1.0:
+            if self.counts.newton - before > _MAX_NEWTON:
+                return SNES_NO_END
             reason = self._newton(interval, min(done + part, 1.0) * step, known, stage)
             if reason > 0:
                 done, part = min(done + part, 1.0), 2.0 * part

@@ -29,10 +29,12 @@ from fem_selection.kernels.base import Kernel
 from fem_selection.petsc import create_shell, options, unique_prefix
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["KSP_NOT_FINITE", "SNES_NOT_FINITE", "StageEquation", "StageSystem"]
+__all__ = ["KSP_NOT_FINITE", "SNES_NOT_FINITE", "SNES_NO_END", "StageEquation", "StageSystem"]
 
 SNES_NOT_FINITE = int(PETSc.SNES.ConvergedReason.DIVERGED_FUNCTION_NANORINF)
 """PETSc's reason if the residual is not finite at the start of Newton's method."""
+SNES_NO_END = int(PETSc.SNES.ConvergedReason.DIVERGED_MAX_IT)
+"""PETSc's reason at the limit of iterations."""
 KSP_NOT_FINITE = int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
 
 _RESIDUAL = 1e-14  # residual of a stage, relative to H

@@ -88,6 +88,7 @@ class Stepper:
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
         solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
         evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer.
+        troubled: The end of the first layer of which a stage was not solved since `take_trouble`, or None.
 
     Raises:
         InvalidInput: if kernel or bias have another number of intervals than the grid.
@@ -125,6 +126,7 @@ class Stepper:
         self.solver: StageSolver | None = None
         if scheme.is_implicit:
             self.solver = StageSolver(space, kernel, self._bias_columns, superposition=self.superposition)
+        self.troubled: int | None = None
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
 
@@ -272,7 +274,7 @@ class Stepper:
         """Return why the last failed solve of an implicit stage failed, as a sentence, or None; clear the record."""
         if self.solver is None:
             return None
-        words, self.solver.trouble = self.solver.trouble, None
+        words, self.solver.trouble, self.troubled = self.solver.trouble, None, None
         return words
 
     def derivative(self, slopes: Block) -> Derivative:
@@ -321,6 +323,8 @@ class Stepper:
         """
         if self.solver is not None and self.scheme.diagonal[i]:
             self.solver.solve(self.intervals[n][i], self.grid.step * self.scheme.diagonal[i], state, stage=stage)
+            if self.solver.trouble is not None and self.troubled is None:
+                self.troubled = n + 1
 
     def _step_work(self, like: Block) -> tuple[list[Block], Block]:
         """Work blocks for the stage rates R_i and for S, the same in every call."""

@@ -173,7 +173,7 @@ class Functional:
     def final_states(self, controls: Floats) -> Block:
         """States at T of this member's samples under controls x, a shard; shape (num_local, J_member) (collective)."""
         self.set_controls(controls)
-        result = np.empty(self.initial.shape, order="F")
+        result = np.full(self.initial.shape, np.nan, order="F")
 
         def keep(initial: Block, columns: slice) -> float:
             result[:, columns] = self.stepper.advance_without_tape(initial)[0]
@@ -220,6 +220,7 @@ class Functional:
 
     def set_controls(self, controls: Floats) -> None:
         """Assign controls x, a shard, to the dynamics and the readout (collective)."""
+        self.stepper.take_trouble()  # it was of other controls
         operators = self.control_space.to_operators(controls, self._operators)
         if "kernel" in operators:
             self.control_space.assign_kernel(self.stepper.kernel, operators)
@@ -252,6 +253,9 @@ class Functional:
                 block = initial[:, columns]
                 tape = self.stepper.tape(block.shape[1])
                 final = self.stepper.advance(block, tape)
+                if self.stepper.troubled is not None:
+                    data = np.nan  # the other blocks would take long to tell the same
+                    break
                 value, dual = self.cost.evaluate(final, targets[:, columns], scale)
                 data += value
                 incoming = None if observe is None else self._incoming(block)
@@ -294,7 +298,9 @@ class Functional:
 
     def _over_blocks(self, function: Callable[[Block, slice], float]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            total = sum(function(self.initial[:, c], c) for c in self.blocks(self.initial.shape[1]))
+            total = 0.0
+            for columns in self.blocks(self.initial.shape[1]):
+                total += function(self.initial[:, columns], columns) if self.stepper.troubled is None else np.nan
         self.counts.forward += 1
         return total
 
@@ -317,7 +323,9 @@ class Functional:
     def _check(self, value: float) -> None:
         """Raise if an objective, the same number on all ranks, is not finite."""
         if not np.isfinite(value):
-            layer = self.stepper.first_bad_layer(self.initial) if self.initial.shape[1] else None
+            layer = self.stepper.troubled
+            if layer is None and self.initial.shape[1]:
+                layer = self.stepper.first_bad_layer(self.initial)
             never = self.stepper.grid.layers + 1
             first = self.control_space.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
             raise NonFinite("the objective", None if first == never else first, reason=self._trouble_anywhere())

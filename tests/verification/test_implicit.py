@@ -10,6 +10,8 @@ import pytest
 from counting import CountingKernel, next_communicator
 from problems import KERNELS, MODES, make_problem, observed_orders, smooth_states, taylor_orders
 
+import fem_selection as fs
+from fem_selection.config import parse_case
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.dynamics import SCHEMES, Scheme, SelectionEquation, Stepper, solve_forward
 from fem_selection.errors import NonFinite, NotConverged
@@ -247,6 +249,19 @@ def test_a_stage_without_solution_names_the_layer(spaces):
         solve_forward(stepper, one)
     solved = stepper.advance_without_tape(one, range(len(states) + 1))[1]
     np.testing.assert_allclose([float(s[0, 0]) for s in solved[1:]], states, rtol=1e-12)
+
+
+def test_a_stiff_stage_fails_within_a_budget():
+    """Fails if the continuation has no end, if the other blocks of samples are tried after the first has failed, or if
+    the layer is found by a second sweep: 64 states took a minute to say that a stage was not solved."""
+    formula = {"source": "formula", "initial": "sin(7*s + y0*y1) + sin(50*s)*y0", "target": "1", "samples": 64}
+    stiff = {"layers": 1, "scheme": "implicit_euler", "representation": "local", "diffusion": "1e5"}
+    case = {"domain": {"cells": 3}, "dynamics": stiff, "data": formula, "objective": {"loss": "tracking"}}
+    problem = fs.build_problem(parse_case(case | {"parallel": {"block": 16}}))
+    with pytest.raises(NonFinite, match=r"at layer 1: an implicit stage was not solved: .*; more dynamics\.layers"):
+        problem.functional.evaluate(problem.scaled_functional.to_controls(problem.scaled_start))
+    counts = problem.functional.stepper.solver.counts
+    assert counts.stages <= 2 and counts.newton < 2500
 
 
 def test_an_objective_without_states_says_why(spaces):
