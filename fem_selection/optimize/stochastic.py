@@ -176,7 +176,8 @@ class _Descent:
                 square = float(gradient @ gradient)
             self._look(value, square, self.step + 1, initial)
             self.moving = self.moving or square != 0
-            self._update(gradient, self._rate(total))
+            if self.fault is None:
+                self._update(gradient, self._rate(total))
             self.epoch_value += value
             self.batch += 1
             self.step += 1
