@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Time of one objective and gradient on the digits: two ranks of ours against JAX and PyTorch on two threads.
 
-    uv run --group bench python benchmarks/gradient.py [--torch-python PATH] [--repeats N]
+    uv run --group bench python benchmarks/gradient.py [--torch-python PATH] [--repeats N] [--others NAME ...]
 
 Everyone computes the same number: 1437 digits as functions on 64 nodes, ten Euler layers with tanh, softmax, L²
 regularization, and its derivative in all kernels, biases, readouts and the offset, from the same controls in float64.
 Gradients are checked to be equal before anything is timed.  Workers are asked in turn; the last line is the median
-over the rounds of our time over that of the fastest float64 peer.  Beside it: what the adjoint costs relative to the
+over the rounds of our time over that of the fastest float64 peer.  Beside it: the same ratio for other activations, the
+time of the matrix products alone, below which nobody can get with this BLAS, what the adjoint costs relative to the
 forward sweep, the effect of the block size, and how peak memory grows with the number of samples.
 """
 
@@ -69,15 +70,16 @@ def check(ours: Worker, peers: dict[str, Worker], folder: Path) -> dict[str, flo
 
 
 def time_in_turn(
-    ours: Worker, peers: dict[str, Worker], rounds: int
+    ours: Worker, peers: dict[str, Worker], rounds: int, *, single: bool = True
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Milliseconds of one evaluation: the median of a burst in every round, and the fastest of all evaluations.
 
-    The peers' times in float32 stand beside.
+    The peers' times in float32 stand beside if `single`.
     """
     turns: list[tuple[str, Worker, dict[str, str]]] = [(OURS, ours, {})]
     turns += [(name, peer, {"dtype": "float64"}) for name, peer in peers.items()]
-    turns += [(f"{name}, float32", peer, {"dtype": "float32"}) for name, peer in peers.items()]
+    if single:
+        turns += [(f"{name}, float32", peer, {"dtype": "float32"}) for name, peer in peers.items()]
     times: dict[str, list[float]] = {name: [] for name, _, _ in turns}
     fastest = dict.fromkeys(times, float("inf"))
     for number in range(rounds + 1):
@@ -88,6 +90,39 @@ def time_in_turn(
                 times[name].append(1e3 * float(np.median(burst)))
                 fastest[name] = min(fastest[name], 1e3 * min(burst))
     return times, fastest
+
+
+def ratios_to(times: dict[str, list[float]]) -> dict[str, float]:
+    """Our time over everyone's: the median over the rounds."""
+    return {name: float(np.median(np.divide(times[OURS], t))) for name, t in times.items() if name != OURS}
+
+
+def start_everyone(
+    activation: str, folder: Path, stack: ExitStack, torch_python: str | None
+) -> tuple[Worker, dict[str, Worker]]:
+    """Our worker and the peers for one activation."""
+    problem = folder / f"{activation}.npz"
+    ours = stack.enter_context(start_ours(CPUS, "--problem", str(problem), "--activation", activation))
+    peers = start_peers(problem, torch_python)
+    for peer in peers.values():
+        stack.enter_context(peer)
+    return ours, peers
+
+
+def compare(activation: str, arguments: argparse.Namespace) -> list[str | float]:
+    """A row of the table of activations: our median, that of the best float64 peer, and the median of the ratios."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        ours, peers = start_everyone(activation, Path(name), stack, arguments.torch_python)
+        check(ours, peers, Path(name))
+        times, _ = time_in_turn(ours, peers, arguments.repeats, single=False)
+    ratios = ratios_to(times)
+    best = max(peers, key=lambda name: ratios[name])
+    return [activation, float(np.median(times[OURS])), float(np.median(times[best])), ratios[best]]
+
+
+def time_products(ours: Worker, rounds: int) -> float:
+    """Milliseconds of the matrix products of one gradient alone."""
+    return float(np.median([1e3 * float(np.median(ours.ask("time_products", count=BURST))) for _ in range(rounds)]))
 
 
 def time_sweeps(ours: Worker, rounds: int) -> dict[str, Any]:
@@ -141,6 +176,9 @@ def main() -> None:
         "--torch-python", metavar="PATH", help="an interpreter with PyTorch; without it PyTorch is left out"
     )
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="rounds, 15 by default")
+    parser.add_argument(
+        "--others", nargs="*", default=["gelu", "softplus", "silu", "relu"], metavar="NAME", help="other activations"
+    )
     arguments = parser.parse_args()
     if arguments.repeats < 1:
         parser.error("--repeats must be positive")
@@ -153,19 +191,17 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        ours = stack.enter_context(start_ours(CPUS, "--problem", str(folder / "problem.npz")))
-        peers = start_peers(folder / "problem.npz", arguments.torch_python)
-        for peer in peers.values():
-            stack.enter_context(peer)
+        ours, peers = start_everyone("tanh", folder, stack, arguments.torch_python)
         differences = check(ours, peers, folder)
         times, fastest = time_in_turn(ours, peers, arguments.repeats)
+        products = time_products(ours, arguments.repeats)
         sweeps = time_sweeps(ours, arguments.repeats)
         blocks = time_blocks(ours, arguments.repeats)
         described = {OURS: ours.ready, **{name: peer.ready for name, peer in peers.items()}}
+    others = {activation: compare(activation, arguments) for activation in arguments.others}
     memory = measure_memory()
 
-    # our time over that of the peer, round by round
-    ratios = {name: float(np.median(np.divide(times[OURS], t))) for name, t in times.items() if name != OURS}
+    ratios = ratios_to(times)
     best = max(peers, key=lambda name: ratios[name])
     rows = [
         [name, float(np.median(t)), fastest[name], ratios.get(name, 1.0), differences.get(name, "")]
@@ -173,6 +209,10 @@ def main() -> None:
     ]
     print_table(
         ["", "median [ms]", "fastest [ms]", "ours / this", "difference"], rows, "objective and gradient, two cores"
+    )
+    print(f"matrix products alone  {products:.2f} ms, {products / float(np.median(times[OURS])):.2f} of ours")
+    print_table(
+        ["activation", "ours [ms]", "best peer [ms]", "ours / best"], list(others.values()), "other activations"
     )
     print_table(["", "median [ms]"], [[k, v] for k, v in sweeps.items() if k != "ratio"], "ours, two ranks")
     print(f"(forward + adjoint) / forward  {sweeps['ratio']:.3f}")
@@ -190,6 +230,8 @@ def main() -> None:
         "fastest": fastest,
         "ratios": ratios,
         "differences": differences,
+        "products": products,
+        "other_activations": {name: row[-1] for name, row in others.items()},
         "sweeps": sweeps,
         "blocks": blocks,
         "memory_mib": memory,

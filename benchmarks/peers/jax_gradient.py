@@ -15,15 +15,23 @@ from serving import serve, time_calls
 
 jax.config.update("jax_enable_x64", True)
 
+ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "softplus": jax.nn.softplus,
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
 
-def objective(controls: dict[str, Any], data: dict[str, Any], scan: bool) -> Any:
+
+def objective(controls: dict[str, Any], data: dict[str, Any], *, scan: bool, activation: str) -> Any:
     """J(W, b, c, μ); states are (J, N), one sample a row; layers in a Python loop or in one `lax.scan`."""
-    mass, dt = data["mass"], data["step"]
+    mass, dt, sigma = data["mass"], data["step"], ACTIVATIONS[activation]
     operators = controls["kernel"] * mass
 
     def layer(f: Any, parameters: tuple[Any, Any]) -> tuple[Any, None]:
         operator, bias = parameters
-        return f + dt * jnp.tanh(f @ operator.T + bias), None
+        return f + dt * sigma(f @ operator.T + bias), None
 
     f = data["initial"]
     if scan:
@@ -45,8 +53,9 @@ def objective(controls: dict[str, Any], data: dict[str, Any], scan: bool) -> Any
 def main(folder: str, problem: str, scan: bool) -> None:
     """Serve one variant."""
     arrays = dict(np.load(problem))
+    activation = str(arrays.pop("activation"))
     names = ("kernel", "bias", "readout", "offset")
-    compiled = jax.jit(jax.value_and_grad(partial(objective, scan=scan)))
+    compiled = jax.jit(jax.value_and_grad(partial(objective, scan=scan, activation=activation)))
 
     def prepare(dtype: str) -> Callable[[], Any]:
         def convert(a: np.ndarray) -> Any:

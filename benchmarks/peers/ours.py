@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from fem_selection.functions.activations import find_activation
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
+from fem_selection.linalg.blas import add_product
 from fem_selection.objectives import ReadoutCost, encode_labels, find_loss
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import Regularization
@@ -29,12 +31,15 @@ TEST_FRACTION = 360 / 1797  # 80/20, as scikit-learn rounds it: 1437 samples to 
 REGULARIZATION = Regularization(kernel=1e-3, bias=1e-3, readout=1e-3)
 
 
-def create_functional(repeat: int = 1, layers: int = 10) -> tuple[Functional, Floats, np.ndarray]:
+def create_functional(
+    repeat: int = 1, layers: int = 10, activation: str = "tanh"
+) -> tuple[Functional, Floats, np.ndarray]:
     """The digits on the 7 × 7 cells whose nodes are the pixels: functional, states (N, J) and labels of all samples.
 
     Args:
         repeat: How many times every sample occurs.
         layers: Euler steps on [0, 1].
+        activation: Name of σ.
     """
     ensemble = Ensemble()
     domain = domains.rectangle(ensemble.space_comm, (7, 7))
@@ -45,7 +50,7 @@ def create_functional(repeat: int = 1, layers: int = 10) -> tuple[Functional, Fl
         space,
         kernel,
         np.zeros((layers, 64)),
-        activation=find_activation("tanh"),
+        activation=find_activation(activation),
         scheme=find_scheme("euler"),
         grid=grid,
     )
@@ -72,6 +77,26 @@ def nodal(functional: Functional, local: Floats) -> dict[str, Floats]:
     return {**parts, "kernel": parts["kernel"].reshape(layers, n, n).transpose(0, 2, 1)}
 
 
+def create_products(functional: Functional) -> Callable[[], None]:
+    """The matrix products of one gradient, alone: each layer's K F, Kᵀ Q (not in the first) and Q Fᵀ of all blocks."""
+    n, layers = functional.stepper.space.num_local, functional.stepper.grid.layers
+    blocks = [np.asfortranarray(functional.initial[:, c]) for c in functional.blocks(functional.initial.shape[1])]
+    operators = [np.asfortranarray(functional.stepper.kernel.weights[c]) for c in range(layers)]
+    out, dual = {b.shape: np.zeros_like(b, order="F") for b in blocks}, np.zeros((n, n), order="F")
+
+    def run() -> None:
+        for block in blocks:
+            target = out[block.shape]
+            for operator in operators:
+                add_product(1.0, operator, block, out=target, keep=False)
+            for layer, operator in enumerate(operators):
+                add_product(1.0, target, block, out=dual, transpose_b=True, keep=False)
+                if layer > 0:
+                    add_product(1.0, operator, block, out=target, keep=False)
+
+    return run
+
+
 def memory(key: str) -> int:
     """A figure of this process's memory in bytes: VmRSS now, VmHWM at its highest (Linux)."""
     return 1024 * int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
@@ -83,8 +108,9 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--problem", help="where to write the problem for the peers")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--activation", default="tanh")
     arguments = parser.parse_args()
-    functional, initial, labels = create_functional(arguments.repeat)
+    functional, initial, labels = create_functional(arguments.repeat, activation=arguments.activation)
     controls, ensemble = functional.control_space, functional.control_space.ensemble
     shard = 8.0 * controls.random_direction(1)  # kernels as large as at initialization, biases and readouts not zero
     vector = controls.create_vector(shard)
@@ -99,6 +125,7 @@ def main() -> None:
                 labels=labels,
                 mass=controls.space.weights,
                 step=functional.stepper.grid.step,
+                activation=arguments.activation,
                 alpha_kernel=r.kernel,
                 alpha_bias=r.bias,
                 alpha_readout=r.readout,
@@ -120,6 +147,10 @@ def main() -> None:
         ensemble.world.Barrier()
         return time_calls(lambda: functional.value(vector), count)
 
+    def time_products(count: int) -> list[float]:
+        ensemble.world.Barrier()
+        return time_calls(create_products(functional), count)
+
     def growth() -> float:
         """Bytes by which the first evaluation raises the peak of the resident memory."""
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -129,7 +160,13 @@ def main() -> None:
 
     serve(
         arguments.folder,
-        {"compute": compute, "time": time_gradient, "time_value": time_value, "growth": growth},
+        {
+            "compute": compute,
+            "time": time_gradient,
+            "time_value": time_value,
+            "time_products": time_products,
+            "growth": growth,
+        },
         ready={"ranks": ensemble.world.size, "samples": labels.size, "block": functional.block},
         rank=MPI.COMM_WORLD.rank,
     )

@@ -11,14 +11,22 @@ import numpy as np
 import torch
 from serving import serve, time_calls
 
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "gelu": torch.nn.functional.gelu,
+    "softplus": torch.nn.functional.softplus,
+    "silu": torch.nn.functional.silu,
+    "relu": torch.relu,
+}
 
-def objective(controls: dict[str, torch.Tensor], data: dict[str, torch.Tensor]) -> torch.Tensor:
+
+def objective(controls: dict[str, torch.Tensor], data: dict[str, torch.Tensor], activation: str) -> torch.Tensor:
     """J(W, b, c, μ); states are (J, N), one sample a row."""
     mass, dt = data["mass"], float(data["step"])
     kernel, bias, readout, offset = (controls[n] for n in ("kernel", "bias", "readout", "offset"))
     f = data["initial"]
     for operator, b in zip((kernel * mass).unbind(), bias.unbind(), strict=True):
-        f = torch.add(f, torch.tanh(torch.nn.functional.linear(f, operator, b)), alpha=dt)
+        f = torch.add(f, ACTIVATIONS[activation](torch.nn.functional.linear(f, operator, b)), alpha=dt)
     outputs = torch.nn.functional.linear(f, readout * mass, offset)
     loss = torch.nn.functional.cross_entropy(outputs, data["labels"])
     regular = (
@@ -33,6 +41,7 @@ def main(folder: str, problem: str, threads: int) -> None:
     """Serve."""
     torch.set_num_threads(threads)
     arrays = dict(np.load(problem))
+    activation = str(arrays.pop("activation"))
     names = ("kernel", "bias", "readout", "offset")
 
     def prepare(dtype: torch.dtype) -> Callable[[], Any]:
@@ -44,7 +53,7 @@ def main(folder: str, problem: str, threads: int) -> None:
         data["initial"] = data["initial"].T.contiguous()
 
         def call() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-            value = objective(controls, data)
+            value = objective(controls, data, activation)
             return value, torch.autograd.grad(value, list(controls.values()))
 
         return call
