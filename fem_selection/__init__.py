@@ -80,6 +80,7 @@ _HOME = {
     "OutputSettings": "settings",
     # errors
     "SelectionError": "errors",
+    "SelectionWarning": "errors",
     "InvalidInput": "errors",
     "ConfigError": "errors",
     "NonFinite": "errors",

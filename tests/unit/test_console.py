@@ -183,6 +183,17 @@ def test_nothing_is_cut_in_a_log(here: Path, monkeypatch, encoding: str) -> None
     assert text.startswith("σ → " if encoding == "utf-8" else "sigma -> ")
 
 
+def test_a_table_in_a_log_has_a_line_for_each_row(capfd) -> None:
+    """Fails if cells are folded or cut where there is no terminal, or if lines are drawn around cells of any width."""
+    from fem_selection.cli.frame import Frame
+
+    Frame("train").table(["name", "sentence"], [["x" * 300, "of many words " * 30], ["[bold]y", "[/z]"]])
+    heading, first, second = capfd.readouterr().out.splitlines()
+    assert heading.split() == ["name", "sentence"]
+    assert first == "x" * 300 + "  " + ("of many words " * 30).rstrip()
+    assert second.split() == ["[bold]y", "[/z]"]
+
+
 def test_a_path_on_a_terminal_can_be_copied(here: Path) -> None:
     """Fails if a narrow terminal breaks the path of the report, or cuts a word of a sentence."""
     from rich.console import Console
