@@ -24,6 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
+from fem_selection.discretization.equal_rows import equal_rows
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Conformity", "examine"]
@@ -121,10 +122,9 @@ def _shapes(
 
 def _equal_cells(corners: Integers) -> Integers:
     """Pairs of cells with the same corners, shape (num_pairs, 2)."""
-    ordered = np.sort(corners, axis=1)
-    order = np.lexsort(ordered.T)
-    same = np.all(np.diff(ordered[order], axis=0) == 0, axis=1)
-    return np.stack([order[:-1][same], order[1:][same]], axis=1)
+    first, index = equal_rows(np.sort(corners, axis=1))
+    again = np.flatnonzero(first[index] != np.arange(len(corners)))
+    return np.stack([first[index[again]], again], axis=1)
 
 
 def _facets(kind: basix.CellType, corners: Integers) -> Integers:
@@ -137,14 +137,13 @@ def _meetings(element: Any, facets: Integers, corners: Integers, points: Floats)
     """The largest number of cells at a facet, and the pairs of cells on one side of their common facet."""
     num_cells, num_facets = facets.shape[:2]
     flat = np.sort(facets.reshape(num_cells * num_facets, -1), axis=1)
-    _, inverse, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
-    links = int(counts.max(initial=1))
+    _, index = equal_rows(flat)
+    links = int(np.bincount(index).max(initial=1))
     t, d = len(basix.topology(element.cell_type)) - 1, points.shape[1]
     if t != d:
         return links, np.zeros((0, 2), dtype=np.int64)
-    inverse = inverse.reshape(-1)
-    order = np.argsort(inverse, kind="stable")
-    shared = np.flatnonzero(np.diff(inverse[order]) == 0)
+    order = np.argsort(index, kind="stable")
+    shared = np.flatnonzero(np.diff(index[order]) == 0)
     first, second = order[shared], order[shared + 1]
     middles = points[corners].mean(axis=1)
     x = points[facets.reshape(num_cells * num_facets, -1)[first]]  # of both cells the first one's order

@@ -17,6 +17,7 @@ from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
 from fem_selection.discretization.distribution import ExaminedCells, distribute, examine_mesh, read_cells
+from fem_selection.discretization.elements import CELLS
 from fem_selection.discretization.extents import check_extents, graded_ends
 from fem_selection.errors import InvalidInput, SelectionWarning
 from fem_selection.parallel import act_on_root
@@ -200,8 +201,9 @@ def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
         name: A description for reports.
 
     Raises:
-        InvalidInput: if this is no mesh of dolfinx with coordinates in double precision, or its cells make no mesh (see
-            `conformity`); they have the numbers that they had when dolfinx made the mesh.
+        InvalidInput: on all ranks, if this is no mesh of dolfinx with supported cells and coordinates in double
+            precision, or its cells make no mesh (see `conformity`); cells have the numbers that they had when the mesh
+            was created.
 
     Example:
         >>> from dolfinx import mesh
@@ -211,6 +213,12 @@ def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
     """
     if not isinstance(mesh, dmesh.Mesh):
         raise InvalidInput(f"{name}: expected a mesh of dolfinx, got an object of type {type(mesh).__name__}")
+    if mesh.ufl_domain() is None or len(mesh.topology.entity_types[-1]) > 1:
+        raise InvalidInput(
+            f"{name}: expected cells of one type, and a mesh that was made with an element of UFL or basix"
+        )
+    if (cell := mesh.topology.cell_name()) not in CELLS:
+        raise InvalidInput(f"{name} has {cell} cells; supported are {', '.join(CELLS)}")
     if mesh.geometry.x.dtype != np.float64:
         raise InvalidInput(
             f"{name} has coordinates of type {mesh.geometry.x.dtype}: give it dtype=numpy.float64 when it is created"

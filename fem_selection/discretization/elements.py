@@ -20,13 +20,13 @@ import ufl
 
 from fem_selection.errors import InvalidInput
 
-__all__ = ["Family", "Mode", "create_element", "create_measure"]
+__all__ = ["CELLS", "Family", "Mode", "create_element", "create_measure"]
 
 Family = Literal["lagrange", "dg"]
 Mode = Literal["collocated", "galerkin"]
 
 _SIMPLICES = ("triangle", "tetrahedron")
-_CELLS = ("interval", "quadrilateral", "hexahedron", *_SIMPLICES)
+CELLS = ("interval", "quadrilateral", "hexahedron", *_SIMPLICES)
 MAX_DEGREE = 6
 
 
@@ -42,8 +42,8 @@ def create_element(cell: str, family: Family, degree: int, *, shape: tuple[int, 
     Raises:
         InvalidInput: if the cell, family or degree is not supported.
     """
-    if cell not in _CELLS:
-        raise InvalidInput(f"unsupported cell type {cell!r}; supported are {', '.join(_CELLS)}")
+    if cell not in CELLS:
+        raise InvalidInput(f"unsupported cell type {cell!r}; supported are {', '.join(CELLS)}")
     if family not in ("lagrange", "dg"):
         raise InvalidInput(f"unsupported family {family!r}; supported are 'lagrange' and 'dg'")
     lowest = 1 if family == "lagrange" else 0

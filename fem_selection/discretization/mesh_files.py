@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fem_selection.discretization.equal_rows import equal_rows
 from fem_selection.discretization.gmsh_format import KINDS, GmshBlock, GmshFile, parse_gmsh
 from fem_selection.discretization.xdmf_format import files_beside, find_grid, read_grid
 from fem_selection.errors import InvalidInput
@@ -214,11 +215,7 @@ def _each_once(blocks: list[GmshBlock], repeats: bool) -> tuple[list[Integers], 
     """
     nodes = np.concatenate([block.nodes for block in blocks])
     numbers = np.concatenate([block.numbers for block in blocks])
-    _, first, inverse = np.unique(np.sort(nodes, axis=1), axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    row = place[inverse.reshape(-1)]
+    first, row = equal_rows(np.sort(nodes, axis=1))
     rows = np.split(row, np.cumsum([len(block.numbers) for block in blocks])[:-1])
     doubles = len(row) - len(first)
     if repeats:
@@ -228,7 +225,7 @@ def _each_once(blocks: list[GmshBlock], repeats: bool) -> tuple[list[Integers], 
         doubles = sum(r.size - np.unique(r).size for r in map(np.concatenate, same.values()))
     listed = "1 cell is" if doubles == 1 else f"{doubles} cells are"
     doubt = f"{listed} listed more than once, with the same nodes, and taken once"
-    return rows, numbers[first[order]], nodes[first[order]], (doubt,) if doubles else ()
+    return rows, numbers[first], nodes[first], (doubt,) if doubles else ()
 
 
 def _points(path: str | Path, file: GmshFile, used: Integers, cells: Integers, numbers: Integers) -> Floats:

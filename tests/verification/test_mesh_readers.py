@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import basix.ufl
 import dolfinx.mesh
 import numpy as np
 import pytest
@@ -353,12 +354,18 @@ def test_noise_in_the_third_coordinate(tmp_path, z, dimension, word, recwarn):
 
 
 def test_a_mesh_of_the_user_is_examined(recwarn):
-    """Fails if `from_mesh` takes a mesh in single precision, a moved node that makes cells degenerate or overlap, NaN,
-    or an object that is no mesh."""
+    """Fails if `from_mesh` takes a mesh in single precision, cells that are not supported, a moved node that makes
+    cells degenerate or overlap, NaN, or an object that is no mesh."""
     with pytest.raises(InvalidInput, match=r"m has coordinates of type float32: give it dtype=numpy\.float64"):
         from_mesh(dolfinx.mesh.create_unit_square(MPI.COMM_SELF, 2, 2, dtype=np.float32), "m")
     with pytest.raises(InvalidInput, match="expected a mesh of dolfinx, got an object of type str"):
         from_mesh("m.msh")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="m has prism cells; supported are interval"):
+        from_mesh(dolfinx.mesh.create_unit_cube(MPI.COMM_SELF, 1, 1, 1, dolfinx.mesh.CellType.prism), "m")
+    element = fem.coordinate_element(dolfinx.mesh.CellType.triangle, 1)
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(InvalidInput, match="a mesh that was made with an element of UFL"):
+        from_mesh(dolfinx.mesh.create_mesh(MPI.COMM_SELF, np.array([[0, 1, 2]]), element, corners))
     for place, message in (
         ((1.0, 0.5), "m has cells that make no mesh .*2 degenerate cells"),
         ((np.nan, 0.5), "coordinates are not finite in 6 cells"),
@@ -370,6 +377,27 @@ def test_a_mesh_of_the_user_is_examined(recwarn):
         with pytest.raises(InvalidInput, match=message):
             from_mesh(mesh, "m")
     assert told(recwarn) == ""
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("cell", ["triangle", "quadrilateral", "tetrahedron", "hexahedron"])
+def test_curved_meshes_are_meshes(cell, degree, recwarn):
+    """Fails if cells of higher degree, whose nodes are moved by a smooth map, are taken for folded ones."""
+    kind = dolfinx.mesh.to_type(cell)
+    create, d = (dolfinx.mesh.create_unit_square, 2) if cell in ("triangle", "quadrilateral") else (None, 3)
+    square = (
+        create(MPI.COMM_SELF, 2, 2, kind) if create else dolfinx.mesh.create_unit_cube(MPI.COMM_SELF, 2, 2, 2, kind)
+    )
+    V = fem.functionspace(square, ("Lagrange", degree, (d,)))
+    x = fem.Function(V)
+    x.interpolate(lambda y: y[:d] + 0.05 * np.sin(3 * y[:d][::-1]))
+    element = basix.ufl.element("Lagrange", cell, degree, basix.LagrangeVariant.gll_warped, shape=(d,))
+    nodes = x.x.array.reshape(-1, d)
+    mesh = dolfinx.mesh.create_mesh(MPI.COMM_SELF, V.dofmap.list.astype(np.int64), element, nodes)
+    assert from_mesh(mesh).pieces == 1 and told(recwarn) == ""
+    mesh.geometry.x[:, 0] *= 1e-9 if cell in ("triangle", "tetrahedron") else 0.0
+    with pytest.raises(InvalidInput, match="degenerate cells"):
+        from_mesh(mesh)
 
 
 def test_shapes_that_cannot_be_resolved(recwarn):
