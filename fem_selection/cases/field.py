@@ -20,6 +20,7 @@ from fem_selection.cases.kernel import (
     kernel_depends_on,
     kernel_depends_on_time,
     kernel_formulas,
+    kernel_parameters,
     require_finite,
 )
 from fem_selection.cases.learning import build_activation, build_space, initial_states
@@ -127,7 +128,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel 
 
     def refresh(time: float) -> None:
         if moving_kernel:
-            kernel.assign(build_kernel(case, space, _instant(time), like=kernel).parameters())
+            kernel.assign(kernel_parameters(case, space, _instant(time), kernel))
         if moving_bias and bias_formula is not None:
             bias[:] = function_values(space, bias_formula, time)
 

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -19,7 +18,6 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.breaks import break_functions
 from fem_selection.functions.formulas import Formula, coordinate_names, parse_formula
 from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
-from fem_selection.kernels.local import LocalForms
 from fem_selection.typing import Floats
 
 __all__ = [
@@ -31,6 +29,7 @@ __all__ = [
     "kernel_depends_on",
     "kernel_depends_on_time",
     "kernel_formulas",
+    "kernel_parameters",
     "require_finite",
 ]
 
@@ -88,7 +87,7 @@ def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> 
         raise InvalidInput(f"{key}: {given} is not finite at some node")
 
 
-def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid, *, like: Kernel | None = None) -> Kernel:
+def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
     """The kernel K of a case (collective).
 
     Dense and separable parts without formulas start small and random, local parts without formulas start at zero.
@@ -97,19 +96,35 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid, *, like:
         case: The case.
         space: The state space.
         grid: The depth grid, whose intervals carry the kernel.
-        like: The kernel of the case at another time, whose compiled forms serve again; None if there is none.
 
     Raises:
         InvalidInput: if a formula is faulty or not finite at some node; the message names the key.
     """
-    forms = next((part.forms for part in getattr(like, "parts", (like,)) if isinstance(part, LocalKernel)), None)
-    builders: dict[str, Callable[..., Kernel]] = {
-        "dense": _build_dense,
-        "separable": _build_separable,
-        "local": partial(_build_local, forms=forms),
-    }
-    parts = [builders[name](case, space, grid) for name in case.dynamics.representation]
+    parts = [_BUILDERS[name](case, space, grid) for name in case.dynamics.representation]
     return parts[0] if len(parts) == 1 else SumKernel(parts)
+
+
+def kernel_parameters(case: config.Case, space: StateSpace, grid: DepthGrid, kernel: Kernel) -> Floats:
+    """The parameters that the case's kernel has on another grid (collective); a local part compiles nothing again.
+
+    Args:
+        case: The case.
+        space: The state space.
+        grid: The depth grid, with as many intervals as the kernel.
+        kernel: What `build_kernel` made.
+
+    Raises:
+        InvalidInput: as for `build_kernel`.
+    """
+    parts = kernel.parts if isinstance(kernel, SumKernel) else (kernel,)
+    return np.concatenate(
+        [
+            part.interpolated(_coefficients(case, space, grid), grid)
+            if isinstance(part, LocalKernel)
+            else _BUILDERS[name](case, space, grid).parameters()
+            for name, part in zip(case.dynamics.representation, parts, strict=True)
+        ]
+    )
 
 
 def describe_quadrature(case: config.Case) -> str | None:
@@ -188,7 +203,14 @@ def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> K
     return kernel
 
 
-def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid, forms: LocalForms | None) -> Kernel:
+def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    size = float(np.max(np.subtract(*space.domain.bounds[::-1])))
+    length = case.dynamics.local_length or 0.1 * size
+    return LocalKernel.interpolate(space, _coefficients(case, space, grid), grid, length=length)
+
+
+def _coefficients(case: config.Case, space: StateSpace, grid: DepthGrid) -> Mapping[str, Source | Sequence[Source]]:
+    """The formulas of a local kernel by its terms, all finite at the nodes at the sample times."""
     d = case.dynamics
     coefficients: dict[str, Source | list[Source]] = {}
     for term in d.terms:
@@ -200,5 +222,11 @@ def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid, forms: L
                 require_finite(space, values, f"dynamics.{term}", text)
         sources: list[Source] = [case_formula(case, text, "t", "y") for text in texts]
         coefficients[term] = sources if len(sources) > 1 else sources[0]
-    size = float(np.max(np.subtract(*space.domain.bounds[::-1])))
-    return LocalKernel.interpolate(space, coefficients, grid, length=d.local_length or 0.1 * size, forms=forms)
+    return coefficients
+
+
+_BUILDERS: dict[str, Callable[[config.Case, StateSpace, DepthGrid], Kernel]] = {
+    "dense": _build_dense,
+    "separable": _build_separable,
+    "local": _build_local,
+}

@@ -206,7 +206,6 @@ class LocalKernel(Summable, OperatorByParameters):
         grid: DepthGrid,
         *,
         length: float = 1.0,
-        forms: LocalForms | None = None,
     ) -> LocalKernel:
         """Create the kernel of the terms that have coefficients, with their values at the sample times (collective).
 
@@ -216,28 +215,34 @@ class LocalKernel(Summable, OperatorByParameters):
                 sources, or one source for all directions.
             grid: The depth grid.
             length: ℓ of the inner product.
-            forms: The forms of another kernel with these terms on this space; compiled anew if None.
 
         Raises:
             InvalidInput: if the convection has another number of sources than d, or for a source or term that cannot be
                 used.
         """
-        kernel = cls(space, grid.intervals, tuple(coefficients) if forms is None else forms, length=length)
+        kernel = cls(space, grid.intervals, tuple(coefficients), length=length)
+        kernel.assign(kernel.interpolated(coefficients, grid))
+        return kernel
+
+    def interpolated(self, coefficients: Mapping[str, Source | Sequence[Source]], grid: DepthGrid) -> Floats:
+        """Return the parameters that `interpolate` gives a new kernel with the terms of this one (collective).
+
+        Args:
+            coefficients: Sources by term, as for `interpolate`.
+            grid: The depth grid, with as many intervals as this kernel.
+
+        Raises:
+            InvalidInput: as for `interpolate`.
+        """
         sources: list[Source] = []
-        for term in kernel._forms.terms:
-            given, count = coefficients[term], space.domain.dimension if term == "convection" else 1
+        for term in self._forms.terms:
+            given, count = coefficients[term], self.space.domain.dimension if term == "convection" else 1
             several = list(given) if isinstance(given, list | tuple) else [given] * count
             if len(several) != count:
                 raise InvalidInput(f"{term} has {len(several)} coefficients where {count} were expected")
             sources += several
-        values = [[function_values(space, source, float(t)) for source in sources] for t in grid.sample_times]
-        kernel.assign(np.array(values).ravel())
-        return kernel
-
-    @property
-    def forms(self) -> LocalForms:
-        """The compiled forms, for other kernels with the same terms."""
-        return self._forms
+        times = grid.sample_times
+        return np.array([[function_values(self.space, source, float(t)) for source in sources] for t in times]).ravel()
 
     @property
     def coefficients(self) -> Floats:
