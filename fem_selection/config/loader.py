@@ -12,7 +12,6 @@ import dataclasses
 import os.path
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from fem_selection.config.schema import Case
 from fem_selection.errors import ConfigError
 from fem_selection.settings import InvalidSettings, Movement
 from fem_selection.settings.tables import show_value
+from fem_selection.synonyms import closest
 
 __all__ = ["load_case", "parse_case"]
 
@@ -155,8 +155,9 @@ def _unknown(path: str) -> str:
     table, _, leaf = path.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in _KEYS if key.rpartition(".")[0] == table}
     elsewhere = [key for key in _KEYS if key.rpartition(".")[2] == leaf]
-    if near := get_close_matches(leaf, siblings, n=1):
-        return f"{path}: unknown key; did you mean {siblings[near[0]]}?"
+    path = path if len(path) <= 60 else f"{path[:59]}…"
+    if (near := closest(leaf, siblings)) is not None:
+        return f"{path}: unknown key; did you mean {siblings[near]}?"
     if elsewhere:
         return f"{path}: unknown key; did you mean {' or '.join(elsewhere)}?"
     return f"{path}: unknown key; {table or 'the case'} has {', '.join(siblings)}"

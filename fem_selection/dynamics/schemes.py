@@ -23,6 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from fem_selection.errors import InvalidInput
+from fem_selection.synonyms import suggest
 from fem_selection.typing import Floats
 
 __all__ = ["SCHEMES", "Scheme", "combine", "find_scheme", "take_step"]
@@ -120,7 +121,7 @@ def find_scheme(name: str) -> Scheme:
         InvalidInput: if there is none; the message lists the names.
     """
     if name not in SCHEMES:
-        raise InvalidInput(f"unknown scheme {name!r}; known are {', '.join(SCHEMES)}")
+        raise InvalidInput(f"unknown scheme {name!r}{suggest(name, SCHEMES)}; known are {', '.join(SCHEMES)}")
     return SCHEMES[name]
 
 

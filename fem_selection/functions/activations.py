@@ -31,6 +31,7 @@ from fem_selection.functions.callables import Symbol, call_with_symbols, check_a
 from fem_selection.functions.interpretation import interpret
 from fem_selection.functions.programs import BlockProgram
 from fem_selection.functions.tails import NoExpansion, operations, variable
+from fem_selection.synonyms import suggest
 from fem_selection.typing import Floats, UflExpression
 
 __all__ = ["ACTIVATIONS", "Activation", "ActivationFamily", "cached_by_expression", "find_activation"]
@@ -275,7 +276,8 @@ def find_activation(name: str) -> Activation:
         InvalidInput: if there is none; the message lists the names.
     """
     if name not in ACTIVATIONS:
-        raise InvalidInput(f"unknown activation {name!r}; known are {', '.join(ACTIVATIONS)}")
+        known = ", ".join(ACTIVATIONS)
+        raise InvalidInput(f"unknown activation {name!r}{suggest(name, ACTIVATIONS)}; known are {known}")
     return ACTIVATIONS[name]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from fem_selection.errors import InvalidInput
+from fem_selection.synonyms import suggest
 from fem_selection.typing import Block
 
 __all__ = ["LOSSES", "Loss", "encode_labels", "find_loss"]
@@ -116,7 +117,7 @@ def find_loss(name: str) -> Loss:
         InvalidInput: if there is none; the message lists the names.
     """
     if name not in LOSSES:
-        raise InvalidInput(f"unknown loss {name!r}; known are {', '.join(LOSSES)}")
+        raise InvalidInput(f"unknown loss {name!r}{suggest(name, LOSSES)}; known are {', '.join(LOSSES)}")
     return LOSSES[name]
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
+from fem_selection.functions.formulas import FUNCTIONS
+from fem_selection.settings.names import ELSEWHERE
 from fem_selection.settings.tables import show_value
+from fem_selection.synonyms import suggest
 
 __all__ = [
     "Bounds",
@@ -48,8 +50,12 @@ def name_or_formula(names: Sequence[str], variable: str) -> AfterValidator:
     choose = _chooser(names, {})
 
     def check(value: str) -> str:
-        is_word = re.fullmatch(r"\s*[A-Za-z][\w-]*\s*", value) is not None and value.strip() != variable
-        return choose(value) if is_word else value
+        word = value.strip()
+        if re.fullmatch(r"[A-Za-z][\w-]*", word) is None or word == variable:
+            return value
+        if FUNCTIONS.get(word) == 1 and word not in names and not suggest(word, names):
+            raise ValueError(f"unknown name {value!r}; did you mean the formula '{word}({variable})'?")
+        return choose(value)
 
     return AfterValidator(check)
 
@@ -60,9 +66,8 @@ def _chooser(names: Sequence[str], aliases: Mapping[str, str]) -> Callable[[str]
         name = aliases.get(name, name)
         if name in names:
             return name
-        near = get_close_matches(name, [*names, *aliases], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown name {value!r}{hint} (allowed: {', '.join(names)})")
+        hint = suggest(value, names, {key: others for key, others in ELSEWHERE.items() if others != tuple(names)})
+        raise ValueError(f"unknown name {show_value(value)}{hint} (allowed: {', '.join(names)})")
 
     return choose
 

@@ -8,6 +8,7 @@ __all__ = [
     "BOUNDED",
     "CELLS",
     "DIMENSIONS",
+    "ELSEWHERE",
     "FAMILIES",
     "HESSIANS",
     "INTEGRATORS",
@@ -93,3 +94,18 @@ METHODS = (*TAO, *PONTRYAGIN)
 METHOD_ALIASES = {"bncg": "cg", "tao_cg": "cg"}
 INTEGRATORS = ("auto", "explicit", "implicit")
 SPACINGS = ("linear", "logarithmic")
+#: Names by the key that holds them, for hints where a name was given to another key.
+ELSEWHERE = {
+    "optimizer.method": METHODS,
+    "stochastic.method": STOCHASTIC_METHODS,
+    "dynamics.activation": ACTIVATIONS,
+    "dynamics.scheme": SCHEMES,
+    "forward.method": INTEGRATORS,
+    "objective.loss": LOSSES,
+    "optimizer.hessian": HESSIANS,
+    "domain.shape": SHAPES,
+    "domain.cell": tuple(cell for cells in CELLS.values() for cell in cells),
+    "space.family": FAMILIES,
+    "space.mode": MODES,
+    "dynamics.representation": REPRESENTATIONS,
+}

@@ -14,7 +14,6 @@ import inspect
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import wraps
 from typing import Any, dataclass_transform, get_args
 
@@ -24,6 +23,7 @@ from pydantic.dataclasses import dataclass
 
 from fem_selection.derived import rederives
 from fem_selection.errors import InvalidInput
+from fem_selection.synonyms import closest
 
 __all__ = ["STRICT", "InvalidSettings", "SettingFault", "settings_class", "show_value"]
 
@@ -145,8 +145,8 @@ def _sentence(cls: type, fault: SettingFault) -> str:
     if fault.message:
         return f"{cls.__name__}.{fault.place}: {fault.message}"
     names = [field.name for field in dataclasses.fields(cls)]
-    near = get_close_matches(str(fault.path[-1]), names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+    near = closest(str(fault.path[-1]), names)
+    hint = f"did you mean {near}?" if near else f"it has {', '.join(names)}"
     return f"{cls.__name__}.{fault.place}: unknown setting; {hint}"
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import math
 import pickle
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 import fem_selection as fs
-from fem_selection import settings
+from fem_selection import settings, synonyms
 from fem_selection.config import Case, dump_case, parse_case
 from fem_selection.discretization.elements import Family, Mode
 from fem_selection.settings import names as named
@@ -270,6 +271,51 @@ def test_what_follows_from_other_keys_follows_again_from_a_written_case():
     text = dump_case(parse_case({"dynamics": {"layers": 4}}))
     assert "# control_intervals = 4" in text
     assert parse_case(tomllib.loads(text), overrides=["dynamics.layers=6"]).dynamics.control_intervals == 6
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "given", "meant"),
+    [
+        (settings.OptimizerSettings, "method", "lbfgs", "'lmvm'"),
+        (settings.OptimizerSettings, "method", "L-BFGS-B", "'blmvm'"),
+        (settings.OptimizerSettings, "method", "trust-constr", "'bntr'"),
+        (settings.OptimizerSettings, "method", "adamw", "stochastic.method = 'adam'"),
+        (settings.OptimizerSettings, "method", "SGD", "stochastic.method = 'momentum'"),
+        (settings.StochasticSettings, "method", "AdamW", "'adam'"),
+        (settings.StochasticSettings, "method", "lbfgs", "optimizer.method = 'lmvm'"),
+        (settings.DynamicsSettings, "activation", "swish", "'silu'"),
+        (settings.DynamicsSettings, "activation", "LeakyReLU", "'leaky_relu'"),
+        (settings.DynamicsSettings, "activation", "logistic", "'sigmoid'"),
+        (settings.DynamicsSettings, "activation", "exp", "the formula 'exp(s)'"),
+        (settings.DynamicsSettings, "scheme", "RK45", "'rk4'"),
+        (settings.DynamicsSettings, "scheme", "CrankNicolson", "'crank_nicolson'"),
+        (settings.ObjectiveSettings, "loss", "MSELoss", "'least_squares'"),
+        (settings.ObjectiveSettings, "loss", "BCEWithLogitsLoss", "'logistic'"),
+        (settings.ForwardSettings, "method", "bdf", "'implicit'"),
+        (settings.DomainSettings, "shape", "square", "'rectangle'"),
+        (settings.DomainSettings, "shape", "triangle", "domain.cell = 'triangle'"),
+    ],
+)
+def test_names_of_other_libraries_are_understood(cls: type, key: str, given: str, meant: str):
+    """Fails if a user who knows the thing by another library's name is not told ours."""
+    with pytest.raises(settings.InvalidSettings, match=re.escape(f"unknown name {given!r}; did you mean {meant}?")):
+        cls(**{key: given})
+
+
+def test_python_suggests_as_the_case_file_does():
+    """Fails if the functions that find a thing by its name know fewer names than the settings."""
+    for find, given, meant in ((fs.find_activation, "swish", "silu"), (fs.find_scheme, "rk45", "rk4")):
+        with pytest.raises(fs.InvalidInput, match=f"did you mean {meant!r}"):
+            find(given)
+
+
+def test_suggestions_lead_to_names_that_exist():
+    """Fails if a suggestion is no name of ours, or stands for two names of one key."""
+    ours = {name: key for key, names in named.ELSEWHERE.items() for name in names}
+    assert set(synonyms._OTHERS) <= {*ours, *named.SPACINGS, *named.SCHEDULES}
+    for names in (*named.ELSEWHERE.values(), named.SPACINGS, named.SCHEDULES):
+        others = [other for name in names for other in synonyms._OTHERS.get(name, "").split()]
+        assert len(set(others)) == len(others)
 
 
 def test_settings_need_no_finite_elements():
