@@ -132,21 +132,45 @@ def describe_quadrature(case: config.Case) -> str | None:
 
     None if the formula shows none.
     """
-    d = case.dynamics
+    d, dimension = case.dynamics, case.domain.dimension
     if d.kernel is None or "dense" not in d.representation:
         return None
-    zeros = " or ".join(f"{g.text} = 0" for g in break_functions(case_formula(case, d.kernel, "t", "y", "z")))
+    found = break_functions(case_formula(case, d.kernel, "t", "y", "z"), "yz" if dimension == 1 else "z")
+    zeros = " or ".join(f"{g.text} = 0" for g in found)
+    if not case.domain.is_solid:
+        return zeros and (
+            f"kernel: on a curve or surface the quadrature does not know the kinks or jumps where {zeros}; its errors "
+            "fall with order 2 at kinks and 1 at jumps, whatever the degree"
+        )
+    limit = ""
+    if any(not _is_straight(g) for g in found) and dimension > 1:
+        if dimension == 3:
+            limit = "; curved sets are cut straight in parts of 1/2 of a cell, with errors of order 2"
+        elif d.singularity is not None or len(found) > 1:
+            limit = "; curved sets are cut straight in parts of 1/32 of a cell where a smooth cut does not do"
     if d.singularity is not None:
-        grows = f"|y - z|^-{d.singularity:g}" if d.singularity else "log|y - z|"
-        return f"kernel: product integration on all cells, with points that crowd where it grows like {grows}"
+        grows = f"grows like |y - z|^-{d.singularity:g}" if d.singularity else "grows like log|y - z|"
+        if d.singularity < 0:
+            grows = f"has differences like |y - z|^{-d.singularity:g}"
+        divided = f", divided where {zeros}{limit}" if zeros and dimension > 1 else ""
+        return f"kernel: product integration on all cells, with points that crowd where it {grows}{divided}"
     if not zeros:
         return None
-    if case.domain.dimension == 1:
+    if dimension == 1:
         return f"kernel: product integration on the cells that {zeros} divides"
-    return (
-        f"kernel: in {case.domain.dimension} dimensions the quadrature does not know the kinks or jumps where {zeros}; "
-        "its errors fall with order 2 at kinks and 1 at jumps, whatever the degree"
-    )
+    return f"kernel: product integration on the cells that {zeros} divides or touches{limit}"
+
+
+def _is_straight(g: Formula) -> bool:
+    """Whether a function is linear in z, by its values at some points."""
+    rng = np.random.default_rng(1)
+    ends = [{name: rng.standard_normal(20) for name in sorted(g.variables)} for _ in range(2)]
+    first = ends[0]
+    second = first | {name: ends[1][name] for name in g.variables if name.startswith("z")}
+    middle = {name: (first[name] + second[name]) / 2 for name in first}
+    with np.errstate(all="ignore"):
+        values = [g.evaluate(**{name: at[name] for name in g.names}) for at in (first, second, middle)]
+    return bool(np.allclose(values[2], (values[0] + values[1]) / 2, rtol=1e-9, atol=1e-9))
 
 
 def kernel_depends_on_time(case: config.Case) -> bool:

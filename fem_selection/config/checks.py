@@ -118,8 +118,14 @@ def _check_representation(case: Case) -> Iterator[Fault]:
             yield _fault(
                 ("dynamics.singularity", "dynamics.kernel"), "is that of dynamics.kernel: give its formula too"
             )
-        elif case.domain.dimension > 1:
-            message = "is integrated in one dimension only; give a kernel that is finite where y = z"
+        elif not case.domain.is_solid:
+            message = "is not integrated on curves and surfaces in space; give a kernel that is finite where y = z"
+            yield _fault(("dynamics.singularity", "domain.file"), message)
+        elif d.singularity >= case.domain.dimension:
+            message = (
+                f"a kernel that grows like |y - z|^-{d.singularity:g} has no integral in {case.domain.dimension} "
+                f"dimension{'s' * (case.domain.dimension > 1)}: must be below {case.domain.dimension}"
+            )
             yield _fault(("dynamics.singularity", "domain.shape", "domain.file"), message)
     if d.rank is not None and d.factors is not None:
         message = f"dynamics.factors says it already, {len(d.factors)}: leave one of the two out"

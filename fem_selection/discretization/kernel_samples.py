@@ -4,20 +4,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from fem_selection.discretization.coefficients import KernelSource, kernel_values
+from fem_selection.discretization.mesh_integration import integrate_on_mesh
 from fem_selection.discretization.product_integration import integrate_kernel
 from fem_selection.discretization.singularities import (
     check_exponent,
     find_singularities,
+    is_line,
     refuse_infinite_diagonal,
 )
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats
 
-__all__ = ["sample_kernel"]
+__all__ = ["KernelSamples", "sample_kernel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSamples:
+    """A kernel at some times.
+
+    Attributes:
+        values: W or B = M W M, shape (number of times, N, num_local), the second axis is that of the columns.
+        are_integrals: Whether the values are B.
+        declined: Where the quadrature does not know the kinks or jumps of w, in a sentence; None if it does.
+    """
+
+    values: Floats
+    are_integrals: bool
+    declined: str | None
 
 
 def sample_kernel(
@@ -27,7 +45,7 @@ def sample_kernel(
     *,
     breaks: Sequence[KernelSource] | None = None,
     singularity: float | None = None,
-) -> tuple[Floats, bool]:
+) -> KernelSamples:
     """Return nodal values of w or, if w is not smooth, its integrals against the basis functions (collective).
 
     Args:
@@ -37,15 +55,12 @@ def sample_kernel(
         breaks: As in `find_singularities`.
         singularity: The exponent there.
 
-    Returns:
-        W or B = M W M, shape (len(times), N, num_local), the second axis is that of the columns; and whether it is B.
-
     Raises:
         InvalidInput: as `find_singularities` does; if w has a wrong shape; if it is infinite where y = z and this is
             not declared, or if it grows faster there than declared.
     """
     places = find_singularities(space, source, breaks=breaks, exponent=singularity)
-    found = []
+    found, declined = [], None
     for time in times:
         nodal = None
         if singularity is None:
@@ -57,8 +72,13 @@ def sample_kernel(
         if places is None:
             assert nodal is not None
             found.append(nodal.T)
-        else:
+        elif is_line(space):
             exponent = places.exponent
             moments = integrate_kernel(space, source, time, breaks=places.breaks, exponent=exponent, nodal=nodal)
             found.append(moments.T)
-    return np.stack(found), places is not None
+        else:
+            exponent = places.exponent
+            moments, said = integrate_on_mesh(space, source, time, breaks=places.breaks, exponent=exponent, nodal=nodal)
+            found.append(moments.T)
+            declined = declined or said
+    return KernelSamples(values=np.stack(found), are_integrals=places is not None, declined=declined)

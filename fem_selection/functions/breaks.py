@@ -5,8 +5,9 @@
     min(y, z)*max(0, y-0.5)    where y-z = 0               where(z < 0.5, 1, 0)     no break: it depends on z alone
 
 The functions `abs`, `sign`, `max`, `min` and the comparisons of `where` break where a difference of their arguments
-vanishes.  Only differences that depend on both points count: a break in z alone does not move from row to row of a
-matrix w(y_i, z_k), and a mesh with a vertex there serves it.  What `==` and `!=` say of single points no integral
+vanishes.  On an interval only differences that depend on both points count: a break in z alone does not move from row
+to row of a matrix w(y_i, z_k), and a mesh with a vertex there serves it.  In more dimensions a mesh rarely does, and
+all differences that depend on z count.  What `==` and `!=` say of single points no integral
 sees: they are no breaks, and `where(y == z, c, 0)` keeps its nodal values.
 """
 
@@ -21,16 +22,17 @@ from fem_selection.functions.formulas import Formula
 __all__ = ["break_functions"]
 
 
-def break_functions(formula: Formula) -> tuple[Formula, ...]:
+def break_functions(formula: Formula, letters: str = "yz") -> tuple[Formula, ...]:
     """Return the functions at whose zeros a formula breaks, each once, as formulas in the same variables.
 
     Args:
         formula: A formula in y (y0, y1, …) and z (z0, …), and perhaps t.
+        letters: The points on which a function must depend: "yz" on an interval, "z" in more dimensions.
     """
     found: dict[str, Formula] = {}
     for tree in _differences(formula.tree):
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & formula.variables
-        if {name[0] for name in names} >= {"y", "z"}:
+        if {name[0] for name in names} >= set(letters):
             text = ast.unparse(tree)
             found[text] = Formula(
                 text=text,

@@ -3,9 +3,10 @@
 
     (K f)(y) = Σ_i φ_i(y) Σ_k (W M)_ik F_k
 
-On an interval W may hold the weights of product integration instead of nodal values, W_ik m_k ≈ ∫ w(y_i, z) φ_k(z) dz,
-where w is not smooth (`discretization.product_integration`).  Everything else, the adjoint, gradients and the training
-of W, knows W only: K* is the exact adjoint of K in the inner product of V_h.
+W may hold the weights of product integration instead of nodal values, W_ik m_k ≈ ∫ w(y_i, z) φ_k(z) dz, where w is not
+smooth (`discretization.product_integration` on intervals, `discretization.mesh_integration` in more dimensions).
+Everything else, the adjoint, gradients and the training of W, knows W only: K* is the exact adjoint of K in the inner
+product of V_h.
 
 Each rank holds the rows of W of its own nodes, in the layout of PETSc's `MATDENSE`, and those of the operator A = W M.
 A is computed whenever W changes; a layer is then one matrix product.  On several ranks of a space communicator
@@ -46,12 +47,17 @@ class DenseKernel(Summable):
         space: The state space V_h.
         num_intervals: Number of control intervals.
 
+    Attributes:
+        quadrature_declined: Where the quadrature does not know kinks or jumps of the interpolated kernel, in a
+            sentence; None if it does.
+
     Note:
         Arrays of parameters have this rank's rows of all intervals: shape (num_intervals, N, num_local) in C order,
         flattened, so that `weights[c]` is an (num_local, N) matrix in Fortran order, PETSc's layout.
     """
 
     is_linear = True
+    quadrature_declined: str | None = None
 
     def __init__(self, space: StateSpace, num_intervals: int) -> None:
         self.space, self.num_intervals = space, num_intervals
@@ -77,16 +83,17 @@ class DenseKernel(Summable):
     ) -> DenseKernel:
         """Create the kernel with the nodal values of w at the sample times of a depth grid (collective).
 
-        On an interval, w may have kinks, jumps and a weak singularity: there, other values take the place of nodal
-        ones, so that the orders of the quadrature stay (see `discretization.product_integration`).
+        w may have kinks, jumps and a weak singularity: there, other values take the place of nodal ones, so that the
+        orders of the quadrature stay (see `discretization.product_integration` and `discretization.mesh_integration`).
 
         Args:
             space: The state space V_h.
             source: w (see `discretization.coefficients`).
             grid: The depth grid.
-            breaks: Functions g(t, y, z) at whose zeros w has a kink, a jump or a singularity, on an interval; if None
-                those that a formula shows by `abs`, `sign`, `max`, `min` and comparisons of y with z.
-            singularity: a < 1 if w grows like |y − z|^{−a}, 0 if it grows like log|y − z|, on an interval.
+            breaks: Functions g(t, y, z) at whose zeros w has a kink or a jump; if None those that a formula shows by
+                `abs`, `sign`, `max`, `min` and comparisons.
+            singularity: a, below the dimension, if w grows like |y − z|^{−a}; 0 if like log|y − z|, −1 if it has a kink
+                like |y − z|.
 
         Raises:
             InvalidInput: if the values of w have a wrong shape, or w is infinite on the diagonal and not declared so.
@@ -101,8 +108,10 @@ class DenseKernel(Summable):
         """
         kernel = cls(space, grid.intervals)
         times = [float(t) for t in grid.sample_times]
-        values, are_integrals = sample_kernel(space, source, times, breaks=breaks, singularity=singularity)
-        kernel.assign(kernel.riesz(values.ravel()) if are_integrals else values.ravel())
+        found = sample_kernel(space, source, times, breaks=breaks, singularity=singularity)
+        values = found.values.ravel()
+        kernel.assign(kernel.riesz(values) if found.are_integrals else values)
+        kernel.quadrature_declined = found.declined
         return kernel
 
     @classmethod

@@ -62,6 +62,11 @@ class DomainSettings:
         """Return the number of space coordinates."""
         return DIMENSIONS[self.shape] if self.file is None else describe(self.file, self.group).dimension
 
+    @property
+    def is_solid(self) -> bool:
+        """Return whether the cells have the dimension of the space: the domain is no curve or surface in it."""
+        return self.cell in CELLS[{1: "interval", 2: "rectangle", 3: "box"}[self.dimension]]
+
     @field_validator("cells", "lower", "upper")
     @classmethod
     def _in_every_direction(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
@@ -144,8 +149,9 @@ class DynamicsSettings:
         representation: Representation of the kernel: `dense`, `separable`, `local`, or a sum such as
             `local + separable`.
         kernel: Formula of the starting dense kernel in t, y and z; a small random start if left out.
-        singularity: In one dimension: a < 1 if the kernel grows like |y − z|^(−a) where y = z, 0 if like log|y − z|. A
-            kernel that is infinite there needs it; kinks and jumps are found in the formula.
+        singularity: a, below the dimension, if the kernel grows like |y − z|^(−a) where y = z; 0 if like log|y − z|, −1
+            if it has a kink like |y − z|. A kernel that is infinite there needs it; kinks and jumps of `abs`, `sign`,
+            `max`, `min` and `where` are found in the formula.
         rank: Number of pairs of factors of the separable kernel; 8 if left out, without `factors`.
         factors: The starting separable kernel, Σ u ⊗ v, as a list of [u, v], u a formula in t and y, v in t and z;
             small random factors if left out.
@@ -168,7 +174,7 @@ class DynamicsSettings:
     control_intervals: Annotated[int, Field(ge=1)] = 0
     representation: Annotated[tuple[Annotated[str, one_of(REPRESENTATIONS)], ...], SumOrList] = ("dense",)
     kernel: str | None = None
-    singularity: float | None = Field(default=None, gt=-4, lt=1)
+    singularity: float | None = Field(default=None, gt=-4, lt=3)
     rank: int | None = Field(default=None, ge=1)
     factors: Annotated[tuple[Factors, ...], Field(min_length=1), TomlList] | None = None
     local_terms: Annotated[tuple[Annotated[str, one_of(LOCAL_TERMS)], ...], ListOrScalar] | None = None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import meshio
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -10,7 +11,7 @@ from mpi4py import MPI
 from fem_selection.cases.kernel import build_kernel, describe_quadrature
 from fem_selection.config import parse_case
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.discretization.domains import interval, rectangle
+from fem_selection.discretization.domains import Domain, interval, rectangle
 from fem_selection.discretization.roots import find_roots
 from fem_selection.discretization.singularities import observed_exponent
 from fem_selection.discretization.spaces import StateSpace
@@ -20,6 +21,7 @@ from fem_selection.functions.formulas import coordinate_names, parse_formula
 from fem_selection.kernels import DenseKernel
 
 LINE = {"domain": {"shape": "interval", "cells": 6}, "data": {"initial": "y"}}
+BOX = {"domain": {"shape": "box", "cells": 2}, "data": {"initial": "y0"}}
 PLANE = {"domain": {"shape": "rectangle", "cells": 3}, "data": {"initial": "y0"}}
 
 
@@ -119,7 +121,7 @@ def test_what_is_finite_but_has_no_value_on_the_diagonal():
     [
         (LINE, {"singularity": 0.5}, r"dynamics\.singularity: is that of dynamics\.kernel"),
         (LINE, {"kernel": "1", "singularity": 1.0}, r"dynamics\.singularity"),
-        (PLANE, {"kernel": "1", "singularity": 0.5}, r"dynamics\.singularity: is integrated in one dimension only"),
+        (PLANE, {"kernel": "1", "singularity": 2.0}, r"dynamics\.singularity.* no integral in 2 dimensions"),
         (
             LINE,
             {"representation": "separable", "singularity": 0.5},
@@ -133,19 +135,50 @@ def test_declarations_that_fit_nothing(tables, dynamics, words):
         parse_case({**tables, "dynamics": dynamics})
 
 
-def test_more_than_one_dimension_is_named():
-    """Fails if a kinked kernel on a rectangle passes for one whose kink the quadrature knows."""
-    kernel, case = build("exp(-abs(y0 - z0))", PLANE)
-    y = kernel.space.coordinates[:, 0]
-    np.testing.assert_array_equal(kernel.weights[0], np.exp(-np.abs(y[:, None] - y)))
-    said = describe_quadrature(case)
-    assert "in 2 dimensions the quadrature does not know the kinks or jumps where y0 - z0 = 0" in said
-    assert "order 2 at kinks and 1 at jumps" in said
+def test_what_is_said_of_the_quadrature():
+    """Fails if the sentence names another rule than the one that is used."""
     assert "the cells that y - z = 0 divides" in describe_quadrature(build("exp(-abs(y-z))")[1])
     singular = describe_quadrature(build("abs(y-z)**(-0.5)", singularity=0.5)[1])
     assert "crowd where it grows like |y - z|^-0.5" in singular
     assert describe_quadrature(build("y*z")[1]) is None and describe_quadrature(parse_case(LINE)) is None
-    with pytest.raises(InvalidInput, match="more than one dimension no quadrature"):
-        build("((y0-z0)**2 + (y1-z1)**2)**(-0.25)", PLANE)
-    with pytest.raises(InvalidInput, match="on intervals only"):
-        DenseKernel.interpolate(kernel.space, 1.0, DepthGrid(layers=1), singularity=0.5)
+    assert "y0 - z0 = 0 divides or touches" in describe_quadrature(build("exp(-abs(y0 - z0))", PLANE)[1])
+    assert describe_quadrature(build("y0*z1", PLANE)[1]) is None
+    said = describe_quadrature(build("where(z0**2 < z1, abs(y0-z0), 0)", PLANE)[1])
+    assert "curved sets are cut straight in parts of 1/32 of a cell" in said
+    solid = parse_case({**BOX, "dynamics": {"kernel": "where(z0**2 < y1, 1, 0)"}})
+    assert "parts of 1/2 of a cell, with errors of order 2" in describe_quadrature(solid)
+
+
+DISTANCE = "((y0-z0)**2 + (y1-z1)**2)"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dynamics", "words"),
+    [
+        (f"{DISTANCE}**(-0.25)", {}, r"grows like \|y - z\|\^-0\.5: declare it by singularity = 0\.5"),
+        (f"log{DISTANCE}", {}, r"grows like log\|y - z\|: declare it by singularity = 0 \(dynamics"),
+        (f"sin(sqrt{DISTANCE})/sqrt{DISTANCE}", {}, "no value where y = z.* singularity = -2"),
+        (f"1/{DISTANCE}", {}, "has no integral"),
+        (f"{DISTANCE}**(-0.75)", {"singularity": 0.5}, r"grows like \|y - z\|\^-1\.5, faster than the declared"),
+        ("abs(y0-z0)**(-0.5)", {"singularity": 0.5}, "infinite wherever y0 = z0"),
+        ("abs(y1-z1)**(-0.5)", {}, "infinite wherever y1 = z1"),
+    ],
+)
+def test_what_must_be_declared_in_the_plane(kernel, dynamics, words):
+    """Fails if an infinite diagonal enters the matrix, or a line of singularities passes for a point."""
+    with pytest.raises(InvalidInput, match=words):
+        build(kernel, PLANE, **dynamics)
+
+
+def test_surfaces_in_space_are_refused(tmp_path):
+    """Fails if a singular kernel on a surface is integrated by a rule that is not for it."""
+    mesh = meshio.Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 1.0]]), [("triangle", np.array([[0, 1, 2]]))])
+    mesh.write(tmp_path / "surface.msh", file_format="gmsh22")
+    tables = {"domain": {"file": str(tmp_path / "surface.msh")}, "data": {"initial": "y0"}}
+    case = parse_case({**tables, "dynamics": {"kernel": "abs(y0-z0)"}})
+    assert "on a curve or surface the quadrature does not know" in describe_quadrature(case)
+    with pytest.raises(ConfigError, match=r"dynamics\.singularity.* curves and surfaces"):
+        parse_case({**tables, "dynamics": {"kernel": "1", "singularity": 0.5}})
+    space = StateSpace(Domain.from_file(MPI.COMM_SELF, tmp_path / "surface.msh"))
+    with pytest.raises(InvalidInput, match="curves and surfaces"):
+        DenseKernel.interpolate(space, 1.0, DepthGrid(layers=1), singularity=0.5)
