@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fem_selection.discretization.cell_geometry import CellGeometry
 from fem_selection.discretization.interval_cells import graded_rule
-from fem_selection.discretization.mesh_cells import MeshCells
 from fem_selection.discretization.simplices import edges, halved, simplex_rule, volumes
 from fem_selection.discretization.zero_sets import Parts
 from fem_selection.typing import Floats, Integers
@@ -63,7 +63,7 @@ class PointRule:
         degree: p, that of the basis functions.
     """
 
-    cells: MeshCells
+    cells: CellGeometry
     cell: Integers
     places: Floats
     exponent: float

@@ -28,8 +28,8 @@ import numpy as np
 from scipy import sparse
 
 from fem_selection.discretization.around_a_point import PointRule, PointSet, rule_points
+from fem_selection.discretization.cell_geometry import CellGeometry
 from fem_selection.discretization.coefficients import KernelSource, evaluate_kernel, kernel_values
-from fem_selection.discretization.mesh_cells import MeshCells
 from fem_selection.discretization.quadrature import reference_rule
 from fem_selection.discretization.simplices import simplex_rule, volumes
 from fem_selection.discretization.spaces import StateSpace
@@ -59,7 +59,7 @@ class _KernelOnMesh:
     ) -> None:
         self.space, self.source, self.time = space, source, time
         self.breaks, self.exponent = breaks, exponent
-        self.cells = MeshCells(space)
+        self.cells = CellGeometry(space)
         self.degree = 2 * max(space.degree, 1) + 2
         self.depth, self.cut_pairs, self.unknown_pairs = self._depth(), 0, 0
 

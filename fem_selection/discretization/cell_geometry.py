@@ -14,12 +14,12 @@ from fem_selection.discretization.simplices import corner_simplices
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["MeshCells"]
+__all__ = ["CellGeometry"]
 
 _NEWTON_STEPS = 8
 
 
-class MeshCells:
+class CellGeometry:
     """All cells of a space's mesh (collective).
 
     Args:
