@@ -15,6 +15,7 @@ _HOMES = {
     "build_problem": "learning",
     "build_space": "learning",
     "case_formula": "kernel",
+    "default_tables": "saved",
     "describe_quadrature": "kernel",
     "family_of": "stability",
     "finer_start": "stability",

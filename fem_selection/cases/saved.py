@@ -27,7 +27,7 @@ from fem_selection.learning import LearningProblem, describe_problem
 from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats
 
-__all__ = ["load_controls", "load_network", "load_run", "problem_key"]
+__all__ = ["default_tables", "load_controls", "load_network", "load_run", "problem_key"]
 
 # tables that identify the problem of a checkpoint: with any of them changed it is another problem
 _PROBLEM_TABLES = ("domain", "space", "dynamics", "data", "objective", "regularization")
@@ -57,6 +57,12 @@ def _problem_tables(case: config.Case, names: Sequence[str]) -> dict[str, Any]:
         if table in tables and (path := tables[table]["file"]) is not None:
             tables[table]["file"] = _fingerprint(*(files_of_mesh(path) if table == "domain" else [path]))
     return jsonable(tables)
+
+
+def default_tables() -> dict[str, dict[str, Any]]:
+    """The tables of a case in which nothing is set: a checkpoint of an earlier version lacks keys that came later."""
+    everything = jsonable(dataclasses.asdict(config.Case()))
+    return {name: table for name, table in everything.items() if isinstance(table, dict)}
 
 
 def _fingerprint(*paths: str | Path) -> str:
@@ -159,6 +165,6 @@ def load_controls(
         problem.ensemble,
         control_space.indices,
         global_size=control_space.global_size,
-        check=lambda found: refuse_another(found, given),
+        check=lambda found: refuse_another(found, given, default_tables()),
     )
     return problem.scaled_functional.to_controls(vectors["best"])

@@ -187,31 +187,38 @@ def read_state(path: Path) -> dict[str, Any]:
     return dict(content["state"])
 
 
-def refuse_another(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def refuse_another(
+    state: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
     """Raise an error if a checkpoint's state belongs to another problem.
 
     Args:
         state: The checkpoint's state; its "problem" holds tables of keys.
         given: The same tables of the present problem, or some of them.
+        defaults: Tables of default values, for keys that an earlier version did not know; None if there are none.
 
     Raises:
         InvalidInput: if a key differs; the message names all such keys.
     """
-    if differing := differing_keys(state.get("problem", {}), given):
+    if differing := differing_keys(state.get("problem", {}), given, defaults):
         raise InvalidInput(f"it belongs to another problem: {'; '.join(differing)}")
 
 
-def differing_keys(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+def differing_keys(
+    saved: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[str]:
     """Return one sentence for each key in which two problems differ.
 
     Args:
         saved: Tables of keys of the saved problem.
         given: Tables of keys of the present problem; only these keys are compared.
+        defaults: Tables of the values that keys have which a saved table lacks; None for no values.
     """
     differences = []
     for table, values in given.items():
+        known = {**(defaults or {}).get(table, {}), **saved[table]} if table in saved else {}
         for key, value in values.items():
-            old = saved.get(table, {}).get(key)
+            old = known.get(key)
             if old != value:
                 name = key if table == key else f"{table}.{key}"
                 differences.append(f"{name} was {old!r} and is {value!r}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fem_selection.cases.saved import default_tables
 from fem_selection.errors import InvalidInput
 from fem_selection.io.checkpoints import read_checkpoint, refuse_another, write_checkpoint
 from fem_selection.io.runs import CHECKPOINT, History, read_columns, remove_run, write_text
@@ -155,7 +156,7 @@ class RunFiles:
             self.ensemble,
             c.indices,
             global_size=c.global_size,
-            check=lambda found: refuse_another(found, self.key),
+            check=lambda found: refuse_another(found, self.key, default_tables()),
         )
         self._seconds_before = float(state["seconds"])
         return state, vectors

@@ -156,6 +156,20 @@ def test_a_run_of_an_earlier_version(call, here: Path) -> None:
         assert outcome.status == 2 and "run/checkpoint cannot be used: the form of the samples" in outcome.err
 
 
+def test_keys_that_an_earlier_version_did_not_know(call, here: Path) -> None:
+    """Fails if a checkpoint that lacks a key is refused where the key has its default value, as it had then, or if it
+    is read where the key has another value."""
+    train(call, [0, 1, 2])
+    shutil.move("moved.npz", "data.npz")
+    rewrite(Path("run/checkpoint"), lambda state: [state["problem"]["dynamics"].pop(key) for key in ("scheme", "bias")])
+    assert call("predict", "run", "--data", "data.npz").status == 0
+    again = call("train", "case.toml", "--output", "run", "--resume", *SETTINGS)
+    assert again.status == 0, again.err
+    rewrite(Path("run/checkpoint"), lambda state: state["problem"]["dynamics"].pop("layers"))  # the case has another
+    outcome = call("predict", "run", "--data", "data.npz")
+    assert outcome.status == 2 and "dynamics.layers was" in outcome.err
+
+
 def rewrite(path: Path, change: Any) -> None:
     """Change the state of a checkpoint, with the checksum of its header."""
     content = path.read_bytes()
