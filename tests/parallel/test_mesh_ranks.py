@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mesh_files import FILES, TWO_SQUARES, msh41, save
+from mesh_files import FILES, TWO_SQUARES, Part, Sketch, msh41, save
 from ranks import TWO_OR_THREE, print_results
 
 MESHES = Path(__file__).parents[2] / "meshes"
@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
             "slope": problem.control_space.inner(dual, problem.control_space.random_direction(3)),
         }
     results["moments"] = {name: moments(Domain.from_file(comm, folder / name)) for name in FILES if ".bin" not in name}
+    results["branching"] = moments(Domain.from_file(comm, folder / "branching.msh"))[""]
     results["errors"] = [
         refused(lambda: Domain.from_file(comm, MESHES / "disk.msh", "rim")),
         refused(lambda: Domain.from_file(comm, folder / "degenerate.msh")),
@@ -106,8 +107,16 @@ def folder(tmp_path_factory):
     for name in FILES:
         save(folder, name)
     points = (*TWO_SQUARES.points[:6], (0.5, 1e-13, 0.0), TWO_SQUARES.points[7])
+    save(folder, "branching.msh", msh41(three_leaves()))
     save(folder, "degenerate.msh", msh41(replace(TWO_SQUARES, points=points)))
     return folder
+
+
+def three_leaves() -> Sketch:
+    """Three rectangles of three squares each that meet at one line, 0 < y₁ < 3."""
+    points = tuple((a, float(y), b) for a, b in ((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0)) for y in range(4))
+    cells = tuple((k, k + 1, k + 1 + away, k + away) for away in (4, 8, 12) for k in (1, 2, 3))
+    return Sketch(points, (Part(2, 1, 3, (), cells),))
 
 
 @pytest.mark.parametrize("ranks", TWO_OR_THREE)
@@ -129,7 +138,9 @@ def test_same_meshes(results_on, folder, ranks):
 
 @pytest.mark.parametrize("ranks", [1, *TWO_OR_THREE])
 def test_integrals_over_groups(results_on, folder, ranks):
-    """Fails if on some number of ranks a cell of two groups is missing in one of them, or counts twice."""
+    """Fails if on some number of ranks a cell of two groups is missing in one of them, or counts twice, or a surface
+    that branches loses a cell."""
+    assert results_on(ranks, folder)["branching"] == pytest.approx(3 * 4.5, rel=1e-13)
     for name, found in results_on(ranks, folder)["moments"].items():
         groups = {"": 2.0}
         if name.endswith("msh"):
