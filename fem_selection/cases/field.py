@@ -2,7 +2,8 @@
 """The selection equation of a case and its initial states, without anything to learn.
 
 The commands for large times, steady states and stability start from `build_field(case)`: kernel, bias, activation and
-initial states as the case gives them, with all ranks on one mesh.
+initial states as the case gives them, with all ranks on one mesh.  With few nodes the rows of a local kernel cost less
+than the messages about them: a study that can share the samples asks for the whole mesh on each rank.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from fem_selection.typing import Block, Floats
 
 __all__ = ["FieldProblem", "build_field"]
 
+_FEW = 5000
+"""Nodes up to which the product with a local kernel takes no longer than the messages between two ranks."""
+
 
 @dataclass(frozen=True)
 class FieldProblem:
@@ -43,7 +47,7 @@ class FieldProblem:
 
     Attributes:
         case: The case.
-        ensemble: The ranks, all on one mesh.
+        ensemble: The ranks; all are on one mesh unless each has the whole of it.
         space: The state space.
         field: The right-hand side.
         initial: Nodal values of the initial states, shape (num_local, samples).
@@ -83,12 +87,16 @@ class FieldProblem:
         return values
 
 
-def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldProblem:
+def build_field(
+    case: config.Case, comm: MPI.Intracomm | None = None, *, may_share_samples: bool = False
+) -> FieldProblem:
     """The equation of a case (collective).
 
     Args:
         case: The case.
         comm: The ranks; all ranks if None.
+        may_share_samples: Whether each rank may have the whole mesh, for runs of its share of the samples; it does if
+            the kernel is local and the nodes are few.  The initial states are those of all samples on each rank.
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
@@ -102,6 +110,9 @@ def build_field(case: config.Case, comm: MPI.Intracomm | None = None) -> FieldPr
     world = MPI.COMM_WORLD if comm is None else comm
     ensemble = Ensemble(world, world.size)
     space = build_space(case, ensemble)
+    if may_share_samples and tuple(case.dynamics.representation) == ("local",) and space.num_nodes <= _FEW:
+        ensemble = Ensemble(world, 1)
+        space = build_space(case, ensemble) if world.size > 1 else space
     return FieldProblem(
         case=case,
         ensemble=ensemble,

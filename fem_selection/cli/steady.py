@@ -29,9 +29,10 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
     from fem_selection.studies.steady_states import steady
 
     end_on_signals()
-    problem = build_field(case)
+    problem = build_field(case, may_share_samples=True)
     frame.claim(output)
-    report = steady(problem.field, problem.initial, case.steady, seed=case.seed)
+    sample_comm = problem.ensemble.sample_comm
+    report = steady(problem.field, problem.initial, case.steady, seed=case.seed, sample_comm=sample_comm)
     path = frame.write(report, problem.space)
     if report.rows:
         frame.table(("state", "g = K f + b", "residual", "kind"), report.rows)

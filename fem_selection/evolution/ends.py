@@ -34,6 +34,10 @@ class SampleGrowth:
     def __init__(self, history: StepHistory, sample: int) -> None:
         self._history, self._sample = history, sample
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the law alone: a copy, in a file or on another rank, leaves the steps."""
+        return {"law": self.law}
+
     @cached_property
     def law(self) -> Growth | None:
         """The law up to the end of the sample, fitted now or before; None if ‖f‖ did not grow."""

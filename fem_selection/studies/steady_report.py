@@ -275,11 +275,15 @@ class SteadyReport(Report):
         plots.draw(folder / "approach.png", plots.plot_approach, self.approach_times, self.approach, labels)
 
     def write_fields(self, folder: Path, space: StateSpace, comm: MPI.Intracomm) -> None:
-        """Write the states of the figure for ParaView (collective over the space).  See `Report.write_fields`."""
-        if self.shown:
+        """Write the states of the figure for ParaView; the ranks of root's space write (collective).
+
+        See `Report.write_fields`.
+        """
+        if self.shown and space.comm.bcast(comm.rank == 0):
             names = [name.replace(" ", "_") for name in self.shown]
             columns = np.asfortranarray(np.column_stack(list(self.shown.values())))
             write_states(folder / "steady", space, np.zeros(1), states=[columns], names=names)
+        comm.Barrier()
 
 
 def _entries(finding: Any, *without: str) -> dict[str, Any]:

@@ -30,7 +30,12 @@ _VALUES_SHOWN = 20
 
 
 def steady(
-    field: SelectionField, initial: Block, settings: SteadySettings | None = None, *, seed: int = 0
+    field: SelectionField,
+    initial: Block,
+    settings: SteadySettings | None = None,
+    *,
+    seed: int = 0,
+    sample_comm: MPI.Intracomm | None = None,
 ) -> SteadyReport:
     """Find steady states σ(K f + b) = 0 and the limits of some initial states (collective).
 
@@ -39,6 +44,7 @@ def steady(
         initial: Nodal values of f^I, shape (num_local, samples); not changed.
         settings: Tolerances, starts of Newton's method and the horizon of the runs; `SteadySettings()` if None.
         seed: Seed of the random starts.
+        sample_comm: Ranks that have the same equation and initial states, and share the runs to the limits.
 
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space.
@@ -49,7 +55,7 @@ def steady(
         >>> print(len(report.states), f"{max(state.preactivation_range[1] for state in report.states):.6f}")
         3 0.858560
     """
-    found = analyze_steady_states(field, initial, settings, seed=seed)
+    found = analyze_steady_states(field, initial, settings, seed=seed, sample_comm=sample_comm)
     space, kernel, shown = field.space, found.kernel, _shown(found)
     columns = np.asfortranarray(np.array(list(shown.values())).reshape(-1, space.num_local).T)
     return SteadyReport(

@@ -37,6 +37,13 @@ CASES = {
             **{"diffusion": "0.05", "factors": [["cos(3*y)", "sin(2*z)"]]},
         },
     },
+    "local alone": {
+        "dynamics": {
+            **{"representation": "local", "activation": "tanh(s) - 2*where(s > 3, s - 3, 0)", "multiplication": "-1"},
+            **{"diffusion": "0.05", "bias": "y"},
+        },
+        "data": {"initial": "y + s + where(s > 0.8, -9, 0)", "samples": 3},
+    },
     "explosion": {"dynamics": {"activation": "relu", "kernel": "1", "bias": "-1"}, "data": {"initial": "2*s"}},
 }
 
@@ -63,11 +70,12 @@ def main() -> None:
             "space": {"degree": 2},
             "data": {"initial": "y + s", "samples": 2},
         }
-        problem = build_field(parse_case(merge_tables(tables, changes)))
+        problem = build_field(parse_case(merge_tables(tables, changes)), may_share_samples=True)
         field, space = problem.field, problem.space
         triplets = 6 if name == "local" else 200  # fewer than nodes: the eigenvalue nearest to zero decides
         settings = SteadySettings(starts=1, states=3, triplets=triplets, horizon=100.0)
-        found = analyze_steady_states(field, problem.initial, settings)
+        shared = problem.ensemble.sample_comm
+        found = analyze_steady_states(field, problem.initial, settings, sample_comm=shared)
 
         def gather(values, space=space):
             return space.gather(np.asfortranarray(values[:, None])).ravel().tolist()

@@ -76,7 +76,12 @@ class SteadyAnalysis:
 
 
 def analyze_steady_states(
-    field: SelectionField, initial: Block, settings: SteadySettings | None = None, *, seed: int = 0
+    field: SelectionField,
+    initial: Block,
+    settings: SteadySettings | None = None,
+    *,
+    seed: int = 0,
+    sample_comm: MPI.Intracomm | None = None,
 ) -> SteadyAnalysis:
     """Find steady states and the limits of some initial states (collective).
 
@@ -85,6 +90,7 @@ def analyze_steady_states(
         initial: Nodal values of f^I, shape (num_local, samples); not changed.
         settings: Tolerances, starts and horizon; `SteadySettings()` if None.
         seed: Seed of the random starts.
+        sample_comm: Ranks that share the runs to the limits.  See `find_limit`.
 
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space, or the
@@ -96,7 +102,7 @@ def analyze_steady_states(
     settings = settings_or_default(settings, SteadySettings)
     require_moderate(field.space, KernelOperator(field.kernel, field.interval))
     c = IsometricCoordinates(field.space)
-    limit = find_limit(field, initial, settings)
+    limit = find_limit(field, initial, settings, sample_comm=sample_comm)
     zeros = find_zeros(field.activation, settings.within, reach=_reach(field, initial, limit.states))
     kernel = expand(
         IsometricOperator(coordinates=c, operator=KernelOperator(field.kernel)), settings.tolerance, settings.triplets

@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 
 import numpy as np
+from mpi4py import MPI
 
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.evolution import Integration, SampleEnd, integrate
 from fem_selection.evolution.samples import require_finite
+from fem_selection.parallel import share
 from fem_selection.settings import LimitSettings, StepSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Block, Floats
@@ -69,15 +71,24 @@ class LongTimeLimit:
         return float(max(steady)) if steady else None
 
 
-def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | None = None) -> LongTimeLimit:
+def find_limit(
+    field: SelectionField,
+    initial: Block,
+    settings: LimitSettings | None = None,
+    *,
+    sample_comm: MPI.Intracomm | None = None,
+) -> LongTimeLimit:
     """Run the equation until what every sample tends to is known, or the run is at its horizon (collective).
 
-    A sample that explodes or closes a cycle is removed, and the run of the others continues.
+    A sample that explodes or closes a cycle is removed, and the run of the others continues.  All samples take the same
+    steps, also those of other ranks.
 
     Args:
         field: The right-hand side; it must not depend on time.
         initial: Nodal values of f^I, shape (num_local, samples); not changed.
         settings: When the run ends, and its accuracy; `LimitSettings()` if None.
+        sample_comm: Ranks that have the same equation and initial states; each runs its share of the samples, and all
+            get the limits of all.
 
     Raises:
         InvalidInput: if the right-hand side depends on time, or the initial states do not fit the space or are not
@@ -98,7 +109,25 @@ def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | 
         max_steps=settings.max_steps,
     )
     asked = np.concatenate([[0.0], np.geomspace(1e-3, settings.horizon, settings.snapshots - 1)])
-    run = integrate(field, initial, asked, settings=steps, find_cycles=True)
+    if sample_comm is None or sample_comm.size > initial.shape[1]:
+        return _limits(field, initial, asked, steps, sizes)
+    mine = share(initial.shape[1], sample_comm.size, sample_comm.rank)
+    limit = _limits(field, initial[:, mine], asked, steps, sizes[mine], sample_comm=sample_comm)
+    return _join(sample_comm.allgather(limit))
+
+
+def _limits(
+    field: SelectionField,
+    initial: Block,
+    asked: Floats,
+    steps: StepSettings,
+    sizes: Floats,
+    *,
+    sample_comm: MPI.Intracomm | None = None,
+) -> LongTimeLimit:
+    """The limits of this rank's samples (collective)."""
+    space = field.space
+    run = integrate(field, initial, asked, settings=steps, find_cycles=True, sample_comm=sample_comm)
     norms = space.norm(run.final)
     told = [_tell(end, float(norms[j]), float(sizes[j]), run) for j, end in enumerate(run.ends)]
     growths = [end.growth for end in run.ends]
@@ -117,6 +146,25 @@ def find_limit(field: SelectionField, initial: Block, settings: LimitSettings | 
         ends=run.ends,
         snapshot_times=asked,
         distances=distances,
+    )
+
+
+def _join(parts: list[LongTimeLimit]) -> LongTimeLimit:
+    """The limits of all samples from those of each rank's share."""
+
+    def joined(name: str) -> Floats:
+        return np.concatenate([getattr(part, name) for part in parts], axis=-1)
+
+    return LongTimeLimit(
+        states=np.asfortranarray(joined("states")),
+        outcomes=tuple(outcome for part in parts for outcome in part.outcomes),
+        reasons=tuple(reason for part in parts for reason in part.reasons),
+        times=joined("times"),
+        rates=joined("rates"),
+        growth_rates=joined("growth_rates"),
+        ends=tuple(end for part in parts for end in part.ends),
+        snapshot_times=parts[0].snapshot_times,
+        distances=joined("distances"),
     )
 
 
