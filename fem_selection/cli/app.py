@@ -59,12 +59,19 @@ def common(
 def _leave_with(name: str, *arguments: object, **options: object) -> NoReturn:
     """Load the module of a command, run the command, and exit with its status."""
     module = import_module(f"fem_selection.cli.{name}")
-    # no shell replaces the ~ of --output=~/runs, which would make a folder of that name
-    at_home = [Path(os.path.expanduser(given)) if isinstance(given, Path) else given for given in arguments]
     from numpy import errstate  # imported by every command, and slow
 
     with errstate(all="ignore"):  # what is not finite is found and named, or is the branch that `where` leaves out
-        raise typer.Exit(getattr(module, f"{name}_command")(*at_home, **options))
+        raise typer.Exit(
+            getattr(module, f"{name}_command")(
+                *map(_at_home, arguments), **{key: _at_home(given) for key, given in options.items()}
+            )
+        )
+
+
+def _at_home(given: object) -> object:
+    """A path with a leading ~ replaced: no shell does so in --output=~/runs, which would make a folder of that name."""
+    return Path(os.path.expanduser(given)) if isinstance(given, Path) else given
 
 
 @app.command()

@@ -253,6 +253,9 @@ def test_the_home_folder_in_paths(here: Path, monkeypatch, place: str) -> None:
         os.rename("data.npz", home / "data.npz")
     assert call_application("train", "case.toml", *words.get(place, ["--output=~/runs/0001"])) == 0
     assert not Path("~").exists()
+    (home / "new.npz").write_bytes((Path("data.npz") if place != "data.file" else home / "data.npz").read_bytes())
+    run = ("~" if place != "data.file" else ".") + "/runs/0001"
+    assert call_application("predict", run, "--data=~/new.npz", "--output=~/p.npz") == 0 and (home / "p.npz").exists()
     where = here if place == "data.file" else home
     assert read_report(where / "runs" / "0001")["iterations"] == 2
 
