@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 __all__ = [
+    "CompilationFailed",
     "ConfigError",
     "InvalidInput",
     "MissingDependency",
@@ -54,6 +55,10 @@ class ConfigError(InvalidInput):
 
 class MissingDependency(SelectionError):
     """A library that this task needs is not installed; the message says how to install it."""
+
+
+class CompilationFailed(MissingDependency):
+    """The C compiler that FEniCSx needs is missing or fails; the message says what to install."""
 
 
 def missing_fenicsx(error: ModuleNotFoundError) -> MissingDependency | None:

@@ -28,6 +28,7 @@ __all__ = [
     "UflExpression",
     "create_block",
     "describe_array",
+    "describe_type",
     "real_array",
     "real_block",
 ]
@@ -97,6 +98,13 @@ def describe_array(value: object) -> tuple[tuple[int, ...], str | None]:
     """Return the shape of an array, and in words what the value is if it is no array of real numbers, else None."""
     array, kind = _as_floats(value)
     return (() if array is None else array.shape), kind
+
+
+def describe_type(value: object) -> str:
+    """Return in words what a value is: an array of a type, or an object of a class."""
+    if isinstance(value, np.ndarray):
+        return f"an array of type {value.dtype}"
+    return f"an object of type {type(value).__name__}"
 
 
 def _as_floats(value: object) -> tuple[Floats | None, str | None]:

@@ -85,10 +85,10 @@ def create_dense(comm: PETSc.Comm, rows: tuple[int, int], columns: int, *, block
         block: This rank's rows, in Fortran order; zeros if None.
 
     Raises:
-        InvalidInput: if the block is not in Fortran order.
+        InvalidInput: if the block is not of float64 and in Fortran order, so that PETSc would work on a copy.
     """
-    if block is not None and not block.flags.f_contiguous:
-        raise InvalidInput("a block must be in Fortran order to be seen as a PETSc matrix")
+    if block is not None and not (block.flags.f_contiguous and block.dtype == np.float64):
+        raise InvalidInput("a block must be of float64 and in Fortran order to be seen as a PETSc matrix")
     sizes = (rows, (columns if comm.rank == comm.size - 1 else 0, columns))
     array = None if block is None else block.reshape(-1, order="F")
     matrix = PETSc.Mat().createDense(sizes, array=array, comm=comm)

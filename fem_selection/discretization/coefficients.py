@@ -22,8 +22,9 @@ import numpy as np
 import ufl
 from dolfinx import fem
 
+from fem_selection.compilation import compile_with
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.errors import InvalidInput, SelectionError
+from fem_selection.errors import CompilationFailed, InvalidInput, SelectionError
 from fem_selection.functions.callables import Symbol, call_with_symbols, check_at_numbers
 from fem_selection.functions.formulas import Formula
 from fem_selection.functions.programs import BlockProgram
@@ -70,7 +71,10 @@ def function_values(space: StateSpace, source: Source, time: float = 0.0) -> Flo
     if isinstance(source, ufl.core.expr.Expr):
         f = fem.Function(space.V)
         try:
-            f.interpolate(fem.Expression(source, space.V.element.interpolation_points))
+            points = space.V.element.interpolation_points
+            f.interpolate(compile_with(space.comm, lambda: fem.Expression(source, points)))
+        except CompilationFailed:
+            raise
         except Exception as error:  # of UFL, FFCx and DOLFINx, which have no common class
             raise InvalidInput(f"the expression {source} is no scalar function on the mesh: {error}") from error
         return f.x.array[: space.num_local].copy()

@@ -9,6 +9,7 @@ given as functions of t can instead be sampled at every stage time t_n + c_i Δt
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ class DepthGrid:
             counts layers × stages, and such a grid cannot carry controls to be optimized.
 
     Raises:
-        InvalidInput: if `layers` or `horizon` is not positive, or `intervals` does not divide `layers`.
+        InvalidInput: if `layers` or `intervals` is no whole number, `layers` or `horizon` is not positive and finite,
+            or `intervals` does not divide `layers`.
 
     Example:
         >>> grid = fs.DepthGrid(layers=4, horizon=2.0, intervals=2)
@@ -47,8 +49,14 @@ class DepthGrid:
     stage_nodes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.layers < 1 or not self.horizon > 0:
-            raise InvalidInput(f"layers = {self.layers} and horizon = {self.horizon}: both must be positive")
+        for name in ("layers", "intervals"):
+            if not isinstance(number := getattr(self, name), numbers.Integral) or isinstance(number, bool):
+                raise InvalidInput(f"{name} = {number!r}: expected a whole number")
+            object.__setattr__(self, name, int(number))
+        if not isinstance(self.horizon, numbers.Real):
+            raise InvalidInput(f"horizon = {self.horizon!r}: expected a number")
+        if self.layers < 1 or not 0 < self.horizon < np.inf:
+            raise InvalidInput(f"layers = {self.layers} and horizon = {self.horizon}: both must be positive and finite")
         if self.stage_nodes:
             object.__setattr__(self, "intervals", derived(self.layers * len(self.stage_nodes)))
         elif self.intervals == 0:

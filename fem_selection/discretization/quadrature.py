@@ -17,6 +17,7 @@ import ufl
 from dolfinx import fem
 from petsc4py import PETSc
 
+from fem_selection.compilation import compile_with
 from fem_selection.discretization.block_products import BlockProducts
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Block, Floats, create_block
@@ -83,7 +84,7 @@ class QuadraturePoints:
 
     def _geometry(self, expression: ufl.core.expr.Expr, shape: tuple[int, ...]) -> Floats:
         """A geometric quantity at the points of all owned cells, shape (num_cells, points of a cell, …)."""
-        evaluated = fem.Expression(expression, self._points)
+        evaluated = compile_with(self.space.comm, lambda: fem.Expression(expression, self._points))
         size = (self._num_cells, len(self._points), *shape)
         if not self._num_cells:
             return np.empty(size)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sparse
 import ufl
 from dolfinx import fem
@@ -20,6 +21,7 @@ from dolfinx.fem import petsc as fem_petsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.compilation import compile_with
 from fem_selection.discretization.block_products import BlockProducts, create_dense
 from fem_selection.discretization.block_solver import BlockSolver
 from fem_selection.discretization.domains import Domain
@@ -27,7 +29,7 @@ from fem_selection.discretization.elements import Family, Mode, create_element, 
 from fem_selection.discretization.numbering import canonical_numbering
 from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Block, Floats, create_block, describe_array
+from fem_selection.typing import Block, Floats, create_block, describe_array, real_array, real_block
 
 __all__ = ["StateSpace"]
 
@@ -72,7 +74,7 @@ class StateSpace:
         self.dx = create_measure(domain.mesh, domain.cell, mode, degree=degree, quadrature_degree=quadrature_degree)
         self.domain, self.degree, self.family, self.mode = domain, degree, family, mode
         release_dropped(domain.comm)
-        self.V = V = fem.functionspace(domain.mesh, element)
+        self.V = V = compile_with(domain.comm, lambda: fem.functionspace(domain.mesh, element))
         if domain.comm.size > 1:
             hold(domain.comm, self, release=lambda: clean_petsc(V.mesh.comm))
         index_map = self.V.dofmap.index_map
@@ -119,29 +121,33 @@ class StateSpace:
         """Return a block of zeros, shape (num_local, num_samples)."""
         return create_block(self.num_local, num_samples)
 
-    def require_block(self, block: Block, what: str, *, fewest: int = 0) -> None:
-        """Raise an error unless an array holds nodal values of this space, shape (num_local, any) (collective).
+    def to_block(self, values: npt.ArrayLike, what: str, *, fewest: int = 0) -> Block:
+        """Return nodal values that a user gives as a block, shape (num_local, any) (collective).
 
         Args:
-            block: The array.
-            what: Its name in the message.
+            values: Lists or an array of any real type and memory order, not changed; a vector is one sample.
+            what: Their name in the message.
             fewest: Least number of columns.
 
         Raises:
             InvalidInput: on all ranks, if what any rank gives is no array of real numbers, or of another shape.
         """
-        for (shape, kind), nodes in zip(self.comm.allgather(describe_array(block)), self.counts, strict=True):
+        shape, kind = describe_array(values)
+        own = (shape if len(shape) != 1 else (*shape, 1), kind)
+        for (shape, kind), nodes in zip(self.comm.allgather(own), self.counts, strict=True):
             if kind is not None:
                 raise InvalidInput(f"{what}: expected an array of real numbers, got {kind}")
             if len(shape) != 2 or shape[0] != nodes:
                 raise InvalidInput(f"{what} of shape {shape} for {nodes} nodes: expected ({nodes}, number of samples)")
             if shape[1] < fewest:
                 raise InvalidInput(f"{what} of shape {shape}: give {fewest} sample at least, one in each column")
+        return np.asfortranarray(real_block(values, self.num_local, what))
 
     # ── inner product, norm, Riesz map ────────────────────────────────────────────────────────────────────────────
 
     def apply_mass(self, block: Block) -> Block:
         """Return M F, the duals of the states F; column by column ⟨M F, G⟩ = (F, G) (collective)."""
+        block = real_block(block, self.num_local, "a block")
         if self.is_collocated:
             return np.asfortranarray(self.weights[:, None] * block)
         result = self.create_block(block.shape[1])
@@ -153,6 +159,7 @@ class StateSpace:
 
         It is the inverse of `apply_mass`.
         """
+        dual = real_block(dual, self.num_local, "a block of duals")
         if self.is_collocated:
             return np.asfortranarray(dual / self.weights[:, None])
         result = self.create_block(dual.shape[1])
@@ -168,6 +175,7 @@ class StateSpace:
             f: Shape (num_local, J).
             g: Shape (num_local, J).
         """
+        g = real_block(g, self.num_local, "a block")
         products = np.einsum("ij,ij->j", self.apply_mass(f), g)
         self.comm.Allreduce(MPI.IN_PLACE, products)
         return products
@@ -181,6 +189,7 @@ class StateSpace:
             squares = self.inner(f, f)
         if np.all((squares > _TINY) & np.isfinite(squares)):
             return np.sqrt(squares)
+        f = real_block(f, self.num_local, "a block")
         largest = np.abs(f).max(axis=0, initial=0.0)
         self.comm.Allreduce(MPI.IN_PLACE, largest, op=MPI.MAX)
         scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
@@ -198,7 +207,7 @@ class StateSpace:
         """
         f = fem.Function(self.V, name=name)
         if values is not None:
-            f.x.array[: self.num_local] = values
+            f.x.array[: self.num_local] = real_array(values, name, (self.num_local,))
             f.x.scatter_forward()
         return f
 
@@ -242,7 +251,8 @@ class StateSpace:
 
     def _assemble_mass(self) -> PETSc.Mat:
         u, v = ufl.TrialFunction(self.V), ufl.TestFunction(self.V)
-        mass = fem_petsc.assemble_matrix(fem.form(ufl.inner(u, v) * self.dx))
+        form = compile_with(self.comm, lambda: fem.form(ufl.inner(u, v) * self.dx))
+        mass = fem_petsc.assemble_matrix(form)
         mass.assemble()
         return mass
 

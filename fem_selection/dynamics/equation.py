@@ -24,6 +24,7 @@ import ufl
 from dolfinx import fem, la
 from dolfinx.fem import petsc as fem_petsc
 
+from fem_selection.compilation import compile_with
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats
@@ -135,5 +136,5 @@ class SelectionEquation:
 
     def _compile(self, name: str) -> fem.Form:
         if name not in self._compiled:
-            self._compiled[name] = fem.form(getattr(self, name))
+            self._compiled[name] = compile_with(self.space.comm, lambda: fem.form(getattr(self, name)))
         return self._compiled[name]

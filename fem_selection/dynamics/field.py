@@ -18,7 +18,7 @@ from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.kernels.base import Kernel
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats, create_block, describe_type, real_array, real_block
 
 __all__ = ["Linearization", "SelectionField"]
 
@@ -29,7 +29,8 @@ class SelectionField:
     Args:
         space: The state space.
         kernel: K.  It has one interval, unless `interval` is given.
-        bias: Nodal values of b, shape (num_local,); kept by reference.
+        bias: Nodal values of b, shape (num_local,); copied, or kept by reference if there is a `refresh`, which may
+            write into it.
         activation: σ.
         refresh: Function that sets kernel and bias to those at a time t (collective); None if they do not depend on
             time.
@@ -40,7 +41,7 @@ class SelectionField:
 
     Raises:
         InvalidInput: if the kernel has several intervals and `interval` is not given or is not one of them, or the bias
-            has a wrong shape.
+            has a wrong shape or is no array of real numbers, or is to be refreshed and not of float64.
 
     Note:
         All methods on blocks are collective over the space communicator.
@@ -66,13 +67,18 @@ class SelectionField:
         interval: int | None = None,
     ) -> None:
         self.interval = 0 if interval is None else interval
+        given, bias = bias, real_array(bias, "a bias")
+        if refresh is not None and bias is not given:
+            kind = describe_type(given)
+            raise InvalidInput(f"the bias that `refresh` writes into must be an array of float64, not {kind}")
         is_one = kernel.num_intervals == 1 if interval is None else 0 <= interval < kernel.num_intervals
         if not is_one or bias.shape != (space.num_local,):
             raise InvalidInput(
                 f"a field has one kernel and one bias of shape ({space.num_local},); "
                 f"given are {kernel.num_intervals} kernels and a bias of shape {bias.shape}"
             )
-        self.space, self.kernel, self.bias, self.activation = space, kernel, bias, activation
+        self.space, self.kernel, self.activation = space, kernel, activation
+        self.bias = bias.copy() if refresh is None else bias
         self.superposition = create_superposition(space, activation)
         self.coefficient_bounds = coefficient_bounds
         self._refresh = refresh
@@ -105,6 +111,7 @@ class SelectionField:
             f: States, shape (num_local, J).
             out: The block to write to; a new one if None.
         """
+        f = real_block(f, self.space.num_local, "states")
         g = create_block(*f.shape) if out is None else out
         np.copyto(g, self.bias[:, None])
         self.kernel.apply(self.interval, f, g, keep=True)
@@ -118,6 +125,7 @@ class SelectionField:
             out: The block to write to; a new one if None.
             scratch: A work block of the same shape, overwritten by g = K f + b; a new one if None.
         """
+        f = real_block(f, self.space.num_local, "states")
         g = self.preactivation(f, scratch)
         result = create_block(*f.shape) if out is None else out
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -145,6 +153,7 @@ class Linearization:
     """
 
     def __init__(self, field: SelectionField, f: Block) -> None:
+        f = real_block(f, field.space.num_local, "states")
         self.field = field
         self.preactivation = field.preactivation(f)
         self.rate = create_block(*f.shape)
@@ -158,6 +167,7 @@ class Linearization:
         Raises:
             InvalidInput: if v has another number of columns than there are states, and there are several.
         """
+        v = real_block(v, self.field.space.num_local, "a block")
         moved, result = create_block(*v.shape), create_block(*v.shape)
         self.field.kernel.apply(self.field.interval, v, moved)
         self.field.superposition.move(self._slope_for(v), None, moved, out=result, turn=None)
@@ -169,6 +179,7 @@ class Linearization:
         Raises:
             InvalidInput: if d has another number of columns than there are states, and there are several.
         """
+        dual = real_block(dual, self.field.space.num_local, "a block of duals")
         turned, result = create_block(*dual.shape), create_block(*dual.shape)
         self.field.superposition.move_transpose(self._slope_for(dual), None, dual, out=turned)
         self.field.kernel.add_transpose(self.field.interval, turned, 1.0, out=result)

@@ -39,13 +39,15 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
 
     Args:
         stepper: The discrete dynamics.
-        initial: Nodal values of the initial states, shape (num_local, num_samples); not changed.
+        initial: Nodal values of the initial states, shape (num_local, num_samples), or (num_local,) for one; not
+            changed.
         keep: Layer boundaries to keep, in increasing order; all of 0 … layers by default.
 
     Returns:
         The states at the kept layer boundaries.
 
     Raises:
+        InvalidInput: on all ranks, if the initial states are no real numbers or do not fit the space.
         NonFinite: if a state is not finite, on all ranks; it names the first layer of which this is true.
         NotConverged: if the reason is an implicit stage that was not solved, on all ranks.
 
@@ -58,6 +60,7 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
         >>> print(trajectory.times[-1], trajectory.final.round(4))
         0.1 [[ 1.0199 -3.054 ]]
     """
+    initial = stepper.space.to_block(initial, "initial states")
     kept = range(stepper.grid.layers + 1) if keep is None else keep
     with np.errstate(over="ignore", invalid="ignore"):
         final, states = stepper.advance_without_tape(initial, kept)

@@ -26,7 +26,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import SMALLEST
 from fem_selection.kernels.base import Kernel
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, real_array, real_block
 
 __all__ = ["Stepper", "Tape"]
 
@@ -79,7 +79,7 @@ class Stepper:
     Args:
         space: The state space.
         kernel: K, with one set of parameters per interval of the grid.
-        bias: Nodal values of b, shape (intervals, num_local); kept by reference.
+        bias: Nodal values of b, shape (intervals, num_local), or (num_local,) for one interval; copied.
         activation: σ.
         scheme: The Runge–Kutta scheme.
         grid: Layers and control intervals.
@@ -91,7 +91,8 @@ class Stepper:
         troubled: The end of the first layer of which a stage was not solved since `take_trouble`, or None.
 
     Raises:
-        InvalidInput: if kernel or bias have another number of intervals than the grid.
+        InvalidInput: if kernel or bias have another number of intervals than the grid, or the bias is no array of real
+            numbers.
 
     Example:
         >>> space, grid = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2)), fs.DepthGrid(layers=2)
@@ -112,6 +113,9 @@ class Stepper:
         scheme: Scheme,
         grid: DepthGrid,
     ) -> None:
+        bias = real_array(bias, "a bias").copy()
+        if bias.ndim == 1 and grid.intervals == 1:
+            bias = bias[None, :]
         if kernel.num_intervals != grid.intervals or bias.shape != (grid.intervals, space.num_local):
             raise InvalidInput(
                 f"the depth grid has {grid.intervals} intervals; the kernel has {kernel.num_intervals}, "
@@ -165,6 +169,7 @@ class Stepper:
             initial: F_0, shape (num_local, J); kept by reference on the tape.
             tape: A tape for J samples; overwritten.
         """
+        initial = real_block(initial, self.space.num_local, "initial states")
         tape.start(initial)
         if (sweep := self.compiled_for(initial)) is not None:
             sweep.forward(initial, tape.arrays)
@@ -185,7 +190,7 @@ class Stepper:
         Returns:
             F_L, and copies of the states at the layer boundaries in `keep`.
         """
-        state = initial.copy(order="F")
+        state = real_block(initial, self.space.num_local, "initial states").copy(order="F")
         if (sweep := self.compiled_for(state)) is not None:
             return state, sweep.forward_in_place(state, keep)
         stages = self.work("stages", state, self.scheme.num_stages)

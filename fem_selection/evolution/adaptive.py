@@ -85,7 +85,7 @@ def integrate(
     times = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if times.ndim != 1 or times.size < 2 or not (np.all(np.isfinite(times)) and np.all(np.diff(times) > 0)):
         raise InvalidInput(f"times must be at least two increasing numbers, got {times}")
-    field.space.require_block(initial, "initial states")
+    initial = field.space.to_block(initial, "initial states")
     require_finite(field, initial, sample_comm)
     run = _Run(field, initial, times, settings_or_default(settings, StepSettings), sample_comm, find_cycles)
     try:

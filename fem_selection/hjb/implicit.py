@@ -27,6 +27,7 @@ from dolfinx.fem import petsc as fem_petsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.compilation import compile_with
 from fem_selection.hjb.forms import step_forms
 from fem_selection.hjb.scheme import ViscousScheme
 from fem_selection.petsc import options, unique_prefix
@@ -65,7 +66,8 @@ class PolicyIteration:
         forms = step_forms(scheme.V, scheme.H, scheme.v, D=scheme.D, S=whole, keep_flux=True)
         u, phi = ufl.TrialFunction(space), ufl.TestFunction(space)
         # H_K is a coefficient of the rate; its derivative with respect to V is v·∇, v = ∂_ξ H
-        self._form = fem.form(ufl.derivative(forms.rate, scheme.V, u) + ufl.dot(scheme.v, ufl.grad(u)) * phi * ufl.dx)
+        form = ufl.derivative(forms.rate, scheme.V, u) + ufl.dot(scheme.v, ufl.grad(u)) * phi * ufl.dx
+        self._form = compile_with(scheme.comm, lambda: fem.form(form))
         self._matrix = fem_petsc.create_matrix(self._form)
         self._change, self._residual = self._matrix.createVecs()
         self._scale = self._residual.duplicate()

@@ -10,6 +10,7 @@ forms read them when they are assembled.  Use `fem_selection.hjb.value.solve_val
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +19,7 @@ from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from scipy.ndimage import maximum_filter
 
+from fem_selection.compilation import compile_with
 from fem_selection.hjb.forms import step_forms
 from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
@@ -65,10 +67,12 @@ class ViscousScheme:
         self.D, self.S = (fem.Function(fem.functionspace(mesh, ("DG", 0, (n + 1,)))) for _ in range(2))
         self._speeds = None if speeds is None else np.asarray(speeds, dtype=np.float64)
         forms = step_forms(self.V, self.H, self.v, D=self.D, S=self.S, keep_flux=speeds is None)
-        self._rate, self._leaving, self._outflow = (fem.form(f) for f in (forms.rate, forms.leaving, forms.outflow))
+        self._rate, self._leaving, self._outflow = (
+            compile_with(comm, partial(fem.form, form)) for form in (forms.rate, forms.leaving, forms.outflow)
+        )
         self._dual = la.vector(self.space.dofmap.index_map)
-        self.mass = self._assemble(fem.form(forms.mass))
-        self._boundary = self._integral(fem.form(forms.boundary))
+        self.mass = self._assemble(compile_with(comm, lambda: fem.form(forms.mass)))
+        self._boundary = self._integral(compile_with(comm, lambda: fem.form(forms.boundary)))
         self.num_owned = self.space.dofmap.index_map.size_local
         self._locate(mesh)
 

@@ -24,7 +24,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from petsc4py import PETSc
 
-from fem_selection.typing import Block, Floats, Integers, create_block
+from fem_selection.errors import InvalidInput
+from fem_selection.typing import Block, Floats, Integers, create_block, real_array, real_block
 
 __all__ = [
     "HasLocalPart",
@@ -34,6 +35,7 @@ __all__ = [
     "KernelOperator",
     "MatrixTerm",
     "OperatorByParameters",
+    "as_parameters",
     "map_functions",
 ]
 
@@ -245,6 +247,22 @@ class OperatorByParameters:
         raise TypeError(f"{type(self).__name__} has no operator factor: use assign")
 
 
+def as_parameters(parameters: Floats, count: int) -> Floats:
+    """Return the parameters that a kernel is given as an array of float64, the array itself if it is one.
+
+    Args:
+        parameters: A list or an array of any shape.
+        count: Number of parameters.
+
+    Raises:
+        InvalidInput: if they are no real numbers, or of another number.
+    """
+    array = real_array(parameters, "parameters of a kernel")
+    if array.size != count:
+        raise InvalidInput(f"{array.size} parameters of a kernel: expected {count} on this rank")
+    return array
+
+
 class KernelOperator:
     """K of one interval as a linear operator on blocks of nodal values, an `Operator` of `fem_selection.linalg`.
 
@@ -258,12 +276,14 @@ class KernelOperator:
 
     def apply(self, v: Block) -> Block:
         """Return K v."""
+        v = real_block(v, len(v), "a block")
         result = create_block(*v.shape)
         self._kernel.apply(self._interval, v, result)
         return result
 
     def apply_transpose(self, dual: Block) -> Block:
         """Return Kᵀ d."""
+        dual = real_block(dual, len(dual), "a block of duals")
         result = create_block(*dual.shape)
         self._kernel.add_transpose(self._interval, dual, 1.0, out=result)
         return result

@@ -28,7 +28,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.kernel_samples import sample_kernel
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.kernels.base import KernelOperator, MatrixTerm, map_functions
+from fem_selection.kernels.base import KernelOperator, MatrixTerm, as_parameters, map_functions
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
@@ -161,7 +161,7 @@ class DenseKernel(Summable):
 
     def assign(self, parameters: Floats) -> None:
         """Set W of all intervals and compute A = W M; the array is kept by reference."""
-        self._weights = parameters.reshape(self._shape)
+        self._weights = as_parameters(parameters, self.num_parameters).reshape(self._shape)
         self._hold(self._own_operator)
         self._times_mass(self._weights, out=self._own_operator)
 
@@ -174,7 +174,7 @@ class DenseKernel(Summable):
     def assign_operator(self, operator: Floats) -> None:
         """Set A of all intervals; the array is kept by reference, and W is computed when it is asked for."""
         self._weights = None
-        self._hold(operator.reshape(self._shape))
+        self._hold(as_parameters(operator, self.num_parameters).reshape(self._shape))
 
     def _hold(self, operator: Floats) -> None:
         self._operator = operator

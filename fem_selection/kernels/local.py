@@ -37,6 +37,7 @@ from dolfinx.fem import petsc as fem_petsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.compilation import compile_with
 from fem_selection.discretization.block_products import BlockProducts
 from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
@@ -44,7 +45,7 @@ from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.disposal import clean_petsc
 from fem_selection.errors import InvalidInput, SelectionWarning
-from fem_selection.kernels.base import OperatorByParameters, map_functions
+from fem_selection.kernels.base import OperatorByParameters, as_parameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.settings.names import LOCAL_TERMS
 from fem_selection.typing import Block, Floats, Integers
@@ -91,7 +92,8 @@ class LocalForms:
         self.names = tuple(n for term in self.terms for n in (directions if term == "convection" else [term]))
         self.points = QuadraturePoints(space, gradients=bool(differential))
         self._coefficients = [fem.Function(space.V, name=name) for name in self.names]
-        self._form = fem.form(self._integrand(dict(zip(self.names, self._coefficients, strict=True))) * space.dx)
+        integrand = self._integrand(dict(zip(self.names, self._coefficients, strict=True)))
+        self._form = compile_with(space.comm, lambda: fem.form(integrand * space.dx))
 
     def _integrand(self, coefficients: Mapping[str, fem.Function]) -> ufl.core.expr.Expr:
         u, v = ufl.TrialFunction(self.space.V), ufl.TestFunction(self.space.V)
@@ -255,7 +257,7 @@ class LocalKernel(Summable, OperatorByParameters):
 
     def assign(self, parameters: Floats) -> None:
         """Set the coefficients of all intervals and assemble A; the array is kept by reference."""
-        self._values = parameters.reshape(self._shape)
+        self._values = as_parameters(parameters, self.num_parameters).reshape(self._shape)
         for values, matrix in zip(self._values, self._matrices, strict=True):
             self._forms.assemble(values, matrix)
         self._transposed = [False] * self.num_intervals

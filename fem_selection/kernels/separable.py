@@ -24,11 +24,11 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.base import MatrixTerm, OperatorByParameters, map_functions
+from fem_selection.kernels.base import MatrixTerm, OperatorByParameters, as_parameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Truncation, truncate
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats, Integers, real_block
 
 __all__ = ["SeparableDirection", "SeparableKernel"]
 
@@ -122,6 +122,8 @@ class SeparableKernel(Summable, OperatorByParameters):
             space: The state space V_h.
             factors: Nodal values of u and of v for each interval, shape (num_local, any); zeros fill up lower ranks.
         """
+        rows = space.num_local
+        factors = [(real_block(u, rows, "factors"), real_block(v, rows, "factors")) for u, v in factors]
         kernel = cls(space, len(factors), max(1, *(u.shape[1] for u, _ in factors)))
         values = np.zeros(kernel._shape)
         for c, pair in enumerate(factors):
@@ -166,7 +168,7 @@ class SeparableKernel(Summable, OperatorByParameters):
 
     def assign(self, parameters: Floats) -> None:
         """Set the factors of all intervals and compute the moments M v; the array is kept by reference."""
-        self._values = parameters.reshape(self._shape)
+        self._values = as_parameters(parameters, self.num_parameters).reshape(self._shape)
         self._left = [u.T for u in self._values[:, 0]]
         self._moments = map_functions(self.space.apply_mass, self._values[:, 1])
         self._right = [v.T for v in self._moments]

@@ -20,6 +20,7 @@ from fem_selection.kernels.base import (
     KernelDirection,
     MatrixTerm,
     OperatorByParameters,
+    as_parameters,
 )
 from fem_selection.typing import Block, Floats, Integers
 
@@ -68,6 +69,7 @@ class SumKernel(Summable, OperatorByParameters):
 
     def assign(self, parameters: Floats) -> None:
         """Set the parameters of all parts; the array is kept by reference."""
+        parameters = as_parameters(parameters, self.num_parameters).reshape(-1)
         for part, where in zip(self.parts, self.slices, strict=True):
             part.assign(parameters[where])
 

@@ -17,7 +17,7 @@ from fem_selection.data import AffineMaps, draw_maps
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, share
 from fem_selection.settings import Movement
-from fem_selection.typing import Block, Integers
+from fem_selection.typing import Block, Integers, real_array
 
 __all__ = ["SampleBatches", "SampleStates"]
 
@@ -43,7 +43,7 @@ class SampleStates:
 
     @classmethod
     def from_states(cls, initial: Block, targets: Block | None = None, labels: Integers | None = None) -> SampleStates:
-        """The part whose samples are given by their initial states; arrays are kept by reference.
+        """The part whose samples are given by their initial states; arrays of float64 are kept by reference.
 
         Args:
             initial: Initial states of all samples at this rank's nodes, shape (num_local, num_samples).
@@ -51,11 +51,15 @@ class SampleStates:
             labels: Their classes, or None.
 
         Raises:
-            InvalidInput: if the numbers of states, targets and labels differ; `states` raises it later if it is given
+            InvalidInput: if initial states or targets are no real numbers, if the numbers of states, targets and labels
+                differ; `states` raises it later if it is given
                 maps, since these states are not images.
         """
+        initial = real_array(initial, "initial states")
+        if initial.ndim != 2:
+            raise InvalidInput(f"initial states of shape {initial.shape}: expected (num_local, number of samples)")
         count = initial.shape[1]
-        targets = np.empty((0, count)) if targets is None else targets
+        targets = np.empty((0, count)) if targets is None else np.atleast_2d(real_array(targets, "targets"))
         for what, given in (("targets", targets.shape[1]), ("labels", count if labels is None else len(labels))):
             if given != count:
                 raise InvalidInput(f"{count} initial states but {given} {what}: give one for each sample")

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -38,7 +39,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.parallel import Ensemble
 from fem_selection.settings.names import PARTS
-from fem_selection.typing import Block, Floats, Integers, describe_array
+from fem_selection.typing import Block, Floats, Integers, describe_array, real_array
 
 __all__ = ["ControlSpace"]
 
@@ -127,8 +128,11 @@ class ControlSpace:
             vector.array[:] = shard
         return vector
 
-    def require_controls(self, controls: Floats) -> None:
-        """Raise an error unless an array is a shard of this space (collective).
+    def to_shard(self, controls: npt.ArrayLike) -> Floats:
+        """Return controls that a user gives as a shard of this space (collective).
+
+        Args:
+            controls: A list or an array of any real type, not changed.
 
         Raises:
             InvalidInput: on all ranks, if the array of any rank has another shape or a number that is not finite.
@@ -141,6 +145,15 @@ class ControlSpace:
                 raise InvalidInput(f"controls of shape {shape} on a rank with a shard of shape ({expected},)")
         if not all(self.ensemble.world.allgather(bool(np.all(np.isfinite(controls))))):
             raise InvalidInput("controls: some are not finite numbers")
+        return real_array(controls, "controls", (size,))
+
+    def as_shard(self, controls: npt.ArrayLike) -> Floats:
+        """Return controls as an array of float64, the array itself if it is one; without communication.
+
+        Raises:
+            InvalidInput: if they are no real numbers, or have another shape than a shard.
+        """
+        return real_array(controls, "controls", (self.shard.stop - self.shard.start,))
 
     def gather(self, shard: Floats) -> Floats:
         """The local array from the members' shards (collective)."""

@@ -26,7 +26,7 @@ from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.penalty import Penalty
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
 from fem_selection.settings import ObjectiveSettings, ParallelSettings, Regularization
-from fem_selection.typing import Block, Floats, create_block
+from fem_selection.typing import Block, Floats, create_block, real_array, real_block
 
 __all__ = ["Functional", "Observe", "SweepCounts"]
 
@@ -57,8 +57,8 @@ class Functional:
         control_space: Layout and coordinates of the controls.
         stepper: The dynamics; their kernel and bias are overwritten by the controls.
         cost: The terminal cost; its readout is overwritten by the controls.
-        initial: Initial states of this member's samples, shape (num_local, J_member).
-        targets: Their targets, shape (C, J_member); for target functions (num_local, J_member).
+        initial: Initial states of this member's samples, shape (num_local, J_member); copied.
+        targets: Their targets, shape (C, J_member); for target functions (num_local, J_member); copied.
         num_samples: J over all members.
         regularization: The weights of R.
         weight: μ, the factor of the data term.
@@ -70,7 +70,8 @@ class Functional:
         counts: The number of sweeps so far.
 
     Raises:
-        InvalidInput: if the numbers of initial states and targets differ.
+        InvalidInput: on all ranks, if initial states or targets are no finite real numbers or do not fit the space and
+            the cost, their numbers differ, or those of the members do not add up to `num_samples`.
 
     Note:
         All evaluations are collective over the world.  Methods on arrays take and return shards of x and of duals in
@@ -97,10 +98,8 @@ class Functional:
         weight: float = ObjectiveSettings.weight,
         block: int = ParallelSettings.block,
     ) -> None:
-        if initial.shape[1] != targets.shape[1]:
-            raise InvalidInput(f"{initial.shape[1]} initial states but {targets.shape[1]} targets")
+        self.initial, self.targets = _check_samples(control_space, cost, initial, targets, num_samples)
         self.control_space, self.stepper, self.cost = control_space, stepper, cost
-        self.initial, self.targets = np.asfortranarray(initial), np.ascontiguousarray(targets)
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.penalty, self.counts = Penalty(control_space, regularization), SweepCounts()
         # local arrays: D x as the dynamics hold it, and the dual in D x that sweeps add up
@@ -158,6 +157,7 @@ class Functional:
             NonFinite: on all ranks alike, if J or its derivative is not finite, with the layer where a state first was
                 not finite.
         """
+        controls = self.control_space.as_shard(controls)
         self.set_controls(controls)
         data, regular, dual = self._sweep(controls, self.initial, self.targets, self.weight / self.num_samples, observe)
         self.counts.forward += 1
@@ -192,6 +192,7 @@ class Functional:
         Returns:
             J(x), not checked for finiteness.
         """
+        controls = self.control_space.as_shard(controls)
         self.set_controls(controls)
         regular, _ = self.penalty.evaluate(controls)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -212,6 +213,7 @@ class Functional:
         Returns:
             Numbers whose sum over the world is the objective (not checked for finiteness), and the dual.
         """
+        controls = self.control_space.as_shard(controls)
         self.set_controls(controls)
         data, regular, dual = self._sweep(controls, initial, targets, self.weight / batch_size)
         self.counts.forward += batch_size / self.num_samples
@@ -219,9 +221,13 @@ class Functional:
         return self._own(data) + regular, dual
 
     def set_controls(self, controls: Floats) -> None:
-        """Assign controls x, a shard, to the dynamics and the readout (collective)."""
+        """Assign controls x, a shard, to the dynamics and the readout (collective).
+
+        Raises:
+            InvalidInput: if the controls are no real numbers, or have another shape.
+        """
         self.stepper.take_trouble()  # it was of other controls
-        operators = self.control_space.to_operators(controls, self._operators)
+        operators = self.control_space.to_operators(self.control_space.as_shard(controls), self._operators)
         if "kernel" in operators:
             self.control_space.assign_kernel(self.stepper.kernel, operators)
         if "bias" in operators:
@@ -353,3 +359,35 @@ class Functional:
         """Why the sweep was not finite on some rank, the same text on all; None if it overflowed (collective)."""
         found = self.control_space.ensemble.world.allgather(self.trouble(self.initial))
         return next((words for words in found if words), None)
+
+
+def _check_samples(
+    control_space: ControlSpace, cost: TerminalCost, initial: Block, targets: Block, num_samples: int
+) -> tuple[Block, Block]:
+    """Copies of initial states and targets in float64, or an error on all ranks (collective over the world)."""
+    ensemble, space = control_space.ensemble, control_space.space
+    rows = cost.num_outputs if isinstance(cost, ReadoutCost) else space.num_local
+    fault, columns = None, 0
+    states, aims = (np.empty((0, 0)) for _ in range(2))
+    try:
+        states = np.array(real_block(initial, space.num_local, "initial states"), order="F")
+        columns = states.shape[1]
+        aims = np.array(real_array(targets, "targets"))
+        aims = aims.reshape(rows, columns) if aims.ndim == 1 and aims.size == rows * columns else aims
+        if aims.ndim != 2 or aims.shape[1] != columns:
+            fault = f"{columns} initial states but {aims.shape[-1] if aims.ndim else 1} targets"
+        elif len(aims) != rows:
+            fault = f"targets of shape {aims.shape}: expected ({rows}, {columns}), one column for each initial state"
+        elif not (np.all(np.isfinite(states)) and np.all(np.isfinite(aims))):
+            fault = "initial states or targets are not finite: they have infinite values or NaN"
+    except InvalidInput as error:
+        fault = str(error)
+    found = ensemble.world.allgather((fault, columns if space.comm.rank == 0 else 0))
+    if first := next((words for words, _ in found if words is not None), None):
+        raise InvalidInput(first)
+    if (total := sum(count for _, count in found)) != num_samples:
+        raise InvalidInput(
+            f"num_samples = {num_samples}, but there are {total} initial states in all: num_samples counts the samples "
+            "of all members of the ensemble, of which each has its share, ensemble.samples(num_samples)"
+        )
+    return states, aims

@@ -96,9 +96,8 @@ class LearningProblem:
             raise InvalidInput(f"{len(labels)} labels for {functional.num_samples} samples: give one for each sample")
         if start_controls is None:
             start_controls = _current_controls(functional)
-        elif start_controls.shape != control_space.scale.shape:
-            shapes = f"{start_controls.shape}, a shard of the controls {control_space.scale.shape}"
-            raise InvalidInput(f"the start has shape {shapes}")
+        else:
+            start_controls = control_space.to_shard(start_controls)
         return cls(
             scaled_functional=ScaledFunctional(functional),
             scaled_start=control_space.to_scaled(start_controls),

@@ -18,7 +18,7 @@ from mpi4py import MPI
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.linalg.blas import add_product
 from fem_selection.objectives.losses import Loss
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, real_array
 
 __all__ = ["LinearizedCost", "ReadoutCost", "TerminalCost", "TrackingCost"]
 
@@ -72,7 +72,7 @@ class ReadoutCost:
             readout: Nodal values of c, shape (num_local, C).
             offset: μ, shape (C,); kept by reference.
         """
-        self.assign_moments(self.space.apply_mass(readout), offset)
+        self.assign_moments(self.space.apply_mass(readout), real_array(offset, "offset", (self.num_outputs,)))
 
     def assign_moments(self, moments: Block, offset: Floats) -> None:
         """Set M c and μ.

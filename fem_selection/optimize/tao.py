@@ -105,6 +105,8 @@ def minimize(
         raise InvalidInput(f"method {settings.method!r} is none of TAO: use one of {', '.join(TAO)}")
     if scaled_bounds is not None and settings.method not in BOUNDED:
         raise InvalidInput(f"method {settings.method!r} knows no bounds: use {', '.join(map(repr, BOUNDED))}")
+    if resume is None:
+        scaled_start = functional.control_space.to_shard(scaled_start)
     run = _Minimizer(functional, settings, scaled_bounds, save, observe, stop, checkpoint_every)
     return run.run(scaled_start, resume)
 

@@ -28,7 +28,7 @@ from fem_selection.steady import Branch, ReducedFamily, continue_branches
 from fem_selection.steady.branches.flow import Budget
 from fem_selection.studies.branches_report import BranchesReport
 from fem_selection.studies.cycles import find_cycles
-from fem_selection.typing import Block, Floats, describe_array
+from fem_selection.typing import Block, Floats, describe_array, real_array
 
 __all__ = ["Family", "as_column", "branches"]
 
@@ -117,4 +117,4 @@ def as_column(space: StateSpace, values: Floats, name: str) -> Block:
     if not all(space.comm.allgather(fits)):
         given = f"{name} has shape {shape}" if not fits else f"{name} has another shape on another rank"
         raise InvalidInput(f"{given}, expected are the nodal values of one function, shape ({space.num_local},)")
-    return np.asfortranarray(values[:, None])
+    return np.asfortranarray(real_array(values, name)[:, None])

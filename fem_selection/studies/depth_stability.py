@@ -165,9 +165,9 @@ def network_stability(
     """
     settings = settings_or_default(settings, StabilitySettings)
     problem.require_samples()
-    problem.functional.control_space.require_controls(controls)
+    controls = problem.functional.control_space.to_shard(controls)
     if states is not None:
-        problem.space.require_block(states, "states", fewest=1)
+        states = problem.space.to_block(states, "states", fewest=1)
     problem.functional.set_controls(controls)
     stepper = problem.functional.stepper
     if states is None:

@@ -221,7 +221,7 @@ def certify(
     """
     settings = settings_or_default(settings, CertificateSettings)
     problem.require_samples()
-    problem.functional.control_space.require_controls(controls)
+    controls = problem.functional.control_space.to_shard(controls)
     found, insertions = measure_conditions(
         problem.scaled_functional, controls, problem.scaled_bounds, settings=settings, seed=seed
     )

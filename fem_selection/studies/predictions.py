@@ -117,10 +117,10 @@ def predict(
         )
     places = None if truth is None or classes is None else number_labels(truth, classes)
     ensemble, functional = problem.ensemble, problem.functional
-    functional.control_space.require_controls(controls)
+    controls = functional.control_space.to_shard(controls)
     own = np.arange(samples.num_samples)[ensemble.samples(samples.num_samples)]
-    states = samples.states(own, None)
-    problem.space.require_block(states, "states of the samples to predict, on the mesh of the network")
+    what = "states of the samples to predict, on the mesh of the network"
+    states = problem.space.to_block(samples.states(own, None), what)
     functional.set_controls(controls)
     outputs = functional.outputs(states)
     if not isinstance(functional.cost, ReadoutCost):

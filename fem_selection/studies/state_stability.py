@@ -129,7 +129,7 @@ def stability(
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     require_moderate(space, KernelOperator(field.kernel, field.interval))
     if initial is not None:
-        space.require_block(initial, "initial states", fewest=1)
+        initial = space.to_block(initial, "initial states", fewest=1)
     tell = Teller(progress if space.comm.rank == 0 else None, 4 + (family is not None))
     column = as_column(space, find_state(field, start) if state is None else state, "the state")
     spectrum = analyze_spectrum(field, column, settings.number, tolerance=settings.tolerance)

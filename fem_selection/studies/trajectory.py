@@ -209,7 +209,7 @@ def forward(
     if settings.until is None and not 0.0 < horizon < np.inf:
         raise InvalidInput(f"horizon must be a positive number, got {horizon}")
     space = field.space
-    space.require_block(initial, "initial states", fewest=1)
+    initial = space.to_block(initial, "initial states", fewest=1)
     run = integrate(field, initial, _times(settings, horizon), settings=settings, progress=progress)
     norms = np.array([space.norm(f) for f in run.states])
     lasting = np.flatnonzero(np.isfinite(norms).all(axis=0))

@@ -98,7 +98,7 @@ def analyze_steady_states(
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
-    field.space.require_block(initial, "initial states", fewest=1)
+    initial = field.space.to_block(initial, "initial states", fewest=1)
     settings = settings_or_default(settings, SteadySettings)
     require_moderate(field.space, KernelOperator(field.kernel, field.interval))
     c = IsometricCoordinates(field.space)

@@ -96,7 +96,7 @@ def find_limit(
     """
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states to converge to")
-    field.space.require_block(initial, "initial states")
+    initial = field.space.to_block(initial, "initial states")
     require_finite(field, initial)
     settings = settings_or_default(settings, LimitSettings)
     space = field.space

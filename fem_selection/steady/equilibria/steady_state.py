@@ -44,7 +44,7 @@ from fem_selection.steady.equilibria.deflation import MinimalNormEquation, is_kn
 from fem_selection.steady.equilibria.local_newton import LocalEquation
 from fem_selection.steady.equilibria.newton import NewtonRun, solve_newton
 from fem_selection.steady.equilibria.reduction import ReducedFamily
-from fem_selection.typing import Block, Floats, describe_array
+from fem_selection.typing import Block, Floats, describe_array, real_array
 
 __all__ = ["STRATEGIES", "SteadyState", "Strategy", "find_steady_state"]
 
@@ -121,6 +121,7 @@ def find_steady_state(
     if not all(field.space.comm.allgather(kind is None and shape == size)):
         given = f"has shape {shape}" if kind is None else f"is {kind}"
         raise InvalidInput(f"the start {given}, expected is an array of shape {size} here, and the like on every rank")
+    start = real_array(start, "the start")
     search = _Search(field, start, settings_or_default(settings, NewtonSettings), coordinates)
     if known:
         search.flee(known)
