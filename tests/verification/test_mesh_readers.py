@@ -91,6 +91,16 @@ def test_groups_of_negative_orientation(tmp_path):
     assert moment(read(save(tmp_path, "turned.msh", msh22(twice)))) == pytest.approx(ALL)
 
 
+@pytest.mark.parametrize("name", ["two_22.msh", "two_40.msh", "two_41.msh", "two.xdmf"])
+def test_lines_of_windows(tmp_path, name):
+    """Fails if lines that end as on Windows, comments or a name in other letters than ASCII make a file unreadable."""
+    group = "unten α" if name.endswith("msh") else None
+    data = FILES[name].replace(b'"lower"', '"unten α"'.encode()).replace(b"\n", b"\r\n")
+    if group is not None:
+        data = b"$Comments\r\n$Nodes are below\r\n$EndComments\r\n" + data
+    assert moment(read(save(tmp_path, name, data), group)) == pytest.approx(LOWER if group else ALL)
+
+
 def test_one_name_in_two_dimensions(tmp_path):
     """Fails if the group of lines hides the surface of the same name, or is not found where it is the only one."""
     path = save(tmp_path, "all_41.msh")
