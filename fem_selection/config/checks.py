@@ -13,6 +13,7 @@ from fem_selection.config.schema import Case
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.formulas import coordinate_names, is_free_name, parse_formula
 from fem_selection.settings.names import ACTIVATIONS, BOUNDED, LOCAL_TERMS, NEWTON, PARTS, PONTRYAGIN, TAO
+from fem_selection.settings.tables import shorten
 
 __all__ = ["LARGEST", "Fault", "check_case"]
 
@@ -30,7 +31,7 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.keys[0]}: {self.message}"
+        return f"{self.keys[0]}: {shorten(self.message)}"
 
 
 _TENSOR_CELLS = {"triangle": "quadrilateral", "tetrahedron": "hexahedron"}
@@ -201,7 +202,7 @@ def _check_data(case: Case, needs_data: bool) -> Iterator[Fault]:
     data, loss = case.data, case.objective.loss
     if data.source == "npz" and data.file is None:
         yield _fault(("data.file", "data.source"), "data.source = 'npz' needs a file")
-    if needs_data and data.source == "npz" and data.file is not None and not Path(data.file).is_file():
+    if needs_data and data.source == "npz" and data.file is not None and not _is_file(data.file):
         literal = " (names of environment variables are not replaced; --set data.file=… passes them through the shell)"
         yield _fault(("data.file", "data.source"), f"no such file: {data.file}{literal if '$' in data.file else ''}")
     if data.source == "formula":
@@ -235,6 +236,13 @@ def _check_data(case: Case, needs_data: bool) -> Iterator[Fault]:
                 "'tracking' needs target states, which data.source = 'digits' lacks; use 'softmax', 'logistic' or "
                 "'least_squares', or data.source = 'formula' with data.target",
             )
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a name that is too long for the system, or that holds a NUL
+        return False
 
 
 def _check_bounds(case: Case) -> Iterator[Fault]:
@@ -291,6 +299,8 @@ def _check_pontryagin(case: Case) -> Iterator[Fault]:
 
 
 def _check_hjb(case: Case) -> Iterator[Fault]:
+    if case.hjb.levels > LARGEST:
+        return
     cells, divisor = case.hjb.cells, 2 ** min(case.hjb.levels - 1, 60)
     if any(n % divisor or n < 2 * divisor for n in cells):
         yield _fault(

@@ -87,14 +87,14 @@ def _sum_as_tuple(value: Any) -> Any:
 def _pair(value: Any) -> Any:
     value = _as_tuple(value)
     if not isinstance(value, tuple) or len(value) != 2:
-        raise ValueError(f"must be a list of two numbers, [lower, upper], got {value!r}")
+        raise ValueError(f"must be a list of two numbers, [lower, upper], got {show_value(value)}")
     return value
 
 
 def _formula_pair(value: Any) -> Any:
     value = _as_tuple(value)
     if not isinstance(value, tuple) or len(value) != 2:
-        raise ValueError(f"must be a list of two formulas, [u, v], got {value!r}")
+        raise ValueError(f"must be a list of two formulas, [u, v], got {show_value(value)}")
     return value
 
 

@@ -13,8 +13,10 @@ import dataclasses
 import inspect
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import wraps
+from itertools import islice
 from typing import Any, dataclass_transform, get_args
 
 import numpy as np
@@ -25,7 +27,11 @@ from fem_selection.derived import rederives
 from fem_selection.errors import InvalidInput
 from fem_selection.synonyms import closest
 
-__all__ = ["STRICT", "InvalidSettings", "SettingFault", "settings_class", "show_value"]
+__all__ = ["STRICT", "InvalidSettings", "SettingFault", "settings_class", "shorten", "show_value"]
+
+_FEW = 8  # faults of one field that are named
+_MANY = 10_000  # faults of one table that are looked at
+_LONGEST = 1000  # characters of a message
 
 #: How pydantic reads every table: no unknown keys, no conversions, no inf or nan.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -86,7 +92,7 @@ def settings_class[T](cls: type[T]) -> type[T]:
         try:
             build(self, **{name: _plain(value) for name, value in values.items()})
         except ValidationError as error:
-            faults = [_fault(made, entry) for entry in error.errors(include_url=False)]
+            faults = _few_of_each_field([_fault(made, entry) for entry in _first_errors(error)])
             raise InvalidSettings("; ".join(_sentence(made, fault) for fault in faults), faults) from error
 
     made.__init__ = init
@@ -138,6 +144,11 @@ def show_value(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
+def shorten(text: str) -> str:
+    """Return the text of a message, without the middle of one that nobody would read to its end."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 200]} … {text[-190:]}"
+
+
 # --- pydantic's errors in the terms of the case file --------------------------------------------------------------
 
 
@@ -150,8 +161,29 @@ def _sentence(cls: type, fault: SettingFault) -> str:
     return f"{cls.__name__}.{fault.place}: unknown setting; {hint}"
 
 
+def _first_errors(error: ValidationError) -> list[Any]:
+    """Return pydantic's errors, of a very long list the first thousands."""
+    return list(islice(error.errors(include_url=False), _MANY))
+
+
+def _few_of_each_field(faults: Sequence[SettingFault]) -> list[SettingFault]:
+    """Return the faults, of each field the first few and a last one that counts the others."""
+    kept: list[SettingFault] = []
+    numbers = Counter(fault.path[:1] for fault in faults)
+    seen: Counter[tuple[str | int, ...]] = Counter()
+    for fault in faults:
+        field = fault.path[:1]
+        seen[field] += 1
+        if seen[field] < _FEW or numbers[field] == seen[field] == _FEW:
+            kept.append(fault)
+        elif seen[field] == _FEW:
+            more = numbers[field] - _FEW + 1
+            kept.append(SettingFault(path=field, message=f"{more} more entries of the list have faults"))
+    return kept
+
+
 def _fault(cls: type, error: Mapping[str, Any]) -> SettingFault:
-    return SettingFault(path=tuple(error["loc"]), message=_message(cls, error))
+    return SettingFault(path=tuple(error["loc"]), message=shorten(_message(cls, error)))
 
 
 def _message(cls: type, error: Mapping[str, Any]) -> str:

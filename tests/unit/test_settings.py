@@ -318,6 +318,43 @@ def test_suggestions_lead_to_names_that_exist():
         assert len(set(others)) == len(others)
 
 
+_HOSTILE = (
+    0,
+    -1,
+    3,
+    1e308,
+    math.nan,
+    -math.inf,
+    2**63,
+    10**400,
+    True,
+    0.5,
+    5e-324,
+    "",
+    "x" * 10**5,
+    "\x00",
+    [],
+    [1],
+    {},
+)
+_HOSTILE += ([[1]], {"a": 1}, b"x", object(), "(" * 500, "9" * 5000, 1 + 2j, [1] * 2000, ["a", "a"], -0.0, [True])
+
+
+@pytest.mark.parametrize("table", ["", *(f.name for f in dataclasses.fields(Case) if f.default is dataclasses.MISSING)])
+def test_hostile_values_are_taken_or_refused_by_name(table: str):
+    """Fails if a value is answered by another error than ours, by thousands of lines, or without its key."""
+    owner = Case if not table else type(getattr(parse_case({}), table))
+    for field in dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ():
+        if not table and field.name not in ("title", "seed", "parameters"):
+            continue
+        for value in _HOSTILE:
+            try:
+                parse_case({table: {field.name: value}} if table else {field.name: value})
+            except fs.ConfigError as error:
+                assert field.name in str(error) and all(len(fault) < 1200 for fault in error.faults)
+                assert len(error.faults) < 20
+
+
 def test_settings_need_no_finite_elements():
     """Fails if a module of the settings imports FEniCSx, PETSc or SciPy."""
     code = "import sys, fem_selection.settings; print(sorted(sys.modules.keys() & {'dolfinx', 'petsc4py', 'scipy'}))"
