@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fem_selection.errors import InvalidInput
 
-__all__ = ["listed_names", "open_archive", "read_arrays"]
+__all__ = ["listed_names", "non_finite", "open_archive", "read_arrays"]
 
 _HOW = "write it with numpy.savez(path, x=…, y=…)"
 _OBJECTS = (
@@ -101,6 +101,16 @@ def read_arrays(
         else:
             faults.append(f"{path}: '{name}' is no NumPy array; {_HOW}")
     return arrays
+
+
+def non_finite(values: NDArray[np.float64]) -> list[str]:
+    """Return a fault if there are NaN or Inf, with their number and the first sample that has one."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return []
+    bad = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
+    count = int(finite.size - np.count_nonzero(finite))
+    return [f"{count} NaN or Inf in {len(bad)} sample(s), first in sample {bad[0]}; expected finite numbers"]
 
 
 def _refuse_other_files(path: Path) -> None:

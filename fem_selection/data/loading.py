@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_selection.data.archives import listed_names, open_archive, read_arrays
+from fem_selection.data.archives import listed_names, non_finite, open_archive, read_arrays
 from fem_selection.data.formats import SampleFormat
-from fem_selection.data.labels import class_names, find_classes, listed_labels, number_labels
+from fem_selection.data.labels import class_names
 from fem_selection.data.samples import DataSet, Samples
+from fem_selection.data.targets import read_targets, read_truth
 from fem_selection.errors import InvalidInput
 from fem_selection.settings import DataSettings
 
@@ -75,7 +76,7 @@ def load_npz(
             faults.append(f"{path}: {what}; give the arrays these names, as by numpy.savez(path, x=…, y=…)")
         arrays = read_arrays(archive, path, [name for name in wanted if name in held], faults=faults)
     inputs = _read_inputs(arrays, path, [x for x, _ in pairs], shape, dimension, faults)
-    targets, classes = _read_targets(arrays, path, [y for _, y in pairs], labels, faults)
+    targets, classes = read_targets(arrays, path, [y for _, y in pairs], only_labels=labels, faults=faults)
     for x, y in pairs:
         if x in arrays and y in arrays and arrays[x].ndim and arrays[y].ndim and len(arrays[x]) != len(arrays[y]):
             faults.append(
@@ -156,7 +157,8 @@ def load_new_samples(path: str | PathLike[str], sample_format: SampleFormat, dim
     inputs = _read_inputs(arrays, path, ["x"], shape, dimension, faults, single=True)
     truth = None
     if classes is not None and "y" in arrays:
-        truth = _read_truth(arrays["y"], path, classes, len(inputs["x"]) if "x" in inputs else None, faults)
+        count = len(inputs["x"]) if "x" in inputs else None
+        truth = read_truth(arrays["y"], path, classes, num_samples=count, faults=faults)
     if faults:
         raise InvalidInput("\n".join(faults))
     return NewSamples(inputs=inputs["x"], truth=truth)
@@ -215,7 +217,7 @@ def _read_inputs(
             continue
         with np.errstate(over="ignore"):  # of numbers longer than 64 bits
             values = np.ascontiguousarray(array, dtype=np.float64)
-        faults.extend(f"{place}: {fault}" for fault in _non_finite(values))
+        faults.extend(f"{place}: {fault}" for fault in non_finite(values))
         inputs[name] = values.reshape(len(array), *found)
     grids = {name: values.shape[1:] for name, values in inputs.items()}
     if len(set(grids.values())) > 1:
@@ -250,128 +252,3 @@ def _grid_of(shape: tuple[int, ...], grid: tuple[int, ...] | None, dimension: in
     if min(found) < 2:
         return f"the pixel grid {found} has an axis of fewer than 2 pixels"
     return found
-
-
-def _non_finite(values: NDArray[np.float64]) -> list[str]:
-    """A fault if there are NaN or Inf, with their number and the first sample that has one."""
-    finite = np.isfinite(values)
-    if finite.all():
-        return []
-    bad = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
-    count = int(finite.size - np.count_nonzero(finite))
-    return [f"{count} NaN or Inf in {len(bad)} sample(s), first in sample {bad[0]}; expected finite numbers"]
-
-
-# ── targets ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _read_targets(
-    arrays: Mapping[str, NDArray[Any]], path: Path, names: Sequence[str], only_labels: bool, faults: list[str]
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
-    """Labels 0 … C − 1 with the classes, or float targets of shape (num_samples, num_outputs) and None."""
-    targets: dict[str, NDArray[Any]] = {}
-    kinds: dict[str, str] = {}
-    for name in names:
-        if name not in arrays:
-            continue
-        array = arrays[name]
-        place = f"{path}: array '{name}' of shape {array.shape}"
-        if array.ndim == 0:
-            faults.append(f"{place}: expected one target per sample, (n,) or (n, number of outputs)")
-        elif array.dtype.kind == "f" and not only_labels:
-            with np.errstate(over="ignore"):
-                values = np.ascontiguousarray(array, dtype=np.float64)
-            values = values.reshape(len(values), prod(values.shape[1:]))
-            faults.extend(f"{place}: {fault}" for fault in _non_finite(values))
-            targets[name], kinds[name] = values, "numbers"
-        elif array.dtype.kind in "biufUS":
-            labels = _column(array)
-            if labels is None:
-                more = " (of one-hot rows, y.argmax(axis=1))" if array.ndim == 2 else ""
-                faults.append(
-                    f"{place} has type {array.dtype}, so labels of shape (n,) are expected{more}; store regression "
-                    "targets as floats"
-                    + (", and learn them by objective.loss = 'least_squares' or 'tracking'" if only_labels else "")
-                )
-            elif fault := _no_label(labels):
-                faults.append(f"{place}: {fault}")
-            else:
-                targets[name] = labels.astype(np.float64) if labels.dtype.kind == "f" else labels
-                kinds[name] = "strings" if labels.dtype.kind in "US" else "integers"
-        else:
-            faults.append(f"{place} has type {array.dtype}, expected integers, strings or real numbers")
-    if len(set(kinds.values())) > 1:
-        faults.append(f"{path}: training and test targets differ in kind: {kinds}")
-        return {}, None
-    if "numbers" in kinds.values():
-        widths = {name: values.shape[1] for name, values in targets.items()}
-        if len(set(widths.values())) > 1:
-            faults.append(f"{path}: training and test targets differ in their number of outputs: {widths}")
-        return targets, None
-    return _number_parts(targets, path, names, faults)
-
-
-def _column(array: NDArray[Any]) -> NDArray[Any] | None:
-    """Labels of shape (n,) or (n, 1) as (n,); None for other shapes."""
-    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    return labels if labels.ndim == 1 else None
-
-
-def _no_label(labels: NDArray[Any]) -> str | None:
-    """Why floats are no labels, or None."""
-    if labels.dtype.kind != "f":
-        return None
-    with np.errstate(invalid="ignore"):
-        whole = np.isfinite(labels) & (labels == np.round(labels))
-    if whole.all():
-        return None
-    first = int(np.flatnonzero(~whole)[0])
-    return (
-        f"labels are expected, and sample {first} has the number {labels[first]}: store labels as integers or strings, "
-        "or learn numbers by objective.loss = 'least_squares'"
-    )
-
-
-def _number_parts(
-    labels: Mapping[str, NDArray[Any]], path: Path, names: Sequence[str], faults: list[str]
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
-    """Replace each label by its place among the distinct labels of the training part."""
-    if names[0] not in labels:
-        return {}, None
-    classes = find_classes(labels[names[0]])
-    if len(classes) < 2:
-        faults.append(f"{path}: array '{names[0]}' has the labels {classes.tolist()}, expected at least two classes")
-        return {}, None
-    numbered: dict[str, NDArray[Any]] = {}
-    for name, array in labels.items():
-        numbered[name] = number_labels(array, classes)
-        if len(unknown := np.unique(array[numbered[name] < 0])):
-            faults.append(f"{path}: array '{name}' has the labels {unknown[:10].tolist()}, which '{names[0]}' lacks")
-    return numbered, classes
-
-
-def _read_truth(
-    array: NDArray[Any], path: Path, classes: NDArray[Any], num_samples: int | None, faults: list[str]
-) -> NDArray[Any] | None:
-    """The labels `y` of new samples, shape (num_samples,); a single one may be an array without axes."""
-    place = f"{path}: array 'y' of shape {array.shape}"
-    labels = _column(np.atleast_1d(array))
-    if array.dtype.kind not in "biufUS":
-        faults.append(f"{place} has type {array.dtype}, expected integers or strings")
-    elif labels is None:
-        faults.append(f"{place}: expected one label for each input, shape (n,); leave y out if it is not known")
-    elif num_samples is not None and len(labels) != num_samples:
-        faults.append(f"{path}: array 'y' holds {len(labels)} labels for {num_samples} inputs")
-    else:
-        try:
-            known = bool((number_labels(labels, classes) >= 0).any())
-        except InvalidInput as error:
-            faults.append(f"{path}: array 'y': {error}")
-            return None
-        if not known:
-            faults.append(
-                f"{path}: array 'y' has the labels {listed_labels(np.unique(labels))}, of which the network knows "
-                f"none; its classes are {listed_labels(classes)}; leave y out to predict without an accuracy"
-            )
-        return labels
-    return None
