@@ -215,6 +215,8 @@ class _Run:
 
         It lies within the trial step, is found by interpolation of log ‖∂_t f‖ and aims at just below the tolerance.
         """
+        if self.settings.steady_tolerance == 0.0:
+            return None
         if not self.field.is_autonomous or self._found_moving or h <= _SOON * self.time:
             return None
         samples = self.samples

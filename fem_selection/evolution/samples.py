@@ -135,7 +135,8 @@ class RunSamples:
 
     def worst(self, values: Floats) -> float:
         """The largest of the samples' values, to three digits, the same on all ranks; NaN counts as infinite."""
-        worst = float(np.max(np.nan_to_num(values, nan=np.inf), initial=0.0))
+        worst = float(np.max(values, initial=0.0))
+        worst = np.inf if np.isnan(worst) else worst
         if self.comm is not None:
             worst = self.comm.allreduce(worst, op=MPI.MAX)
         return float(f"{worst:.2e}")
