@@ -25,7 +25,7 @@ from fem_selection.errors import NonFinite
 from fem_selection.learning.functional import Functional
 from fem_selection.typing import Floats
 
-__all__ = ["GradientCertificate", "adjoint_identity_error", "taylor_remainders", "verify_gradient"]
+__all__ = ["GradientCertificate", "adjoint_identity_error", "move_controls", "taylor_remainders", "verify_gradient"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class GradientCertificate:
         adjoint_identity_error: Relative difference of the two sides of the adjoint identity.
         samples: Number of samples on which these were measured.
         is_linear: Whether all remainders vanish to round-off: the derivative is right, and there is no order.
+        distance: How far from the given control all was measured, in the norm of the controls.
     """
 
     steps: tuple[float, ...]
@@ -49,6 +50,7 @@ class GradientCertificate:
     adjoint_identity_error: float
     samples: int
     is_linear: bool
+    distance: float
 
 
 _STEPS = tuple(0.01 * 0.25**k for k in range(9))
@@ -84,7 +86,7 @@ def verify_gradient(
 
 def _measure(part: Functional, controls: Floats, size: float, seed: int) -> GradientCertificate:
     """Measure both at a control that lies at a distance `size` from the given one."""
-    moved = controls + size * part.control_space.random_direction(seed + 1)
+    moved = move_controls(part, controls, size, seed=seed)
     found = []
     for number in range(_DIRECTIONS):
         direction = size * part.control_space.random_direction(seed + 2 + number)
@@ -103,7 +105,20 @@ def _measure(part: Functional, controls: Floats, size: float, seed: int) -> Grad
         adjoint_identity_error=adjoint_identity_error(part, moved, seed),
         samples=part.num_samples,
         is_linear=is_linear,
+        distance=size,
     )
+
+
+def move_controls(functional: Functional, controls: Floats, distance: float, *, seed: int) -> Floats:
+    """Return a control at a distance from the given one, in a random direction.
+
+    Args:
+        functional: J.
+        controls: Shard of x, not changed.
+        distance: In the norm of the controls.
+        seed: Seed of the direction.
+    """
+    return controls + distance * functional.control_space.random_direction(seed + 1)
 
 
 def _orders(remainders: list[float], floor: float) -> list[float]:

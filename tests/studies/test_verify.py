@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from own_networks import make_classifier, numpy_objective
+from problems import KERNELS, MODES, make_problem
 
 import fem_selection as fs
+from fem_selection.adjoint import backward
+from fem_selection.dynamics import stepper as stepper_module
+from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.learning import Functional
+from fem_selection.learning.weak_form import measure_weak_form
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,46 @@ def test_the_report_is_kept_and_written(problem, tmp_path):
     written = json.loads(path.read_text())
     assert written["passed"] is True and written["taylor_order"] == report.certificate.taylor_order
     assert written.keys() == json.loads(json.dumps(report.as_dict())).keys()
+
+
+@pytest.mark.parametrize("scheme", ["euler", "heun", "rk4", "crank_nicolson", "implicit_midpoint"])
+@pytest.mark.parametrize("kernel", ["dense", "local + separable + dense"])
+def test_sweeps_solve_the_assembled_form(spaces, scheme, kernel):
+    """Fails if the comparison takes a stage, a weight or a dual of another place, in either mode."""
+    for mode in MODES:
+        space = spaces("triangle", 2, 1, mode)
+        problem = make_problem(space, scheme=scheme, activation="gelu", kernel=KERNELS[kernel](space, 2), horizon=0.3)
+        found = measure_weak_form(problem.functional, problem.moved())
+        assert found.layers == (0, 2, 3)
+        assert found.adjoint > 0.0 and found.largest < 1e-12
+
+
+def test_a_sweep_of_another_equation_fails(spaces):
+    """Fails if a gradient passes that is exact for another σ than the case has: Taylor's order cannot see that."""
+    space = spaces("interval", 4, 1)
+    problem = make_problem(space)
+    problem.stepper.evaluation = "layers"
+    problem.stepper.superposition = create_superposition(space, fs.find_activation("sine"))
+    report = fs.studies.verify(problem.functional, problem.moved())
+    assert report.certificate.taylor_order > 1.9 and report.certificate.adjoint_identity_error < 1e-12
+    assert report.weak_form.rate > 1e-4 and not report.passed
+    assert "assembled weak form" in report.sentences[2]
+
+
+@pytest.mark.parametrize("part", ["rate", "adjoint"])
+def test_a_wrong_tableau_or_costate_fails(spaces, monkeypatch, part):
+    """Fails if the comparison does not notice a weight that is wrong by a millionth, forward or back."""
+    problem = make_problem(spaces("interval", 4, 1), scheme="heun")
+    problem.stepper.evaluation = "layers"
+    if part == "rate":
+        combine = stepper_module.combine
+
+        def wrong(state, dt, coefficients, *, rates, out):
+            combine(state, dt * (1 + 1e-6), coefficients, rates=rates, out=out)
+
+        monkeypatch.setattr(stepper_module, "combine", wrong)
+    else:
+        mix = backward.mix
+        monkeypatch.setattr(backward, "mix", lambda b, *rest, **named: mix(b * (1 + 1e-6), *rest, **named))
+    found = measure_weak_form(problem.functional, problem.moved())
+    assert getattr(found, part) > 1e-9

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""The sweeps of a functional beside the assembled weak forms in UFL: on its own mesh, kernel, σ, scheme and ranks.
+
+    (G_i − F_n, φ) = Δt Σ_{j≤i} a_ij (σ(S_j), φ),    (F_{n+1} − F_n, φ) = Δt Σ_i b_i (σ(S_i), φ),    S = K G + b
+    (Π σ'(S) δS, φ) = (σ'(S) δS, φ)
+    I_i = b_i P_{n+1} + Σ_{j≥i} a_ji Ḡ_j,    P_n = P_{n+1} + Σ_i Ḡ_i,    Ḡ_i = Δt Kᵀ F'(S_i; ·, M⁻¹ I_i)
+
+The right sides are assembled by dolfinx from the forms of `dynamics.SelectionEquation`; the left sides are what the
+sweeps computed.  The difference is round-off, and the tolerance of the solver where stages are implicit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from fem_selection.adjoint import sweep_back
+from fem_selection.dynamics import SelectionEquation, Stepper, Tape
+from fem_selection.learning.functional import Functional
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["WeakFormErrors", "measure_weak_form"]
+
+_SAMPLES = 2
+_LAYERS = 3
+
+
+@dataclass(frozen=True)
+class WeakFormErrors:
+    """Largest relative differences between sweeps and assembled forms.
+
+    Attributes:
+        rate: Of the stages and layers, forward.
+        tangent: Of the tangent of σ.
+        adjoint: Of the costates of the stages and of the duals that a layer hands on.
+        layers: The layers that were compared.
+        samples: Number of samples of each member that were compared.
+    """
+
+    rate: float
+    tangent: float
+    adjoint: float
+    layers: tuple[int, ...]
+    samples: int
+
+    @property
+    def largest(self) -> float:
+        """The largest of the three."""
+        return max(self.rate, self.tangent, self.adjoint)
+
+
+def measure_weak_form(functional: Functional, controls: Floats, seed: int = 0) -> WeakFormErrors:
+    """Compare sweeps with assembled forms for some samples in the first, a middle and the last layer (collective).
+
+    Args:
+        functional: J; its controls are overwritten.
+        controls: Shard of x.
+        seed: Seed of the random duals and directions.
+    """
+    functional.set_controls(controls)
+    stepper = functional.stepper
+    layers = tuple(int(n) for n in np.unique(np.linspace(0, stepper.grid.layers - 1, _LAYERS).round()))
+    initial = np.asfortranarray(functional.initial[:, :_SAMPLES])
+    worst = np.zeros(3)
+    if initial.shape[1]:
+        comparison = _Comparison(stepper, initial, np.random.default_rng(seed))
+        for n in layers:
+            worst = np.maximum(worst, comparison.errors_of_layer(n))
+    world = functional.control_space.ensemble.world
+    rate, tangent, adjoint = (float(world.allreduce(error, op=MPI.MAX)) for error in worst)
+    return WeakFormErrors(rate=rate, tangent=tangent, adjoint=adjoint, layers=layers, samples=_SAMPLES)
+
+
+class _Comparison:
+    """One sweep of a block, forward and back, and the forms."""
+
+    def __init__(self, stepper: Stepper, initial: Block, rng: np.random.Generator) -> None:
+        self._stepper, self._space, self._rng = stepper, stepper.space, rng
+        self._equation = SelectionEquation(stepper.space, stepper.activation)
+        samples, stages = initial.shape[1], range(stepper.scheme.num_stages)
+        self._tape: Tape = stepper.tape(samples)
+        stepper.advance(initial, self._tape)
+        self._met = [[create_block(*initial.shape) for _ in stages] for _ in range(stepper.grid.layers)]
+        self._dual = self._random(initial)
+        left = self._dual.copy(order="F")
+        sweep_back(stepper, self._tape, left, kernel_pullback=None, bias_dual=None, to_initial=True, incoming=self._met)
+        self._first_dual = left
+
+    def errors_of_layer(self, n: int) -> tuple[float, float, float]:
+        """The relative differences of rates, tangent and adjoint in layer n."""
+        arguments = [self._argument(n, i) for i in range(self._stepper.scheme.num_stages)]
+        tangent = max(self._tangent_error(s) for s in arguments)
+        return self._rate_error(n, arguments), tangent, self._adjoint_error(n)
+
+    def _rate_error(self, n: int, arguments: list[Block]) -> float:
+        scheme, dt, tape = self._stepper.scheme, self._stepper.grid.step, self._tape
+        rates = [np.column_stack([self._equation.assemble_rate(column) for column in s.T]) for s in arguments]
+        errors = []
+        for weights, block in [*zip(scheme.a, tape.stages[n], strict=True), (scheme.b, tape.states[n + 1])]:
+            moved = self._space.apply_mass(np.asfortranarray(block - tape.states[n]))
+            expected = sum((dt * w * r for w, r in zip(weights, rates, strict=False)), np.zeros_like(moved))
+            errors.append(self._difference(moved, expected, self._space.apply_mass(block)))
+        return max(errors)
+
+    def _tangent_error(self, s: Block) -> float:
+        operator, ds, out = self._stepper.superposition, self._random(s), create_block(*s.shape)
+        tape = np.empty((operator.tape_rows, s.shape[1]), order="F")
+        operator.evaluate_with_tape(s, create_block(*s.shape), tape)
+        operator.apply_derivative(tape, ds, out)
+        pairs = zip(s.T, ds.T, strict=True)
+        expected = np.column_stack([self._equation.assemble_tangent(*pair) for pair in pairs])
+        return self._difference(self._space.apply_mass(out), expected, expected)
+
+    def _adjoint_error(self, n: int) -> float:
+        """Compare the costates of layer n with what layer n + 1 hands on by the form, and ∂J/∂F_0 with layer 0's."""
+        scheme = self._stepper.scheme
+        stages = range(scheme.num_stages)
+        after = self._dual if n + 1 == self._stepper.grid.layers else self._handed_on(n + 1)
+        pulled = [self._pulled_back(n, i) for i in stages]
+        errors = []
+        for i in stages:
+            terms = [scheme.a[j][i] * pulled[j] for j in stages if len(scheme.a[j]) > i]
+            errors.append(self._difference(self._met[n][i], sum(terms, scheme.b[i] * after), after))
+        if n == 0:
+            errors.append(self._difference(self._first_dual, sum(pulled, after), after))
+        return max(errors)
+
+    def _handed_on(self, n: int) -> Block:
+        """P_n = P_{n+1} + Σ Ḡ_i by the form, where P_{n+1} follows from the costate of the last stage of layer n."""
+        scheme, last = self._stepper.scheme, self._stepper.scheme.num_stages - 1
+        pulled = [self._pulled_back(n, i) for i in range(scheme.num_stages)]
+        after = (self._met[n][last] - scheme.diagonal[last] * pulled[last]) / scheme.b[last]
+        return sum(pulled, after)
+
+    def _pulled_back(self, n: int, i: int) -> Block:
+        """Ḡ_i by the adjoint form."""
+        s = self._argument(n, i)
+        pairs = zip(s.T, self._space.riesz(self._met[n][i]).T, strict=True)
+        q = np.column_stack([self._equation.assemble_adjoint(*pair) for pair in pairs])
+        result = create_block(*s.shape)
+        c = self._stepper.intervals[n][i]
+        self._stepper.kernel.add_transpose(c, np.asfortranarray(q), self._stepper.grid.step, out=result)
+        return result
+
+    def _argument(self, n: int, i: int) -> Block:
+        """S_i = K G_i + b of layer n."""
+        c, stage = self._stepper.intervals[n][i], self._tape.stages[n][i]
+        s = np.asfortranarray(np.repeat(self._stepper.bias[c][:, None], stage.shape[1], axis=1))
+        self._stepper.kernel.apply(c, np.asfortranarray(stage), s, keep=True)
+        return s
+
+    def _random(self, like: Block) -> Block:
+        return np.asfortranarray(self._rng.standard_normal(like.shape))
+
+    def _difference(self, found: Block, expected: Block, scale: Block) -> float:
+        """The largest difference over the largest entry of `scale`, over all ranks of the space (collective)."""
+        sizes = np.array([np.max(np.abs(found - expected), initial=0.0), np.max(np.abs(scale), initial=0.0)])
+        self._space.comm.Allreduce(MPI.IN_PLACE, sizes, op=MPI.MAX)
+        return float(sizes[0] / max(sizes[1], 1e-300))
