@@ -15,25 +15,37 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg import cython_blas
 
-from fem_selection.dynamics.superposition import NodalSuperposition
+from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.schemes import Scheme
+from fem_selection.dynamics.superposition import NodalSuperposition, Superposition
 from fem_selection.functions.libraries import Library, load_library
-from fem_selection.kernels.base import HasMatrixTerms
+from fem_selection.kernels.base import HasMatrixTerms, Kernel
 from fem_selection.typing import Block, Floats
 
-if TYPE_CHECKING:
-    from fem_selection.dynamics.stepper import Stepper
-
-__all__ = ["CompiledSweep", "create_sweep"]
+__all__ = ["CompiledSweep", "Swept", "create_sweep"]
 
 _SOURCE = Path(__file__).with_name("sweep.c")
 
 
-def create_sweep(stepper: Stepper) -> CompiledSweep | None:
+class Swept(Protocol):
+    """What a sweep reads of a `Stepper`."""
+
+    space: StateSpace
+    kernel: Kernel
+    bias: Floats
+    superposition: Superposition
+    scheme: Scheme
+    grid: DepthGrid
+    intervals: list[list[int]]
+
+
+def create_sweep(stepper: Swept) -> CompiledSweep | None:
     """Return the compiled sweeps of a stepper, or None if they cannot do what it does.
 
     Args:
@@ -59,7 +71,7 @@ class CompiledSweep:
     """
 
     def __init__(
-        self, stepper: Stepper, kernel: HasMatrixTerms, library: Library, *, sigma: tuple[int, int, int | None]
+        self, stepper: Swept, kernel: HasMatrixTerms, library: Library, *, sigma: tuple[int, int, int | None]
     ) -> None:
         self._stepper, self._kernel, self._ffi, self._functions = stepper, kernel, library.ffi, library.functions
         self._arrays: dict[tuple[str, int], Floats] = {}
