@@ -139,7 +139,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel 
 
     def refresh(time: float) -> None:
         if moving_kernel:
-            kernel.assign(kernel_parameters(case, space, _instant(time), kernel))
+            kernel.assign(kernel_parameters(case, space, _instant(time), kernel=kernel))
         if moving_bias and bias_formula is not None:
             bias[:] = function_values(space, bias_formula, time)
 

@@ -104,7 +104,7 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
     return parts[0] if len(parts) == 1 else SumKernel(parts)
 
 
-def kernel_parameters(case: config.Case, space: StateSpace, grid: DepthGrid, kernel: Kernel) -> Floats:
+def kernel_parameters(case: config.Case, space: StateSpace, grid: DepthGrid, *, kernel: Kernel) -> Floats:
     """The parameters that the case's kernel has on another grid (collective); a local part compiles nothing again.
 
     Args:
