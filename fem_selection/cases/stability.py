@@ -80,7 +80,8 @@ def third_start(problem: FieldProblem) -> Callable[[], tuple[SelectionField, Flo
         if problem.space.num_nodes * 4**dimension <= _NODES_OF_THIRD:
             return lambda: _on_other_space(problem, 2)
         return (lambda: _on_other_space(problem, -1)) if min(domain.cells) >= 4 else None
-    if degree + 2 <= MAX_DEGREE and problem.space.num_nodes * (1 + 2 / degree) ** dimension <= _NODES_OF_THIRD:
+    intervals = degree if problem.space.family == "lagrange" else degree + 1  # of nodes along the edge of a cell
+    if degree + 2 <= MAX_DEGREE and problem.space.num_nodes * (1 + 2 / intervals) ** dimension <= _NODES_OF_THIRD:
         return lambda: _on_other_space(problem, 2)
     return None
 

@@ -188,6 +188,8 @@ def _solved(
             cause = error.__cause__ if isinstance(error, SystemError) else error  # petsc4py hides the one in the other
             if not isinstance(cause, PETSc.Error):
                 raise
+            if cause.__cause__ is not None:  # an error of the operator, or a signal that came while it was applied
+                raise cause.__cause__ from None
             raise NotConverged(f"the eigenvalue solver stopped: {last_line(cause)}") from error
         if solver.getConverged() < needed:
             why = _REASONS.get(int(solver.getConvergedReason()), "the rest did not converge")

@@ -215,7 +215,7 @@ def _damaged_member(random: Random, content: bytes) -> bytes:
 
 def _changed(random: Random, arrays: dict[str, Any], name: str) -> dict[str, Any]:
     """One array in another form, or with other values."""
-    array = arrays[name]
+    array = np.atleast_1d(arrays[name])
     if array.size and array.dtype.kind == "f" and random.random() < 0.4:
         array = array.copy()
         array.flat[random.randrange(array.size)] = random.choice((np.nan, np.inf, -np.inf, 1e300, 1e-300, 6e4))

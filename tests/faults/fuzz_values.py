@@ -234,11 +234,12 @@ def _spelt(random: Random, name: str) -> str:
 
 
 _CONSTANTS = ("0", "1", "-1", "0.5", "2", "3", "1e-3", "1e3", "pi", "e", "a", "1e-14")
-_CALLS = ("sin", "cos", "exp", "abs", "sqrt", "tanh", "sign", "erf", "atan", "log", "tan", "sinh", "cosh")
+_TAME = ("sin", "cos", "tanh", "atan", "erf", "abs", "sign")
+_WILD = ("exp", "sqrt", "log", "tan", "sinh", "cosh")
 
 
 def formula(random: Random, letters: str, dimension: int, depth: int = 3) -> str:
-    """A formula in some of the variables t, y, z and s, and in the parameter a.
+    """A formula in some of the variables t, y, z and s, and in the parameter a; one in five has poles and grows.
 
     Args:
         random: Where it is drawn from.
@@ -246,9 +247,12 @@ def formula(random: Random, letters: str, dimension: int, depth: int = 3) -> str
         dimension: Number of coordinates of y and z.
         depth: How deep it is nested at most.
     """
+    return _formula(random, letters, dimension, depth, random.random() < 0.2)
 
+
+def _formula(random: Random, letters: str, dimension: int, depth: int, wild: bool) -> str:
     def inner() -> str:
-        return formula(random, letters, dimension, depth - 1)
+        return _formula(random, letters, dimension, depth - 1, wild)
 
     way = random.random()
     if depth == 0 or way < 0.25:
@@ -257,13 +261,11 @@ def formula(random: Random, letters: str, dimension: int, depth: int = 3) -> str
         letter = random.choice(letters)
         return letter if letter in "ts" or dimension == 1 else f"{letter}{random.randrange(dimension)}"
     if way < 0.6:
-        return f"({inner()} {random.choice('+-*')} {inner()})"
-    if way < 0.65:
-        return f"({inner()} / {inner()})"
+        return f"({inner()} {random.choice('+-*/' if wild else '+-*')} {inner()})"
     if way < 0.85:
-        return f"{random.choice(_CALLS)}({inner()})"
+        return f"{random.choice(_TAME + _WILD if wild else _TAME)}({inner()})"
     if way < 0.9:
-        return f"({inner()})**{random.choice(('2', '3', '0.5', '-1', '0'))}"
+        return f"({inner()})**{random.choice(('2', '3', '0.5', '-1', '0') if wild else ('2', '3'))}"
     if way < 0.95:
         return f"{random.choice(('max', 'min'))}({inner()}, {inner()})"
     return f"where({inner()} < {inner()}, {inner()}, {inner()})"

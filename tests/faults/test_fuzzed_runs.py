@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Three hundred damaged mesh and data files through the commands that read them.
+"""A thousand odd but valid cases through all commands, and three hundred damaged mesh and data files.
 
 No traceback, no hang, every status a documented one, every report whole, and nothing that grows with the runs.  The
 cases come from their numbers; `fuzz` says how one of them is repeated.
@@ -10,6 +10,8 @@ from __future__ import annotations
 import pytest
 from fuzz import Result, run_numbers
 
+COMMANDS = ("train", "forward", "steady", "stability", "hjb", "certify", "verify", "predict", "info")
+
 
 def check(result: Result) -> None:
     """That no number failed, and that neither memory nor communicators are lost from run to run."""
@@ -18,13 +20,28 @@ def check(result: Result) -> None:
     assert result.growth < 400, f"the memory grew by {result.growth:.0f} megabytes"
 
 
+def test_odd_cases() -> None:
+    """Fails if a valid case ends in a traceback, a hang, a status that no table lists or a report that is not whole, or
+    if some command never ends well."""
+    result = run_numbers("runs", 0, 60)
+    check(result)
+    assert {name.split()[0] for name in result.statuses if name.endswith(" 0")} == set(COMMANDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(60, 1000, 235))
+def test_more_odd_cases(first: int) -> None:
+    """Fails as `test_odd_cases` does."""
+    check(run_numbers("runs", first, first + 235))
+
+
 def test_damaged_files() -> None:
     """Fails if a damaged mesh or data file ends in a traceback, a crash or a hang, or in an error that names neither
     the file nor a key."""
-    check(run_numbers("files", 0, 80))
+    check(run_numbers("files", 0, 100))
 
 
 @pytest.mark.slow
 def test_more_damaged_files() -> None:
     """Fails as `test_damaged_files` does."""
-    check(run_numbers("files", 80, 300))
+    check(run_numbers("files", 100, 300))

@@ -374,3 +374,14 @@ def test_an_eigenvalue_problem_that_overflows_is_said_in_words():
             symmetric_eigenpairs(
                 MPI.COMM_SELF, lambda x, y=value: x * y, np.ones(8), count=1, end="largest", limits=limits
             )
+
+
+def test_an_error_of_the_operator_is_that_of_the_solver():
+    """Fails if Ctrl-C while an operator is applied becomes an eigenvalue problem that does not converge."""
+
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    limits = Limits(tolerance=1e-8, is_relative=True, max_restarts=10, basis=4)
+    with pytest.raises(KeyboardInterrupt):
+        symmetric_eigenpairs(MPI.COMM_SELF, interrupted, np.ones(8), count=1, end="largest", limits=limits)
