@@ -301,6 +301,9 @@ PROVOCATIONS: dict[str, Callable[[Bench], str]] = {
     "the objective is not finite at layer … in iteration …": lambda b: b.case(
         "dynamics.activation=identity", "dynamics.horizon=1e200"
     ),
+    "… (the gradient is zero at the start, …)": lambda b: b.case(
+        'objective.controls=["kernel", "bias"]', "dynamics.kernel='0'"
+    ),
     "… (the iteration limit was reached)": lambda b: b.case(),
     "… steps reached t = … of …": lambda b: b("forward", "field.toml", settings=("forward.max_steps=3",)),
     "the case does not fit into memory (…)": out_of_memory,
