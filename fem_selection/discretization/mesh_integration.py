@@ -18,6 +18,11 @@ W = M⁻¹ B M⁻¹ takes the place of w(y_i, z_k).  It is symmetric up to the o
 Order: that of the rule for smooth kernels, 2p collocated, but at most p + 3 (kinks), p + 2 (jumps) or p + 1 + d − a
 (singular) for p > 1.  Curves in the plane are cut as polynomials; in space, and where several sets meet in one cell,
 curved sets are cut straight in parts of 1/2 (space) and 1/32 (plane) of a cell: order 2, times a small constant.
+
+Cost: a square of 1,600 nodes and linear triangles takes 1 to 2 seconds of one processor, for jumps, disks and
+|y − z|^{−1/2} alike; 256 nodes in Galerkin mode 1 to 2; a cube of 343 nodes and tetrahedra 1, with a curved surface 7.
+It grows with the square of the number of nodes (cells everywhere in a row) or with its power 3/2 (cut cells alone), and
+memory is that of the matrix and some hundred megabytes.
 """
 
 from __future__ import annotations

@@ -16,11 +16,13 @@ is 2 N² / ranks numbers per interval: for widths beyond some 10⁴ choose a ker
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.discretization.coefficients import KernelSource
@@ -28,6 +30,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.kernel_samples import sample_kernel
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.errors import SelectionWarning
 from fem_selection.kernels.base import KernelOperator, MatrixTerm, as_parameters, map_functions
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
@@ -95,6 +98,9 @@ class DenseKernel(Summable):
             singularity: a, below the dimension, if w grows like |y − z|^{−a}; 0 if like log|y − z|, −1 if it has a kink
                 like |y − z|.
 
+        Warns:
+            SelectionWarning: if the quadrature does not know all kinks and jumps (`quadrature_declined`).
+
         Raises:
             InvalidInput: if the values of w have a wrong shape, or w is infinite on the diagonal and not declared so.
 
@@ -112,6 +118,8 @@ class DenseKernel(Summable):
         values = found.values.ravel()
         kernel.assign(kernel.riesz(values) if found.are_integrals else values)
         kernel.quadrature_declined = found.declined
+        if found.declined is not None and MPI.COMM_WORLD.rank == 0:
+            warnings.warn(f"kernel: {found.declined}", SelectionWarning, stacklevel=2)
         return kernel
 
     @classmethod

@@ -219,7 +219,9 @@ def ask(asked: Problem, nodes: int, comm: MPI.Intracomm = MPI.COMM_SELF) -> Any:
     tables = {name: dict(table) for name, table in asked.tables.items()}
     if nodes:
         degree = tables.get("space", {}).get("degree", 1)
-        tables["domain"]["cells"] = nodes if degree == 0 else (nodes - 1) // degree
+        dimension = {"interval": 1, "rectangle": 2, "box": 3}[tables["domain"]["shape"]]
+        side = round(nodes ** (1 / dimension))
+        tables["domain"]["cells"] = side if degree == 0 else (side - 1) // degree
     if asked.demo is None:
         case = parse_case(tables)
     else:
@@ -347,7 +349,7 @@ def table() -> str:
         "",
         "The slow tests put each of these problems to the study that users call, on meshes of about 80, 160 and 421",
         "nodes and on one and two ranks, and compare the report with an answer that is known by another route.",
-        "σ = tanh and b = 0 unless said; Y = (0, 1).  `tests/gallery/gallery.py` makes this page and says how to add a",
+        "σ = tanh, b = 0 and Y = (0, 1) unless said.  `tests/gallery/gallery.py` makes this page and says how to add a",
         "problem.",
     ]
     found = all_problems()
@@ -368,14 +370,21 @@ def table() -> str:
 
 
 def _equation(shown: Problem) -> str:
-    """Kernel, activation, bias and start of a problem in a cell of the table."""
+    """Domain, kernel, activation, bias and start of a problem in a cell of the table."""
     if shown.demo is not None:
         changed = [f"{t}.{key} = {value}" for t, keys in shown.tables.items() for key, value in keys.items()]
         return f"`demos/{shown.demo}`" + (
             " with " + _cell(", ".join(f"`{text}`" for text in changed)) if changed else ""
         )
     d, data = shown.tables["dynamics"], shown.tables.get("data", {})
-    named = {"w": d.get("kernel"), "σ": d.get("activation"), "b": d.get("bias"), "f(0)": data.get("initial")}
+    shape = {"rectangle": "the unit square", "box": "the unit cube"}.get(shown.tables["domain"]["shape"])
+    named = {
+        "Y": shape,
+        "w": d.get("kernel"),
+        "σ": d.get("activation"),
+        "b": d.get("bias"),
+        "f(0)": data.get("initial"),
+    }
     named |= {"state": shown.tables.get("stability", {}).get("state")}
     hidden = {"σ": "tanh", "f(0)": "0"}
     return _cell(", ".join(f"{k} = `{v}`" for k, v in named.items() if v is not None and hidden.get(k) != v))
