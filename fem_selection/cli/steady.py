@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fem_selection.cli.frame import Frame
+from fem_selection.errors import InvalidInput
 from fem_selection.signals import end_on_signals
 
 __all__ = ["steady_command"]
@@ -30,6 +31,8 @@ def steady_command(case_file: Path, output: Path | None, settings: Sequence[str]
 
     end_on_signals()
     problem = build_field(case, may_share_samples=True)
+    if not problem.field.is_autonomous:
+        raise InvalidInput("dynamics.kernel, dynamics.bias: steady states need an equation that does not depend on t")
     frame.claim(output)
     sample_comm = problem.ensemble.sample_comm
     report = steady(problem.field, problem.initial, case.steady, seed=case.seed, sample_comm=sample_comm)

@@ -89,7 +89,7 @@ def require_moderate(space: StateSpace, operator: Operator, name: str = "K") -> 
     if size and not 1 / _MODERATE < size < _MODERATE:
         raise InvalidInput(
             f"{name} maps a function with values of size 1 to values of size {size:.2g}: their squares leave the range "
-            "of double precision; scale the kernel, or the unit of time"
+            "of double precision; scale the kernel (dynamics.kernel, dynamics.start_scale), or the unit of time"
         )
 
 

@@ -194,10 +194,13 @@ def _fit(random: Random, tables: Tables, command: str, dimension: int) -> None:
     dynamics = tables["dynamics"]
     if command == "hjb" and random.random() < 0.9:
         dynamics["representation"] = ["dense"]
-        cells = random.choice((1, 1, 2, 3))
-        tables["data"]["samples"] = 3 // cells if random.random() < 0.4 else 1
+        cells = random.choice((1, 1, 1, 2))
+        tables["data"]["samples"] = 2 // cells if random.random() < 0.4 else 1
         tables["domain"] = {"shape": "interval", "cells": cells}
         tables["space"] = {"family": "dg", "degree": 0}
+        if cells * tables["data"]["samples"] > 1:  # the box of states has as many dimensions
+            tables["dynamics"]["layers"] = random.randint(1, 2)
+            tables["hjb"] |= {"cells": 4, "levels": 1, "snapshots": 2, "starts": 1}
         tables["objective"] = {"loss": "tracking", "weight": random.choice((0.1, 1.0, 100.0))}
         for table, keys in _NO_VALUE.items():
             for key in keys:

@@ -113,7 +113,7 @@ def test_faults_are_named_and_other_reports_kept(steady):
         "steady.tolerance=2.0": "steady.tolerance",
         "steady.triplets=0": "steady.triplets",
         "steady.state=3": "did you mean steady.states",
-        "dynamics.bias=t": "depends on time",
+        "dynamics.bias=t": "dynamics.bias: steady states need",
     }.items():
         status, _, err, _ = steady(setting)
         assert status == 2 and words in err, (setting, err)
