@@ -34,11 +34,11 @@ _REFUSED = ("VerificationError", "CompileError", "LinkError", "Failed JIT compil
 
 
 def compile_with[T](comm: MPI.Comm, make: Callable[[], T]) -> T:
-    """Return what a function makes that lets FEniCSx compile a form or an expression (collective).
+    """Call a function that lets FEniCSx compile a form or an expression, and return its result (collective).
 
     Args:
         comm: The ranks for which rank 0 compiles.
-        make: The function; called again if the first call waited for a process in vain.
+        make: The function.  It is called again if the first call has waited in vain for another process.
 
     Raises:
         CompilationFailed: on all ranks, if there is no C compiler or it fails, or the cache cannot be used.
@@ -62,7 +62,7 @@ def compile_with[T](comm: MPI.Comm, make: Callable[[], T]) -> T:
 
 
 def _words(error: Exception) -> str:
-    """What a compilation failed with; any other error is raised again."""
+    """The class and message of an error of a compilation; any other error is raised again."""
     words = f"{type(error).__name__}: {error}"
     if not (isinstance(error, OSError) or any(name in words for name in _REFUSED)):
         raise error

@@ -80,8 +80,8 @@ class Ensemble:
     Args:
         comm: The communicator to split, MPI's world by default.  It is duplicated, so messages never mix with the
             caller's.  All ensembles with the same communicator and `space` share the communicators made for the first,
-            because an MPI process can hold only about 2000.  Free your own when you like: the ensemble's are freed
-            later, when no rank uses them any more.
+            because an MPI process can hold only about 2000.  The caller may free `comm` at any time: the ensemble's own
+            communicators live until no rank uses them any more.
         space: Ranks per member; must divide the size of `comm`.
 
     Raises:

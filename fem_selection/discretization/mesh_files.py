@@ -131,7 +131,8 @@ def read_gmsh(path: str | Path, group: str | None = None) -> MeshCells:
 
     Args:
         path: The file.
-        group: The name of the group, if it names several those of highest dimension that has cells; all cells if None.
+        group: The name of a group; all cells if None.  Groups of several dimensions may share a name: then it means
+            those of the highest dimension in which they have cells.
 
     Raises:
         InvalidInput: if the file cannot be read, has no such group, no cells, cells of several types, or points that

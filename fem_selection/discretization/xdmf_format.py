@@ -101,15 +101,10 @@ def find_grid(path: Path) -> XdmfGrid:
                 )
             )
     if not grids:
+        kinds = f"grids of type {', '.join(map(repr, found))}" if found else "no grid with cells and points"
         hint = "; those that can be read have all their nodes, also in their middle" if _lacks_nodes(found) else ""
         raise InvalidInput(
-            f"{path} has no mesh of intervals, triangles, quadrilaterals, tetrahedra or hexahedra; "
-            + (
-                f"it has grids of type {', '.join(map(repr, found))}"
-                if found
-                else "it has no grid with cells and points"
-            )
-            + hint
+            f"{path} has no mesh of intervals, triangles, quadrilaterals, tetrahedra or hexahedra; it has {kinds}{hint}"
         )
     grid = max(grids, key=lambda grid: grid.dimension)
     if grid.width < grid.dimension:
@@ -139,10 +134,8 @@ def read_grid(path: Path, grid: XdmfGrid) -> tuple[Integers, Floats]:
     for numbers, width, what in ((cells, grid.num_nodes, "the nodes of its cells"), (points, grid.width, "points")):
         if numbers.size % width or not numbers.size:
             raise InvalidInput(f"{path} has {numbers.size} numbers for {what}, which is no multiple of {width}")
-    number, counted = (
-        grid.topology.get("NumberOfElements") or grid.topology.get("Dimensions"),
-        cells.size // grid.num_nodes,
-    )
+    number = grid.topology.get("NumberOfElements") or grid.topology.get("Dimensions")
+    counted = cells.size // grid.num_nodes
     if number is not None and number.strip().isdigit() and int(number) != counted:
         raise InvalidInput(f"{path} has {counted} cells, where {number} are announced")
     cells, points = cells.reshape(-1, grid.num_nodes), points.reshape(-1, grid.width)

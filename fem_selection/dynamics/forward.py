@@ -65,9 +65,9 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
     with np.errstate(over="ignore", invalid="ignore"):
         final, states = stepper.advance_without_tape(initial, kept)
         if not stepper.space.comm.allreduce(bool(np.all(np.isfinite(final))), op=MPI.LAND):
-            layer = stepper.troubled or stepper.first_bad_layer(initial)
+            layer = stepper.failed_layer or stepper.first_bad_layer(initial)
             first = stepper.space.comm.allreduce(stepper.grid.layers if layer is None else layer, op=MPI.MIN)
-            words = next((w for w in stepper.space.comm.allgather(stepper.take_trouble()) if w), None)
+            words = next((w for w in stepper.space.comm.allgather(stepper.take_failure()) if w), None)
             if words is not None:
                 raise NotConverged(f"no state at layer {first}: {words}")
             raise NonFinite("the state", layer=first)

@@ -63,7 +63,7 @@ class StageSolver:
 
     Attributes:
         counts: Numbers of solves and iterations so far.
-        trouble: Why the last failed solve failed, as a sentence; None if none has failed.  The block of that solve is
+        failure: Why the last failed solve failed, as a sentence; None if none has failed.  The block of that solve is
             NaN.  An overflow is not recorded: it shows in the state, as with explicit schemes.
 
     Note:
@@ -75,7 +75,7 @@ class StageSolver:
     ) -> None:
         self.space, self.kernel, self.bias, self.superposition = space, kernel, bias, superposition
         self.counts = SolverCounts()
-        self.trouble: str | None = None
+        self.failure: str | None = None
         self._preconditioner = LocalPreconditioner(space, kernel)
         self._systems: dict[int, StageSystem] = {}
 
@@ -191,4 +191,4 @@ class StageSolver:
 
     def _fail(self, block: Block, words: str | None) -> None:
         block.fill(np.nan)
-        self.trouble = words or self.trouble
+        self.failure = words or self.failure

@@ -88,7 +88,8 @@ class Stepper:
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
         solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
         evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer.
-        troubled: The end of the first layer of which a stage was not solved since `take_trouble`, or None.
+        failed_layer: Number of the first layer boundary that a sweep could not reach, since a stage before it was not
+            solved; None if there is none since the last call of `take_failure`.
 
     Raises:
         InvalidInput: if kernel or bias have another number of intervals than the grid, or the bias is no array of real
@@ -130,7 +131,7 @@ class Stepper:
         self.solver: StageSolver | None = None
         if scheme.is_implicit:
             self.solver = StageSolver(space, kernel, self._bias_columns, superposition=self.superposition)
-        self.troubled: int | None = None
+        self.failed_layer: int | None = None
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
 
@@ -208,12 +209,12 @@ class Stepper:
     def first_bad_layer(self, initial: Block) -> int | None:
         """Return the first layer boundary at which a state of this rank is not finite; None if all are (collective).
 
-        If an implicit stage was not solved, `take_trouble` then returns the reason.
+        If an implicit stage was not solved, `take_failure` then returns the reason.
         """
-        before = self.take_trouble()
+        before = self.take_failure()
         _, states = self.advance_without_tape(initial, range(self.grid.layers + 1))
-        if self.solver is not None and self.solver.trouble is None:
-            self.solver.trouble = before
+        if self.solver is not None and self.solver.failure is None:
+            self.solver.failure = before
         bad = [n for n, f in enumerate(states) if not np.all(np.isfinite(f))]
         return bad[0] if bad else None
 
@@ -275,11 +276,11 @@ class Stepper:
 
     # ── implicit stages ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def take_trouble(self) -> str | None:
+    def take_failure(self) -> str | None:
         """Return why the last failed solve of an implicit stage failed, as a sentence, or None; clear the record."""
         if self.solver is None:
             return None
-        words, self.solver.trouble, self.troubled = self.solver.trouble, None, None
+        words, self.solver.failure, self.failed_layer = self.solver.failure, None, None
         return words
 
     def derivative(self, slopes: Block) -> Derivative:
@@ -328,8 +329,8 @@ class Stepper:
         """
         if self.solver is not None and self.scheme.diagonal[i]:
             self.solver.solve(self.intervals[n][i], self.grid.step * self.scheme.diagonal[i], state, stage=stage)
-            if self.solver.trouble is not None and self.troubled is None:
-                self.troubled = n + 1
+            if self.solver.failure is not None and self.failed_layer is None:
+                self.failed_layer = n + 1
 
     def _step_work(self, like: Block) -> tuple[list[Block], Block]:
         """Work blocks for the stage rates R_i and for S, the same in every call."""

@@ -51,9 +51,8 @@ class SampleStates:
             labels: Their classes, or None.
 
         Raises:
-            InvalidInput: if initial states or targets are no real numbers, if the numbers of states, targets and labels
-                differ; `states` raises it later if it is given
-                maps, since these states are not images.
+            InvalidInput: if initial states or targets are no real numbers, or the numbers of states, targets and labels
+                differ.  `states` raises it later if it is given maps, since these states are not images.
         """
         initial = real_array(initial, "initial states")
         if initial.ndim != 2:

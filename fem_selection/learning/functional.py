@@ -167,7 +167,7 @@ class Functional:
         value, square = self.control_space.ensemble.sums(self._own(data) + regular, own_square)
         self._check(value)
         if not np.isfinite(square):
-            raise NonFinite("the gradient", reason=self._trouble_anywhere())
+            raise NonFinite("the gradient", reason=self._explain_failure_anywhere())
         return value, dual
 
     def final_states(self, controls: Floats) -> Block:
@@ -226,7 +226,7 @@ class Functional:
         Raises:
             InvalidInput: if the controls are no real numbers, or have another shape.
         """
-        self.stepper.take_trouble()  # it was of other controls
+        self.stepper.take_failure()  # it was of other controls
         operators = self.control_space.to_operators(self.control_space.as_shard(controls), self._operators)
         if "kernel" in operators:
             self.control_space.assign_kernel(self.stepper.kernel, operators)
@@ -259,7 +259,7 @@ class Functional:
                 block = initial[:, columns]
                 tape = self.stepper.tape(block.shape[1])
                 final = self.stepper.advance(block, tape)
-                if self.stepper.troubled is not None:
+                if self.stepper.failed_layer is not None:
                     data = np.nan  # the other blocks would take long to tell the same
                     break
                 value, dual = self.cost.evaluate(final, targets[:, columns], scale)
@@ -306,7 +306,7 @@ class Functional:
         with np.errstate(over="ignore", invalid="ignore"):
             total = 0.0
             for columns in self.blocks(self.initial.shape[1]):
-                total += function(self.initial[:, columns], columns) if self.stepper.troubled is None else np.nan
+                total += function(self.initial[:, columns], columns) if self.stepper.failed_layer is None else np.nan
         self.counts.forward += 1
         return total
 
@@ -329,20 +329,20 @@ class Functional:
     def _check(self, value: float) -> None:
         """Raise if an objective, the same number on all ranks, is not finite."""
         if not np.isfinite(value):
-            layer = self.stepper.troubled
+            layer = self.stepper.failed_layer
             if layer is None and self.initial.shape[1]:
                 layer = self.stepper.first_bad_layer(self.initial)
             never = self.stepper.grid.layers + 1
             first = self.control_space.ensemble.world.allreduce(never if layer is None else layer, op=MPI.MIN)
-            raise NonFinite("the objective", None if first == never else first, reason=self._trouble_anywhere())
+            raise NonFinite("the objective", None if first == never else first, reason=self._explain_failure_anywhere())
 
-    def trouble(self, initial: Block) -> str | None:
+    def explain_failure(self, initial: Block) -> str | None:
         """Why a sweep of these states under the controls last set was not finite; None if it overflowed.
 
         An implicit stage was not solved, or the activation has no finite value or slope where it was evaluated.
         Collective over the space communicator; ranks may find different reasons.
         """
-        words = self.stepper.take_trouble()
+        words = self.stepper.take_failure()
         comm = self.control_space.space.comm
         if comm.allreduce(int(words is not None or not initial.shape[1]), op=MPI.MAX):
             return words
@@ -355,9 +355,9 @@ class Functional:
             "take another activation, or begin where K f + b stays away from there, by dynamics.bias or dynamics.kernel"
         )
 
-    def _trouble_anywhere(self) -> str | None:
+    def _explain_failure_anywhere(self) -> str | None:
         """Why the sweep was not finite on some rank, the same text on all; None if it overflowed (collective)."""
-        found = self.control_space.ensemble.world.allgather(self.trouble(self.initial))
+        found = self.control_space.ensemble.world.allgather(self.explain_failure(self.initial))
         return next((words for words in found if words), None)
 
 
@@ -368,7 +368,7 @@ def _check_samples(
     ensemble, space = control_space.ensemble, control_space.space
     rows = cost.num_outputs if isinstance(cost, ReadoutCost) else space.num_local
     fault, columns = None, 0
-    states, aims = (np.empty((0, 0)) for _ in range(2))
+    states = aims = np.empty((0, 0))
     try:
         states = np.array(real_block(initial, space.num_local, "initial states"), order="F")
         columns = states.shape[1]

@@ -235,14 +235,13 @@ class _Descent:
             step: Number of the step.
             initial: Initial states of the mini-batch.
         """
-        bad, comm = (
-            max(2 * (not np.isfinite(value)), int(not np.isfinite(square))),
-            self.functional.control_space.space.comm,
-        )
+        comm = self.functional.control_space.space.comm
+        bad = 2 if not np.isfinite(value) else int(not np.isfinite(square))  # 2: the objective, 1: the gradient alone
         if comm.size > 1:
             bad = comm.allreduce(bad, op=MPI.MAX)
         if bad and self.fault is None:
-            layer, reason = self.functional.first_bad_layer(initial), self.functional.functional.trouble(initial)
+            layer = self.functional.first_bad_layer(initial)
+            reason = self.functional.functional.explain_failure(initial)
             self.fault = _Fault(step=step, is_gradient=bad == 1, layer=layer, reason=reason)
 
     def _check_iterate(self) -> None:

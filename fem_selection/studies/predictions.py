@@ -142,4 +142,4 @@ def _counted(count: int, thing: str) -> str:
 
 def _plain(labels: NDArray[Any]) -> list[Any]:
     """Labels as values that JSON can hold."""
-    return [value if not isinstance(value, bytes) else listed_labels([value]) for value in labels.tolist()]
+    return [listed_labels([value]) if isinstance(value, bytes) else value for value in labels.tolist()]
