@@ -38,14 +38,14 @@ from fem_selection.discretization.coefficients import KernelSource, evaluate_ker
 from fem_selection.discretization.quadrature import reference_rule
 from fem_selection.discretization.simplices import simplex_rule, volumes
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.discretization.zero_sets import DEPTHS, Parts, divide_at_zeros, extended, has_no_zero
+from fem_selection.discretization.zero_sets import DEPTHS, CurvedParts, Parts, divide_at_zeros, extended, has_no_zero
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["integrate_on_mesh"]
 
 _CHUNK = 1_500_000  # values of w at once
 _PAIRS = 30_000  # pairs of a point and a cell at once
-_BUDGET, _SAMPLE = 1.5e7, 200  # parts; rows that tell how many there will be
+_BUDGET, _AT_ONCE, _SAMPLE = 1.5e7, 4e5, 200  # parts in all and at once; rows and cells that tell how many come
 _SMALL = 0.3  # of a cell: for smaller parts a rule of lower degree does
 _NEAR = {2: 4.013, 3: 2.513}  # radii of a cell: farther cells have the rule of lower degree
 
@@ -66,23 +66,34 @@ class _KernelOnMesh:
         self.breaks, self.exponent = breaks, exponent
         self.cells = CellGeometry(space)
         self.degree = 2 * max(space.degree, 1) + 2
-        self.depth, self.cut_pairs, self.unknown_pairs = self._depth(), 0, 0
+        self.cut_pairs, self.unknown_pairs = 0, 0
+        self.depth, self.at_once = self._depth()
 
     def values(self, source: KernelSource, y: Floats, z: Floats) -> Floats:
         """A function of two points at pairs of y, shape (m, d), and z, shape (m, q, d) or (1, q, d)."""
         return evaluate_kernel(self.space, source, self.time, y=y.T[:, :, None], z=np.moveaxis(z, -1, 0))
 
-    def _depth(self) -> int:
-        """How often a simplex is halved, so that the number of parts stays within a budget (collective)."""
+    def _depth(self) -> tuple[int, int]:
+        """How often a simplex is halved and how many pairs are divided at once, within the budget (collective)."""
         if not self.breaks:
-            return 0
+            return 0, _PAIRS
         space, cells = self.space, self.cells
         nodes = np.concatenate(space.comm.allgather(space.coordinates))[np.argsort(space.canonical_global)]
         sample = nodes[:: max(1, len(nodes) // _SAMPLE)]
+        row, cell = self.broken(sample)
+        if not row.size:
+            return DEPTHS[cells.dimension], _PAIRS
+        place = np.round((cells.centers - cells.centers.min(axis=0)) / np.ptp(cells.centers), 9)[cell]
+        order = np.lexsort([*place.T, row])[:: max(1, len(row) // _SAMPLE)]  # the same on any number of ranks
+        y, cell = sample[row[order]], cell[order]
         rows = len(nodes) if space.is_collocated else len(cells) * len(reference_rule(space)[1])
-        pairs = rows * max(len(self.broken(sample)[0]), 1) / len(sample)
-        affordable = np.log2(_BUDGET / pairs) / (cells.dimension - 1)
-        return int(np.clip(affordable, 0, DEPTHS[cells.dimension]))
+        pairs = rows * len(row) / len(sample)
+        for depth in range(DEPTHS[cells.dimension], -1, -1):
+            parts, curved, _ = self._divided(y, cell, np.ones(len(y), bool), depth)
+            each = (len(parts.pair) + sum(len(c.pair) for c in curved)) / len(y)
+            if each * pairs <= _BUDGET:
+                break
+        return depth, int(np.clip(_AT_ONCE / each, 50, _PAIRS))
 
     def undecided(self) -> str | None:
         """What the cuts do not decide, in a sentence (collective)."""
@@ -155,8 +166,8 @@ class _KernelOnMesh:
             cut: Whether a g may vanish on the cell.
         """
         result = np.empty((len(y), self.cells.dofs.shape[1]))
-        for start in range(0, len(y), _PAIRS):
-            now = slice(start, start + _PAIRS)
+        for start in range(0, len(y), self.at_once):
+            now = slice(start, start + self.at_once)
             result[now] = self._block(y[now], cell[now], cut[now])
         return result
 
@@ -175,33 +186,38 @@ class _KernelOnMesh:
         return result
 
     def _point_sets(self, y: Floats, cell: Integers, cut: np.ndarray) -> Iterator[PointSet]:
-        cells, d = self.cells, self.cells.dimension
-        count = cells.simplices.shape[1]
-        parts = Parts(pair=np.repeat(np.arange(len(y)), count), corners=cells.simplices[cell].reshape(-1, d + 1, d))
-        if self.breaks:
-            whole = parts.take(~cut[parts.pair])
-            divided = parts.take(cut[parts.pair])
-
-            def function(g: KernelSource) -> Callable[[Integers, Floats], Floats]:
-                return lambda pair, x: self.values(g, y[pair], cells.points(cell[pair], x))
-
-            bent = None if self.exponent is not None else self.space.degree + 3
-            divided, curved, unknown = divide_at_zeros(
-                divided, [function(g) for g in self.breaks], curved_points=bent, depth=self.depth
-            )
-            self.cut_pairs += int(cut.sum())
-            self.unknown_pairs += len(unknown)
-            for piece in curved:
-                yield piece.pair, piece.points, piece.weights
-            parts = Parts.joined([whole, divided])
-            parts = parts.take(volumes(parts.corners) > 1e-14)
+        parts, curved, unknown = self._divided(y, cell, cut, self.depth)
+        self.cut_pairs += int(cut.sum())
+        self.unknown_pairs += unknown
+        for piece in curved:
+            yield piece.pair, piece.points, piece.weights
         if self.exponent is None:
-            is_small = volumes(parts.corners) < _SMALL**d
+            is_small = volumes(parts.corners) < _SMALL**self.cells.dimension
             yield rule_points(parts.take(~is_small), self.degree + 2)
             yield rule_points(parts.take(is_small), max(self.degree - 2, 2))
             return
-        rule = PointRule(cells=cells, cell=cell, places=y, exponent=self.exponent, degree=self.space.degree)
+        rule = PointRule(cells=self.cells, cell=cell, places=y, exponent=self.exponent, degree=self.space.degree)
         yield from rule.points(parts)
+
+    def _divided(self, y: Floats, cell: Integers, cut: np.ndarray, depth: int) -> tuple[Parts, list[CurvedParts], int]:
+        """The parts of pairs' cells on which w is smooth but at y; and on how many pairs that is not known."""
+        cells, d = self.cells, self.cells.dimension
+        count = cells.simplices.shape[1]
+        parts = Parts(pair=np.repeat(np.arange(len(y)), count), corners=cells.simplices[cell].reshape(-1, d + 1, d))
+        if not self.breaks:
+            return parts, [], 0
+
+        def function(g: KernelSource) -> Callable[[Integers, Floats], Floats]:
+            return lambda pair, x: self.values(g, y[pair], cells.points(cell[pair], x))
+
+        divided, curved, unknown = divide_at_zeros(
+            parts.take(cut[parts.pair]),
+            [function(g) for g in self.breaks],
+            curved_points=None if self.exponent is not None else self.space.degree + 3,
+            depth=depth,
+        )
+        parts = Parts.joined([parts.take(~cut[parts.pair]), divided])
+        return parts.take(volumes(parts.corners) > 1e-14), curved, len(unknown)
 
     def far(self, y: Floats, row: Integers, cell: Integers) -> Floats:
         """∫ w(y_i, z) φ_k(z) dz by one rule on all cells but some of each row, shape (len(y), N)."""
