@@ -15,8 +15,9 @@ where w is smooth; the outer one with the quadrature of the space.
 
 W = M⁻¹ B M⁻¹ takes the place of w(y_i, z_k).  It is symmetric up to the order of the scheme if w is.
 
-Order: that of the rule for smooth kernels, 2p collocated, but at most p + 3 (kinks), p + 2 (jumps) or p + 1 + d − a
-(singular) for p > 1.  Curves in the plane are cut as polynomials; in space, and where several sets meet in one cell,
+Order at the nodes: that of the rule for smooth kernels, 2p collocated, but at most p + 3 (kinks) or p + 2 (jumps) for
+p > 1, and p + 1 for singular kernels.  In Galerkin mode it is p + 1 in L², and the outer rule does not know breaks in y
+alone.  Curves in the plane are cut as polynomials; in space, and where several sets meet in one cell,
 curved sets are cut straight in parts of 1/2 (space) and 1/32 (plane) of a cell: order 2, times a small constant.
 
 Cost: a square of 1,600 nodes and linear triangles takes 1 to 2 seconds of one processor, for jumps, disks and
