@@ -19,7 +19,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.blas import dgemv
 
-from fem_selection.dynamics.stepper import Stepper, Tape
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.dynamics.tape import Tape
 from fem_selection.typing import Block, Floats
 
 __all__ = ["mix", "step_back", "sweep_back"]

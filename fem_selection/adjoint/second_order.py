@@ -33,8 +33,9 @@ from scipy.linalg.blas import dgemv
 
 from fem_selection.adjoint.backward import mix
 from fem_selection.dynamics.schemes import combine
-from fem_selection.dynamics.stepper import Stepper, Tape
+from fem_selection.dynamics.stepper import Stepper
 from fem_selection.dynamics.superposition import Derivative, derivative_from_slope
+from fem_selection.dynamics.tape import Tape
 from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 

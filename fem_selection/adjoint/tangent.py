@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fem_selection.dynamics.stepper import Stepper, Tape
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.dynamics.tape import Tape
 from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 

@@ -24,7 +24,8 @@ from fem_selection.cases.kernel import (
     kernel_parameters,
     require_finite,
 )
-from fem_selection.cases.learning import build_activation, build_space, initial_states
+from fem_selection.cases.learning import build_activation, build_space
+from fem_selection.cases.samples import initial_states
 from fem_selection.cases.variation import bounds_in_time
 from fem_selection.discretization.coefficients import function_values
 from fem_selection.discretization.depth import DepthGrid

@@ -26,7 +26,7 @@ def predict_command(folder: Path, data_file: Path, output: Path | None, *, mesh:
     """
     frame = Frame("predict")
     problem, controls = frame.read_network(folder, moved=Moved(mesh=mesh))
-    from fem_selection.cases.learning import samples_of_inputs
+    from fem_selection.cases.samples import samples_of_inputs
     from fem_selection.data import load_new_samples
     from fem_selection.studies.predictions import predict
 

@@ -5,7 +5,8 @@ from fem_selection.dynamics.equation import SelectionEquation
 from fem_selection.dynamics.field import Linearization, SelectionField
 from fem_selection.dynamics.forward import solve_forward
 from fem_selection.dynamics.schemes import SCHEMES, Scheme, find_scheme
-from fem_selection.dynamics.stepper import Stepper, Tape
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.dynamics.tape import Tape
 
 __all__ = [
     "SCHEMES",

@@ -4,8 +4,7 @@
     G_i = F_n + Δt Σ_{j≤i} a_ij R_j,   S_i = K(θ_c) G_i + b_c,   R_i = Π_h σ(S_i),   F_{n+1} = F_n + Δt Σ_i b_i R_i
 
 `fem_selection.dynamics.implicit` solves the implicit stages, a_ii ≠ 0, with Newton's method starting at F_n.  K needs
-communication; σ is local in collocated mode.  A `Tape` keeps what derivatives need: the stages G_i and the slopes σ' of
-one block of samples.  The number of samples may be larger than a block, so the tape's size does not depend on it.
+communication; σ is local in collocated mode.  A `Tape` keeps what derivatives need.
 """
 
 from __future__ import annotations
@@ -22,55 +21,17 @@ from fem_selection.dynamics.compiled import CompiledSweep, create_sweep
 from fem_selection.dynamics.implicit import StageSolver
 from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
+from fem_selection.dynamics.tape import Tape
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import SMALLEST
 from fem_selection.kernels.base import Kernel
 from fem_selection.typing import Block, Floats, real_array, real_block
 
-__all__ = ["Stepper", "Tape"]
+__all__ = ["Stepper"]
 
 # an overflow shows in the state; the caller of the sweep looks for it and names the layer
 _QUIET: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
-
-
-class Tape:
-    """Stage states and derivatives of one block's sweep through all layers.
-
-    Args:
-        rows: Number of owned nodes, num_local.
-        tape_rows: Rows of the superposition's tape.
-        num_samples: Number of columns of the block.
-        layers: Number of layers.
-        scheme: The Runge–Kutta scheme.
-
-    Attributes:
-        states: F_0 … F_L, a list of (num_local, num_samples) blocks; F_0 is the caller's array, not a copy.
-        stages: G_{n,i} as `stages[n][i]`.  G_{n,0} is `states[n]` itself if the scheme starts at the state, and the
-            last stage is `states[n + 1]` if it ends at the state.
-        slopes: The tapes of σ' as `slopes[n][i]` (see `Superposition.evaluate_with_tape`).
-        arrays: The memory of F_1 … F_L, of the inner stages and of the slopes, for compiled sweeps.
-    """
-
-    def __init__(self, rows: int, tape_rows: int, num_samples: int, *, layers: int, scheme: Scheme) -> None:
-        states = np.empty((layers + 1, num_samples, rows))
-        inner = np.empty((layers, scheme.num_inner_stages, num_samples, rows))
-        slopes = np.empty((layers, scheme.num_stages, num_samples, tape_rows))
-        self._shares_start = scheme.starts_at_state
-        self.states: list[Block] = [f.T for f in states]
-        self.stages: list[list[Block]] = []
-        for n in range(layers):
-            first, last = self.states[n : n + 1], self.states[n + 1 : n + 2]
-            own = [g.T for g in inner[n]]
-            self.stages.append([*(first if self._shares_start else []), *own, *(last if scheme.ends_at_state else [])])
-        self.slopes: list[list[Block]] = [[d.T for d in slopes[n]] for n in range(layers)]
-        self.arrays = (states[1:], inner, slopes)
-
-    def start(self, initial: Block) -> None:
-        """Set F_0 to the caller's block, by reference."""
-        self.states[0] = initial
-        if self._shares_start:
-            self.stages[0][0] = initial
 
 
 class Stepper:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fem_selection.adjoint.hamiltonian import Control, Hamiltonian, Search
-from fem_selection.dynamics.stepper import Tape
+from fem_selection.dynamics.tape import Tape
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.learning.functional import Functional

@@ -20,7 +20,8 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.adjoint.backward import sweep_back
-from fem_selection.dynamics.stepper import Stepper, Tape
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.dynamics.tape import Tape
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.penalty import Penalty

@@ -16,7 +16,7 @@ import numpy as np
 from petsc4py import PETSc
 
 from fem_selection.adjoint.hamiltonian import Search
-from fem_selection.dynamics.stepper import Tape
+from fem_selection.dynamics.tape import Tape
 from fem_selection.learning.extremals import ROUND_OFF, MaximumPrinciple
 from fem_selection.learning.functional import Functional
 from fem_selection.petsc import options, released, unique_prefix

@@ -120,7 +120,7 @@ def test_a_moving_local_kernel_is_compiled_once(monkeypatch):
         "dynamics": {"representation": "dense + local", "kernel": "t", "multiplication": "t + y", "diffusion": "t"},
     }
     field = build_field(parse_case(tables), MPI.COMM_SELF).field
-    monkeypatch.setattr("fem_selection.kernels.local.fem.form", None)
+    monkeypatch.setattr("fem_selection.kernels.local_forms.fem.form", None)
     field.move_to(2.0)
     np.testing.assert_allclose(field.kernel.parts[1].coefficients[0, 1], 2.0)
 

@@ -39,7 +39,8 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.dynamics.resolvent import has_local_part
 from fem_selection.dynamics.schemes import find_scheme
-from fem_selection.dynamics.stepper import Stepper, Tape
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.dynamics.tape import Tape
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.linalg.operators import random_block
