@@ -9,16 +9,24 @@ at most 1; for a triangle the sine of its smallest angle.  On manifolds |det J| 
 negative where the normal points away from the mean one.  A cell has the smallest s over a lattice of points (one point
 if J is constant), in an orientation that makes the mean positive: how the nodes are numbered does not matter.
 
-The coordinates carry a relative rounding error ε, so edges of length ℓ at the distance X from the origin have the
-relative error ε X/ℓ and s, a determinant of order t, has t · 2 ε X/(ℓ |s|).  And det JᵀJ, from which integrals on
-surfaces and gradients are computed, is s² of its largest value, with a rounding error of ε.  A cell is
+Coordinates at the distance X from the origin carry rounding errors ε X, which change det J by the relative error
 
-    degenerate  if s² ≤ ε or the error of s is 1 or more: nothing of its measure is known,
+    ε X Σ_n |∇φ_n|,       φ_n the basis functions of the cell's nodes, |∇φ_n| ≤ |J⁺| |∂φ_n/∂ξ|,
+
+that is ε X over the heights of a simplex.  On manifolds gradients are computed from det JᵀJ, which is s² of its largest
+value, with a rounding error of ε; elsewhere from J itself, and thin cells lose few digits.  There a cell is *flat* if
+even the corner of the smallest edges has a small scaled Jacobian, the largest then: an angle is near to 180°, and the
+interpolation error of gradients grows with the inverse.  A thin cell with a right angle, as in a boundary layer, is not
+flat.  A cell is
+
+    degenerate  if s² ≤ ε or the error of det J is 1 or more: nothing of its measure is known,
     folded      if det J changes its sign in it, as in a quadrilateral whose edges cross,
-    doubtful    if s² ≤ √ε or the error of s is √ε or more: half of the digits are lost.
+    doubtful    if half of the digits are lost, since the error of det J is √ε or more, or s² ≤ √ε on a manifold; or if
+                it is flat, with √ε for the square again.
 
 References:
     Knupp: Algebraic mesh quality metrics, https://doi.org/10.1137/S1064827500371499
+    Babuška, Aziz: On the angle condition in the finite element method, https://doi.org/10.1137/0713021
 """
 
 from __future__ import annotations
@@ -47,11 +55,15 @@ class CellShapes:
 
     Attributes:
         scaled: The smallest scaled Jacobian of each cell, negative if it is folded, shape (num_cells,).
-        error: The relative error of it that the rounding of the coordinates makes, shape (num_cells,).
+        largest: The scaled Jacobian with the smallest product of edges, there, shape (num_cells,).
+        error: The relative error of det J that the rounding of the coordinates makes, shape (num_cells,).
+        on_manifold: Whether the cells lie on a curve or a surface in a space of more dimensions.
     """
 
     scaled: Floats
+    largest: Floats
     error: Floats
+    on_manifold: bool
 
     @property
     def degenerate(self) -> Integers:
@@ -64,10 +76,19 @@ class CellShapes:
         return np.flatnonzero((self.scaled < -SMALLEST) & (self.error < 1.0))
 
     @property
-    def doubtful(self) -> Integers:
-        """The cells of whose measure half of the digits are lost, and no more."""
-        sound = (self.scaled > SMALLEST) & (self.error < 1.0)
-        return np.flatnonzero(sound & ((self.scaled <= DOUBTFUL) | (self.error >= SMALLEST)))
+    def flat(self) -> Integers:
+        """The cells, neither degenerate nor folded, with a doubtful shape."""
+        shape = self.scaled if self.on_manifold else self.largest
+        return np.flatnonzero(self._sound & (shape <= DOUBTFUL))
+
+    @property
+    def rounded(self) -> Integers:
+        """The cells, neither degenerate nor folded, of whose measure half of the digits are lost by rounding."""
+        return np.flatnonzero(self._sound & (self.error >= SMALLEST))
+
+    @property
+    def _sound(self) -> Any:
+        return (self.scaled > SMALLEST) & (self.error < 1.0)
 
 
 def judge_shapes(element: Any, cells: Integers, points: Floats) -> CellShapes:
@@ -87,12 +108,13 @@ def judge_shapes(element: Any, cells: Integers, points: Floats) -> CellShapes:
     lattice = 0 if affine else min(2 * max(degree, 1), 4)
     at = basix.create_lattice(kind, lattice, basix.LatticeType.equispaced, True) if lattice else _midpoint(kind)
     slopes = np.asarray(element.tabulate(1, at))[1:]  # derivative, point, node
-    edges, sides = _edges_of_corners(kind), np.array(basix.topology(kind)[1])
-    scaled, error = np.empty(len(cells)), np.empty(len(cells))
+    edges = _edges_of_corners(kind)
+    found = np.empty((3, len(cells)))
     for start in range(0, len(cells), _CHUNK):
         here = slice(start, start + _CHUNK)
-        scaled[here], error[here] = _of_chunk(slopes, edges, sides, points[cells[here]])
-    return CellShapes(scaled=scaled, error=error)
+        found[:, here] = _of_chunk(slopes, edges, points[cells[here]])
+    scaled, largest, error = found
+    return CellShapes(scaled=scaled, largest=largest, error=error, on_manifold=points.shape[1] != len(slopes))
 
 
 def _midpoint(kind: basix.CellType) -> Floats:
@@ -108,23 +130,36 @@ def _edges_of_corners(kind: basix.CellType) -> Floats:
     return np.array([np.delete(corners, k, axis=0) - corners[k] for k in range(len(corners))])
 
 
-def _of_chunk(slopes: Floats, edges: Floats, sides: Integers, x: Floats) -> tuple[Floats, Floats]:
-    """The worst scaled Jacobian and its error of cells with the nodes x, shape (cells, nodes, d)."""
-    t = len(slopes)
+def _of_chunk(slopes: Floats, edges: Floats, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """The scaled Jacobians and the error, where the first is smallest, of cells with the nodes x, (cells, nodes, d)."""
     away = x - x[:, :1]
     size = np.abs(away).max(axis=(1, 2), initial=0.0)
     size = np.where(size > 0, size, 1.0)
     away = away / size[:, None, None]
     jacobian = np.einsum("kqn,cnd->cqdk", slopes, away)
     determinant = _determinant(jacobian)
-    lengths = np.linalg.norm(np.einsum("cqdk,vek->cqved", jacobian, edges), axis=4)
-    scale = np.prod(lengths, axis=3).max(axis=2)
-    scaled = np.divide(determinant, scale, out=np.zeros_like(scale), where=scale > 0).min(axis=1)
-    shortest = np.linalg.norm(away[:, sides[:, 0]] - away[:, sides[:, 1]], axis=2).min(axis=1) * size
+    products = np.prod(np.linalg.norm(np.einsum("cqdk,vek->cqved", jacobian, edges), axis=4), axis=3)
+    scale, least = products.max(axis=2), products.min(axis=2)
+    scaled = np.divide(determinant, scale, out=np.zeros_like(scale), where=scale > 0)
+    worst = (np.arange(len(x)), np.argmin(scaled, axis=1))
+    largest = np.divide(determinant, least, out=np.zeros_like(scale), where=least > 0)[worst]
+    steps = np.linalg.norm(slopes, axis=0).sum(axis=1)[worst[1]]  # Σ_n |∂φ_n/∂ξ|
     far = np.abs(x).max(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        error = 2 * t * _EPS * far / (shortest * np.abs(scaled))
-    return scaled, np.where(np.isnan(error), np.inf, error)
+        inverse = _cofactors(jacobian[worst]) / np.abs(determinant[worst])
+        error = _EPS * far / size * steps * inverse
+    return scaled[worst], largest, np.where(np.isnan(error), np.inf, error)
+
+
+def _cofactors(jacobian: Floats) -> Floats:
+    """|J⁺| |det J| in the norm of Frobenius, shape (cells,)."""
+    t = jacobian.shape[2]
+    if t == 1:
+        return np.ones(len(jacobian))
+    if t == 2:
+        return np.asarray(np.linalg.norm(jacobian, axis=(1, 2)))
+    normals = np.cross(jacobian, np.roll(jacobian, 1, axis=2), axis=1)
+    return np.asarray(np.linalg.norm(normals, axis=(1, 2)))
 
 
 def _determinant(jacobian: Floats) -> Floats:

@@ -108,11 +108,14 @@ def _shapes(
     if (bad := shapes.folded).size:
         why = "the Jacobian changes its sign in them: do edges cross, or are corners in a wrong order?"
         faults.append(f"{_cells('folded', bad)} {show(bad)}: {why}")
-    if (bad := shapes.doubtful).size:
-        least = shapes.scaled[bad].min()
-        why = f"the scaled Jacobian is down to {least:.1e}, below {DOUBTFUL:.1e}"
-        if least > DOUBTFUL:
-            why = f"rounding of the coordinates makes a relative error of {shapes.error[bad].max():.1e}"
+    if (bad := shapes.flat).size:
+        what, why = shapes.scaled, "in gradients on curves and surfaces half of the digits are lost"
+        if not shapes.on_manifold:
+            what, why = shapes.largest, "with angles so near to 180° gradients are approximated badly"
+        least = f"the scaled Jacobian is down to {what[bad].min():.1e}, below {DOUBTFUL:.1e}"
+        doubts.append(f"{_cells('nearly degenerate', bad)} {show(bad)}: {least}, and {why}")
+    if (bad := shapes.rounded).size:
+        why = f"rounding of the coordinates makes a relative error of {shapes.error[bad].max():.1e} of their measure"
         doubts.append(f"{_cells('nearly degenerate', bad)} {show(bad)}: {why}, and half of the digits are lost")
     return faults, doubts
 
@@ -213,8 +216,12 @@ def _some(texts: Sequence[str], total: int) -> str:
 
 
 def _places(points: Floats) -> str:
-    return ", ".join(map(_place, points))
+    """Points with so many digits that they differ, as far from the origin."""
+    size = np.ptp(points, axis=0).max()
+    far = np.abs(points).max() / size if size > 0 else 1.0
+    digits = 6 + int(np.clip(np.ceil(np.log10(far)), 0, 11)) if np.isfinite(far) and far > 0 else 6
+    return ", ".join(_place(point, digits) for point in points)
 
 
-def _place(point: Floats) -> str:
-    return f"({', '.join(f'{c:.6g}' for c in point)})"
+def _place(point: Floats, digits: int = 6) -> str:
+    return f"({', '.join(f'{c:.{digits}g}' for c in point)})"

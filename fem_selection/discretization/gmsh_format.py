@@ -84,7 +84,7 @@ def parse_gmsh(data: bytes) -> GmshFile:
     """
     if not data.strip():
         raise InvalidInput("it is empty")
-    if not re.search(rb"\$MeshFormat\s", data):
+    if not re.search(rb"\$MeshFormat[ \t\r]*\n", data):
         old = ": a file of MSH 1, which gmsh can open and save anew" if b"$NOD" in data else ""
         raise InvalidInput(f"it has no section $MeshFormat, with which a mesh file of gmsh begins{old}")
     sections: dict[str, bytes] = {}
@@ -235,12 +235,12 @@ def _nodes_4(numbers: Numbers, *, old: bool = False) -> tuple[Integers, Floats]:
         cut("Nodes", blocks, numbers.left)
     found, points = [np.zeros(0, dtype=np.int64)], [np.zeros((0, 3))]
     for _ in range(blocks):
-        a, _, parametric = numbers.ints(3)
+        a, b, parametric = numbers.ints(3)
         count = numbers.count()
+        width = 3 + (int(b if old else a) if parametric else 0)
         if old:
-            here, x = numbers.numbered(count)
+            here, x = numbers.numbered(count, width)
         else:
-            width = 3 + (int(a) if parametric else 0)
             here, x = numbers.sizes(count), numbers.floats(count * width).reshape(-1, width)
         found.append(here)
         points.append(x[:, :3])

@@ -54,14 +54,14 @@ class TextNumbers:
         """Return the next real numbers."""
         return self._take(number, np.float64)  # type: ignore[return-value]
 
-    def numbered(self, number: int) -> tuple[Integers, Floats]:
-        """Return the next rows of a whole number and three coordinates."""
-        start = self._position
-        self._take(4 * number, np.bytes_)
-        rows = self._words[start : start + 4 * number].reshape(-1, 4)
+    def numbered(self, number: int, width: int = 3) -> tuple[Integers, Floats]:
+        """Return the next rows of a whole number and `width` coordinates."""
+        start, words = self._position, (1 + width) * number
+        self._take(words, np.bytes_)
+        rows = self._words[start : start + words].reshape(-1, 1 + width)
         here = TextNumbers(self._name, b"")
         here._words, here.left = np.concatenate([rows[:, 0], rows[:, 1:].ravel()]), rows.size
-        return here.ints(number), here.floats(3 * number).reshape(-1, 3)
+        return here.ints(number), here.floats(width * number).reshape(-1, width)
 
     def count(self) -> int:
         """Return the next size."""
@@ -113,10 +113,10 @@ class BinaryNumbers:
         """Return the next real numbers."""
         return self._take(number, f"{self._order}f8").astype(np.float64)
 
-    def numbered(self, number: int) -> tuple[Integers, Floats]:
-        """Return the next rows of a whole number and three coordinates."""
-        rows = self._take(number, [("number", f"{self._order}i4", 1), ("point", f"{self._order}f8", 3)])
-        return rows["number"].reshape(-1).astype(np.int64), rows["point"].reshape(-1, 3).astype(np.float64)
+    def numbered(self, number: int, width: int = 3) -> tuple[Integers, Floats]:
+        """Return the next rows of a whole number and `width` coordinates."""
+        rows = self._take(number, [("number", f"{self._order}i4", 1), ("point", f"{self._order}f8", width)])
+        return rows["number"].reshape(-1).astype(np.int64), rows["point"].reshape(-1, width).astype(np.float64)
 
     def count(self) -> int:
         """Return the next size."""

@@ -181,7 +181,7 @@ def read_gmsh(path: str | Path, group: str | None = None) -> MeshCells:
         groups={name: members for name, members in groups.items() if members.size},
         cell_numbers=numbers,
         point_numbers=used,
-        doubts=(*doubts, *_flatness(points[:, :kept], dimension)),
+        doubts=(*doubts, *_flatness(points[:, :kept], dimension, "set {} to zero")),
     )
 
 
@@ -293,7 +293,7 @@ def read_xdmf(path: str | Path) -> MeshCells:
         groups={},
         cell_numbers=numbers,
         point_numbers=used,
-        doubts=(*doubts, *_flatness(points[used], grid.dimension)),
+        doubts=(*doubts, *_flatness(points[used], grid.dimension, "leave {} out")),
     )
 
 
@@ -312,8 +312,14 @@ def used_coordinates(points: Floats, at_least: int) -> int:
     return max(at_least, int(varying[-1]) + 1 if varying.size else 0)
 
 
-def _flatness(points: Floats, dimension: int) -> tuple[str, ...]:
-    """A sentence if a mesh counts as a surface or a curve for a coordinate that hardly varies."""
+def _flatness(points: Floats, dimension: int, remedy: str) -> tuple[str, ...]:
+    """A sentence if a mesh counts as a surface or a curve for a coordinate that hardly varies.
+
+    Args:
+        points: Shape (num_points, d).
+        dimension: Dimension of the cells.
+        remedy: What to do about the last coordinate, with a place for its name.
+    """
     if points.shape[1] == dimension:
         return ()
     extents = np.ptp(points, axis=0)
@@ -321,11 +327,13 @@ def _flatness(points: Floats, dimension: int) -> tuple[str, ...]:
     if not extents[flat] <= np.sqrt(np.finfo(float).eps) * extents.max():
         return ()
     what, d, name = {1: "curve", 2: "surface"}[dimension], points.shape[1], "xyz"[flat]
-    last = f"set {name} to zero" if flat == d - 1 else f"turn the mesh so that {name} is the last coordinate, and zero"
+    last = (
+        remedy.format(name) if flat == d - 1 else f"turn the mesh so that {name} is the last, and {remedy.format('it')}"
+    )
     noise = f" up to {extents[flat]:.1e}" if extents[flat] else ""
     return (
         f"{name} is {points[0, flat]:.6g} everywhere{noise}; the mesh counts as a {what} in R^{d}. "
-        f"For a mesh in R^{d - 1} {last} (in an XDMF file leave it out)",
+        f"For a mesh in R^{d - 1} {last}",
     )
 
 

@@ -8,6 +8,7 @@ dimension.  The files with its numbers are those that the XML names, beside the 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -103,6 +104,8 @@ def find_grid(path: Path) -> XdmfGrid:
     if not grids:
         kinds = f"grids of type {', '.join(map(repr, found))}" if found else "no grid with cells and points"
         hint = "; those that can be read have all their nodes, also in their middle" if _lacks_nodes(found) else ""
+        if "mixed" in found:
+            hint = "; write cells of one type as one block: meshio.Mesh(points, {kind: mesh.get_cells_type(kind)})"
         raise InvalidInput(
             f"{path} has no mesh of intervals, triangles, quadrilaterals, tetrahedra or hexahedra; it has {kinds}{hint}"
         )
@@ -251,33 +254,41 @@ def _from_hdf5(path: Path, grid: XdmfGrid, element: ElementTree.Element, item: E
         ElementTree.SubElement(own_grid, tag, attributes).append(own)
         ElementTree.ElementTree(root).write(folder / "mesh.xdmf")
         try:
-            with _quiet(), io.XDMFFile(MPI.COMM_SELF, folder / "mesh.xdmf", "r") as file:
+            with _quiet() as said, io.XDMFFile(MPI.COMM_SELF, folder / "mesh.xdmf", "r") as file:
                 if tag == "Geometry":
                     return np.asarray(file.read_geometry_data("mesh"), dtype=dtype)
                 cells = np.asarray(file.read_topology_data("mesh"), dtype=dtype)
         except RuntimeError as error:
             reason = next(iter(str(error).splitlines()), "")
+            if re.search("required filter .* is not registered", "".join(said)):
+                reason = (
+                    "its numbers are compressed, which the HDF5 of this dolfinx cannot undo; write them without, as by "
+                    "meshio.write(…, compression=None) or h5repack -f NONE"
+                )
             raise InvalidInput(f"{path}: {_beside(path, item)} cannot be read at {place!r}: {reason}") from error
     order = cpp.io.perm_vtk(to_type(grid.cell), grid.num_nodes)  # dolfinx has put the nodes in its own order
     return cells[:, np.argsort(order)]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep HDF5 from printing its stack of errors, which the raised error tells in a sentence."""
+def _quiet() -> Iterator[list[str]]:
+    """Keep HDF5 from printing its stack of errors: it is in the list that is given, after the block."""
+    said: list[str] = []
     sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:  # there is nowhere to print to
-        yield
+        yield said
         return
     with tempfile.TemporaryFile() as sink:
         os.dup2(sink.fileno(), 2)
         try:
-            yield
+            yield said
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            sink.seek(0)
+            said.append(sink.read().decode(errors="replace"))
 
 
 def _as_announced(item: ElementTree.Element, numbers: Any) -> Any:

@@ -7,10 +7,13 @@ The files are those of `mesh_files`: a rectangle (0, 1) × (0, 2) whose lower ha
 
 from __future__ import annotations
 
+import base64
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import basix
 import basix.ufl
 import dolfinx.mesh
 import numpy as np
@@ -24,7 +27,7 @@ from mpi4py import MPI
 import fem_selection as fs
 from fem_selection.cases.saved import problem_key
 from fem_selection.config import parse_case
-from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST
+from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
 from fem_selection.discretization.domains import Domain, from_mesh
 from fem_selection.discretization.mesh_files import describe
 from fem_selection.errors import InvalidInput, SelectionWarning
@@ -77,6 +80,18 @@ def test_integrals_of_xdmf(tmp_path, name):
     """Fails if numbers in the XML or in a raw file are not read, or tags on edges, which come first, are the mesh."""
     domain = read(save(tmp_path, name))
     assert (domain.dimension, domain.cell, moment(domain)) == (2, "triangle", pytest.approx(ALL, rel=1e-13))
+
+
+def test_coordinates_on_the_geometry(tmp_path):
+    """Fails if the parameters that gmsh writes behind the coordinates with Mesh.SaveParametric are taken for numbers of
+    nodes, or make the file unreadable, in MSH 4.0."""
+    lines = FILES["two_40.msh"].split(b"\n")
+    begin, end = lines.index(b"$Nodes") + 2, lines.index(b"$EndNodes")
+    place, dimension, _, count = lines[begin].split()
+    assert (dimension, int(count)) == (b"2", end - begin - 1)
+    lines[begin] = b" ".join((place, dimension, b"1", count))
+    lines[begin + 1 : end] = [line + b" 0.25 7" for line in lines[begin + 1 : end]]
+    assert moment(read(save(tmp_path, "m.msh", b"\n".join(lines)), "lower")) == pytest.approx(LOWER)
 
 
 def test_groups_of_negative_orientation(tmp_path):
@@ -149,6 +164,33 @@ def test_broken_hdf5(tmp_path, capfd, cut):
     (tmp_path / "h.h5").write_bytes((tmp_path / "h.h5").read_bytes()[:cut])
     with pytest.raises(InvalidInput, match=r"h\.xdmf: .*h\.h5 cannot be read at '/Mesh/mesh/topology'"):
         read(tmp_path / "h.xdmf")
+    assert capfd.readouterr().err == ""
+
+
+COMPRESSED = (
+    "c-rgqaB<`1lHy|G;9!7(|4@)B4&fU>#m%N}X7~4S31VWXU=l)B2m@S942%p6Y=R6ximf0&Gq0q0GgL2|07#HEIW;Gzn41SGsLwzun7YWuAM6B1"
+    "21Z5|1_mZ3Mn)E>921mA=QE2iFbXQzGeA7(z+l47VDg`tfq@n1T4rvbV;F&kFn}N@P@V(mX=Wzo{fr31Kn8&|cQXtokSH`OJtWB0736aCm=GbL"
+    "_d7Q#A3e-C7)HS;7zLwX6pVsVFbYP&Z~_&#k`oTF+1+^jz<PmZ2?ImOKBoKV?P_@Y8NEFXqk%1F0S*RuyBcqMTAUYQ2s5mKIeAcq&32#89k|-n"
+    "Vg&U1i=*<<!)&x&Jqkv_C>RB!U=)mkQ84`4)eQ`88fT9*a3$2FX#iWj7Z^AJi*04i"
+)
+"""An HDF5 file of h5py with two triangles on (0, 1) × (0, 2), /cells and /points, both with compression="gzip"."""
+
+
+def test_compressed_numbers(tmp_path, capfd):
+    """Fails if an HDF5 file as meshio writes it by default, where HDF5 was built without compression, is called
+    unreadable without the reason."""
+    (tmp_path / "m.h5").write_bytes(zlib.decompress(base64.b85decode(COMPRESSED)))
+    item = '<DataItem Dimensions="{}" Format="HDF">m.h5:/{}</DataItem>'.format
+    (tmp_path / "m.xdmf").write_text(
+        '<Xdmf Version="3.0"><Domain><Grid Name="Grid">'
+        f'<Geometry GeometryType="XY">{item("4 2", "points")}</Geometry>'
+        f'<Topology TopologyType="Triangle" NumberOfElements="2">{item("2 3", "cells")}</Topology>'
+        "</Grid></Domain></Xdmf>"
+    )
+    try:
+        assert moment(read(tmp_path / "m.xdmf")) == pytest.approx(ALL)
+    except InvalidInput as error:
+        assert "its numbers are compressed, which" in str(error) and "compression=None" in str(error)
     assert capfd.readouterr().err == ""
 
 
@@ -274,6 +316,9 @@ def test_words_of_unusable_files(tmp_path):
     edges, which they have."""
     with pytest.raises(InvalidInput, match=r"empty\.msh .*: it is empty"):
         read(save(tmp_path, "empty.msh", b""))
+    for data in (b"$MeshFormat 4.1 0 8", FILES["two_41.msh"].replace(b"\n", b"\r")):
+        with pytest.raises(InvalidInput, match=r"it has no section \$MeshFormat"):
+            read(save(tmp_path, "one_line.msh", data))
     with pytest.raises(InvalidInput, match=r"empty\.xdmf is no XDMF file: it is empty"):
         read(save(tmp_path, "empty.xdmf", b""))
     eight = flat(*SQUARE, (0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5), kind=16, cells=[(1, 2, 3, 4, 5, 6, 7, 8)])
@@ -302,6 +347,40 @@ def test_slivers_are_warned_of(tmp_path, recwarn):
             == doubted
             == ("nearly degenerate cell 3 ((0, 0), (1, 0), (0.5, -1e-06))" in told(recwarn))
         )
+
+
+@pytest.mark.parametrize("away", [0.0, 1e3])
+def test_thin_cells_with_right_angles_are_sound(tmp_path, recwarn, away):
+    """Fails if a boundary layer in the plane, where no digits are lost and gradients converge, is doubted, or the same
+    triangles on a surface are not, where they lose the digits."""
+    corners = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1e-4), (0.0, 1e-4)]) + away
+    sketch = flat(*map(tuple, corners), kind=2, cells=[(1, 2, 3), (1, 3, 4)])
+    assert read(save(tmp_path, "m.msh", msh41(sketch))).doubts == () and told(recwarn) == ""
+    lifted = replace(sketch, points=tuple((x, y, x - away) for x, y, _ in sketch.points))
+    assert (
+        "in gradients on curves and surfaces half of the digits"
+        in read(save(tmp_path, "m.msh", msh41(lifted))).doubts[0]
+    )
+
+
+@pytest.mark.parametrize("cell", ["interval", "triangle", "quadrilateral", "tetrahedron", "hexahedron"])
+def test_rounding_errors_of_cells(cell):
+    """Fails if the relative error of a thin cell's measure is not that of its smallest height, as rounding far from the
+    origin shows: a cell is refused of which much is known, or accepted of which nothing is."""
+    element = basix.ufl.element("Lagrange", cell, 1, basix.LagrangeVariant.equispaced)
+    reference, rng = np.asarray(basix.geometry(element.cell_type)), np.random.default_rng(0)
+    d = reference.shape[1]
+    slopes = element.tabulate(1, reference.mean(axis=0)[None])[1:, 0]
+    for thin in (1.0, 1e-4):
+        errors = []
+        for _ in range(200):
+            rotation, _ = np.linalg.qr(rng.normal(size=(d, d)))
+            exact = (reference * np.append(np.ones(d - 1), thin)) @ rotation * rng.uniform(0.8, 0.9)
+            away = exact + 2.0**14
+            found = np.linalg.det(slopes @ (away - 2.0**14)) / np.linalg.det(slopes @ exact)  # subtraction is exact
+            errors.append(abs(found - 1))
+        said = judge_shapes(element, np.arange(len(away))[None], away).error[0]
+        assert max(errors) < said < 30 * max(errors)
 
 
 def unmerged(distance: float = 0.0) -> Sketch:
@@ -357,7 +436,8 @@ def test_noise_in_the_third_coordinate(tmp_path, z, dimension, word, recwarn):
     assert (word is None and domain.doubts == ()) or told(recwarn).count("surface in R^3") == 1
     flat_points = tuple((x, y, 0.25) for x, y, _ in TWO_SQUARES.points)
     path = save(tmp_path, "m.xdmf", xdmf(replace(TWO_SQUARES, points=flat_points), columns=3))
-    assert "z is 0.25 everywhere; the mesh counts as a surface in R^3" in read(path).doubts[0]
+    doubt = read(path).doubts[0]
+    assert "z is 0.25 everywhere; the mesh counts as a surface in R^3" in doubt and doubt.endswith("leave z out")
 
 
 # ── meshes and shapes that no file made ───────────────────────────────────────────────────────────────────────────────
