@@ -9,7 +9,7 @@ needs a mesh: the coordinates of the nodes are arrays.
 from fem_selection.data.formats import SampleFormat
 from fem_selection.data.images import AffineMaps, draw_maps, image_states
 from fem_selection.data.labels import class_names, find_classes, listed_labels, number_labels
-from fem_selection.data.loading import NewSamples, load_new_samples, load_npz, load_npz_inputs
+from fem_selection.data.loading import NewSamples, load_new_samples, load_npz
 from fem_selection.data.samples import (
     DataSet,
     Samples,
@@ -34,7 +34,6 @@ __all__ = [
     "load_digits_samples",
     "load_new_samples",
     "load_npz",
-    "load_npz_inputs",
     "number_labels",
     "split_samples",
     "stratified_split",

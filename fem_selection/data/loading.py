@@ -21,7 +21,7 @@ from fem_selection.data.targets import read_targets, read_truth
 from fem_selection.errors import InvalidInput
 from fem_selection.settings import DataSettings
 
-__all__ = ["NewSamples", "load_new_samples", "load_npz", "load_npz_inputs"]
+__all__ = ["NewSamples", "load_new_samples", "load_npz"]
 
 
 def load_npz(
@@ -92,33 +92,6 @@ def load_npz(
     ]
     data = DataSet(samples=parts[0], test=parts[1] if len(parts) == 2 else None)
     return data.standardized() if standardize else data
-
-
-def load_npz_inputs(path: str | PathLike[str], grid: Sequence[int] | None, dimension: int) -> NDArray[np.float64]:
-    """Read the inputs `x` alone, for prediction; they are checked and shaped as in `load_npz`.
-
-    An array of the shape of one input is one sample.
-
-    Args:
-        path: The file.
-        grid: Pixels along each axis, or None to take the file's shape or a grid of equal sides.
-        dimension: Dimension d of the domain, 1, 2 or 3.
-
-    Returns:
-        Shape (num_samples, *grid), as stored: apply the training's `Standardization` if there was one.
-
-    Raises:
-        InvalidInput: All faults of the file, one per line.
-    """
-    shape = _check_grid(grid, dimension)
-    path = Path(path)
-    faults: list[str] = []
-    with open_archive(path) as archive:
-        arrays = _new_arrays(archive, path, ["x"], faults)
-    inputs = _read_inputs(arrays, path, ["x"], shape, dimension, faults, single=True)
-    if faults:
-        raise InvalidInput("\n".join(faults))
-    return inputs["x"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,7 +26,6 @@ from fem_selection.data import (
     load_digits_samples,
     load_new_samples,
     load_npz,
-    load_npz_inputs,
     number_labels,
     split_samples,
     stratified_split,
@@ -56,6 +55,11 @@ def random_points(dimension: int, num_points: int = 50, inner: float = 1.0) -> N
     low, high = map(np.array, BOXES[dimension])
     unit = np.random.default_rng(1).uniform(0.5 - inner / 2, 0.5 + inner / 2, (num_points, dimension))
     return low + unit * (high - low)
+
+
+def load_inputs(path: Path, grid: tuple[int, ...] | None, dimension: int) -> NDArray[np.float64]:
+    """The inputs of a file for a network that was trained on this grid."""
+    return load_new_samples(path, SampleFormat(grid=grid), dimension).inputs
 
 
 # ---------------------------------------------------------------------------------------------------------- splitting
@@ -224,11 +228,11 @@ def test_npz_with_test_part(tmp_path: Path) -> None:
 
 def test_npz_inputs_for_prediction(tmp_path: Path) -> None:
     """Fails if inputs without targets are refused, or laid on another grid than those of the training."""
-    assert np.array_equal(load_npz_inputs(save(tmp_path, x=X.reshape(6, 12)), (3, 4), 2), X)
+    assert np.array_equal(load_inputs(save(tmp_path, x=X.reshape(6, 12)), (3, 4), 2), X)
     with pytest.raises(InvalidInput, match="x missing; the file holds z"):
-        load_npz_inputs(save(tmp_path, z=X), None, 2)
+        load_inputs(save(tmp_path, z=X), None, 2)
     with pytest.raises(InvalidInput, match="are no square grid"):
-        load_npz_inputs(save(tmp_path, x=X.reshape(6, 12)), None, 2)
+        load_inputs(save(tmp_path, x=X.reshape(6, 12)), None, 2)
 
 
 BROKEN = X.copy()
@@ -347,7 +351,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / ("x" * 300), "cannot be read: File name too long"),
         (tmp_path / "null\0byte", "no such file"),
     ):
-        for read in (lambda p: load_npz(p, None, 2), lambda p: load_npz_inputs(p, None, 2)):
+        for read in (lambda p: load_npz(p, None, 2), lambda p: load_inputs(p, None, 2)):
             with pytest.raises(InvalidInput, match=words):
                 read(path)
 
@@ -368,7 +372,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     bomb = np.empty(6, dtype=object)
     bomb[:] = _Bomb(str(tmp_path / "exploded"))
     np.savez(tmp_path / "data.npz", x=X, y=bomb, allow_pickle=True)
-    for read in (load_npz, load_npz_inputs):
+    for read in (load_npz, load_inputs):
         with suppress(InvalidInput):
             read(tmp_path / "data.npz", None, 2)
     with pytest.raises(InvalidInput, match=r"Python objects.*numpy\.asarray\(y, dtype=str\)"):
