@@ -16,6 +16,37 @@ __all__ = ["PROGRAM", "Outcome", "call_application", "check_whose_report_is_repl
 
 PROGRAM = "from fem_selection.cli import main; main()"
 """The command line as a program for `python -c`."""
+SMALL_TRAINING = """[domain]
+shape = "interval"
+cells = 4
+[dynamics]
+layers = 2
+[data]
+file = "data.npz"
+test_fraction = 0.25
+[optimizer]
+max_iterations = 2
+[output]
+figures = false
+fields = false
+"""
+"""A case file of a training on `data.npz` that takes no time."""
+SMALL_FIELD = """[domain]
+shape = "interval"
+cells = 4
+[dynamics]
+kernel = "1"
+bias = "0.5"
+horizon = 1e3
+[data]
+source = "formula"
+samples = 1
+initial = "sin(y)"
+[output]
+figures = false
+fields = false
+"""
+"""A case file of an equation without data."""
 
 
 class Outcome(NamedTuple):

@@ -17,45 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import call_application, with_settings
+from commands import SMALL_FIELD, SMALL_TRAINING, call_application, with_settings
 
 from fem_selection.errors import SelectionWarning
 
 PAGE = (Path(__file__).parents[2] / "docs" / "messages.md").read_text(encoding="utf-8")
 MESHES = Path(__file__).parents[2] / "meshes"
 HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)
-
-LEARNING = """
-[domain]
-shape = "interval"
-cells = 4
-[dynamics]
-layers = 2
-[data]
-file = "data.npz"
-test_fraction = 0.25
-[optimizer]
-max_iterations = 2
-[output]
-figures = false
-fields = false
-"""
-FIELD = """
-[domain]
-shape = "interval"
-cells = 4
-[dynamics]
-kernel = "1"
-bias = "0.5"
-horizon = 1e3
-[data]
-source = "formula"
-samples = 1
-initial = "sin(y)"
-[output]
-figures = false
-fields = false
-"""
 
 
 class Bench:
@@ -94,8 +62,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(12, 5))
     np.savez("data.npz", x=x, y=np.arange(12) % 3)
-    Path("case.toml").write_text(LEARNING)
-    Path("field.toml").write_text(FIELD)
+    Path("case.toml").write_text(SMALL_TRAINING)
+    Path("field.toml").write_text(SMALL_FIELD)
     return Bench(monkeypatch, capfd)
 
 
@@ -193,7 +161,9 @@ def foreign_grid(bench: Bench) -> str:
 
 def no_such_group(bench: Bench) -> str:
     """A group that a mesh file does not have."""
-    Path("case.toml").write_text(LEARNING.replace('shape = "interval"\ncells = 4', f'file = "{MESHES / "disk.msh"}"'))
+    Path("case.toml").write_text(
+        SMALL_TRAINING.replace('shape = "interval"\ncells = 4', f'file = "{MESHES / "disk.msh"}"')
+    )
     return bench.case("domain.group=nobody")
 
 

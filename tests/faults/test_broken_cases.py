@@ -445,7 +445,7 @@ def test_files_that_cannot_be_read(folder: Path, command: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("EXAMPLES" in os.environ, reason="this is the run with more examples")
 def test_more_examples() -> None:
-    """The same with twice as many examples, others in every run; fails as they do."""
+    """Fails if one of the tests above does with twice as many examples, others in every run."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env={**os.environ, "EXAMPLES": "2"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

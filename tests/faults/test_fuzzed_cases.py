@@ -35,7 +35,7 @@ def test_broken_case_files(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_more_broken_case_files(tmp_path: Path) -> None:
-    """Fails as `test_broken_case_files` does."""
+    """Fails if a case file of the longer range ends otherwise than `test_broken_case_files` allows."""
     check_range(PLAIN, ALL, tmp_path)
 
 

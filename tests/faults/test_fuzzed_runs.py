@@ -31,7 +31,7 @@ def test_odd_cases() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(40, 1000, 240))
 def test_more_odd_cases(first: int) -> None:
-    """Fails as `test_odd_cases` does."""
+    """Fails if a case of the longer range ends otherwise than `test_odd_cases` allows."""
     check(run_numbers("runs", first, first + 240))
 
 
@@ -43,5 +43,5 @@ def test_damaged_files() -> None:
 
 @pytest.mark.slow
 def test_more_damaged_files() -> None:
-    """Fails as `test_damaged_files` does."""
+    """Fails if a file of the longer range is taken otherwise than `test_damaged_files` allows."""
     check(run_numbers("files", 100, 300))

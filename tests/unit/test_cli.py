@@ -583,8 +583,10 @@ def test_verify_passes(call, here: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["gradient", "adjoint"])
 def test_verify_finds_a_wrong_adjoint(call, here: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    """A factor of 1 + 1e-3 in the sweep back, in the functional's derivative or where the identity is measured; fails
-    if `verify` passes it, or sees it in the other of the two numbers."""
+    """Fails if `verify` passes a factor of 1 + 1e-3 in the sweep back, or sees it in the other of its two numbers.
+
+    The factor is in the functional's derivative, or where the adjoint identity is measured.
+    """
     name = {"gradient": "fem_selection.learning.functional", "adjoint": "fem_selection.learning.verification"}[fault]
     module = importlib.import_module(name)
     sweep = module.sweep_back
@@ -689,7 +691,7 @@ def test_certify_declines_by_name(call, here: Path) -> None:
 
 
 def test_certify_refuses_what_is_no_run(call, here: Path) -> None:
-    """Fails with a traceback where a sentence is due."""
+    """Fails if a folder without a run ends `certify` with a traceback instead of a sentence."""
     outcome = call("certify", here)
     assert outcome.status == 2 and "no case.toml" in outcome.err
 

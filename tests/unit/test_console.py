@@ -19,7 +19,7 @@ from typing import TextIO
 
 import numpy as np
 import pytest
-from commands import PROGRAM, call_application, read_report, with_settings
+from commands import PROGRAM, SMALL_FIELD, SMALL_TRAINING, call_application, read_report, with_settings
 from ranks import launch, require_launcher
 
 from fem_selection import errors
@@ -28,40 +28,8 @@ from fem_selection.cli.status import Status
 from fem_selection.cli.streams import enduring_streams
 from fem_selection.io.runs import write_json
 
-CASE = """
-title = "grün"
-[domain]
-shape = "interval"
-cells = 4
-[dynamics]
-layers = 2
-[data]
-file = "data.npz"
-test_fraction = 0.25
-[optimizer]
-max_iterations = 2
-[output]
-figures = false
-fields = false
-"""
-FORWARD = """
-[domain]
-shape = "interval"
-cells = 4
-[dynamics]
-kernel = "1"
-bias = "0.5"
-horizon = 1e3
-[data]
-source = "formula"
-samples = 1
-initial = "sin(y)"
-[forward]
-max_steps = 3
-[output]
-figures = false
-fields = false
-"""
+CASE = f'title = "grün"\n{SMALL_TRAINING}'
+FORWARD = f"{SMALL_FIELD}[forward]\nmax_steps = 3\n"
 
 
 @pytest.fixture

@@ -62,7 +62,10 @@ def test_cubic_double_point_by_brute_force(mu):
 
 
 def test_quadratic_double_point_by_brute_force():
-    """σ = (μ − 1) s + s²: the two equations are quadratic, with four real roots at every μ near 1 (Bézout: four)."""
+    """σ = (μ − 1) s + s²: the two equations are quadratic, with four real roots at every μ near 1 (Bézout: four).
+
+    Fails if a direction is lost, found twice, or of a wrong slope.
+    """
     point = find_branch_directions(family_of(COSINES, "(mu - 1)*s + s**2"), np.zeros(2), 1.0)
     assert (point.roots, len(point.directions), point.is_odd, point.declined) == (4, 4, False, None)
     found = roots_by_brute_force(lambda g: 0.01 * g + g**2, np.array([1.0, 0.5]), 0.2)
@@ -73,7 +76,10 @@ def test_quadratic_double_point_by_brute_force():
 
 
 def test_uncoupled_halves():
-    """Two halves that do not see each other: each has its pitchfork x² = 3 (μ − 1), so 3 · 3 states in closed form."""
+    """Two halves that do not see each other: each has its pitchfork x² = 3 (μ − 1), so 3 · 3 states in closed form.
+
+    Fails if the directions with both halves bent are lost, or the cubic terms mix the halves.
+    """
     kernel = "2*where(y < 0.5, where(z < 0.5, 1, 0), where(z < 0.5, 0, 1))"
     point = find_branch_directions(family_of(kernel, "tanh(mu*s) - s", space=CELLWISE), np.zeros(2), 1.0)
     bends = sorted(d.bend for d in point.directions if d.slope == 0.0)
@@ -88,7 +94,10 @@ def test_a_circle_of_branches_is_not_counted():
 
 
 def test_kernels_of_many_dimensions_are_reported():
-    """exp(−(y − z)²): every mode reaches zero at μ = 1; their number and the symmetry are said, no directions."""
+    """exp(−(y − z)²): every mode reaches zero at μ = 1; their number and the symmetry are said, no directions.
+
+    Fails if directions are made up in a kernel of more dimensions than are examined.
+    """
     family = family_of("exp(-(y - z)**2)", "tanh(mu*s) - s")
     point = find_branch_directions(family, np.zeros(family.dimension), 1.0)
     assert point.dimension == family.at(1.0).significant.shape[1] > 4 and point.is_odd

@@ -43,7 +43,7 @@ def test_pitchfork(space):
 def test_pitchfork_met_along_the_parabola():
     """Started on the upper branch, the continuation passes the same point where the branch turns round.
 
-    No eigenvalue changes sign there; fails without the sign of the bordered determinant.
+    No eigenvalue changes sign there.  Fails if the sign of the bordered determinant is not looked at.
     """
     _, diagram = follow("1", "tanh((2.5 - mu)*s) - s", "mu", 0.5, 2.0, start="0.95", step=0.1)
     (found,) = diagram.bifurcations
@@ -118,7 +118,7 @@ def test_exchange_of_stability():
 def test_a_kernel_that_turns_with_the_parameter():
     """w = sin(μ y) sin(μ z): the space that K sees changes with μ, the rank, one, does not.
 
-    Fails without the gauge: the directions that K no longer sees would be eigenvalues zero at every μ.
+    Fails if the gauge is left out: the directions that K no longer sees are then eigenvalues zero at every μ.
     """
     family, diagram = follow("sin(mu*y)*sin(mu*z)", "tanh", "mu", 1.0, 2.0)
     assert family.dimension > 2

@@ -60,7 +60,10 @@ def settle(rate, start, transient):
 
 
 def test_lyapunov_coefficient_in_closed_form():
-    """tanh on the halves of Y: Re c₁ = −0.45 ω² and Re λ' = 1/2 by hand (demos/bifurcations.py)."""
+    """tanh on the halves of Y: the coefficients follow by hand (demos/bifurcations.py).
+
+    Fails if a factor of the normal form is wrong, or its error bar does not hold.
+    """
     point = analyze_hopf(family_of("tanh"), np.zeros(2), 0.9)
     omega = np.sqrt(2.19)
     assert point.criticality == "supercritical" and point.side == 1
@@ -116,7 +119,8 @@ def test_criticality_is_withheld(activation, word):
 
 def test_cycle_against_dop853():
     """Amplitude, period and multiplier at a = 1.1 against a run of x' = tanh(A x), to which nothing of the package
-    contributes: the multiplier is exp ∫ div by Liouville's formula."""
+    contributes: the multiplier is exp ∫ div by Liouville's formula.  Fails if the orbit found is another one, or its
+    amplitude is not that of the L² norm."""
     family = family_of("tanh")
     (cycle,) = measure_cycles(family, analyze_hopf(family, np.zeros(2), 0.9), (0.2,)).orbits
     a = matrix(1.1)
@@ -136,7 +140,10 @@ def test_cycle_against_dop853():
 
 @pytest.mark.slow
 def test_amplitude_grows_as_predicted():
-    """amplitude / √(a − a₀) tends to the constant of the normal form; by runs at two distances, extrapolated."""
+    """amplitude / √(a − a₀) tends to the constant of the normal form; by runs at two distances, extrapolated.
+
+    Fails if the quadratic terms of σ are left out of the normal form, or the constant has a wrong factor.
+    """
     point = analyze_hopf(family_of("tanh(s) + 0.3*s**2"), np.zeros(2), 0.9)
     squares = []
     for distance in (0.02, 0.01):
@@ -149,7 +156,10 @@ def test_amplitude_grows_as_predicted():
 
 @pytest.mark.slow
 def test_multipliers_against_the_poincare_map():
-    """Three populations: both multipliers beside the derivative of the Poincaré map, by differences of DOP853 runs."""
+    """Three populations: both multipliers beside the derivative of the Poincaré map, by differences of DOP853 runs.
+
+    Fails if a multiplier is lost, or the trivial one, 1, is counted among them.
+    """
     a = np.array([[0.0, -3.0, 0.3], [1.0, -0.9, -0.2], [0.2, 0.3, -0.8]])
     rows = ["a, -3, 0.3", "1, -0.9, -0.2", "0.2, 0.3, -0.8"]
     row = ["where(z < 1/3, {}, where(z < 2/3, {}, {}))".format(*text.split(", ")) for text in rows]

@@ -77,7 +77,7 @@ def test_bars_hold(third, monkeypatch):
 @pytest.mark.parametrize("cells", [16, 45, 80])
 @pytest.mark.parametrize("third", ["finer", "coarser"])
 def test_bars_hold_for_every_known_spectrum(third, cells, monkeypatch):
-    """The same for the whole list in all spaces."""
+    """Fails if an error bar does not hold for a known spectrum of the whole list, in any of the spaces."""
     assert_bars_hold(KERNELS, cells, monkeypatch, third)
 
 

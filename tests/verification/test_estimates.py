@@ -165,7 +165,7 @@ def test_bounds_are_attained(space):
 
 
 def test_energy_against_its_formula(any_space):
-    """E by dense products, and its fall by the integral of ⟨g, σ(g)⟩. Fails with a sign or a half missing."""
+    """E by dense products, and its fall by the integral of ⟨g, σ(g)⟩. Fails if a sign or a half is missing."""
     field = make_field(any_space, lambda y, z: -np.exp(-((y - z) ** 2)) + np.cos(y - z), 0.3)
     estimates, found = run(field, horizon=1.0)
     energy = estimates["energy"]

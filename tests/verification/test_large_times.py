@@ -76,7 +76,7 @@ def test_linear_equation_is_the_matrix_exponential(space):
 @pytest.mark.parametrize("strength", [1.3, -2.0])
 def test_rank_one_kernel_is_a_scalar_equation(space, strength):
     """w = λ u ⊗ u, b = 0: with s = ⟨u, f⟩ the equation is s' = ⟨u, tanh(λ s u)⟩, f' = tanh(λ s u), solved beside it.
-    Fails at 1e-12 if tolerances are not kept."""
+    Fails if the tolerances are not kept."""
     u = np.cos(space.coordinates[:, 0]) + 0.2
     field = make_field(space, lambda y, z: strength * (np.cos(y) + 0.2) * (np.cos(z) + 0.2))
     initial = smooth_states(space, slice(0, 2))

@@ -204,7 +204,7 @@ def test_separable_kernels_are_exact(spaces, mode):
 
 
 def test_the_zero_kernel_has_rank_zero(spaces):
-    """Fails where SLEPc finds nothing."""
+    """Fails if an expansion without a singular value, of which SLEPc finds none, ends in an error or counts one."""
     field, _ = field_and_nodes(spaces("interval", 6, 1), 0.0, 0.5)
     expansion = expand(kernel_of(field), 1e-10, 200)
     assert expansion.rank == 0 and expansion.is_complete

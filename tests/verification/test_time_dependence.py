@@ -50,7 +50,10 @@ def test_pulses_of_the_bias_are_not_stepped_over(bias, until, integral):
 
 
 def test_pulses_of_the_kernel_are_not_stepped_over():
-    """w = e^{−((t−300)/0.1)²} (1 + z): the mean of (1+z) f is followed in closed form."""
+    """w = e^{−((t−300)/0.1)²} (1 + z): the mean of (1+z) f is followed in closed form.
+
+    Fails if the steps, long by then, pass over the pulse of the kernel.
+    """
     high, _, _ = final({"kernel": "exp(-((t-300)/0.1)**2)*(1 + z)", "bias": "0"}, 1e3)
     area = quad(lambda t: np.exp(-((t / 0.1) ** 2)), -1, 1, epsabs=1e-13)[0]
     assert high == pytest.approx(np.exp(1.5 * area), rel=1e-7)
