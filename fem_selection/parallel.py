@@ -11,8 +11,10 @@ With `space = 1`, the default and the best for small meshes, every rank has the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -20,10 +22,10 @@ from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
 from fem_selection.disposal import clean_petsc, hold, release_dropped
-from fem_selection.errors import InvalidInput, SelectionError
+from fem_selection.errors import InvalidInput, SelectionError, SelectionWarning
 from fem_selection.typing import Floats
 
-__all__ = ["Ensemble", "act_on_root", "share"]
+__all__ = ["Ensemble", "act_on_root", "share", "warn_on_root"]
 
 
 def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
@@ -56,6 +58,12 @@ def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
     if fault is not None:
         raise fault
     return cast(T, result)
+
+
+def warn_on_root(message: str) -> None:
+    """Warn on MPI's first rank, at the line outside of this package that called it."""
+    if MPI.COMM_WORLD.rank == 0:
+        warnings.warn(message, SelectionWarning, skip_file_prefixes=(f"{Path(__file__).parent}/",))
 
 
 def share(total: int, parts: int, part: int) -> slice:

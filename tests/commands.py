@@ -12,7 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["PROGRAM", "Outcome", "call_application", "check_whose_report_is_replaced", "read_report", "with_settings"]
+__all__ = [
+    "PROGRAM",
+    "SMALL_FIELD",
+    "SMALL_TRAINING",
+    "Outcome",
+    "call_application",
+    "check_whose_report_is_replaced",
+    "read_report",
+    "with_settings",
+]
 
 PROGRAM = "from fem_selection.cli import main; main()"
 """The command line as a program for `python -c`."""

@@ -6,8 +6,7 @@ A `Domain` is a mesh with its bounding box and, if it comes from a gmsh file, th
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,8 @@ from mpi4py import MPI
 from fem_selection.discretization.distribution import ExaminedCells, distribute, examine_mesh, read_cells
 from fem_selection.discretization.elements import CELLS
 from fem_selection.discretization.extents import check_extents, graded_ends
-from fem_selection.errors import InvalidInput, SelectionWarning
-from fem_selection.parallel import act_on_root
+from fem_selection.errors import InvalidInput
+from fem_selection.parallel import act_on_root, warn_on_root
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Domain", "box", "from_mesh", "interval", "rectangle"]
@@ -146,16 +145,7 @@ def rectangle(
         InvalidInput: if an argument is out of range, or cells are too small for double precision.
     """
     _check_cell(cell, ("quadrilateral", "triangle"), "rectangle")
-    doubts = check_extents("rectangle", lower=lower, upper=upper, cells=cells, grading=grading)
-    with _creating("rectangle"):
-        mesh = dmesh.create_rectangle(
-            comm,
-            [np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)],
-            list(cells),
-            getattr(dmesh.CellType, cell),
-            ghost_mode=dmesh.GhostMode.none,
-        )
-    return _finish(mesh, "rectangle", np.asarray(lower, float), np.asarray(upper, float), tuple(cells), grading, doubts)
+    return _create(dmesh.create_rectangle, "rectangle", comm, cells, (lower, upper), cell=cell, grading=grading)
 
 
 def box(
@@ -181,16 +171,7 @@ def box(
         InvalidInput: if an argument is out of range, or cells are too small for double precision.
     """
     _check_cell(cell, ("hexahedron", "tetrahedron"), "box")
-    doubts = check_extents("box", lower=lower, upper=upper, cells=cells, grading=grading)
-    with _creating("box"):
-        mesh = dmesh.create_box(
-            comm,
-            [np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)],
-            list(cells),
-            getattr(dmesh.CellType, cell),
-            ghost_mode=dmesh.GhostMode.none,
-        )
-    return _finish(mesh, "box", np.asarray(lower, float), np.asarray(upper, float), tuple(cells), grading, doubts)
+    return _create(dmesh.create_box, "box", comm, cells, (lower, upper), cell=cell, grading=grading)
 
 
 def from_mesh(mesh: dmesh.Mesh, name: str = "mesh") -> Domain:
@@ -239,11 +220,11 @@ def _bounding_box(mesh: dmesh.Mesh) -> tuple[Floats, Floats]:
 
 def _warn(name: str, doubts: Sequence[str]) -> None:
     """Warn of what is doubtful, once: other members of an ensemble have the same mesh."""
-    for doubt in doubts if MPI.COMM_WORLD.rank == 0 else ():
-        warnings.warn(f"{name}: {doubt}", SelectionWarning, stacklevel=4)
+    for doubt in doubts:
+        warn_on_root(f"{name}: {doubt}")
 
 
-# ── checks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── intervals, rectangles and boxes ───────────────────────────────────────────────────────────────────────────────────
 
 
 def _check_cell(cell: str, valid: tuple[str, ...], shape: str) -> None:
@@ -253,11 +234,29 @@ def _check_cell(cell: str, valid: tuple[str, ...], shape: str) -> None:
 
 @contextmanager
 def _creating(shape: str) -> Iterator[None]:
-    """Raise the library's errors, as that a domain is too small, as InvalidInput."""
+    """Raise dolfinx's errors, such as that a domain is too small, as InvalidInput."""
     try:
         yield
     except RuntimeError as error:
         raise InvalidInput(f"no {shape} can be made: {next(iter(str(error).splitlines()), '')}") from error
+
+
+def _create(
+    create: Callable[..., dmesh.Mesh],
+    shape: str,
+    comm: MPI.Intracomm,
+    cells: Sequence[int],
+    corners: tuple[Sequence[float], Sequence[float]],
+    *,
+    cell: str,
+    grading: float,
+) -> Domain:
+    """Create a rectangle or a box with one of dolfinx's functions (collective)."""
+    doubts = check_extents(shape, lower=corners[0], upper=corners[1], cells=cells, grading=grading)
+    lower, upper = (np.asarray(corner, dtype=float) for corner in corners)
+    with _creating(shape):
+        mesh = create(comm, [lower, upper], list(cells), getattr(dmesh.CellType, cell), ghost_mode=dmesh.GhostMode.none)
+    return _finish(mesh, shape, lower, upper, tuple(cells), grading, doubts)
 
 
 def _finish(

@@ -16,13 +16,11 @@ is 2 N² / ranks numbers per interval: for widths beyond some 10⁴ choose a ker
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
-from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.discretization.coefficients import KernelSource
@@ -30,12 +28,12 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.kernel_samples import sample_kernel
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.errors import SelectionWarning
 from fem_selection.kernels.base import KernelOperator, MatrixTerm, as_parameters, map_functions
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Factorization, Truncation, compress
+from fem_selection.parallel import warn_on_root
 from fem_selection.typing import Block, Floats, Integers
 
 __all__ = ["DenseKernel"]
@@ -118,8 +116,8 @@ class DenseKernel(Summable):
         values = found.values.ravel()
         kernel.assign(kernel.riesz(values) if found.are_integrals else values)
         kernel.quadrature_declined = found.declined
-        if found.declined is not None and MPI.COMM_WORLD.rank == 0:
-            warnings.warn(f"kernel: {found.declined}", SelectionWarning, stacklevel=2)
+        if found.declined is not None:
+            warn_on_root(f"kernel: {found.declined}")
         return kernel
 
     @classmethod

@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fem_petsc
-from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.compilation import compile_with
 from fem_selection.discretization.quadrature import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.errors import InvalidInput, SelectionWarning
+from fem_selection.errors import InvalidInput
+from fem_selection.parallel import warn_on_root
 from fem_selection.settings.names import LOCAL_TERMS
 from fem_selection.typing import Block, Floats
 
@@ -54,11 +53,9 @@ class LocalForms:
                 "gradient in L²; use continuous elements (space.family = 'lagrange', degree ≥ 1), or multiplication "
                 "alone"
             )
-        if differential and space.domain.pieces > 1 and MPI.COMM_WORLD.rank == 0:
-            warnings.warn(
-                f"{space.domain.name}: {space.domain.pieces} parts share no node: a local kernel does not couple them",
-                SelectionWarning,
-                stacklevel=3,
+        if differential and space.domain.pieces > 1:
+            warn_on_root(
+                f"{space.domain.name}: {space.domain.pieces} parts share no node: a local kernel does not couple them"
             )
         self.space, d = space, space.domain.dimension
         directions = ["convection"] if d == 1 else [f"convection_{k}" for k in range(d)]
