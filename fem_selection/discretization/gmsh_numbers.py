@@ -55,7 +55,12 @@ class TextNumbers:
         return self._take(number, np.float64)  # type: ignore[return-value]
 
     def numbered(self, number: int, width: int = 3) -> tuple[Integers, Floats]:
-        """Return the next rows of a whole number and `width` coordinates."""
+        """Return the next rows of a whole number and real numbers.
+
+        Args:
+            number: Number of rows.
+            width: Number of real numbers in a row: three coordinates, and parameters behind them.
+        """
         start, words = self._position, (1 + width) * number
         self._take(words, np.bytes_)
         rows = self._words[start : start + words].reshape(-1, 1 + width)
@@ -114,7 +119,12 @@ class BinaryNumbers:
         return self._take(number, f"{self._order}f8").astype(np.float64)
 
     def numbered(self, number: int, width: int = 3) -> tuple[Integers, Floats]:
-        """Return the next rows of a whole number and `width` coordinates."""
+        """Return the next rows of a whole number and real numbers.
+
+        Args:
+            number: Number of rows.
+            width: Number of real numbers in a row: three coordinates, and parameters behind them.
+        """
         rows = self._take(number, [("number", f"{self._order}i4", 1), ("point", f"{self._order}f8", width)])
         return rows["number"].reshape(-1).astype(np.int64), rows["point"].reshape(-1, width).astype(np.float64)
 
