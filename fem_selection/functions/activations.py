@@ -4,9 +4,6 @@
 An `Activation` is one UFL expression of a scalar.  Weak forms use the expression and its derivatives directly; sweeps
 over blocks evaluate the same expressions, translated once into NumPy's instructions or a C loop (`functions.programs`).
 To add one: `Activation(name="cubic", expression=lambda s: s**3)`.
-
-UFL differentiates tanh to (2 cosh s / (1 + cosh 2s))², which overflows for |s| > 355 and evaluates cosh twice.  It is
-replaced by the equal 1 − tanh² s before it is used.
 """
 
 from __future__ import annotations
@@ -19,18 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import ufl
-from ufl.algebra import Division, Power
-from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
-from ufl.algorithms.apply_derivatives import apply_derivatives
 from ufl.corealg.traversal import unique_pre_traversal
-from ufl.mathfunctions import Cos, Cosh, Sin
-from ufl.variable import Variable
 
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.callables import Symbol, call_with_symbols, check_at_numbers
 from fem_selection.functions.interpretation import interpret
 from fem_selection.functions.programs import BlockProgram
-from fem_selection.functions.tails import NoExpansion, operations, variable
+from fem_selection.functions.symbolic import differentiate, exchange, find_frequencies
 from fem_selection.synonyms import suggest
 from fem_selection.typing import Floats, UflExpression
 
@@ -91,7 +83,7 @@ class Activation:
         """σ, σ', σ'' as expressions of the placeholder."""
         expressions = [ufl.as_ufl(self.expression(_placeholder))]
         for _ in range(2):
-            expressions.append(_differentiate(expressions[-1]))
+            expressions.append(differentiate(expressions[-1], _placeholder))
         return tuple(expressions)
 
     def interpret(self, order: int, value: Any, operations: Mapping[str, Callable[..., Any]]) -> Any:
@@ -129,7 +121,7 @@ class Activation:
     def pullback_from_value(self) -> BlockProgram | None:
         """Program that writes σ'(s) d, given σ(s) and d; None unless σ' is a function of σ alone, as for tanh."""
         value, derivative, _ = self._derivatives
-        derivative = _exchange(derivative, value, _value)
+        derivative = exchange(derivative, value, other=_value)
         if any(e == _placeholder for e in unique_pre_traversal(derivative)):
             return None
         return self._compile((derivative * _dual,), _value, _dual)
@@ -148,8 +140,8 @@ class Activation:
     @cached_property
     def period(self) -> float | None:
         """A period of σ, if s enters its expression through sines and cosines of multiples of s alone; else None."""
-        frequencies: set[float] = set()
-        if not _collect_frequencies(self._derivatives[0], frequencies) or not frequencies:
+        frequencies = find_frequencies(self._derivatives[0], _placeholder)
+        if not frequencies:
             return None
         least = min(frequencies)
         multiples = all(abs(f / least - round(f / least)) < 1e-12 for f in frequencies)
@@ -163,7 +155,7 @@ class Activation:
     @cached_property
     def third_derivative(self) -> BlockProgram:
         """Program that writes σ‴(s) for a block s."""
-        return self._compile((_differentiate(self._derivatives[2]),))
+        return self._compile((differentiate(self._derivatives[2], _placeholder),))
 
     def _compile(self, expressions: Sequence[UflExpression], *variables: UflExpression) -> BlockProgram:
         """Program of some expressions of s, or of other variables, and of the symbols."""
@@ -297,59 +289,6 @@ def _value_at(e: UflExpression, values: Mapping[UflExpression, float]) -> float:
     with np.errstate(all="ignore"):
         BlockProgram((e,), *values)(*map(np.array, values.values()), result)
     return float(result)
-
-
-def _differentiate(e: UflExpression) -> UflExpression:
-    """The derivative of an expression with respect to the placeholder."""
-    s = ufl.variable(_placeholder)
-    derivative = apply_derivatives(apply_algebra_lowering(ufl.diff(ufl.replace(e, {_placeholder: s}), s)))
-    return _simplify(derivative)
-
-
-def _exchange(e: UflExpression, this: UflExpression, other: UflExpression) -> UflExpression:
-    """Return the expression `e` with `other` in place of every `this`."""
-    if e == this:
-        return other
-    if not e.ufl_operands:
-        return e
-    return e._ufl_expr_reconstruct_(*(_exchange(o, this, other) for o in e.ufl_operands))
-
-
-def _collect_frequencies(e: UflExpression, frequencies: set[float]) -> bool:
-    """Add the k of all sin(k s + c) and cos(k s + c); return whether s stands nowhere else."""
-    if isinstance(e, Sin | Cos):
-        try:
-            inner = interpret(e.ufl_operands[0], _placeholder, variable(1.0, 1.0), operations=operations(1.0))
-        except (NoExpansion, KeyError, OverflowError):
-            return False
-        if inner.rest or set(inner.terms) - {(0.0, 1.0), (0.0, 0.0)}:
-            return False
-        if slope := abs(inner.terms.get((0.0, 1.0), 0.0)):
-            frequencies.add(slope)
-        return True
-    return e != _placeholder and all(_collect_frequencies(o, frequencies) for o in e.ufl_operands)
-
-
-def _simplify(e: UflExpression) -> UflExpression:
-    """Drop `variable` labels and rewrite sech² to 1 − tanh², everywhere in an expression."""
-    if isinstance(e, Variable):
-        return _simplify(e.ufl_operands[0])
-    if not e.ufl_operands:
-        return e
-    e = e._ufl_expr_reconstruct_(*(_simplify(o) for o in e.ufl_operands))
-    argument = _argument_of_sech_squared(e)
-    return e if argument is None else 1 - ufl.tanh(argument) ** 2
-
-
-def _argument_of_sech_squared(e: UflExpression) -> UflExpression | None:
-    """y, if the expression is (2 cosh y / (1 + cosh 2y))², UFL's form of the derivative of tanh."""
-    if not (isinstance(e, Power) and e.ufl_operands[1] == 2 and isinstance(e.ufl_operands[0], Division)):
-        return None
-    for part in e.ufl_operands[0].ufl_operands[0].ufl_operands:
-        if isinstance(part, Cosh):
-            y = part.ufl_operands[0]
-            return y if e == (2.0 * ufl.cosh(y) / (ufl.cosh(2.0 * y) + 1.0)) ** 2 else None
-    return None
 
 
 def _sigmoid(s: UflExpression) -> UflExpression:
