@@ -96,8 +96,8 @@ def test_labels_are_encoded_by_class():
 
 
 def test_unknown_name_lists_the_known():
-    """Fails if the message does not help the reader of a case file."""
-    with pytest.raises(InvalidInput, match="unknown loss 'hinge'; known are softmax, logistic, least_squares"):
+    """Fails if the message names neither the nearest name nor those that are known."""
+    with pytest.raises(InvalidInput, match=r"'hinge'; did you mean 'logistic'\?; known are softmax, logistic"):
         find_loss("hinge")
 
 
