@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +145,8 @@ class Frame:
         for name in ("case.toml", CHECKPOINT):
             if not on_root((folder / name).exists):
                 raise InvalidInput(f"{folder} holds no run: there is no {name} in it")
+        if moved.mesh is not None:
+            on_root(lambda: _require_mesh_file(folder / "case.toml", moved.mesh))
         case = on_root(lambda: load_case(folder / "case.toml", [*settings, *moved.settings], needs_data=False))
         # the ranks of the training need not be there: what is computed does not depend on their number
         space = math.gcd(case.parallel.space, MPI.COMM_WORLD.size)
@@ -279,6 +282,16 @@ class Frame:
         """The time that the command took and the number of ranks, as a text."""
         size = MPI.COMM_WORLD.size
         return f"{self.elapsed:.1f}{unit} on {size} rank{'' if size == 1 else 's'}"
+
+
+def _require_mesh_file(case: Path, mesh: Path | None) -> None:
+    """Raise an error if the domain of a run is no mesh file (other faults of its case: see `load_case`)."""
+    try:
+        domain = tomllib.loads(case.read_text(encoding="utf-8")).get("domain")
+    except (OSError, ValueError):
+        return
+    if isinstance(domain, dict) and "file" not in domain:
+        raise InvalidInput(f"--mesh {mesh}: this run has no mesh file, for domain.shape = {domain.get('shape')!r}")
 
 
 def on_root[T](action: Callable[[], T]) -> T:

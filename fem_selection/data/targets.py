@@ -101,7 +101,7 @@ def read_truth(
         except InvalidInput as error:
             faults.append(f"{path}: array 'y': {error}")
             return None
-        if not known:
+        if not known and labels.size:
             faults.append(
                 f"{path}: array 'y' has the labels {listed_labels(np.unique(labels))}, of which the network knows "
                 f"none; its classes are {listed_labels(classes)}; leave y out to predict without an accuracy"

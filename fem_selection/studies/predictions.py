@@ -61,7 +61,8 @@ class PredictionReport(Report):
             return []
         said = [f"accuracy {self.accuracy:.4f} on {_counted(len(self.truth), 'sample')}"]
         if self.unknown:
-            count = int(np.isin(self.truth, np.array(self.unknown)).sum())
+            named = np.isin(self.truth, np.array(self.unknown)) | (self.truth != self.truth)  # NaN is equal to nothing
+            count = int(named.sum())
             labels = f"label{'' if len(self.unknown) == 1 else 's'} {listed_labels(self.unknown)}"
             said.append(f"the network does not know the {labels}: {_counted(count, 'sample')}, counted as wrong")
         return said

@@ -87,6 +87,12 @@ def test_labels_that_the_network_does_not_know_are_named(call, here: Path) -> No
     outcome = call("predict", "run", "--data", "new.npz")
     assert outcome.status == 0 and "accuracy 0.8333 on 12 samples" in outcome.out
     assert "does not know the label 77: 2 samples" in " ".join(outcome.out.split())
+    np.savez("new.npz", x=X, y=np.where(y == 77, np.nan, y))  # as pandas marks what is missing
+    outcome = call("predict", "run", "--data", "new.npz")
+    assert "does not know the label nan: 2 samples" in " ".join(outcome.out.split()), outcome.err
+    np.savez("new.npz", x=X[:0], y=NUMBERS[:0])
+    outcome = call("predict", "run", "--data", "new.npz")
+    assert outcome.status == 2 and "there are no samples" in outcome.err and "array 'y'" not in outcome.err
     for truth, words in (
         (NUMBERS + 40, "40, 41, 42, of which the network knows none; its classes are 0, 1, 2"),
         (NUMBERS.astype(str), "the labels are text and the classes numbers"),
@@ -197,6 +203,14 @@ def test_a_mesh_that_moved(call, here: Path) -> None:
     assert outcome.status == 0 and "2 predictions" in outcome.out, outcome.err
     outcome = call("predict", "run", "--data", "new.npz", "--mesh", meshes / "annulus.msh")
     assert outcome.status == 2 and "domain.file" in outcome.err
+
+
+def test_a_mesh_for_a_run_without_one(call, here: Path) -> None:
+    """Fails if `--mesh` is refused by names of keys that the user did not give."""
+    train(call, [0, 1, 2])
+    outcome = call("predict", "run", "--data", "moved.npz", "--mesh", "m.msh")
+    assert outcome.status == 2
+    assert "--mesh m.msh: this run has no mesh file, for domain.shape = 'interval'" in " ".join(outcome.err.split())
 
 
 def test_a_network_that_was_trained_on_more_ranks(call, here: Path) -> None:
