@@ -97,7 +97,9 @@ def _on_a_case(name: str, what: str, short: str) -> None:
 
 
 _on_a_case(
-    "verify", "Measure Taylor order and adjoint identity of the gradient on a case.", "Verify the gradient on a case."
+    "verify",
+    "Measure Taylor order, adjoint identity, and the sweeps beside the assembled weak forms.",
+    "Verify the gradient on a case.",
 )
 _on_a_case(
     "hjb",

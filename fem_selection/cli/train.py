@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -75,7 +77,8 @@ def train_command(
         if result.report is None:
             request.is_leaving = True
             again = f" --starts {starts}" if starts > 1 else ""
-            frame.say(f"stopped by signal {request.signal}; continue with --resume --output {folder}{again}")
+            name, to = signal.Signals(request.signal).name, shlex.quote(str(folder))
+            frame.say(f"stopped by {name}; continue with --resume --output {to}{again}")
             return request.exit_status
         path = frame.write(result.report, problem.space, about=("title", "versions"))
         if result.report.starts:
@@ -106,7 +109,7 @@ def _claim(output: Path | None, directory: Path, resume: bool, overwrite: bool, 
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Any]:
-    """A progress bar with the time left for each phase, on root."""
+    """A progress bar for each phase, on root, with the time left and, once the phase has ended, the time it took."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=10),
@@ -117,10 +120,21 @@ def _bars(console: Console) -> Iterator[Any]:
     with Progress(*columns, console=console, disable=console.quiet, refresh_per_second=4) as bars:
         tasks: dict[str, Any] = {}
 
+        def end() -> None:
+            """Let phases that ended before their limit show the time that they took."""
+            for task in bars.tasks:
+                if not task.finished:
+                    bars.stop_task(task.id)
+                    task.finished_time = task.elapsed
+
         def show(phase: str, done: int, total: int, values: Mapping[str, float]) -> None:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             if phase not in tasks:
+                end()
                 tasks[phase] = bars.add_task(phase, total=max(total, 1), shown=shown, completed=done)
             bars.update(tasks[phase], completed=done, shown=shown)
 
-        yield show
+        try:
+            yield show
+        finally:
+            end()

@@ -180,7 +180,9 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
             try:
                 parse_formula(text, variables, case.parameters)
             except InvalidInput as error:
-                yield _fault((key, "domain.shape", "parameters"), f"{error}{_hint(case, text)}")
+                at_points = variables != ("s",) and "unknown name" in str(error)  # of which the shape decides
+                keys = (key, "domain.shape", "parameters") if at_points else (key, "parameters")
+                yield _fault(keys, f"{error}{_hint(case, text)}")
 
 
 def _hint(case: Case, text: str) -> str:

@@ -46,7 +46,8 @@ def rank_bound(functional: Functional, is_bounded: bool) -> tuple[int | None, st
     r, stepper = functional.regularization, functional.stepper
     steps = stepper.grid.layers // stepper.grid.intervals
     bound, nodes = functional.num_samples * stepper.scheme.num_stages * steps, functional.control_space.space.num_nodes
-    always = f"samples, stages and steps allow a rank of {bound}, which a kernel on {nodes} nodes has always"
+    on_nodes = f"{nodes} node{'s' * (nodes > 1)}"
+    always = f"samples, stages and steps allow a rank of {bound}, and no kernel on {on_nodes} has a larger one"
     reasons = {
         "a box: an active bound adds to the kernel what no sample does": is_bounded,
         "an H¹ term in depth adds the neighbouring layers' kernels": r.kernel_depth > 0,

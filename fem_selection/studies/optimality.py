@@ -303,11 +303,16 @@ def _on_drift(found: OptimalityCertificate, step: float) -> list[str]:
     share = found.hamiltonian_drift / scale if scale > 0 else 0.0
     jumps = [abs(after - before) for before, after in pairwise(found.hamiltonian)]
     steepest = jumps.index(max(jumps)) if jumps else 0
-    where = f", most between layers {steepest} and {steepest + 1}," if share > NOTABLE_DRIFT else ""
+    where = f", most between layers {steepest} and {steepest + 1}" if share > NOTABLE_DRIFT else ""
     return [
-        f"Pontryagin: the Hamiltonian varies over depth by {share:.2%} of its largest value{where} "
+        f"Pontryagin: the Hamiltonian varies over depth by {_percent(share)} of its largest value{where} "
         f"(an extremal's is constant up to O(Δt); Δt = {step:.3g})"
     ]
+
+
+def _percent(share: float) -> str:
+    """The share in percent; a small one, too, with two digits that count."""
+    return f"{share:.2%}" if share >= 0.001 or share == 0 else f"{100 * share:.1e}%"
 
 
 def _on_rank(found: OptimalityCertificate) -> list[str]:

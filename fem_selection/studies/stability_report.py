@@ -284,7 +284,7 @@ def exponents_in_words(exponents: LyapunovExponents) -> str:
     """The largest of the samples' leading exponents, the error of the layers, and the layers."""
     leading = ", ".join(f"{value:.6g}" for value in exponents.state.max(axis=0)[:SHOWN])
     error = f" ± {exponents.error:.1e}" if exponents.error else ""
-    return f"{leading}{error} ({exponents.layers} layers of {exponents.scheme})"
+    return f"{leading}{error} (along the samples' trajectories, {exponents.layers} layers of {exponents.scheme})"
 
 
 def draw_exponents(folder: Path, exponents: LyapunovExponents) -> None:

@@ -213,8 +213,10 @@ class SteadyReport(Report):
     @property
     def sentences(self) -> list[str]:
         """The largest residual and the time of the last steady sample, as short sentences."""
-        numbers = {"residual": self.residual, "time": self.time}
-        return [f"{name} {'none' if x is None else f'{x:.10g}'}" for name, x in numbers.items()]
+        residual, time = ("none" if x is None else f"{x:.10g}" for x in (self.residual, self.time))
+        of_residual = "no steady state was computed" if self.residual is None else "the largest of the steady states"
+        of_time = "no sample became steady" if self.time is None else "when the last of the steady samples became so"
+        return [f"residual {residual} ({of_residual})", f"time {time} ({of_time})"]
 
     def content(self) -> dict[str, Any]:
         """Verdict, zeros of σ, singular values, steady states and limits."""

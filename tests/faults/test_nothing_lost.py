@@ -77,7 +77,7 @@ def test_a_run_that_a_signal_ends_goes_on(
 ) -> None:
     """Fails if a signal, once or twice, ends the run with another status than the shell's, loses an iteration that a
     checkpoint should hold, or if the resumed run is another than the uninterrupted one."""
-    output = tmp_path / "r"
+    output = tmp_path / "a run"
     stopped = start(data / "case.toml", output)
     lines = 2 if phase == "stochastic" else 7
     wait_for_lines(output / f"{phase}.csv", lines, stopped)
@@ -88,7 +88,8 @@ def test_a_run_that_a_signal_ends_goes_on(
     state = saved_state(output)
     assert state["phase"] == ("deterministic" if phase == "history" else "stochastic")
     if number != signal.SIGKILL:
-        assert "--resume" in stopped.output and "Traceback" not in stopped.output
+        said = f"stopped by {signal.Signals(number).name}; continue with --resume --output '{output}'"
+        assert said in stopped.output and "Traceback" not in stopped.output
     if phase == "history":
         done = state["optimizer"]["iteration"]
         # a signal loses nothing, a kill what came since the last checkpoint, which follows the line it belongs to

@@ -80,7 +80,7 @@ def test_what_a_readout_leaves_of_the_conditions():
     found = fs.studies.certify(problem, controls, QUICK).certificate
     assert found.objective == pytest.approx(numpy_objective(problem, controls), rel=1e-12)
     assert found.gradient_norm > 0.01 and len(found.kernel_rank) == 2
-    assert "a rank of 15, which a kernel on 9 nodes has always" in found.declined["kernel_rank_bound"]
+    assert "a rank of 15, and no kernel on 9 nodes has a larger one" in found.declined["kernel_rank_bound"]
     assert ALPHA["kernel"] > 0
     boxed = make_classifier(MPI.COMM_SELF, bounds={"kernel": (-1.0, 1.0)})
     report = fs.studies.certify(boxed, controls, QUICK)
@@ -129,7 +129,7 @@ def test_verdict_names_places():
     )  # fmt: skip
     said = " ".join(wrong.verdict)
     assert "not optimal" in said and "largest gap is in layer 2" in said and "(layer 2) they lower J by 0.2" in said
-    assert "50.50% of its largest value, most between layers 1 and 2," in said
+    assert "50.50% of its largest value, most between layers 1 and 2 (" in said
     assert "a kernel of rank 5 is above the bound of stationary ones, 4" in said
     right = certificate_with(
         **numbers, maximum_principle_gap=1e-9, maximum_principle_gaps=[1e-9] * 3, hamiltonian=[-1.0, -1.001, -1.002],
@@ -137,6 +137,8 @@ def test_verdict_names_places():
         maximum_principle="no lower Hamiltonian found",
     )  # fmt: skip
     said = " ".join(right.verdict)
+    tiny = certificate_with(**numbers, hamiltonian=[-1.0, -1.0 - 2e-7], hamiltonian_drift=2e-7)
+    assert "varies over depth by 2.0e-05% of" in " ".join(tiny.verdict)
     assert "none of 3 starts" in said and "between layers" not in said and "rank" not in said
     kinked = dataclasses.replace(right, has_kink=True)
     assert any("σ has a kink" in sentence for sentence in kinked.verdict)

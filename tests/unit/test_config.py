@@ -211,9 +211,13 @@ def test_all_faults_at_once():
 
 
 def test_one_mistake_is_told_once():
-    """Fails if a faulty shape drags the cells, the cell type, the formulas and the source along."""
+    """Fails if a faulty shape drags the cells, the cell type, the formulas and the source along, or if it hides the
+    faults of formulas in which the coordinates have no part."""
     text = "dynamics.kernel='y - z'\n[domain]\nshape='intervall'\ncells=[5]\nlower=[0]\ncell='interval'"
     assert fault(text).startswith("domain.shape: unknown name 'intervall'; did you mean 'interval'?")
+    text = text.replace("y - z", "siin(y) + 1") + "\n[stability]\nstate='1 +'"
+    found = [line.partition(": ")[2][:16] for line in faults(text + "\n", "dynamics.activation=tanhh(s)")]
+    assert found == ["unknown name 'in", "unknown function", "unknown function", "not a formula, a"]
     assert fault("data.source='digit'\nobjective.loss='tracking'").startswith("data.source:")
     assert fault("dynamics.layers=0\ndynamics.control_intervals=3").startswith("dynamics.layers:")
 

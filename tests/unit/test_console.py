@@ -21,11 +21,13 @@ import numpy as np
 import pytest
 from commands import PROGRAM, SMALL_FIELD, SMALL_TRAINING, call_application, read_report, with_settings
 from ranks import launch, require_launcher
+from rich.console import Console
 
 from fem_selection import errors
 from fem_selection.cli import status
 from fem_selection.cli.status import Status
 from fem_selection.cli.streams import enduring_streams
+from fem_selection.cli.train import _bars
 from fem_selection.io.runs import write_json
 
 CASE = f'title = "grün"\n{SMALL_TRAINING}'
@@ -321,3 +323,13 @@ def test_statuses_on_two_ranks(here: Path) -> None:
     words = ("forward", "forward.toml", "--output", "run")
     assert launch(2, "-c", PROGRAM, *words, timeout=120).returncode == Status.NOT_REACHED
     assert read_report(here / "run")["command"] == "forward"
+
+
+def test_a_phase_that_ends_before_its_limit_shows_the_time_it_took() -> None:
+    """Fails if the time left until a limit that was never reached stays on the screen, beside a phase that is over."""
+    stream = io.StringIO()
+    with _bars(Console(file=stream, force_terminal=True, width=100)) as show:
+        for phase in ("first", "second"):
+            show(phase, 1, 10**6, {})
+    last = stream.getvalue().rpartition("first")[2]
+    assert last.count("00:00") == 2 and "--:--" not in last

@@ -177,7 +177,7 @@ def test_pontryagin_sees_what_the_gradient_does_not():
         ({"regularization": Regularization(kernel=0.1, bias=0.1, readout=0.1, kernel_depth=0.1)}, "H¹"),
         ({"regularization": Regularization(kernel=0.0, bias=0.1, readout=0.1)}, "regularization.kernel = 0"),
         ({"parts": ("bias", "readout")}, "not optimized"),
-        ({"samples": 13}, "allow a rank of 13, which a kernel on 13 nodes has always"),
+        ({"samples": 13}, "allow a rank of 13, and no kernel on 13 nodes has a larger one"),
     ],
 )
 def test_bound_of_the_rank(spaces, options, bound):

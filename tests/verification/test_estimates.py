@@ -203,6 +203,11 @@ BROKEN = [
     ("dependence", "σ is Lipschitz", {"activation": Activation(name="cubic", expression=lambda s: -(s**3))}),
     ("energy", SYMMETRIC, {"kernel": lambda y, z: -np.cos(y - z) + 1e-3 * np.sin(y - z)}),
     ("energy", "s σ(s) ≥ 0 for all s", {"activation": "sigmoid"}),
+    (
+        "energy",
+        "s σ(s) ≥ 0 for all s",
+        {"activation": Activation(name="falling", expression=lambda s: s / 20 - ufl.sinh(s) / 10)},
+    ),
     ("potential", DISSIPATIVE, {"kernel": lambda y, z: -np.cos(y - z) + 2e-3 * np.cos(7 * y) * np.cos(7 * z)}),
     (
         "potential",
@@ -227,6 +232,7 @@ def test_broken_hypotheses_are_named(space, name, statement, change):
     estimate = broken[name]
     assert not estimate.claimed and estimate.bound is None and estimate.ratio is None and np.isnan(estimate.excess)
     assert [h.statement for h in estimate.failed] == [statement]
+    assert "= inf" not in estimate.failed[0].measured
     assert estimate.failed[0].defect > estimate.failed[0].allowed
     assert np.all(np.isfinite(estimate.measured))
 

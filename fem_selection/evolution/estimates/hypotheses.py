@@ -126,6 +126,8 @@ class Premises:
         defect, at, value = max(-self.sigma.wrong_sign, 0.0), self.sigma.wrong_at, self.sigma.wrong_value
         if defect <= _SIGN:
             found = f"σ(s) sign(s) ≥ {-defect if defect > _SMALLEST else 0.0:.2g} for all s"
+        elif np.isinf(value):
+            found = f"σ(s) sign(s) falls without end for s → {'∞' if at > 0 else '−∞'}"
         elif value < 0:
             found = f"σ({at:.4g}) = {np.sign(at) * value if at else value:.4g}"
         else:
