@@ -72,13 +72,12 @@ def sample_kernel(
         if places is None:
             assert nodal is not None
             found.append(nodal.T)
-        elif is_line(space):
-            exponent = places.exponent
-            moments = integrate_kernel(space, source, time, breaks=places.breaks, exponent=exponent, nodal=nodal)
-            found.append(moments.T)
+            continue
+        breaks, exponent, undecided = places.breaks, places.exponent, None
+        if is_line(space):
+            moments = integrate_kernel(space, source, time, breaks=breaks, exponent=exponent, nodal=nodal)
         else:
-            exponent = places.exponent
-            moments, said = integrate_on_mesh(space, source, time, breaks=places.breaks, exponent=exponent, nodal=nodal)
-            found.append(moments.T)
-            declined = declined or said
+            moments, undecided = integrate_on_mesh(space, source, time, breaks=breaks, exponent=exponent, nodal=nodal)
+        found.append(moments.T)
+        declined = declined or undecided
     return KernelSamples(values=np.stack(found), are_integrals=places is not None, declined=declined)

@@ -7,8 +7,8 @@
 The functions `abs`, `sign`, `max`, `min` and the comparisons of `where` break where a difference of their arguments
 vanishes.  On an interval only differences that depend on both points count: a break in z alone does not move from row
 to row of a matrix w(y_i, z_k), and a mesh with a vertex there serves it.  In more dimensions a mesh rarely does, and
-all differences that depend on z count.  What `==` and `!=` say of single points no integral
-sees: they are no breaks, and `where(y == z, c, 0)` keeps its nodal values.
+all differences that depend on z count.  `==` and `!=` are no breaks, since no integral sees single points:
+`where(y == z, c, 0)` keeps its nodal values.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 """UFL expressions of one scalar, translated to instructions that run on whole blocks: in NumPy, or as one loop in C.
 
 A form assembled for every layer would evaluate σ once per quadrature point, adjacent cell and sample; NumPy evaluates
-the same expression on an N × J block at a small fraction of that cost, and a compiled loop
-(`functions.loops`) at a fraction of NumPy's.  The
-translation (`functions.instructions`) is done once.  In NumPy, arrays of intermediate values are reused, and a program
-allocates nothing after its first run on a shape.
+the same expression on an N × J block at a small fraction of that cost, and a compiled loop (`functions.loops`) at a
+fraction of NumPy's.  The translation (`functions.instructions`) is done once.  In NumPy, arrays of intermediate values
+are reused, and a program allocates nothing after its first run on a shape.
 """
 
 from __future__ import annotations

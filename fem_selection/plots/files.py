@@ -73,13 +73,13 @@ def draw[**P](path: Path, plot: Callable[P, Figure], *args: P.args, **kwargs: P.
 
 
 def _render(figure: Figure, path: Path, kind: str, dpi: float) -> bytes:
-    """The file's contents; characters that no font has are told of once for each figure."""
+    """The file's contents; warns once for each figure of the characters that no font has."""
     image = io.BytesIO()
-    with warnings.catch_warnings(record=True) as told, use_style():
+    with warnings.catch_warnings(record=True) as caught, use_style():
         warnings.simplefilter("always")
         figure.savefig(image, format=kind, dpi=dpi)
     missing: dict[str, None] = {}
-    for warning in told:
+    for warning in caught:
         if found := re.match(r"Glyph (\d+) .*missing from", str(warning.message)):
             missing[chr(int(found[1]))] = None
         else:
