@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput, SelectionError, SelectionWarning
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["Ensemble", "act_on_root", "share", "warn_on_root"]
 
@@ -105,6 +105,7 @@ class Ensemble:
 
     def __init__(self, comm: MPI.Intracomm | None = None, space: int = 1) -> None:
         world = comm if comm is not None else MPI.COMM_WORLD
+        space = whole_number(space, "parallel.space")
         if space < 1 or world.size % space != 0:
             raise InvalidInput(
                 f"parallel.space = {space} does not divide the number of ranks, {world.size}; "
@@ -130,7 +131,7 @@ class Ensemble:
 
     def samples(self, total: int) -> slice:
         """Return this member's contiguous share of `total` samples."""
-        return share(total, self.num_members, self.member)
+        return share(whole_number(total, "total", 0), self.num_members, self.member)
 
     def sum(self, value: float) -> float:
         """Return the sum of a number over the world (collective)."""

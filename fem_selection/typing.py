@@ -11,6 +11,7 @@ see another type, in which they would compute with fewer digits, or write their 
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,9 @@ __all__ = [
     "describe_type",
     "real_array",
     "real_block",
+    "real_number",
+    "whole_number",
+    "whole_numbers",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -92,6 +96,61 @@ def real_block(value: object, rows: int, what: str) -> Block:
     if array.ndim != 2 or len(array) != rows:
         raise InvalidInput(f"{what} of shape {array.shape} for {rows} nodes: expected ({rows}, number of samples)")
     return array
+
+
+def whole_number(value: object, what: str, least: int | None = None) -> int:
+    """Return the whole number that a user gives as Python's own.
+
+    Args:
+        value: An integer of Python or NumPy; no truth value, and no 2.0, which may be the quotient of others.
+        what: What it is, at the beginning of a message.
+        least: The least number allowed.
+
+    Raises:
+        InvalidInput: if it is no whole number, or below `least`.
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and (least is None or int(value) >= least):
+        return int(value)
+    given = f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)[:60]
+    raise InvalidInput(f"{what} = {given}: expected a whole number{'' if least is None else f', at least {least}'}")
+
+
+def real_number(value: object, what: str) -> float:
+    """Return the real number that a user gives as Python's own; it may be infinite or NaN.
+
+    Args:
+        value: A number of Python or NumPy; no truth value.
+        what: What it is, at the beginning of a message.
+
+    Raises:
+        InvalidInput: if it is no real number.
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    raise InvalidInput(f"{what} = {repr(value)[:60]}: expected a number")
+
+
+def whole_numbers(value: object, what: str, *, count: int, below: int | None = None) -> Integers:
+    """Return numbers such as the classes of samples, 0 at least, as an array of int64 and shape (count,).
+
+    Args:
+        value: A sequence or an array of integers, or of real numbers that are whole.
+        what: What they are, at the beginning of a message.
+        count: How many there must be.
+        below: They must be below this number; any if None.
+
+    Raises:
+        InvalidInput: if they are no such numbers, or not as many.
+    """
+    array = real_array(value, what)
+    if array.shape != (count,):
+        raise InvalidInput(f"{what} of shape {array.shape}: expected ({count},), one for each sample")
+    high = 2.0**53 if below is None else below
+    bad = ~((array >= 0) & (array < high) & (array == np.floor(array)))
+    if bad.any():
+        until = "" if below is None else f" to {below - 1}"
+        raise InvalidInput(f"{what}: expected whole numbers from 0{until}, got {array[bad][0]:g}")
+    return array.astype(np.int64)
 
 
 def describe_array(value: object) -> tuple[tuple[int, ...], str | None]:

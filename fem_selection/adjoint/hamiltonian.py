@@ -29,7 +29,7 @@ from fem_selection.adjoint.one_sample import minimize_one_sample
 from fem_selection.adjoint.pointwise import TOLERANCE, RowProblem, SharedMap, minimize_rows
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.functions.activations import Activation
-from fem_selection.typing import Floats, Integers
+from fem_selection.typing import Floats, Integers, whole_number
 
 __all__ = ["Control", "Hamiltonian", "Search"]
 
@@ -71,6 +71,10 @@ class Search:
     upper: Control | None = None
     tolerance: float = TOLERANCE
     reduction: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole_number(self.starts, "starts", 1)
+        whole_number(self.seed, "seed")
 
 
 @dataclass(frozen=True)

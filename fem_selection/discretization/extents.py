@@ -13,7 +13,7 @@ import numpy as np
 
 from fem_selection.discretization.cell_shapes import SMALLEST
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, real_array, real_number, whole_number
 
 __all__ = ["check_extents", "graded_ends"]
 
@@ -35,14 +35,14 @@ def check_extents(
     """
     d = {"interval": 1, "rectangle": 2, "box": 3}[shape]
     for name, values in (("lower", lower), ("upper", upper), ("cells", cells)):
-        if np.shape(values) != (d,) or not np.all(np.isfinite(values)):
+        given = real_array(values, f"{name} of the {shape}")
+        if given.shape != (d,) or not np.all(np.isfinite(given)):
             raise InvalidInput(f"a{'n' * (d == 1)} {shape} needs {d} finite numbers as {name}, not {values}")
-    if not 0 < grading < np.inf:
+    if not 0 < real_number(grading, "grading") < np.inf:
         raise InvalidInput(f"grading must be positive, {grading} was given")
     worst = 0.0
     for low, high, n in zip(lower, upper, cells, strict=True):
-        if n < 1 or n != int(n):
-            raise InvalidInput(f"the number of cells must be a positive integer in each direction, not {n}")
+        whole_number(n, "the number of cells in a direction", 1)
         if not 0 < high - low < np.inf:
             raise InvalidInput(
                 f"upper must be above lower in each direction, and their difference finite: {low}, {high}"

@@ -15,7 +15,7 @@ import dolfinx
 import numpy as np
 from dolfinx import fem
 
-from fem_selection.typing import Floats, Integers
+from fem_selection.typing import Floats, Integers, whole_number
 
 __all__ = ["canonical_numbering", "hashed_normal"]
 
@@ -71,7 +71,7 @@ def hashed_normal(seed: int, *indices: Integers) -> Floats:
         indices: Integer arrays that broadcast together, such as (interval, row, column).
     """
     with np.errstate(over="ignore"):
-        state = _mix(np.uint64(seed % 2**63) + np.uint64(0x9E3779B97F4A7C15))
+        state = _mix(np.uint64(whole_number(seed, "seed") % 2**63) + np.uint64(0x9E3779B97F4A7C15))
         for index in indices:
             state = _mix(state ^ (np.asarray(index, dtype=np.int64).astype(np.uint64) + np.uint64(0x632BE59BD9B4E019)))
         u1, u2 = _uniform(state), _uniform(_mix(state + np.uint64(1)))

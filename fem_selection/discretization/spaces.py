@@ -29,7 +29,7 @@ from fem_selection.discretization.elements import Family, Mode, create_element, 
 from fem_selection.discretization.numbering import canonical_numbering
 from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Block, Floats, create_block, describe_array, real_array, real_block
+from fem_selection.typing import Block, Floats, create_block, describe_array, real_array, real_block, whole_number
 
 __all__ = ["StateSpace"]
 
@@ -70,6 +70,9 @@ class StateSpace:
         mode: Mode = "collocated",
         quadrature_degree: int | None = None,
     ) -> None:
+        degree = whole_number(degree, "degree", 0)
+        if quadrature_degree is not None:
+            quadrature_degree = whole_number(quadrature_degree, "quadrature_degree", 0)
         element = create_element(domain.cell, family, degree)
         self.dx = create_measure(domain.mesh, domain.cell, mode, degree=degree, quadrature_degree=quadrature_degree)
         self.domain, self.degree, self.family, self.mode = domain, degree, family, mode
@@ -119,7 +122,7 @@ class StateSpace:
 
     def create_block(self, num_samples: int) -> Block:
         """Return a block of zeros, shape (num_local, num_samples)."""
-        return create_block(self.num_local, num_samples)
+        return create_block(self.num_local, whole_number(num_samples, "num_samples", 0))
 
     def to_block(self, values: npt.ArrayLike, what: str, *, fewest: int = 0) -> Block:
         """Return nodal values that a user gives as a block, shape (num_local, any) (collective).

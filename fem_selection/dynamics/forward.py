@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from mpi4py import MPI
 
 from fem_selection.dynamics.stepper import Stepper
-from fem_selection.errors import NonFinite, NotConverged
-from fem_selection.typing import Block, Floats
+from fem_selection.errors import InvalidInput, NonFinite, NotConverged
+from fem_selection.typing import Block, Floats, whole_number
 
 __all__ = ["Trajectory", "solve_forward"]
 
@@ -41,13 +41,14 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
         stepper: The discrete dynamics.
         initial: Nodal values of the initial states, shape (num_local, num_samples), or (num_local,) for one; not
             changed.
-        keep: Layer boundaries to keep, in increasing order; all of 0 … layers by default.
+        keep: Layer boundaries to keep; all of 0 … layers by default.
 
     Returns:
-        The states at the kept layer boundaries.
+        The states at the kept layer boundaries, in increasing order and each once.
 
     Raises:
-        InvalidInput: on all ranks, if the initial states are no real numbers or do not fit the space.
+        InvalidInput: on all ranks, if the initial states are no real numbers or do not fit the space, or a boundary
+            to keep is none.
         NonFinite: if a state is not finite, on all ranks; it names the first layer of which this is true.
         NotConverged: if the reason is an implicit stage that was not solved, on all ranks.
 
@@ -61,7 +62,7 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
         0.1 [[ 1.0199 -3.054 ]]
     """
     initial = stepper.space.to_block(initial, "initial states")
-    kept = range(stepper.grid.layers + 1) if keep is None else keep
+    kept = _boundaries(stepper.grid.layers, keep)
     with np.errstate(over="ignore", invalid="ignore"):
         final, states = stepper.advance_without_tape(initial, kept)
         if not stepper.space.comm.allreduce(bool(np.all(np.isfinite(final))), op=MPI.LAND):
@@ -72,3 +73,15 @@ def solve_forward(stepper: Stepper, initial: Block, keep: Sequence[int] | None =
                 raise NotConverged(f"no state at layer {first}: {words}")
             raise NonFinite("the state", layer=first)
     return Trajectory(times=stepper.grid.times[list(kept)], states=tuple(states))
+
+
+def _boundaries(layers: int, keep: Sequence[int] | None) -> Sequence[int]:
+    """The layer boundaries to keep, increasing and each once, as the sweep meets them."""
+    if keep is None:
+        return range(layers + 1)
+    if not isinstance(keep, Iterable):
+        raise InvalidInput(f"keep = {keep!r}: expected a list of layer boundaries")
+    kept = sorted({whole_number(n, "a layer boundary to keep", 0) for n in keep})
+    if kept and kept[-1] > layers:
+        raise InvalidInput(f"keep = {kept}: the layer boundaries are 0 to {layers}")
+    return kept

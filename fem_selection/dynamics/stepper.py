@@ -26,7 +26,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import SMALLEST
 from fem_selection.kernels.base import Kernel
-from fem_selection.typing import Block, Floats, real_array, real_block
+from fem_selection.typing import Block, Floats, real_array, real_block, whole_number
 
 __all__ = ["Stepper"]
 
@@ -115,6 +115,7 @@ class Stepper:
 
         Every call returns the same tape, so a sweep overwrites the tape of the sweep before.
         """
+        num_samples = whole_number(num_samples, "num_samples", 0)
         if num_samples not in self._tapes:
             if len(self._tapes) > 3:
                 self._tapes.clear()

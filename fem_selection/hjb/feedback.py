@@ -16,7 +16,7 @@ import numpy as np
 
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.hjb.value import ValueFunction
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["ClosedLoop", "simulate"]
 
@@ -66,6 +66,7 @@ def simulate(
         Not collective: every rank computes the same.  The gradient of V is not used beyond the box, except at a
         midpoint, whose step then ends the trajectory.
     """
+    steps = whole_number(steps, "steps", 1)
     x = problem.start[None] if initial is None else np.array(initial, dtype=np.float64)
     step, n = problem.horizon / steps, len(x)
     states = np.full((steps + 1, n, problem.dimension), np.nan)

@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, real_array, whole_number
 
 __all__ = ["Grid", "default_box"]
 
@@ -38,6 +38,7 @@ class Grid:
     cells: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", tuple(whole_number(n, "cells") for n in self.cells))
         same = len(self.lower) == len(self.upper) == len(self.cells)
         if not same or not all(a < b for a, b in zip(self.lower, self.upper, strict=False)) or min(self.cells) < 2:
             raise InvalidInput(
@@ -57,8 +58,9 @@ class Grid:
         Raises:
             InvalidInput: as for `Grid`.
         """
-        counts = (cells,) * len(lower) if isinstance(cells, int) else tuple(int(n) for n in cells)
-        return Grid(lower=tuple(map(float, lower)), upper=tuple(map(float, upper)), cells=counts)
+        low, high = (real_array(ends, what) for ends, what in ((lower, "lower"), (upper, "upper")))
+        counts = tuple(cells) if isinstance(cells, Sequence | np.ndarray) else (cells,) * low.size
+        return Grid(lower=tuple(low.ravel().tolist()), upper=tuple(high.ravel().tolist()), cells=counts)
 
     @property
     def dimension(self) -> int:

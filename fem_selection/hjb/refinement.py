@@ -23,7 +23,7 @@ from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.hjb.value import ValueFunction, solve_value
 from fem_selection.settings import HjbSettings
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["BoxInfluence", "Refinement", "box_influence", "extrapolate", "refine"]
 
@@ -99,6 +99,7 @@ def refine(
         InvalidInput: if the cells cannot be halved so often, or as `solve_value`.
         NonFinite: as `solve_value`.
     """
+    levels = whole_number(levels, "levels", 1)
     divisor = 2 ** (levels - 1)
     if levels < 1 or any(n % divisor or n < 2 * divisor for n in grid.cells):
         raise InvalidInput(

@@ -26,7 +26,7 @@ from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.hjb.value import ValueFunction
 from fem_selection.parallel import share
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["solve_by_dynamic_programming"]
 
@@ -64,7 +64,7 @@ def solve_by_dynamic_programming(
     if grid.dimension != problem.dimension:
         raise InvalidInput(f"a grid in R^{grid.dimension} for a state in R^{problem.dimension}")
     comm = MPI.COMM_WORLD if comm is None else comm
-    steps = max(max(grid.cells) // 2, 4) if steps is None else steps
+    steps = max(max(grid.cells) // 2, 4) if steps is None else whole_number(steps, "steps", 1)
     step, nodes = problem.horizon / steps, grid.nodes
     mine = share(len(nodes), comm.size, comm.rank)
     values = (problem.terminal_cost if terminal is None else terminal)(nodes)

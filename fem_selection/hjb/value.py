@@ -30,7 +30,7 @@ from fem_selection.hjb.reduction import ReducedProblem
 from fem_selection.hjb.scheme import ViscousScheme
 from fem_selection.petsc import released
 from fem_selection.settings import HjbSettings
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["ValueFunction", "solve_value"]
 
@@ -125,6 +125,7 @@ def solve_value(
     Note:
         Collective over `comm`; equal on any number of ranks up to the order of sums.
     """
+    snapshots = whole_number(snapshots, "snapshots")
     if grid.dimension != problem.dimension or snapshots < 2:
         raise InvalidInput(
             f"a grid in R^{grid.dimension} and {snapshots} snapshots for a state in R^{problem.dimension}; expected "

@@ -25,7 +25,7 @@ import numpy as np
 from petsc4py import PETSc
 
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Block, Floats, Integers, create_block, real_array, real_block
+from fem_selection.typing import Block, Floats, Integers, create_block, real_array, real_block, whole_number
 
 __all__ = [
     "HasLocalPart",
@@ -269,10 +269,15 @@ class KernelOperator:
     Args:
         kernel: K.
         interval: Which of its intervals.
+
+    Raises:
+        InvalidInput: if the kernel has no such interval.
     """
 
     def __init__(self, kernel: Kernel, interval: int = 0) -> None:
-        self._kernel, self._interval = kernel, interval
+        self._kernel, self._interval = kernel, whole_number(interval, "interval", 0)
+        if self._interval >= kernel.num_intervals:
+            raise InvalidInput(f"interval = {interval}: the kernel has {kernel.num_intervals}, counted from 0")
 
     def apply(self, v: Block) -> Block:
         """Return K v."""

@@ -34,7 +34,7 @@ from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Factorization, Truncation, compress
 from fem_selection.parallel import warn_on_root
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats, Integers, whole_number
 
 __all__ = ["DenseKernel"]
 
@@ -61,7 +61,7 @@ class DenseKernel(Summable):
     quadrature_declined: str | None = None
 
     def __init__(self, space: StateSpace, num_intervals: int) -> None:
-        self.space, self.num_intervals = space, num_intervals
+        self.space, self.num_intervals = space, (num_intervals := whole_number(num_intervals, "num_intervals", 1))
         self._shape = (num_intervals, space.num_nodes, space.num_local)
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = num_intervals * space.num_nodes**2

@@ -42,7 +42,7 @@ from fem_selection.kernels.base import OperatorByParameters, as_parameters, map_
 from fem_selection.kernels.local_forms import LocalForms
 from fem_selection.kernels.sums import Summable
 from fem_selection.settings.names import LOCAL_TERMS
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats, Integers, real_number, whole_number
 
 __all__ = ["LocalKernel"]
 
@@ -81,6 +81,7 @@ class LocalKernel(Summable, OperatorByParameters):
         *,
         length: float = 1.0,
     ) -> None:
+        num_intervals, length = whole_number(num_intervals, "num_intervals", 1), real_number(length, "length")
         if not length > 0:
             raise InvalidInput(f"length {length} of a local kernel: it must be positive")
         self.space, self.num_intervals, self.length = space, num_intervals, length

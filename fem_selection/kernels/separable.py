@@ -23,12 +23,11 @@ from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import MatrixTerm, OperatorByParameters, as_parameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Truncation, truncate
-from fem_selection.typing import Block, Floats, Integers, real_block
+from fem_selection.typing import Block, Floats, Integers, real_block, whole_number
 
 __all__ = ["SeparableDirection", "SeparableKernel"]
 
@@ -52,8 +51,8 @@ class SeparableKernel(Summable, OperatorByParameters):
     is_linear = False
 
     def __init__(self, space: StateSpace, num_intervals: int, rank: int) -> None:
-        if rank < 1:
-            raise InvalidInput(f"a separable kernel of rank {rank}: the rank must be at least 1")
+        num_intervals = whole_number(num_intervals, "num_intervals", 1)
+        rank = whole_number(rank, "the rank of a separable kernel", 1)
         self.space, self.num_intervals, self.rank = space, num_intervals, rank
         self._shape = (num_intervals, 2, rank, space.num_local)
         self.num_parameters = int(np.prod(self._shape))

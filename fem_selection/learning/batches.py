@@ -17,7 +17,7 @@ from fem_selection.data import AffineMaps, draw_maps
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, share
 from fem_selection.settings import Movement
-from fem_selection.typing import Block, Integers, real_array
+from fem_selection.typing import Block, Integers, real_array, whole_number, whole_numbers
 
 __all__ = ["SampleBatches", "SampleStates"]
 
@@ -59,9 +59,9 @@ class SampleStates:
             raise InvalidInput(f"initial states of shape {initial.shape}: expected (num_local, number of samples)")
         count = initial.shape[1]
         targets = np.empty((0, count)) if targets is None else np.atleast_2d(real_array(targets, "targets"))
-        for what, given in (("targets", targets.shape[1]), ("labels", count if labels is None else len(labels))):
-            if given != count:
-                raise InvalidInput(f"{count} initial states but {given} {what}: give one for each sample")
+        if targets.shape[1] != count:
+            raise InvalidInput(f"{count} initial states but {targets.shape[1]} targets: give one for each sample")
+        labels = None if labels is None else whole_numbers(labels, "labels", count=count)
 
         def states(numbers: Integers, maps: AffineMaps | None) -> Block:
             if maps is not None:
@@ -128,7 +128,7 @@ class SampleBatches:
         dimension: int,
         movement: Movement | None = None,
     ) -> None:
-        self.batch_size = min(batch_size, part.num_samples)
+        self.batch_size = min(whole_number(batch_size, "batch_size", 1), part.num_samples)
         self._ensemble, self._part, self._dimension, self._movement = ensemble, part, dimension, movement
 
     def draw_epoch(self, rng: np.random.Generator) -> _SampleEpoch:

@@ -39,7 +39,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import Kernel, KernelDirection
 from fem_selection.parallel import Ensemble
 from fem_selection.settings.names import PARTS
-from fem_selection.typing import Block, Floats, Integers, describe_array, real_array
+from fem_selection.typing import Block, Floats, Integers, describe_array, real_array, whole_number
 
 __all__ = ["ControlSpace"]
 
@@ -91,6 +91,8 @@ class ControlSpace:
                 f"the mesh lives on {space.comm.size} ranks, a member of the ensemble on {ensemble.space_comm.size}: "
                 "create the mesh on ensemble.space_comm, or the ensemble with space = the ranks of the mesh"
             )
+        num_outputs = whole_number(num_outputs, "num_outputs", 0)
+        parts = (parts,) if isinstance(parts, str) else parts
         unknown = [p for p in parts if p not in PARTS]
         if unknown or not parts:
             raise InvalidInput(f"controls {list(parts)}: choose from {', '.join(PARTS)}")

@@ -19,7 +19,7 @@ import numpy as np
 from fem_selection.errors import InvalidInput
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.linalg.eigensolver import Limits, Metric, symmetric_eigenpairs
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["HessianEigenpairs", "hessian_eigenpairs", "largest_modulus"]
 
@@ -70,6 +70,7 @@ def hessian_eigenpairs(
     """
     if which not in ("smallest", "largest"):
         raise InvalidInput(f"which = {which!r}: choose from smallest, largest")
+    count = whole_number(count, "count", 1)
     control_space, before = hessian.control_space, hessian.hessian.actions
     start = control_space.to_scaled(control_space.random_direction(0))
     reduced = hessian.apply if free is None else _Reduced(hessian, free, which).apply

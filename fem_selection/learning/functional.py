@@ -27,7 +27,7 @@ from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.penalty import Penalty
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
 from fem_selection.settings import ObjectiveSettings, ParallelSettings, Regularization
-from fem_selection.typing import Block, Floats, create_block, real_array, real_block
+from fem_selection.typing import Block, Floats, create_block, real_array, real_block, real_number, whole_number
 
 __all__ = ["Functional", "Observe", "SweepCounts"]
 
@@ -99,6 +99,9 @@ class Functional:
         weight: float = ObjectiveSettings.weight,
         block: int = ParallelSettings.block,
     ) -> None:
+        num_samples, block = whole_number(num_samples, "num_samples", 0), whole_number(block, "block", 1)
+        if not 0 < (weight := real_number(weight, "weight")) < np.inf:
+            raise InvalidInput(f"weight = {weight}: expected a positive finite number")
         self.initial, self.targets = _check_samples(control_space, cost, initial, targets, num_samples)
         self.control_space, self.stepper, self.cost = control_space, stepper, cost
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block

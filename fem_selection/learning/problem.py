@@ -27,7 +27,7 @@ from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import Movement
 from fem_selection.settings.names import PARTS
-from fem_selection.typing import Block, Floats, Integers
+from fem_selection.typing import Block, Floats, Integers, whole_number, whole_numbers
 
 __all__ = ["LearningProblem", "create_box", "predict_labels"]
 
@@ -89,11 +89,13 @@ class LearningProblem:
             validation: Samples on which the stochastic phase chooses its best iterate.
 
         Raises:
-            InvalidInput: for labels or a start that do not fit the functional, or bounds of an unknown part.
+            InvalidInput: for labels, classes or a start that do not fit the functional, or bounds of an unknown part.
         """
         control_space = functional.control_space
-        if labels is not None and len(labels) != functional.num_samples:
-            raise InvalidInput(f"{len(labels)} labels for {functional.num_samples} samples: give one for each sample")
+        if labels is not None:
+            outputs = control_space.num_outputs
+            classes_at_most = 2 if outputs == 1 else outputs or None
+            labels = whole_numbers(labels, "labels", count=functional.num_samples, below=classes_at_most)
         if start_controls is None:
             start_controls = _current_controls(functional)
         else:
@@ -163,6 +165,7 @@ class LearningProblem:
         Raises:
             InvalidInput: if the fraction is not in [0, 1), or a class has too few samples for both sides.
         """
+        seed = whole_number(seed, "seed", 0)
         if self.validation is not None or fraction == 0 or self.train.num_samples < 3:
             return self.train, self.validation
         fit, validation = stratified_split(
@@ -263,9 +266,11 @@ def predict_labels(outputs: Block) -> Integers:
 def _class_values(labels: Integers | None, classes: Sequence[object], num_outputs: int) -> NDArray[Any] | None:
     """The classes as an array, after checking that there is one for each label and output; None without labels."""
     needed = max(0 if labels is None else int(np.max(labels)) + 1, 2 if num_outputs == 1 else num_outputs)
+    if not isinstance(classes, Sequence | np.ndarray) or isinstance(classes, str | bytes):
+        raise InvalidInput(f"classes = {classes!r}: expected a list or an array of names or numbers")
     if len(classes) == 0:
         return None if labels is None else np.arange(needed)
-    values = np.array(classes)
+    values = np.array(classes, ndmin=1)
     mixed = values.dtype.kind in "US" and not all(isinstance(value, str | bytes) for value in classes)
     if values.ndim != 1 or values.dtype.kind not in "biufUS" or mixed or len(np.unique(values)) < len(values):
         raise InvalidInput(f"classes {list(classes)!r}: give different strings or numbers, all of one kind")

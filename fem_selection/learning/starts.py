@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fem_selection.learning.scaled import ScaledFunctional
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["random_start"]
 
@@ -37,7 +37,7 @@ def random_start(
         seed: Seed of all starts.
         scaled_bounds: Shards of lower and upper bounds, to which the start is clipped, or None.
     """
-    if number == 0:
+    if whole_number(number, "number", 0) == 0:
         return scaled_start.copy()
     space = functional.control_space
     local = space.gather(space.random_direction(seed + 15485863 * number))

@@ -23,7 +23,7 @@ from mpi4py import MPI
 from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.errors import NonFinite
 from fem_selection.learning.functional import Functional
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["GradientCertificate", "adjoint_identity_error", "move_controls", "taylor_remainders", "verify_gradient"]
 
@@ -73,7 +73,8 @@ def verify_gradient(
     Raises:
         NonFinite: if there are no states even at a thousandth of the first distance from `controls`.
     """
-    part = _on_first_samples(functional, max_samples)
+    seed = whole_number(seed, "seed", 0)
+    part = _on_first_samples(functional, whole_number(max_samples, "max_samples", 1))
     space = part.control_space
     size = max(0.1, float(np.sqrt(space.ensemble.sum(float((controls**2) @ space.lumped[space.shard])))))
     for _ in range(_SHORTER):

@@ -26,7 +26,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.linalg.operators import Operator, adjoint
 from fem_selection.linalg.orthonormal import orthonormal_directions
 from fem_selection.linalg.ranges import find_range
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, whole_number
 
 __all__ = ["Factorization", "Truncation", "compress", "truncate"]
 
@@ -70,6 +70,8 @@ class Truncation:
     def __post_init__(self) -> None:
         if (self.rank is None) == (self.tolerance is None):
             raise InvalidInput(f"compression to {self.rank=}, {self.tolerance=}: give one of the two")
+        if self.rank is not None:
+            object.__setattr__(self, "rank", whole_number(self.rank, "rank"))
         if (self.rank is not None and self.rank < 1) or (self.tolerance is not None and not self.tolerance > 0):
             raise InvalidInput(f"compression to {self.rank=}, {self.tolerance=}: it must be positive")
 

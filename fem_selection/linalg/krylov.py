@@ -23,7 +23,7 @@ from fem_selection.errors import NotConverged
 from fem_selection.linalg.eigensolver import Limits, general_eigenpairs
 from fem_selection.linalg.operators import Operator
 from fem_selection.petsc import released
-from fem_selection.typing import Block, Complexes, Floats, Integers
+from fem_selection.typing import Block, Complexes, Floats, Integers, whole_number
 
 __all__ = [
     "RESTARTS_BEFORE",
@@ -99,6 +99,7 @@ def leading_eigenpairs(
     Raises:
         NotConverged: if none was found.
     """
+    count = whole_number(count, "count", 1)
     if norm == 0.0:
         nothing = np.zeros((space.num_local, 0), complex)
         return Eigenpairs(values=np.zeros(0, complex), modes=nothing, residuals=np.zeros(0))

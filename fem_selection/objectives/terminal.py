@@ -18,7 +18,7 @@ from mpi4py import MPI
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.linalg.blas import add_product
 from fem_selection.objectives.losses import Loss
-from fem_selection.typing import Block, Floats, real_array
+from fem_selection.typing import Block, Floats, real_array, whole_number
 
 __all__ = ["LinearizedCost", "ReadoutCost", "TerminalCost", "TrackingCost"]
 
@@ -60,6 +60,7 @@ class ReadoutCost:
     num_outputs: int
 
     def __post_init__(self) -> None:
+        self.num_outputs = whole_number(self.num_outputs, "num_outputs", 1)
         self.offset: Floats = np.zeros(self.num_outputs)
         self.offset_dual: Floats = np.zeros(self.num_outputs)
         self.readout_dual = self.space.create_block(self.num_outputs)

@@ -29,7 +29,7 @@ from fem_selection.linalg.blas import add_scaled
 from fem_selection.optimize.ends import ZERO_BATCHES
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
 from fem_selection.settings import OutputSettings, StochasticSettings
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, whole_number
 
 __all__ = ["BatchSource", "Epoch", "descend"]
 
@@ -121,10 +121,10 @@ class _Descent:
         checkpoint_every: int,
     ) -> None:
         self.functional, self.settings, self.source = functional, settings, source
-        self.checkpoint_every = checkpoint_every
+        self.checkpoint_every = whole_number(checkpoint_every, "checkpoint_every", 1)
         self.validate, self.scaled_bounds = validate, scaled_bounds
         self.save, self.observe, self.stop = save, observe, stop
-        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self.rng = np.random.Generator(np.random.PCG64(whole_number(seed, "seed", 0)))
         self.epoch = self.batch = self.step = 0
         self.best_score, self.best_epoch = -np.inf, 0
         self.epoch_value = 0.0

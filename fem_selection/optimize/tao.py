@@ -54,7 +54,7 @@ from fem_selection.optimize.tao_options import set_options
 from fem_selection.petsc import last_line, remove_shift
 from fem_selection.settings import OptimizerSettings, OutputSettings
 from fem_selection.settings.names import BOUNDED, NEWTON, TAO
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["minimize"]
 
@@ -132,7 +132,7 @@ class _Minimizer:
         checkpoint_every: int,
     ) -> None:
         self.functional, self.settings, self.scaled_bounds = functional, settings, scaled_bounds
-        self.checkpoint_every = checkpoint_every
+        self.checkpoint_every = whole_number(checkpoint_every, "checkpoint_every", 1)
         self.save, self.observe, self.stop = save, observe, stop
         self.iteration = self.evaluations = 0
         self.first_norm = 0.0

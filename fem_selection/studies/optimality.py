@@ -35,7 +35,7 @@ from fem_selection.studies.further_trainings import (
     train_from_random_starts,
 )
 from fem_selection.studies.report import Report
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["NOTABLE_DRIFT", "CertificateReport", "Conclusion", "certify"]
 
@@ -219,7 +219,7 @@ def certify(
         InvalidInput: if the controls have another shape.
         NonFinite: if a state, the objective or its gradient is not finite.
     """
-    settings = settings_or_default(settings, CertificateSettings)
+    settings, seed = settings_or_default(settings, CertificateSettings), whole_number(seed, "seed", 0)
     problem.require_samples()
     controls = problem.functional.control_space.to_shard(controls)
     found, insertions = measure_conditions(

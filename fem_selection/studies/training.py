@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.errors import NonFinite
 from fem_selection.io.checkpoints import jsonable
 from fem_selection.learning import LearningProblem, describe_problem, verify_gradient
 from fem_selection.optimize import OptimizationReport
@@ -33,7 +33,7 @@ from fem_selection.studies.report import Progress
 from fem_selection.studies.run_files import RunFiles
 from fem_selection.studies.training_phases import TrainingPhases
 from fem_selection.studies.training_report import TrainingReport, TrainingResult
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["train"]
 
@@ -87,10 +87,7 @@ def train(
         1.2437 True
     """
     problem.require_samples()
-    if starts < 1:
-        raise InvalidInput(f"{starts} starts: give at least one")
-    if seed < 0:
-        raise InvalidInput(f"seed {seed}: give 0 or a larger number")
+    starts, seed = whole_number(starts, "starts", 1), whole_number(seed, "seed", 0)
     optimizer = settings_or_default(optimizer, OptimizerSettings)
     stochastic = settings_or_default(stochastic, StochasticSettings)
     if starts > 1:

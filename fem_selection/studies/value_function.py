@@ -50,7 +50,7 @@ from fem_selection.settings import HjbSettings, OptimizerSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Progress, Teller
 from fem_selection.studies.value_report import HjbReport
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, whole_number
 
 __all__ = ["hjb", "reduce_to_states"]
 
@@ -81,7 +81,7 @@ def hjb(
         InvalidInput: if the value function of this problem is not computed here, or the settings do not fit it.
         NonFinite: if a value function or an objective is not finite.
     """
-    settings = settings_or_default(settings, HjbSettings)
+    settings, seed = settings_or_default(settings, HjbSettings), whole_number(seed, "seed", 0)
     reduced, first = reduce_to_states(problem, settings)
     world, tell = problem.ensemble.world, Teller(progress if problem.ensemble.is_root else None, 3 + settings.witness)
     objectives, loops = _optimize(problem, reduced, settings.starts, seed)

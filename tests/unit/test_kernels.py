@@ -283,7 +283,7 @@ def test_random_separable_kernel_has_the_stated_scale(spaces, mode):
 
 def test_separable_kernel_needs_a_rank(spaces):
     """Fails if a kernel without factors is made, which would be zero without a word."""
-    with pytest.raises(InvalidInput, match="rank must be at least 1"):
+    with pytest.raises(InvalidInput, match="rank of a separable kernel = 0: expected a whole number, at least 1"):
         SeparableKernel(spaces("interval", 4, 2, "collocated"), 1, 0)
 
 

@@ -35,7 +35,7 @@ from fem_selection.steady.equilibria.equilibria import Equilibrium, differentiat
 from fem_selection.steady.equilibria.limit import LongTimeLimit, find_limit
 from fem_selection.steady.equilibria.picard import PicardReport, solve_first_kind
 from fem_selection.steady.equilibria.zero_set import ZeroSet, find_zeros
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, whole_number
 
 __all__ = ["SteadyAnalysis", "analyze_steady_states"]
 
@@ -99,7 +99,7 @@ def analyze_steady_states(
     if not field.is_autonomous:
         raise InvalidInput("kernel or bias depends on time: the equation has no steady states")
     initial = field.space.to_block(initial, "initial states", fewest=1)
-    settings = settings_or_default(settings, SteadySettings)
+    settings, seed = settings_or_default(settings, SteadySettings), whole_number(seed, "seed", 0)
     require_moderate(field.space, KernelOperator(field.kernel, field.interval))
     c = IsometricCoordinates(field.space)
     limit = find_limit(field, initial, settings, sample_comm=sample_comm)

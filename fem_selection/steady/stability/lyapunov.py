@@ -45,7 +45,7 @@ from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.evolution.stiffness import StiffnessProbe
 from fem_selection.linalg.operators import random_block
 from fem_selection.linalg.orthonormal import orthonormalize
-from fem_selection.typing import Block, Floats
+from fem_selection.typing import Block, Floats, whole_number
 
 __all__ = ["LyapunovExponents", "finite_time_exponents", "flow_exponents", "layer_adjoint", "layer_tangent"]
 
@@ -189,7 +189,7 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
 
 
 def _require_count(space: StateSpace, count: int) -> None:
-    if not 1 <= count <= space.num_nodes:
+    if not 1 <= whole_number(count, "count") <= space.num_nodes:
         raise InvalidInput(f"{count} exponents are wanted; between 1 and {space.num_nodes} exist")
 
 

@@ -46,7 +46,7 @@ from fem_selection.steady.stability.eigenvalues import ON_SPECTRUM, eigenvalues_
 from fem_selection.steady.stability.essential import EssentialSpectrum, essential_spectrum
 from fem_selection.steady.stability.regularity import count_kinks, flat_share
 from fem_selection.steady.stability.sides import SideRates, rates_by_side
-from fem_selection.typing import Block, Complexes, Floats
+from fem_selection.typing import Block, Complexes, Floats, whole_number
 
 __all__ = ["Spectrum", "analyze_spectrum", "spectrum_of_operator"]
 
@@ -161,6 +161,7 @@ def analyze_spectrum(
     Raises:
         NonFinite: if σ' is not finite at the state.
     """
+    number = whole_number(number, "number", 1)
     linearization: Linearization = field.linearize(f)
     space, slope = field.space, np.abs(linearization.slope)
     lowest = float(np.min(slope, initial=np.inf))
