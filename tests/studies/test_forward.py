@@ -130,13 +130,13 @@ def test_faults(space):
     ("given", "said"),
     [
         (None, "got None"),
-        ([[1.0]], "got an object of type list"),
+        ([[1.0]], r"of shape \(1, 1\) for 3 nodes: expected \(3, number of samples\)"),
         (np.ones((3, 1), complex), "got an array of type complex128"),
     ],
-    ids=("nothing", "a list", "complex numbers"),
+    ids=("nothing", "a list of another length", "complex numbers"),
 )
 def test_initial_states_that_are_no_real_arrays_are_refused(given, said):
-    """Fails if what is no array of real numbers gives an error of NumPy's, or loses its imaginary part."""
+    """Fails if what is no array of real numbers, or not of the right shape, gives an error of NumPy's, or loses its imaginary part."""
     space = fs.StateSpace(fs.interval(MPI.COMM_SELF, 2), 1)
     kernel = fs.DenseKernel(space, 1)
     field = fs.SelectionField(space, kernel, np.zeros(3), activation=fs.find_activation("tanh"))
