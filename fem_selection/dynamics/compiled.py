@@ -28,12 +28,12 @@ from fem_selection.functions.libraries import Library, load_library
 from fem_selection.kernels.base import HasMatrixTerms, Kernel
 from fem_selection.typing import Block, Floats
 
-__all__ = ["CompiledSweep", "Swept", "create_sweep"]
+__all__ = ["CompiledSweep", "SweptDynamics", "create_sweep"]
 
 _SOURCE = Path(__file__).with_name("sweep.c")
 
 
-class Swept(Protocol):
+class SweptDynamics(Protocol):
     """What a sweep reads of a `Stepper`."""
 
     space: StateSpace
@@ -45,7 +45,7 @@ class Swept(Protocol):
     intervals: list[list[int]]
 
 
-def create_sweep(stepper: Swept) -> CompiledSweep | None:
+def create_sweep(stepper: SweptDynamics) -> CompiledSweep | None:
     """Return the compiled sweeps of a stepper, or None if they cannot do what it does.
 
     Args:
@@ -71,7 +71,7 @@ class CompiledSweep:
     """
 
     def __init__(
-        self, stepper: Swept, kernel: HasMatrixTerms, library: Library, *, sigma: tuple[int, int, int | None]
+        self, stepper: SweptDynamics, kernel: HasMatrixTerms, library: Library, *, sigma: tuple[int, int, int | None]
     ) -> None:
         self._stepper, self._kernel, self._ffi, self._functions = stepper, kernel, library.ffi, library.functions
         self._arrays: dict[tuple[str, int], Floats] = {}

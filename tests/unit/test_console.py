@@ -58,7 +58,7 @@ def train_with(monkeypatch: pytest.MonkeyPatch, stream: TextIO | None, *more: st
 @pytest.mark.parametrize("broken", ["closed pipe", "full disk", "none"])
 def test_a_run_outlives_its_console(here: Path, monkeypatch, capfd, broken: str) -> None:
     """Fails if a reader that has gone, a full disk under the log or a closed stream costs the report or the status, or
-    if a full disk is not told on standard error."""
+    if a full disk is not reported on standard error."""
     if broken == "closed pipe":
         reading, writing = os.pipe()
         os.close(reading)
@@ -243,7 +243,7 @@ def test_environment_variables_are_left_alone(here: Path, call, monkeypatch) -> 
 
 
 def test_a_figure_that_fails_does_not_cost_the_report(here: Path, call, monkeypatch) -> None:
-    """Fails if the error of one figure ends the run, hides the table, is told without the figure's path and the reason,
+    """Fails if the error of one figure ends the run, hides the table, is reported without the figure's path and the reason,
     or keeps the other figures from being drawn."""
     from fem_selection import plots
     from fem_selection.studies.training_report import TrainingReport

@@ -135,7 +135,7 @@ def test_an_activation_without_value_or_slope_at_the_start_is_named(activation: 
 
 
 def test_an_overflow_is_not_blamed_on_the_activation() -> None:
-    """Fails if a state that overflows is told as an activation without a value."""
+    """Fails if a state that overflows is reported as an activation without a value."""
     with pytest.raises(NonFinite) as error:
         run(case("s**3", dynamics={"kernel": "1e120"}))
     assert "activation" not in str(error.value)

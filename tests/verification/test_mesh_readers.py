@@ -305,7 +305,7 @@ def test_nodes_that_are_not_finite(tmp_path):
     ],
 )
 def test_faults_of_text(tmp_path, old, new, message):
-    """Fails if a count that is wrong drops cells, or a wrong word is not told."""
+    """Fails if a count that is wrong drops cells, or a wrong word is not reported."""
     data = FILES["two_41.msh"].replace(old, new)
     with pytest.raises(InvalidInput, match=message):
         read(save(tmp_path, "m.msh", data))
