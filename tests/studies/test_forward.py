@@ -136,7 +136,8 @@ def test_faults(space):
     ids=("nothing", "a list of another length", "complex numbers"),
 )
 def test_initial_states_that_are_no_real_arrays_are_refused(given, said):
-    """Fails if what is no array of real numbers, or not of the right shape, gives an error of NumPy's, or loses its imaginary part."""
+    """Fails if what is no array of real numbers, or of the wrong shape, gives an error of NumPy's, or loses its
+    imaginary part."""
     space = fs.StateSpace(fs.interval(MPI.COMM_SELF, 2), 1)
     kernel = fs.DenseKernel(space, 1)
     field = fs.SelectionField(space, kernel, np.zeros(3), activation=fs.find_activation("tanh"))

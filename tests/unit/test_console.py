@@ -243,8 +243,8 @@ def test_environment_variables_are_left_alone(here: Path, call, monkeypatch) -> 
 
 
 def test_a_figure_that_fails_does_not_cost_the_report(here: Path, call, monkeypatch) -> None:
-    """Fails if the error of one figure ends the run, hides the table, is reported without the figure's path and the reason,
-    or keeps the other figures from being drawn."""
+    """Fails if the error of one figure ends the run, hides the table, is reported without the figure's path and the
+    reason, or keeps the other figures from being drawn."""
     from fem_selection import plots
     from fem_selection.studies.training_report import TrainingReport
 
