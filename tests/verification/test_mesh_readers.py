@@ -21,7 +21,7 @@ import pytest
 import ufl
 from dolfinx import fem
 from dolfinx import io as dio
-from mesh_files import FILES, SAVED_ALL, TWO_SQUARES, Part, Sketch, msh22, msh41, raw_numbers, save, xdmf
+from mesh_files import FILES, SAVED_ALL, TWO_SQUARES, Part, Sketch, msh22, msh40, msh41, raw_numbers, save, xdmf
 from mpi4py import MPI
 
 import fem_selection as fs
@@ -97,8 +97,9 @@ def test_coordinates_on_the_geometry(tmp_path):
 def test_groups_of_negative_orientation(tmp_path):
     """Fails if the negative tag of a surface that a group takes the other way round is another group."""
     parts = tuple(replace(part, groups=tuple(-tag for tag in part.groups)) for part in TWO_SQUARES.parts)
-    for binary in (False, True):
-        path = save(tmp_path, "negative.msh", msh41(replace(TWO_SQUARES, parts=parts), binary))
+    negative = replace(TWO_SQUARES, parts=parts)
+    for data in (msh41(negative), msh41(negative, True), msh40(negative), msh22(negative), msh22(negative, True)):
+        path = save(tmp_path, "negative.msh", data)
         assert moment(read(path, "lower")) == pytest.approx(LOWER)
         assert moment(read(path, "all")) == pytest.approx(ALL)
     turned = replace(parts[1], groups=(2,), cells=tuple(cell[::-1] for cell in parts[1].cells))
@@ -114,6 +115,40 @@ def test_lines_of_windows(tmp_path, name):
     if group is not None:
         data = b"$Comments\r\n$Nodes are below\r\n$EndComments\r\n" + data
     assert moment(read(save(tmp_path, name, data), group)) == pytest.approx(LOWER if group else ALL)
+
+
+def test_groups_of_partitions(tmp_path):
+    """Fails if the cells of a mesh that gmsh has divided lose their groups, which the parts of an entity have too."""
+    data = FILES["two_41.msh"].decode()
+    begin, end = data.index("$Entities"), data.index("$EndEntities")
+    counts, *rows = data[begin:end].splitlines()[1:]
+    rows = [row.split() for row in rows]  # number, six bounds, groups, bounding entities
+    parts = [[row[0], "2", row[0], "1", "1", *row[1:]] for row in rows]
+    written = "\n".join(["$PartitionedEntities", "1", "0", counts, *map(" ".join, parts), "$EndPartitionedEntities\n"])
+    lost = [" ".join(["9" + row[0], *row[1:7], "0", "0"]) for row in rows]
+    data = "\n".join([data[:begin] + "$Entities", counts, *lost, "$EndEntities\n" + written]) + data[end + 13 :]
+    path = save(tmp_path, "divided.msh", data.encode())
+    assert moment(read(path, "lower")) == pytest.approx(LOWER) and moment(read(path)) == pytest.approx(ALL)
+
+
+def test_equal_tags_in_two_dimensions(tmp_path):
+    """Fails if a group of points whose tag is that of a group of surfaces names these surfaces."""
+    names = (*TWO_SQUARES.names, (0, TWO_SQUARES.names[0][1], "corner"))
+    domain = read(save(tmp_path, "m.msh", msh41(replace(TWO_SQUARES, names=names))))
+    assert sorted(domain.groups) == sorted(name for _, _, name in TWO_SQUARES.names)
+    with pytest.raises(InvalidInput, match="no cells in the group 'corner'"):
+        read(tmp_path / "m.msh", "corner")
+
+
+def test_nodes_that_are_listed_twice(tmp_path):
+    """Fails if a node that is listed twice at one place makes a file unreadable, or at two places is taken."""
+    lines = FILES["two_22.msh"].split(b"\n")
+    begin = lines.index(b"$Nodes") + 1
+    lines[begin : begin + 2] = [b"%d" % (int(lines[begin]) + 1), lines[begin + 1], lines[begin + 1]]
+    assert moment(read(save(tmp_path, "m.msh", b"\n".join(lines)))) == pytest.approx(ALL)
+    lines[begin + 1] = b"1 -1.0 0.0 0.0"
+    with pytest.raises(InvalidInput, match="has the node 1 twice, at different points"):
+        read(save(tmp_path, "m.msh", b"\n".join(lines)))
 
 
 def test_one_name_in_two_dimensions(tmp_path):
