@@ -202,6 +202,25 @@ def test_broken_hdf5(tmp_path, capfd, cut):
     assert capfd.readouterr().err == ""
 
 
+def test_order_of_the_nodes_of_curved_cells(tmp_path):
+    """Fails if the nodes of quadratic cells come from HDF5 in another order than they went there."""
+    nodes = np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.6, 0.7), (-0.1, 0.5), (0.5, 0.05)])  # opposite 0, 1, 2
+    element = basix.ufl.element("Lagrange", "triangle", 2, basix.LagrangeVariant.equispaced, shape=(2,))
+    mesh = dolfinx.mesh.create_mesh(MPI.COMM_SELF, np.arange(6)[None], element, nodes)
+    with dio.XDMFFile(mesh.comm, tmp_path / "m.xdmf", "w") as file:
+        file.write_mesh(mesh)
+    here = moment(Domain(mesh=mesh, name="here", bounds=(nodes.min(axis=0), nodes.max(axis=0))))
+    assert moment(read(tmp_path / "m.xdmf")) == pytest.approx(here, rel=1e-13) and here > 0.2
+
+
+def test_bytes_in_the_other_order(tmp_path):
+    """Fails if the numbers of a machine with the other order of bytes are read in this one's."""
+    swapped = np.frombuffer(raw_numbers(TWO_SQUARES), dtype="<i8").byteswap().tobytes()
+    path = save(tmp_path, "raw.xdmf", FILES["raw.xdmf"].replace(b"Little", b"Big"))
+    save(tmp_path, "raw.bin", swapped)
+    assert moment(read(path)) == pytest.approx(ALL)
+
+
 COMPRESSED = (
     "c-rgqaB<`1lHy|G;9!7(|4@)B4&fU>#m%N}X7~4S31VWXU=l)B2m@S942%p6Y=R6ximf0&Gq0q0GgL2|07#HEIW;Gzn41SGsLwzun7YWuAM6B1"
     "21Z5|1_mZ3Mn)E>921mA=QE2iFbXQzGeA7(z+l47VDg`tfq@n1T4rvbV;F&kFn}N@P@V(mX=Wzo{fr31Kn8&|cQXtokSH`OJtWB0736aCm=GbL"
@@ -300,6 +319,15 @@ def test_cells_that_make_no_mesh(tmp_path, fault, ending):
     path = save(tmp_path, f"m.{ending}", xdmf(sketch) if ending == "xdmf" else msh41(sketch))
     with pytest.raises(InvalidInput, match=message):
         read(path)
+
+
+@pytest.mark.parametrize("fault", ["a bow tie", "a corner inwards"])
+def test_folded_cells_of_surfaces(tmp_path, fault):
+    """Fails if a quadrilateral whose edges cross is taken for a mesh because it lies in no coordinate plane."""
+    sketch, _ = NO_MESHES[fault]
+    points = tuple((x, y, x + 2 * y) for x, y, _ in sketch.points)
+    with pytest.raises(InvalidInput, match="folded cell 1"):
+        read(save(tmp_path, "m.msh", msh41(replace(sketch, points=points))))
 
 
 def test_all_faults_at_once(tmp_path):
