@@ -461,6 +461,11 @@ def test_nodes_that_are_not_merged(tmp_path, recwarn):
             d for d in domain.doubts if "nodes coincide, but are not one: 2 and 5 at (1, 0)" in d
         ] != [] or not doubted
         assert bool(domain.doubts) == doubted
+    points = [(1e6 + 1e-3 * x, 1e-3 * y, z) for x, y, z in unmerged().points]
+    for k in (4, 7):  # the last bit of the coordinate, more than √ε of an edge
+        points[k] = (float(np.nextafter(points[k][0], np.inf)), *points[k][1:])
+    domain = read(save(tmp_path, "m.msh", msh41(replace(unmerged(), points=tuple(points)))))
+    assert any("nodes coincide, but are not one: 2 and 5" in doubt for doubt in domain.doubts)
 
 
 def test_pieces_matter_to_local_kernels(tmp_path, recwarn):
