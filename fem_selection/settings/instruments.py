@@ -21,6 +21,9 @@ __all__ = [
     "StepSettings",
 ]
 
+#: Times, or values of a parameter, of which a list is made before the work begins: more would fill the memory.
+MOST = 1_000_000
+
 
 @settings_class
 class StepSettings:
@@ -62,7 +65,7 @@ class ForwardSettings(StepSettings):
     """
 
     until: float | None = Field(default=None, gt=0)
-    times: int = Field(default=101, ge=2)
+    times: int = Field(default=101, ge=2, le=MOST)
     spacing: Annotated[str, one_of(SPACINGS, {"log": "logarithmic"})] = "linear"
     estimates: bool = True
     shown: int = Field(default=5, ge=1)
@@ -100,7 +103,7 @@ class LimitSettings:
     growth: float = Field(default=1e6, gt=1)
     rtol: float = Field(default=1e-8, ge=1e-14, lt=1)
     atol: float = Field(default=1e-11, gt=0)
-    snapshots: int = Field(default=121, ge=2)
+    snapshots: int = Field(default=121, ge=2, le=MOST)
     max_steps: int = Field(default=40_000, ge=1)
 
 
@@ -162,7 +165,7 @@ class StabilitySettings:
     step: float | None = Field(default=None, gt=0)
     points: int = Field(default=400, ge=2)
     branches: int = Field(default=12, ge=1)
-    searches: int = Field(default=5, ge=0)
+    searches: int = Field(default=5, ge=0, le=MOST)
     seconds: float = Field(default=60.0, gt=0)
     cycles: bool = True
 
@@ -188,6 +191,6 @@ class HjbSettings:
     levels: int = Field(default=3, ge=1)
     lower: Annotated[tuple[float, ...], ListOrScalar] | None = None
     upper: Annotated[tuple[float, ...], ListOrScalar] | None = None
-    snapshots: int = Field(default=41, ge=2)
+    snapshots: int = Field(default=41, ge=2, le=MOST)
     starts: int = Field(default=6, ge=0)
     witness: bool = True

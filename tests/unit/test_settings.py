@@ -360,3 +360,18 @@ def test_settings_need_no_finite_elements():
     code = "import sys, fem_selection.settings; print(sorted(sys.modules.keys() & {'dolfinx', 'petsc4py', 'scipy'}))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        (settings.ForwardSettings, "times"),
+        (settings.SteadySettings, "snapshots"),
+        (settings.StabilitySettings, "searches"),
+        (settings.HjbSettings, "snapshots"),
+    ],
+)
+def test_lists_that_are_made_first_have_a_largest_length(table, key):
+    """Fails if a run fills the memory with a list of 10⁹ times or values before it does anything."""
+    with pytest.raises(fs.InvalidSettings, match=rf"{key}: must be in \[[02], 1e\+06\], got 1000000000"):
+        table(**{key: 10**9})
