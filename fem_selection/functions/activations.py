@@ -208,7 +208,7 @@ class ActivationFamily:
         self._expression, self._names = expression, tuple(names)
         symbols = tuple(Symbol(name) for name in names)
         self._template = Activation(name="family", expression=_Member(expression, symbols), symbols=symbols)
-        what = f"activation of s and {', '.join(self._names)}"
+        what = "activation of s" + (f" and {', '.join(self._names)}" if self._names else "")
         traced = call_with_symbols(expression, _placeholder, *symbols, what=what)
         some = [0.5 + k for k in range(len(symbols))]
         values = dict(zip(symbols, some, strict=True))

@@ -91,6 +91,8 @@ def call_with_symbols(
         raise InvalidInput(f"{what}: expected a function of UFL symbols such as ufl.tanh, got {function!r}")
     try:
         result = function(*arguments)
+    except InvalidInput as error:  # a formula, which says itself what is wrong with it
+        raise InvalidInput(f"{what}: {error}") from error
     except Exception as error:
         raise InvalidInput(
             f"{what}: the function failed with {type(error).__name__} ({_first_line(error)}); {called}, not with "

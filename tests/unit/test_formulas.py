@@ -14,6 +14,7 @@ import ufl
 from ufl.algorithms import estimate_total_polynomial_degree
 
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import ActivationFamily
 from fem_selection.functions.formulas import FUNCTIONS, coordinate_names, parse_formula
 
 y = np.linspace(0.1, 0.9, 5)
@@ -240,3 +241,11 @@ def test_values_must_match():
         formula.evaluate(y=1.0)
     with pytest.raises(InvalidInput, match="x given to"):
         formula.ufl(y=1.0, z=1.0, x=1.0)
+
+
+def test_a_formula_that_is_no_number_says_so_itself():
+    """Fails if a formula of a case is answered with advice on functions of UFL, or with an empty list of parameters."""
+    formula = parse_formula("s + 1/0", ("s",))
+    with pytest.raises(InvalidInput, match=r"^activation of s: a constant part of 's \+ 1/0' is not a") as caught:
+        ActivationFamily(lambda s: formula.ufl(s=s), ())
+    assert "ufl" not in str(caught.value)
