@@ -49,7 +49,7 @@ def sweep_back(
         incoming: Blocks that receive the costates I_i as `incoming[layer][stage]`, overwritten; None to keep none.
     """
     sweep = stepper.compiled_for(tape.states[0])
-    if sweep is not None and dual.flags.f_contiguous:
+    if sweep is not None and _fit(tape, dual, kernel_pullback, bias_dual, incoming=incoming):
         sweep.back(
             tape.states[0],
             tape.arrays,
@@ -73,6 +73,23 @@ def sweep_back(
             to_state=n > 0 or to_initial,
             incoming=kept,
         )
+
+
+def _fit(
+    tape: Tape,
+    dual: Block,
+    kernel_pullback: Floats | None,
+    bias_dual: Floats | None,
+    *,
+    incoming: list[list[Block]] | None,
+) -> bool:
+    """Whether all arrays have the layout that compiled code takes for granted."""
+    blocks = [dual, *(block for row in incoming or () for block in row)]
+    sums = [a for a in (kernel_pullback, bias_dual) if a is not None]
+    return all(
+        block.shape == tape.states[0].shape and block.dtype == np.float64 and block.flags.f_contiguous
+        for block in blocks
+    ) and all(a.dtype == np.float64 and a.flags.c_contiguous for a in sums)
 
 
 def step_back(
@@ -117,7 +134,7 @@ def step_back(
         if kernel_pullback is not None:
             kernel.add_pullback(c, q, stages[i], scale=dt, out=kernel_pullback)
         if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
-            dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)
+            bias_dual[c] = dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)  # a copy if the row is strided
         if to_state or i > 0:
             # the loop ends with the first stage, so its term is added to the dual at once
             target = dual if i == 0 else pulled[i]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """UFL expressions of scalars, translated to a list of instructions that arrays and C loops can follow.
 
-The translation finds common subexpressions once, folds constants, writes x² as a square, a + (−1)·b as a − b,
-ln(1 + x) as log1p and exp(x) − 1 as expm1, which lose no digits near zero.  Where the two branches of a conditional
-call one expensive function with two arguments, as softplus does,
+The translation finds common subexpressions once, folds constants, writes x² as a square, x^½ as a root, a + (−1)·b as
+a − b, ln(1 + x) as log1p and exp(x) − 1 as expm1, which lose no digits near zero.  Where the two branches of a
+conditional call one expensive function with two arguments, as softplus does,
 
     s > 0 ? s + log1p(exp(−s)) : log1p(exp(s)),
 
@@ -22,6 +22,7 @@ from scipy.special import erf
 from ufl import as_ufl
 from ufl.algorithms import expand_indices
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
+from ufl.corealg.traversal import unique_pre_traversal
 
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, UflExpression
@@ -135,7 +136,16 @@ def translate(expressions: Sequence[UflExpression], variables: Sequence[UflExpre
 
 def _in_components(e: UflExpression) -> UflExpression:
     """An expression with inner products, norms and sums over indices written out in components."""
-    return expand_indices(apply_algebra_lowering(as_ufl(e)))
+    lowered = apply_algebra_lowering(as_ufl(e))
+    # the expansion goes along all paths, which may be very many more than there are nodes
+    return expand_indices(lowered) if any(map(_has_components, unique_pre_traversal(lowered))) else lowered
+
+
+def _has_components(node: UflExpression) -> bool:
+    """Whether an operator makes tensors of scalars or scalars of tensors."""
+    if isinstance(node, c.Indexed):
+        return not isinstance(node.ufl_operands[0], c.Terminal)
+    return isinstance(node, c.IndexSum | c.ComponentTensor | c.ListTensor)
 
 
 class _Translation:
@@ -145,12 +155,21 @@ class _Translation:
         self.code: dict[int, Instruction] = {}
         self.constants: dict[int, float] = {}
         self._known: dict[Any, int] = {}
+        self._translated: dict[int, tuple[UflExpression, int]] = {}
         self._variables = variables
         self._num_values = len(variables)
         self._negative_of: dict[int, int] = {}
 
     def translate(self, e: UflExpression) -> int:
-        """Emit the instructions for an expression; return the number of its value."""
+        """Emit the instructions for an expression; return the number of its value.
+
+        An expression that others share is translated once: a tower of conditionals has few nodes and many paths.
+        """
+        if id(e) not in self._translated:
+            self._translated[id(e)] = (e, self._translate(e))  # e is kept, so that its id stays its own
+        return self._translated[id(e)][1]
+
+    def _translate(self, e: UflExpression) -> int:
         for number, variable in enumerate(self._variables):
             if e == variable:
                 return number
@@ -180,6 +199,8 @@ class _Translation:
             return self.constant(float(function(x, y)))
         if function is np.power and y == 2.0:
             return self.emit(np.square, [a])
+        if function is np.power and y == 0.5:  # C and NumPy do not agree on (-inf)^0.5 and (-0)^0.5
+            return self.emit(np.sqrt, [a])
         if function is np.multiply and 1.0 in (x, y):
             return b if x == 1.0 else a
         if function is np.add:

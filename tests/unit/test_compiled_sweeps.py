@@ -183,6 +183,32 @@ def test_controls_that_change_between_sweeps():
         assert np.max(np.abs(after[0]["final"] - before[0]["final"])) > 1e-3
 
 
+@pytest.mark.parametrize("evaluation", ["compiled", "layers"])
+def test_arrays_of_another_layout(evaluation):
+    """Fails if sums are written as if they were contiguous, or lost in a copy, or memory beyond a tape is read."""
+    stepper = make_stepper(find_activation("tanh"), "heun", "separable")
+    stepper.evaluation = evaluation
+    initial = smooth_states(stepper.space, slice(0, 4))
+    tape, shape = stepper.tape(4), stepper.bias.shape
+    final = stepper.advance(initial, tape).copy(order="F")
+    size = stepper.kernel.create_pullback().shape
+
+    def back(dual, pullback, bias_dual):
+        sweep_back(stepper, tape, dual, kernel_pullback=pullback, bias_dual=bias_dual, to_initial=True)
+        return dual, pullback, bias_dual
+
+    expected = back(final.copy(order="F"), np.zeros(size), np.zeros(shape))
+    room = np.zeros((shape[0], 2 * shape[1]))
+    for bias_dual in (np.zeros(shape, order="F"), room[:, : shape[1]], room[:, 1::2]):
+        room[...] = 0.0
+        for pullback in (np.zeros(size), np.zeros((*size[:2], 2, *size[2:]))[:, :, 0]):
+            bias_dual[...] = 0.0
+            for found, right in zip(back(final.copy(order="F"), pullback, bias_dual), expected, strict=True):
+                np.testing.assert_allclose(found, right, rtol=1e-13, atol=1e-13)
+    with pytest.raises(ValueError, match="shape"):
+        back(np.zeros((shape[1], 9), order="F"), np.zeros(size), np.zeros(shape))
+
+
 def test_overflow_shows_in_the_state():
     """Fails if a state that is not finite is hidden, or ends the run."""
     stepper = make_stepper(Activation(name="growth", expression=lambda s: ufl.exp(30 * s * s)), "euler")

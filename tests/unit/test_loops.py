@@ -169,6 +169,18 @@ def test_all_instructions_agree_with_numpy():
         np.testing.assert_allclose(values, expected, rtol=1e-14, atol=1e-14, err_msg=str(e))
 
 
+def test_zeros_and_roots_are_those_of_numpy():
+    """Fails if C picks the other of two zeros of different sign, or a power ½ of −∞ or −0 is another number."""
+    numbers = np.repeat([0.0, -0.0, np.inf, -np.inf, np.nan, 2.0], 100)
+    others = numbers[::-1].copy()
+    expressions = [ufl.max_value(s, r), ufl.min_value(s, r), ufl.max_value(s, 0.0), ufl.min_value(0.0, s), s**0.5]
+    found = run(*expressions, variables=(s, r), arrays=(numbers, others))
+    expected = by_numpy(BlockProgram(expressions, s, r), numbers, others, results=len(expressions))
+    for values, right in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(values, right)
+        np.testing.assert_array_equal(np.signbit(values[right == 0.0]), np.signbit(right[right == 0.0]))
+
+
 def test_an_entry_does_not_depend_on_its_place():
     """Fails if what remains behind whole vectors is computed by other operations, or alignment chooses them."""
     for expression in (ufl.erf(s) + ufl.exp(s), ufl.sin(s), ufl.conditional(ufl.gt(s, 0.3), ufl.tanh(s), s)):

@@ -181,3 +181,13 @@ def test_unsupported_operator_is_named():
     """Fails if an operator without an array counterpart is skipped or raises something unexplained."""
     with pytest.raises(InvalidInput, match="BesselJ"):
         BlockProgram((ufl.bessel_J(0, s),), s)
+
+
+def test_shared_expressions_are_translated_once():
+    """Fails if the time grows with the paths through an expression, 3⁶⁰ here, and not with its nodes."""
+    tower, expected = s, S
+    for level in range(60):
+        tower = ufl.conditional(ufl.gt(tower, 0.1 * level), 1.01 * tower, tower + 0.1)
+        expected = np.where(expected > 0.1 * level, 1.01 * expected, expected + 0.1)
+    (found,) = evaluate(tower)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
