@@ -12,7 +12,9 @@ import codecs
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Buffer, Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +38,7 @@ def enduring_streams() -> Iterator[None]:
     A character that the encoding of a stream lacks (PYTHONIOENCODING=ascii) is spelt in ASCII or shown as an escape.
     """
     _occupy_standard_descriptors()
+    _ignore_broken_pipes()
     before = sys.stdout, sys.stderr
     codecs.register_error("fem_selection.spell", _spell)
     sys.stdout, sys.stderr = (_enduring(stream) for stream in before)
@@ -73,6 +76,15 @@ def _occupy_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+
+
+def _ignore_broken_pipes() -> None:
+    """Let a write into a pipe without a reader fail, as in all Python programs, rather than end the process.
+
+    PETSc replaces Python's choice by a handler that aborts, if the caller's program has started it with one.
+    """
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python sets no handlers
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def _enduring(stream: TextIO | None) -> TextIO:

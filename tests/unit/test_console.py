@@ -71,6 +71,19 @@ def test_a_run_outlives_its_console(here: Path, monkeypatch, capfd, broken: str)
     assert told in (err := capfd.readouterr().err) and err.count("\n") == bool(told)
 
 
+def test_a_pipe_that_another_handler_watches(here: Path, monkeypatch) -> None:
+    """Fails if a reader that has gone ends the process where PETSc, started before, has a handler that aborts."""
+    ended = []
+    before = signal.signal(signal.SIGPIPE, lambda *arguments: ended.append(arguments))
+    try:
+        reading, writing = os.pipe()
+        os.close(reading)
+        assert train_with(monkeypatch, os.fdopen(writing, "w")) == 0
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+    assert not ended
+
+
 IN_A_SHELL = {
     "head": "{program} train case.toml --output run | head -1; exit ${{PIPESTATUS[0]}}",
     "full": "{program} train case.toml --output run > /dev/full 2>&1",
