@@ -100,8 +100,8 @@ class Functional:
         block: int = ParallelSettings.block,
     ) -> None:
         num_samples, block = whole_number(num_samples, "num_samples", 0), whole_number(block, "block", 1)
-        if not 0 < (weight := real_number(weight, "weight")) < np.inf:
-            raise InvalidInput(f"weight = {weight}: expected a positive finite number")
+        if not 0 <= (weight := real_number(weight, "weight")) < np.inf:
+            raise InvalidInput(f"weight = {weight}: expected a finite number, at least 0")
         self.initial, self.targets = _check_samples(control_space, cost, initial, targets, num_samples)
         self.control_space, self.stepper, self.cost = control_space, stepper, cost
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block

@@ -129,5 +129,5 @@ def test_controls_that_are_no_numbers_are_refused(network):
     for study in (fs.studies.certify, fs.studies.network_stability):
         with pytest.raises(InvalidInput, match="not finite"):
             study(problem, broken)
-    with pytest.raises(InvalidInput, match="seed -3"):
+    with pytest.raises(InvalidInput, match="seed = -3"):
         fs.studies.train(problem, seed=-3)
