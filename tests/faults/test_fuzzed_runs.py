@@ -23,16 +23,16 @@ def check(result: Result) -> None:
 def test_odd_cases() -> None:
     """Fails if a valid case ends in a traceback, a hang, a status that no table lists or a report that is not whole, or
     if some command never ends well."""
-    result = run_numbers("runs", 0, 40)
+    result = run_numbers("runs", 0, 25)
     check(result)
     assert {name.split()[0] for name in result.statuses if name.endswith(" 0")} >= set(COMMANDS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(40, 1000, 240))
+@pytest.mark.parametrize("first", range(25, 1000, 195))
 def test_more_odd_cases(first: int) -> None:
     """Fails if a case of the longer range ends otherwise than `test_odd_cases` allows."""
-    check(run_numbers("runs", first, first + 240))
+    check(run_numbers("runs", first, first + 195))
 
 
 def test_damaged_files() -> None:

@@ -56,6 +56,7 @@ def main() -> None:
     print_results(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2])
 def test_same_reports(results_on, ranks):
     """Fails if a study lacks a sum over the ranks, if a rank takes a decision of its own, if samples of another rank
