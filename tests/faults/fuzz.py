@@ -145,7 +145,8 @@ def check_broken(number: int, folder: Path) -> str | None:
         text = str(error)
         if not all(_names_something(fault, path) for fault in error.faults):
             return f"{about}: a fault names neither key nor file: {text}"
-        missing = [word for word in broken.words if word not in text]
+        is_text = "is not text in UTF-8" not in text  # else the error names the file and the byte: no key can be read
+        missing = [word for word in broken.words if word not in text] if is_text else []
         return f"{about}: {missing} not in: {text}" if missing else None
     except (Exception, TooLong) as error:
         return f"{about}: {type(error).__name__}: {error}"
