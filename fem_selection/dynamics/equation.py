@@ -20,6 +20,7 @@ forms, for every activation and mode, and that of `fem_selection.dynamics.implic
 
 from __future__ import annotations
 
+import numpy as np
 import ufl
 from dolfinx import fem, la
 from dolfinx.fem import petsc as fem_petsc
@@ -119,6 +120,8 @@ class SelectionEquation:
         return vector.array[: self.space.num_local].copy()
 
     def _apply(self, name: str, s: Floats, values: Floats) -> Floats:
+        if getattr(self, name).empty():  # σ' vanishes
+            return np.zeros(self.space.num_local)
         self._set(self._s, s)
         matrix = fem_petsc.assemble_matrix(self._compile(name))
         matrix.assemble()

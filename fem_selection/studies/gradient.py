@@ -15,6 +15,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
+from fem_selection.errors import InvalidInput
 from fem_selection.learning import Functional, GradientCertificate, verify_gradient
 from fem_selection.learning.verification import move_controls
 from fem_selection.learning.weak_form import WeakFormErrors, measure_weak_form
@@ -95,6 +98,8 @@ def verify(functional: Functional, controls: Floats, *, seed: int = 0) -> Verifi
         InvalidInput: if the controls have another shape.
         NonFinite: if there are no states near the controls.
     """
+    if not np.all(np.isfinite(controls)):
+        raise InvalidInput("the controls are not finite: those of a case follow from dynamics.start_scale")
     controls = functional.control_space.to_shard(controls)
     worst = WORST_SOLVED_FORM if functional.stepper.scheme.is_implicit else WORST_FORM
     certificate = verify_gradient(functional, controls, seed)
