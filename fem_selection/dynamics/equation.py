@@ -24,6 +24,7 @@ import numpy as np
 import ufl
 from dolfinx import fem, la
 from dolfinx.fem import petsc as fem_petsc
+from ufl.algorithms import expand_derivatives
 
 from fem_selection.compilation import compile_with
 from fem_selection.discretization.spaces import StateSpace
@@ -120,7 +121,7 @@ class SelectionEquation:
         return vector.array[: self.space.num_local].copy()
 
     def _apply(self, name: str, s: Floats, values: Floats) -> Floats:
-        if getattr(self, name).empty():  # σ' vanishes
+        if expand_derivatives(getattr(self, name)).empty():  # σ' vanishes
             return np.zeros(self.space.num_local)
         self._set(self._s, s)
         matrix = fem_petsc.assemble_matrix(self._compile(name))

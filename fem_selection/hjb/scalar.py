@@ -38,7 +38,12 @@ class ScalarMinimizer:
         self._extend(_REACH)
 
     def __call__(self, kappa: Floats) -> Floats:
-        """s*(κ), entry by entry."""
+        """s*(κ), entry by entry; NaN where κ is not finite, so that the caller sees it in the value function."""
+        known = np.isfinite(kappa)
+        if not known.all():
+            result = np.full(kappa.shape, np.nan)
+            result[known] = self(kappa[known])
+            return result
         place = np.floor(np.arcsinh(kappa) / _SPACING).astype(np.int64)
         reach = int(np.max(np.abs(place), initial=0)) + 2
         if reach > self._reach:
