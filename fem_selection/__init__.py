@@ -24,11 +24,11 @@ except (ImportError, RuntimeError) as error:
 
 _HOME = {
     # meshes, spaces, depth
-    "Domain": "discretization.domains",
-    "box": "discretization.domains",
-    "from_mesh": "discretization.domains",
-    "interval": "discretization.domains",
-    "rectangle": "discretization.domains",
+    "Domain": "discretization.meshes.domains",
+    "box": "discretization.meshes.domains",
+    "from_mesh": "discretization.meshes.domains",
+    "interval": "discretization.meshes.domains",
+    "rectangle": "discretization.meshes.domains",
     "StateSpace": "discretization.spaces",
     "DepthGrid": "discretization.depth",
     "Ensemble": "parallel",

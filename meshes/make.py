@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from fem_selection.discretization.mesh_files import read_gmsh
+from fem_selection.discretization.meshes.mesh_files import read_gmsh
 
 HERE = Path(__file__).resolve().parent
 EDGES = {

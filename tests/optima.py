@@ -19,7 +19,7 @@ from problems import make_problem
 from scipy.optimize import minimize_scalar
 
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.discretization.domains import interval
+from fem_selection.discretization.meshes.domains import interval
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.functions.activations import Activation, find_activation

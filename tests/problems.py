@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, SelectionField, Stepper, find_scheme

@@ -13,8 +13,8 @@ from mpi4py import MPI
 from serving import serve, time_calls
 
 from fem_selection.data import image_states, load_digits_samples, split_samples
-from fem_selection.discretization import domains
 from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.functions.activations import find_activation

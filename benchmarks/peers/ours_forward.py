@@ -12,8 +12,8 @@ import numpy as np
 from mpi4py import MPI
 from serving import serve
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SelectionField
 from fem_selection.evolution import integrate

@@ -16,10 +16,10 @@ from fem_selection import config, data
 from fem_selection.cases.kernel import at_key, build_kernel, case_formula, require_finite
 from fem_selection.cases.samples import format_of, load_data, states_of_formulas, states_of_samples
 from fem_selection.config.checks import LARGEST
-from fem_selection.discretization import domains
 from fem_selection.discretization.coefficients import function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.elements import Family, Mode
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.errors import InvalidInput

@@ -19,7 +19,7 @@ from mpi4py import MPI
 from fem_selection import config
 from fem_selection.cases.learning import build_network, build_problem
 from fem_selection.data import SampleFormat
-from fem_selection.discretization.mesh_files import files_of_mesh
+from fem_selection.discretization.meshes.mesh_files import files_of_mesh
 from fem_selection.errors import InvalidInput
 from fem_selection.io.checkpoints import jsonable, read_checkpoint, read_state, refuse_another
 from fem_selection.io.runs import CHECKPOINT

@@ -24,8 +24,8 @@ from petsc4py import PETSc
 from fem_selection.compilation import compile_with
 from fem_selection.discretization.block_products import BlockProducts, create_dense
 from fem_selection.discretization.block_solver import BlockSolver
-from fem_selection.discretization.domains import Domain
 from fem_selection.discretization.elements import Family, Mode, create_element, create_measure
+from fem_selection.discretization.meshes.domains import Domain
 from fem_selection.discretization.numbering import canonical_numbering
 from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.quadrature.points import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import BlockProgram

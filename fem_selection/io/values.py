@@ -11,7 +11,7 @@ from dolfinx import fem
 from dolfinx import io as dio
 from mpi4py import MPI
 
-from fem_selection.discretization import domains
+from fem_selection.discretization.meshes import domains
 from fem_selection.errors import InvalidInput
 from fem_selection.io.fields import naming
 from fem_selection.typing import Floats

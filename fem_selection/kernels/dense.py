@@ -4,7 +4,7 @@
     (K f)(y) = Σ_i φ_i(y) Σ_k (W M)_ik F_k
 
 W may hold the weights of product integration instead of nodal values, W_ik m_k ≈ ∫ w(y_i, z) φ_k(z) dz, where w is not
-smooth (`discretization.product_integration` on intervals, `discretization.mesh_integration` in more dimensions).
+smooth (in `discretization.quadrature`: `product_integration` on intervals, `mesh_integration` in more dimensions).
 Everything else, the adjoint, gradients and the training of W, knows W only: K* is the exact adjoint of K in the inner
 product of V_h.
 
@@ -25,8 +25,8 @@ from petsc4py import PETSc
 
 from fem_selection.discretization.coefficients import KernelSource
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.discretization.kernel_samples import sample_kernel
 from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.discretization.quadrature.kernel_samples import sample_kernel
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.kernels.base import KernelOperator, MatrixTerm, as_parameters, map_functions
 from fem_selection.kernels.separable import SeparableKernel
@@ -85,7 +85,7 @@ class DenseKernel(Summable):
         """Create the kernel with the nodal values of w at the sample times of a depth grid (collective).
 
         w may have kinks, jumps and a weak singularity: there, other values take the place of nodal ones, so that the
-        orders of the quadrature stay (see `discretization.product_integration` and `discretization.mesh_integration`).
+        orders of the quadrature stay (see `product_integration` and `mesh_integration` in `discretization.quadrature`).
 
         Args:
             space: The state space V_h.

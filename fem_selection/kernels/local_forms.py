@@ -15,7 +15,7 @@ from dolfinx.fem import petsc as fem_petsc
 from petsc4py import PETSc
 
 from fem_selection.compilation import compile_with
-from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.quadrature.points import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import warn_on_root

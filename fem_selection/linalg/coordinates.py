@@ -22,7 +22,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.discretization.numbering import hashed_normal
-from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.quadrature.points import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.linalg.operators import Operator
 from fem_selection.petsc import create_shell

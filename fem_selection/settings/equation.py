@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from fem_selection.derived import derived
-from fem_selection.discretization.mesh_files import describe
+from fem_selection.discretization.meshes.mesh_files import describe
 from fem_selection.errors import InvalidInput
 from fem_selection.settings.fields import Factors, ListOrScalar, SumOrList, TomlList, name_or_formula, one_of
 from fem_selection.settings.names import (

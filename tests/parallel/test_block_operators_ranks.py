@@ -19,7 +19,7 @@ def main() -> None:
     from fem_selection.discretization.block_products import BlockProducts
     from fem_selection.discretization.block_solver import BlockSolver
     from fem_selection.discretization.depth import DepthGrid
-    from fem_selection.discretization.domains import interval
+    from fem_selection.discretization.meshes.domains import interval
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.kernels.local import LocalKernel
 

@@ -18,7 +18,7 @@ def main() -> None:
     from mpi4py import MPI
 
     from fem_selection.discretization.depth import DepthGrid
-    from fem_selection.discretization.domains import interval
+    from fem_selection.discretization.meshes.domains import interval
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.kernels import DenseKernel, KernelOperator
     from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator

@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     from mpi4py import MPI
     from problems import make_problem
 
-    from fem_selection.discretization.domains import Domain, from_mesh
+    from fem_selection.discretization.meshes.domains import Domain, from_mesh
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.io.triangles import gather_triangles
     from fem_selection.parallel import Ensemble
@@ -98,7 +98,7 @@ def folder(tmp_path_factory):
     import dolfinx.io
     from mpi4py import MPI
 
-    from fem_selection.discretization.domains import rectangle
+    from fem_selection.discretization.meshes.domains import rectangle
 
     folder = tmp_path_factory.mktemp("meshes")
     mesh = rectangle(MPI.COMM_SELF, (4, 3), cell="triangle").mesh

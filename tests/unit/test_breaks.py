@@ -11,9 +11,9 @@ from mpi4py import MPI
 from fem_selection.cases.kernel import build_kernel, describe_quadrature
 from fem_selection.config import parse_case
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.discretization.domains import Domain, interval, rectangle
-from fem_selection.discretization.roots import find_roots
-from fem_selection.discretization.singularities import observed_exponent
+from fem_selection.discretization.meshes.domains import Domain, interval, rectangle
+from fem_selection.discretization.quadrature.roots import find_roots
+from fem_selection.discretization.quadrature.singularities import observed_exponent
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.functions.breaks import break_functions

@@ -10,10 +10,10 @@ from dolfinx import fem
 from mpi4py import MPI
 from problems import KERNELS, LINEAR_KERNELS, smooth_states
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.coefficients import UflKernel, kernel_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.elements import create_element
+from fem_selection.discretization.meshes import domains
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.formulas import parse_formula
 from fem_selection.kernels import (

@@ -8,8 +8,8 @@ import pytest
 from dolfinx import mesh
 from mpi4py import MPI
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.elements import create_element
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.numbering import canonical_numbering, hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 

@@ -64,7 +64,7 @@ AGREEING = {
     "discretization.spaces.StateSpace.family": settings.SpaceSettings.family,
     "discretization.spaces.StateSpace.mode": settings.SpaceSettings.mode,
     **{
-        f"discretization.domains.{shape}.{name}": getattr(settings.DomainSettings(shape=shape), name)
+        f"discretization.meshes.domains.{shape}.{name}": getattr(settings.DomainSettings(shape=shape), name)
         for shape in named.SHAPES
         for name in ("lower", "upper", "grading", "cell")
     },
@@ -110,7 +110,7 @@ def test_no_default_is_stated_twice():
     of_their_own = sorted(found.keys() - OTHERS.keys() - AGREEING.keys())
     assert not of_their_own, "take the default from the settings class, as in `levels: int = HjbSettings.levels`"
     assert OTHERS.keys() <= found.keys(), "an entry of OTHERS is no more"
-    assert AGREEING.keys() - found.keys() == {"discretization.domains.interval.cell"}
+    assert AGREEING.keys() - found.keys() == {"discretization.meshes.domains.interval.cell"}
     for place in AGREEING.keys() & found.keys():
         here, table = ast.literal_eval(found[place]), AGREEING[place]
         assert here == (table[0] if isinstance(table, tuple) and len(table) == 1 else table), place

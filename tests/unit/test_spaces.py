@@ -10,9 +10,9 @@ from dolfinx import fem, mesh
 from mpi4py import MPI
 from problems import make_domain, smooth_states
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.coefficients import function_values
 from fem_selection.discretization.elements import create_element, create_measure
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 

@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from fem_selection.cases.learning import build_problem
 from fem_selection.config import load_case
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.discretization.domains import interval
+from fem_selection.discretization.meshes.domains import interval
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, Stepper
 from fem_selection.functions.activations import find_activation

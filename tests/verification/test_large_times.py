@@ -11,8 +11,8 @@ from mpi4py import MPI
 from problems import make_field, smooth_states
 from scipy.integrate import solve_ivp
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.depth import DepthGrid
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SelectionField
 from fem_selection.errors import InvalidInput

@@ -12,8 +12,8 @@ from scipy.integrate import quad
 from scipy.special import roots_legendre
 
 import fem_selection as fs
-from fem_selection.discretization.simplices import cut_parts, halved, volumes
-from fem_selection.discretization.zero_sets import Parts, divide_at_zeros, extended
+from fem_selection.discretization.quadrature.simplices import cut_parts, halved, volumes
+from fem_selection.discretization.quadrature.zero_sets import Parts, divide_at_zeros, extended
 from fem_selection.functions.formulas import coordinate_names, parse_formula
 
 SQUARE = "((y0-z0)**2+(y1-z1)**2)"

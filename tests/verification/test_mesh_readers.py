@@ -27,9 +27,9 @@ from mpi4py import MPI
 import fem_selection as fs
 from fem_selection.cases.saved import problem_key
 from fem_selection.config import parse_case
-from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
-from fem_selection.discretization.domains import Domain, from_mesh
-from fem_selection.discretization.mesh_files import describe
+from fem_selection.discretization.meshes.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
+from fem_selection.discretization.meshes.domains import Domain, from_mesh
+from fem_selection.discretization.meshes.mesh_files import describe
 from fem_selection.errors import InvalidInput, SelectionWarning
 
 GMSH = [name for name in FILES if name.endswith(".msh")]

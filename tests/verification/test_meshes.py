@@ -16,8 +16,8 @@ from mpi4py import MPI
 from problems import KERNELS, make_problem
 
 from fem_selection.config import dump_case, parse_case
-from fem_selection.discretization.domains import Domain, rectangle
-from fem_selection.discretization.mesh_files import describe
+from fem_selection.discretization.meshes.domains import Domain, rectangle
+from fem_selection.discretization.meshes.mesh_files import describe
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.triangles import gather_triangles

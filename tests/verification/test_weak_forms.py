@@ -14,8 +14,8 @@ from mpi4py import MPI
 from problems import MODES, smooth_states
 from weak_forms import blocks_and_forms
 
-from fem_selection.discretization import domains
 from fem_selection.discretization.elements import create_element
+from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.functions.activations import ACTIVATIONS, Activation

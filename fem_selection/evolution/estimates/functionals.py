@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.discretization.quadrature import QuadraturePoints
+from fem_selection.discretization.quadrature.points import QuadraturePoints
 from fem_selection.evolution.estimates.activation_properties import Antiderivative
 from fem_selection.evolution.estimates.comparison import Estimate, compare_with_bound, compare_with_past
 from fem_selection.evolution.estimates.hypotheses import Premises

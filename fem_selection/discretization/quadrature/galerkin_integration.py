@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fem_selection.discretization.interval_cells import gauss_rule, graded_rule
-from fem_selection.discretization.kernel_on_cells import NEAR, KernelOnCells, divide
+from fem_selection.discretization.quadrature.interval_cells import gauss_rule, graded_rule
+from fem_selection.discretization.quadrature.kernel_on_cells import NEAR, KernelOnCells, divide
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["integrate_pairs"]

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import roots_jacobi, roots_legendre
 
-from fem_selection.discretization.quadrature import reference_rule
+from fem_selection.discretization.quadrature.points import reference_rule
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats, Integers
 

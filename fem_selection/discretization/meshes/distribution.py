@@ -16,8 +16,8 @@ from dolfinx import cpp
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from fem_selection.discretization.conformity import Conformity, examine
-from fem_selection.discretization.mesh_files import describe, read_gmsh, read_xdmf
+from fem_selection.discretization.meshes.conformity import Conformity, examine
+from fem_selection.discretization.meshes.mesh_files import describe, read_gmsh, read_xdmf
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats, Integers

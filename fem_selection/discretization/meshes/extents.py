@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fem_selection.discretization.cell_shapes import SMALLEST
+from fem_selection.discretization.meshes.cell_shapes import SMALLEST
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats, real_array, real_number, whole_number
 

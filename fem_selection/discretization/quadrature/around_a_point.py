@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.discretization.cell_geometry import CellGeometry
-from fem_selection.discretization.interval_cells import graded_rule
-from fem_selection.discretization.simplices import edges, halved, simplex_rule, volumes
-from fem_selection.discretization.zero_sets import Parts
+from fem_selection.discretization.quadrature.cell_geometry import CellGeometry
+from fem_selection.discretization.quadrature.interval_cells import graded_rule
+from fem_selection.discretization.quadrature.simplices import edges, halved, simplex_rule, volumes
+from fem_selection.discretization.quadrature.zero_sets import Parts
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["RATIOS", "PointRule", "rule_points"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fem_selection.discretization.coefficients import KernelSource, kernel_values
-from fem_selection.discretization.mesh_integration import integrate_on_mesh
-from fem_selection.discretization.product_integration import integrate_kernel
-from fem_selection.discretization.singularities import (
+from fem_selection.discretization.quadrature.mesh_integration import integrate_on_mesh
+from fem_selection.discretization.quadrature.product_integration import integrate_kernel
+from fem_selection.discretization.quadrature.singularities import (
     check_exponent,
     find_singularities,
     is_line,

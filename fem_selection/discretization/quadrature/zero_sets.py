@@ -22,7 +22,7 @@ import numpy as np
 from scipy.interpolate import BarycentricInterpolator
 from scipy.special import roots_legendre
 
-from fem_selection.discretization.simplices import cut_parts, edges, halved, volumes
+from fem_selection.discretization.quadrature.simplices import cut_parts, edges, halved, volumes
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["DEPTHS", "CurvedParts", "Parts", "deviation", "divide_at_zeros", "has_no_zero"]

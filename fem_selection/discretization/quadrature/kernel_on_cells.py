@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from fem_selection.discretization.coefficients import KernelSource, evaluate_kernel
-from fem_selection.discretization.interval_cells import IntervalCells, gauss_rule, graded_rule
-from fem_selection.discretization.roots import find_roots
+from fem_selection.discretization.quadrature.interval_cells import IntervalCells, gauss_rule, graded_rule
+from fem_selection.discretization.quadrature.roots import find_roots
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats, Integers
 

@@ -15,9 +15,9 @@ import numpy as np
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from fem_selection.discretization.distribution import ExaminedCells, distribute, examine_mesh, read_cells
 from fem_selection.discretization.elements import CELLS
-from fem_selection.discretization.extents import check_extents, graded_ends
+from fem_selection.discretization.meshes.distribution import ExaminedCells, distribute, examine_mesh, read_cells
+from fem_selection.discretization.meshes.extents import check_extents, graded_ends
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import act_on_root, warn_on_root
 from fem_selection.typing import Floats, Integers

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fem_selection.discretization.quadrature import reference_rule
-from fem_selection.discretization.simplices import corner_simplices
+from fem_selection.discretization.quadrature.points import reference_rule
+from fem_selection.discretization.quadrature.simplices import corner_simplices
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats, Integers
 

@@ -33,13 +33,20 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy import sparse
 
-from fem_selection.discretization.around_a_point import PointRule, PointSet, rule_points
-from fem_selection.discretization.cell_geometry import CellGeometry
 from fem_selection.discretization.coefficients import KernelSource, evaluate_kernel, kernel_values
-from fem_selection.discretization.quadrature import reference_rule
-from fem_selection.discretization.simplices import simplex_rule, volumes
+from fem_selection.discretization.quadrature.around_a_point import PointRule, PointSet, rule_points
+from fem_selection.discretization.quadrature.cell_geometry import CellGeometry
+from fem_selection.discretization.quadrature.points import reference_rule
+from fem_selection.discretization.quadrature.simplices import simplex_rule, volumes
+from fem_selection.discretization.quadrature.zero_sets import (
+    DEPTHS,
+    CurvedParts,
+    Parts,
+    divide_at_zeros,
+    extended,
+    has_no_zero,
+)
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.discretization.zero_sets import DEPTHS, CurvedParts, Parts, divide_at_zeros, extended, has_no_zero
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["integrate_on_mesh"]

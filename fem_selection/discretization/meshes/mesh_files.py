@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fem_selection.discretization.equal_rows import equal_rows
-from fem_selection.discretization.gmsh_format import KINDS, GmshBlock, GmshFile, parse_gmsh
-from fem_selection.discretization.xdmf_format import files_beside, find_grid, read_grid
+from fem_selection.discretization.meshes.equal_rows import equal_rows
+from fem_selection.discretization.meshes.gmsh_format import KINDS, GmshBlock, GmshFile, parse_gmsh
+from fem_selection.discretization.meshes.xdmf_format import files_beside, find_grid, read_grid
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats, Integers
 

@@ -40,8 +40,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fem_selection.discretization.coefficients import KernelSource, kernel_values
-from fem_selection.discretization.galerkin_integration import integrate_pairs
-from fem_selection.discretization.kernel_on_cells import SAME, KernelOnCells
+from fem_selection.discretization.quadrature.galerkin_integration import integrate_pairs
+from fem_selection.discretization.quadrature.kernel_on_cells import SAME, KernelOnCells
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats, Integers
 

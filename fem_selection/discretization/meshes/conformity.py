@@ -23,8 +23,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from fem_selection.discretization.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
-from fem_selection.discretization.equal_rows import equal_rows
+from fem_selection.discretization.meshes.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
+from fem_selection.discretization.meshes.equal_rows import equal_rows
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Conformity", "examine"]

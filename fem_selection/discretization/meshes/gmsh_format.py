@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fem_selection.discretization.gmsh_numbers import BinaryNumbers, Numbers, TextNumbers, cut
+from fem_selection.discretization.meshes.gmsh_numbers import BinaryNumbers, Numbers, TextNumbers, cut
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Floats, Integers
 
