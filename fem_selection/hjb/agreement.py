@@ -87,6 +87,7 @@ def compare(
     open_loop_error: float,
     closed_loop: float,
     resolution: float,
+    open_loop_is_optimum: bool = True,
 ) -> Agreement:
     """Compare V(0, x(0)) by finite elements with dynamic programming and with the attained costs.
 
@@ -99,6 +100,8 @@ def compare(
         open_loop_error: How far the objective of the layers is from it.
         closed_loop: The cost of the feedback; NaN if it has none.
         resolution: The interpolation error of Φ on the mesh of V, below which no difference counts.
+        open_loop_is_optimum: Whether the optimization of the open loop ended at a stationary point.  If not, its cost
+            bounds the others from above and no more: comparisons that find them below it are left out.
     """
     attained = float(np.fmin(open_loop, closed_loop))
     limit = _SHARE * abs(attained) + resolution
@@ -112,7 +115,11 @@ def compare(
         yield _comparison("finite elements", "dynamic programming", value - witness, value_error + witness_error, limit)
         yield _comparison("closed loop", "open loop", closed_loop - open_loop, value_error + open_loop_error, limit)
 
-    return Agreement(comparisons=tuple(row for row in rows() if np.isfinite(row.difference)))
+    def counts(row: Comparison) -> bool:
+        bound = row.second == "open loop" or (row.second == "the attained cost" and open_loop <= attained)
+        return bool(np.isfinite(row.difference)) and (open_loop_is_optimum or not bound or row.difference > 0)
+
+    return Agreement(comparisons=tuple(row for row in rows() if counts(row)))
 
 
 def _comparison(first: str, second: str, difference: float, estimate: float, limit: float) -> Comparison:

@@ -59,6 +59,7 @@ from fem_selection.typing import Floats, whole_number
 __all__ = ["minimize"]
 
 _SPARE_PAIRS = 5  # further stored pairs, since TAO may have rejected updates for lack of curvature
+_RISES = 5  # iterates in a row above the best one, after which a run ends: TAO's `lmvm` may climb from a failed search
 _NEARER = 0.1  # part of a step without states at which the next trial is to be
 
 
@@ -280,6 +281,8 @@ class _Minimizer:
             reason = PETSc.TAO.ConvergedReason.CONVERGED_GATOL
         elif self.iteration >= s.max_iterations:
             reason = PETSc.TAO.ConvergedReason.DIVERGED_MAXITS
+        elif self._rises():
+            reason = NO_DESCENT
         elif self.stop is not None and self.stop():
             self.stopped, reason = True, PETSc.TAO.ConvergedReason.CONVERGED_USER
         tao.setConvergedReason(reason)
@@ -296,6 +299,16 @@ class _Minimizer:
         self.memory.append(latest)
         if self.best is None or objective <= self.best.objective:
             self.best = latest
+
+    def _rises(self) -> bool:
+        """Whether the last iterates all lie above the best one.
+
+        After a failed line search, `lmvm` negates its direction and asks for a descent along the solution (PETSc 3.25),
+        so that it climbs, step after step, where the objective jumps.
+        """
+        latest = list(self.memory)[-_RISES:]
+        best = np.inf if self.best is None else self.best.objective
+        return len(latest) == _RISES and all(iterate.objective > best for iterate in latest)
 
     def _is_at(self, scaled: PETSc.Vec, iterate: _Iterate) -> bool:
         """Whether a vector equals an iterate in every bit on every rank (collective)."""

@@ -45,7 +45,8 @@ from fem_selection.hjb import (
 from fem_selection.hjb.box import interpolation_error
 from fem_selection.kernels import DenseKernel
 from fem_selection.learning import Functional, LearningProblem
-from fem_selection.optimize import OptimizationReport, minimize
+from fem_selection.learning.scaled import ScaledFunctional
+from fem_selection.optimize import IterationRow, OptimizationReport, minimize
 from fem_selection.settings import HjbSettings, OptimizerSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Progress, Teller
@@ -56,6 +57,8 @@ __all__ = ["hjb", "reduce_to_states"]
 
 _SIZES = (10.0, 1.0, 3.0)  # L² norms of the random starts, in turn
 _OPEN_LOOP = OptimizerSettings(max_iterations=2000, gradient_tolerance=1e-8, memory=20)
+_EVALUATIONS = 3000  # of objective and gradient from one start: implicit stages near a fold take milliseconds each
+_STATIONARY = 1e-3  # gradient norm, relative to the first, up to which the open loop counts as an optimum
 _PERTURBATION = 0.08  # of the box's sides
 _STEPS = 400  # of a closed loop
 _RIVAL = 1.5  # times the best objective: the box holds the trajectories of the local optima up to there
@@ -84,7 +87,7 @@ def hjb(
     settings, seed = settings_or_default(settings, HjbSettings), whole_number(seed, "seed", 0)
     reduced, first = reduce_to_states(problem, settings)
     world, tell = problem.ensemble.world, Teller(progress if problem.ensemble.is_root else None, 3 + settings.witness)
-    objectives, loops = _optimize(problem, reduced, settings.starts, seed)
+    objectives, loops, open_loop_declined = _optimize(problem, reduced, settings.starts, seed)
     tell("open loop", objective=objectives[0])
     paths = np.concatenate([x.states for x, j in zip(loops, objectives, strict=True) if j <= _RIVAL * objectives[0]])
     box = find_box(reduced, first, paths, fixed=settings.lower is not None, comm=world)
@@ -106,6 +109,7 @@ def hjb(
         witness_error=2.0 * abs(witnesses[1] - witnesses[0]),
         objectives=objectives,
         attained=loops[0].cost,
+        open_loop_declined=open_loop_declined,
         loop=_best_loop([simulate(reduced, value, states, steps=_STEPS) for value in (found.improved, found.finest)]),
         box=box,
         resolution=interpolation_error(reduced, grid),
@@ -151,25 +155,39 @@ def _best_loop(loops: Sequence[ClosedLoop]) -> ClosedLoop:
 
 def _optimize(
     problem: LearningProblem, reduced: ReducedProblem, more: int, seed: int
-) -> tuple[tuple[float, ...], list[OpenLoop]]:
+) -> tuple[tuple[float, ...], list[OpenLoop], str | None]:
     """The objectives that optimization reaches from several starts, the best first, and their paths (collective).
 
-    A start whose states are not finite is left out; if all are, the error of the last one is raised.
+    The last entry says why the best one is no optimum; it is None if the gradient has vanished there.  A start whose
+    states are not finite is left out; if all are, the error of the last one is raised.
     """
     functional, control_space = problem.scaled_functional, problem.functional.control_space
     starts = [problem.scaled_start]
     for k in range(more):
         starts.append(control_space.to_scaled(_SIZES[k % len(_SIZES)] * control_space.random_direction(seed + 1 + k)))
-    found: list[OptimizationReport] = []
+    found: list[tuple[OptimizationReport, str | None]] = []
     for k, start in enumerate(starts):
         try:
-            found.append(minimize(functional, start, _OPEN_LOOP))
+            found.append(_optimize_one(functional, start))
         except NonFinite:
             if not found and k == len(starts) - 1:
                 raise
-    found = sorted(found, key=lambda report: report.objective)
-    controls = [_controls(problem.functional, functional.to_controls(x.scaled_solution)) for x in found]
-    return tuple(x.objective for x in found), [follow(reduced, *c) for c in controls]
+    found = sorted(found, key=lambda end: end[0].objective)
+    controls = [_controls(problem.functional, functional.to_controls(x.scaled_solution)) for x, _ in found]
+    return tuple(x.objective for x, _ in found), [follow(reduced, *c) for c in controls], found[0][1]
+
+
+def _optimize_one(functional: ScaledFunctional, start: Floats) -> tuple[OptimizationReport, str | None]:
+    """The end of the optimization from one start, and why it is no optimum, or None (collective)."""
+    rows: list[IterationRow] = []
+    report = minimize(
+        functional, start, _OPEN_LOOP, observe=rows.append, stop=lambda: rows[-1].evaluations >= _EVALUATIONS
+    )
+    ratio = report.gradient_norm / rows[0].gradient_norm if rows and rows[0].gradient_norm > 0 else 0.0
+    if ratio <= _STATIONARY:
+        return report, None
+    left = f"{report.evaluations} evaluations left a gradient of {ratio:.1e} of its first norm"
+    return report, left if report.stopped else f"{left}; {report.reason}"
 
 
 def _controls(functional: Functional, shard: Floats) -> tuple[Floats, Floats]:

@@ -30,6 +30,8 @@ class HjbReport(Report):
             0.58; NaN if it was not run.
         objectives: The objectives that optimization reaches from the starts, the best first.
         attained: The cost of the best of these controls in continuous depth, an upper bound of V(0, x(0)).
+        open_loop_declined: Why the best of these controls are no optimum, so that a V below their cost contradicts
+            nothing; None if they are stationary.
         loop: The trajectories under the feedback: the first from the initial state, the others from perturbed ones.
         box: The box, its influence, and whether it is large enough.
         resolution: The interpolation error of Φ on the finest mesh.
@@ -42,6 +44,7 @@ class HjbReport(Report):
     witness_error: float
     objectives: tuple[float, ...]
     attained: float
+    open_loop_declined: str | None
     loop: ClosedLoop
     box: BoxSearch
     resolution: float
@@ -118,6 +121,7 @@ class HjbReport(Report):
             witness_error=self.witness_error + self.influence.difference,
             open_loop=self.attained,
             open_loop_error=abs(self.attained - self.open_loop_objective),
+            open_loop_is_optimum=self.open_loop_declined is None,
             closed_loop=self.closed_loop_cost,
             resolution=self.resolution,
         )
@@ -138,6 +142,7 @@ class HjbReport(Report):
         found, declined, grid = self.refinement, self.extrapolated_declined, self.refinement.finest.grid
         bar = f"error {found.extrapolated_error:.1e}" if declined is None else f"no error bar: {declined}"
         costs = ", ".join(f"{v:.6g}" for v in self.objectives)
+        costs += f"; an upper bound, no optimum: {self.open_loop_declined}" if self.open_loop_declined else ""
         corners = " to ".join("(" + ", ".join(f"{x:.3g}" for x in corner) + ")" for corner in (grid.lower, grid.upper))
         return {
             "finite elements": f"{self.value:.6g} (error {self.value_error:.1e})",
@@ -190,6 +195,7 @@ class HjbReport(Report):
             "open_loop_objective": self.open_loop_objective,
             "open_loop_cost": self.attained,
             "open_loop_objectives": self.objectives,
+            "open_loop_declined": self.open_loop_declined,
             "box": {"lower": grid.lower, "upper": grid.upper},
             "box_influence": {
                 "difference": self.influence.difference,

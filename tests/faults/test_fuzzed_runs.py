@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Six hundred odd but valid cases through all commands, and three hundred damaged mesh and data files.
+"""A thousand odd but valid cases through all commands, and three hundred damaged mesh and data files.
 
 No traceback, no hang, every status a documented one, every report whole, and nothing that grows with the runs.  The
 cases come from their numbers; `fuzz` says how one of them is repeated.
@@ -29,7 +29,7 @@ def test_odd_cases() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(25, 610, 195))
+@pytest.mark.parametrize("first", range(25, 1000, 195))
 def test_more_odd_cases(first: int) -> None:
     """Fails if a case of the longer range ends otherwise than `test_odd_cases` allows."""
     check(run_numbers("runs", first, first + 195))

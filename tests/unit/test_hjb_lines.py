@@ -171,6 +171,15 @@ def test_refinement_of_known_values(monkeypatch):
     np.testing.assert_allclose(found.improved.values, 2.0, atol=1e-14)
 
 
+def test_where_kappa_is_not_finite_there_is_no_minimizer():
+    """Fails if a κ that is NaN or infinite ends in an index beyond the table, or changes the entries beside it."""
+    minimizer = ScalarMinimizer(find_activation("tanh"))
+    kappa = np.array([[0.3, np.nan, -2.0], [np.inf, -np.inf, 5.0]])
+    found = minimizer(kappa)
+    np.testing.assert_array_equal(np.isnan(found), ~np.isfinite(kappa))
+    np.testing.assert_array_equal(found[np.isfinite(kappa)], minimizer(np.array([0.3, -2.0, 5.0])))
+
+
 # ── open loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -182,15 +191,22 @@ def test_the_best_open_loop_comes_first(monkeypatch):
     reduced = ReducedProblem.from_functional(problem.functional)
     objectives = iter([0.7, 0.2, 0.9])
 
-    def fake(functional, start, settings):
+    def fake(functional, start, settings, *, observe, stop):
+        observe(SimpleNamespace(gradient_norm=1.0, evaluations=1))
         objective = next(objectives)
         return SimpleNamespace(
-            objective=objective, scaled_solution=functional.to_scaled(np.full(start.size, objective))
+            objective=objective,
+            scaled_solution=functional.to_scaled(np.full(start.size, objective)),
+            gradient_norm=objective,
+            evaluations=7,
+            stopped=stop(),
+            reason="it was tired",
         )
 
     monkeypatch.setattr(study, "minimize", fake)
-    found, loops = study._optimize(problem, reduced, 2, 0)
+    found, loops, declined = study._optimize(problem, reduced, 2, 0)
     assert found == (0.2, 0.7, 0.9)
+    assert declined == "7 evaluations left a gradient of 2.0e-01 of its first norm; it was tired"
     ends = [loop.states[-1, 0] - reduced.start[0] for loop in loops]
     np.testing.assert_allclose(ends, reduced.horizon * np.array(found), rtol=1e-12)
 
@@ -203,10 +219,11 @@ def test_a_start_without_states_is_left_out(monkeypatch):
     reduced = ReducedProblem.from_functional(problem.functional)
 
     def fake(ends):
-        def run(functional, start, settings):
+        def run(functional, start, settings, *, observe, stop):
             if (objective := next(ends)) is None:
                 raise NonFinite("the state")
-            return SimpleNamespace(objective=objective, scaled_solution=functional.to_scaled(np.zeros(start.size)))
+            solution = functional.to_scaled(np.zeros(start.size))
+            return SimpleNamespace(objective=objective, scaled_solution=solution, gradient_norm=0.0)
 
         return run
 
@@ -216,6 +233,19 @@ def test_a_start_without_states_is_left_out(monkeypatch):
     monkeypatch.setattr(study, "minimize", fake(iter([None, None, None])))
     with pytest.raises(NonFinite):
         study._optimize(problem, reduced, 2, 0)
+
+
+def test_an_open_loop_near_a_fold_ends():
+    """Fails if an optimization that climbs after a failed line search goes on for its two thousand iterations, fifty
+    evaluations each, or passes for an optimum: two implicit layers, whose stages end at a fold, so that J jumps."""
+    settings = ("domain.cells=1", "dynamics.activation=tanh", "objective.controls=['kernel', 'bias']")
+    settings += ("dynamics.scheme=implicit_euler", "dynamics.layers=2", "dynamics.horizon=1.0", "data.samples=2")
+    settings += ("data.initial=(1e-3)**2", "data.target=atan(tanh(s))", "objective.weight=0.1")
+    settings += ("regularization.kernel=0.0001", "regularization.bias=7.110973571417442", "parameters.a=-0.64")
+    problem = build_problem(load_case(DEMO, settings), COMM)
+    report, declined = study._optimize_one(problem.scaled_functional, problem.scaled_start)
+    assert report.evaluations < 1000 and not report.stopped
+    assert declined is not None and "no lower objective" in declined
 
 
 @pytest.mark.parametrize(

@@ -244,3 +244,11 @@ def test_numbers_that_agree_are_called_so():
     assert agreement(0.6, 0.02).verdict == "disagree"  # below: the open loop is not the optimum, or V is too low
     assert agreement(0.725, 0.02, closed_loop=0.9).verdict == "disagree"
     assert agreement(np.nan, np.nan, open_loop=np.nan, closed_loop=np.nan).verdict == "not decided"
+
+
+def test_an_open_loop_that_is_no_optimum_is_a_bound_alone():
+    """Fails if a V far below the cost of controls that are not optimal contradicts it, or one far above does not."""
+    found = agreement(0.6, 0.02, witness=0.6, open_loop_is_optimum=False, closed_loop=0.73)
+    assert found.verdict == "agree" and [c.second for c in found.comparisons] == ["dynamic programming", "open loop"]
+    assert agreement(0.6, 0.02, open_loop=0.8, open_loop_is_optimum=False).verdict == "disagree"  # the closed loop
+    assert agreement(0.9, 0.02, open_loop_is_optimum=False).verdict == "disagree"
