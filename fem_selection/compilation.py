@@ -14,7 +14,6 @@ import fcntl
 import os
 import re
 import shutil
-import sysconfig
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -23,6 +22,7 @@ from typing import IO
 
 from mpi4py import MPI
 
+from fem_selection.compilers import named_compiler
 from fem_selection.errors import CompilationFailed
 
 __all__ = ["compile_with"]
@@ -99,8 +99,8 @@ def _wait(words: str) -> tuple[IO[str] | None, str | None]:
 def _advice(words: str) -> str:
     """The message for a compiler that is missing or fails, or a cache that cannot be written."""
     reason = " ".join(words.split())[:300]
-    named = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    compiler = named.split()[0] if named.split() else "cc"
+    named = named_compiler()
+    compiler = named[0]
     if shutil.which(compiler) is None:
         return (
             f"there is no C compiler {compiler!r}, with which FEniCSx compiles the integrals on a mesh ({reason}): "
@@ -108,8 +108,8 @@ def _advice(words: str) -> str:
             ", or set the environment variable CC to the compiler of this machine"
         )
     return (
-        f"FEniCSx could not compile the integrals on a mesh with {named!r} ({reason}): does `{compiler}` compile a "
-        "small C file, are the headers of Python there (`apt install python3-dev`), and can the folder "
+        f"FEniCSx could not compile the integrals on a mesh with {' '.join(named)!r} ({reason}): does `{compiler}` "
+        "compile a small C file, are the headers of Python there (`apt install python3-dev`), and can the folder "
         f"{_cache()} be written?  Another compiler is named by the environment variable CC, another folder by "
         "XDG_CACHE_HOME"
     )

@@ -12,10 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shlex
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +23,8 @@ from typing import Any
 
 import cffi
 from dolfinx import jit
+
+from fem_selection.compilers import find_compiler
 
 __all__ = ["Library", "describe_compiler", "load_library"]
 
@@ -72,7 +72,7 @@ def load_library(source: str, declarations: str) -> Library | None:
 
 def describe_compiler() -> str:
     """Return which compiler translates activations, and the widest vectors that it may use, in words."""
-    command = _compiler()
+    command = find_compiler()
     if command is None:
         return "none: activations run in NumPy"
     flags = set(_processor().split())
@@ -109,15 +109,9 @@ def _load(path: Path, declarations: str) -> Library:
     return Library(ffi=ffi, functions=functions)
 
 
-def _compiler() -> list[str] | None:
-    """The words that call the C compiler of this machine; None if there is none."""
-    named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
-    return next((words for words in map(_words, named) if words and shutil.which(words[0])), None)
-
-
 def _compile(source: str, library: Path) -> bool:
     """Compile the library; return whether the C compiler of this machine succeeded."""
-    words = _compiler()
+    words = find_compiler()
     if words is None:
         return False
     text = library.with_suffix(".c")
@@ -126,13 +120,6 @@ def _compile(source: str, library: Path) -> bool:
     with suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(command, capture_output=True, timeout=_SECONDS).returncode == 0
     return False
-
-
-def _words(command: str | None) -> list[str]:
-    """Split a command as a shell would; empty if that fails."""
-    with suppress(ValueError):
-        return shlex.split(command or "")
-    return []
 
 
 def _keep(made: Path, kept: Path) -> None:
