@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Buffer, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 __all__ = ["enduring_streams", "visible"]
 
@@ -46,11 +46,11 @@ def enduring_streams() -> Iterator[None]:
         with warnings.catch_warnings():
             usual = warnings.showwarning
 
-            def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+            def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
                 if issubclass(category, UserWarning):
                     print(f"warning: {message}", file=sys.stderr, flush=True)
                 else:
-                    usual(message, category, *where, **more)  # type: ignore[arg-type]
+                    usual(message, category, *where, **more)
 
             warnings.showwarning = show
             yield

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from fem_selection.config.schema import Case
 from fem_selection.derived import Derived
@@ -35,8 +36,8 @@ def _line(key: str, value: object) -> str:
     return f"{key} = {_toml(value)}"
 
 
-def _items(table: object) -> list[tuple[str, object]]:
-    values = ((entry.name, getattr(table, entry.name)) for entry in dataclasses.fields(table))  # type: ignore[arg-type]
+def _items(table: Any) -> list[tuple[str, object]]:
+    values = ((entry.name, getattr(table, entry.name)) for entry in dataclasses.fields(table))
     if isinstance(table, DomainSettings) and table.file is not None:
         values = ((name, value) for name, value in values if name in ("file", "group"))
     return [(name, value) for name, value in values if value is not None]

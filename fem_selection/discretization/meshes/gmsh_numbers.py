@@ -33,7 +33,7 @@ class TextNumbers:
         words = body.split()
         self._words, self.left = np.array(words or [b""]), len(words)
 
-    def _take(self, number: int, kind: type) -> npt.NDArray[np.generic]:
+    def _take[N: np.generic](self, number: int, kind: type[N]) -> npt.NDArray[N]:
         if not 0 <= number <= self.left:
             cut(self._name, number, self.left)
         words = self._words[self._position : self._position + number]
@@ -46,13 +46,13 @@ class TextNumbers:
 
     def ints(self, number: int) -> Integers:
         """Return the next whole numbers."""
-        return self._take(number, np.int64)  # type: ignore[return-value]
+        return self._take(number, np.int64)
 
     sizes = ints
 
     def floats(self, number: int) -> Floats:
         """Return the next real numbers."""
-        return self._take(number, np.float64)  # type: ignore[return-value]
+        return self._take(number, np.float64)
 
     def numbered(self, number: int, width: int = 3) -> tuple[Integers, Floats]:
         """Return the next rows of a whole number and real numbers.

@@ -86,7 +86,7 @@ class KernelOnCells:
             y: Points, shape (n,).
             swapped: Whether the zeros are those of g(·, y_i).
         """
-        ends, found = self.cells.ends, []
+        ends, rows, cells, places = self.cells.ends, [], [], []
         step = max(1, CHUNK // (4 * len(ends)))
         for start in range(0, len(y), step):
             part = y[start : start + step]
@@ -97,8 +97,10 @@ class KernelOnCells:
                 np.broadcast_to(ends[:, 1], shape).ravel(),
                 swapped=swapped,
             )
-            found.append((start + number // len(ends), number % len(ends), place))
-        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
+            rows.append(start + number // len(ends))
+            cells.append(number % len(ends))
+            places.append(place)
+        return np.concatenate(rows), np.concatenate(cells), np.concatenate(places)
 
     def near(self, y: Floats) -> tuple[Integers, Integers, Integers, Floats]:
         """Return the pairs of a row i and a cell that is near a zero of g(y_i, ·).
