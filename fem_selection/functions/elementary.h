@@ -57,12 +57,15 @@ INLINE double exp_rest(double r)
   return even + r * odd;
 }
 
+// a = k ln 2 + r: the integer k nearest to a / ln 2, and r
+INLINE double nearest_power(double a) { return (a * 0x1.71547652b82fep+0 + ROUNDING) - ROUNDING; }
+INLINE double rest_of_power(double a, double k) { return (a - k * LN2_HIGH) - k * LN2_LOW; }
+
 INLINE double fs_exp(double x)
 {
   double a = x < -760.0 ? -760.0 : x; // the result is 0 below and infinite above
   a = a > 720.0 ? 720.0 : a;
-  const double k = (a * 0x1.71547652b82fep+0 + ROUNDING) - ROUNDING;
-  const double r = (a - k * LN2_HIGH) - k * LN2_LOW;
+  const double k = nearest_power(a), r = rest_of_power(a, k);
   const double half = (k * 0.5 + ROUNDING) - ROUNDING; // 2^k itself may be no normal number
   return (1.0 + (r + r * r * exp_rest(r))) * power_of_two(half) * power_of_two(k - half);
 }
@@ -71,8 +74,7 @@ INLINE double fs_expm1(double x)
 {
   double a = x < -40.0 ? -40.0 : x; // the result is -1 below
   a = a > 720.0 ? 720.0 : a;
-  const double k = (a * 0x1.71547652b82fep+0 + ROUNDING) - ROUNDING;
-  const double r = (a - k * LN2_HIGH) - k * LN2_LOW;
+  const double k = nearest_power(a), r = rest_of_power(a, k);
   const double p = r + r * r * exp_rest(r);
   const double half = (k * 0.5 + ROUNDING) - ROUNDING; // 2^k itself may be no normal number
   const double other = power_of_two(k - half);
@@ -84,8 +86,7 @@ INLINE double fs_tanh(double x)
 {
   double a = -2.0 * fabs(x);
   a = a < -40.0 ? -40.0 : a; // there the result is 1
-  const double k = (a * 0x1.71547652b82fep+0 + ROUNDING) - ROUNDING;
-  const double r = (a - k * LN2_HIGH) - k * LN2_LOW;
+  const double k = nearest_power(a), r = rest_of_power(a, k);
   const double power = power_of_two(k);
   const double p = r + r * r * exp_rest(r);
   const double e = power * p + (power - 1.0); // exp a - 1 without cancellation: p itself where k = 0
