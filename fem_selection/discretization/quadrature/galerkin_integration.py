@@ -51,15 +51,9 @@ def _nodal(kernel: KernelOnCells, nodal: Floats) -> Floats:
     return space.apply_mass(np.asfortranarray((space.mass_columns.T @ _finite(nodal).T).T))
 
 
-def _own_cells(kernel: KernelOnCells) -> Integers:
-    """The cells that have a node of this rank."""
-    owned = kernel.space.owned
-    return np.flatnonzero(np.any((kernel.cells.dofs >= owned.start) & (kernel.cells.dofs < owned.stop), axis=1))
-
-
 def _pairs(kernel: KernelOnCells) -> tuple[Integers, Integers]:
     """The pairs (c, c') of cells, c one of this rank's, that zeros of g meet, or come near if w is singular."""
-    mine, count = _own_cells(kernel), len(kernel.cells.ends)
+    mine, count = kernel.own_cells(), len(kernel.cells.ends)
     if kernel.exponent is not None:
         lower, upper = kernel.cells.ends[mine].T
         row, cell, _, _ = kernel.near(np.stack([lower, (lower + upper) / 2, upper], axis=1).ravel())
@@ -75,7 +69,7 @@ def _pairs(kernel: KernelOnCells) -> tuple[Integers, Integers]:
 
 def _far(kernel: KernelOnCells) -> Floats:
     """∫∫ φ_i w φ_k of a singular kernel by Gauss rules on all pairs of cells that are not near a zero of g."""
-    cells, mine = kernel.cells, _own_cells(kernel)
+    cells, mine = kernel.cells, kernel.own_cells()
     x, weights = gauss_rule()
     y = cells.ends[mine, :1] + cells.sizes[mine, None] * x
     place = np.full(len(cells.ends), -1)
@@ -86,9 +80,7 @@ def _far(kernel: KernelOnCells) -> Floats:
     tests = cells.basis(mine, y) * (cells.sizes[mine, None] * weights)[:, :, None]
     result = np.zeros((kernel.space.num_local, kernel.space.num_nodes))
     rows = np.einsum("cqj,cqn->cjn", tests, inner, optimize=True)
-    local = cells.dofs[mine] - kernel.space.owned.start
-    cell, j = np.nonzero((local >= 0) & (local < kernel.space.num_local))
-    np.add.at(result, local[cell, j], rows[cell, j])
+    kernel.add_to_own_rows(mine, rows, result)
     return result
 
 

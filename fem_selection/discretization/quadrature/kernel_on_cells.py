@@ -6,25 +6,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import sparse
 
 from fem_selection.discretization.coefficients import KernelSource, evaluate_kernel
+from fem_selection.discretization.quadrature.broken_kernel import BrokenKernel
 from fem_selection.discretization.quadrature.interval_cells import IntervalCells, gauss_rule, graded_rule
 from fem_selection.discretization.quadrature.roots import find_roots
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.typing import Floats, Integers
 
-__all__ = ["CHUNK", "NEAR", "SAME", "KernelOnCells", "divide"]
+__all__ = ["NEAR", "SAME", "KernelOnCells", "divide"]
 
-CHUNK = 2_000_000
-"""Largest number of values of w at once."""
 NEAR = 1.0
 """Of a cell's size: a singular place nearer than this needs crowded points."""
 SAME = 1e-10
 """Of a cell's size: nearer places are the same."""
 
 
-class KernelOnCells:
+class KernelOnCells(BrokenKernel[IntervalCells]):
     """A kernel, the functions g at whose zeros it is not smooth, and the cells (collective).
 
     Args:
@@ -35,6 +33,8 @@ class KernelOnCells:
         exponent: a, if w grows like |g|^{−a} at a zero of g; 0 for a logarithm, None for kinks and jumps.
     """
 
+    chunk = 2_000_000
+
     def __init__(
         self,
         space: StateSpace,
@@ -44,9 +44,7 @@ class KernelOnCells:
         breaks: Sequence[KernelSource],
         exponent: float | None,
     ) -> None:
-        self.space, self.source, self.time = space, source, time
-        self.breaks, self.exponent = breaks, exponent
-        self.cells = IntervalCells(space)
+        super().__init__(space, source, time, breaks=breaks, exponent=exponent, cells=IntervalCells(space))
 
     def __call__(self, y: Floats, z: Floats) -> Floats:
         """Return w at pairs of points.
@@ -87,7 +85,7 @@ class KernelOnCells:
             swapped: Whether the zeros are those of g(·, y_i).
         """
         ends, rows, cells, places = self.cells.ends, [], [], []
-        step = max(1, CHUNK // (4 * len(ends)))
+        step = max(1, self.chunk // (4 * len(ends)))
         for start in range(0, len(y), step):
             part = y[start : start + step]
             shape = (len(part), len(ends))
@@ -137,7 +135,7 @@ class KernelOnCells:
         for side in (-1, 0, 1):
             which = np.flatnonzero(plain if side == 0 else ~plain & crowd[:, (side + 1) // 2])
             x, weights = gauss_rule() if side == 0 else graded_rule(float(self.exponent or 0.0))
-            step = max(1, CHUNK // len(x))
+            step = max(1, self.chunk // len(x))
             for start in range(0, len(which), step):
                 now = which[start : start + step]
                 own, size = pair[now], upper[now] - lower[now]
@@ -164,20 +162,11 @@ class KernelOnCells:
         x, weights = gauss_rule()
         z = cells.ends[:, :1] + cells.sizes[:, None] * x
         basis = cells.basis(np.arange(len(z)), z) * (cells.sizes[:, None] * weights)[:, :, None]
-        columns = np.broadcast_to(cells.dofs[:, None, :], basis.shape)
-        points = np.broadcast_to(np.arange(z.size).reshape(*z.shape, 1), basis.shape)
-        shape = (z.size, self.space.num_nodes)
-        table = sparse.csr_matrix((basis.ravel(), (points.ravel(), columns.ravel())), shape=shape)
-        result = np.empty((len(y), self.space.num_nodes))
-        step = max(1, CHUNK // z.size)
-        for start in range(0, len(y), step):
-            part = slice(start, start + step)
-            with np.errstate(all="ignore"):
-                values = self(y[part, None, None], z[None])
-            mine = (row >= start) & (row < start + step)
-            values[row[mine] - start, cell[mine]] = 0.0
-            result[part] = values.reshape(len(values), -1) @ table
-        return result
+
+        def values(part: Floats) -> Floats:
+            return self(part[:, None, None], z[None])
+
+        return self.integrate_by_one_rule(y, basis, values, (row, cell))
 
 
 def divide(ends: Floats, numbers: Integers, places: Floats) -> tuple[Integers, Floats, Floats, np.ndarray]:

@@ -31,10 +31,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import sparse
 
 from fem_selection.discretization.coefficients import KernelSource, evaluate_kernel, kernel_values
 from fem_selection.discretization.quadrature.around_a_point import PointRule, PointSet, rule_points
+from fem_selection.discretization.quadrature.broken_kernel import BrokenKernel
 from fem_selection.discretization.quadrature.cell_geometry import CellGeometry
 from fem_selection.discretization.quadrature.points import reference_rule
 from fem_selection.discretization.quadrature.simplices import simplex_rule, volumes
@@ -51,15 +51,16 @@ from fem_selection.typing import Floats, Integers
 
 __all__ = ["integrate_on_mesh"]
 
-_CHUNK = 1_500_000  # values of w at once
 _PAIRS = 30_000  # pairs of a point and a cell at once
 _BUDGET, _AT_ONCE, _SAMPLE = 1.5e7, 4e5, 200  # parts in all and at once; rows and cells that tell how many come
 _SMALL = 0.3  # of a cell: for smaller parts a rule of lower degree does
 _NEAR = {2: 4.013, 3: 2.513}  # radii of a cell: farther cells have the rule of lower degree
 
 
-class _KernelOnMesh:
+class _KernelOnMesh(BrokenKernel[CellGeometry]):
     """A kernel, the functions g at whose zeros it is not smooth, and the cells (collective)."""
+
+    chunk = 1_500_000
 
     def __init__(
         self,
@@ -70,9 +71,7 @@ class _KernelOnMesh:
         breaks: Sequence[KernelSource],
         exponent: float | None,
     ) -> None:
-        self.space, self.source, self.time = space, source, time
-        self.breaks, self.exponent = breaks, exponent
-        self.cells = CellGeometry(space)
+        super().__init__(space, source, time, breaks=breaks, exponent=exponent, cells=CellGeometry(space))
         self.degree = 2 * max(space.degree, 1) + 2
         self.cut_pairs, self.unknown_pairs = 0, 0
         self.depth, self.at_once = self._depth()
@@ -131,7 +130,7 @@ class _KernelOnMesh:
         points = places.reshape(-1, cells.dimension)[first]
         index = index.reshape(len(cells), count, -1)
         found = []
-        step = max(1, _CHUNK // index.size)
+        step = max(1, self.chunk // index.size)
         for start in range(0, len(y), step):
             part = y[start : start + step]
             meets = np.zeros((len(part), len(cells)), bool)
@@ -147,7 +146,7 @@ class _KernelOnMesh:
     def near(self, y: Floats) -> tuple[Integers, Integers, np.ndarray]:
         """Rows and cells near y_i or cut by a zero of g(y_i, ·), and whether they are cut."""
         cells, found = self.cells, []
-        step = max(1, _CHUNK // len(cells))
+        step = max(1, self.chunk // len(cells))
         limit = _NEAR[cells.dimension] * cells.radii
         for start in range(0, len(y), step):
             square = np.zeros((len(y[start : start + step]), len(cells)))
@@ -183,7 +182,7 @@ class _KernelOnMesh:
         cells = self.cells
         result = np.zeros((len(y), cells.dofs.shape[1]))
         for pair, points, weights in self._point_sets(y, cell, cut):
-            step = max(1, _CHUNK // max(points.shape[1], 1))
+            step = max(1, self.chunk // max(points.shape[1], 1))
             for start in range(0, len(pair), step):
                 own, x = pair[start : start + step], points[start : start + step]
                 values = self.values(self.source, y[own], cells.points(cell[own], x))
@@ -236,20 +235,11 @@ class _KernelOnMesh:
         z = cells.points(np.arange(len(cells)), x)
         measures = cells.measures(np.arange(len(cells)), x) * (sizes * weights).reshape(len(cells), -1)
         basis = cells.basis(x) * measures[:, :, None]
-        columns = np.broadcast_to(cells.dofs[:, None, :], basis.shape)
-        points = np.broadcast_to(np.arange(measures.size).reshape(*measures.shape, 1), basis.shape)
-        shape = (measures.size, self.space.num_nodes)
-        table = sparse.csr_matrix((basis.ravel(), (points.ravel(), columns.ravel())), shape=shape)
-        result = np.empty((len(y), self.space.num_nodes))
-        step = max(1, _CHUNK // measures.size)
-        for start in range(0, len(y), step):
-            part = slice(start, start + step)
-            with np.errstate(all="ignore"):
-                values = self.values(self.source, y[part], z.reshape(1, -1, d)).reshape(-1, *measures.shape)
-            mine = (row >= start) & (row < start + step)
-            values[row[mine] - start, cell[mine]] = 0.0
-            result[part] = values.reshape(len(values), -1) @ table
-        return result
+
+        def values(part: Floats) -> Floats:
+            return self.values(self.source, part, z.reshape(1, -1, d)).reshape(-1, *measures.shape)
+
+        return self.integrate_by_one_rule(y, basis, values, (row, cell))
 
     def rows(self, y: Floats) -> Floats:
         """∫ w(y_i, z) φ_k(z) dz on all cells by quadrature, shape (len(y), N)."""
@@ -304,25 +294,17 @@ def _collocated(kernel: _KernelOnMesh, nodal: Floats) -> Floats:
     space, cells, y = kernel.space, kernel.cells, kernel.space.coordinates
     row, cell = kernel.broken(y)
     exact = kernel.integrate(y[row], cell, np.ones(len(row), bool))
-    mass = np.concatenate(space.comm.allgather(space.weights))
-    where, index = np.unique((row[:, None] * space.num_nodes + cells.dofs[cell]).ravel(), return_inverse=True)
-    index = index.ravel()
-    i, k = where // space.num_nodes, where % space.num_nodes
-    rest = mass[k] - np.bincount(index, cells.weights[cell].ravel(), minlength=len(where))
-    kept = np.where(rest > 1e-12 * mass[k], nodal[i, k] * rest, 0.0)
-    values = nodal * mass
-    values[i, k] = kept + np.bincount(index, exact.ravel(), minlength=len(where))
-    return values
+    keys = (row[:, None] * space.num_nodes + cells.dofs[cell]).ravel()
+    return kernel.replace(nodal, keys, taken=cells.weights[cell].ravel(), added=exact.ravel())
 
 
 def _galerkin(kernel: _KernelOnMesh) -> Floats:
     """B, its outer integral by the quadrature of the space."""
     space, cells = kernel.space, kernel.cells
-    owned = space.owned
-    mine = np.flatnonzero(np.any((cells.dofs >= owned.start) & (cells.dofs < owned.stop), axis=1))
+    mine = kernel.own_cells()
     points, weights = reference_rule(space)
     result = np.zeros((space.num_local, space.num_nodes))
-    step = max(1, _CHUNK // (len(points) * space.num_nodes))
+    step = max(1, kernel.chunk // (len(points) * space.num_nodes))
     tests = cells.basis(points[None])[0] * weights[:, None]
     for start in range(0, len(mine), step):
         own = mine[start : start + step]
@@ -330,7 +312,5 @@ def _galerkin(kernel: _KernelOnMesh) -> Floats:
         y = cells.points(own, x).reshape(-1, cells.dimension)
         inner = kernel.rows(y).reshape(len(own), len(points), -1) * cells.measures(own, x)[:, :, None]
         rows = np.einsum("qj,cqn->cjn", tests, inner, optimize=True)
-        local = cells.dofs[own] - owned.start
-        cell, j = np.nonzero((local >= 0) & (local < space.num_local))
-        np.add.at(result, local[cell, j], rows[cell, j])
+        kernel.add_to_own_rows(own, rows, result)
     return result

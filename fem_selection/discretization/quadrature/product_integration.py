@@ -108,14 +108,7 @@ def _cut(kernel: KernelOnCells, nodal: Floats) -> Floats:
         (touch_row, cells.dofs[touch_cell, column], cells.weights[touch_cell, column], limits),
     ]
     rows, columns, taken, added = (np.concatenate([np.ravel(e[n]) for e in entries]) for n in range(4))
-    where, index = np.unique(rows * space.num_nodes + columns, return_inverse=True)
-    mass = np.concatenate(space.comm.allgather(space.weights))
-    i, k = where // space.num_nodes, where % space.num_nodes
-    rest = mass[k] - np.bincount(index, taken, minlength=len(where))
-    kept = np.where(rest > 1e-12 * mass[k], nodal[i, k] * rest, 0.0)
-    values = nodal * mass
-    values[i, k] = kept + np.bincount(index, added, minlength=len(where))
-    return values
+    return kernel.replace(nodal, rows * space.num_nodes + columns, taken=taken, added=added)
 
 
 def _limits(
