@@ -11,8 +11,10 @@ With `space = 1`, the default and the best for small meshes, every rank has the 
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
@@ -25,7 +27,7 @@ from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput, SelectionError, SelectionWarning
 from fem_selection.typing import Floats, whole_number
 
-__all__ = ["Ensemble", "act_on_root", "share", "warn_on_root"]
+__all__ = ["Ensemble", "act_on_root", "memory_of_machines", "share", "warn_on_root"]
 
 
 def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
@@ -77,6 +79,27 @@ def share(total: int, parts: int, part: int) -> slice:
     base, extra = divmod(total, parts)
     start = part * base + min(part, extra)
     return slice(start, start + base + (part < extra))
+
+
+def memory_of_machines(comm: MPI.Intracomm) -> float:
+    """Return the bytes of memory that the machines of some ranks have together; infinite if unknown (collective).
+
+    A limit of the container counts as the machine's memory.
+    """
+    machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    own = _memory_here() if machine.rank == 0 else 0.0
+    machine.Free()
+    return comm.allreduce(own)
+
+
+def _memory_here() -> float:
+    found = [np.inf]
+    with suppress(OSError, ValueError):  # names that this system does not know
+        found.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            found.append(float(Path(path).read_text()))
+    return min(size for size in found if size > 0)
 
 
 class Ensemble:

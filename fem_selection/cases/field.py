@@ -25,6 +25,7 @@ from fem_selection.cases.kernel import (
     require_finite,
 )
 from fem_selection.cases.learning import build_activation, build_space
+from fem_selection.cases.memory import require_memory
 from fem_selection.cases.samples import initial_states
 from fem_selection.cases.variation import bounds_in_time
 from fem_selection.discretization.coefficients import function_values
@@ -110,7 +111,9 @@ def build_field(
     """
     world = MPI.COMM_WORLD if comm is None else comm
     ensemble = Ensemble(world, world.size)
+    require_memory(case, ensemble, intervals=1)
     space = build_space(case, ensemble)
+    require_memory(case, ensemble, intervals=1, space=space)
     if may_share_samples and tuple(case.dynamics.representation) == ("local",) and space.num_nodes <= _FEW:
         ensemble = Ensemble(world, 1)
         space = build_space(case, ensemble) if world.size > 1 else space

@@ -31,6 +31,7 @@ __all__ = [
     "kernel_formulas",
     "kernel_parameters",
     "require_finite",
+    "separable_rank",
 ]
 
 _RANK = 8  # of a separable kernel without rank and factors
@@ -189,6 +190,12 @@ def kernel_depends_on(case: config.Case, parameters: Iterable[str]) -> bool:
     return not names.isdisjoint(parameters)
 
 
+def separable_rank(case: config.Case) -> int:
+    """The number of pairs of factors of a case's separable kernel."""
+    d = case.dynamics
+    return (d.rank or _RANK) if d.factors is None else len(d.factors)
+
+
 def is_random(case: config.Case) -> bool:
     """Whether a part of the kernel starts from random numbers rather than from formulas."""
     d = case.dynamics
@@ -220,7 +227,8 @@ def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
 def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
     d = case.dynamics
     if d.factors is None:
-        return SeparableKernel.random(space, grid.intervals, d.rank or _RANK, scale=d.start_scale, seed=case.seed + 1)
+        rank = separable_rank(case)
+        return SeparableKernel.random(space, grid.intervals, rank, scale=d.start_scale, seed=case.seed + 1)
     factors = [(case_formula(case, u, "t", "y"), case_formula(case, v, "t", "z")) for u, v in d.factors]
     kernel = SeparableKernel.interpolate(space, factors, grid)
     require_finite(space, kernel.parameters(), "dynamics.factors", *(text for pair in d.factors for text in pair))

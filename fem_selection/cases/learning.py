@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 from fem_selection import config, data
 from fem_selection.cases.kernel import at_key, build_kernel, case_formula, require_finite
+from fem_selection.cases.memory import require_memory
 from fem_selection.cases.samples import format_of, load_data, states_of_formulas, states_of_samples
 from fem_selection.config.checks import LARGEST
 from fem_selection.discretization.coefficients import function_values
@@ -87,7 +88,9 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
         (1, 2, 10)
     """
     ensemble = Ensemble(comm, case.parallel.space)
+    require_memory(case, ensemble, intervals=case.dynamics.control_intervals)
     space = build_space(case, ensemble)
+    require_memory(case, ensemble, intervals=case.dynamics.control_intervals, space=space)
     dataset = load_data(case)
     if dataset is None:
         return _problem_of(case, ensemble, space, states_of_formulas(case, space))

@@ -118,13 +118,13 @@ class SpaceSettings:
         family: `lagrange` (continuous, degree ≥ 1) or `dg`.
         degree: Polynomial degree, 0 to 6.
         mode: `collocated` evaluates the activation at the nodes, `galerkin` at quadrature points.
-        quadrature_degree: Degree of the Galerkin quadrature; chosen by the space if left out.
+        quadrature_degree: Degree of the Galerkin quadrature, at most 100; chosen by the space if left out.
     """
 
     family: Annotated[str, one_of(FAMILIES)] = "lagrange"
     degree: int = Field(default=1, ge=0, le=6)
     mode: Annotated[str, one_of(MODES)] = "collocated"
-    quadrature_degree: int | None = Field(default=None, ge=1)
+    quadrature_degree: int | None = Field(default=None, ge=1, le=100)
 
     @field_validator("degree")
     @classmethod

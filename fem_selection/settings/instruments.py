@@ -122,7 +122,7 @@ class SteadySettings(LimitSettings, NewtonSettings):
     """
 
     within: float = Field(default=20.0, gt=0)
-    starts: int = Field(default=4, ge=0)
+    starts: int = Field(default=4, ge=0, le=MOST)
     states: int = Field(default=8, ge=1)
     tolerance: float = Field(default=1e-10, gt=0, lt=1)
     triplets: int = Field(default=200, ge=1)
@@ -192,5 +192,5 @@ class HjbSettings:
     lower: Annotated[tuple[float, ...], ListOrScalar] | None = None
     upper: Annotated[tuple[float, ...], ListOrScalar] | None = None
     snapshots: int = Field(default=41, ge=2, le=MOST)
-    starts: int = Field(default=6, ge=0)
+    starts: int = Field(default=6, ge=0, le=MOST)
     witness: bool = True

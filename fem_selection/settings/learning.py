@@ -209,7 +209,7 @@ class OptimizerSettings:
     absolute_tolerance: float = Field(default=1e-10, ge=0)
     memory: int = Field(default=10, ge=1)
     hessian: Annotated[str, one_of(HESSIANS)] = "exact"
-    starts: int = Field(default=3, ge=1)
+    starts: int = Field(default=3, ge=1, le=10_000)
     reduction: float = Field(default=0.1, ge=0, lt=1)
     augmentation: float = Field(default=1.0, gt=0)
     gap_every: int = Field(default=1, ge=0)

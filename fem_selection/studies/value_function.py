@@ -23,6 +23,7 @@ Use `fem_selection.hjb` for the parts: one value function, a feedback from other
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -47,6 +48,7 @@ from fem_selection.kernels import DenseKernel
 from fem_selection.learning import Functional, LearningProblem
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize import IterationRow, OptimizationReport, minimize
+from fem_selection.parallel import memory_of_machines
 from fem_selection.settings import HjbSettings, OptimizerSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Progress, Teller
@@ -142,7 +144,14 @@ def reduce_to_states(problem: LearningProblem, settings: HjbSettings) -> tuple[R
     lower, upper = default_box(reduced.start, reduced.targets.ravel())
     if settings.lower is not None and settings.upper is not None:
         lower, upper = np.asarray(full("lower", settings.lower)), np.asarray(full("upper", settings.upper))
-    grid = Grid.uniform(lower, upper, full("cells", settings.cells))
+    cells = full("cells", settings.cells)
+    needed = 8.0 * settings.snapshots * math.prod(k + 1 for k in cells)
+    if needed > (available := memory_of_machines(problem.ensemble.world)):
+        raise InvalidInput(
+            f"hjb.cells, hjb.snapshots: {settings.snapshots} value functions on {list(cells)} cells would take "
+            f"{needed / 2**30:.3g} GB of memory at least, more than the {available / 2**30:.3g} GB that are there"
+        )
+    grid = Grid.uniform(lower, upper, cells)
     if not grid.contains(reduced.start):
         raise InvalidInput(f"hjb.lower, hjb.upper: the initial state {reduced.start.tolist()} is outside of the box")
     return reduced, grid

@@ -277,6 +277,9 @@ PROVOCATIONS: dict[str, Callable[[Bench], str]] = {
     "… (the iteration limit was reached)": lambda b: b.case(),
     "… steps reached t = … of …": lambda b: b("forward", "field.toml", settings=("forward.max_steps=3",)),
     "the case does not fit into memory (…)": out_of_memory,
+    "…: … would take … GB of memory at least, …": lambda b: b(
+        "forward", "field.toml", settings=("data.samples=2000000000",)
+    ),
     "… could not be drawn: …; the report does not need it": failing_figure,
     "…: no font of this machine has the characters …": no_glyphs,
     "warning: the standard output cannot be written (…); the run goes on without it": full_log,
