@@ -33,6 +33,7 @@ __all__ = [
     "real_array",
     "real_block",
     "real_number",
+    "real_numbers",
     "whole_number",
     "whole_numbers",
 ]
@@ -75,6 +76,23 @@ def real_array(value: object, what: str, shape: tuple[int, ...] | None = None) -
     if shape is not None and array.shape != shape:
         raise InvalidInput(f"{what} of shape {array.shape}: expected {shape}")
     return array
+
+
+def real_numbers(value: object, what: str) -> Floats:
+    """Return a few numbers that a user gives one by one, such as a corner, as an array of float64.
+
+    Args:
+        value: As for `real_array`; no truth value among them, which in an array of data may mean 0 and 1.
+        what: What they are, at the beginning of a message.
+
+    Raises:
+        InvalidInput: as `real_array`; if one is a truth value.
+    """
+    given = value if isinstance(value, list | tuple) else np.ravel(np.asarray(value, dtype=object))
+    for entry in given:
+        if isinstance(entry, bool | np.bool_):
+            raise InvalidInput(f"{what}: expected numbers, got {entry}")
+    return real_array(value, what)
 
 
 def real_block(value: object, rows: int, what: str) -> Block:

@@ -28,7 +28,7 @@ from fem_selection.errors import CompilationFailed, InvalidInput, SelectionError
 from fem_selection.functions.callables import Symbol, call_with_symbols, check_at_numbers
 from fem_selection.functions.formulas import Formula
 from fem_selection.functions.programs import BlockProgram
-from fem_selection.typing import Floats, UflExpression, real_array
+from fem_selection.typing import Floats, UflExpression, real_array, real_numbers
 
 __all__ = ["KernelSource", "Source", "UflKernel", "evaluate_kernel", "function_values", "kernel_values"]
 
@@ -168,7 +168,8 @@ def _components(letter: str, points: Floats) -> dict[str, Floats]:
 
 def _full(values: Any, shape: int | tuple[int, ...]) -> Floats:
     """The values as a writable float array of a shape that they broadcast to."""
-    array = real_array(values, "the values of a coefficient")
+    what = "the values of a coefficient"
+    array = real_numbers(values, what) if isinstance(values, bool | np.bool_) else real_array(values, what)
     try:
         return np.broadcast_to(array, shape).copy()
     except ValueError:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fem_selection.derived import derived, rederives
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, real_number, real_numbers
 
 __all__ = ["DepthGrid"]
 
@@ -53,8 +53,8 @@ class DepthGrid:
             if not isinstance(number := getattr(self, name), numbers.Integral) or isinstance(number, bool):
                 raise InvalidInput(f"{name} = {number!r}: expected a whole number")
             object.__setattr__(self, name, int(number))
-        if not isinstance(self.horizon, numbers.Real):
-            raise InvalidInput(f"horizon = {self.horizon!r}: expected a number")
+        object.__setattr__(self, "horizon", real_number(self.horizon, "horizon"))
+        object.__setattr__(self, "stage_nodes", tuple(real_numbers(self.stage_nodes, "stage_nodes").tolist()))
         if self.layers < 1 or not 0 < self.horizon < np.inf:
             raise InvalidInput(f"layers = {self.layers} and horizon = {self.horizon}: both must be positive and finite")
         if self.stage_nodes:

@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Floats, real_array, whole_number
+from fem_selection.typing import Floats, real_numbers, whole_number
 
 __all__ = ["Grid", "default_box"]
 
@@ -39,6 +39,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(whole_number(n, "cells") for n in self.cells))
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, tuple(real_numbers(getattr(self, name), name).tolist()))
         same = len(self.lower) == len(self.upper) == len(self.cells)
         if not same or not all(a < b for a, b in zip(self.lower, self.upper, strict=False)) or min(self.cells) < 2:
             raise InvalidInput(
@@ -58,7 +60,7 @@ class Grid:
         Raises:
             InvalidInput: as for `Grid`.
         """
-        low, high = (real_array(ends, what) for ends, what in ((lower, "lower"), (upper, "upper")))
+        low, high = (real_numbers(ends, what) for ends, what in ((lower, "lower"), (upper, "upper")))
         counts = tuple(cells) if isinstance(cells, Sequence | np.ndarray) else (cells,) * low.size
         return Grid(lower=tuple(low.ravel().tolist()), upper=tuple(high.ravel().tolist()), cells=counts)
 

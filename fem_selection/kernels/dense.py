@@ -34,7 +34,7 @@ from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Factorization, Truncation, compress
 from fem_selection.parallel import warn_on_root
-from fem_selection.typing import Block, Floats, Integers, whole_number
+from fem_selection.typing import Block, Floats, Integers, real_number, whole_number
 
 __all__ = ["DenseKernel"]
 
@@ -132,7 +132,7 @@ class DenseKernel(Summable):
             scale: The factor of the standard deviation.
             seed: Another seed gives other entries.
         """
-        kernel = cls(space, num_intervals)
+        kernel, scale = cls(space, num_intervals), real_number(scale, "scale")
         draws = hashed_normal(seed, kernel.canonical_indices()).reshape(kernel._shape)
         weights = np.concatenate(space.comm.allgather(space.weights))
         kernel.assign((scale / np.sqrt(space.num_nodes) * draws / weights[None, :, None]).ravel())

@@ -27,7 +27,7 @@ from fem_selection.kernels.base import MatrixTerm, OperatorByParameters, as_para
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.compression import Truncation, truncate
-from fem_selection.typing import Block, Floats, Integers, real_block, whole_number
+from fem_selection.typing import Block, Floats, Integers, real_block, real_number, whole_number
 
 __all__ = ["SeparableDirection", "SeparableKernel"]
 
@@ -104,7 +104,7 @@ class SeparableKernel(Summable, OperatorByParameters):
             scale: The factor of the standard deviation.
             seed: Another seed gives other factors.
         """
-        kernel = cls(space, num_intervals, rank)
+        kernel, scale = cls(space, num_intervals, rank), real_number(scale, "scale")
         volume = space.comm.allreduce(float(space.weights.sum()))
         balance = (space.num_nodes * rank) ** 0.25 / scale**0.5 if scale else 1.0  # scale² may underflow
         values = hashed_normal(seed, kernel.canonical_indices()).reshape(kernel._shape)

@@ -26,7 +26,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.linalg.operators import Operator, adjoint
 from fem_selection.linalg.orthonormal import orthonormal_directions
 from fem_selection.linalg.ranges import find_range
-from fem_selection.typing import Block, Floats, whole_number
+from fem_selection.typing import Block, Floats, real_number, whole_number
 
 __all__ = ["Factorization", "Truncation", "compress", "truncate"]
 
@@ -72,6 +72,8 @@ class Truncation:
             raise InvalidInput(f"compression to {self.rank=}, {self.tolerance=}: give one of the two")
         if self.rank is not None:
             object.__setattr__(self, "rank", whole_number(self.rank, "rank"))
+        if self.tolerance is not None:
+            object.__setattr__(self, "tolerance", real_number(self.tolerance, "tolerance"))
         if (self.rank is not None and self.rank < 1) or (self.tolerance is not None and not self.tolerance > 0):
             raise InvalidInput(f"compression to {self.rank=}, {self.tolerance=}: it must be positive")
 

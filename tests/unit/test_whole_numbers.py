@@ -93,6 +93,33 @@ def test_a_count_or_a_seed_is_a_whole_number(entry):
                 ENTRIES[entry](value)
 
 
+NUMBERS = {
+    "horizon": lambda x: fs.DepthGrid(layers=2, horizon=x),
+    "stage_nodes": lambda x: fs.DepthGrid(layers=2, stage_nodes=(x,)),
+    "upper": lambda x: fs.interval(COMM, cells=2, upper=x),
+    "upper of the rectangle": lambda x: fs.rectangle(COMM, (2, 2), upper=(1.0, x)),
+    "grading": lambda x: fs.interval(COMM, cells=2, grading=x),
+    "kernel": lambda x: fs.DenseKernel.interpolate(SPACE, x, ONCE),
+    "coefficient": lambda x: fs.function_values(SPACE, x),
+    "scale": lambda x: fs.DenseKernel.random(SPACE, 1, x, seed=0),
+    "scale of factors": lambda x: fs.SeparableKernel.random(SPACE, 1, 1, scale=x, seed=0),
+    "length": lambda x: fs.LocalKernel(SPACE, 1, length=x),
+    "tolerance": lambda x: DENSE.compress(tolerance=x),
+    "singularity": lambda x: fs.DenseKernel.interpolate(SPACE, 1.0, ONCE, singularity=x),
+    "box of states": lambda x: fs.hjb.Grid.uniform([0.0], [x], 2),
+    "weight": lambda x: functional(weight=x),
+}
+
+
+@pytest.mark.parametrize("entry", NUMBERS)
+def test_a_truth_value_is_no_number(entry):
+    """Fails if True is taken for 1 where a single number is asked for, so that a mistaken argument passes."""
+    NUMBERS[entry](np.float32(0.5))
+    for value in (True, np.True_):
+        with pytest.raises(fs.InvalidInput, match=r"expected (a )?number|numbers"):
+            NUMBERS[entry](value)
+
+
 @pytest.mark.parametrize("value", [1.5, 1.0, True, "1", None])
 def test_ranks_and_samples_are_counted_by_whole_numbers(value):
     """Fails if True is one rank, or 1.0 samples."""

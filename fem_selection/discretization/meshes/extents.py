@@ -13,7 +13,7 @@ import numpy as np
 
 from fem_selection.discretization.meshes.cell_shapes import SMALLEST
 from fem_selection.errors import InvalidInput
-from fem_selection.typing import Floats, real_array, real_number, whole_number
+from fem_selection.typing import Floats, real_number, real_numbers, whole_number
 
 __all__ = ["check_extents", "graded_ends"]
 
@@ -35,7 +35,7 @@ def check_extents(
     """
     d = {"interval": 1, "rectangle": 2, "box": 3}[shape]
     for name, values in (("lower", lower), ("upper", upper), ("cells", cells)):
-        given = real_array(values, f"{name} of the {shape}")
+        given = real_numbers(values, f"{name} of the {shape}")
         if given.shape != (d,) or not np.all(np.isfinite(given)):
             raise InvalidInput(f"a{'n' * (d == 1)} {shape} needs {d} finite numbers as {name}, not {values}")
     if not 0 < real_number(grading, "grading") < np.inf:

@@ -19,7 +19,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.breaks import break_functions
 from fem_selection.functions.formulas import Formula
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, real_number
 
 __all__ = [
     "Singularities",
@@ -81,6 +81,7 @@ def find_singularities(
         InvalidInput: if singularities are declared where no quadrature knows them, or a is not below the dimension.
     """
     dimension = space.domain.dimension
+    exponent = None if exponent is None else real_number(exponent, "singularity")
     if not (is_line(space) or is_solid(space)):
         if breaks or exponent is not None:
             raise InvalidInput(
