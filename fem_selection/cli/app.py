@@ -11,7 +11,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -240,15 +240,28 @@ def _complain(error: SelectionError) -> None:
 
 def _usage_or_crash(error: Exception) -> int:
     """Report Typer's own errors of usage; anything else ends all ranks, since others may wait for this one."""
-    show = getattr(error, "show", None)
-    if show is not None:
+    message = getattr(error, "format_message", None)
+    if message is not None:
         if _is_root():
-            show()
+            _explain_usage(error, message())
         return int(getattr(error, "exit_code", Status.REFUSED))
     import traceback
 
     traceback.print_exc()
     return _end_all_ranks(None, Status.CRASHED)
+
+
+def _explain_usage(error: Any, message: str) -> None:
+    """Print an error of usage in the form of all others, and how the command is called; without arguments, the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    words = message.removesuffix(".").replace(". Did you", "; did you")
+    print(f"error: {visible(words[:1].lower() + words[1:])}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        usage = " ".join(context.get_usage().split())
+        print(f"{usage[:1].lower()}{usage[1:]}; see `{context.command_path} --help`", file=sys.stderr)
 
 
 def _end_all_ranks(message: str | None, status: int) -> int:

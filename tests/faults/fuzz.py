@@ -2,6 +2,7 @@
 """The fuzzer: commands on odd cases and on damaged files, each by its number, with a limit of time.
 
     PYTHONPATH=tests:tests/faults uv run python -m fuzz runs 137             # repeats one run and shows all of it
+    PYTHONPATH=tests:tests/faults uv run python -m fuzz hostile 12           # a tame case but for values nobody means
     PYTHONPATH=tests:tests/faults uv run python -m fuzz files 20             # one damaged mesh or data file
     PYTHONPATH=tests:tests/faults uv run python -m fuzz broken 4711          # one broken case file
     PYTHONPATH=tests:tests/faults uv run python -m fuzz runs 0 1000          # numbers 0 … 999, the failures alone
@@ -29,13 +30,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from fuzz_cases import broken_case, dimension_of, dump, valid_case
+from fuzz_cases import broken_case, dimension_of, dump, hostile_case, valid_case
 from fuzz_values import KEYS, TABLES
 
 from fem_selection.cli.status import Status
@@ -184,9 +187,9 @@ class Call:
     seconds: float
 
 
-def calls_of_run(number: int, folder: Path) -> Iterator[Call]:
+def calls_of_run(number: int, folder: Path, draw: Callable[[int, Path], Any] = valid_case) -> Iterator[Call]:
     """The commands on the odd case of a number; `predict`, `certify` and `stability` follow a training."""
-    command, tables = valid_case(number, folder)
+    command, tables = draw(number, folder)
     case = folder / "case.toml"
     case.write_text(dump(tables), encoding="utf-8")
     if command == "info":
@@ -321,10 +324,10 @@ def repeat(kind: str, number: int) -> str:
 
 
 def run_numbers(kind: str, first: int, end: int, *, patience: float = _PATIENCE) -> Result:
-    """Run the numbers first … end − 1 of "runs" or "files" in processes of their own.
+    """Run the numbers first … end − 1 of "runs", "hostile" or "files" in processes of their own.
 
     Args:
-        kind: "runs" or "files".
+        kind: "runs", "hostile" or "files".
         first: The first number.
         end: The number after the last one.
         patience: Seconds on the clock for one number.
@@ -378,7 +381,7 @@ def run_number(kind: str, number: int, folder: Path, *, show: bool = False) -> R
     """Run one number in a fresh folder.
 
     Args:
-        kind: "runs" or "files".
+        kind: "runs", "hostile" or "files".
         number: The number.
         folder: The folder; what was in it is deleted.
         show: Whether to print what the commands print.
@@ -388,7 +391,7 @@ def run_number(kind: str, number: int, folder: Path, *, show: bool = False) -> R
     if kind == "files":
         from fuzz_files import calls_of_file as calls
     else:
-        calls = calls_of_run
+        calls = partial(calls_of_run, draw=hostile_case if kind == "hostile" else valid_case)
     result = Result()
     for called in calls(number, folder):
         command = called.words[0]
@@ -447,7 +450,7 @@ def _from_json(line: str) -> Result:
 def main() -> None:
     """Repeat one number, or run a range of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("runs", "files", "broken"))
+    parser.add_argument("kind", choices=("runs", "hostile", "files", "broken"))
     parser.add_argument("first", type=int, metavar="NUMBER")
     parser.add_argument("end", type=int, nargs="?", help="the number after the last one")
     parser.add_argument("--keep", type=Path, help="folder for the case and what the run writes")

@@ -19,13 +19,23 @@ from random import Random
 from typing import Any
 
 from data_files import DATA_FILES
-from fuzz_values import BUDGETS, FORMULAS, KEYS, TABLES, allowed_names, broken_value, formula, valid_value
+from fuzz_values import (
+    BUDGETS,
+    FORMULAS,
+    KEYS,
+    TABLES,
+    allowed_names,
+    broken_value,
+    formula,
+    hostile_value,
+    valid_value,
+)
 from mesh_files import FILES, save
 
 from fem_selection.config import parse_case
 from fem_selection.errors import ConfigError
 
-__all__ = ["COMMANDS", "BrokenCase", "broken_case", "dimension_of", "dump", "valid_case"]
+__all__ = ["COMMANDS", "BrokenCase", "broken_case", "dimension_of", "dump", "hostile_case", "valid_case"]
 
 COMMANDS = ("train", "forward", "steady", "stability", "hjb", "verify")
 """The commands that begin with a case; `predict`, `certify` and `stability DIR` follow a `train` that ends well."""
@@ -133,6 +143,31 @@ def valid_case(number: int, folder: Path) -> tuple[str, Tables]:
         tables["domain"]["cells"] = [1, random.randint(1, 2), 2]
         tables.get("space", {}).pop("degree", None)
         tables["dynamics"].pop("singularity", None)  # and singularities of kernels that depend on t, anew at every step
+    return command, _repaired(tables)
+
+
+_HOSTILE = {"steady": ("steady",), "stability": ("stability",), "data": ("train", "forward", "steady", "hjb")}
+"""The tables whose keys have hostile values, and the commands that read them."""
+
+
+def hostile_case(number: int, folder: Path) -> tuple[str, Tables]:
+    """A command and the tables of a small, tame case for it, but for one to three keys with values that nobody means.
+
+    Args:
+        number: The number of the case.
+        folder: Unused: no file is written.
+    """
+    random = Random(f"hostile {number}")
+    table = tuple(_HOSTILE)[number % len(_HOSTILE)]
+    command = random.choice(_HOSTILE[table])
+    tables = _small(random, command, random.choices(("interval", "rectangle"), (5, 1))[0])
+    _fit(random, tables, command, dimension_of(tables))
+    tables["dynamics"]["activation"] = random.choice(("tanh", "relu", "identity", "sine", "s - s**3"))
+    dimension = dimension_of(tables)
+    paths = [path for path in KEYS if path.startswith(f"{table}.") and path not in _FILES]
+    paths = [path for path in paths if path not in ("data.source", "data.moved", "data.shape")]
+    for path in random.sample(paths, random.choice((1, 1, 2, 3))):
+        tables[table][path.partition(".")[2]] = hostile_value(random, path, dimension)
     return command, _repaired(tables)
 
 

@@ -21,7 +21,18 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from fem_selection.config.schema import Case
 from fem_selection.settings import InvalidSettings
 
-__all__ = ["BUDGETS", "FORMULAS", "KEYS", "TABLES", "Key", "allowed_names", "broken_value", "formula", "valid_value"]
+__all__ = [
+    "BUDGETS",
+    "FORMULAS",
+    "KEYS",
+    "TABLES",
+    "Key",
+    "allowed_names",
+    "broken_value",
+    "formula",
+    "hostile_value",
+    "valid_value",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +280,67 @@ def _formula(random: Random, letters: str, dimension: int, depth: int, wild: boo
     if way < 0.95:
         return f"{random.choice(('max', 'min'))}({inner()}, {inner()})"
     return f"where({inner()} < {inner()}, {inner()}, {inner()})"
+
+
+# ── hostile values ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_LIMITS = ("max_steps", "max_iterations", "triplets", "states", "number", "points", "branches", "samples", "exponents")
+"""Whole numbers that bound what is computed, so that no value of them makes a run long."""
+_FAR = (
+    5e-324,
+    1e-300,
+    1e-200,
+    1e-100,
+    1e-30,
+    1e-16,
+    1e-12,
+    1e-8,
+    1e-3,
+    1e3,
+    1e8,
+    1e12,
+    1e16,
+    1e30,
+    1e100,
+    1e200,
+    1e300,
+)
+_POLES = ("1/({v})", "log({v} - 0.5)", "1e300*{v}", "1e-320*{v}", "exp(1e3*{v})", "sqrt({v} - 0.5)", "0/({v} - {v})")
+_POLES += ("1e200", "1e-200", "where({v} < 2, 0, 1/0)", "({v})**-0.5", "1/(1e-300 + {v})", "sign({v})/0", "tan(pi*{v})")
+
+
+def hostile_value(random: Random, path: str, dimension: int) -> Any:
+    """A value that the class of a key allows and that nobody means: an end of its range, or one far beyond use.
+
+    Args:
+        random: Where it is drawn from.
+        path: The key's dotted path.
+        dimension: Number of space coordinates, for formulas.
+    """
+    key = KEYS[path]
+    limits = tuple(_flat([*key.limits, *(limit for kind in get_args(key.kind) for limit in get_args(kind))]))
+    kinds = {kind for kind in (key.kind, *get_args(key.kind)) if isinstance(kind, type)}
+    if path in FORMULAS:
+        letter = random.choice(FORMULAS[path])
+        return random.choice(_POLES).format(v=letter if letter in "ts" or dimension == 1 else f"{letter}0")
+    if int in kinds:
+        least = int(_limit(limits, "ge") or 0)
+        most = _limit(limits, "le")
+        far = (10_000, 10**6, 2**31 - 1) if key.name in _LIMITS and path != "data.samples" else (least + 30,)
+        return min(random.choice((least, least, least + 1, *far)), 2**31 - 1 if most is None else int(most))
+    if float in kinds:
+        least, most = _limit(limits, "ge", "gt"), _limit(limits, "le", "lt")
+        ends = [_inside(end, limits, sign) for end, sign in ((least, 1), (most, -1)) if end is not None]
+        inside = [x for x in _FAR if (least is None or x > least) and (most is None or x < most)]
+        signed = inside if least is not None else [*inside, *(-x for x in inside)]
+        return random.choice((random.choice(ends), *random.sample(signed, 2)) if ends else signed)
+    return valid_value(random, path, dimension)
+
+
+def _inside(end: float, limits: tuple[Any, ...], sign: int) -> float:
+    """The number of a range next to one of its ends."""
+    is_open = _limit(limits, "gt" if sign > 0 else "lt") == end
+    return math.nextafter(end, sign * math.inf) if is_open else float(end)
 
 
 # ── broken values ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A thousand odd but valid cases through all commands, and three hundred damaged mesh and data files.
+"""A thousand odd but valid cases, three hundred with hostile values, and three hundred damaged mesh and data files.
 
 No traceback, no hang, every status a documented one, every report whole, and nothing that grows with the runs.  The
 cases come from their numbers; `fuzz` says how one of them is repeated.
@@ -33,6 +33,19 @@ def test_odd_cases() -> None:
 def test_more_odd_cases(first: int) -> None:
     """Fails if a case of the longer range ends otherwise than `test_odd_cases` allows."""
     check(run_numbers("runs", first, first + 195))
+
+
+def test_hostile_values() -> None:
+    """Fails if a value that a key allows and nobody means, such as a tolerance of 5e-324, ends otherwise than
+    `test_odd_cases` allows."""
+    result = run_numbers("hostile", 24, 28)
+    assert not result.failures, "\n\n".join(result.failures)
+
+
+@pytest.mark.slow
+def test_more_hostile_values() -> None:
+    """Fails if a case of the longer range ends otherwise than `test_odd_cases` allows."""
+    check(run_numbers("hostile", 100, 400))
 
 
 def test_damaged_files() -> None:

@@ -101,12 +101,23 @@ def test_info_lists_versions_and_choices(call) -> None:
         assert word in outcome.out
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["--nonsense"], ["predict", "."]])
-def test_usage_errors_have_status_2(call, arguments: list[str]) -> None:
-    """Fails if an unknown command, an unknown option or a missing argument ends with another status than 2."""
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "error: no such command 'trian'; did you mean 'train'?"),
+        (["train"], "error: missing argument 'CASE.toml'"),
+        (["--nonsense"], "error: no such option: --nonsense"),
+        (["predict", "."], "error: missing option '--data'"),
+        (["train", "case.toml", "--starts", "x"], "error: invalid value for '--starts'"),
+    ],
+)
+def test_usage_errors_have_status_2(call, arguments: list[str], words: str) -> None:
+    """Fails if an unknown command, an unknown option or a missing argument ends with another status than 2, in another
+    form than all other errors, or without a word on how the command is called."""
     outcome = call(*arguments)
     assert outcome.status == 2
-    assert "Traceback" not in outcome.err
+    assert outcome.err.startswith(words) and "Error" not in outcome.err
+    assert "\nusage: fem-selection" in outcome.err and "--help`" in outcome.err
 
 
 # ── faulty cases ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -96,6 +96,11 @@ def test_multiple_zeros_count_once(expression, at, error):
     assert "±" in str(zeros)
 
 
+def test_an_interval_of_no_width():
+    """Fails if the number of samples between the searched interval and what states reach overflows."""
+    assert find_zeros(find_activation("tanh"), 5e-324, reach=1.0).points == (0.0,)
+
+
 def test_simple_zeros_have_small_errors():
     """Fails if a simple zero is reported with an error, or near zeros that σ tells apart are joined."""
     sine = find_zeros(find_activation("sine"))

@@ -38,6 +38,12 @@ def test_a_small_state_is_not_at_rest():
     assert run.growth.kind == "exponential" and run.growth.rate == pytest.approx(1.0, rel=1e-6)
 
 
+def test_a_horizon_beside_its_least():
+    """Fails if the snapshots, spaced geometrically from a thousandth on, coincide where the horizon is no larger."""
+    limit = limit_of("1", "identity", "1", horizon=float(np.nextafter(1e-3, 1.0)))
+    np.testing.assert_allclose(limit.states, np.exp(1e-3), rtol=1e-9)
+
+
 def test_a_small_state_selects_the_root():
     """tanh(2g) − g from 1e-10 selects 0.9575, the root. Fails if it is called steady near 0."""
     limit = limit_of("1", "tanh(2*s) - s", "1e-10")

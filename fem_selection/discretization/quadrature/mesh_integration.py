@@ -109,9 +109,9 @@ class _KernelOnMesh(BrokenKernel[CellGeometry]):
         if not unknown:
             return None
         size = "whole cells" if self.depth == 0 else f"parts of 1/{2**self.depth} of a cell"
-        why = "" if not self.breaks or self.depth == allowed else ", as small as the budget of parts allows"
+        why = "" if not self.breaks or self.depth == allowed else ", as small as the budget of parts allows,"
         return (
-            f"on {unknown / cut:.1%} of the cells that are divided it is not known that {size}{why}, are cut once and "
+            f"on {unknown / cut:.1%} of the cells that are divided it is not known that {size}{why} are cut once and "
             "nearly straight: there the errors may be those of the nodal rule"
         )
 

@@ -128,8 +128,12 @@ class Premises:
             found = f"σ(s) sign(s) ≥ {-defect if defect > _SMALLEST else 0.0:.2g} for all s"
         elif np.isinf(value):
             found = f"σ(s) sign(s) falls without end for s → {'∞' if at > 0 else '−∞'}"
+        elif value < 0 and np.isinf(at):
+            found = f"σ(s) tends to {np.sign(at) * value:.4g} for s → {'∞' if at > 0 else '−∞'}"
         elif value < 0:
             found = f"σ({at:.4g}) = {np.sign(at) * value if at else value:.4g}"
+        elif np.isinf(defect):
+            found = "no lower bound of σ(s) sign(s) is known"
         else:
             found = f"σ(s) sign(s) ≥ {-defect:.4g} is the best bound known"
         return _hypothesis("s σ(s) ≥ 0 for all s", defect, _SIGN, found)
@@ -143,13 +147,16 @@ class Premises:
     def coercive(self) -> Hypothesis:
         """Return whether Σ(s) ≥ c|s| − d with c > 0."""
         left, right = self.sigma.slopes
-        found = f"for s ≥ {self.sigma.start:g}, −σ(−s) is {left:.3g} and σ(s) is {right:.3g} at least"
+        beyond = f"for s ≥ {self.sigma.start:g}"
+        found = f"{beyond} {_bound('−σ(−s)', left, 3)}, and {_bound('σ(s)', right, 3)}"
         return _hypothesis("Σ(s) → ∞ for s → ±∞", max(1e-6 - min(left, right), 0.0), 0.0, found)
 
     def nonnegative(self) -> Hypothesis:
         """Return whether σ ≥ 0."""
         defect = max(-self.sigma.smallest, 0.0)
-        found = f"σ(s) ≥ {self.sigma.smallest:.4g} for all s is the best bound known"
+        found = f"{_bound('σ(s)', self.sigma.smallest, 4)} for all s; no better bound is known"
+        if np.isneginf(self.sigma.smallest):
+            found = "no lower bound of σ is known"
         return _hypothesis("σ(s) ≥ 0 for all s", defect, _SIGN, found)
 
     def pointwise(self) -> Hypothesis:
@@ -157,6 +164,13 @@ class Premises:
         holds = self.field.space.is_collocated
         found = "it does" if holds else "in Galerkin mode it is projected to V_h, which keeps no signs"
         return _hypothesis("σ acts at the nodes (collocated mode)", 0.0 if holds else 1.0, 0.0, found)
+
+
+def _bound(name: str, least: float, digits: int) -> str:
+    """A lower bound in words; an infinite one is no number to print."""
+    if np.isneginf(least):
+        return f"no lower bound of {name} is known"
+    return f"{name} is larger than any number" if np.isinf(least) else f"{name} ≥ {least:.{digits}g}"
 
 
 def _hypothesis(statement: str, defect: float, allowed: float, measured: str, *, accuracy: float = 0.0) -> Hypothesis:

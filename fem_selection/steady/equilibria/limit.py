@@ -108,7 +108,8 @@ def find_limit(
         growth_bound=settings.growth * float(np.max(sizes, initial=1.0)),
         max_steps=settings.max_steps,
     )
-    asked = np.concatenate([[0.0], np.geomspace(1e-3, settings.horizon, settings.snapshots - 1)])
+    first = min(1e-3, 0.5 * settings.horizon)
+    asked = np.concatenate([[0.0], np.geomspace(first, settings.horizon, settings.snapshots - 1)])
     if sample_comm is None or sample_comm.size > initial.shape[1]:
         return _limits(field, initial, asked, steps, sizes)
     mine = share(initial.shape[1], sample_comm.size, sample_comm.rank)

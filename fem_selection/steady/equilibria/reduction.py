@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The selection equation reduced to (ker K)^⊥: few coordinates, in which steady states are isolated.
+"""The selection equation reduced to (ker K)^⊥: few coordinates, in which a set f* + ker K is one point.
 
 With V an orthonormal basis of (ker K)^⊥, f = V c + f₀ with K f₀ = 0, the preactivation is g = K V c + b and
 
@@ -135,7 +135,7 @@ class ReducedEquation:
     def regularity(self, c: Floats) -> float:
         """The least singular value of σ'(g) on range K (collective).
 
-        A steady state at which it is not zero is isolated modulo ker K.
+        A steady state at which it is not zero is the only one nearby modulo ker K.
         """
         scaled = self.significant / self._values_of_kernel[: self.significant.shape[1]]
         _, triangle = orthonormalize(self.field.space, self._turn(self._preactivation(c), self.moved @ scaled))

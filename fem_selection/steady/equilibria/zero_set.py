@@ -149,7 +149,8 @@ def find_zeros(activation: Activation, within: float = SteadySettings.within, *,
 def _samples(near: float, within: float) -> Floats:
     """Points of [−R, R]: equidistant up to R₀, by equal ratios beyond it and towards 0, 0 itself among them."""
     tiny = np.geomspace(1e-8, 1.0, 800) * near / _SAMPLES
-    far = np.geomspace(near, within, 2 + int(np.log(within / near) / 5e-3)) if within > near else np.empty(0)
+    count = 2 + int((np.log(within) - np.log(near)) / 5e-3)  # the quotient itself may overflow
+    far = np.geomspace(near, within, count) if within > near else np.empty(0)
     return np.unique(np.concatenate([np.linspace(-near, near, _SAMPLES), tiny, -tiny, far, -far]))
 
 
