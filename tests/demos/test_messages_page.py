@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import SMALL_FIELD, SMALL_TRAINING, call_application, with_settings
+from mesh_files import Part, Sketch, msh22
 
 from fem_selection.errors import SelectionWarning
 
@@ -167,6 +168,16 @@ def no_such_group(bench: Bench) -> str:
     return bench.case("domain.group=nobody")
 
 
+def hanging_node(bench: Bench) -> str:
+    """A triangle above two smaller ones, whose common corner is none of its own."""
+    points = ((0.0, 0.0, 0.0), (2.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.5, -1.0, 0.0), (1.5, -1.0, 0.0))
+    part = Part(dimension=2, tag=1, kind=2, groups=(), cells=((1, 2, 3), (1, 5, 4), (4, 6, 2)))
+    Path("three.msh").write_bytes(msh22(Sketch(points=points, parts=(part,))))
+    text = SMALL_TRAINING.replace('shape = "interval"\ncells = 4', 'file = "three.msh"')
+    Path("case.toml").write_text(text)
+    return bench.case()
+
+
 def out_of_memory(bench: Bench) -> str:
     """A machine without memory."""
     from fem_selection.cases import learning
@@ -253,6 +264,7 @@ PROVOCATIONS: dict[str, Callable[[Bench], str]] = {
         "forward", "field.toml", settings=("dynamics.kernel=1/abs(y-z)**0.5",)
     ),
     "… has no group '…'; its groups are …": no_such_group,
+    "warning: …: nodes hang: they lie on the side of a cell that has no node there, …": hanging_node,
     "no value function for this case: …": lambda b: b("hjb", "case.toml"),
     "… already holds a run (…): give --resume to continue it": twice,
     "… holds no checkpoint to resume from": lambda b: b("train", "case.toml", "--output", "run", "--resume"),

@@ -8,7 +8,7 @@ that coincide without being one, nor parts of the mesh that share no node.
 
 Nodes coincide if a cell that has both would be degenerate: if their distance is at most √ε of the shortest edge at
 them, or a rounding error of their coordinates.  Whether cells overlap is seen at facets: the middles of both cells lie
-on one side.
+on one side.  A node that hangs in a side of a cell is none of its corners (`hanging_nodes`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from scipy.spatial import cKDTree
 
 from fem_selection.discretization.meshes.cell_shapes import DOUBTFUL, SMALLEST, judge_shapes
 from fem_selection.discretization.meshes.equal_rows import equal_rows
+from fem_selection.discretization.meshes.hanging_nodes import find_hanging_nodes
 from fem_selection.typing import Floats, Integers
 
 __all__ = ["Conformity", "examine"]
@@ -87,7 +88,10 @@ def examine(
         plane = element.embedded_superdegree == 1 and element.cell_type != basix.CellType.hexahedron
         (faults if plane else doubts).append(text)
     pieces = _num_pieces(corners, len(points))
-    doubts += _coinciding(element.cell_type, corners, points, point_numbers) if not faults else []
+    if not faults:
+        doubts += _coinciding(element.cell_type, corners, points, point_numbers)
+        hanging = find_hanging_nodes(_facets(element.cell_type, corners), points)
+        doubts += _hanging(hanging, points, point_numbers, cell_numbers)
     return Conformity(faults=tuple(faults), doubts=tuple(doubts), pieces=pieces, links=links)
 
 
@@ -197,6 +201,18 @@ def _coinciding(kind: basix.CellType, corners: Integers, points: Floats, numbers
     return [
         f"nodes coincide, but are not one: {_some(text, len(pairs))}; a local kernel does not couple the cells on both "
         "sides. Merge them if this is no slit (in gmsh by Coherence or removeDuplicateNodes)"
+    ]
+
+
+def _hanging(found: Integers, points: Floats, point_numbers: Integers, cell_numbers: Integers) -> list[str]:
+    """A sentence on corners of cells that lie inside a facet of another cell."""
+    if not len(found):
+        return []
+    text = [f"{point_numbers[p]} at {_place(points[p])} on a side of cell {cell_numbers[c]}" for p, c in found[:_SHOWN]]
+    return [
+        f"nodes hang: they lie on the side of a cell that has no node there, {_some(text, len(found))}; functions may "
+        "jump across that side, and a local kernel does not couple the cells on both. Divide the larger cell, unless "
+        "this is a slit"
     ]
 
 
