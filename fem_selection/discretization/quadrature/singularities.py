@@ -51,6 +51,11 @@ class Singularities:
     breaks: tuple[KernelSource, ...]
     exponent: float | None
 
+    @property
+    def may_move(self) -> bool:
+        """Whether the places may depend on t; of a user's own functions this is not known."""
+        return any("t" in g.names if isinstance(g, Formula) else g is not _difference for g in self.breaks)
+
 
 def is_line(space: StateSpace) -> bool:
     """Return whether the domain is an interval."""
