@@ -24,6 +24,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from petsc4py import PETSc
 
+from fem_selection.discretization.transfer import Transfer
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, Floats, Integers, create_block, real_array, real_block, whole_number
 
@@ -35,6 +36,7 @@ __all__ = [
     "KernelOperator",
     "MatrixTerm",
     "OperatorByParameters",
+    "Prolongable",
     "as_parameters",
     "map_functions",
 ]
@@ -228,6 +230,22 @@ class HasMatrixTerms(Protocol):
 
         Args:
             pullback: An array made by `create_pullback`.
+        """
+
+
+@runtime_checkable
+class Prolongable(Protocol):
+    """A kernel whose parameters can be carried to a kernel of the same kind on another mesh."""
+
+    def prolong(self, parameters: Floats, transfer: Transfer) -> Floats:
+        """Return parameters on the target of a transfer, for the same intervals (collective over space).
+
+        Args:
+            parameters: This kernel's parameters, shape (num_parameters,).
+            transfer: The interpolation from this kernel's space.
+
+        Returns:
+            The same function w on the other mesh, flattened as that mesh's kernel holds it.
         """
 
 

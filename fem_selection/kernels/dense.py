@@ -28,6 +28,7 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.quadrature.kernel_samples import sample_kernel
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.discretization.transfer import Transfer
 from fem_selection.kernels.base import KernelOperator, MatrixTerm, as_parameters, map_functions
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import Summable
@@ -196,6 +197,16 @@ class DenseKernel(Summable):
     def parameters(self) -> Floats:
         """Return a copy of W of all intervals, flattened."""
         return self._known_weights().ravel().copy()
+
+    def prolong(self, parameters: Floats, transfer: Transfer) -> Floats:
+        """Interpolate w in both arguments: W becomes P W Pᵀ.  See `Prolongable.prolong`."""
+        every_row = transfer.whole_matrix()
+        moved = []
+        for w in as_parameters(parameters, self.num_parameters).reshape(self._shape):
+            columns = np.concatenate(self.space.comm.allgather(np.ascontiguousarray(w.T)))  # W, shape (N, N)
+            own_rows = transfer.matrix @ columns  # (P W)_ik for this rank's rows i
+            moved.append(np.asarray(every_row @ own_rows.T))
+        return np.concatenate(moved, axis=None)
 
     def compress(self, tolerance: float | None = None, rank: int | None = None) -> tuple[SeparableKernel, float]:
         """Return a kernel of lower rank, from the singular value decomposition of each interval's w (collective).

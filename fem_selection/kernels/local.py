@@ -36,6 +36,7 @@ from fem_selection.discretization.block_products import BlockProducts
 from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.discretization.transfer import Transfer
 from fem_selection.disposal import clean_petsc
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, as_parameters, map_functions
@@ -159,6 +160,10 @@ class LocalKernel(Summable, OperatorByParameters):
         for values, matrix in zip(self._values, self._matrices, strict=True):
             self._forms.assemble(values, matrix)
         self._transposed = [False] * self.num_intervals
+
+    def prolong(self, parameters: Floats, transfer: Transfer) -> Floats:
+        """Interpolate the coefficients.  See `Prolongable.prolong`."""
+        return transfer.apply_to_functions(as_parameters(parameters, self.num_parameters).reshape(self._shape)).ravel()
 
     def parameters(self) -> Floats:
         """Return a copy of the nodal values of the coefficients, flattened."""

@@ -23,6 +23,7 @@ from fem_selection.discretization.coefficients import Source, function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.discretization.transfer import Transfer
 from fem_selection.kernels.base import MatrixTerm, OperatorByParameters, as_parameters, map_functions
 from fem_selection.kernels.sums import Summable
 from fem_selection.linalg.blas import add_product
@@ -171,6 +172,10 @@ class SeparableKernel(Summable, OperatorByParameters):
         self._left = [u.T for u in self._values[:, 0]]
         self._moments = map_functions(self.space.apply_mass, self._values[:, 1])
         self._right = [v.T for v in self._moments]
+
+    def prolong(self, parameters: Floats, transfer: Transfer) -> Floats:
+        """Interpolate the factors.  See `Prolongable.prolong`."""
+        return transfer.apply_to_functions(as_parameters(parameters, self.num_parameters).reshape(self._shape)).ravel()
 
     def parameters(self) -> Floats:
         """Return a copy of the nodal values of the factors, flattened."""

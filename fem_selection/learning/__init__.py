@@ -11,6 +11,7 @@ from fem_selection.learning.hessian import Hessian, ScaledHessian
 from fem_selection.learning.identity import describe_problem
 from fem_selection.learning.kkt import KktResidual, Triple, kkt_residual, solve_triple
 from fem_selection.learning.problem import LearningProblem, create_box, predict_labels
+from fem_selection.learning.prolongation import prolong_controls
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.learning.starts import random_start
 from fem_selection.learning.verification import GradientCertificate, verify_gradient
@@ -37,6 +38,7 @@ __all__ = [
     "hessian_eigenpairs",
     "kkt_residual",
     "predict_labels",
+    "prolong_controls",
     "random_start",
     "solve_triple",
     "verify_gradient",
