@@ -72,6 +72,7 @@ _HOME = {
     "SteadySettings": "settings",
     "StabilitySettings": "settings",
     "HjbSettings": "settings",
+    "MultilevelSettings": "settings",
     "CertificateSettings": "settings",
     "OptimizerSettings": "settings",
     "StochasticSettings": "settings",

@@ -22,6 +22,7 @@ _HOMES = {
     "initial_states": "samples",
     "is_random": "kernel",
     "kernel_depends_on_time": "kernel",
+    "level_cases": "levels",
     "load_controls": "saved",
     "load_network": "saved",
     "load_run": "saved",

@@ -48,32 +48,39 @@ def train_command(
     frame = Frame("train")
     with catch_signals() as request, ExitStack() as held:
         case = frame.read(case_file, settings)
+        if starts > 1 and case.multilevel.num_coarse > 0:
+            raise InvalidInput("--starts and [multilevel] exclude each other: leave one of them out")
         frame.folder = folder = on_root(lambda: _claim(output, Path(case.output.directory), resume, overwrite, held))
         from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
         from fem_selection.cases.learning import build_problem
+        from fem_selection.cases.levels import level_cases
         from fem_selection.cases.saved import problem_key
+        from fem_selection.studies.multilevel import train_levels
         from fem_selection.studies.training import train
 
         frame.announce(folder)
         with _bars(frame.console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            problem = build_problem(case)
-            result = train(
-                problem,
-                case.optimizer,
-                case.stochastic,
-                folder=folder,
-                resume=resume,
-                output=case.output,
-                seed=case.seed,
-                key=problem_key(case, problem.ensemble.world),
-                texts={"case.toml": dump_case(case)},
-                progress=progress,
-                stop=lambda: request.agreed(problem.ensemble),
-                starts=starts,
-            )
+            levels = level_cases(case)
+            problems = [build_problem(level) for level in levels]
+            problem = problems[-1]
+            keys = [problem_key(level, problem.ensemble.world) for level in levels]
+            options: dict[str, Any] = {
+                "folder": folder,
+                "resume": resume,
+                "output": case.output,
+                "seed": case.seed,
+                "texts": {"case.toml": dump_case(case)},
+                "progress": progress,
+                "stop": lambda: request.agreed(problem.ensemble),
+            }
+            if len(levels) > 1:
+                both = case.optimizer, case.stochastic
+                result = train_levels(problems, *both, levels=case.multilevel, keys=keys, **options)
+            else:
+                result = train(problem, case.optimizer, case.stochastic, key=keys[0], starts=starts, **options)
         if result.report is None:
             request.is_leaving = True
             again = f" --starts {starts}" if starts > 1 else ""
@@ -90,10 +97,37 @@ def train_command(
                 ],
                 boxed=False,
             )
+        if result.report.levels:
+            frame.table(
+                (
+                    "level",
+                    "nodes",
+                    "layers",
+                    "|∇J| ≤",
+                    "J at start",
+                    "J at end",
+                    "iterations",
+                    "work",
+                    "seconds",
+                ),
+                [_level_in_words(level) for level in result.report.levels],
+                boxed=False,
+            )
         frame.rows({**result.report.details, "report": str(path)})
         for sentence in result.report.sentences:
             frame.say(sentence)
     return 0
+
+
+def _level_in_words(level: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        *(str(level[name]) for name in ("level", "nodes", "layers")),
+        f"{level['gradient_tolerance']:.2g}",
+        *(f"{level[name]:.6g}" for name in ("objective_at_start", "objective")),
+        str(level["iterations"]),
+        f"{level['work']:.3g}",
+        f"{level['seconds_of_level']:.1f}",
+    )
 
 
 def _claim(output: Path | None, directory: Path, resume: bool, overwrite: bool, held: ExitStack) -> Path:

@@ -56,6 +56,7 @@ def check_case(case: Case, *, needs_data: bool = True) -> Iterator[Fault]:
     yield from _check_bounds(case)
     yield from _check_hessian(case)
     yield from _check_pontryagin(case)
+    yield from _check_multilevel(case)
     yield from _check_hjb(case)
     yield from _check_stability(case)
 
@@ -298,6 +299,23 @@ def _check_pontryagin(case: Case) -> Iterator[Fault]:
     if case.objective.readout_bounds is not None:
         keys = ("optimizer.method", "objective.readout_bounds")
         yield _fault(keys, f"{method!r} cannot keep objective.readout_bounds; those of kernel and bias it can")
+
+
+def _check_multilevel(case: Case) -> Iterator[Fault]:
+    """Faults of the lists of levels: of different lengths, meshes of another kind, depths that hold no intervals."""
+    m = case.multilevel
+    for name in ("cells", "files", "layers", "iterations"):
+        if (given := len(getattr(m, name))) not in (0, m.num_coarse):
+            message = f"{given} entries for {m.num_coarse} coarse levels: the lists that are given must be equally long"
+            yield _fault((f"multilevel.{name}", "multilevel.cells", "multilevel.files", "multilevel.layers"), message)
+    if m.cells and case.domain.file is not None:
+        yield _fault(("multilevel.cells", "domain.file"), "the domain is that of a mesh file: give multilevel.files")
+    if m.files and case.domain.file is None:
+        yield _fault(("multilevel.files", "domain.file"), "the domain has no mesh file: give multilevel.cells")
+    for cells in m.cells:
+        if case.domain.file is None and len(cells) not in (1, len(case.domain.cells)):
+            message = f"{list(cells)} but domain.cells = {list(case.domain.cells)}: one number for each direction"
+            yield _fault(("multilevel.cells", "domain.cells", "domain.shape"), message)
 
 
 def _check_hjb(case: Case) -> Iterator[Fault]:

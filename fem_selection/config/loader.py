@@ -81,6 +81,13 @@ def parse_case(
                 faults += unusable
                 invalid.add(f"{name}.file")
             table["file"] = _as_text(path)
+    if isinstance(table := settings.get("multilevel"), dict) and isinstance(files := table.get("files"), list):
+        paths = [
+            os.path.abspath((base or Path()) / os.path.expanduser(file)) if isinstance(file, str) and file else file
+            for file in files
+        ]
+        faults += [fault for path in paths if isinstance(path, str) for fault in _not_text("multilevel.files", path)]
+        table["files"] = [_as_text(path) if isinstance(path, str) else path for path in paths]
     if isinstance(table := settings.get("output"), dict) and isinstance(folder := table.get("directory"), str):
         table["directory"] = os.path.expanduser(folder)
 

@@ -17,6 +17,7 @@ from fem_selection.settings import (
     DynamicsSettings,
     ForwardSettings,
     HjbSettings,
+    MultilevelSettings,
     ObjectiveSettings,
     OptimizerSettings,
     OutputSettings,
@@ -48,6 +49,7 @@ class Case:
         regularization: Its penalties.
         stochastic: The phase on batches.
         optimizer: The phase on all samples.
+        multilevel: Coarser meshes and depths that the training begins on.
         hjb: The value function.
         forward: The equation over large times.
         steady: Steady states.
@@ -67,6 +69,7 @@ class Case:
     regularization: Regularization = field(default_factory=Regularization)
     stochastic: StochasticSettings = field(default_factory=StochasticSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    multilevel: MultilevelSettings = field(default_factory=MultilevelSettings)
     hjb: HjbSettings = field(default_factory=HjbSettings)
     forward: ForwardSettings = field(default_factory=ForwardSettings)
     steady: SteadySettings = field(default_factory=SteadySettings)

@@ -136,8 +136,8 @@ def _basis_at(space: StateSpace, points: Floats, padding: float) -> tuple[Intege
     starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
     for group in np.split(order, starts[1:]) if len(order) else ():
         cell = int(cells[group[0]])
-        corners = mesh.geometry.x[mesh.geometry.dofmap[cell], :gdim]
-        reference = mesh.geometry.cmap.pull_back(np.ascontiguousarray(asked[group, :gdim]), corners)
+        corners = mesh.geometry.x[mesh.geometry.dofmaps[0][cell], :gdim]
+        reference = mesh.geometry.cmaps[0].pull_back(np.ascontiguousarray(asked[group, :gdim]), corners)
         values[group] = V.element.basix_element.tabulate(0, reference)[0, :, :, 0]
         columns[group] = V.dofmap.index_map.local_to_global(V.dofmap.cell_dofs(cell))
     answers = [(columns[asking == rank], values[asking == rank]) for rank in range(comm.size)]

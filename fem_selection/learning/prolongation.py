@@ -10,6 +10,8 @@ constant function would not stay one.  The projection in depth is injection if t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fem_selection.discretization.depth import DepthGrid
@@ -50,7 +52,9 @@ def prolong_controls(source: ControlSpace, target: ControlSpace, controls: Float
     parts = source.unpack(source.gather(controls))
     moved = {"offset": parts["offset"]}
     if "kernel" in parts:
-        moved["kernel"] = _prolong_kernel(source.kernel, target.kernel, parts["kernel"], transfer, shares)
+        moved["kernel"] = _prolong_kernel(
+            source.kernel, target.kernel, parts["kernel"], transfer=transfer, shares=shares
+        )
     if "bias" in parts:
         moved["bias"] = shares @ transfer.apply_to_functions(parts["bias"])
     if "readout" in parts:
@@ -58,10 +62,13 @@ def prolong_controls(source: ControlSpace, target: ControlSpace, controls: Float
     return target.pack(moved)[target.shard]
 
 
-def _prolong_kernel(source: Kernel, target: Kernel, parameters: Floats, transfer: Transfer, shares: Floats) -> Floats:
+def _prolong_kernel(
+    source: Kernel, target: Kernel, parameters: Floats, *, transfer: Transfer, shares: Floats
+) -> Floats:
     if isinstance(source, SumKernel) and isinstance(target, SumKernel) and len(source.parts) == len(target.parts):
+        with_both: dict[str, Any] = {"transfer": transfer, "shares": shares}
         pairs = zip(source.parts, target.parts, source.slices, strict=True)
-        return np.concatenate([_prolong_kernel(a, b, parameters[part], transfer, shares) for a, b, part in pairs])
+        return np.concatenate([_prolong_kernel(a, b, parameters[part], **with_both) for a, b, part in pairs])
     if type(source) is not type(target) or not isinstance(source, Prolongable):
         raise InvalidInput(
             f"a {type(source).__name__} cannot be carried to a {type(target).__name__} on another mesh: both must be "

@@ -14,6 +14,7 @@ from fem_selection.plots.convergence import plot_convergence
 from fem_selection.plots.files import draw, save
 from fem_selection.plots.forward import plot_functionals, plot_norms
 from fem_selection.plots.kernels import plot_controls
+from fem_selection.plots.levels import plot_levels
 from fem_selection.plots.stability import (
     plot_eigenfunctions,
     plot_exponents,
@@ -41,6 +42,7 @@ __all__ = [
     "plot_functionals",
     "plot_growth",
     "plot_layer_spectra",
+    "plot_levels",
     "plot_norms",
     "plot_picard",
     "plot_refinement",

@@ -28,6 +28,7 @@ from fem_selection.settings.learning import (
     Regularization,
     StochasticSettings,
 )
+from fem_selection.settings.multilevel import MultilevelSettings
 from fem_selection.settings.run import OutputSettings, ParallelSettings
 from fem_selection.settings.tables import InvalidSettings
 
@@ -41,6 +42,7 @@ __all__ = [
     "InvalidSettings",
     "LimitSettings",
     "Movement",
+    "MultilevelSettings",
     "NewtonSettings",
     "ObjectiveSettings",
     "OptimizerSettings",

@@ -40,6 +40,7 @@ _HOMES = {
     "stability": "state_stability",
     "steady": "steady_states",
     "train": "training",
+    "train_levels": "multilevel",
     "verify": "gradient",
 }
 

@@ -3,6 +3,7 @@
 
 folder/report.json               see `TrainingReport`
 folder/figures/convergence.png   objective, gradient norm, accuracy or cost of validation on the way
+folder/figures/levels.png        with levels: objective over work
 folder/figures/states.png        a few samples in a few layers
 folder/figures/controls.png      kernels and biases in a few layers; coefficients.png those of local kernels
 folder/figures/confusion.png     with labels
@@ -67,6 +68,9 @@ class TrainingReport(Report):
         pictures: A few samples and controls; None if `OutputSettings` asks for neither figures nor fields.
         starts: For each of several starts its number, objective, gradient norm, iterations, and why it ended; empty for
             a training from one start.  All other entries of the report are those of the best.
+        levels: For each level of a training from coarse to fine its size, tolerance, course and cost, the objective
+            without the levels before it, at its start and at its end; empty for a training on one level.  All other
+            entries of the report are those of the finest.
         best_start: The number of the start whose training ended lowest; 0 is the problem's own start.
     """
 
@@ -102,6 +106,7 @@ class TrainingReport(Report):
     pictures: NetworkPictures | None = field(repr=False)
     starts: tuple[Mapping[str, Any], ...] = ()
     best_start: int = 0
+    levels: tuple[Mapping[str, Any], ...] = ()
 
     _beside: ClassVar[frozenset[str]] = frozenset({"history", "stochastic_history", "classes", "confusion", "pictures"})
 
@@ -119,6 +124,8 @@ class TrainingReport(Report):
             "gradient certificate": self._certificate_in_words(),
             "seconds": f"{self.seconds:.1f} on {self.ranks} rank{'s' if self.ranks > 1 else ''}",
         }
+        if self.levels:
+            rows = {"levels": self._levels_in_words(), **rows}
         if self.starts:
             ends = ", ".join(f"{end['objective']:.8g}" for end in self.starts)
             rows = {"starts": f"number {self.best_start} of {len(self.starts)} ended lowest: {ends}", **rows}
@@ -137,6 +144,14 @@ class TrainingReport(Report):
             return [*said, f"test cost {self.test_cost:.6g}"]
         return [*said, f"objective {self.objective:.6g}"]
 
+    def _levels_in_words(self) -> str:
+        finest = self.levels[-1]
+        work = sum(level["work"] for level in self.levels[:-1])
+        return (
+            f"the coarse ones took the work of {work:.1f} evaluations of the finest and lowered its first objective "
+            f"from {finest['objective_without_levels']:.6g} to {finest['objective_at_start']:.6g}"
+        )
+
     def _certificate_in_words(self) -> str:
         if self.certificate.get("taylor_order") is None:
             return str(self.certificate.get("error", "not measured"))
@@ -154,6 +169,8 @@ class TrainingReport(Report):
         plots.draw(folder / "convergence.png", plots.plot_convergence, self.history, self.stochastic_history or None)
         if self.pictures is not None:
             self.pictures.draw(folder)
+        if self.levels:
+            plots.draw(folder / "levels.png", plots.plot_levels, self.levels)
         if self.confusion is not None:
             accuracy = float(np.trace(self.confusion) / self.confusion.sum())
             plots.draw(folder / "confusion.png", plots.plot_confusion, self.confusion, self.classes, accuracy)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Controls carried to other meshes: the same functions, for every kernel, on graded and non-nested meshes, on 1–4 ranks.
+"""Controls carried to other meshes: the same functions, for every kernel and meshes of any kind, on 1–4 ranks.
 
 Run by mpiexec this file computes on its ranks and prints JSON; run by pytest it launches itself.
 """

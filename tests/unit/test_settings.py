@@ -43,6 +43,7 @@ OTHERS = {
     "cli.train.train_command.starts": "of the training",
     "learning.functional.SweepCounts.hessian": "number of actions",
     "studies.training.train.starts": "of the training",
+    "studies.training_report.TrainingReport.levels": "those of a training from coarse to fine",
     "studies.training_report.TrainingReport.starts": "those that were made",
     "learning.hessian.Hessian.memory": "bytes of the tapes",
     "learning.hessian.ScaledHessian.memory": "bytes of the tapes",
