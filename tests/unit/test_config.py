@@ -92,7 +92,7 @@ def test_values_are_normalised():
     [
         ("dynamics.layer = 3", "dynamics.layer: unknown key; did you mean dynamics.layers?"),
         ("domian.cells = 3", "domian: unknown key; did you mean domain?"),
-        ("layers = 3", "layers: unknown key; did you mean dynamics.layers?"),
+        ("layers = 3", "layers: unknown key; did you mean dynamics.layers or multilevel.layers?"),
         ("optimizer.batch = 3", "optimizer.batch: unknown key; did you mean stochastic.batch?"),
         ("output.xyz = 3", "output.xyz: unknown key; output has directory"),
         ("data.moved.shft = 1", "data.moved.shft: unknown key; did you mean data.moved.shift?"),
