@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 import fem_selection as fs
 from fem_selection.cases import level_cases
 from fem_selection.config import Case, parse_case
+from fem_selection.optimize.report import IterationRow
 
 
 def make_case(cells: int, iterations: int) -> Case:
@@ -65,9 +66,9 @@ def alone(case: Case, objective: float, limit: int) -> tuple[float, bool, list[f
     times, values = [], []
     begin = time.perf_counter()
 
-    def observe(row: dict) -> None:
+    def observe(row: IterationRow) -> None:
         times.append(time.perf_counter() - begin)
-        values.append(float(row["objective"]))
+        values.append(float(row.objective))
 
     settings = fs.OptimizerSettings(max_iterations=limit, gradient_tolerance=0.0)
     fs.minimize(
