@@ -2,7 +2,8 @@
 """Bounds of a case's coefficients on whole intervals of time, by interval arithmetic on their formulas.
 
 Bounds hold for whole intervals of t, at some points of Y: all nodes of a small mesh, some 48 of a larger one, and pairs
-of these for the kernel.
+of these for the kernel.  Where a kernel is singular, at y = z, it has no bound and no value that is used, and counts
+as zero.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def bounds_in_time(space: StateSpace, formulas: Sequence[Formula]) -> Callable[[
     pairs = _chosen(space, _POINTS_OF_PAIRS)
     others = np.concatenate(space.comm.allgather(pairs))
     first, second = np.repeat(pairs, len(others), axis=0), np.tile(others, (len(pairs), 1))
+    same = np.all(first == second, axis=1)
     rows = max(len(singles), len(first))
 
     def bounds(starts: Floats, ends: Floats) -> tuple[Floats, Floats]:
@@ -49,7 +51,11 @@ def bounds_in_time(space: StateSpace, formulas: Sequence[Formula]) -> Callable[[
                 if name[0] == letter and name != "t"
             }
             found = term.enclose(**{name: values[name] for name in term.names})
-            low[number, : len(y)], high[number, : len(y)] = found.lower, found.upper
+            lower, upper = found.lower, found.upper
+            if of_pairs:
+                singular = same[:, None] & ~(np.isfinite(found.lower) & np.isfinite(found.upper))
+                lower, upper = np.where(singular, 0.0, found.lower), np.where(singular, 0.0, found.upper)
+            low[number, : len(y)], high[number, : len(y)] = lower, upper
         return low, high
 
     return bounds

@@ -8,6 +8,7 @@ import pytest
 from mpi4py import MPI
 
 import fem_selection as fs
+from fem_selection.cases.variation import bounds_in_time
 from fem_selection.discretization.quadrature import kernel_samples
 from fem_selection.functions.formulas import coordinate_names, parse_formula
 from fem_selection.functions.separation import separate
@@ -94,3 +95,16 @@ def test_an_autonomous_kernel_is_integrated_once(monkeypatch):
     formula = parse_formula("abs(y - z)**(-0.5)", ("t", "y", "z"))
     found = kernel_samples.sample_kernel(space, formula, [0.1, 0.2, 0.3], singularity=0.5).values
     assert len(calls) == 1 and np.array_equal(found[0], found[2]) and space not in kernel_samples._kept
+
+
+def test_a_singular_kernel_has_bounds_in_time():
+    """Fails if the infinite value at y = z makes the steps of a run as short as the budget of pieces of time allows:
+    here four thousand until t = 2 instead of some tens."""
+    space = fs.StateSpace(fs.interval(COMM, cells=6), 1)
+    formula = parse_formula("(1 + 0.5*cos(t))*abs(y - z)**(-0.5)", ("t", "y", "z"))
+    low, high = bounds_in_time(space, [formula])(np.array([0.0]), np.array([1.0]))
+    assert np.all(np.isfinite(low)) and np.all(np.isfinite(high))
+    distance = np.abs(np.subtract.outer(*[space.coordinates[:, 0]] * 2)).ravel()
+    apart = distance > 0
+    np.testing.assert_allclose(high[0, : distance.size, 0][apart], 1.5 / np.sqrt(distance[apart]), rtol=1e-12)
+    assert not high[0, : distance.size, 0][~apart].any()
