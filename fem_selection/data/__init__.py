@@ -10,6 +10,7 @@ from fem_selection.data.formats import SampleFormat
 from fem_selection.data.images import AffineMaps, draw_maps, image_states
 from fem_selection.data.labels import class_names, find_classes, listed_labels, number_labels
 from fem_selection.data.loading import NewSamples, load_new_samples, load_npz
+from fem_selection.data.mapped import open_mapped
 from fem_selection.data.samples import (
     DataSet,
     Samples,
@@ -35,6 +36,7 @@ __all__ = [
     "load_new_samples",
     "load_npz",
     "number_labels",
+    "open_mapped",
     "split_samples",
     "stratified_split",
 ]

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Blocks of states made from samples: the share of each ensemble member, mini-batches, images moved at random.
 
-Every rank reads all samples.  It makes the states of the samples that its member sweeps, at the nodes that it owns.
-Every rank draws the same order and the same movements for an epoch, and each member keeps its columns of every
-mini-batch.
+Every rank reads all samples, but of a memory map only its own.  It makes the states of the samples that its member
+sweeps, at the nodes that it owns.  Every rank draws the same order and the same movements for an epoch, and each member
+keeps its columns of every mini-batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fem_selection.data import AffineMaps, draw_maps
+from fem_selection.data import AffineMaps, draw_maps, image_states
+from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, share
 from fem_selection.settings import Movement
@@ -69,6 +72,33 @@ class SampleStates:
             return np.asfortranarray(initial[:, numbers])
 
         return cls(num_samples=count, states=states, targets=targets, labels=labels)
+
+    @classmethod
+    def from_images(
+        cls, space: StateSpace, inputs: NDArray[Any], *, targets: Block, labels: Integers | None = None
+    ) -> SampleStates:
+        """The part whose samples are images, or curves or volumes, on a grid of any size over the box of the domain.
+
+        Args:
+            space: The state space; the functions that the images represent are interpolated at its nodes.
+            inputs: Shape (num_samples, *grid), of any real type; possibly a memory map (`data.open_mapped`), of which
+                each rank then reads the samples that it sweeps alone.
+            targets: Targets of all samples, shape (C, num_samples).
+            labels: Their classes, or None.
+
+        Raises:
+            InvalidInput: if the numbers of images, targets and labels differ.
+        """
+        targets = np.atleast_2d(real_array(targets, "targets"))
+        if targets.shape[1] != len(inputs):
+            raise InvalidInput(f"{len(inputs)} images but {targets.shape[1]} targets: give one for each sample")
+        labels = None if labels is None else whole_numbers(labels, "labels", count=len(inputs))
+
+        def states(numbers: Integers, maps: AffineMaps | None) -> Block:
+            own = np.asarray(inputs[numbers], dtype=np.float64)
+            return image_states(own, space.coordinates, space.domain.bounds, affine=maps)
+
+        return cls(num_samples=len(inputs), states=states, targets=targets, labels=labels)
 
     @classmethod
     def from_shares(

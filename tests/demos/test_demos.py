@@ -39,6 +39,13 @@ def test_three_conditions(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_mpi")
+def test_many_points(tmp_path: Path) -> None:
+    """Fails if images of 256 × 256 points are read or interpolated wrongly, or coarse levels teach the fine nothing."""
+    show("many_points.py", tmp_path, "many_points.png", ranks=2)
+
+
+@pytest.mark.slow
 def test_value_function(tmp_path: Path) -> None:
     """Fails if the value function, its witness, its feedback and the open loop part, or if the kink is elsewhere."""
     show("value_function.py", tmp_path, "value_function.png", "value_function_kink.png")
