@@ -18,28 +18,28 @@ import operator
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fem_selection.errors import InvalidInput
 from fem_selection.functions import intervals
+from fem_selection.functions.formula_syntax import (
+    COMPARISONS,
+    CONSTANTS,
+    FUNCTIONS,
+    OPERATORS,
+    Checker,
+    listed,
+    names_in,
+    short,
+)
 from fem_selection.functions.intervals import Interval
 
 __all__ = ["FUNCTIONS", "Formula", "coordinate_names", "is_free_name", "parse_formula"]
 
-#: Functions of a formula and their number of arguments.
-FUNCTIONS: Mapping[str, int] = {
-    **dict.fromkeys(("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "ln", "sqrt"), 1),
-    **dict.fromkeys(("abs", "sign", "erf", "atan"), 1),
-    **dict.fromkeys(("max", "min"), 2),
-    "where": 3,
-}
-CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e}
 MAX_LENGTH = 2000
-MAX_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class Formula:
                     rest.append(operand)
                 case node:
                     found.append(node)
-        return [replace(self, names=self.names & _names(node), tree=node) for node in found]
+        return [replace(self, names=self.names & names_in(node), tree=node) for node in found]
 
     def _match(self, values: Mapping[str, object]) -> None:
         if missing := sorted(self.names - values.keys()):
             raise InvalidInput(f"{self.text!r} needs a value for {', '.join(missing)}")
         if unknown := sorted(values.keys() - self.variables):
-            raise InvalidInput(f"{', '.join(unknown)} given to {self.text!r}, a formula in {_listed(self.variables)}")
+            raise InvalidInput(f"{', '.join(unknown)} given to {self.text!r}, a formula in {listed(self.variables)}")
 
 
 def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str, float] | None = None) -> Formula:
@@ -160,12 +160,12 @@ def parse_formula(text: str, variables: Collection[str], parameters: Mapping[str
             tree = ast.parse(source.lstrip(), mode="eval").body
     except SyntaxError as error:
         place = indent + (error.offset or 1)
-        raise InvalidInput(f"not a formula, at column {place} of {_short(text)}: {error.msg}") from error
+        raise InvalidInput(f"not a formula, at column {place} of {short(text)}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InvalidInput(f"not a formula, {_short(text)}: {error or 'nested too deeply'}") from error
+        raise InvalidInput(f"not a formula, {short(text)}: {error or 'nested too deeply'}") from error
     declared = frozenset(variables)
     values = {name: float(value) for name, value in (parameters or {}).items() if name not in declared}
-    checker = _Checker(source, indent, declared | values.keys())
+    checker = Checker(source, indent, declared | values.keys())
     checker.check(tree)
     return Formula(
         text=text, variables=declared, names=frozenset(checker.names - values.keys()), parameters=values, tree=tree
@@ -191,119 +191,6 @@ def coordinate_names(letter: str, dimension: int) -> tuple[str, ...]:
     """
     names = tuple(f"{letter}{axis}" for axis in range(dimension))
     return (letter, *names) if dimension == 1 else names
-
-
-def _names(node: ast.expr) -> frozenset[str]:
-    return frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-
-
-# --- checking ---------------------------------------------------------------------------------------------------
-
-_DESCRIPTIONS: Mapping[type[ast.AST], str] = {
-    ast.Attribute: "attribute access (a dot after a name)",
-    ast.Subscript: "an index in brackets",
-    ast.Lambda: "lambda",
-    ast.BoolOp: "'and'/'or' (nest where, or chain comparisons: 0 < y < 1)",
-    ast.IfExp: "if/else (use where(condition, a, b))",
-    ast.Compare: "a comparison outside the first argument of where(condition, a, b)",
-    ast.NamedExpr: "an assignment",
-    ast.Tuple: "a comma outside a function's arguments",
-}
-_OPERATORS: Mapping[type[ast.operator], str] = {
-    ast.Add: "add",
-    ast.Sub: "sub",
-    ast.Mult: "mul",
-    ast.Div: "truediv",
-    ast.Pow: "pow",
-}
-_COMPARISONS: Mapping[type[ast.cmpop], str] = {
-    ast.Lt: "lt",
-    ast.LtE: "le",
-    ast.Gt: "gt",
-    ast.GtE: "ge",
-    ast.Eq: "eq",
-    ast.NotEq: "ne",
-}
-
-
-class _Checker:
-    """Walks a tree once, refuses everything that is not allowed and collects the variables used."""
-
-    def __init__(self, source: str, indent: int, variables: frozenset[str]) -> None:
-        self.source, self.indent, self.variables = source, indent, variables
-        self.names: set[str] = set()
-
-    def check(self, node: ast.expr, depth: int = 1) -> None:
-        if depth > MAX_DEPTH:
-            self.refuse(node, f"the formula is nested deeper than {MAX_DEPTH} levels")
-        match node:
-            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-                self.check_number(node, value)
-            case ast.Name(id=name):
-                self.check_name(node, name)
-            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
-                self.check(operand, depth + 1)
-            case ast.BinOp(left=left, op=operation, right=right):
-                if type(operation) not in _OPERATORS:
-                    hint = "; a power is written **" if isinstance(operation, ast.BitXor) else ""
-                    self.refuse(node, f"only + - * / ** are allowed between two terms{hint}")
-                self.check(left, depth + 1)
-                self.check(right, depth + 1)
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-                self.check_call(node, name, args, depth=depth)
-            case _:
-                what = _DESCRIPTIONS.get(type(node), type(node).__name__.lower())
-                self.refuse(node, f"{what} is not allowed in a formula")
-
-    def check_number(self, node: ast.expr, value: float) -> None:
-        try:
-            finite = math.isfinite(float(value))
-        except OverflowError:
-            finite = False
-        if not finite:
-            self.refuse(node, "the number is too large")
-
-    def check_name(self, node: ast.expr, name: str) -> None:
-        if name in self.variables:
-            self.names.add(name)
-        elif name in FUNCTIONS:
-            self.refuse(node, f"{name!r} is a function and needs arguments: {name}(…)")
-        elif name not in CONSTANTS:
-            valid = [*sorted(self.variables), *CONSTANTS, *FUNCTIONS]
-            self.refuse(node, f"unknown name {name!r}", _suggestion(name, valid, "variables", self.variables))
-
-    def check_call(self, node: ast.expr, name: str, args: list[ast.expr], *, depth: int) -> None:
-        if name not in FUNCTIONS:
-            self.refuse(node, f"unknown function {name!r}", _suggestion(name, FUNCTIONS, "functions", FUNCTIONS))
-        if len(args) != (count := FUNCTIONS[name]):
-            self.refuse(node, f"{name} takes {count} argument{'s' * (count > 1)}, not {len(args)}")
-        if name == "where":
-            condition, *args = args
-            if not isinstance(condition, ast.Compare):
-                self.refuse(condition, "the first argument of where must be a comparison such as y < 0.5")
-            if any(type(op) not in _COMPARISONS for op in condition.ops):
-                self.refuse(condition, "only < <= > >= == != compare two terms")
-            args = [condition.left, *condition.comparators, *args]
-        for arg in args:
-            self.check(arg, depth + 1)
-
-    def refuse(self, node: ast.expr, what: str, hint: str = "") -> NoReturn:
-        before = self.source.lstrip().encode()[: node.col_offset].decode()
-        raise InvalidInput(f"{what} at column {self.indent + len(before) + 1} of {_short(self.source)}{hint}")
-
-
-def _suggestion(name: str, valid: Collection[str], kind: str, listed: Collection[str]) -> str:
-    if near := get_close_matches(name, valid, n=1):
-        return f"; did you mean {near[0]!r}?"
-    return f"; {kind}: {_listed(listed)}"
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(sorted(names)) or "no variables"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:59]}…")
 
 
 # --- evaluating -------------------------------------------------------------------------------------------------
@@ -332,11 +219,11 @@ def _apply(node: ast.expr, table: _Table, values: Mapping[str, Any]) -> Any:
         case ast.UnaryOp(op=operation, operand=operand):
             return -visit(operand) if isinstance(operation, ast.USub) else visit(operand)
         case ast.BinOp(left=left, op=operation, right=right):
-            return table.functions[_OPERATORS[type(operation)]](visit(left), visit(right))
+            return table.functions[OPERATORS[type(operation)]](visit(left), visit(right))
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             terms = [visit(term) for term in (left, *comparators)]
             pairs = zip(ops, terms, terms[1:], strict=False)
-            first, *more = [table.functions[_COMPARISONS[type(op)]](a, b) for op, a, b in pairs]
+            first, *more = [table.functions[COMPARISONS[type(op)]](a, b) for op, a, b in pairs]
             for condition in more:
                 first = table.both(first, condition)
             return first
@@ -351,7 +238,7 @@ def _numpy_table() -> _Table:
     functions: dict[str, Callable[..., Any]] = {
         name: getattr(np, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "sign")
     }
-    functions |= {name: getattr(operator, name) for name in (*_OPERATORS.values(), *_COMPARISONS.values())}
+    functions |= {name: getattr(operator, name) for name in (*OPERATORS.values(), *COMPARISONS.values())}
     functions |= {"ln": np.log, "abs": np.abs, "erf": erf, "atan": np.arctan, "max": np.maximum, "min": np.minimum}
     return _Table(number=np.float64, functions=functions | {"where": np.where}, both=np.logical_and)
 
@@ -381,7 +268,7 @@ def _ufl_table() -> _Table:
         name: real(getattr(ufl, name))
         for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "ln", "sqrt", "sign", "erf", "atan")
     }
-    functions |= {name: real(getattr(operator, name)) for name in _OPERATORS.values()}
-    functions |= {name: getattr(ufl, name) for name in _COMPARISONS.values()}
+    functions |= {name: real(getattr(operator, name)) for name in OPERATORS.values()}
+    functions |= {name: getattr(ufl, name) for name in COMPARISONS.values()}
     functions |= {"log": functions["ln"], "abs": abs, "max": ufl.max_value, "min": ufl.min_value}
     return _Table(number=ufl.as_ufl, functions=functions | {"pow": real(power), "where": ufl.conditional}, both=ufl.And)

@@ -14,6 +14,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import replace
 
+from fem_selection.functions.formula_syntax import names_in
 from fem_selection.functions.formulas import Formula
 
 __all__ = ["separate"]
@@ -39,15 +40,11 @@ def separate(formula: Formula, variable: str) -> list[tuple[Formula, Formula]] |
 
 
 def _part(formula: Formula, tree: ast.expr) -> Formula:
-    return replace(formula, text=ast.unparse(tree), names=formula.names & _names(tree), tree=tree)
-
-
-def _names(node: ast.expr) -> frozenset[str]:
-    return frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+    return replace(formula, text=ast.unparse(tree), names=formula.names & names_in(tree), tree=tree)
 
 
 def _split(node: ast.expr, variable: str, others: frozenset[str]) -> list[Pair] | None:
-    names = _names(node)
+    names = names_in(node)
     if variable not in names:
         return [(_ONE, node)]
     if names.isdisjoint(others):

@@ -78,7 +78,7 @@ class BrokenKernel[C: Cells]:
         np.add.at(out, local[cell, j], rows[cell, j])
 
     def integrate_by_one_rule(
-        self, y: Floats, basis: Floats, values: Callable[[Floats], Floats], left_out: tuple[Integers, Integers]
+        self, y: Floats, basis: Floats, values: Callable[[Floats], Floats], *, left_out: tuple[Integers, Integers]
     ) -> Floats:
         """Return ∫ w(y_i, z) φ_k(z) dz by one rule on all cells but some of each row, shape (len(y), N).
 

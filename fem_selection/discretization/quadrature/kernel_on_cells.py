@@ -166,7 +166,7 @@ class KernelOnCells(BrokenKernel[IntervalCells]):
         def values(part: Floats) -> Floats:
             return self(part[:, None, None], z[None])
 
-        return self.integrate_by_one_rule(y, basis, values, (row, cell))
+        return self.integrate_by_one_rule(y, basis, values, left_out=(row, cell))
 
 
 def divide(ends: Floats, numbers: Integers, places: Floats) -> tuple[Integers, Floats, Floats, np.ndarray]:

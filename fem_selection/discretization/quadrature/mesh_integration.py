@@ -239,7 +239,7 @@ class _KernelOnMesh(BrokenKernel[CellGeometry]):
         def values(part: Floats) -> Floats:
             return self.values(self.source, part, z.reshape(1, -1, d)).reshape(-1, *measures.shape)
 
-        return self.integrate_by_one_rule(y, basis, values, (row, cell))
+        return self.integrate_by_one_rule(y, basis, values, left_out=(row, cell))
 
     def rows(self, y: Floats) -> Floats:
         """∫ w(y_i, z) φ_k(z) dz on all cells by quadrature, shape (len(y), N)."""
