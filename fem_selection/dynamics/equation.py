@@ -64,7 +64,7 @@ class SelectionEquation:
         self.stage = ufl.inner(self._g - self._h, test) * space.dx - self._a * self.form
         self.stage_in_g = ufl.derivative(self.stage, self._g, trial)
         self.stage_in_s = ufl.derivative(self.stage, self._s, trial)
-        self._compiled: dict[str, fem.Form] = {}
+        self._compiled: dict[str, fem.Form | None] = {}
 
     def assemble_rate(self, s: Floats) -> Floats:
         """Return the duals F(s; φ_i), shape (num_local,), for nodal values s (collective)."""
@@ -116,15 +116,17 @@ class SelectionEquation:
         return self._apply("stage_in_g", s, dg) + self._apply("stage_in_s", s, ds)
 
     def _assemble(self, name: str) -> Floats:
-        vector = fem.assemble_vector(self._compile(name))
+        if (form := self._compile(name)) is None:
+            return np.zeros(self.space.num_local)
+        vector = fem.assemble_vector(form)
         vector.scatter_reverse(la.InsertMode.add)
         return vector.array[: self.space.num_local].copy()
 
     def _apply(self, name: str, s: Floats, values: Floats) -> Floats:
-        if expand_derivatives(getattr(self, name)).empty():  # σ' vanishes
+        if (form := self._compile(name)) is None:
             return np.zeros(self.space.num_local)
         self._set(self._s, s)
-        matrix = fem_petsc.assemble_matrix(self._compile(name))
+        matrix = fem_petsc.assemble_matrix(form)
         matrix.assemble()
         x, y = matrix.createVecRight(), matrix.createVecLeft()
         x.array[:] = values
@@ -138,7 +140,10 @@ class SelectionEquation:
         function.x.array[: self.space.num_local] = values
         function.x.scatter_forward()
 
-    def _compile(self, name: str) -> fem.Form:
+    def _compile(self, name: str) -> fem.Form | None:
+        """The compiled form; None if it has no integral, because σ or σ' vanishes: dolfinx takes no such form."""
         if name not in self._compiled:
-            self._compiled[name] = compile_with(self.space.comm, lambda: fem.form(getattr(self, name)))
+            form = getattr(self, name)
+            vanishes = expand_derivatives(form).empty()
+            self._compiled[name] = None if vanishes else compile_with(self.space.comm, lambda: fem.form(form))
         return self._compiled[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from scipy.linalg.blas import daxpy, dgemm
 
+from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, Floats
 
 __all__ = ["add_product", "add_scaled"]
@@ -32,8 +33,15 @@ def add_product(
         transpose_a: Whether op(A) is Aᵀ.
         transpose_b: Whether op(B) is Bᵀ.
         keep: Whether to add to `out`.
+
+    Raises:
+        InvalidInput: if `out` is not in Fortran order.
     """
-    assert out.flags.f_contiguous
+    if not out.flags.f_contiguous:
+        raise InvalidInput(
+            f"a block of shape {out.shape} that results are written to is not in Fortran order (sample after sample): "
+            "make it by StateSpace.create_block or np.asfortranarray"
+        )
     if a.size and b.size:
         dgemm(scale, a, b, keep, out, transpose_a, transpose_b, 1)
     elif not keep:
@@ -47,7 +55,11 @@ def add_scaled(scale: float, x: Floats, out: Floats) -> None:
         scale: The factor.
         x: The vector that is added.
         out: A vector of the same length; added to.
+
+    Raises:
+        InvalidInput: if `out` is no contiguous vector.
     """
-    assert out.flags.c_contiguous and out.ndim == 1
+    if not out.flags.c_contiguous or out.ndim != 1:
+        raise InvalidInput(f"an array of shape {out.shape} that is added to is no contiguous vector: pass a copy")
     if out.size:
         daxpy(x, out, a=scale)

@@ -13,7 +13,8 @@ from problems import KERNELS, make_domain, smooth_states
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.dynamics import SCHEMES, SelectionEquation, Stepper, compiled, find_scheme
+from fem_selection.dynamics import SCHEMES, Scheme, SelectionEquation, Stepper, compiled, find_scheme
+from fem_selection.errors import InvalidInput
 from fem_selection.functions import programs
 from fem_selection.functions.activations import ACTIVATIONS, Activation, ActivationFamily, find_activation
 from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel
@@ -40,7 +41,13 @@ def all_sizes(monkeypatch):
 
 
 def make_stepper(
-    activation: Activation, scheme: str, kernel: str = "dense", *, cells: int = 6, layers: int = 4, intervals: int = 2
+    activation: Activation,
+    scheme: str | Scheme,
+    kernel: str = "dense",
+    *,
+    cells: int = 6,
+    layers: int = 4,
+    intervals: int = 2,
 ) -> Stepper:
     """A stepper on an interval with a bias that depends on node and interval."""
     space = StateSpace(make_domain("interval", cells), 1, mode="collocated")
@@ -50,7 +57,7 @@ def make_stepper(
         SUMS[kernel](space, intervals),
         bias,
         activation=activation,
-        scheme=find_scheme(scheme),
+        scheme=scheme if isinstance(scheme, Scheme) else find_scheme(scheme),
         grid=DepthGrid(layers=layers, horizon=1.3, intervals=intervals),
     )
 
@@ -106,6 +113,29 @@ def assert_same(results: list[dict]) -> None:
 def test_every_activation_and_scheme(name, scheme):
     """Fails if compiled code has another tableau, another σ or σ', or other equations than the layers have."""
     assert_same(both_ways(make_stepper(find_activation(name), scheme), 5))
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu"], ids=["slope from the value", "slope on the tape"])
+@pytest.mark.parametrize("weight", [0.6, -1.5])
+def test_one_stage_of_another_weight(name, weight):
+    """Fails if compiled code takes a scheme of one stage for Euler's: its b is the user's, forward and back."""
+    scheme = Scheme(name="weighted", order=1, a=((),), b=(weight,))
+    results = both_ways(make_stepper(find_activation(name), scheme), 5)
+    assert_same(results)
+    euler = both_ways(make_stepper(find_activation(name), "euler"), 5)[0]
+    moved, by_euler = (r["state 1"] - r["state 0"] for r in (results[0], euler))
+    np.testing.assert_allclose(moved, weight * by_euler, rtol=0.0, atol=1e-13)
+
+
+def test_dual_in_another_layout_is_refused():
+    """Fails if a dual in C order ends in an error without words, or is taken as if it were in Fortran order."""
+    stepper = make_stepper(find_activation("tanh"), "euler")
+    initial = smooth_states(stepper.space, slice(0, 5))
+    tape = stepper.tape(5)
+    stepper.advance(initial, tape)
+    dual = np.ones(initial.shape, order="C")
+    with pytest.raises(InvalidInput, match="Fortran order"):
+        sweep_back(stepper, tape, dual, kernel_pullback=stepper.kernel.create_pullback(), bias_dual=None)
 
 
 @pytest.mark.parametrize(("kernel", "scheme"), product(SUMS, EXPLICIT))

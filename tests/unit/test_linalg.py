@@ -9,8 +9,9 @@ import scipy.linalg
 from mpi4py import MPI
 
 from fem_selection.discretization.depth import DepthGrid
-from fem_selection.errors import NotConverged
+from fem_selection.errors import InvalidInput, NotConverged
 from fem_selection.kernels import DenseKernel, KernelOperator, SeparableKernel
+from fem_selection.linalg.blas import add_product, add_scaled
 from fem_selection.linalg.coordinates import IsometricCoordinates, IsometricOperator
 from fem_selection.linalg.eigensolver import Limits, Metric, general_eigenpairs, symmetric_eigenpairs
 from fem_selection.linalg.factors import factorize
@@ -385,3 +386,12 @@ def test_an_error_of_the_operator_is_that_of_the_solver():
     limits = Limits(tolerance=1e-8, is_relative=True, max_restarts=10, basis=4)
     with pytest.raises(KeyboardInterrupt):
         symmetric_eigenpairs(MPI.COMM_SELF, interrupted, np.ones(8), count=1, end="largest", limits=limits)
+
+
+def test_results_in_another_layout_are_refused():
+    """Fails if BLAS works on a copy and the result is lost, or if the error does not say which layout is expected."""
+    ones = np.ones((3, 3), order="F")
+    with pytest.raises(InvalidInput, match="Fortran order"):
+        add_product(1.0, ones, np.ones((3, 2), order="F"), out=np.zeros((3, 2)))
+    with pytest.raises(InvalidInput, match="contiguous"):
+        add_scaled(1.0, np.ones(3), np.zeros(6)[::2])

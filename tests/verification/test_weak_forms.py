@@ -17,6 +17,7 @@ from weak_forms import blocks_and_forms
 from fem_selection.discretization.elements import create_element
 from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import SelectionEquation
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.functions.activations import ACTIVATIONS, Activation
 
@@ -86,3 +87,21 @@ def test_derivative_and_transpose_are_adjoint(spaces, mode):
     operator.apply_derivative(tape, ds, forward)
     operator.apply_transpose(tape, dual, backward)
     assert np.vdot(forward, dual) == pytest.approx(np.vdot(ds, backward), rel=1e-13)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("constant", [0.0, 0.7], ids=["zero", "constant"])
+def test_activations_whose_forms_vanish(spaces, mode, constant):
+    """Fails if a form without integrals ends the run: σ' of a constant vanishes, and σ itself if the constant is 0."""
+    space = spaces("interval", 4, 2, mode)
+    activation = Activation(name="constant", expression=lambda s: constant + 0 * s)
+    s, ds, dual = (smooth_states(space, slice(k, k + 3)) for k in (0, 3, 6))
+    for block, assembled in blocks_and_forms(space, activation, s, ds=ds, dual=dual):
+        np.testing.assert_allclose(block, assembled, rtol=0, atol=1e-14)
+    equation, (g, h) = SelectionEquation(space, activation), (s[:, 0], s[:, 1])
+    mass_of_one = space.apply_mass(np.ones((space.num_local, 1), order="F"))[:, 0]
+    expected = space.apply_mass(s)[:, 0] - space.apply_mass(s)[:, 1] - 0.3 * constant * mass_of_one
+    np.testing.assert_allclose(equation.assemble_stage(g, h, 0.3, s=s[:, 2]), expected, rtol=0, atol=1e-14)
+    expected = space.apply_mass(ds)[:, 0]
+    found = equation.assemble_stage_tangent(0.3, s[:, 2], ds[:, 0], ds=ds[:, 1])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
