@@ -2,7 +2,8 @@
 """Libraries compiled from C source on first use and kept in FFCx's cache.
 
 FEniCSx needs a C compiler for its forms anyway.  A library is compiled for the processor that it runs on; its file is
-named after source, options and processor, so that machines of different kinds can share a cache.  There is no lock:
+named after source, options and processor, and after the compiler, so that machines of different kinds can share a cache
+and another compiler compiles anew.  A machine without a compiler takes any compiler's library.  There is no lock:
 each process that finds no library compiles one (a fifth of a second) and puts it into the cache in one atomic step, so
 that a process that is killed while it compiles stands in nobody's way.
 """
@@ -54,10 +55,13 @@ def load_library(source: str, declarations: str) -> Library | None:
         source: The C source of the library.
         declarations: The C declarations of its functions and their types.
     """
-    contents = repr((source, OPTIONS, platform.machine(), _processor())).encode()
-    kept = jit.get_options()["cache_dir"] / f"libfem_selection_{hashlib.sha256(contents).hexdigest()[:20]}.so"
-    with suppress(OSError, AttributeError):
-        return _load(kept, declarations)
+    folder = Path(jit.get_options()["cache_dir"])
+    name = f"libfem_selection_{_digest(source, OPTIONS, platform.machine(), _processor())}"
+    command = find_compiler()
+    kept = folder / f"{name}_{_digest(*_identity(command or []))}.so"
+    for path in [kept] if command else sorted(folder.glob(f"{name}_*.so")):
+        with suppress(OSError, AttributeError):
+            return _load(path, declarations)
     with suppress(OSError), tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / kept.name
         if not _compile(source, made):
@@ -71,16 +75,40 @@ def load_library(source: str, declarations: str) -> Library | None:
 
 
 def describe_compiler() -> str:
-    """Return which compiler translates activations, and the widest vectors that it may use, in words."""
+    """Return which compiler translates activations, and the widest vectors that it may use, in words.
+
+    A compiler that cannot compile a library of one line is said to fail.
+    """
     command = find_compiler()
     if command is None:
         return "none: activations run in NumPy"
+    if load_library(*_PROBE) is None:
+        return f"{' '.join(command)} fails: activations run in NumPy"
     flags = set(_processor().split())
     vectors = next((name for flag, name in _VECTORS.items() if flag in flags), "the compiler's default vectors")
     return f"{' '.join(command)}, {vectors}"
 
 
+_PROBE = ("int fem_selection_probe(void) { return 0; }", "int fem_selection_probe(void);")
 _VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON", "sse2": "SSE2"}
+
+
+def _digest(*contents: object) -> str:
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:20]
+
+
+def _identity(command: list[str]) -> list[object]:
+    """The words of a command with what tells one version of its program from the next: file, size and time.
+
+    The program is not run for its version: a process of an MPI job should start no other without need.
+    """
+    identity: list[object] = list(command)
+    found = shutil.which(command[0]) if command else None
+    with suppress(OSError):
+        if found is not None:
+            state = os.stat(found)
+            identity += [os.path.realpath(found), state.st_size, state.st_mtime_ns]
+    return identity
 
 
 @cache

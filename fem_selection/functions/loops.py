@@ -221,13 +221,15 @@ def _split(instructions: Instructions) -> list[list[Instruction]]:
 
 
 def _write_statements(instruction: Instruction, constants: Mapping[int, float], *, wide: bool) -> list[str]:
-    """An instruction in C: with the C library's functions of angles if these may be wide, else with a check."""
+    """An instruction in C: with the C library's functions of large angles if there may be any, else with a check."""
     function, operands, value, is_truth = instruction
     names = [f"v{i}" for i in operands]
     if function is np.power and (exponent := constants.get(operands[1])) in _POWERS:
         text = _write_power(names[0], int(exponent))
     else:
-        text = (_ANGLES if wide and function in _ANGLES else _EXPRESSIONS)[function].format(*names)
+        text = _EXPRESSIONS[function].format(*names)
+        if wide and function in _ANGLES:  # each entry by itself, or results would depend on those beside it
+            text = f"fabs({names[0]}) > LARGEST_ANGLE ? {_ANGLES[function].format(*names)} : {text}"
     lines = [f"const {'int' if is_truth else 'double'} v{value} = {text};"]
     if function in _ANGLES and not wide:
         lines.append(f"unsure |= fabs({names[0]}) > LARGEST_ANGLE;")

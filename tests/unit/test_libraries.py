@@ -56,6 +56,27 @@ def test_another_processor_compiles_its_own(fresh, monkeypatch):
     assert len(list(fresh.iterdir())) == 2
 
 
+def test_another_compiler_compiles_its_own(fresh, monkeypatch, tmp_path):
+    """Fails if a library of another compiler, or of another version in the same place, is taken for this one's."""
+    assert load() is not None
+    compiler = tmp_path / "cc"
+    for number, version in enumerate(["first", "the second"], start=2):
+        compiler.write_text(f'#!/bin/sh\n# {version}\nexec cc "$@"\n')
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CC", str(compiler))
+        load_library.cache_clear()
+        assert load()() == 42
+        assert len(list(fresh.iterdir())) == number
+
+
+def test_library_of_an_earlier_run_without_a_compiler(fresh, monkeypatch):
+    """Fails if a machine without a compiler overlooks what another machine compiled into the shared cache."""
+    assert load() is not None
+    load_library.cache_clear()
+    monkeypatch.setattr(libraries.shutil, "which", lambda name: None)
+    assert load()() == 42
+
+
 def test_broken_library_is_replaced(fresh, monkeypatch):
     """Fails if a file of another machine or another program's is in the way for ever."""
     assert load() is not None
@@ -90,6 +111,7 @@ def test_compiler_that_fails(fresh, monkeypatch):
     """Fails if a compiler's error ends the run, or a compiler that does not exist hides one that does."""
     monkeypatch.setenv("CC", f"{sys.executable} -c 'raise SystemExit(1)'")
     assert load() is None
+    assert "fails" in describe_compiler() and "NumPy" in describe_compiler()
     for number, name in enumerate(["/no/such/compiler", " ", "gcc '", ""]):
         monkeypatch.setenv("CC", name)
         move(monkeypatch, fresh.with_name(f"cache{number}"))

@@ -196,6 +196,21 @@ def test_an_entry_does_not_depend_on_its_place():
                 np.testing.assert_array_equal(part, whole[start : start + length])
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_does_not_depend_on_the_place(name):
+    """Fails if σ or σ' of the same number differ by a bit between blocks of other lengths and alignments."""
+    program = ACTIVATIONS[name].value_and_derivative
+    whole = np.empty_like(NUMBERS), np.empty_like(NUMBERS)
+    assert program.loop([NUMBERS, *whole])
+    size = NUMBERS.size
+    for start, length in ((0, 1), (1, 63), (3, 64), (5, 65), (7, size // 2), (11, size - 11)):
+        for shift in range(3):
+            parts = [np.empty(length + 3)[shift : shift + length] for _ in whole]
+            assert program.loop([NUMBERS[start : start + length], *parts])
+            for part, expected in zip(parts, whole, strict=True):
+                np.testing.assert_array_equal(part.view(np.int64), expected[start : start + length].view(np.int64))
+
+
 def test_one_large_angle_leaves_the_others_alone():
     """Fails if the other entries of a chunk change because one angle is too large for the reduction."""
     numbers = RNG.uniform(-50.0, 50.0, 640)
