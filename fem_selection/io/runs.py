@@ -55,7 +55,7 @@ _OF_RUNS = (
     "starts/[0-9]*",
 )
 _FIGURES = (
-    *("convergence.png", "states.png", "controls.png", "coefficients.png", "confusion.png"),
+    *("convergence.png", "levels.png", "states.png", "controls.png", "coefficients.png", "confusion.png"),
     *("value.png", "refinement.png"),
     *("norms.png", "functionals.png"),
     *("steady_states.png", "picard.png", "approach.png"),
@@ -157,7 +157,7 @@ def _was_only_begun(folder: Path) -> bool:
     """Whether the run in a folder was killed before its first checkpoint."""
     if not folder.is_dir():
         return False
-    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv", "starts", LOCK}
+    begun = {"case.toml", CHECKPOINT, "stochastic.csv", "history.csv", "starts", "levels", LOCK}
     return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= begun
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from mpi4py import MPI
 
 import fem_selection as fs
 from fem_selection.cases import level_cases
-from fem_selection.config import parse_case
+from fem_selection.config import dump_case, parse_case
 from fem_selection.errors import ConfigError
+from fem_selection.io.runs import CHECKPOINT, claim_folder
 from fem_selection.learning import prolong_controls
 from fem_selection.settings import DomainSettings
 
@@ -112,3 +114,14 @@ def test_lists_that_do_not_fit(table, key):
     """Fails if a list of another length, of another kind of mesh or dimension is accepted, or the key not named."""
     with pytest.raises(ConfigError, match=key):
         parse_case(CASE | {"multilevel": table})
+
+
+def test_a_run_that_was_killed_on_a_coarse_level_can_be_resumed(tmp_path):
+    """Fails if the command line finds nothing to resume in a folder whose coarse levels alone have checkpoints."""
+    case, problems = make()
+    folder = tmp_path / "run"
+    options = {"levels": case.multilevel, "output": OFTEN, "texts": {"case.toml": dump_case(case)}}
+    assert fs.studies.train_levels(problems, case.optimizer, folder=folder, stop=stop_at(4), **options).stopped
+    assert not (folder / CHECKPOINT).exists() and (folder / "levels" / "0" / CHECKPOINT).exists()
+    with ExitStack() as held:
+        claim_folder(folder, True, False, held=held)
