@@ -55,11 +55,11 @@ def load_library(source: str, declarations: str) -> Library | None:
         source: The C source of the library.
         declarations: The C declarations of its functions and their types.
     """
-    folder = Path(jit.get_options()["cache_dir"])
+    cache_folder = Path(jit.get_options()["cache_dir"])
     name = f"libfem_selection_{_digest(source, OPTIONS, platform.machine(), _processor())}"
     command = find_compiler()
-    kept = folder / f"{name}_{_digest(*_identity(command or []))}.so"
-    for path in [kept] if command else sorted(folder.glob(f"{name}_*.so")):
+    kept = cache_folder / f"{name}_{_digest(*_identity(command or []))}.so"
+    for path in [kept] if command else sorted(cache_folder.glob(f"{name}_*.so")):
         with suppress(OSError, AttributeError):
             return _load(path, declarations)
     with suppress(OSError), tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def describe_compiler() -> str:
     """
     command = find_compiler()
     if command is None:
-        return "none: activations run in NumPy"
+        return "none: activations run in NumPy, if no earlier run left them compiled"
     if load_library(*_PROBE) is None:
         return f"{' '.join(command)} fails: activations run in NumPy"
     flags = set(_processor().split())
