@@ -3,8 +3,9 @@
 
 A sweep layer by layer calls BLAS and σ from Python, some ten calls a layer, and passes over memory in each of them.
 Here one call runs through all layers: `sweep.c` has the equations of `Stepper` and of `adjoint.backward` for any
-explicit scheme, σ is the loop compiled from its UFL expression (`functions.loops`), and the products are those of the
-BLAS that SciPy brings.  Tests hold both ways to each other and to the assembled weak form.
+explicit scheme, σ is the loop compiled from its UFL expression (`functions.loops`), and the products are those of
+`linalg.products` where the processor has AVX-512, else those of the BLAS that SciPy brings.  Tests hold both ways to
+each other and to the assembled weak form.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fem_selection.dynamics.schemes import Scheme
 from fem_selection.dynamics.superposition import NodalSuperposition, Superposition
 from fem_selection.functions.libraries import Library, load_library
 from fem_selection.kernels.base import HasMatrixTerms, Kernel
+from fem_selection.linalg.products import HEADER
 from fem_selection.typing import Block, Floats
 
 __all__ = ["CompiledSweep", "SweptDynamics", "create_sweep"]
@@ -232,7 +234,7 @@ def _stride(array: Floats) -> int:
 @cache
 def _library() -> Library | None:
     """The compiled `sweep.c`, with the declarations that stand in it."""
-    source = _SOURCE.read_text()
+    source = _SOURCE.read_text().replace('#include "products.h"', HEADER)
     structs = re.findall(r"^struct \w+\n\{.*?^\};", source, flags=re.DOTALL | re.MULTILINE)
     functions = re.findall(r"^void fem_selection_\w+\([^)]*\)", source, flags=re.MULTILINE)
     return load_library(source, "\n".join([*structs, *(f"{f};" for f in functions)]))

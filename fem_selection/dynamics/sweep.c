@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include "products.h" // of linalg/
 
 #define RUN ((size_t)1024)
 
@@ -53,6 +54,15 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 static void multiply(const struct dynamics* d, char ta, char tb, int m, int n, int k, double alpha, const double* a,
                      int lda, const double* b, int ldb, double beta, double* c, int ldc)
 {
+#ifdef __AVX512F__
+  const struct matrix of_a = {a, ta == 'T' ? lda : 1, ta == 'T' ? 1 : lda};
+  const struct matrix of_b = {b, tb == 'T' ? ldb : 1, tb == 'T' ? 1 : ldb};
+  if (k > 0)
+  {
+    small_product(m, n, k, alpha, of_a, of_b, beta, c, ldc);
+    return;
+  }
+#endif
   ((gemm)d->gemm)(&ta, &tb, &m, &n, &k, &alpha, a, &lda, b, &ldb, &beta, c, &ldc);
 }
 

@@ -27,7 +27,7 @@ from dolfinx import jit
 
 from fem_selection.compilers import find_compiler
 
-__all__ = ["Library", "describe_compiler", "load_library"]
+__all__ = ["Library", "describe_compiler", "has_instructions", "load_library"]
 
 OPTIONS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None of them changes what becomes of NaN, infinities, signed zeros or the order of sums."""
@@ -72,6 +72,11 @@ def load_library(source: str, declarations: str) -> Library | None:
             with suppress(OSError, AttributeError):
                 return _load(path, declarations)
     return None
+
+
+def has_instructions(name: str) -> bool:
+    """Return whether this processor has a set of instructions, by the name that Linux gives it ("avx512f")."""
+    return name in _processor().split()
 
 
 def describe_compiler() -> str:

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""BLAS calls in place: C ← α op(A) op(B) + β C on blocks in Fortran order, and y ← y + α x."""
+"""Products and sums in place: C ← α op(A) op(B) + β C on blocks in Fortran order, and y ← y + α x.
+
+They are BLAS's; products of some size are those of `linalg.products` where the processor has AVX-512.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 from scipy.linalg.blas import daxpy, dgemm
 
 from fem_selection.errors import InvalidInput
+from fem_selection.linalg.products import find_product
 from fem_selection.typing import Block, Floats
 
 __all__ = ["add_product", "add_scaled"]
+
+_SMALLEST = 1 << 18  # multiplications; below, the call from Python takes longer than the product gains
 
 
 def add_product(
@@ -42,10 +49,16 @@ def add_product(
             f"a block of shape {out.shape} that results are written to is not in Fortran order (sample after sample): "
             "make it by StateSpace.create_block or np.asfortranarray"
         )
-    if a.size and b.size:
+    if out.size * a.size >= _SMALLEST * out.shape[0] and (product := find_product()) and _are_doubles(a, b, out):
+        product(scale, a.T if transpose_a else a, b.T if transpose_b else b, float(keep), out)
+    elif a.size and b.size:
         dgemm(scale, a, b, keep, out, transpose_a, transpose_b, 1)
     elif not keep:
         out.fill(0.0)
+
+
+def _are_doubles(*arrays: Block) -> bool:
+    return all(array.dtype == np.float64 for array in arrays)
 
 
 def add_scaled(scale: float, x: Floats, out: Floats) -> None:
