@@ -26,6 +26,7 @@ from mpi4py import MPI
 from fem_selection.errors import NonFinite
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.linalg.blas import add_scaled
+from fem_selection.optimize.adam import step_by_adam
 from fem_selection.optimize.ends import ZERO_BATCHES
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
 from fem_selection.settings import OutputSettings, StochasticSettings
@@ -204,19 +205,22 @@ class _Descent:
     def _update(self, gradient: Floats, rate: float) -> None:
         """One step on the shard, in place; m and v are stored divided by 1 − β, and the rate makes up for it."""
         s, work, k = self.settings, self._work, self.step + 1
-        self.first *= s.momentum
-        self.first += gradient
         length = rate * (1.0 - s.momentum) / (1.0 - s.momentum**k)
         if s.method == "adam":
-            self.second *= s.second_moment
-            np.multiply(gradient, gradient, out=work)
-            self.second += work
             factor = np.sqrt((1.0 - s.second_moment) / (1.0 - s.second_moment**k))
-            np.sqrt(self.second, out=work)
-            work += s.epsilon / factor
-            np.divide(self.first, work, out=work)
-            add_scaled(-length / factor, work, self.scaled)
+            step_by_adam(
+                self.scaled,
+                self.first,
+                self.second,
+                gradient=gradient,
+                decays=(s.momentum, s.second_moment),
+                length=length / factor,
+                epsilon=s.epsilon / factor,
+                work=work,
+            )
         else:
+            self.first *= s.momentum
+            self.first += gradient
             add_scaled(-length, self.first, self.scaled)
         if self.scaled_bounds is not None:
             np.clip(self.scaled, *self.scaled_bounds, out=self.scaled)

@@ -86,6 +86,7 @@ def test_add_product_takes_it_for_large_blocks_alone(monkeypatch):
         a, b = random_block(size, size).astype(kind, order="F"), random_block(size, size).astype(kind, order="F")
         out = np.zeros((size, size), order="F")
         blas.add_product(2.0, a, b, out=out, transpose_a=True)
-        np.testing.assert_allclose(out, 2.0 * (a.astype(float).T @ b), rtol=0, atol=1e-4 if kind == np.float32 else 1e-13)
+        tolerance = 1e-4 if kind == np.float32 else 1e-13
+        np.testing.assert_allclose(out, 2.0 * (a.astype(float).T @ b), rtol=0, atol=tolerance)
         assert len(seen) == count
         seen.clear()
