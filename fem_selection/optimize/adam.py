@@ -46,9 +46,9 @@ def step_by_adam(
         work: Overwritten.
     """
     numbers = *map(float, decays), float(length), float(epsilon)
-    if x.size >= SMALLEST and (loop := _program().loop) is not None:
-        if loop((x, first, second, gradient, *numbers, x, first, second)):
-            return
+    loop = _program().loop if x.size >= SMALLEST else None
+    if loop is not None and loop((x, first, second, gradient, *numbers, x, first, second)):
+        return
     first *= decays[0]
     first += gradient
     second *= decays[1]
