@@ -147,12 +147,20 @@ def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel 
         if moving_bias and bias_formula is not None:
             bias[:] = function_values(space, bias_formula, time)
 
-    activation = build_activation(case)
+    activation, evaluation = build_activation(case), case.dynamics.evaluation
     if not (moving_bias or moving_kernel):
-        return SelectionField(space, kernel, bias, activation=activation)
+        return SelectionField(space, kernel, bias, activation=activation, evaluation=evaluation)
     formulas = [*kernel_formulas(case), *([] if bias_formula is None else [bias_formula])]
     bounds = bounds_in_time(space, formulas)
-    return SelectionField(space, kernel, bias, activation=activation, refresh=refresh, coefficient_bounds=bounds)
+    return SelectionField(
+        space,
+        kernel,
+        bias,
+        activation=activation,
+        refresh=refresh,
+        coefficient_bounds=bounds,
+        evaluation=evaluation,
+    )
 
 
 def _instant(time: float) -> DepthGrid:

@@ -168,7 +168,8 @@ def _build_functional(
         formula = case_formula(case, y.bias, "t", "y")
         bias[...] = [function_values(space, formula, float(t)) for t in grid.sample_times]
         require_finite(space, bias, "dynamics.bias", y.bias)
-    stepper = Stepper(space, kernel, bias, activation=build_activation(case), scheme=find_scheme(y.scheme), grid=grid)
+    activation, scheme = build_activation(case), find_scheme(y.scheme)
+    stepper = Stepper(space, kernel, bias, activation=activation, scheme=scheme, grid=grid, evaluation=y.evaluation)
     cost: TerminalCost
     if o.loss == "tracking":
         cost, num_outputs = TrackingCost(space=space), 0

@@ -46,6 +46,7 @@ class SelectionEquation:
         tangent: The bilinear form F'(s; δs, φ), written with `Activation.derivative`.
         derived_tangent: The same as `ufl.derivative` of F.
         adjoint: Its adjoint, with the arguments exchanged.
+        second: F''(s; δs, φ, p) = (σ''(s) δs p, φ), the derivative of the adjoint in s.
         stage: The residual of an implicit stage.
         stage_in_g, stage_in_s: The derivatives of the residual in g and s, bilinear forms.
     """
@@ -59,6 +60,8 @@ class SelectionEquation:
         self.tangent = ufl.inner(activation.derivative(self._s) * trial, test) * space.dx
         self.adjoint = ufl.adjoint(self.tangent)
         self.derived_tangent = ufl.derivative(self.form, self._s, trial)
+        self._ds, self._p = fem.Function(space.V, name="ds"), fem.Function(space.V, name="p")
+        self.second = ufl.inner(activation.derivative(self._s, 2) * self._ds * self._p, test) * space.dx
         self._g, self._h = fem.Function(space.V, name="g"), fem.Function(space.V, name="h")
         self._a = fem.Constant(space.domain.mesh, 1.0)
         self.stage = ufl.inner(self._g - self._h, test) * space.dx - self._a * self.form
@@ -88,6 +91,18 @@ class SelectionEquation:
             p: Nodal values of a costate, shape (num_local,).
         """
         return self._apply("adjoint", s, p)
+
+    def assemble_second(self, s: Floats, ds: Floats, p: Floats) -> Floats:
+        """Return the duals F''(s; δs, φ_i, p), shape (num_local,) (collective).
+
+        Args:
+            s: Nodal values of s, shape (num_local,).
+            ds: Nodal values of δs, shape (num_local,).
+            p: Nodal values of a costate, shape (num_local,).
+        """
+        for function, values in ((self._s, s), (self._ds, ds), (self._p, p)):
+            self._set(function, values)
+        return self._assemble("second")
 
     def assemble_stage(self, g: Floats, h: Floats, a: float, *, s: Floats) -> Floats:
         """Return the duals of an implicit stage's residual, shape (num_local,) (collective).

@@ -38,10 +38,12 @@ class SelectionField:
             and upper bounds of coefficients in these intervals, two arrays of shape (terms, any number of points of
             this rank, n).  From it an integrator knows where kernel and bias vary; without it it takes samples.
         interval: Which interval of the kernel to use: the field is then the equation of that layer, frozen in time.
+        evaluation: How σ is evaluated: "assembled" by assembled forms, else by array code.
 
     Raises:
         InvalidInput: if the kernel has several intervals and `interval` is not given or is not one of them, or the bias
-            has a wrong shape or is no array of real numbers, or is to be refreshed and not of float64.
+            has a wrong shape or is no array of real numbers, or is to be refreshed and not of float64, or the
+            evaluation is unknown.
 
     Note:
         All methods on blocks are collective over the space communicator.
@@ -65,6 +67,7 @@ class SelectionField:
         refresh: Callable[[float], None] | None = None,
         coefficient_bounds: Callable[[Floats, Floats], tuple[Floats, Floats]] | None = None,
         interval: int | None = None,
+        evaluation: str = "compiled",
     ) -> None:
         self.interval = 0 if interval is None else interval
         given, bias = bias, real_array(bias, "a bias")
@@ -79,7 +82,8 @@ class SelectionField:
             )
         self.space, self.kernel, self.activation = space, kernel, activation
         self.bias = bias.copy() if refresh is None else bias
-        self.superposition = create_superposition(space, activation)
+        self.superposition = create_superposition(space, activation, evaluation)
+        self.evaluation = evaluation
         self.coefficient_bounds = coefficient_bounds
         self._refresh = refresh
 
@@ -102,6 +106,7 @@ class SelectionField:
             activation=activation,
             refresh=self._refresh,
             interval=self.interval if self.kernel.num_intervals > 1 else None,
+            evaluation=self.evaluation,
         )
 
     def preactivation(self, f: Block, out: Block | None = None) -> Block:

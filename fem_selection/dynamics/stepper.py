@@ -44,17 +44,19 @@ class Stepper:
         activation: σ.
         scheme: The Runge–Kutta scheme.
         grid: Layers and control intervals.
+        evaluation: How σ is evaluated, as `dynamics.evaluation` of a case.
 
     Attributes:
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
         solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
-        evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer.
+        evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer;
+            "assembled": layer by layer, σ by assembled forms.
         failed_layer: Number of the first layer boundary that a sweep could not reach, since a stage before it was not
             solved; None if there is none since the last call of `take_failure`.
 
     Raises:
-        InvalidInput: if kernel or bias have another number of intervals than the grid, or the bias is no array of real
-            numbers.
+        InvalidInput: if kernel or bias have another number of intervals than the grid, the bias is no array of real
+            numbers, or the evaluation is unknown.
 
     Example:
         >>> space, grid = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2)), fs.DepthGrid(layers=2)
@@ -74,6 +76,7 @@ class Stepper:
         activation: Activation,
         scheme: Scheme,
         grid: DepthGrid,
+        evaluation: str = "compiled",
     ) -> None:
         bias = real_array(bias, "a bias").copy()
         if bias.ndim == 1 and grid.intervals == 1:
@@ -85,10 +88,10 @@ class Stepper:
             )
         self.space, self.kernel, self.bias, self.grid = space, kernel, bias, grid
         self.activation, self.scheme = activation, scheme
-        self.superposition = create_superposition(space, activation)
+        self.superposition = create_superposition(space, activation, evaluation)
         self._bias_columns = [b[:, None] for b in bias]
         self.intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
-        self.evaluation = "compiled"
+        self.evaluation = evaluation
         self.solver: StageSolver | None = None
         if scheme.is_implicit:
             self.solver = StageSolver(space, kernel, self._bias_columns, superposition=self.superposition)
@@ -102,7 +105,7 @@ class Stepper:
         Layer by layer go implicit stages, local kernels, Galerkin mode, spaces on several ranks, activations that
         cannot be compiled here, and sweeps so small that they do not earn the compilation.
         """
-        if block.size * self.grid.layers < SMALLEST or not block.flags.f_contiguous or self.evaluation == "layers":
+        if block.size * self.grid.layers < SMALLEST or not block.flags.f_contiguous or self.evaluation != "compiled":
             return None
         return self._compiled
 

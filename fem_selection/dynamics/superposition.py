@@ -6,9 +6,9 @@
 *Nodal* (collocated mode): with quadrature at the nodes this is exactly R = σ(S), entry by entry.
 *Projected* (Galerkin mode): R = M⁻¹ Bᵀ ω σ(B S) with B the basis at the quadrature points, ω their weights.
 
-Both equal the assembled form of `fem_selection.dynamics.equation` to round-off; a form assembled per layer would cost
-some fifty times as much.  A *tape* keeps what the derivative needs: σ'(s) at the points where σ was evaluated, or, in
-collocated mode, σ(s) if σ' is a function of σ, as for tanh.
+Both equal the assembled form of `fem_selection.dynamics.equation` to round-off.  That form itself can run too
+(`dynamics.assembled`), at more than fifty times the cost.  A *tape* keeps what the derivative needs: σ'(s) at the
+points where σ was evaluated, or, in collocated mode, σ(s) if σ' is a function of σ, as for tanh.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ import numpy as np
 
 from fem_selection.discretization.quadrature.points import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.assembled import AssembledSuperposition
+from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import BlockProgram
+from fem_selection.settings.names import EVALUATIONS
 from fem_selection.typing import Block
 
 __all__ = [
@@ -128,16 +131,22 @@ class Superposition(Protocol):
         """
 
 
-def create_superposition(space: StateSpace, activation: Activation) -> Superposition:
+def create_superposition(space: StateSpace, activation: Activation, evaluation: str = "compiled") -> Superposition:
     """Return the operator for the mode of a space: nodal if collocated, else projected.
 
     Args:
         space: The state space.
         activation: σ.
+        evaluation: `dynamics.evaluation`; by "assembled" the forms are assembled at every evaluation.
 
     Raises:
-        InvalidInput: if σ uses an operator that the translation to arrays does not know.
+        InvalidInput: if σ uses an operator that the translation to arrays does not know, or the evaluation is none of
+            `EVALUATIONS`.
     """
+    if evaluation not in EVALUATIONS:
+        raise InvalidInput(f"evaluation = {evaluation!r}: choose from {', '.join(EVALUATIONS)}")
+    if evaluation == "assembled":
+        return AssembledSuperposition(space, activation)
     return NodalSuperposition(space, activation) if space.is_collocated else ProjectedSuperposition(space, activation)
 
 

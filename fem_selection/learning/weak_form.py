@@ -128,11 +128,12 @@ class _Comparison:
         return max(errors)
 
     def _handed_on(self, n: int) -> Block:
-        """P_n = P_{n+1} + Σ Ḡ_i by the form, where P_{n+1} follows from the costate of the last stage of layer n."""
-        scheme, last = self._stepper.scheme, self._stepper.scheme.num_stages - 1
-        pulled = [self._pulled_back(n, i) for i in range(scheme.num_stages)]
-        after = (self._met[n][last] - scheme.diagonal[last] * pulled[last]) / scheme.b[last]
-        return sum(pulled, after)
+        """P_n = P_{n+1} + Σ Ḡ_i by the form, where P_{n+1} follows from I_i of the stage of layer n of largest b_i."""
+        scheme, stages = self._stepper.scheme, range(self._stepper.scheme.num_stages)
+        pulled = [self._pulled_back(n, i) for i in stages]
+        at = max(stages, key=lambda i: abs(scheme.b[i]))
+        later = [scheme.a[j][at] * pulled[j] for j in stages if len(scheme.a[j]) > at]
+        return sum(pulled, (self._met[n][at] - sum(later)) / scheme.b[at])
 
     def _pulled_back(self, n: int, i: int) -> Block:
         """Ḡ_i by the adjoint form."""

@@ -15,6 +15,7 @@ from fem_selection.settings.names import (
     ACTIVATIONS,
     CELLS,
     DIMENSIONS,
+    EVALUATIONS,
     FAMILIES,
     LOCAL_TERMS,
     MODES,
@@ -165,6 +166,9 @@ class DynamicsSettings:
         diffusion: Formula of the starting coefficient; zero if left out.
         bias: Formula of the starting bias in t and y; zero if left out.
         start_scale: Size of a random starting kernel.
+        evaluation: How σ and its derivatives are evaluated: `compiled`, whole sweeps by compiled code where that is
+            possible; `layers`, layer by layer; `assembled`, layer by layer by the forms in UFL, which dolfinx assembles
+            for each sample: slow, and equal to the others up to round-off.
     """
 
     activation: Annotated[str, name_or_formula(ACTIVATIONS, "s")] = "tanh"
@@ -184,6 +188,7 @@ class DynamicsSettings:
     diffusion: str | None = None
     bias: str | None = None
     start_scale: float = Field(default=0.1, ge=0)
+    evaluation: Annotated[str, one_of(EVALUATIONS)] = "compiled"
 
     @field_validator("control_intervals")
     @classmethod

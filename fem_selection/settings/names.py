@@ -9,6 +9,7 @@ __all__ = [
     "CELLS",
     "DIMENSIONS",
     "ELSEWHERE",
+    "EVALUATIONS",
     "FAMILIES",
     "HESSIANS",
     "INTEGRATORS",
@@ -72,6 +73,8 @@ SCHEME_ALIASES = {
     "backward_euler": "implicit_euler",
     "trapezoidal": "crank_nicolson",
 }
+#: How the pointwise part of the equation is evaluated.
+EVALUATIONS = ("compiled", "layers", "assembled")
 REPRESENTATIONS = ("dense", "separable", "local")
 LOCAL_TERMS = ("multiplication", "convection", "diffusion")
 SOURCES = ("digits", "npz", "formula")
@@ -108,4 +111,5 @@ ELSEWHERE = {
     "space.family": FAMILIES,
     "space.mode": MODES,
     "dynamics.representation": REPRESENTATIONS,
+    "dynamics.evaluation": EVALUATIONS,
 }

@@ -198,7 +198,12 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
     """Analyze one frozen layer, at its steady state if Newton's method finds one, else at the mean state."""
     space = stepper.space
     field = SelectionField(
-        space, stepper.kernel, stepper.bias[interval], activation=stepper.activation, interval=interval
+        space,
+        stepper.kernel,
+        stepper.bias[interval],
+        activation=stepper.activation,
+        interval=interval,
+        evaluation=stepper.evaluation,
     )
     state, residual, at = mean, float(space.norm(field.rate(mean))[0]), "mean"
     try:

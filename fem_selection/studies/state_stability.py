@@ -343,7 +343,15 @@ def _exponents(
         return _if_finite(lambda: flow_exponents(field, first, count, horizon=horizon))
     scheme = find_scheme("rk4") if scheme is None else scheme
     grid, bias = DepthGrid(layers=depth.layers, horizon=depth.horizon, intervals=1), field.bias[None, :]
-    stepper = Stepper(field.space, field.kernel, bias, activation=field.activation, scheme=scheme, grid=grid)
+    stepper = Stepper(
+        field.space,
+        field.kernel,
+        bias,
+        activation=field.activation,
+        scheme=scheme,
+        grid=grid,
+        evaluation=field.evaluation,
+    )
     return _if_finite(lambda: finite_time_exponents(stepper, first, count))
 
 

@@ -213,6 +213,7 @@ class _Search:
                     self.field.bias,
                     activation=_IDENTITY,
                     interval=self.field.interval,
+                    evaluation=self.field.evaluation,
                 )
                 begin, run = solve(linear, self.start)
                 if run.converged:

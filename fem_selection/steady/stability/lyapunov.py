@@ -168,7 +168,13 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
     while True:
         grid = DepthGrid(layers=layers, horizon=horizon, intervals=1)
         stepper = Stepper(
-            space, field.kernel, field.bias[None, :], activation=field.activation, scheme=scheme, grid=grid
+            space,
+            field.kernel,
+            field.bias[None, :],
+            activation=field.activation,
+            scheme=scheme,
+            grid=grid,
+            evaluation=field.evaluation,
         )
         try:
             found, frames = _exponents(stepper, initial, count, frames)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""The superposition operator Π σ by assembled forms: dolfinx and PETSc evaluate the equation as it is stated in UFL.
+
+    Π σ(s):            M r = F(s; φ)            Π σ'(s) δs:     M r = F'(s; δs, φ)
+    (Π σ'(s))ᵀ d:      F'(s; φ, p), M p = d     its change in s: F''(s; δs, φ, p) = (σ''(s) δs p, φ)
+
+Here M is the mass matrix of the mode.  Each column takes an assembly of its own, some hundred times the work of the
+array code.  It is for those who want to see the stated equation run, or who change its form (`SelectionEquation`).
+The tape of a stage is s itself; what the second derivatives keep are s, the costate p and the assembled F''.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.equation import SelectionEquation
+from fem_selection.functions.activations import Activation
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["AssembledSuperposition"]
+
+
+class AssembledSuperposition:
+    """σ as an operator on blocks; see `Superposition`, whose methods these are.
+
+    Args:
+        space: The state space.
+        activation: σ.
+
+    Attributes:
+        equation: The forms that are assembled.
+
+    Note:
+        All methods are collective over the space communicator.
+    """
+
+    tapes_value = False
+
+    def __init__(self, space: StateSpace, activation: Activation) -> None:
+        self.equation = SelectionEquation(space, activation)
+        self.tape_rows = space.num_local
+        self._space = space
+
+    def evaluate(self, s: Block, out: Block) -> None:
+        """`out` = Π σ(s)."""
+        out[...] = self._space.riesz(_by_column(self.equation.assemble_rate, s))
+
+    def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
+        """`out` = Π σ(s), `tape` = s."""
+        np.copyto(tape, s)
+        self.evaluate(s, out)
+
+    def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
+        """`out` = Π σ'(s) δs."""
+        out[...] = self._space.riesz(_by_column(self.equation.assemble_tangent, tape, ds))
+
+    def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
+        """`out` = (Π σ'(s))ᵀ d."""
+        costate = self._space.riesz(np.asfortranarray(dual))
+        out[...] = _by_column(self.equation.assemble_adjoint, tape, costate)
+
+    def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
+        """`out` = Π σ(s), `slope` = s; what `curvature` holds is written by `transpose_to_second`."""
+        self.evaluate_with_tape(s, out, slope)
+        if curvature is not None:
+            curvature.fill(0.0)
+
+    def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
+        """`out` = (Π σ'(s))ᵀ d, `curvature` = p, the representative of d."""
+        curvature[...] = self._space.riesz(np.asfortranarray(dual))
+        out[...] = _by_column(self.equation.assemble_adjoint, slope, curvature)
+
+    def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
+        """`out` = Π σ'(s) δs, `turn` = F''(s; δs, φ, p)."""
+        if curvature is not None and turn is not None:
+            turn[...] = _by_column(self.equation.assemble_second, slope, ds, curvature)
+        self.apply_derivative(slope, ds, out)
+
+    def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
+        """`out` = (Π σ'(s))ᵀ δd, plus F''(s; δs, φ, p) if a `turn` is given."""
+        self.apply_transpose(slope, d_dual, out)
+        if turn is not None:
+            out += turn
+
+
+def _by_column(assemble: Callable[..., Floats], *blocks: Block) -> Block:
+    """Call a function on the columns of some blocks of equal shape, one after the other."""
+    result = create_block(*blocks[0].shape)
+    for j in range(result.shape[1]):
+        result[:, j] = assemble(*(block[:, j] for block in blocks))
+    return result
