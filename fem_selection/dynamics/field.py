@@ -18,6 +18,7 @@ from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.kernels.base import Kernel
+from fem_selection.settings import DynamicsSettings
 from fem_selection.typing import Block, Floats, create_block, describe_type, real_array, real_block
 
 __all__ = ["Linearization", "SelectionField"]
@@ -67,7 +68,7 @@ class SelectionField:
         refresh: Callable[[float], None] | None = None,
         coefficient_bounds: Callable[[Floats, Floats], tuple[Floats, Floats]] | None = None,
         interval: int | None = None,
-        evaluation: str = "compiled",
+        evaluation: str = DynamicsSettings.evaluation,
     ) -> None:
         self.interval = 0 if interval is None else interval
         given, bias = bias, real_array(bias, "a bias")

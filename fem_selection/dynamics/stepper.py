@@ -26,6 +26,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import SMALLEST
 from fem_selection.kernels.base import Kernel
+from fem_selection.settings import DynamicsSettings
 from fem_selection.typing import Block, Floats, real_array, real_block, whole_number
 
 __all__ = ["Stepper"]
@@ -76,7 +77,7 @@ class Stepper:
         activation: Activation,
         scheme: Scheme,
         grid: DepthGrid,
-        evaluation: str = "compiled",
+        evaluation: str = DynamicsSettings.evaluation,
     ) -> None:
         bias = real_array(bias, "a bias").copy()
         if bias.ndim == 1 and grid.intervals == 1:

@@ -26,6 +26,7 @@ from fem_selection.dynamics.assembled import AssembledSuperposition
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import BlockProgram
+from fem_selection.settings import DynamicsSettings
 from fem_selection.settings.names import EVALUATIONS
 from fem_selection.typing import Block
 
@@ -131,7 +132,7 @@ class Superposition(Protocol):
         """
 
 
-def create_superposition(space: StateSpace, activation: Activation, evaluation: str = "compiled") -> Superposition:
+def create_superposition(space: StateSpace, activation: Activation, evaluation: str = DynamicsSettings.evaluation) -> Superposition:
     """Return the operator for the mode of a space: nodal if collocated, else projected.
 
     Args:
