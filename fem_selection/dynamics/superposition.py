@@ -132,7 +132,9 @@ class Superposition(Protocol):
         """
 
 
-def create_superposition(space: StateSpace, activation: Activation, evaluation: str = DynamicsSettings.evaluation) -> Superposition:
+def create_superposition(
+    space: StateSpace, activation: Activation, evaluation: str = DynamicsSettings.evaluation
+) -> Superposition:
     """Return the operator for the mode of a space: nodal if collocated, else projected.
 
     Args:

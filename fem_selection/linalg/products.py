@@ -33,11 +33,11 @@ def find_product() -> Product | None:
     library = load_library(HEADER, f"{declaration[0]};")
     if library is None:
         return None
-    compiled = library.functions.fem_selection_product
+    functions = library.functions  # cffi closes a library that nobody holds, also while its functions are in use
 
     def product(alpha: float, a: Block, b: Block, beta: float, c: Block) -> None:
         (down, right), (b_down, b_right) = a.strides, b.strides
-        compiled(
+        functions.fem_selection_product(
             *c.shape,
             a.shape[1],
             alpha,

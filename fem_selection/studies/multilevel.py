@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from fem_selection.cases.kernel import at_key
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import remove_run, write_text
 from fem_selection.learning import LearningProblem, prolong_controls
@@ -85,7 +86,8 @@ def train_levels(
         The result of the finest level; `report.levels` lists the cost and the gain of all.
 
     Raises:
-        InvalidInput: as `train` and `prolong_controls`, and if a list does not fit the number of levels.
+        InvalidInput: as `train` and `prolong_controls`, and if a list does not fit the number of levels, or the readout
+            has another number of outputs on each.
         NonFinite: as `train`.
 
     Example:
@@ -102,6 +104,12 @@ def train_levels(
     levels = settings_or_default(levels, MultilevelSettings)
     if not problems or (levels.iterations and len(levels.iterations) != len(problems) - 1):
         raise InvalidInput(f"{len(levels.iterations)} limits of iterations for {len(problems)} levels: one less")
+    outputs = [problem.functional.control_space.num_outputs for problem in problems]
+    if len(set(outputs)) > 1:
+        raise InvalidInput(
+            f"multilevel: the readout has {', '.join(map(str, outputs))} outputs on the levels, one for each node: it "
+            "cannot be carried on; take objective.loss = 'tracking' for targets that are functions"
+        )
     where = None if folder is None else Path(folder)
     if where is not None:
         path = where
@@ -177,7 +185,8 @@ def _entry(problem: LearningProblem, report: TrainingReport, *, number: int, tol
 def _prolonged(source: LearningProblem, target: LearningProblem, controls: Floats) -> Floats:
     """Shard of x̂ on the target's level, inside of its box."""
     control_space = target.functional.control_space
-    moved = prolong_controls(source.functional.control_space, control_space, controls)
+    with at_key("multilevel"):
+        moved = prolong_controls(source.functional.control_space, control_space, controls)
     scaled = control_space.to_scaled(moved)
     return scaled if target.scaled_bounds is None else np.clip(scaled, *target.scaled_bounds)
 

@@ -14,7 +14,7 @@ from mpi4py import MPI
 import fem_selection as fs
 from fem_selection.cases import level_cases
 from fem_selection.config import dump_case, parse_case
-from fem_selection.errors import ConfigError
+from fem_selection.errors import ConfigError, InvalidInput
 from fem_selection.io.runs import CHECKPOINT, claim_folder
 from fem_selection.learning import prolong_controls
 from fem_selection.settings import DomainSettings
@@ -125,3 +125,11 @@ def test_a_run_that_was_killed_on_a_coarse_level_can_be_resumed(tmp_path):
     assert not (folder / CHECKPOINT).exists() and (folder / "levels" / "0" / CHECKPOINT).exists()
     with ExitStack() as held:
         claim_folder(folder, True, False, held=held)
+
+
+def test_readouts_of_nodal_targets_are_refused_before_anything_is_trained():
+    """Fails if a readout with one output for each node is trained on the coarsest level and then cannot be carried on,
+    or if the refusal names no key."""
+    case, problems = make(objective={"loss": "least_squares"})
+    with pytest.raises(InvalidInput, match=r"multilevel: the readout has 4, 8, 17 outputs"):
+        fs.studies.train_levels(problems, case.optimizer, levels=case.multilevel, progress=lambda *_: pytest.fail())

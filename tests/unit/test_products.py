@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import product
 
 import numpy as np
 import pytest
 
+from fem_selection.functions.libraries import load_library
 from fem_selection.linalg import blas
 from fem_selection.linalg.products import find_product
 
@@ -90,3 +92,10 @@ def test_add_product_takes_it_for_large_blocks_alone(monkeypatch):
         np.testing.assert_allclose(out, 2.0 * (a.astype(float).T @ b), rtol=0, atol=tolerance)
         assert len(seen) == count
         seen.clear()
+
+
+def test_the_library_stays_as_long_as_its_function():
+    """Fails if the library is closed when the cache of libraries is emptied: the next call would end the process."""
+    load_library.cache_clear()
+    gc.collect()
+    check(random_block(9, 9), random_block(9, 9, seed=1), 1.0, 0.0)
