@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from scipy.linalg.blas import dgemm
 from serving import serve, time_calls
 
 from fem_selection.data import image_states, load_digits_samples, split_samples
@@ -77,22 +78,33 @@ def nodal(functional: Functional, local: Floats) -> dict[str, Floats]:
     return {**parts, "kernel": parts["kernel"].reshape(layers, n, n).transpose(0, 2, 1)}
 
 
-def create_products(functional: Functional) -> Callable[[], None]:
-    """The matrix products of one gradient, alone: each layer's K F, Kᵀ Q (not in the first) and Q Fᵀ of all blocks."""
+def create_products(functional: Functional, by_blas: bool = False) -> Callable[[], None]:
+    """The matrix products of one gradient, alone: each layer's K F, Kᵀ Q (not in the first) and Q Fᵀ of all blocks.
+
+    Args:
+        functional: The functional.
+        by_blas: Whether SciPy's BLAS computes them; else they are those of `linalg.blas`, called one by one.
+    """
     n, layers = functional.stepper.space.num_local, functional.stepper.grid.layers
     blocks = [np.asfortranarray(functional.initial[:, c]) for c in functional.blocks(functional.initial.shape[1])]
     operators = [np.asfortranarray(functional.stepper.kernel.weights[c]) for c in range(layers)]
     out, dual = {b.shape: np.zeros_like(b, order="F") for b in blocks}, np.zeros((n, n), order="F")
 
+    def multiply(a: Floats, b: Floats, to: Floats, transpose_b: bool = False) -> None:
+        if by_blas:
+            dgemm(1.0, a, b, 0.0, to, 0, transpose_b, 1)
+        else:
+            add_product(1.0, a, b, out=to, transpose_b=transpose_b, keep=False)
+
     def run() -> None:
         for block in blocks:
             target = out[block.shape]
             for operator in operators:
-                add_product(1.0, operator, block, out=target, keep=False)
+                multiply(operator, block, target)
             for layer, operator in enumerate(operators):
-                add_product(1.0, target, block, out=dual, transpose_b=True, keep=False)
+                multiply(target, block, dual, transpose_b=True)
                 if layer > 0:
-                    add_product(1.0, operator, block, out=target, keep=False)
+                    multiply(operator, block, target)
 
     return run
 
@@ -147,9 +159,10 @@ def main() -> None:
         ensemble.world.Barrier()
         return time_calls(lambda: functional.value(vector), count)
 
-    def time_products(count: int) -> list[float]:
+    def time_products(count: int, by_blas: bool = False) -> list[float]:
+        run = create_products(functional, by_blas)
         ensemble.world.Barrier()
-        return time_calls(create_products(functional), count)
+        return time_calls(run, count)
 
     def growth() -> float:
         """Bytes by which the first evaluation raises the peak of the resident memory."""
