@@ -48,10 +48,10 @@ static void pack(struct matrix a, int rows, int depth, int padded, double* panel
   }
 }
 
-// one tile: `vectors` and `columns` are constants wherever this is called, so that the tile stays in registers
-static inline __attribute__((always_inline)) void tile(int vectors, int columns, int rows, int depth,
-                                                       const double* panel, struct matrix b, double alpha, double beta,
-                                                       double* c, int ldc)
+// the sums of one tile, column after column: `vectors` and `columns` are constants wherever this is called, so that the
+// tile stays in registers
+static inline __attribute__((always_inline)) void add_up(int vectors, int columns, int depth, const double* panel,
+                                                         struct matrix b, lanes* sums)
 {
   lanes sum[COLUMNS][VECTORS];
 #pragma GCC unroll 8
@@ -73,35 +73,20 @@ static inline __attribute__((always_inline)) void tile(int vectors, int columns,
   }
 #pragma GCC unroll 8
   for (int j = 0; j < columns; ++j)
-  {
-    double* column = c + (ptrdiff_t)j * ldc;
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v)
-    {
-      const int left = rows - v * LANES, count = left < LANES ? left : LANES;
-      lanes old = {0.0}, value = alpha * sum[j][v];
-      if (beta != 0.0)
-      {
-        if (count == LANES)
-          memcpy(&old, column + v * LANES, sizeof old);
-        else
-          memcpy(&old, column + v * LANES, (size_t)count * sizeof(double));
-        value += beta * old;
-      }
-      if (count == LANES)
-        memcpy(column + v * LANES, &value, sizeof value);
-      else
-        memcpy(column + v * LANES, &value, (size_t)count * sizeof(double));
-    }
-  }
+    for (int v = 0; v < vectors; ++v) sums[j * vectors + v] = sum[j][v];
 }
 
-// `tile` for each number of vectors and columns
-static void any_tile(int vectors, int columns, int rows, int depth, const double* panel, struct matrix b, double alpha,
-                     double beta, double* c, int ldc)
+// `add_up` for each number of vectors and of columns; whole tiles know where the rows of B are contiguous
+static void add_up_any(int vectors, int columns, int depth, const double* panel, struct matrix b, lanes* sums)
 {
-#define CASE(V, N) case 8 * V + N: tile(V, N, rows, depth, panel, b, alpha, beta, c, ldc); break;
+#define CASE(V, N) case 8 * V + N: add_up(V, N, depth, panel, b, sums); break;
 #define CASES(V) CASE(V, 1) CASE(V, 2) CASE(V, 3) CASE(V, 4) CASE(V, 5) CASE(V, 6)
+  if (vectors == VECTORS && columns == COLUMNS && b.right == 1)
+  {
+    add_up(VECTORS, COLUMNS, depth, panel, (struct matrix){b.at, b.down, 1}, sums);
+    return;
+  }
   switch (8 * vectors + columns)
   {
     CASES(1) CASES(2) CASES(3) CASES(4)
@@ -110,11 +95,23 @@ static void any_tile(int vectors, int columns, int rows, int depth, const double
 #undef CASE
 }
 
+// c = alpha sum + beta c for a column of a tile
+static void finish(int rows, double alpha, const double* sum, double beta, double* c)
+{
+  if (beta == 0.0) // c may hold anything
+#pragma omp simd
+    for (int i = 0; i < rows; ++i) c[i] = alpha * sum[i];
+  else
+#pragma omp simd
+    for (int i = 0; i < rows; ++i) c[i] = alpha * sum[i] + beta * c[i];
+}
+
 // C (rows x columns) = alpha A B + beta C, A: rows x depth, B: depth x columns
 static void small_product(int rows, int columns, int depth, double alpha, struct matrix a, struct matrix b, double beta,
                           double* c, int ldc)
 {
   double panel[PANEL * DEPTH] __attribute__((aligned(64)));
+  lanes sums[COLUMNS * VECTORS];
   for (int first = 0; first < depth; first += DEPTH)
   {
     const int terms = depth - first < DEPTH ? depth - first : DEPTH;
@@ -127,8 +124,10 @@ static void small_product(int rows, int columns, int depth, double alpha, struct
       {
         const int width = columns - column < COLUMNS ? columns - column : COLUMNS;
         const struct matrix part = {b.at + first * b.down + column * b.right, b.down, b.right};
-        any_tile(vectors, width, height, terms, panel, part, alpha, first > 0 ? 1.0 : beta,
-                 c + row + (ptrdiff_t)column * ldc, ldc);
+        add_up_any(vectors, width, terms, panel, part, sums);
+        for (int j = 0; j < width; ++j)
+          finish(height, alpha, (const double*)(sums + j * vectors), first > 0 ? 1.0 : beta,
+                 c + row + (ptrdiff_t)(column + j) * ldc);
       }
     }
   }
