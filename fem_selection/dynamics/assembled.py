@@ -45,42 +45,94 @@ class AssembledSuperposition:
         self._space = space
 
     def evaluate(self, s: Block, out: Block) -> None:
-        """`out` = Π σ(s)."""
+        """`out` = Π σ(s).
+
+        Args:
+            s: Nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
         out[...] = self._space.riesz(_by_column(self.equation.assemble_rate, s))
 
     def evaluate_with_tape(self, s: Block, out: Block, tape: Block) -> None:
-        """`out` = Π σ(s), `tape` = s."""
+        """`out` = Π σ(s), `tape` = s.
+
+        Args:
+            s: Nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+            tape: Shape (num_local, J); overwritten.
+        """
         np.copyto(tape, s)
         self.evaluate(s, out)
 
     def apply_derivative(self, tape: Block, ds: Block, out: Block) -> None:
-        """`out` = Π σ'(s) δs."""
+        """`out` = Π σ'(s) δs.
+
+        Args:
+            tape: s, as `evaluate_with_tape` keeps it, shape (num_local, J).
+            ds: δs, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
         out[...] = self._space.riesz(_by_column(self.equation.assemble_tangent, tape, ds))
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
-        """`out` = (Π σ'(s))ᵀ d."""
+        """`out` = (Π σ'(s))ᵀ d.
+
+        Args:
+            tape: s, as `evaluate_with_tape` keeps it, shape (num_local, J).
+            dual: d, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
         costate = self._space.riesz(np.asfortranarray(dual))
         out[...] = _by_column(self.equation.assemble_adjoint, tape, costate)
 
     def evaluate_to_second(self, s: Block, out: Block, slope: Block, *, curvature: Block | None) -> None:
-        """`out` = Π σ(s), `slope` = s; what `curvature` holds is written by `transpose_to_second`."""
+        """`out` = Π σ(s), `slope` = s; what `curvature` holds is written by `transpose_to_second`.
+
+        Args:
+            s: Nodal values, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+            slope: Shape (num_local, J); overwritten.
+            curvature: Shape (num_local, J); overwritten by zeros; None if it is not wanted.
+        """
         self.evaluate_with_tape(s, out, slope)
         if curvature is not None:
             curvature.fill(0.0)
 
     def transpose_to_second(self, slope: Block, curvature: Block, dual: Block, *, out: Block) -> None:
-        """`out` = (Π σ'(s))ᵀ d, `curvature` = p, the representative of d."""
+        """`out` = (Π σ'(s))ᵀ d, `curvature` = p, the representative of d.
+
+        Args:
+            slope: s, as `evaluate_to_second` keeps it, shape (num_local, J).
+            curvature: Shape (num_local, J); overwritten.
+            dual: d, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
         curvature[...] = self._space.riesz(np.asfortranarray(dual))
         out[...] = _by_column(self.equation.assemble_adjoint, slope, curvature)
 
     def move(self, slope: Block, curvature: Block | None, ds: Block, *, out: Block, turn: Block | None) -> None:
-        """`out` = Π σ'(s) δs, `turn` = F''(s; δs, φ, p)."""
+        """`out` = Π σ'(s) δs, `turn` = F''(s; δs, φ, p).
+
+        Args:
+            slope: s, as `evaluate_to_second` keeps it, shape (num_local, J).
+            curvature: p, as `transpose_to_second` wrote it; None if `turn` is not wanted.
+            ds: δs, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+            turn: Shape (num_local, J); overwritten; None if it is not wanted.
+        """
         if curvature is not None and turn is not None:
             turn[...] = _by_column(self.equation.assemble_second, slope, ds, curvature)
         self.apply_derivative(slope, ds, out)
 
     def move_transpose(self, slope: Block, turn: Block | None, d_dual: Block, *, out: Block) -> None:
-        """`out` = (Π σ'(s))ᵀ δd, plus F''(s; δs, φ, p) if a `turn` is given."""
+        """`out` = (Π σ'(s))ᵀ δd, plus F''(s; δs, φ, p) if a `turn` is given.
+
+        Args:
+            slope: s, as `evaluate_to_second` keeps it, shape (num_local, J).
+            turn: What `move` wrote; None to leave it out.
+            d_dual: δd, shape (num_local, J).
+            out: Shape (num_local, J); overwritten.
+        """
         self.apply_transpose(slope, d_dual, out)
         if turn is not None:
             out += turn

@@ -70,13 +70,14 @@ def test_what_is_not_finite_stays_where_it_belongs(value):
 
 def test_a_column_does_not_depend_on_its_neighbours():
     """Fails if an entry is summed in another order at another place of the block: results must be equal bit by bit."""
-    a, b = random_block(64, 300), random_block(300, 40, seed=1)
-    whole = np.zeros((64, 40), order="F")
-    find_product()(1.0, a, b, 0.0, whole)
-    for first, last in ((0, 1), (3, 8), (5, 24), (39, 40)):
-        part = np.zeros((64, last - first), order="F")
-        find_product()(1.0, a, np.asfortranarray(b[:, first:last]), 0.0, part)
-        np.testing.assert_array_equal(part, whole[:, first:last])
+    a, b, before = random_block(64, 300), random_block(300, 40, seed=1), random_block(64, 40, seed=2)
+    for alpha, beta in ((1.0, 0.0), (0.7, -1.3)):
+        whole = before.copy(order="F")
+        find_product()(alpha, a, b, beta, whole)
+        for first, last in ((0, 1), (3, 8), (5, 24), (39, 40)):
+            part = before[:, first:last].copy(order="F")
+            find_product()(alpha, a, np.asfortranarray(b[:, first:last]), beta, part)
+            np.testing.assert_array_equal(part, whole[:, first:last])
 
 
 def test_add_product_takes_it_for_large_blocks_alone(monkeypatch):
