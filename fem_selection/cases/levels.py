@@ -7,6 +7,7 @@ import dataclasses
 import math
 
 from fem_selection import config
+from fem_selection.cases.kernel import at_key
 
 __all__ = ["level_cases"]
 
@@ -24,7 +25,8 @@ def level_cases(case: config.Case) -> list[config.Case]:
     for number in range(m.num_coarse):
         domain, dynamics = case.domain, case.dynamics
         if m.files:
-            domain = dataclasses.replace(domain, file=m.files[number])
+            with at_key("multilevel.files"):
+                domain = dataclasses.replace(domain, file=m.files[number])
         elif m.cells:
             cells = m.cells[number]
             cells = cells if len(cells) > 1 else cells * len(domain.cells)

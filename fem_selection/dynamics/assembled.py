@@ -12,6 +12,7 @@ The tape of a stage is s itself; what the second derivatives keep are s, the cos
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -72,7 +73,8 @@ class AssembledSuperposition:
             ds: δs, shape (num_local, J).
             out: Shape (num_local, J); overwritten.
         """
-        out[...] = self._space.riesz(_by_column(self.equation.assemble_tangent, tape, ds))
+        assemble = partial(self.equation.assemble_tangent, by_ufl=False)
+        out[...] = self._space.riesz(_by_column(assemble, tape, ds))
 
     def apply_transpose(self, tape: Block, dual: Block, out: Block) -> None:
         """`out` = (Π σ'(s))ᵀ d.

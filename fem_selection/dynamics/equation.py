@@ -74,14 +74,16 @@ class SelectionEquation:
         self._set(self._s, s)
         return self._assemble("form")
 
-    def assemble_tangent(self, s: Floats, ds: Floats) -> Floats:
+    def assemble_tangent(self, s: Floats, ds: Floats, *, by_ufl: bool = True) -> Floats:
         """Return the duals F'(s; δs, φ_i), shape (num_local,) (collective).
 
         Args:
             s: Nodal values of s, shape (num_local,).
             ds: Nodal values of δs, shape (num_local,).
+            by_ufl: Whether `ufl.derivative` differentiates F, which overflows for large s; else
+                `Activation.derivative` does, which does not.
         """
-        return self._apply("derived_tangent", s, ds)
+        return self._apply("derived_tangent" if by_ufl else "tangent", s, ds)
 
     def assemble_adjoint(self, s: Floats, p: Floats) -> Floats:
         """Return the duals F'(s; φ_i, p), shape (num_local,) (collective).

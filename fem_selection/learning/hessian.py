@@ -163,10 +163,15 @@ class ScaledHessian:
         return _symmetric_shell(self.control_space.ensemble.world, len(self.control_space.scale), self.apply)
 
     def use_as_preconditioner(self, pc: PETSc.PC) -> None:
-        """Set the Riesz map, `precondition`, as the action of a PETSc preconditioner."""
+        """Set the Riesz map, `precondition`, as the action of a PETSc preconditioner.
+
+        Methods for boxes solve for the controls inside of their bounds alone: these shorter vectors stay as they are.
+        """
+        space = self.control_space
 
         def apply(x: Floats, y: Floats) -> None:
-            y[:] = self.precondition(x)
+            is_part = not space.space.is_collocated and space.ensemble.any(x.size != space.scale.size)
+            y[:] = x if is_part else self.precondition(x)
 
         set_preconditioner(pc, apply)
 

@@ -112,3 +112,12 @@ def test_verify_handles_last_weights_of_zero(tmp_path):
     initial = np.asfortranarray(np.random.default_rng(0).standard_normal((5, 2)))
     comparison = _Comparison(other, initial, np.random.default_rng(1))
     assert max(max(comparison.errors_of_layer(n)) for n in range(3)) < 1e-12
+
+
+def test_large_arguments_do_not_overflow(tmp_path):
+    """Fails if the derivative runs in UFL's form of tanh', which is infinity over infinity at s = 1000."""
+    operator = problem_of(tmp_path, "assembled", "galerkin", "tanh", "euler").functional.stepper.superposition
+    s, out = np.full((5, 1), 1e3, order="F"), np.empty((5, 1), order="F")
+    for apply in (operator.apply_derivative, operator.apply_transpose):
+        apply(s, np.ones_like(s, order="F"), out)
+        np.testing.assert_allclose(out, 0.0, atol=1e-300)
