@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,6 +19,9 @@ from fem_selection.config import dump_case
 from fem_selection.errors import InvalidInput
 from fem_selection.io.runs import claim_folder, next_numbered_folder
 from fem_selection.signals import catch_signals
+
+if TYPE_CHECKING:  # commands load FEniCSx when they need it
+    from fem_selection.studies.training_report import TrainingReport
 
 __all__ = ["train_command"]
 
@@ -88,35 +91,24 @@ def train_command(
             frame.say(f"stopped by {name}; continue with --resume --output {to}{again}")
             return request.exit_status
         path = frame.write(result.report, problem.space, about=("title", "versions"))
-        if result.report.starts:
-            frame.table(
-                ("start", "objective", "iterations", "end"),
-                [
-                    (str(end["start"]), f"{end['objective']:.8g}", str(end["iterations"]), str(end["reason"]))
-                    for end in result.report.starts
-                ],
-                boxed=False,
-            )
-        if result.report.levels:
-            frame.table(
-                (
-                    "level",
-                    "nodes",
-                    "layers",
-                    "|∇J| ≤",
-                    "J at start",
-                    "J at end",
-                    "iterations",
-                    "work",
-                    "seconds",
-                ),
-                [_level_in_words(level) for level in result.report.levels],
-                boxed=False,
-            )
+        _show_parts(frame, result.report)
         frame.rows({**result.report.details, "report": str(path)})
         for sentence in result.report.sentences:
             frame.say(sentence)
     return 0
+
+
+def _show_parts(frame: Frame, report: TrainingReport) -> None:
+    """Print a table of the starts and one of the levels, where there are any."""
+    if report.starts:
+        rows = [
+            (str(end["start"]), f"{end['objective']:.8g}", str(end["iterations"]), str(end["reason"]))
+            for end in report.starts
+        ]
+        frame.table(("start", "objective", "iterations", "end"), rows, boxed=False)
+    if report.levels:
+        header = ("level", "nodes", "layers", "|∇J| ≤", "J at start", "J at end", "iterations", "work", "seconds")
+        frame.table(header, [_level_in_words(level) for level in report.levels], boxed=False)
 
 
 def _level_in_words(level: Mapping[str, Any]) -> tuple[str, ...]:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from fem_selection.errors import InvalidInput, NonFinite
-from fem_selection.io.runs import CHECKPOINT, remove_run, replacing, write_text
+from fem_selection.io.runs import CHECKPOINT, replacing
 from fem_selection.learning import LearningProblem, random_start
 from fem_selection.parallel import act_on_root
+from fem_selection.studies.run_files import prepare_folder
 from fem_selection.studies.training_report import TrainingResult
 
 __all__ = ["STARTS", "refuse_unknown_starts", "train_best_of"]
@@ -60,7 +61,7 @@ def train_best_of(
     """
     world = problem.ensemble.world
     if folder is not None:
-        act_on_root(world, lambda: _prepare(folder, texts, resume=resume))
+        act_on_root(world, lambda: prepare_folder(folder, texts, parts=STARTS, resume=resume))
     best: tuple[int, TrainingResult] | None = None
     listed: list[dict[str, Any]] = []
     fault: NonFinite | None = None
@@ -107,15 +108,6 @@ def refuse_unknown_starts(problem: LearningProblem, folder: Path) -> None:
     """
     if act_on_root(problem.ensemble.world, (folder / STARTS).is_dir):
         raise InvalidInput(f"{folder} was begun with several starts: give their number (--starts N) to resume it")
-
-
-def _prepare(folder: Path, texts: Mapping[str, str], *, resume: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        remove_run(folder)
-        shutil.rmtree(folder / STARTS, ignore_errors=True)
-    for name, text in texts.items():
-        write_text(folder / name, text)
 
 
 def _copy(best: Path, folder: Path) -> None:

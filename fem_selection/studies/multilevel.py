@@ -21,7 +21,6 @@ Each level is resumable by itself: a resumed run ends those at once that were do
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,13 +30,13 @@ import numpy as np
 
 from fem_selection.cases.kernel import at_key
 from fem_selection.errors import InvalidInput
-from fem_selection.io.runs import remove_run, write_text
 from fem_selection.learning import LearningProblem, prolong_controls
 from fem_selection.optimize.report import Stop
 from fem_selection.parallel import act_on_root
 from fem_selection.settings import MultilevelSettings, OptimizerSettings, OutputSettings, StochasticSettings
 from fem_selection.settings.tables import settings_or_default
 from fem_selection.studies.report import Progress
+from fem_selection.studies.run_files import prepare_folder
 from fem_selection.studies.training import train
 from fem_selection.studies.training_report import TrainingReport, TrainingResult
 from fem_selection.typing import Floats
@@ -113,7 +112,7 @@ def train_levels(
     where = None if folder is None else Path(folder)
     if where is not None:
         path = where
-        act_on_root(problems[-1].ensemble.world, lambda: _prepare(path, texts or {}, resume=resume))
+        act_on_root(problems[-1].ensemble.world, lambda: prepare_folder(path, texts or {}, parts=LEVELS, resume=resume))
     first = problems[0].scaled_functional
     value, gradient = first.evaluate(problems[0].scaled_start)
     norm, listed, controls, result = first.norm(gradient), [], None, None
@@ -227,12 +226,3 @@ def _named(progress: Progress, prefix: str) -> Progress:
         progress(prefix + phase, done, total, values)
 
     return show
-
-
-def _prepare(folder: Path, texts: Mapping[str, str], *, resume: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        remove_run(folder)
-        shutil.rmtree(folder / LEVELS, ignore_errors=True)
-    for name, text in texts.items():
-        write_text(folder / name, text)

@@ -6,6 +6,7 @@ An error of root is stored until all ranks can raise it, so that no rank waits f
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,24 @@ from fem_selection.learning import ControlSpace
 from fem_selection.parallel import act_on_root
 from fem_selection.typing import Floats
 
-__all__ = ["RunFiles"]
+__all__ = ["RunFiles", "prepare_folder"]
+
+
+def prepare_folder(folder: Path, texts: Mapping[str, str], *, parts: str, resume: bool) -> None:
+    """Make the folder of a run with runs in it, empty it unless it is resumed, and write its texts (on rank 0).
+
+    Args:
+        folder: The folder.
+        texts: The contents, by name, of further files that belong to the run.
+        parts: Name of the subfolder with the runs in it.
+        resume: Whether to leave what is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        remove_run(folder)
+        shutil.rmtree(folder / parts, ignore_errors=True)
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 class RunFiles:

@@ -369,7 +369,7 @@ def _run_here(kind: str, first: int, end: int, folder: Path, patience: float) ->
             result = run_number(kind, number, folder / "work")
             faulthandler.cancel_dump_traceback_later()
             if number - first <= (end - first) // 5:
-                start = _memory()
+                start, room = _memory(), _free_communicators()  # what a process makes once is not lost
             result.growth = _memory() - start
             if number == end - 1:
                 result.communicators = room - _free_communicators()

@@ -14,13 +14,9 @@ COMMANDS = ("train", "forward", "steady", "stability", "verify", "info")
 
 
 def check(result: Result) -> None:
-    """That no number failed, and that neither memory nor communicators are lost from run to run.
-
-    What the last run dropped is freed by the next one that makes a mesh, three communicators or so for each of its
-    levels: it is not lost.
-    """
+    """That no number failed, and that neither memory nor communicators are lost from run to run."""
     assert not result.failures, "\n\n".join([*result.failures[:10], f"{len(result.failures)} failed"])
-    assert result.communicators <= 16, f"{result.communicators} communicators were not freed"
+    assert result.communicators <= 8, f"{result.communicators} communicators were not freed"
     assert result.growth < 400, f"the memory grew by {result.growth:.0f} megabytes"
 
 
@@ -32,7 +28,7 @@ def test_odd_cases() -> None:
     assert {name.split()[0] for name in result.statuses if name.endswith(" 0")} >= set(COMMANDS)
 
 
-# 70 and 850 are left out: the open loop of their value functions takes more than a minute
+# 70 and 850 are left out: minimising the Hamiltonian while the box of the value function grows takes over a minute
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "end"), [(25, 70), (71, 220), (220, 415), (415, 610), (610, 805), (805, 850), (851, 1000)]
