@@ -30,6 +30,8 @@ TOLERANCE = 1e-10
 _ARMIJO = 1e-4
 _HALVINGS = 30
 _ROUND_OFF = 1e-14
+_LEVEL = 3  # steps that leave h as it was, up to round-off: a row that took so many is done
+_TOGETHER = 256  # rows times lengths that a line search tries at a time
 
 
 class RowMaps(Protocol):
@@ -215,7 +217,7 @@ def _newton(
     everything = np.arange(len(problem.p))
     c = problem.project(np.array(start, dtype=np.float64), everything)
     value, rows = problem.value(c, everything), everything
-    enough = np.zeros(len(c))
+    enough, level = np.zeros(len(c)), np.zeros(len(c), dtype=np.int64)
     for iteration in range(max_iterations):
         own = c[rows]
         slope, curvature = _derivatives(problem, own, rows)
@@ -230,8 +232,10 @@ def _newton(
             break
         rows = rows[going]
         step = _newton_step(problem, rows, gradient[going], curvature[going], free[going])
-        c[rows], value[rows], moved = _backtrack(problem, rows, own[going], value[rows], gradient[going], step)
-        rows = rows[moved]
+        before = value[rows]
+        c[rows], value[rows], moved = _backtrack(problem, rows, own[going], before, gradient[going], step)
+        level[rows] += before - value[rows] <= _ROUND_OFF * (1.0 + np.abs(before))
+        rows = rows[moved & (level[rows] < _LEVEL)]
         if not rows.size:
             break
     return c, value
@@ -279,18 +283,24 @@ def _backtrack(
 ) -> tuple[Floats, Floats, Floats]:
     """Halve each row's step until h falls enough; return the new c, the new h, and which rows moved."""
     result, lowest, moved = c.copy(), value.copy(), np.zeros(len(rows), dtype=bool)
-    going, length = np.arange(len(rows)), 1.0
-    for _ in range(_HALVINGS):
-        trial = problem.project(c[going] + length * step[going], rows[going])
-        found = problem.value(trial, rows[going])
-        fall = np.einsum("ij,ij->i", gradient[going], c[going] - trial)
-        good = (found <= value[going] - _ARMIJO * fall) & (found < value[going])
-        if length == 1.0:  # near a minimum h no longer changes beyond round-off: accept the whole Newton step there
-            flat = _ROUND_OFF * (1.0 + np.abs(value[going]))
-            good |= (np.abs(fall) < flat) & (found <= value[going] + flat)
-        accepted = going[good]
-        result[accepted], lowest[accepted], moved[accepted] = trial[good], found[good], True
-        going, length = going[~good], 0.5 * length
-        if not going.size:
-            break
+    going, lengths = np.arange(len(rows)), 0.5 ** np.arange(_HALVINGS)
+    while lengths.size and going.size:
+        # few rows cost by their calls, not by their lengths: they try many lengths at a time
+        together = lengths[: 1 if lengths[0] == 1.0 else max(_TOGETHER // going.size, 1)]
+        who, count = np.tile(going, together.size), going.size
+        trial = problem.project(c[who] + np.repeat(together, count)[:, None] * step[who], rows[who])
+        found = problem.value(trial, rows[who])
+        fall = np.einsum("ij,ij->i", gradient[who], c[who] - trial)
+        good = (found <= value[who] - _ARMIJO * fall) & (found < value[who])
+        if (
+            together[0] == 1.0
+        ):  # near a minimum h no longer changes beyond round-off: accept the whole Newton step there
+            flat = _ROUND_OFF * (1.0 + np.abs(value[who]))
+            good |= (np.abs(fall) < flat) & (found <= value[who] + flat)
+        good = good.reshape(together.size, count)
+        longest = np.argmax(good, axis=0)  # the first length that is good, if one is
+        has = good[longest, np.arange(count)]
+        accepted, place = going[has], (longest * count + np.arange(count))[has]
+        result[accepted], lowest[accepted], moved[accepted] = trial[place], found[place], True
+        going, lengths = going[~has], lengths[together.size :]
     return result, lowest, moved

@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 from mpi4py import MPI
 
-from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.hjb.grid import Grid
 from fem_selection.hjb.implicit import PolicyIteration
 from fem_selection.hjb.reduction import ReducedProblem
@@ -37,6 +37,7 @@ __all__ = ["ValueFunction", "solve_value"]
 _FRESH = 3  # steps between two minimisations from all starts, with several samples
 _GROWTH = 0.2  # of the time since T: an implicit step is at most so long
 _FEWEST = 40  # implicit steps from T to 0, at least
+_MOST = 1000, 100  # steps at most: so many, and so many for each cell of the direction with most cells
 _GAIN = 3.0  # explicit steps cost less than one implicit step that is at most so many times as long
 
 
@@ -121,6 +122,7 @@ def solve_value(
     Raises:
         InvalidInput: if grid and state differ in dimension, or with fewer than two snapshots.
         NonFinite: on all ranks alike, if V is not finite.
+        NotConverged: on all ranks alike, if T is not reached by 1000 steps and 100 more for each cell of a direction.
 
     Note:
         Collective over `comm`; equal on any number of ranks up to the order of sums.
@@ -157,19 +159,27 @@ class _March:
 
     An implicit step is as long as the accuracy asks: it is T/N, N half the largest number of cells in a direction, and
     at most a fifth of the time τ since T, because V changes on the scale of τ where velocities are large (H is
-    homogeneous or nearly so).
+    homogeneous or nearly so).  The number of steps is limited, since no bound of the velocities is known beforehand;
+    known problems take at most 14 steps for each cell of a direction.
     """
 
     def __init__(self, scheme: ViscousScheme, horizon: float, implicit: PolicyIteration | None) -> None:
         self.scheme, self.horizon, self.implicit = scheme, horizon, implicit
         self.steps, self.outflow_share, self.outflow_time = 0, 0.0, horizon
         self._longest = horizon / max(0.5 * max(scheme.grid.cells), _FEWEST)
+        self._most = _MOST[0] + _MOST[1] * max(scheme.grid.cells)
         self._allowed = np.inf  # after a failure
 
     def run(self, upper: float, lower: float) -> None:
         """Advance V from the time `upper` to `lower` (collective)."""
         left = upper - lower
         while left > 0.0:
+            if self.steps >= self._most:
+                raise NotConverged(
+                    f"after {self.steps} time steps the value function is known for the last "
+                    f"{self.horizon - lower - left:.1e} of the horizon {self.horizon:.4g} only, since the velocities "
+                    "are large there; try a shorter horizon, smaller states or a smaller weight of the objective"
+                )
             self.scheme.refresh(fresh=self.steps % _FRESH == 0)
             bound, outward = self.scheme.bounds()
             if outward > self.outflow_share:

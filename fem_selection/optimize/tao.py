@@ -223,7 +223,7 @@ class _Minimizer:
         except NonFinite as error:
             if self.best is None:
                 raise
-            self.fault = error
+            self.fault = _without_frames(error)
             return self._refuse(scaled, gradient, self.memory[-1])
         self.fault = None
         gradient.array[:] = self._latest.gradient
@@ -413,6 +413,14 @@ class _Minimizer:
             converged=end.converged and not self.stopped,
             stopped=self.stopped,
         )
+
+
+def _without_frames(error: NonFinite) -> NonFinite:
+    """The error without its frames: that of `_evaluate` holds the solver, which PETSc would then never free."""
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__traceback__, cause = None, cause.__cause__ or cause.__context__
+    return error
 
 
 def _one_iteration(tao: PETSc.TAO) -> None:

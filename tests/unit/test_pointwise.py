@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import ufl
 
+from fem_selection.adjoint import pointwise
 from fem_selection.adjoint.one_sample import minimize_one_sample
 from fem_selection.adjoint.pointwise import OwnMaps, RowProblem, SharedMap, minimize_rows
 from fem_selection.functions.activations import ACTIVATIONS, Activation, find_activation
@@ -145,3 +146,30 @@ def test_activations_of_one_name_have_their_own_minimisers():
     for mu in (1.0, 3.0):
         minimizer = find_minimizer(Activation(name="mine", expression=lambda s, mu=mu: mu * s))
         np.testing.assert_allclose(minimizer(kappa), -mu * kappa, rtol=1e-9)
+
+
+def test_newton_ends_where_the_value_falls_no_more(monkeypatch):
+    """Fails if rows whose gradient cannot become small, for its round-off is large, go on to the last iteration."""
+    calls, derivatives = [], pointwise._derivatives
+    monkeypatch.setattr(pointwise, "_derivatives", lambda *given: calls.append(1) or derivatives(*given))
+    p = np.array([[1.1e7, -1.2e7], [1.7e7, -1.9e7], [2.1e7, -2.3e7]])
+    problem = RowProblem(
+        activation=find_activation("elu"), p=p, maps=SharedMap(matrix=np.array([[1.1e12, 1.2e12], [1.3e12, 1.1e12]]))
+    )
+    c, value = minimize_rows(problem, (np.full((3, 2), 1e-15),))
+    assert len(calls) < 40 and np.all(value < problem.value(np.full((3, 2), 1e-15), np.arange(3)))
+    again = minimize_rows(problem, (c,))[1]
+    np.testing.assert_allclose(again, value, rtol=1e-12)
+
+
+def test_many_lengths_at_a_time_are_one_after_another(rng, monkeypatch):
+    """Fails if the line search takes another length than the first that is good."""
+    activation = find_activation("sine")
+    p, matrix = 50 * rng.normal(size=(40, 3)), rng.normal(size=(2, 3))
+    problem = RowProblem(activation=activation, p=p, maps=SharedMap(matrix=matrix))
+    start = rng.normal(size=(40, 2))
+    together = minimize_rows(problem, (start,))
+    monkeypatch.setattr(pointwise, "_TOGETHER", 1)
+    one_by_one = minimize_rows(problem, (start,))
+    np.testing.assert_allclose(together[0], one_by_one[0], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(together[1], one_by_one[1], rtol=1e-12)

@@ -7,7 +7,9 @@ run beside and must differ by far.  The counts fail if the optimizer works in th
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -311,6 +313,26 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(NonFinite, match=r"in iteration \d+$"):
             recorder.run(functional, settings)
     assert len(set(recorder.objectives)) == 1
+
+
+def test_a_run_that_ends_without_states_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if the error of a trial keeps PETSc's solver, and by it the functional with its mesh and communicators."""
+    functional = tracking()
+    evaluations = iter([functional.functional.evaluate(zero(functional))])
+
+    def at_start(shard: np.ndarray) -> tuple[float, np.ndarray]:
+        for value, gradient in evaluations:
+            return value, gradient.copy()
+        raise NonFinite("the objective")
+
+    monkeypatch.setattr(functional.functional, "evaluate", at_start)
+    with pytest.raises(NonFinite):
+        Recorder().run(functional, OptimizerSettings(method="lmvm", max_iterations=60, gradient_tolerance=1e-5))
+    monkeypatch.undo()
+    left = weakref.ref(functional)
+    del functional, at_start
+    gc.collect()
+    assert left() is None
 
 
 @pytest.mark.parametrize(

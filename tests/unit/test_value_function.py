@@ -13,9 +13,9 @@ from scipy.interpolate import RegularGridInterpolator
 
 from fem_selection.cases.learning import build_problem
 from fem_selection.config import dump_case, load_case, parse_case
-from fem_selection.errors import ConfigError, InvalidInput
+from fem_selection.errors import ConfigError, InvalidInput, NotConverged
 from fem_selection.functions.activations import find_activation
-from fem_selection.hjb import Grid, ReducedProblem, default_box, refine, solve_by_dynamic_programming
+from fem_selection.hjb import Grid, ReducedProblem, default_box, refine, solve_by_dynamic_programming, solve_value
 from fem_selection.hjb.scalar import find_minimizer
 from fem_selection.io.values import write_value
 from fem_selection.plots import plot_refinement, plot_value, save
@@ -261,3 +261,10 @@ def test_refinement_needs_divisible_cells():
     problem = reduced_problem("domain.cells=1")
     with pytest.raises(InvalidInput, match="multiples of 4"):
         refine(problem, Grid.uniform([-2.0], [2.0], 10), comm=MPI.COMM_SELF)
+
+
+def test_a_march_of_tiny_steps_ends():
+    """Fails if velocities that allow steps of 1e-9 of the horizon alone let the solver run without end."""
+    problem, grid = reduced_problem(), Grid.uniform([-1.0] * 2, [1.0] * 2, [4, 4])
+    with pytest.raises(NotConverged, match=r"1400 time steps the value function is known for the last .* the horizon"):
+        solve_value(problem, grid, 2, comm=MPI.COMM_SELF, speeds=np.full(2, 1e9))
