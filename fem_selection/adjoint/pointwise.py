@@ -234,8 +234,9 @@ def _newton(
         step = _newton_step(problem, rows, gradient[going], curvature[going], free[going])
         before = value[rows]
         c[rows], value[rows], moved = _backtrack(problem, rows, own[going], before, gradient[going], step)
-        level[rows] += before - value[rows] <= _ROUND_OFF * (1.0 + np.abs(before))
-        rows = rows[moved & (level[rows] < _LEVEL)]
+        level[rows] += np.asarray(before - value[rows] <= _ROUND_OFF * (1.0 + np.abs(before)))
+        going_on = moved & np.asarray(level[rows] < _LEVEL)
+        rows = rows[going_on]
         if not rows.size:
             break
     return c, value
