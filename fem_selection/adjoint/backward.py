@@ -36,23 +36,26 @@ def sweep_back(
     to_initial: bool = False,
     incoming: list[list[Block]] | None = None,
 ) -> None:
-    """Carry the dual of the final states back to the first layer.
+    """Carry the dual of the final states back to the first layer; on a tape of some layers, through these.
 
     Args:
         stepper: The dynamics that wrote the tape.
         tape: The tape that `Stepper.advance` filled.
-        dual: ∂J/∂F_L, shape (num_local, num_samples), overwritten; it holds ∂J/∂F_0 at the end if `to_initial`.
+        dual: ∂J/∂F_L, shape (num_local, num_samples), overwritten; it holds ∂J/∂F_0 at the end if `to_initial`.  On a
+            tape of some layers it is the dual of the state after them, and at the end of that before them.
         kernel_pullback: A pullback of the kernel (`Kernel.create_pullback`), to which this block's is added; None to
             leave the kernel out.
         bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
         to_initial: Whether to compute ∂J/∂F_0, which takes one more product, Kᵀ in the first layer.
-        incoming: Blocks that receive the costates I_i as `incoming[layer][stage]`, overwritten; None to keep none.
+        incoming: Blocks that receive the costates I_i as `incoming[layer][stage]`, the layers counted from the tape's
+            first, overwritten; None to keep none.
     """
     sweep = stepper.compiled_for(tape.states[0])
     if sweep is not None and _fit(tape, dual, kernel_pullback, bias_dual, incoming=incoming):
         sweep.back(
             tape.states[0],
             tape.arrays,
+            tape.layers,
             dual,
             kernel_pullback=kernel_pullback,
             bias_dual=bias_dual,
@@ -60,18 +63,17 @@ def sweep_back(
             incoming=incoming,
         )
         return
-    for n in reversed(range(stepper.grid.layers)):
-        kept = None if incoming is None else incoming[n]
+    for k, n in reversed(list(enumerate(tape.layers))):
         step_back(
             stepper,
             n,
-            tape.stages[n],
-            slopes=tape.slopes[n],
+            tape.stages[k],
+            slopes=tape.slopes[k],
             dual=dual,
             kernel_pullback=kernel_pullback,
             bias_dual=bias_dual,
             to_state=n > 0 or to_initial,
-            incoming=kept,
+            incoming=None if incoming is None else incoming[k],
         )
 
 

@@ -28,12 +28,12 @@ def sweep_tangent(
     kernel: KernelDirection | None = None,
     bias: Floats | None = None,
 ) -> Block:
-    """The tangent δF_L of the final states in a direction.
+    """The tangent δF_L of the final states in a direction; on a tape of some layers, of the state after them.
 
     Args:
         stepper: The dynamics that wrote the tape.
         tape: The tape that `Stepper.advance` filled.
-        initial: δF_0, shape (num_local, num_samples); zero if None.
+        initial: δF_0, of the state before the tape's layers, shape (num_local, num_samples); zero if None.
         kernel: The direction δθ of the kernel; zero if None.
         bias: δb, shape (intervals, num_local); zero if None.
 
@@ -42,8 +42,8 @@ def sweep_tangent(
     """
     like = tape.states[-1]
     state = np.zeros_like(like, order="F") if initial is None else initial.copy(order="F")
-    for n in range(stepper.grid.layers):
-        step_tangent(stepper, n, tape.stages[n], slopes=tape.slopes[n], state=state, kernel=kernel, bias=bias)
+    for n, stages, slopes in zip(tape.layers, tape.stages, tape.slopes, strict=True):
+        step_tangent(stepper, n, stages, slopes=slopes, state=state, kernel=kernel, bias=bias)
     return state
 
 

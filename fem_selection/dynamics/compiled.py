@@ -11,9 +11,7 @@ each other and to the assembled weak form.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import re
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,44 +85,37 @@ class CompiledSweep:
         address = self._ffi.cast
         self._dynamics = self._ffi.new("struct dynamics*")
         d = self._dynamics
-        d.rows, d.layers, d.stages, d.step = stepper.space.num_local, grid.layers, stages, grid.step
+        d.rows, d.stages, d.step = stepper.space.num_local, stages, grid.step
         d.a, d.b, d.intervals = self._at(self._a), self._at(self._b), address("int*", self._intervals.ctypes.data)
         d.gemm, d.value, d.value_and_derivative = (address("void*", n) for n in (_gemm(), value, both))
         d.pullback = self._ffi.NULL if pullback is None else address("void*", pullback)
 
-    def forward(self, initial: Block, arrays: tuple[Floats, Floats, Floats]) -> None:
-        """Sweep a block through all layers and fill a tape.
+    def forward(self, initial: Block, arrays: tuple[Floats, Floats, Floats], layers: range) -> None:
+        """Sweep a block through consecutive layers and fill a tape.
 
         Args:
-            initial: F_0, shape (num_local, J), in Fortran order.
+            initial: The state before them, shape (num_local, J), in Fortran order.
             arrays: The memory of the tape (see `Tape`).
+            layers: Their numbers.
         """
-        self._run(self._tape(initial, *arrays), initial.shape[1], 0, self._stepper.grid.layers)
+        self._run(self._tape(layers.start, initial, *arrays), initial.shape[1], layers)
 
-    def forward_in_place(self, state: Block, keep: Sequence[int] = ()) -> list[Block]:
-        """Sweep a block through all layers; F_L overwrites it.
+    def forward_in_place(self, state: Block, layers: range) -> None:
+        """Sweep a block through consecutive layers; the state after them overwrites it.
 
         Args:
-            state: F_0, shape (num_local, J), in Fortran order.
-            keep: Layer boundaries at which the states are wanted, 0 … layers.
-
-        Returns:
-            Copies of the states at the layer boundaries in `keep`.
+            state: The state before them, shape (num_local, J), in Fortran order.
+            layers: Their numbers.
         """
-        samples, layers = state.shape[1], self._stepper.grid.layers
-        tape = self._tape(state, state.T, self._work("inner", samples, self._stepper.scheme.num_stages - 1), None)
-        kept = [state.copy(order="F")] if 0 in keep else []
-        boundaries = sorted({n for n in keep if 0 < n < layers} | {layers})
-        for begin, end in itertools.pairwise((0, *boundaries)):
-            self._run(tape, samples, begin, end)
-            if end in keep:
-                kept.append(state.copy(order="F"))
-        return kept
+        samples = state.shape[1]
+        inner = self._work("inner", samples, self._stepper.scheme.num_stages - 1)
+        self._run(self._tape(layers.start, state, state.T, inner, None), samples, layers)
 
     def back(
         self,
         initial: Block,
         arrays: tuple[Floats, Floats, Floats],
+        layers: range,
         dual: Block,
         *,
         kernel_pullback: Floats | None,
@@ -132,12 +123,13 @@ class CompiledSweep:
         to_initial: bool,
         incoming: list[list[Block]] | None,
     ) -> None:
-        """Carry the dual of the final states back.  See `adjoint.backward.sweep_back`.
+        """Carry a dual back through the layers of a tape.  See `adjoint.backward.sweep_back`.
 
         Args:
-            initial: F_0, shape (num_local, J), in Fortran order.
+            initial: The state before them, shape (num_local, J), in Fortran order.
             arrays: The memory of the tape that `forward` filled.
-            dual: ∂J/∂F_L, shape (num_local, J), in Fortran order; overwritten.
+            layers: Their numbers.
+            dual: The dual of the state after them, shape (num_local, J), in Fortran order; overwritten.
             kernel_pullback: As in `sweep_back`.
             bias_dual: As in `sweep_back`.
             to_initial: As in `sweep_back`.
@@ -148,12 +140,13 @@ class CompiledSweep:
         met = null
         if incoming is not None:
             met = self._ffi.new("double*[]", [self._at(block) for row in incoming for block in row])
-        tape = self._tape(initial, *arrays)
+        tape = self._tape(layers.start, initial, *arrays)
         held = self._set_kernel(kernel_pullback)
         self._functions.fem_selection_back(
             self._dynamics,
             tape,
             samples,
+            layers.stop,
             self._at(dual),
             null if bias_dual is None else self._at(bias_dual),
             to_initial,
@@ -165,14 +158,12 @@ class CompiledSweep:
         )
         del held
 
-    def _run(self, tape: Any, samples: int, begin: int, end: int) -> None:
-        """Sweep from F_begin to F_end."""
+    def _run(self, tape: Any, samples: int, layers: range) -> None:
         held = self._set_kernel(None)
         rates = self._work("rates", samples, self._stepper.scheme.num_stages)
         (s,) = self._work("preactivation", samples, 1)
-        self._functions.fem_selection_forward(
-            self._dynamics, tape, samples, begin, end, self._at(rates), self._at(s), self._at(self._moments(samples))
-        )
+        work = (self._at(a) for a in (rates, s, self._moments(samples)))
+        self._functions.fem_selection_forward(self._dynamics, tape, samples, layers.start, layers.stop, *work)
         del held
 
     def _set_kernel(self, pullback: Floats | None) -> list[Any]:
@@ -195,10 +186,11 @@ class CompiledSweep:
         self._dynamics.bias = self._at(self._stepper.bias)
         return [terms, duals, parts]
 
-    def _tape(self, first: Block, states: Floats, inner: Floats, slopes: Floats | None) -> Any:
-        """Describe where the blocks are; without slopes each layer uses the same blocks."""
+    def _tape(self, begin: int, first: Block, states: Floats, inner: Floats, slopes: Floats | None) -> Any:
+        """Describe where the blocks from layer `begin` on are; without slopes each layer uses the same blocks."""
         tape = self._ffi.new("struct tape*")
-        tape.first, tape.states, tape.inner = self._at(first), self._at(states), self._at(inner)
+        tape.begin, tape.first = begin, self._at(first)
+        tape.states, tape.inner = self._at(states), self._at(inner)
         if slopes is not None:
             tape.slopes = self._at(slopes)
             tape.state_stride, tape.inner_stride, tape.slope_stride = (_stride(a) for a in (states, inner, slopes))

@@ -9,6 +9,7 @@ communication; σ is local in collocated mode.  A `Tape` keeps what derivatives 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,7 +22,7 @@ from fem_selection.dynamics.compiled import CompiledSweep, create_sweep
 from fem_selection.dynamics.implicit import StageSolver
 from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
-from fem_selection.dynamics.tape import Tape
+from fem_selection.dynamics.tape import Allocate, Tape, allocate
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import SMALLEST
@@ -123,29 +124,65 @@ class Stepper:
         if num_samples not in self._tapes:
             if len(self._tapes) > 3:
                 self._tapes.clear()
-            rows, layers = self.space.num_local, self.grid.layers
-            self._tapes[num_samples] = Tape(
-                rows, self.superposition.tape_rows, num_samples, layers=layers, scheme=self.scheme
-            )
+            self._tapes[num_samples] = self.create_tape(num_samples, self.grid.layers)
         return self._tapes[num_samples]
 
-    def advance(self, initial: Block, tape: Tape) -> Block:
-        """Sweep a block through all layers and return F_L, a block of the tape (collective over space).
+    def create_tape(self, num_samples: int, layers: int, allocate: Allocate = allocate) -> Tape:
+        """Return a new tape.
 
         Args:
-            initial: F_0, shape (num_local, J); kept by reference on the tape.
-            tape: A tape for J samples; overwritten.
+            num_samples: Number of samples of its blocks.
+            layers: Largest number of consecutive layers that it holds.
+            allocate: What gives it memory.
+        """
+        return Tape(
+            self.space.num_local,
+            self.superposition.tape_rows,
+            num_samples,
+            layers=layers,
+            scheme=self.scheme,
+            allocate=allocate,
+        )
+
+    def advance(self, initial: Block, tape: Tape, layers: range | None = None) -> Block:
+        """Sweep a block through consecutive layers and return the state after them (collective over space).
+
+        Args:
+            initial: The state before them, shape (num_local, J); kept by reference on the tape.
+            tape: A tape for J samples and at least as many layers; overwritten.
+            layers: Their numbers; all layers if None.
+
+        Returns:
+            The state after the last of them, a block of the tape.
         """
         initial = real_block(initial, self.space.num_local, "initial states")
-        tape.start(initial)
+        tape.start(initial, range(self.grid.layers) if layers is None else layers)
         if (sweep := self.compiled_for(initial)) is not None:
-            sweep.forward(initial, tape.arrays)
+            sweep.forward(initial, tape.arrays, tape.layers)
             return tape.states[-1]
         work = self._step_work(initial)
         with np.errstate(**_QUIET):
-            for n in range(self.grid.layers):
-                self._step(n, tape.states[n], tape.stages[n], tape.slopes[n], tape.states[n + 1], *work)
+            for k, n in enumerate(tape.layers):
+                self._step(n, tape.states[k], tape.stages[k], tape.slopes[k], tape.states[k + 1], *work)
         return tape.states[-1]
+
+    def advance_in_place(self, state: Block, layers: range) -> None:
+        """Sweep a block through consecutive layers without a tape (collective over space).
+
+        Args:
+            state: The state before them, shape (num_local, J), in Fortran order; overwritten by the state after them.
+            layers: Their numbers.
+        """
+        if (sweep := self.compiled_for(state)) is not None:
+            sweep.forward_in_place(state, layers)
+            return
+        stages = self.work("stages", state, self.scheme.num_stages)
+        if self.scheme.starts_at_state:
+            stages = [state, *stages[1:]]
+        work = self._step_work(state)
+        with np.errstate(**_QUIET):
+            for n in layers:
+                self._step(n, state, stages, None, state, *work)
 
     def advance_without_tape(self, initial: Block, keep: Sequence[int] = ()) -> tuple[Block, list[Block]]:
         """Sweep a block through all layers without storing slopes (collective over space).
@@ -158,18 +195,13 @@ class Stepper:
             F_L, and copies of the states at the layer boundaries in `keep`.
         """
         state = real_block(initial, self.space.num_local, "initial states").copy(order="F")
-        if (sweep := self.compiled_for(state)) is not None:
-            return state, sweep.forward_in_place(state, keep)
-        stages = self.work("stages", state, self.scheme.num_stages)
-        if self.scheme.starts_at_state:
-            stages = [state, *stages[1:]]
+        layers = self.grid.layers
         kept = [state.copy(order="F")] if 0 in keep else []
-        work = self._step_work(state)
-        with np.errstate(**_QUIET):
-            for n in range(self.grid.layers):
-                self._step(n, state, stages, None, state, *work)
-                if n + 1 in keep:
-                    kept.append(state.copy(order="F"))
+        boundaries = sorted({n for n in keep if 0 < n < layers} | {layers})
+        for begin, end in itertools.pairwise((0, *boundaries)):
+            self.advance_in_place(state, range(begin, end))
+            if end in keep:
+                kept.append(state.copy(order="F"))
         return state, kept
 
     def first_bad_layer(self, initial: Block) -> int | None:
@@ -191,11 +223,11 @@ class Stepper:
             The number of the layer's end, as that of `first_bad_layer`; the preactivation, of a node in Galerkin mode
             too; and whether σ itself is finite there.  None if there is none on this rank.
         """
-        tape, found = self.tape(initial.shape[1]), None
-        self.advance(initial, tape)
-        s = np.empty_like(initial, order="F")
-        for n, stages in enumerate(tape.stages):
-            for i, stage in enumerate(stages):
+        state, found = initial.copy(order="F"), None
+        tape, s = self.create_tape(initial.shape[1], 1), np.empty_like(state)
+        for n in range(self.grid.layers):
+            end = self.advance(state, tape, range(n, n + 1))
+            for i, stage in enumerate(tape.stages[0]):
                 c = self.intervals[n][i]
                 np.copyto(s, self._bias_columns[c])
                 with np.errstate(**_QUIET):
@@ -205,6 +237,7 @@ class Stepper:
                 bad = (np.abs(s) < 1e100) & (np.isnan(value) | pole | (np.isfinite(value) & ~np.isfinite(slope)))
                 if found is None and np.any(bad):
                     found = n + 1, float(s[bad][0]), bool(np.isfinite(value[bad][0]))
+            np.copyto(state, end)
         return found
 
     def work(self, name: str, like: Block, count: int) -> list[Block]:

@@ -33,19 +33,20 @@ struct part
 
 struct dynamics
 {
-  int rows, layers, stages, num_parts;
+  int rows, stages, num_parts;
   const struct part* parts;
   const double *a, *b, *bias; // a: stages x stages, b: stages, bias: intervals x rows
-  const int* intervals;       // layers x stages
+  const int* intervals;       // of all layers x stages
   double step;
   void *gemm, *value, *value_and_derivative, *pullback; // pullback: NULL if the tape holds sigma', else it holds sigma
 };
 
-// where the blocks of a sweep are; a stride of zero uses a block again in every layer
+// where the blocks of the layers from `begin` on are; a stride of zero uses a block again in every layer
 struct tape
 {
-  const double* first;             // F_0
-  double *states, *inner, *slopes; // F_1 ...; G_2 ...; sigma or sigma' of all stages (NULL: not kept)
+  int begin;
+  const double* first;             // F_begin
+  double *states, *inner, *slopes; // F_{begin+1} ...; G_2 ...; sigma or sigma' of all stages (NULL: not kept)
   ptrdiff_t state_stride, inner_stride, slope_stride;
 };
 
@@ -167,7 +168,7 @@ static void pull_back(const struct dynamics* d, int interval, int samples, const
 
 static const double* state_of(const struct tape* t, int n)
 {
-  return n == 0 ? t->first : t->states + (n - 1) * t->state_stride;
+  return n == t->begin ? t->first : t->states + (n - t->begin - 1) * t->state_stride;
 }
 
 // from F_begin to F_end; rates: a block for each stage, s: a block, moments: largest rank x samples
@@ -178,10 +179,11 @@ void fem_selection_forward(const struct dynamics* d, const struct tape* t, int s
   const int taped = t->slopes != NULL;
   for (int n = begin; n < end; ++n)
   {
+    const int at = n - t->begin;
     const double* state = state_of(t, n);
-    double* next_state = t->states + n * t->state_stride;
-    double* inner = t->inner + n * t->inner_stride;
-    double* slopes = taped ? t->slopes + n * t->slope_stride : NULL;
+    double* next_state = t->states + at * t->state_stride;
+    double* inner = t->inner + at * t->inner_stride;
+    double* slopes = taped ? t->slopes + at * t->slope_stride : NULL;
     double* r = taped && d->pullback != NULL ? slopes : rates; // one block for both
     for (int i = 0; i < d->stages; ++i)
     {
@@ -205,17 +207,19 @@ void fem_selection_forward(const struct dynamics* d, const struct tape* t, int s
   }
 }
 
-// the dual p of the last state back to the first layer, and to F_0 if `to_first`
-// pulled: a block for each stage, q, mixed: blocks, met: a block for each stage of each layer, or NULL
-void fem_selection_back(const struct dynamics* d, const struct tape* t, int samples, double* p, double* bias_dual,
-                        int to_first, double* pulled, double* q, double* mixed, double* const* met, double* moments)
+// the dual p of F_end back to the tape's first layer, and to its state unless that is F_0 and `to_first` is zero
+// pulled: a block for each stage, q, mixed: blocks, met: a block for each stage of each layer of the tape, or NULL
+void fem_selection_back(const struct dynamics* d, const struct tape* t, int samples, int end, double* p,
+                        double* bias_dual, int to_first, double* pulled, double* q, double* mixed, double* const* met,
+                        double* moments)
 {
   const size_t size = (size_t)d->rows * (size_t)samples, rows = (size_t)d->rows;
   const int is_single = d->stages == 1 && d->b[0] == 1.0;
-  for (int n = d->layers - 1; n >= 0; --n)
+  for (int n = end - 1; n >= t->begin; --n)
   {
+    const int at = n - t->begin;
     const double* state = state_of(t, n);
-    const double *inner = t->inner + n * t->inner_stride, *slopes = t->slopes + n * t->slope_stride;
+    const double *inner = t->inner + at * t->inner_stride, *slopes = t->slopes + at * t->slope_stride;
     const int to_state = n > 0 || to_first;
     for (int i = d->stages - 1; i >= 0; --i)
     {
@@ -235,7 +239,7 @@ void fem_selection_back(const struct dynamics* d, const struct tape* t, int samp
           incoming = mixed + k;
         }
         if (met != NULL)
-          memcpy(met[n * d->stages + i] + k, incoming, m * sizeof(double));
+          memcpy(met[at * d->stages + i] + k, incoming, m * sizeof(double));
         if (d->pullback != NULL)
           ((two_to_one)d->pullback)(m, slope, incoming, q + k);
         else
