@@ -76,6 +76,7 @@ _HOME = {
     "CertificateSettings": "settings",
     "OptimizerSettings": "settings",
     "StochasticSettings": "settings",
+    "TapeSettings": "settings",
     "Regularization": "settings",
     "Movement": "settings",
     "OutputSettings": "settings",

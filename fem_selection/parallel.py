@@ -27,7 +27,7 @@ from fem_selection.disposal import clean_petsc, hold, release_dropped
 from fem_selection.errors import InvalidInput, SelectionError, SelectionWarning
 from fem_selection.typing import Floats, whole_number
 
-__all__ = ["Ensemble", "act_on_root", "memory_of_machines", "share", "warn_on_root"]
+__all__ = ["Ensemble", "act_on_root", "free_memory_of_rank", "memory_of_machines", "share", "warn_on_root"]
 
 
 def act_on_root[T](world: MPI.Comm, action: Callable[[], T]) -> T:
@@ -90,6 +90,32 @@ def memory_of_machines(comm: MPI.Intracomm) -> float:
     own = _memory_here() if machine.rank == 0 else 0.0
     machine.Free()
     return comm.allreduce(own)
+
+
+def free_memory_of_rank(comm: MPI.Intracomm) -> float:
+    """Return the free bytes of memory for each rank, the same number on all ranks; infinite if unknown (collective).
+
+    The free memory of a machine is divided among its ranks; the machine with least for a rank counts.  A limit of the
+    container counts as the machine's memory.
+    """
+    machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    own = _free_memory_here() / machine.size
+    machine.Free()
+    return comm.allreduce(own, op=MPI.MIN)
+
+
+def _free_memory_here() -> float:
+    found = [_memory_here()]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024.0 * float(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):
+            found.append(float(Path(limit).read_text()) - float(Path(used).read_text()))
+    return max(min(found), 0.0)
 
 
 def _memory_here() -> float:

@@ -30,7 +30,7 @@ from fem_selection.objectives import (
     find_loss,
 )
 from fem_selection.parallel import Ensemble
-from fem_selection.settings import Regularization
+from fem_selection.settings import Regularization, TapeSettings
 from fem_selection.settings.names import LOCAL_TERMS, PARTS
 
 REGULARIZATION = Regularization(kernel=1e-2, bias=2e-2, readout=3e-2, kernel_depth=4e-3, bias_depth=5e-3)
@@ -138,6 +138,7 @@ def make_problem(
     weight: float = 1.3,
     block: int = 2,
     kernel: Kernel | None = None,
+    tape: TapeSettings | None = None,
 ) -> Problem:
     """A learning problem on a space; kernel and bias start at random values, so that fixed parts matter too."""
     ensemble = Ensemble(MPI.COMM_SELF) if ensemble is None else ensemble
@@ -163,6 +164,7 @@ def make_problem(
         regularization=regularization,
         weight=weight,
         block=block,
+        tape=tape,
     )
     return Problem(ensemble, space, stepper, control_space, functional)
 

@@ -55,8 +55,8 @@ def sweep_back(
         sweep.back(
             tape.states[0],
             tape.arrays,
-            tape.layers,
             dual,
+            layers=tape.layers,
             kernel_pullback=kernel_pullback,
             bias_dual=bias_dual,
             to_initial=to_initial,

@@ -19,6 +19,8 @@ An implicit stage, a = Δt a_ii ≠ 0, takes one linear solve forward and one ba
     (I − a D K) δG_i = δF_n + Δt Σ_{j<i} a_ij δR_j + a D (δK G_i + δb)
     (I − a Kᵀ Dᵀ) (δI_i − δI°) = a Kᵀ (Dᵀ δI° + C_i δS_i) + a δKᵀ Q_i,    δI° = b_i δP + Σ_{j>i} a_ji δḠ_j.
 
+On a tape of some layers each of these goes through the tape's layers alone (`adjoint.second_sweep`).
+
 The result is the derivative of `sweep_back` to round-off.  Each stage takes six products with K or operators of the
 same cost, and no evaluation of σ.  With P = 0 throughout it is the Gauss–Newton action: four products a stage.
 """
@@ -32,10 +34,10 @@ import numpy as np
 from scipy.linalg.blas import dgemv
 
 from fem_selection.adjoint.backward import mix
-from fem_selection.dynamics.schemes import combine
+from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.stepper import Stepper
 from fem_selection.dynamics.superposition import Derivative, derivative_from_slope
-from fem_selection.dynamics.tape import Tape
+from fem_selection.dynamics.tape import Allocate, Tape, allocate
 from fem_selection.kernels.base import KernelDirection
 from fem_selection.typing import Block, Floats
 
@@ -69,22 +71,34 @@ class SecondTape(Tape):
         stepper: The dynamics.
         num_samples: Number of samples of the block.
         gauss_newton: Whether to leave out C and Q.
+        layers: Largest number of layers; all layers if None.
+        allocate: What gives memory.
 
     Attributes:
-        curvatures: C as `curvatures[layer][stage]`; an empty list with `gauss_newton`.
-        duals: Q as `duals[layer][stage]`; an empty list with `gauss_newton`.
+        curvatures: C as `curvatures[k][stage]`, k counted from the first layer; an empty list with `gauss_newton`.
+        duals: Q as `duals[k][stage]`; an empty list with `gauss_newton`.
     """
 
-    def __init__(self, stepper: Stepper, num_samples: int, gauss_newton: bool) -> None:
+    def __init__(
+        self,
+        stepper: Stepper,
+        num_samples: int,
+        gauss_newton: bool,
+        *,
+        layers: int | None = None,
+        allocate: Allocate = allocate,
+    ) -> None:
         rows, points = stepper.space.num_local, stepper.superposition.tape_rows
-        layers, stages = stepper.grid.layers, stepper.scheme.num_stages
-        super().__init__(rows, points, num_samples, layers=layers, scheme=stepper.scheme)
+        layers, stages = stepper.grid.layers if layers is None else layers, stepper.scheme.num_stages
+        super().__init__(rows, points, num_samples, layers=layers, scheme=stepper.scheme, allocate=allocate)
         self.gauss_newton = gauss_newton
         self.curvatures: list[list[Block]] = []
         self.duals: list[list[Block]] = []
         if not gauss_newton:
-            self.curvatures = [[c.T for c in layer] for layer in np.empty((layers, stages, num_samples, points))]
-            self.duals = [[q.T for q in layer] for layer in np.empty((layers, stages, num_samples, rows))]
+            curvatures = allocate("curvatures", (layers, stages, num_samples, points))
+            duals = allocate("duals", (layers, stages, num_samples, rows))
+            self.curvatures = [[c.T for c in layer] for layer in curvatures]
+            self.duals = [[q.T for q in layer] for layer in duals]
 
     @staticmethod
     def size(stepper: Stepper, num_samples: int, gauss_newton: bool) -> int:
@@ -95,28 +109,47 @@ class SecondTape(Tape):
             num_samples: Number of samples of the block.
             gauss_newton: Whether C and Q are left out.
         """
-        rows, points, scheme = stepper.space.num_local, stepper.superposition.tape_rows, stepper.scheme
-        of_layer = scheme.num_stages * (points if gauss_newton else 2 * points + rows)
-        of_layer += (1 + scheme.num_inner_stages) * rows
-        return 8 * num_samples * (stepper.grid.layers * of_layer + rows)
+        rows, points, layers = stepper.space.num_local, stepper.superposition.tape_rows, stepper.grid.layers
+        return (
+            num_samples
+            * layers
+            * SecondTape.bytes_of_layer_to_second(rows, points, stepper.scheme, gauss_newton=gauss_newton)
+        )
+
+    @staticmethod
+    def bytes_of_layer_to_second(rows: int, tape_rows: int, scheme: Scheme, *, gauss_newton: bool) -> int:
+        """Return the bytes that a layer takes for each sample.
+
+        Args:
+            rows: Number of owned nodes.
+            tape_rows: Rows of the superposition's tape.
+            scheme: The Runge–Kutta scheme.
+            gauss_newton: Whether C and Q are left out.
+        """
+        more = 0 if gauss_newton else 8 * scheme.num_stages * (tape_rows + rows)
+        return Tape.bytes_of_layer(rows, tape_rows, scheme) + more
 
 
-def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Block:
-    """Carry a block through all layers and record G, σ' and, unless the tape is Gauss–Newton's, σ'' on the tape.
+def linearize_forward(
+    stepper: Stepper, initial: Block, tape: SecondTape, *, layers: range | None = None, to_second: bool = True
+) -> Block:
+    """Carry a block through consecutive layers and record G, σ' and σ'', which Gauss–Newton's tape lacks, on the tape.
 
     Args:
         stepper: The dynamics, holding the control.
-        initial: F_0, shape (num_local, num_samples); the tape keeps it by reference.
+        initial: The state before them, shape (num_local, num_samples); the tape keeps it by reference.
         tape: Overwritten; its `curvatures` hold σ''(S) until `linearize_adjoint` turns them into C.
+        layers: Their numbers; all layers if None.
+        to_second: Whether σ'' is recorded; if not, the tape serves `advance_with_tangent` without costates alone.
 
     Returns:
-        F_L, a block of the tape.
+        The state after them, a block of the tape.
     """
     scheme, dt = stepper.scheme, stepper.grid.step
-    tape.start(initial)
+    tape.start(initial, range(stepper.grid.layers) if layers is None else layers)
     rates, s = stepper.work("rates", initial, scheme.num_stages), stepper.work("preactivation", initial, 1)[0]
-    for n in range(stepper.grid.layers):
-        state, stages = tape.states[n], tape.stages[n]
+    for k, n in enumerate(tape.layers):
+        state, stages = tape.states[k], tape.stages[k]
         for i, rate in enumerate(rates):
             if stages[i] is not state:
                 combine(state, dt, scheme.lower[i], rates=rates, out=stages[i])
@@ -124,31 +157,32 @@ def linearize_forward(stepper: Stepper, initial: Block, tape: SecondTape) -> Blo
             c = stepper.intervals[n][i]
             np.copyto(s, stepper.bias[c][:, None])
             stepper.kernel.apply(c, stages[i], s, keep=True)
-            curvature = None if tape.gauss_newton else tape.curvatures[n][i]
-            stepper.superposition.evaluate_to_second(s, rate, tape.slopes[n][i], curvature=curvature)
-        stepper.finish_layer(state, stages, rates, out=tape.states[n + 1])
+            curvature = None if tape.gauss_newton or not to_second else tape.curvatures[k][i]
+            stepper.superposition.evaluate_to_second(s, rate, tape.slopes[k][i], curvature=curvature)
+        stepper.finish_layer(state, stages, rates, out=tape.states[k + 1])
     return tape.states[-1]
 
 
 def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
-    """Carry P back to the first layer and record C and Q on the tape.
+    """Carry P back through the tape's layers and record C and Q on the tape.
 
     Args:
         stepper: The dynamics, holding the same control as in `linearize_forward`.
         tape: The tape that `linearize_forward` filled; its `curvatures` and `duals` are overwritten by C and Q.
-        dual: P at T, shape (num_local, num_samples), overwritten.
+        dual: P after the last of them, shape (num_local, num_samples), overwritten by P before the first,
+            unless that is layer 0.
     """
     scheme, dt = stepper.scheme, stepper.grid.step
     pulled, mixed = stepper.work("pulled", dual, scheme.num_stages), stepper.work("back", dual, 2)[1]
-    for n in reversed(range(stepper.grid.layers)):
+    for k, n in reversed(list(enumerate(tape.layers))):
         for i in reversed(range(scheme.num_stages)):
-            q = tape.duals[n][i]
+            q = tape.duals[k][i]
             terms = [(scheme.a[j][i], pulled[j]) for j in range(i + 1, scheme.num_stages)]
             incoming = mix(scheme.b[i], dual, terms, out=mixed)
             if scheme.diagonal[i]:
-                stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), right=incoming, out=mixed)
+                stepper.solve_adjoint(n, i, _derivative(stepper, tape, k, i), right=incoming, out=mixed)
                 incoming = mixed
-            stepper.superposition.transpose_to_second(tape.slopes[n][i], tape.curvatures[n][i], incoming, out=q)
+            stepper.superposition.transpose_to_second(tape.slopes[k][i], tape.curvatures[k][i], incoming, out=q)
             if n == 0 and i == 0:
                 return
             target = dual if i == 0 else pulled[i]
@@ -160,43 +194,54 @@ def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
 
 
 def advance_with_tangent(
-    stepper: Stepper, tape: SecondTape, direction: Direction, *, kernel_pullback: Floats | None
+    stepper: Stepper,
+    tape: SecondTape,
+    direction: Direction,
+    *,
+    kernel_pullback: Floats | None,
+    tangent: Block | None = None,
+    with_costates: bool = True,
 ) -> tuple[Block, list[Block]]:
-    """Carry the tangent δF of a block, δF_0 = 0, through all layers.
+    """Carry the tangent δF of a block through the tape's layers.
 
     Args:
         stepper: The dynamics.
         tape: The tape that `linearize_forward` and, unless it is Gauss–Newton's, `linearize_adjoint` filled.
         direction: δθ and δb.
         kernel_pullback: δ(∂J/∂θ) as a pullback, to which Δt ∂_θ⟨K δG, Q⟩ is added; None to leave the kernel out.
+        tangent: δF before these layers, shape (num_local, num_samples); zero if None.
+        with_costates: Whether C and Q are on the tape; without them, as for Gauss–Newton's, only δF is computed.
 
     Returns:
-        δF_L and, for `sweep_back_second`, C δS of all stages.  Both are work blocks that the next call overwrites.
+        δF after these layers and, for `sweep_back_second`, C δS of all stages.  Both are work blocks that the next call
+        overwrites.
     """
     scheme, kernel, dt, count = stepper.scheme, stepper.kernel, stepper.grid.step, stepper.scheme.num_stages
     state, ds, *work = stepper.work("tangent", tape.states[-1], 2 * count + 2)
     d_stages, d_rates = [state, *work[1:count]] if scheme.starts_at_state else work[:count], work[count:]
-    turns = [] if tape.gauss_newton else stepper.work("turns", tape.slopes[0][0], stepper.grid.layers * count)
-    state.fill(0.0)
-    for n in range(stepper.grid.layers):
+    turns: list[Block] = []
+    if with_costates and not tape.gauss_newton:
+        turns = stepper.work("turns", tape.slopes[0][0], len(tape.curvatures) * count)
+    np.copyto(state, 0.0 if tangent is None else tangent)
+    for k, n in enumerate(tape.layers):
         for i in range(count):
             c = stepper.intervals[n][i]
             np.copyto(ds, 0.0 if direction.bias is None else direction.bias[c][:, None])
             if direction.kernel is not None:
-                direction.kernel.apply(c, tape.stages[n][i], ds, keep=True)
+                direction.kernel.apply(c, tape.stages[k][i], ds, keep=True)
             if d_stages[i] is not state:
                 combine(state, dt, scheme.lower[i], rates=d_rates, out=d_stages[i])
             if scheme.diagonal[i]:
-                derivative = _derivative(stepper, tape, n, i)
+                derivative = _derivative(stepper, tape, k, i)
                 derivative.apply(ds, d_rates[i])
                 d_stages[i] += (dt * scheme.diagonal[i]) * d_rates[i]
                 stepper.solve_tangent(n, i, derivative, right=d_stages[i], out=d_stages[i])
             if n > 0 or i > 0 or scheme.diagonal[i]:  # else δG = 0
                 kernel.apply(c, d_stages[i], ds, keep=True)
                 if turns and kernel_pullback is not None:
-                    kernel.add_pullback(c, tape.duals[n][i], d_stages[i], scale=dt, out=kernel_pullback)
-            curvature, turn = (tape.curvatures[n][i], turns[n * count + i]) if turns else (None, None)
-            stepper.superposition.move(tape.slopes[n][i], curvature, ds, out=d_rates[i], turn=turn)
+                    kernel.add_pullback(c, tape.duals[k][i], d_stages[i], scale=dt, out=kernel_pullback)
+            curvature, turn = (tape.curvatures[k][i], turns[k * count + i]) if turns else (None, None)
+            stepper.superposition.move(tape.slopes[k][i], curvature, ds, out=d_rates[i], turn=turn)
         combine(state, dt, scheme.b, rates=d_rates, out=state)
     return state, turns
 
@@ -211,13 +256,14 @@ def sweep_back_second(
     kernel_pullback: Floats | None,
     bias_dual: Floats | None,
 ) -> None:
-    """Carry δP back to the first layer, and add up δ(∂J/∂θ) and δ(∂J/∂b).
+    """Carry δP back through the tape's layers, and add up δ(∂J/∂θ) and δ(∂J/∂b).
 
     Args:
         stepper: The dynamics.
         tape: As in `advance_with_tangent`.
         turns: C δS from `advance_with_tangent`.
-        d_dual: δP at T, shape (num_local, num_samples), overwritten.
+        d_dual: δP after the last of them, shape (num_local, num_samples), overwritten by δP before the first, unless
+            that is layer 0.
         direction: δθ and δb.
         kernel_pullback: δ(∂J/∂θ) as a pullback, to which the terms that `advance_with_tangent` has not added are added;
             None to leave the kernel out.
@@ -227,19 +273,19 @@ def sweep_back_second(
     dq, mixed, *d_pulled = stepper.work("back to second", d_dual, 2 + count)
     ones = np.ones(d_dual.shape[1])
     bilinear = direction.kernel if turns and not kernel.is_linear else None
-    for n in reversed(range(stepper.grid.layers)):
+    for k, n in reversed(list(enumerate(tape.layers))):
         for i in reversed(range(count)):
             c = stepper.intervals[n][i]
             terms = [(scheme.a[j][i], d_pulled[j]) for j in range(i + 1, count)]
             d_incoming = mix(scheme.b[i], d_dual, terms, out=mixed)
-            turn = turns[n * count + i] if turns else None
+            turn = turns[k * count + i] if turns else None
             if scheme.diagonal[i]:
-                d_incoming = _solve_second(stepper, tape, n, i, turn, d_incoming, direction, dq)
-            stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, out=dq)
+                d_incoming = _solve_second(stepper, tape, k, i, turn, d_incoming, direction, dq)
+            stepper.superposition.move_transpose(tape.slopes[k][i], turn, d_incoming, out=dq)
             if kernel_pullback is not None:
-                kernel.add_pullback(c, dq, tape.stages[n][i], scale=dt, out=kernel_pullback)
+                kernel.add_pullback(c, dq, tape.stages[k][i], scale=dt, out=kernel_pullback)
                 if bilinear is not None:
-                    bilinear.add_second_pullback(c, tape.duals[n][i], tape.stages[n][i], scale=dt, out=kernel_pullback)
+                    bilinear.add_second_pullback(c, tape.duals[k][i], tape.stages[k][i], scale=dt, out=kernel_pullback)
             if bias_dual is not None and ones.size:
                 dgemv(dt, dq, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n == 0 and i == 0:
@@ -249,7 +295,7 @@ def sweep_back_second(
                 target.fill(0.0)
             kernel.add_transpose(c, dq, dt, out=target)
             if turns and direction.kernel is not None:
-                direction.kernel.add_transpose(c, tape.duals[n][i], dt, out=target)
+                direction.kernel.add_transpose(c, tape.duals[k][i], dt, out=target)
         for g in d_pulled[1:]:
             d_dual += g
 
@@ -257,25 +303,26 @@ def sweep_back_second(
 def _solve_second(
     stepper: Stepper,
     tape: SecondTape,
-    n: int,
+    k: int,
     i: int,
     turn: Block | None,
     d_incoming: Block,
     direction: Direction,
     work: Block,
 ) -> Block:
-    """Return δI_i of an implicit stage from δI° = b_i δP + Σ_{j>i} a_ji δḠ_j, in a work block."""
+    """Return δI_i of an implicit stage of the tape's k-th layer, from δI° = b_i δP + Σ_{j>i} a_ji δḠ_j."""
+    n = tape.layers[k]
     step, c = stepper.grid.step * stepper.scheme.diagonal[i], stepper.intervals[n][i]
     right = stepper.work("right to second", work, 1)[0]
     right.fill(0.0)
-    stepper.superposition.move_transpose(tape.slopes[n][i], turn, d_incoming, out=work)
+    stepper.superposition.move_transpose(tape.slopes[k][i], turn, d_incoming, out=work)
     stepper.kernel.add_transpose(c, work, step, out=right)
     if turn is not None and direction.kernel is not None:
-        direction.kernel.add_transpose(c, tape.duals[n][i], step, out=right)
-    stepper.solve_adjoint(n, i, _derivative(stepper, tape, n, i), right=right, out=right)
+        direction.kernel.add_transpose(c, tape.duals[k][i], step, out=right)
+    stepper.solve_adjoint(n, i, _derivative(stepper, tape, k, i), right=right, out=right)
     right += d_incoming
     return right
 
 
-def _derivative(stepper: Stepper, tape: SecondTape, n: int, i: int) -> Derivative:
-    return derivative_from_slope(stepper.superposition, tape.slopes[n][i])
+def _derivative(stepper: Stepper, tape: SecondTape, k: int, i: int) -> Derivative:
+    return derivative_from_slope(stepper.superposition, tape.slopes[k][i])

@@ -188,6 +188,7 @@ def _build_functional(
         regularization=case.regularization,
         weight=o.weight,
         block=case.parallel.block,
+        tape=case.tape,
     )
     readout = np.zeros((num_outputs, space.num_local))
     start = control_space.pack(

@@ -27,6 +27,7 @@ from fem_selection.settings import (
     StabilitySettings,
     SteadySettings,
     StochasticSettings,
+    TapeSettings,
 )
 from fem_selection.settings.tables import settings_class
 
@@ -54,6 +55,7 @@ class Case:
         forward: The equation over large times.
         steady: Steady states.
         stability: Spectra and branches of steady states.
+        tape: What is stored of a sweep for the way back.
         parallel: How the ranks share the work.
         output: What a run leaves behind.
     """
@@ -74,5 +76,6 @@ class Case:
     forward: ForwardSettings = field(default_factory=ForwardSettings)
     steady: SteadySettings = field(default_factory=SteadySettings)
     stability: StabilitySettings = field(default_factory=StabilitySettings)
+    tape: TapeSettings = field(default_factory=TapeSettings)
     parallel: ParallelSettings = field(default_factory=ParallelSettings)
     output: OutputSettings = field(default_factory=OutputSettings)

@@ -115,9 +115,9 @@ class CompiledSweep:
         self,
         initial: Block,
         arrays: tuple[Floats, Floats, Floats],
-        layers: range,
         dual: Block,
         *,
+        layers: range,
         kernel_pullback: Floats | None,
         bias_dual: Floats | None,
         to_initial: bool,
@@ -128,8 +128,8 @@ class CompiledSweep:
         Args:
             initial: The state before them, shape (num_local, J), in Fortran order.
             arrays: The memory of the tape that `forward` filled.
-            layers: Their numbers.
             dual: The dual of the state after them, shape (num_local, J), in Fortran order; overwritten.
+            layers: Their numbers.
             kernel_pullback: As in `sweep_back`.
             bias_dual: As in `sweep_back`.
             to_initial: As in `sweep_back`.

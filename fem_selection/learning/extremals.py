@@ -127,10 +127,10 @@ class Extremals:
         stages, met = np.empty(shape), np.empty(shape)
 
         def keep(columns: slice, tape: Tape, incoming: list[list[Block]]) -> None:
-            for n, layer in enumerate(tape.stages):
-                for i, stage in enumerate(layer):
+            for n, layer, costates in zip(tape.layers, tape.stages, incoming, strict=True):
+                for i, (stage, costate) in enumerate(zip(layer, costates, strict=True)):
                     stages[n, i, columns] = stage.T
-                    met[n, i, columns] = incoming[n][i].T
+                    met[n, i, columns] = costate.T
 
         result = f.evaluate(controls, keep)
         self._local_controls = f.control_space.gather(controls)

@@ -4,9 +4,9 @@
     J(x) = μ/J Σ_j Φ(f_j(T)) + R(x),    f_j the discrete states under the controls x = (w, b, c, μ)
 
 The samples are swept in blocks that stay in cache: states forward with a tape, costates backward, derivatives added up.
-Memory is the trajectory of one block, whatever J is.  Each member of the ensemble takes a contiguous share of the
-samples, and an evaluation takes one sum over the members.  `derivative` returns the dual, `gradient` its Riesz
-representative in L².
+Memory is the trajectory of one block, whatever J is, or a part of it (`dynamics.checkpointing`).  Each member of the
+ensemble takes a contiguous share of the samples, and an evaluation takes one sum over the members.  `derivative`
+returns the dual, `gradient` its Riesz representative in L².
 """
 
 from __future__ import annotations
@@ -20,20 +20,25 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from fem_selection.adjoint.backward import sweep_back
+from fem_selection.dynamics.checkpointing import TapedSweeps
 from fem_selection.dynamics.stepper import Stepper
 from fem_selection.dynamics.tape import Tape
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.penalty import Penalty
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
-from fem_selection.settings import ObjectiveSettings, ParallelSettings, Regularization
+from fem_selection.settings import ObjectiveSettings, ParallelSettings, Regularization, TapeSettings
+from fem_selection.settings.tables import settings_or_default
 from fem_selection.typing import Block, Floats, create_block, real_array, real_block, real_number, whole_number
 
 __all__ = ["Functional", "Observe", "SweepCounts"]
 
 
 Observe = Callable[[slice, Tape, list[list[Block]]], None]
-"""Called with a block's columns, its tape and the costates I of its stages; the next block overwrites all of them."""
+"""Called with a block's columns, a tape and the costates I of its stages; the next call overwrites all of them.
+
+There is one call for all layers, the numbers `Tape.layers`; or one for each part of them, from the last to the first.
+"""
 
 
 @dataclass
@@ -44,11 +49,13 @@ class SweepCounts:
         forward: Forward sweeps.
         adjoint: Adjoint sweeps.
         hessian: Actions of the Hessian; the sweeps at which it is linearized count as forward and adjoint.
+        repeated: Forward sweeps on the way back, where not all layers are stored; a layer counts as its share.
     """
 
     forward: float = 0.0
     adjoint: float = 0.0
     hessian: float = 0.0
+    repeated: float = 0.0
 
 
 class Functional:
@@ -64,15 +71,18 @@ class Functional:
         regularization: The weights of R.
         weight: μ, the factor of the data term.
         block: Largest number of samples of a block.
+        tape: What is stored of a block's sweep for the way back.
 
     Attributes:
+        sweeps: The sweeps of blocks forward and back.
         penalty: R with its derivative.
         pullback, bias_dual: Sweeps add the derivatives in kernel and bias to these; None for a part that is fixed.
         counts: The number of sweeps so far.
 
     Raises:
         InvalidInput: on all ranks, if initial states or targets are no finite real numbers or do not fit the space and
-            the cost, their numbers differ, or those of the members do not add up to `num_samples`.
+            the cost, their numbers differ, or those of the members do not add up to `num_samples`; if `tape.memory`
+            does not suffice, or there is no place for states on disk.
 
     Note:
         All evaluations are collective over the world.  Methods on arrays take and return shards of x and of duals in
@@ -98,6 +108,7 @@ class Functional:
         regularization: Regularization,
         weight: float = ObjectiveSettings.weight,
         block: int = ParallelSettings.block,
+        tape: TapeSettings | None = None,
     ) -> None:
         num_samples, block = whole_number(num_samples, "num_samples", 0), whole_number(block, "block", 1)
         if not 0 <= (weight := real_number(weight, "weight")) < np.inf:
@@ -106,6 +117,10 @@ class Functional:
         self.control_space, self.stepper, self.cost = control_space, stepper, cost
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
         self.penalty, self.counts = Penalty(control_space, regularization), SweepCounts()
+        share = -(-num_samples // control_space.ensemble.num_members)
+        widest = max((-(-n // -(-n // block)) for n in (share, share - 1) if n > 0), default=0)
+        tape, world = settings_or_default(tape, TapeSettings), control_space.ensemble.world
+        self.sweeps = TapedSweeps(stepper, tape, world, widest=widest)
         # local arrays: D x as the dynamics hold it, and the dual in D x that sweeps add up
         self._operators, self._operator_dual = (np.empty(control_space.local_size) for _ in range(2))
         self._met: list[list[Block]] = []
@@ -163,9 +178,7 @@ class Functional:
         """
         controls = self.control_space.as_shard(controls)
         self.set_controls(controls)
-        data, regular, dual = self._sweep(controls, self.initial, self.targets, self.weight / self.num_samples, observe)
-        self.counts.forward += 1
-        self.counts.adjoint += 1
+        data, regular, dual = self._sweep(controls, self.initial, self.targets, self.num_samples, observe)
         with np.errstate(over="ignore", invalid="ignore"):
             own_square = float(dual @ dual)
         value, square = self.control_space.ensemble.sums(self._own(data) + regular, own_square)
@@ -219,9 +232,7 @@ class Functional:
         """
         controls = self.control_space.as_shard(controls)
         self.set_controls(controls)
-        data, regular, dual = self._sweep(controls, initial, targets, self.weight / batch_size)
-        self.counts.forward += batch_size / self.num_samples
-        self.counts.adjoint += batch_size / self.num_samples
+        data, regular, dual = self._sweep(controls, initial, targets, batch_size)
         return self._own(data) + regular, dual
 
     def set_controls(self, controls: Floats) -> None:
@@ -253,37 +264,49 @@ class Functional:
         return result
 
     def _sweep(
-        self, controls: Floats, initial: Block, targets: Block, scale: float, observe: Observe | None = None
+        self, controls: Floats, initial: Block, targets: Block, num_samples: int, observe: Observe | None = None
     ) -> tuple[float, float, Floats]:
         """Sweep all blocks forward and back; return the data term, this shard's share of R, and its dual."""
         self.clear_duals()
-        data = 0.0
+        data, repeated = 0.0, 0
         with np.errstate(over="ignore", invalid="ignore"):
             for columns in self.blocks(initial.shape[1]):
                 block = initial[:, columns]
-                tape = self.stepper.tape(block.shape[1])
-                final = self.stepper.advance(block, tape)
+                sweep = self.sweeps.of(block.shape[1])
+                repeated -= block.shape[1] * sweep.repeated
+                final = sweep.forward(block)
                 if self.stepper.failed_layer is not None:
                     data = np.nan  # the other blocks would take long to tell the same
                     break
-                value, dual = self.cost.evaluate(final, targets[:, columns], scale)
+                value, dual = self.cost.evaluate(final, targets[:, columns], self.weight / num_samples)
                 data += value
-                incoming = None if observe is None else self._incoming(block)
-                sweep_back(
-                    self.stepper, tape, dual, kernel_pullback=self.pullback, bias_dual=self.bias_dual, incoming=incoming
-                )
-                if observe is not None and incoming is not None:
-                    observe(columns, tape, incoming)
+                for tape in sweep.back():
+                    incoming = None if observe is None else self._incoming(block, sweep.plan.longest, tape.layers)
+                    sweep_back(
+                        self.stepper,
+                        tape,
+                        dual,
+                        kernel_pullback=self.pullback,
+                        bias_dual=self.bias_dual,
+                        incoming=incoming,
+                    )
+                    if observe is not None and incoming is not None:
+                        observe(columns, tape, incoming)
+                repeated += block.shape[1] * sweep.repeated
             regular, regular_dual = self.penalty.evaluate(controls)
             regular_dual += self.collect_dual()
+        share = num_samples / self.num_samples if self.num_samples else 1.0
+        self.counts.forward += share
+        self.counts.adjoint += share
+        self.counts.repeated += share * repeated / (self.stepper.grid.layers * max(initial.shape[1], 1))
         return data, regular, regular_dual
 
-    def _incoming(self, like: Block) -> list[list[Block]]:
-        """Blocks for the costates I of each stage of each layer; consecutive blocks of one size share them."""
+    def _incoming(self, like: Block, longest: int, layers: range) -> list[list[Block]]:
+        """Blocks for the costates I of each stage of some layers; consecutive blocks of one size share them."""
         if not self._met or self._met[0][0].shape != like.shape:
-            stages, layers = range(self.stepper.scheme.num_stages), range(self.stepper.grid.layers)
-            self._met = [[create_block(*like.shape) for _ in stages] for _ in layers]
-        return self._met
+            stages = range(self.stepper.scheme.num_stages)
+            self._met = [[create_block(*like.shape) for _ in stages] for _ in range(longest)]
+        return self._met[: len(layers)]
 
     def clear_duals(self) -> None:
         """Set the arrays to zero to which sweeps add derivatives."""

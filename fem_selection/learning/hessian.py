@@ -17,7 +17,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse.linalg import LinearOperator
 
-from fem_selection.adjoint.second_order import Direction, advance_with_tangent, sweep_back_second
+from fem_selection.adjoint.second_order import Direction
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.linearization import FunctionalLinearization
 from fem_selection.learning.scaled import ScaledFunctional
@@ -71,18 +71,7 @@ class Hessian:
         along = self._set_direction(direction)
         f.clear_duals()
         with np.errstate(over="ignore", invalid="ignore"):
-            for tape, cost in self._linearization:
-                d_final, turns = advance_with_tangent(f.stepper, tape, along, kernel_pullback=f.pullback)
-                d_dual = f.cost.evaluate_second(cost, d_final)
-                sweep_back_second(
-                    f.stepper,
-                    tape,
-                    turns,
-                    d_dual=d_dual,
-                    direction=along,
-                    kernel_pullback=f.pullback,
-                    bias_dual=f.bias_dual,
-                )
+            self._linearization.add_products(along)
         _, result = f.penalty.evaluate(direction)
         result += f.collect_dual()
         self.actions += 1

@@ -43,8 +43,7 @@ class JointHamiltonian:
 
     def __init__(self, functional: Functional) -> None:
         self.functional, self.space = functional, functional.control_space
-        self._stages: list[tuple[slice, list[list[Block]]]] = []
-        self._incoming: list[list[list[Block]]] = []
+        self._recorded: list[tuple[range, list[list[Block]], list[list[Block]]]] = []
         self._controls = np.empty(0)
 
     def sweep(self, controls: Floats) -> tuple[float, Floats]:
@@ -53,11 +52,13 @@ class JointHamiltonian:
         Raises:
             NonFinite: as `Functional.evaluate`.
         """
-        self._stages, self._incoming, self._controls = [], [], controls.copy()
+        self._recorded, self._controls = [], controls.copy()
 
         def keep(columns: slice, tape: Tape, incoming: list[list[Block]]) -> None:
-            self._stages.append((columns, [[stage.copy(order="F") for stage in layer] for layer in tape.stages]))
-            self._incoming.append([[block.copy(order="F") for block in layer] for layer in incoming])
+            stages, costates = (
+                [[block.copy(order="F") for block in layer] for layer in part] for part in (tape.stages, incoming)
+            )
+            self._recorded.append((tape.layers, stages, costates))
 
         return self.functional.evaluate(controls, keep)
 
@@ -73,9 +74,9 @@ class JointHamiltonian:
         layers, step = stepper.grid.layers, stepper.grid.step
         sums = np.zeros((2, layers))
         with np.errstate(over="ignore", invalid="ignore"):
-            for (_, stages), incoming in zip(self._stages, self._incoming, strict=True):
-                for n in range(layers):
-                    for stage, met in zip(stages[n], incoming[n], strict=True):
+            for recorded in self._recorded:
+                for n, stages, costates in zip(*recorded, strict=True):
+                    for stage, met in zip(stages, costates, strict=True):
                         s = np.asfortranarray(np.repeat(stepper.bias[n][:, None], stage.shape[1], axis=1))
                         stepper.kernel.apply(n, stage, s, keep=True)
                         rate, q = np.empty_like(s, order="F"), np.empty_like(s, order="F")

@@ -38,15 +38,13 @@ def count_at_kinks(functional: Functional, controls: Floats) -> tuple[int, int]:
     with np.errstate(over="ignore", invalid="ignore"):
         for columns in functional.blocks(functional.initial.shape[1]):
             block = functional.initial[:, columns]
-            tape = stepper.tape(block.shape[1])
-            stepper.advance(block, tape)
-            for n, layer in enumerate(tape.stages):
-                for i, stage in enumerate(layer):
-                    c = stepper.intervals[n][i]
-                    s = np.asfortranarray(np.repeat(stepper.bias[c][:, None], stage.shape[1], axis=1))
-                    stepper.kernel.apply(c, stage, s, keep=True)
-                    found[0] += np.count_nonzero(_is_rough(stepper.superposition, s))
-                    found[1] += s.size
+            for tape in functional.sweeps.of(block.shape[1]).through(block):
+                for n, layer in zip(tape.layers, tape.stages, strict=True):
+                    for c, stage in zip(stepper.intervals[n], layer, strict=True):
+                        s = np.asfortranarray(np.repeat(stepper.bias[c][:, None], stage.shape[1], axis=1))
+                        stepper.kernel.apply(c, stage, s, keep=True)
+                        found[0] += np.count_nonzero(_is_rough(stepper.superposition, s))
+                        found[1] += s.size
     functional.counts.forward += 1
     total = functional.control_space.ensemble.sums(*found)
     return round(total[0]), round(total[1])

@@ -177,13 +177,15 @@ def adjoint_identity_error(functional: Functional, controls: Floats, seed: int =
     kernel.assign(parameters)
     bias = rng.normal(size=stepper.bias.shape)
     initial = np.asfortranarray(rng.normal(size=block.shape))
-    tape = stepper.tape(block.shape[1])
-    stepper.advance(block, tape)
-    moved = sweep_tangent(stepper, tape, initial, kernel=kernel, bias=bias)
+    sweep, moved = functional.sweeps.of(block.shape[1]), initial
+    for tape in sweep.through(block):
+        moved = sweep_tangent(stepper, tape, moved, kernel=kernel, bias=bias)
     dual = functional.control_space.space.apply_mass(moved)
     left = float(np.vdot(dual, moved))
     pullback, bias_dual = stepper.kernel.create_pullback(), np.zeros_like(bias)
-    sweep_back(stepper, tape, dual, kernel_pullback=pullback, bias_dual=bias_dual, to_initial=True)
+    sweep.forward(block)
+    for tape in sweep.back():
+        sweep_back(stepper, tape, dual, kernel_pullback=pullback, bias_dual=bias_dual, to_initial=True)
     right = float(parameters @ stepper.kernel.parameter_dual(pullback))
     right += float(np.vdot(bias_dual, bias)) + float(np.vdot(dual, initial))
     left, right = control_space.space.comm.allreduce(left), control_space.space.comm.allreduce(right)
@@ -203,4 +205,5 @@ def _on_first_samples(functional: Functional, max_samples: int) -> Functional:
         regularization=functional.regularization,
         weight=functional.weight,
         block=functional.block,
+        tape=functional.sweeps.settings,
     )

@@ -31,6 +31,7 @@ from fem_selection.settings.learning import (
 from fem_selection.settings.multilevel import MultilevelSettings
 from fem_selection.settings.run import OutputSettings, ParallelSettings
 from fem_selection.settings.tables import InvalidSettings
+from fem_selection.settings.tape import TapeSettings
 
 __all__ = [
     "CertificateSettings",
@@ -54,4 +55,5 @@ __all__ = [
     "SteadySettings",
     "StepSettings",
     "StochasticSettings",
+    "TapeSettings",
 ]

@@ -31,6 +31,7 @@ __all__ = [
     "SPACINGS",
     "STOCHASTIC_METHODS",
     "TAO",
+    "TAPES",
 ]
 
 DIMENSIONS = {"interval": 1, "rectangle": 2, "box": 3}
@@ -75,6 +76,8 @@ SCHEME_ALIASES = {
 }
 #: How the pointwise part of the equation is evaluated.
 EVALUATIONS = ("compiled", "layers", "assembled")
+#: Which of a sweep's states are stored for the way back.
+TAPES = ("auto", "all", "memory", "disk")
 REPRESENTATIONS = ("dense", "separable", "local")
 LOCAL_TERMS = ("multiplication", "convection", "diffusion")
 SOURCES = ("digits", "npz", "formula")

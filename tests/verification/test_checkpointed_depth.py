@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""Sweeps of which not all layers are stored: the same derivatives, and as many layers swept again as Revolve says."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from checkpoint_schedules import optimal_steps_binomial
+from problems import KERNELS, SCHEMES_AND_LOSSES, make_domain, make_problem
+
+from fem_selection import parallel
+from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import Tape, find_scheme
+from fem_selection.dynamics.storage_plan import StoragePlan, plan_storage, repeated_segments
+from fem_selection.errors import InvalidInput
+from fem_selection.learning.extremals import Extremals
+from fem_selection.learning.hessian import Hessian
+from fem_selection.learning.kinks import count_at_kinks
+from fem_selection.learning.verification import adjoint_identity_error
+from fem_selection.settings import InvalidSettings, Regularization, TapeSettings
+
+ALL = TapeSettings(schedule="all")
+SCHEDULES = {
+    "memory, one checkpoint": TapeSettings(schedule="memory", checkpoints=1),
+    "memory, two checkpoints": TapeSettings(schedule="memory", checkpoints=2),
+    "disk": TapeSettings(schedule="disk"),
+    "disk, two checkpoints": TapeSettings(schedule="disk", checkpoints=2),
+}
+LAYERS = 7
+
+
+@pytest.fixture(params=["collocated", "galerkin"])
+def space(request):
+    """Seven nodes on an interval."""
+    return StateSpace(make_domain("interval", 6), 1, mode=request.param)
+
+
+def evaluate(space, tape, *, gauss_newton=(False, True), kernel="dense", **more):
+    """Objective, gradient and products of the Hessian at a moved control; and the layers swept again, over L."""
+    options = {"layers": LAYERS, "intervals": LAYERS, "samples": 5, "block": 2} | more
+    problem = make_problem(space, tape=tape, kernel=KERNELS[kernel](space, options["intervals"]), **options)
+    J, x = problem.functional, problem.moved(size=1.0)
+    value, dual = J.evaluate(x)
+    repeated = J.counts.repeated
+    found = [np.array([value]), dual]
+    for without in gauss_newton:
+        hessian = Hessian(J, without)
+        hessian.linearize(x)
+        found += [hessian.apply(problem.control_space.random_direction(seed)) for seed in (2, 3)]
+    return found, repeated, J.sweeps.of(2).plan
+
+
+def assert_equal(found, wanted):
+    """To 1e-14 of the largest entry."""
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-14 * max(1.0, np.abs(other).max()))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+def test_the_same_derivatives(space, scheme, name):
+    """Fails if a state is taken up at another layer, a term is lost between two segments, or a count is wrong."""
+    wanted, none, plan = evaluate(space, ALL, scheme=scheme)
+    assert none == 0 and plan.segments == 1
+    found, repeated, plan = evaluate(space, SCHEDULES[name], scheme=scheme)
+    assert plan.segments > 1 and repeated * LAYERS == pytest.approx(plan.swept_layers - LAYERS)
+    assert_equal(found, wanted)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+def test_the_same_derivatives_within_bytes(space, scheme):
+    """Fails if the products of the Hessian, whose tape is larger, take the gradient's plan, or either stores all."""
+    points = make_problem(space).stepper.superposition.tape_rows
+    layer = 2 * Tape.bytes_of_layer(space.num_local, points, find_scheme(scheme))
+    found, repeated, plan = evaluate(space, TapeSettings(memory=9 * LAYERS * layer // 10), scheme=scheme)
+    assert plan.segments == 2 and repeated == pytest.approx(plan.span(0, 1).stop / LAYERS)
+    assert_equal(found, evaluate(space, ALL, scheme=scheme)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
+def test_every_scheme_loss_and_kernel(space, scheme, loss, kernel):
+    """Fails if a scheme, a loss or a kernel keeps something of a sweep outside of the tape."""
+    more = {"scheme": scheme, "loss": loss, "kernel": kernel, "intervals": 1}
+    wanted, _, _ = evaluate(space, ALL, **more)
+    for name in ("memory, one checkpoint", "disk, two checkpoints"):
+        assert_equal(evaluate(space, SCHEDULES[name], **more)[0], wanted)
+
+
+@pytest.mark.parametrize("parts", [("kernel",), ("bias", "readout")])
+def test_parts_of_the_controls(space, parts):
+    """Fails if a fixed part moves, or its derivative is missing, where layers are swept again."""
+    found = evaluate(space, SCHEDULES["memory, two checkpoints"], parts=parts, intervals=1)[0]
+    assert_equal(found, evaluate(space, ALL, parts=parts, intervals=1)[0])
+
+
+def test_what_looks_at_every_layer(space):
+    """Fails if states and costates of segments are taken for those of other layers, or a tangent begins anew."""
+    found = []
+    for tape in (ALL, SCHEDULES["disk"]):
+        problem = make_problem(
+            space,
+            scheme="heun",
+            layers=LAYERS,
+            intervals=LAYERS,
+            activation="relu",
+            regularization=Regularization(),
+            tape=tape,
+        )
+        x = problem.moved(size=1.0)
+        assert adjoint_identity_error(problem.functional, x) < 1e-12
+        found.append([np.array(count_at_kinks(problem.functional, 0.0 * x))])
+        assert found[-1][0][1] == LAYERS * 2 * 5 * space.num_local
+        if space.is_collocated:
+            extremals = Extremals(problem.functional)
+            extremals.sweep(x)
+            found[-1] += [f(n) for n in range(LAYERS) for f in (stages_of(extremals), costates_of(extremals))]
+    assert_equal(*found)
+
+
+def stages_of(extremals):
+    """The states of a layer's Hamiltonian."""
+    return lambda n: extremals.hamiltonian(n).states
+
+
+def costates_of(extremals):
+    """Its costates."""
+    return lambda n: extremals.hamiltonian(n).costates
+
+
+@pytest.mark.parametrize(("segments", "checkpoints"), [(1, 0), (2, 1), (9, 1), (10, 3), (25, 4), (40, 39), (64, 70)])
+@pytest.mark.parametrize("length", [1, 5])
+def test_the_schedule_is_that_of_revolve(segments, checkpoints, length):
+    """Fails if more layers are swept than Revolve's binomial bound says, or the closed formula differs from it."""
+    plan = StoragePlan(layers=length * segments, segments=segments, checkpoints=min(checkpoints, segments - 1))
+    least = optimal_steps_binomial(segments, plan.checkpoints) if segments > 1 else 1
+    assert segments + repeated_segments(segments, checkpoints) == least
+    assert plan.swept_layers == length * least
+
+
+def test_plans_keep_their_limits():
+    """Fails if a plan takes more memory than it may, stores less than it could, or loses layers at an uneven end."""
+    state, layer = 80, 160
+    for layers, limit in ((1000, 160_000), (1000, 159_999), (1000, 10_000), (1003, 2_000), (1003, 400), (12, 320)):
+        plan = plan_storage(layers, state, layer, settings=TapeSettings(memory=limit), free=0.0)
+        assert plan.memory(state, layer) <= limit
+        spans = [plan.span(k, k + 1) for k in range(plan.segments)]
+        assert [n for span in spans for n in span] == list(range(layers)) and max(map(len, spans)) == plan.longest
+        assert (plan.segments == 1) == (limit >= layers * layer)
+        others = (
+            StoragePlan(layers=layers, segments=-(-layers // k), checkpoints=min(c, -(-layers // k) - 1))
+            for k in range(1, layers + 1)
+            if (c := (limit - state - k * layer) // state) > 0
+        )
+        costs = [plan.longest * repeated_segments(p.segments, p.checkpoints) for p in (plan,)]
+        costs += [p.longest * repeated_segments(p.segments, p.checkpoints) for p in others]
+        assert costs[0] == min(costs)
+    plan = plan_storage(10_000, state, layer, settings=TapeSettings(schedule="memory", checkpoints=20), free=0.0)
+    assert plan.checkpoints == 20 and plan.swept_layers <= 4 * 10_000
+    plan = plan_storage(10_000, state, layer, settings=TapeSettings(schedule="disk"), free=0.0)
+    assert (plan.segments, plan.longest, plan.checkpoints, plan.on_disk) == (100, 100, 99, True)
+
+
+def test_the_default_chooses_by_the_memory_there_is(space, monkeypatch):
+    """Fails if the default stores all layers where they do not fit, or sweeps layers again where they fit."""
+    options = {"layers": 200, "intervals": 1, "samples": 5, "block": 5}
+    monkeypatch.setattr(parallel, "_free_memory_here", lambda: 1e9)
+    problem = make_problem(space, **options)
+    assert problem.functional.sweeps.of(5).plan.segments == 1
+    wanted = problem.functional.evaluate(problem.moved(size=1.0))[1]
+    monkeypatch.setattr(parallel, "_free_memory_here", lambda: 5e4)
+    problem = make_problem(space, **options)
+    plan = problem.functional.sweeps.of(5).plan
+    state, points = 8 * 5 * space.num_local, problem.stepper.superposition.tape_rows
+    assert plan.segments > 1 and plan.memory(state, state + 8 * 5 * points) <= 2.5e4
+    assert_equal([problem.functional.evaluate(problem.moved(size=1.0))[1]], [wanted])
+    assert problem.functional.counts.repeated == pytest.approx(plan.swept_layers / 200 - 1)
+
+
+def test_memory_is_that_of_the_plan(space):
+    """Fails if more than one segment's tape and the stored states are held, or blocks of each size have their own."""
+    options = {"layers": 400, "intervals": 1, "samples": 41, "block": 21, "loss": "tracking"}
+    peaks = {}
+    for tape in (ALL, TapeSettings(schedule="memory", memory=200_000)):
+        problem = make_problem(space, tape=tape, **options)
+        x = problem.moved()
+        problem.functional.evaluate(x)
+        plan = problem.functional.sweeps.of(21).plan
+        problem = make_problem(space, tape=tape, **options)
+        tracemalloc.start()
+        problem.functional.evaluate(x)
+        peaks[tape.schedule] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        rows, points = space.num_local, problem.stepper.superposition.tape_rows
+        planned = plan.memory(8 * 21 * rows, 8 * 21 * (rows + points))
+        work = 8 * 21 * 40 * points + 900 * plan.longest + 60_000  # of one layer; Python's own of the tape's blocks
+        assert peaks[tape.schedule] < planned + work
+    assert peaks["memory"] < 0.3 * peaks["all"]
+
+
+def test_settings_without_effect_are_refused():
+    """Fails if a number is given that the schedule does not read."""
+    for given in ({"schedule": "all", "memory": 10**9}, {"checkpoints": 3}, {"schedule": "memory", "folder": "/tmp"}):
+        with pytest.raises(InvalidSettings, match=r"has no effect with tape\.schedule"):
+            TapeSettings(**given)
+
+
+def test_what_cannot_be_stored_is_refused_at_once(space, tmp_path):
+    """Fails if too little memory or a missing folder is noticed in the middle of a run, or without its key."""
+    with pytest.raises(InvalidInput, match=r"tape\.memory = 100: a state and the tape of one layer of a block take"):
+        make_problem(space, tape=TapeSettings(schedule="memory", memory=100))
+    with pytest.raises(InvalidInput, match=r"tape\.checkpoints = 9 states and the tape of one layer"):
+        make_problem(space, layers=20, tape=TapeSettings(schedule="memory", memory=1000, checkpoints=9))
+    with pytest.raises(InvalidInput, match=r"tape\.folder: no file of .* can be made in .*missing"):
+        make_problem(space, tape=TapeSettings(schedule="disk", folder=str(tmp_path / "missing")))
+    with pytest.raises(InvalidInput, match="settings of type dict: expected TapeSettings"):
+        make_problem(space, tape={"schedule": "all"})
