@@ -44,7 +44,7 @@ class Replay:
         record: Fills the tape with consecutive layers, from the state before them, to which it may refer.
 
     Attributes:
-        swept: Number of layers that have been swept forward so far.
+        swept: Number of layers that have been swept forward since the last `forward` began.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Replay:
         """Sweep forward from the state, that at 0; the tape has the last segment afterwards."""
         from checkpoint_schedules import EndForward
 
+        self.swept = 0
         self._checkpoints.clear()
         self._actions = self._plan.actions()
         for action in self._actions:
@@ -110,14 +111,14 @@ class TapedSweep:
 
     Attributes:
         plan: What is stored.
-        repeated: Number of layers that were swept more than once so far.
+        repeated: Number of layers that were swept again on the last way back, as often as they were.
     """
 
     def __init__(
         self, stepper: Stepper, plan: StoragePlan, num_samples: int, *, allocate: Pool, checkpoints: Checkpoints | None
     ) -> None:
         self.plan, self._stepper = plan, stepper
-        self._sweeps = 0
+        self.repeated = 0
         self._tape = tape = stepper.create_tape(num_samples, plan.longest, allocate)
         self._replay: Replay | None = None
         if checkpoints is not None:
@@ -130,11 +131,6 @@ class TapedSweep:
                 record=lambda layers: stepper.advance(state, tape, layers),
             )
 
-    @property
-    def repeated(self) -> int:
-        """Number of layers that were swept again so far, counted as often."""
-        return 0 if self._replay is None else self._replay.swept - self._sweeps * self.plan.layers
-
     def forward(self, initial: Block) -> Block:
         """Sweep a block through all layers and return F_L, a block of the tape (collective over space).
 
@@ -144,7 +140,6 @@ class TapedSweep:
         if self._replay is None:
             return self._stepper.advance(initial, self._tape)
         np.copyto(self._state, initial)
-        self._sweeps += 1
         self._replay.forward()
         return self._tape.states[-1]
 
@@ -158,6 +153,7 @@ class TapedSweep:
             return
         for _ in self._replay.back():
             yield self._tape
+        self.repeated = self._replay.swept - self.plan.layers
 
     def through(self, initial: Block) -> Iterator[Tape]:
         """Sweep a block forward and yield the tapes of its layers, the first layers first (collective over space).

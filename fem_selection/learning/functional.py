@@ -273,7 +273,6 @@ class Functional:
             for columns in self.blocks(initial.shape[1]):
                 block = initial[:, columns]
                 sweep = self.sweeps.of(block.shape[1])
-                repeated -= block.shape[1] * sweep.repeated
                 final = sweep.forward(block)
                 if self.stepper.failed_layer is not None:
                     data = np.nan  # the other blocks would take long to tell the same
