@@ -25,7 +25,10 @@ def blocks_and_forms(
         ds: Direction of the tangent, a block.
         dual: Dual that the adjoint is taken of, a block.
     """
-    equation, operator = SelectionEquation(space, activation), create_superposition(space, activation)
+    equation, operator = (
+        SelectionEquation(space, activation),
+        create_superposition(SelectionEquation(space, activation)),
+    )
     value, tangent, adjoint = (space.create_block(s.shape[1]) for _ in range(3))
     tape = np.empty((operator.tape_rows, s.shape[1]), order="F")
     operator.evaluate_with_tape(s, value, tape)

@@ -56,7 +56,7 @@ def step_tangent(
     state: Block,
     kernel: KernelDirection | None = None,
     bias: Floats | None = None,
-) -> None:
+) -> list[Block]:
     """Carry the tangent δF_n through layer n.
 
     Args:
@@ -67,9 +67,13 @@ def step_tangent(
         state: δF_n, shape (num_local, num_samples), overwritten by δF_{n+1}.
         kernel: The direction δθ of the kernel; zero if None.
         bias: δb, shape (intervals, num_local); zero if None.
+
+    Returns:
+        The tangents δG_i of the stages, new blocks.
     """
     scheme, dt = stepper.scheme, stepper.grid.step
     rates: list[Block] = []
+    moved: list[Block] = []
     s = stepper.work("tangent", state, 1)[0]
     for i in range(scheme.num_stages):
         lower = zip(scheme.lower[i], rates, strict=True)
@@ -88,4 +92,6 @@ def step_tangent(
         stepper.kernel.apply(c, stage, s, keep=True)
         derivative.apply(s, rate)
         rates.append(rate)
+        moved.append(stage)
     state += dt * sum((b * r for b, r in zip(scheme.b, rates, strict=True)), 0.0)
+    return moved

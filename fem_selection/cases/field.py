@@ -31,6 +31,7 @@ from fem_selection.cases.variation import bounds_in_time
 from fem_selection.discretization.coefficients import function_values
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.equation import SelectionEquation, Statement
 from fem_selection.dynamics.field import SelectionField
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels import Kernel
@@ -90,7 +91,11 @@ class FieldProblem:
 
 
 def build_field(
-    case: config.Case, comm: MPI.Intracomm | None = None, *, may_share_samples: bool = False
+    case: config.Case,
+    comm: MPI.Intracomm | None = None,
+    *,
+    may_share_samples: bool = False,
+    equation: Statement = SelectionEquation,
 ) -> FieldProblem:
     """The equation of a case (collective).
 
@@ -99,6 +104,7 @@ def build_field(
         comm: The ranks; all ranks if None.
         may_share_samples: Whether each rank may have the whole mesh, for runs of its share of the samples; it does if
             the kernel is local and the nodes are few.  The initial states are those of all samples on each rank.
+        equation: States the equation for a space and σ: `SelectionEquation`, or a class derived from it.
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
@@ -121,12 +127,14 @@ def build_field(
         case=case,
         ensemble=ensemble,
         space=space,
-        field=_build_right_hand_side(case, space),
+        field=_build_right_hand_side(case, space, equation=equation),
         initial=initial_states(case, space),
     )
 
 
-def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel | None = None) -> SelectionField:
+def _build_right_hand_side(
+    case: config.Case, space: StateSpace, kernel: Kernel | None = None, equation: Statement = SelectionEquation
+) -> SelectionField:
     """F of a case; kernel and bias are evaluated again for each t if their formulas contain t.
 
     A kernel is taken as it is; without one, that of the case is built.
@@ -149,7 +157,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel 
 
     activation, evaluation = build_activation(case), case.dynamics.evaluation
     if not (moving_bias or moving_kernel):
-        return SelectionField(space, kernel, bias, activation=activation, evaluation=evaluation)
+        return SelectionField(space, kernel, bias, activation=activation, evaluation=evaluation, equation=equation)
     formulas = [*kernel_formulas(case), *([] if bias_formula is None else [bias_formula])]
     bounds = bounds_in_time(space, formulas)
     return SelectionField(
@@ -160,6 +168,7 @@ def _build_right_hand_side(case: config.Case, space: StateSpace, kernel: Kernel 
         refresh=refresh,
         coefficient_bounds=bounds,
         evaluation=evaluation,
+        equation=equation,
     )
 
 

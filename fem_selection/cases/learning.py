@@ -22,7 +22,8 @@ from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.elements import Family, Mode
 from fem_selection.discretization.meshes import domains
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.dynamics import Stepper, find_scheme
+from fem_selection.dynamics import SelectionEquation, Stepper, find_scheme
+from fem_selection.dynamics.equation import Statement
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import ACTIVATIONS, Activation, ActivationFamily, find_activation
 from fem_selection.functions.formulas import parse_formula
@@ -72,12 +73,15 @@ def _build_domain(d: DomainSettings, comm: MPI.Intracomm) -> domains.Domain:
     return create(comm, d.cells, lower=d.lower, upper=d.upper, cell=d.cell, grading=d.grading)
 
 
-def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> LearningProblem:
+def build_problem(
+    case: config.Case, comm: MPI.Intracomm | None = None, *, equation: Statement = SelectionEquation
+) -> LearningProblem:
     """The learning problem of a case (collective).
 
     Args:
         case: The case.
         comm: The ranks; all ranks if None.
+        equation: States the equation for a space and σ: `SelectionEquation`, or a class derived from it.
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
@@ -93,11 +97,11 @@ def build_problem(case: config.Case, comm: MPI.Intracomm | None = None) -> Learn
     require_memory(case, ensemble, intervals=case.dynamics.control_intervals, space=space)
     dataset = load_data(case)
     if dataset is None:
-        return _problem_of(case, ensemble, space, states_of_formulas(case, space))
+        return _problem_of(case, ensemble, space, states_of_formulas(case, space), equation=equation)
     sample_format = format_of(case, dataset)
     train = states_of_samples(case, space, dataset.samples, sample_format=sample_format)
     test = None if dataset.test is None else states_of_samples(case, space, dataset.test, sample_format=sample_format)
-    return _problem_of(case, ensemble, space, train, test=test, sample_format=sample_format)
+    return _problem_of(case, ensemble, space, train, test=test, sample_format=sample_format, equation=equation)
 
 
 def build_network(
@@ -130,9 +134,10 @@ def _problem_of(
     *,
     test: SampleStates | None = None,
     sample_format: data.SampleFormat | None = None,
+    equation: Statement = SelectionEquation,
 ) -> LearningProblem:
     """The learning problem of a case with these samples; without a format they are functions from formulas."""
-    functional, start_controls = _build_functional(case, ensemble, space, train)
+    functional, start_controls = _build_functional(case, ensemble, space, train, equation)
     control_space, o = functional.control_space, case.objective
     return LearningProblem(
         scaled_functional=ScaledFunctional(functional),
@@ -151,7 +156,7 @@ def _problem_of(
 
 
 def _build_functional(
-    case: config.Case, ensemble: Ensemble, space: StateSpace, train: SampleStates
+    case: config.Case, ensemble: Ensemble, space: StateSpace, train: SampleStates, equation: Statement
 ) -> tuple[Functional, Floats]:
     """J, and the shard of the controls x from which the case starts."""
     y, o = case.dynamics, case.objective
@@ -169,7 +174,16 @@ def _build_functional(
         bias[...] = [function_values(space, formula, float(t)) for t in grid.sample_times]
         require_finite(space, bias, "dynamics.bias", y.bias)
     activation, scheme = build_activation(case), find_scheme(y.scheme)
-    stepper = Stepper(space, kernel, bias, activation=activation, scheme=scheme, grid=grid, evaluation=y.evaluation)
+    stepper = Stepper(
+        space,
+        kernel,
+        bias,
+        activation=activation,
+        scheme=scheme,
+        grid=grid,
+        evaluation=y.evaluation,
+        equation=equation,
+    )
     cost: TerminalCost
     if o.loss == "tracking":
         cost, num_outputs = TrackingCost(space=space), 0

@@ -16,9 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.equation import SelectionEquation
-from fem_selection.functions.activations import Activation
 from fem_selection.typing import Block, Floats, create_block
 
 __all__ = ["AssembledSuperposition"]
@@ -28,11 +26,10 @@ class AssembledSuperposition:
     """σ as an operator on blocks; see `Superposition`, whose methods these are.
 
     Args:
-        space: The state space.
-        activation: σ.
+        equation: The forms that are assembled.
 
     Attributes:
-        equation: The forms that are assembled.
+        equation: They.
 
     Note:
         All methods are collective over the space communicator.
@@ -40,10 +37,9 @@ class AssembledSuperposition:
 
     tapes_value = False
 
-    def __init__(self, space: StateSpace, activation: Activation) -> None:
-        self.equation = SelectionEquation(space, activation)
-        self.tape_rows = space.num_local
-        self._space = space
+    def __init__(self, equation: SelectionEquation) -> None:
+        self.equation, self._space = equation, equation.space
+        self.tape_rows = equation.space.num_local
 
     def evaluate(self, s: Block, out: Block) -> None:
         """`out` = Π σ(s).

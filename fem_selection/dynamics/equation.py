@@ -14,11 +14,16 @@ An implicit stage has a factor a = Δt a_ii and a known part h: find g ∈ V_h w
 
 UFL has no nested integrals, so K f enters as a function s, which the caller computes before each assembly.  The tangent
 is the derivative of F, the adjoint is `ufl.adjoint` of the tangent; the Jacobian is the sum of the stage's derivatives
-in g and, along K δg, in s.  Contract tests compare the array code of `fem_selection.dynamics.superposition` with these
-forms, for every activation and mode, and that of `fem_selection.dynamics.implicit` too.
+in g and, along K δg, in s.  The array code evaluates the σ that `dynamics.integrand` reads from F, so that the equation
+is stated here alone: a class that states another F changes what runs.  Contract tests compare the array code of
+`fem_selection.dynamics.superposition` with these forms, for every activation and mode, and that of
+`fem_selection.dynamics.implicit` too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import ufl
@@ -28,46 +33,118 @@ from ufl.algorithms import expand_derivatives
 
 from fem_selection.compilation import compile_with
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.integrand import read_integrand
+from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, UflExpression
 
-__all__ = ["SelectionEquation"]
+__all__ = ["SelectionEquation", "Statement"]
 
 
 class SelectionEquation:
-    """The forms F, F' and its adjoint, compiled once.
+    """The forms F, F' and its adjoint, each compiled once, when it is first assembled.
 
     Args:
         space: The state space.
         activation: σ.
 
-    Attributes:
-        form: F(s; φ) in UFL.
-        tangent: The bilinear form F'(s; δs, φ), written with `Activation.derivative`.
-        derived_tangent: The same as `ufl.derivative` of F.
-        adjoint: Its adjoint, with the arguments exchanged.
-        second: F''(s; δs, φ, p) = (σ''(s) δs p, φ), the derivative of the adjoint in s.
-        stage: The residual of an implicit stage.
-        stage_in_g, stage_in_s: The derivatives of the residual in g and s, bilinear forms.
+    Example:
+        >>> import ufl
+        >>> class Damped(fs.SelectionEquation):
+        ...     def state(self, s, test):
+        ...         return super().state(s, test) - 0.1 * ufl.inner(s, test) * self.space.dx
+        >>> space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2))
+        >>> read = Damped(space, fs.find_activation("tanh")).activation  # tanh s − s/10
+        >>> print(read.evaluate(0.5)[0].round(6), round(float(np.tanh(0.5)) - 0.05, 6))
+        0.412117 0.412117
     """
 
     def __init__(self, space: StateSpace, activation: Activation) -> None:
-        self.space = space
-        self._s = fem.Function(space.V, name="s")
-        test, trial = ufl.TestFunction(space.V), ufl.TrialFunction(space.V)
-        self.form = ufl.inner(activation(self._s), test) * space.dx
-        # ufl.derivative writes tanh' in a form that overflows; `Activation.derivative` does not
-        self.tangent = ufl.inner(activation.derivative(self._s) * trial, test) * space.dx
-        self.adjoint = ufl.adjoint(self.tangent)
-        self.derived_tangent = ufl.derivative(self.form, self._s, trial)
-        self._ds, self._p = fem.Function(space.V, name="ds"), fem.Function(space.V, name="p")
-        self.second = ufl.inner(activation.derivative(self._s, 2) * self._ds * self._p, test) * space.dx
-        self._g, self._h = fem.Function(space.V, name="g"), fem.Function(space.V, name="h")
-        self._a = fem.Constant(space.domain.mesh, 1.0)
-        self.stage = ufl.inner(self._g - self._h, test) * space.dx - self._a * self.form
-        self.stage_in_g = ufl.derivative(self.stage, self._g, trial)
-        self.stage_in_s = ufl.derivative(self.stage, self._s, trial)
+        self.space, self.given = space, activation
         self._compiled: dict[str, fem.Form | None] = {}
+
+    def state(self, s: UflExpression, test: UflExpression) -> UflExpression:
+        """F(s; φ) = (σ(s), φ) in UFL, with the quadrature of the space; a derived class may state another one.
+
+        Args:
+            s: The function s.
+            test: φ.
+        """
+        return ufl.inner(self.given(s), test) * self.space.dx
+
+    @cached_property
+    def activation(self) -> Activation:
+        """σ, as it stands in F: the given one if F is that of this class.
+
+        Raises:
+            InvalidInput: if F is no form ∫ σ(s) φ dy (`dynamics.integrand`): it runs by assembly alone.
+        """
+        if type(self).state is SelectionEquation.state:
+            return self.given  # reading it takes longer than a small field's rate, and gives the same
+        s = ufl.Coefficient(self.space.V)
+        read, given = (
+            read_integrand(form, s, self._test, measure=self.space.dx, symbols=self.given.symbols)
+            for form in (self.state(s, self._test), SelectionEquation.state(self, s, self._test))
+        )
+        if read == given:
+            return self.given
+        name = f"{self.given.name} in {type(self).__name__}"
+        return Activation(name=name, expression=lambda x: ufl.replace(read, {s: x}), symbols=self.given.symbols)
+
+    @cached_property
+    def is_pointwise(self) -> bool:
+        """Whether F is a form ∫ σ(s) φ dy, so that `activation` can be read."""
+        try:
+            return bool(self.activation.name)
+        except InvalidInput:
+            return False
+
+    @cached_property
+    def form(self) -> UflExpression:
+        """F(s; φ) in UFL."""
+        return self.state(self._s, self._test)
+
+    @cached_property
+    def tangent(self) -> UflExpression:
+        """The bilinear form F'(s; δs, φ), written with `Activation.derivative` if F is pointwise.
+
+        `ufl.derivative` writes tanh' in a form that overflows; `Activation.derivative` does not.
+        """
+        if not self.is_pointwise:
+            return self.derived_tangent
+        return ufl.inner(self.activation.derivative(self._s) * self._trial, self._test) * self.space.dx
+
+    @cached_property
+    def derived_tangent(self) -> UflExpression:
+        """The same as `ufl.derivative` of F."""
+        return ufl.derivative(self.form, self._s, self._trial)
+
+    @cached_property
+    def adjoint(self) -> UflExpression:
+        """The adjoint of the tangent, with the arguments exchanged."""
+        return ufl.adjoint(self.tangent)
+
+    @cached_property
+    def second(self) -> UflExpression:
+        """F''(s; δs, φ, p), the derivative of the adjoint in s: (σ''(s) δs p, φ) if F is pointwise."""
+        if not self.is_pointwise:
+            return ufl.derivative(ufl.action(self.adjoint, self._p), self._s, self._ds)
+        return ufl.inner(self.activation.derivative(self._s, 2) * self._ds * self._p, self._test) * self.space.dx
+
+    @cached_property
+    def stage(self) -> UflExpression:
+        """The residual of an implicit stage."""
+        return ufl.inner(self._g - self._h, self._test) * self.space.dx - self._a * self.form
+
+    @cached_property
+    def stage_in_g(self) -> UflExpression:
+        """The derivative of the residual in g, a bilinear form."""
+        return ufl.derivative(self.stage, self._g, self._trial)
+
+    @cached_property
+    def stage_in_s(self) -> UflExpression:
+        """The derivative of the residual in s, a bilinear form."""
+        return ufl.derivative(self.stage, self._s, self._trial)
 
     def assemble_rate(self, s: Floats) -> Floats:
         """Return the duals F(s; φ_i), shape (num_local,), for nodal values s (collective)."""
@@ -132,6 +209,38 @@ class SelectionEquation:
         self._a.value = a
         return self._apply("stage_in_g", s, dg) + self._apply("stage_in_s", s, ds)
 
+    @cached_property
+    def _test(self) -> UflExpression:
+        return ufl.TestFunction(self.space.V)
+
+    @cached_property
+    def _trial(self) -> UflExpression:
+        return ufl.TrialFunction(self.space.V)
+
+    @cached_property
+    def _s(self) -> fem.Function:
+        return fem.Function(self.space.V, name="s")
+
+    @cached_property
+    def _ds(self) -> fem.Function:
+        return fem.Function(self.space.V, name="ds")
+
+    @cached_property
+    def _p(self) -> fem.Function:
+        return fem.Function(self.space.V, name="p")
+
+    @cached_property
+    def _g(self) -> fem.Function:
+        return fem.Function(self.space.V, name="g")
+
+    @cached_property
+    def _h(self) -> fem.Function:
+        return fem.Function(self.space.V, name="h")
+
+    @cached_property
+    def _a(self) -> fem.Constant:
+        return fem.Constant(self.space.domain.mesh, 1.0)
+
     def _assemble(self, name: str) -> Floats:
         if (form := self._compile(name)) is None:
             return np.zeros(self.space.num_local)
@@ -164,3 +273,7 @@ class SelectionEquation:
             vanishes = expand_derivatives(form).empty()
             self._compiled[name] = None if vanishes else compile_with(self.space.comm, lambda: fem.form(form))
         return self._compiled[name]
+
+
+Statement = Callable[[StateSpace, Activation], SelectionEquation]
+"""States the equation for a space and σ: the class `SelectionEquation`, or one derived from it."""

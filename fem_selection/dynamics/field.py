@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.equation import SelectionEquation, Statement
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
@@ -40,11 +41,12 @@ class SelectionField:
             this rank, n).  From it an integrator knows where kernel and bias vary; without it it takes samples.
         interval: Which interval of the kernel to use: the field is then the equation of that layer, frozen in time.
         evaluation: How σ is evaluated: "assembled" by assembled forms, else by array code.
+        equation: States the equation for a space and σ: `SelectionEquation`, or a class derived from it.
 
     Raises:
         InvalidInput: if the kernel has several intervals and `interval` is not given or is not one of them, or the bias
             has a wrong shape or is no array of real numbers, or is to be refreshed and not of float64, or the
-            evaluation is unknown.
+            evaluation is unknown, or the form of the equation runs by assembly alone and the evaluation is another.
 
     Note:
         All methods on blocks are collective over the space communicator.
@@ -69,6 +71,7 @@ class SelectionField:
         coefficient_bounds: Callable[[Floats, Floats], tuple[Floats, Floats]] | None = None,
         interval: int | None = None,
         evaluation: str = DynamicsSettings.evaluation,
+        equation: Statement = SelectionEquation,
     ) -> None:
         self.interval = 0 if interval is None else interval
         given, bias = bias, real_array(bias, "a bias")
@@ -81,12 +84,21 @@ class SelectionField:
                 f"a field has one kernel and one bias of shape ({space.num_local},); "
                 f"given are {kernel.num_intervals} kernels and a bias of shape {bias.shape}"
             )
-        self.space, self.kernel, self.activation = space, kernel, activation
+        self.space, self.kernel, self.equation = space, kernel, equation(space, activation)
         self.bias = bias.copy() if refresh is None else bias
-        self.superposition = create_superposition(space, activation, evaluation)
+        self.superposition = create_superposition(self.equation, evaluation)
         self.evaluation = evaluation
         self.coefficient_bounds = coefficient_bounds
         self._refresh = refresh
+
+    @property
+    def activation(self) -> Activation:
+        """σ as it stands in the equation's form.
+
+        Raises:
+            InvalidInput: if the form is no form ∫ σ(s) φ dy.
+        """
+        return self.equation.activation
 
     @property
     def is_autonomous(self) -> bool:
@@ -99,7 +111,7 @@ class SelectionField:
             self._refresh(time)
 
     def with_activation(self, activation: Activation) -> SelectionField:
-        """Return the field with another σ, and the same kernel and bias."""
+        """Return the field (σ(s), φ) with another σ, and the same kernel and bias."""
         return SelectionField(
             self.space,
             self.kernel,

@@ -19,6 +19,7 @@ import numpy as np
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.compiled import CompiledSweep, create_sweep
+from fem_selection.dynamics.equation import SelectionEquation, Statement
 from fem_selection.dynamics.implicit import StageSolver
 from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.superposition import Derivative, create_superposition, derivative_from_tape
@@ -47,8 +48,10 @@ class Stepper:
         scheme: The Runge–Kutta scheme.
         grid: Layers and control intervals.
         evaluation: How σ is evaluated, as `dynamics.evaluation` of a case.
+        equation: States the equation for a space and σ: `SelectionEquation`, or a class derived from it.
 
     Attributes:
+        equation: The equation, from whose form σ is read.
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
         solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
         evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer;
@@ -58,7 +61,8 @@ class Stepper:
 
     Raises:
         InvalidInput: if kernel or bias have another number of intervals than the grid, the bias is no array of real
-            numbers, or the evaluation is unknown.
+            numbers, the evaluation is unknown, or the form of the equation runs by assembly alone and the evaluation
+            is another.
 
     Example:
         >>> space, grid = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2)), fs.DepthGrid(layers=2)
@@ -79,6 +83,7 @@ class Stepper:
         scheme: Scheme,
         grid: DepthGrid,
         evaluation: str = DynamicsSettings.evaluation,
+        equation: Statement = SelectionEquation,
     ) -> None:
         bias = real_array(bias, "a bias").copy()
         if bias.ndim == 1 and grid.intervals == 1:
@@ -89,8 +94,8 @@ class Stepper:
                 f"the bias shape {bias.shape} where ({grid.intervals}, {space.num_local}) was expected"
             )
         self.space, self.kernel, self.bias, self.grid = space, kernel, bias, grid
-        self.activation, self.scheme = activation, scheme
-        self.superposition = create_superposition(space, activation, evaluation)
+        self.scheme, self.equation = scheme, equation(space, activation)
+        self.superposition = create_superposition(self.equation, evaluation)
         self._bias_columns = [b[:, None] for b in bias]
         self.intervals = [[grid.interval(n, i) for i in range(scheme.num_stages)] for n in range(grid.layers)]
         self.evaluation = evaluation
@@ -100,6 +105,15 @@ class Stepper:
         self.failed_layer: int | None = None
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
+
+    @property
+    def activation(self) -> Activation:
+        """σ as it stands in the equation's form.
+
+        Raises:
+            InvalidInput: if the form is no form ∫ σ(s) φ dy.
+        """
+        return self.equation.activation
 
     def compiled_for(self, block: Block) -> CompiledSweep | None:
         """Return what sweeps a block in one call, or None if the sweep goes layer by layer.
@@ -221,8 +235,11 @@ class Stepper:
 
         Returns:
             The number of the layer's end, as that of `first_bad_layer`; the preactivation, of a node in Galerkin mode
-            too; and whether σ itself is finite there.  None if there is none on this rank.
+            too; and whether σ itself is finite there.  None if there is none on this rank, or the form is not
+            pointwise.
         """
+        if not self.equation.is_pointwise:
+            return None
         state, found = initial.copy(order="F"), None
         tape, s = self.create_tape(initial.shape[1], 1), np.empty_like(state)
         for n in range(self.grid.layers):

@@ -23,6 +23,7 @@ import numpy as np
 from fem_selection.discretization.quadrature.points import QuadraturePoints
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.assembled import AssembledSuperposition
+from fem_selection.dynamics.equation import SelectionEquation
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import BlockProgram
@@ -132,25 +133,23 @@ class Superposition(Protocol):
         """
 
 
-def create_superposition(
-    space: StateSpace, activation: Activation, evaluation: str = DynamicsSettings.evaluation
-) -> Superposition:
-    """Return the operator for the mode of a space: nodal if collocated, else projected.
+def create_superposition(equation: SelectionEquation, evaluation: str = DynamicsSettings.evaluation) -> Superposition:
+    """Return the operator for the mode of the equation's space: nodal if collocated, else projected.
 
     Args:
-        space: The state space.
-        activation: σ.
+        equation: The equation, from whose form σ is read.
         evaluation: `dynamics.evaluation`; by "assembled" the forms are assembled at every evaluation.
 
     Raises:
-        InvalidInput: if σ uses an operator that the translation to arrays does not know, or the evaluation is none of
-            `EVALUATIONS`.
+        InvalidInput: if the form is of a kind that runs by assembly alone, σ uses an operator that the translation to
+            arrays does not know, or the evaluation is none of `EVALUATIONS`.
     """
     if evaluation not in EVALUATIONS:
         raise InvalidInput(f"evaluation = {evaluation!r}: choose from {', '.join(EVALUATIONS)}")
     if evaluation == "assembled":
-        return AssembledSuperposition(space, activation)
-    return NodalSuperposition(space, activation) if space.is_collocated else ProjectedSuperposition(space, activation)
+        return AssembledSuperposition(equation)
+    kind = NodalSuperposition if equation.space.is_collocated else ProjectedSuperposition
+    return kind(equation.space, equation.activation)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fem_selection.discretization.numbering import hashed_normal
+from fem_selection.dynamics import Stepper
 from fem_selection.kernels import SumKernel
 from fem_selection.learning.batches import SampleStates
 from fem_selection.learning.functional import Functional
@@ -34,8 +35,6 @@ def describe_problem(problem: LearningProblem) -> dict[str, dict[str, Any]]:
     control_space, stepper, grid = functional.control_space, functional.stepper, functional.stepper.grid
     kernel = stepper.kernel
     parts = kernel.parts if isinstance(kernel, SumKernel) else (kernel,)
-    sigma = np.linspace(-2.0, 2.0, 9)
-    stepper.activation.value(sigma, values := np.empty_like(sigma))
     return {
         "space": {
             "domain": space.domain.name,
@@ -48,8 +47,7 @@ def describe_problem(problem: LearningProblem) -> dict[str, dict[str, Any]]:
             "horizon": grid.horizon,
             "control_intervals": grid.intervals,
             "scheme": stepper.scheme.name,
-            "activation": stepper.activation.name,
-            "activation_values": [_digits(v) for v in values],
+            **_of_equation(stepper),
             "kernel": [type(part).__name__ for part in parts],
             "kernel_parameters": kernel.num_global_parameters,
             "fixed_kernel": None if "kernel" in control_space.parts else _of_kernel(problem),
@@ -72,6 +70,19 @@ def describe_problem(problem: LearningProblem) -> dict[str, dict[str, Any]]:
             for name, part in (("train", problem.train), ("validation", problem.validation))
         },
     }
+
+
+def _of_equation(stepper: Stepper) -> dict[str, Any]:
+    """The name of σ and its values, or those of F(s; 1) at constant s if the form is not pointwise (collective)."""
+    sigma, equation, space = np.linspace(-2.0, 2.0, 9), stepper.equation, stepper.space
+    name = f"{equation.given.name} in {type(equation).__name__}"
+    if equation.is_pointwise:
+        name = stepper.activation.name
+        stepper.activation.value(sigma, values := np.empty_like(sigma))
+    else:
+        duals = [float(equation.assemble_rate(np.full(space.num_local, s)).sum()) for s in sigma]
+        values = np.array(space.comm.allreduce(np.array(duals)))
+    return {"activation": name, "activation_values": [_digits(v) for v in values]}
 
 
 def _digits(value: float) -> str:

@@ -2,8 +2,9 @@
 """The sweeps of a functional beside the assembled weak forms in UFL: on its own mesh, kernel, σ, scheme and ranks.
 
     (G_i − F_n, φ) = Δt Σ_{j≤i} a_ij (σ(S_j), φ),    (F_{n+1} − F_n, φ) = Δt Σ_i b_i (σ(S_i), φ),    S = K G + b
-    (Π σ'(S) δS, φ) = (σ'(S) δS, φ)
+    (δG_i − δF_n, φ) = Δt Σ_{j≤i} a_ij F'(S_j; δS_j, φ),    δS = K δG + δK G + δb,    and so on for δF_{n+1}
     I_i = b_i P_{n+1} + Σ_{j≥i} a_ji Ḡ_j,    P_n = P_{n+1} + Σ_i Ḡ_i,    Ḡ_i = Δt Kᵀ F'(S_i; ·, M⁻¹ I_i)
+    (G_i − H_i, φ) − Δt a_ii (σ(S_i), φ) = 0  and its Jacobian, where stage i is implicit
 
 The right sides are assembled by dolfinx from the forms of `dynamics.SelectionEquation`; the left sides are what the
 sweeps computed.  The difference is round-off, and the tolerance of the solver where stages are implicit.
@@ -17,7 +18,8 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.adjoint import sweep_back
-from fem_selection.dynamics import SelectionEquation, Stepper, Tape
+from fem_selection.adjoint.tangent import step_tangent
+from fem_selection.dynamics import Stepper, Tape
 from fem_selection.learning.functional import Functional
 from fem_selection.typing import Block, Floats, create_block
 
@@ -33,8 +35,10 @@ class WeakFormErrors:
 
     Attributes:
         rate: Of the stages and layers, forward.
-        tangent: Of the tangent of σ.
+        tangent: Of the tangents of stages and layers, in a direction of states, kernel and bias.
         adjoint: Of the costates of the stages and of the duals that a layer hands on.
+        stage: Of the residuals of implicit stages and of their Jacobians at the solutions of linear systems; zero if no
+            stage is implicit.
         layers: The layers that were compared.
         samples: Number of samples of each member that were compared.
     """
@@ -42,13 +46,14 @@ class WeakFormErrors:
     rate: float
     tangent: float
     adjoint: float
+    stage: float
     layers: tuple[int, ...]
     samples: int
 
     @property
     def largest(self) -> float:
-        """The largest of the three."""
-        return max(self.rate, self.tangent, self.adjoint)
+        """The largest of the four."""
+        return max(self.rate, self.tangent, self.adjoint, self.stage)
 
 
 def measure_weak_form(functional: Functional, controls: Floats, seed: int = 0) -> WeakFormErrors:
@@ -63,14 +68,14 @@ def measure_weak_form(functional: Functional, controls: Floats, seed: int = 0) -
     stepper = functional.stepper
     layers = tuple(int(n) for n in np.unique(np.linspace(0, stepper.grid.layers - 1, _LAYERS).round()))
     initial = np.asfortranarray(functional.initial[:, :_SAMPLES])
-    worst = np.zeros(3)
+    worst = np.zeros(4)
     if initial.shape[1]:
         comparison = _Comparison(stepper, initial, np.random.default_rng(seed))
         for n in layers:
             worst = np.maximum(worst, comparison.errors_of_layer(n))
     world = functional.control_space.ensemble.world
-    rate, tangent, adjoint = (float(world.allreduce(error, op=MPI.MAX)) for error in worst)
-    return WeakFormErrors(rate=rate, tangent=tangent, adjoint=adjoint, layers=layers, samples=_SAMPLES)
+    rate, tangent, adjoint, stage = (float(world.allreduce(error, op=MPI.MAX)) for error in worst)
+    return WeakFormErrors(rate=rate, tangent=tangent, adjoint=adjoint, stage=stage, layers=layers, samples=_SAMPLES)
 
 
 class _Comparison:
@@ -78,7 +83,7 @@ class _Comparison:
 
     def __init__(self, stepper: Stepper, initial: Block, rng: np.random.Generator) -> None:
         self._stepper, self._space, self._rng = stepper, stepper.space, rng
-        self._equation = SelectionEquation(stepper.space, stepper.activation)
+        self._equation = stepper.equation
         samples, stages = initial.shape[1], range(stepper.scheme.num_stages)
         self._tape: Tape = stepper.tape(samples)
         stepper.advance(initial, self._tape)
@@ -88,30 +93,67 @@ class _Comparison:
         sweep_back(stepper, self._tape, left, kernel_pullback=None, bias_dual=None, to_initial=True, incoming=self._met)
         self._first_dual = left
 
-    def errors_of_layer(self, n: int) -> tuple[float, float, float]:
-        """The relative differences of rates, tangent and adjoint in layer n."""
+    def errors_of_layer(self, n: int) -> tuple[float, float, float, float]:
+        """The relative differences of rates, tangent, adjoint and implicit stages in layer n."""
         arguments = [self._argument(n, i) for i in range(self._stepper.scheme.num_stages)]
-        tangent = max(self._tangent_error(s) for s in arguments)
-        return self._rate_error(n, arguments), tangent, self._adjoint_error(n)
+        implicit = [i for i, a in enumerate(self._stepper.scheme.diagonal) if a]
+        stage = max((self._stage_error(n, i, arguments[i]) for i in implicit), default=0.0)
+        return self._rate_error(n, arguments), self._tangent_error(n, arguments), self._adjoint_error(n), stage
 
     def _rate_error(self, n: int, arguments: list[Block]) -> float:
-        scheme, dt, tape = self._stepper.scheme, self._stepper.grid.step, self._tape
+        tape = self._tape
         rates = [np.column_stack([self._equation.assemble_rate(column) for column in s.T]) for s in arguments]
+        return self._moved_error(tape.states[n], tape.stages[n], tape.states[n + 1], rates)
+
+    def _moved_error(self, before: Block, stages: list[Block], after: Block, duals: list[Block]) -> float:
+        """Compare how far the stages and the end of a layer lie from its start with the assembled rates."""
+        scheme, dt = self._stepper.scheme, self._stepper.grid.step
         errors = []
-        for weights, block in [*zip(scheme.a, tape.stages[n], strict=True), (scheme.b, tape.states[n + 1])]:
-            moved = self._space.apply_mass(np.asfortranarray(block - tape.states[n]))
-            expected = sum((dt * w * r for w, r in zip(weights, rates, strict=False)), np.zeros_like(moved))
+        for weights, block in [*zip(scheme.a, stages, strict=True), (scheme.b, after)]:
+            moved = self._space.apply_mass(np.asfortranarray(block - before))
+            expected = sum((dt * w * d for w, d in zip(weights, duals, strict=False)), np.zeros_like(moved))
             errors.append(self._difference(moved, expected, self._space.apply_mass(block)))
         return max(errors)
 
-    def _tangent_error(self, s: Block) -> float:
-        operator, ds, out = self._stepper.superposition, self._random(s), create_block(*s.shape)
-        tape = np.empty((operator.tape_rows, s.shape[1]), order="F")
-        operator.evaluate_with_tape(s, create_block(*s.shape), tape)
-        operator.apply_derivative(tape, ds, out)
-        pairs = zip(s.T, ds.T, strict=True)
-        expected = np.column_stack([self._equation.assemble_tangent(*pair) for pair in pairs])
-        return self._difference(self._space.apply_mass(out), expected, expected)
+    def _tangent_error(self, n: int, arguments: list[Block]) -> float:
+        stepper, tape = self._stepper, self._tape
+        kernel, bias = stepper.kernel.create_direction(), self._rng.standard_normal(stepper.bias.shape)
+        kernel.assign(self._rng.standard_normal(stepper.kernel.num_parameters))
+        before = self._random(tape.states[n])
+        after = before.copy(order="F")
+        moved = step_tangent(stepper, n, tape.stages[n], slopes=tape.slopes[n], state=after, kernel=kernel, bias=bias)
+        duals = []
+        for i, (s, stage) in enumerate(zip(arguments, moved, strict=True)):
+            c = stepper.intervals[n][i]
+            ds = np.asfortranarray(np.repeat(bias[c][:, None], stage.shape[1], axis=1))
+            kernel.apply(c, np.asfortranarray(tape.stages[n][i]), ds, keep=True)
+            stepper.kernel.apply(c, stage, ds, keep=True)
+            pairs = zip(s.T, ds.T, strict=True)
+            duals.append(np.column_stack([self._equation.assemble_tangent(*pair) for pair in pairs]))
+        return self._moved_error(before, moved, after, duals)
+
+    def _stage_error(self, n: int, i: int, s: Block) -> float:
+        """Compare an implicit stage with its form."""
+        stepper, tape, stage = self._stepper, self._tape, np.asfortranarray(self._tape.stages[n][i])
+        a, known = stepper.grid.step * stepper.scheme.diagonal[i], tape.states[n].copy(order="F")
+        for j, weight in enumerate(stepper.scheme.lower[i]):
+            duals = [self._equation.assemble_rate(column) for column in self._argument(n, j).T]
+            known += stepper.grid.step * weight * self._space.riesz(np.column_stack(duals))
+        columns = zip(stage.T, known.T, s.T, strict=True)
+        residual = np.column_stack([self._equation.assemble_stage(g, h, a, s=at) for g, h, at in columns])
+        error = self._difference(residual, np.zeros_like(residual), self._space.apply_mass(stage))
+        return max(error, self._solve_error(n, i, s))
+
+    def _solve_error(self, n: int, i: int, s: Block) -> float:
+        """Compare the solution of an implicit stage's linear system with the form's Jacobian."""
+        stepper, a = self._stepper, self._stepper.grid.step * self._stepper.scheme.diagonal[i]
+        right, found, image = self._random(s), create_block(*s.shape), create_block(*s.shape)
+        stepper.solve_tangent(n, i, stepper.derivative(self._tape.slopes[n][i]), right=right, out=found)
+        stepper.kernel.apply(stepper.intervals[n][i], found, image)
+        columns = zip(s.T, found.T, image.T, strict=True)
+        duals = [self._equation.assemble_stage_tangent(a, at, dg, ds=ds) for at, dg, ds in columns]
+        expected = self._space.apply_mass(right)
+        return self._difference(np.column_stack(duals), expected, expected)
 
     def _adjoint_error(self, n: int) -> float:
         """Compare the costates of layer n with what layer n + 1 hands on by the form, and ∂J/∂F_0 with layer 0's."""

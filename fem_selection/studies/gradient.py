@@ -78,7 +78,8 @@ class VerificationReport(Report):
             f"Taylor order            {order} (at least {LOWEST_ORDER})",
             f"adjoint identity error  {c.adjoint_identity_error:.2e} (at most {WORST_IDENTITY:g})",
             f"assembled weak form     {form.largest:.2e} (at most {self.worst_form:g})  "
-            f"rate {form.rate:.1e}, tangent {form.tangent:.1e}, adjoint {form.adjoint:.1e}",
+            f"rate {form.rate:.1e}, tangent {form.tangent:.1e}, adjoint {form.adjoint:.1e}"
+            + (f", implicit stages {form.stage:.1e}" if form.stage else ""),
         ]
 
     def content(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import fem_selection as fs
 from fem_selection.adjoint import backward
 from fem_selection.dynamics import stepper as stepper_module
 from fem_selection.dynamics.superposition import create_superposition
-from fem_selection.learning import Functional
+from fem_selection.learning import Functional, weak_form
 from fem_selection.learning.weak_form import measure_weak_form
 
 
@@ -118,17 +118,18 @@ def test_a_sweep_of_another_equation_fails(spaces):
     space = spaces("interval", 4, 1)
     problem = make_problem(space)
     problem.stepper.evaluation = "layers"
-    problem.stepper.superposition = create_superposition(space, fs.find_activation("sine"))
+    problem.stepper.superposition = create_superposition(fs.SelectionEquation(space, fs.find_activation("sine")))
     report = fs.studies.verify(problem.functional, problem.moved())
     assert report.certificate.taylor_order > 1.9 and report.certificate.adjoint_identity_error < 1e-12
     assert report.weak_form.rate > 1e-4 and not report.passed
     assert "assembled weak form" in report.sentences[2]
 
 
-@pytest.mark.parametrize("part", ["rate", "adjoint"])
-def test_a_wrong_tableau_or_costate_fails(spaces, monkeypatch, part):
-    """Fails if the comparison does not notice a weight that is wrong by a millionth, forward or back."""
-    problem = make_problem(spaces("interval", 4, 1), scheme="heun")
+@pytest.mark.parametrize("part", ["rate", "tangent", "adjoint", "stage"])
+def test_a_wrong_tableau_costate_or_solve_fails(spaces, monkeypatch, part):
+    """Fails if the comparison does not notice a weight that is wrong by a millionth, forward, in the tangent or back,
+    or such a factor in the linear system of an implicit stage."""
+    problem = make_problem(spaces("interval", 4, 1), scheme="implicit_midpoint" if part == "stage" else "heun")
     problem.stepper.evaluation = "layers"
     if part == "rate":
         combine = stepper_module.combine
@@ -137,6 +138,20 @@ def test_a_wrong_tableau_or_costate_fails(spaces, monkeypatch, part):
             combine(state, dt * (1 + 1e-6), coefficients, rates=rates, out=out)
 
         monkeypatch.setattr(stepper_module, "combine", wrong)
+    elif part == "tangent":
+        step = weak_form.step_tangent
+
+        def wrong_step(stepper, n, stages, *, slopes, state, kernel, bias):
+            return step(stepper, n, stages, slopes=slopes, state=state, kernel=kernel, bias=bias * (1 + 1e-6))
+
+        monkeypatch.setattr(weak_form, "step_tangent", wrong_step)
+    elif part == "stage":
+        solve = problem.stepper.solver.solve_linear
+
+        def wrong_solve(interval, step, derivative, **named):
+            solve(interval, step * (1 + 1e-6), derivative, **named)
+
+        monkeypatch.setattr(problem.stepper.solver, "solve_linear", wrong_solve)
     else:
         mix = backward.mix
         monkeypatch.setattr(backward, "mix", lambda b, *rest, **named: mix(b * (1 + 1e-6), *rest, **named))

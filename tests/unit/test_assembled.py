@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import ufl
+from dolfinx import fem
+from mpi4py import MPI
 
 import fem_selection as fs
 from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.errors import InvalidInput
+from fem_selection.functions.activations import ACTIVATIONS
+from fem_selection.learning.weak_form import _Comparison, measure_weak_form
 
 CASE = """
 [domain]
@@ -40,11 +45,16 @@ SETS = [
 ]
 
 
-def problem_of(folder, evaluation: str, mode: str, activation: str, scheme: str) -> fs.learning.LearningProblem:
-    """The problem of a case with one way of evaluation."""
+def case_of(folder, evaluation: str, mode: str, activation: str, scheme: str) -> fs.Case:
+    """A case with one way of evaluation."""
     path = folder / "case.toml"
     path.write_text(CASE.format(mode=mode, activation=activation, scheme=scheme))
-    return fs.build_problem(fs.load_case(path, [f'dynamics.evaluation="{evaluation}"']))
+    return fs.load_case(path, [f'dynamics.evaluation="{evaluation}"'])
+
+
+def problem_of(*given) -> fs.learning.LearningProblem:
+    """The problem of such a case."""
+    return fs.build_problem(case_of(*given))
 
 
 @pytest.mark.parametrize(("mode", "activation", "scheme"), SETS)
@@ -67,23 +77,113 @@ def test_objective_gradient_and_hessian_are_the_same(tmp_path, mode, activation,
             np.testing.assert_allclose(mine, other, rtol=0.0, atol=1e-12 * np.max(np.abs(other)))
 
 
-def test_a_changed_form_is_what_runs(tmp_path):
-    """Fails if "assembled" runs something beside the forms: twice the form must move a state twice as far."""
-    stepper = problem_of(tmp_path, "assembled", "collocated", "tanh", "euler").functional.stepper
-    initial = np.asfortranarray(np.ones((5, 2)))
-    before = stepper.advance_without_tape(initial, (1,))[1][0] - initial
-    equation = stepper.superposition.equation
-    equation.form = 2 * equation.form
-    equation._compiled.clear()
-    after = stepper.advance_without_tape(initial, (1,))[1][0] - initial
-    np.testing.assert_allclose(after, 2 * before, rtol=1e-13)
+class Damped(fs.SelectionEquation):
+    """F(s; φ) = (σ(s) − s²/5, φ)."""
+
+    def state(self, s, test):
+        """F(s; φ)."""
+        return super().state(s, test) - 0.2 * ufl.inner(s**2, test) * self.space.dx
+
+
+class Diffused(fs.SelectionEquation):
+    """F(s; φ) = (σ(s), φ) − (∇s, ∇φ)/50, which no function of s at a point is."""
+
+    def state(self, s, test):
+        """F(s; φ)."""
+        return super().state(s, test) - 0.02 * ufl.inner(ufl.grad(s), ufl.grad(test)) * ufl.dx(self.space.domain.mesh)
+
+
+@pytest.mark.parametrize(("mode", "activation", "scheme"), SETS[:3])
+def test_a_changed_form_is_what_runs(tmp_path, mode, activation, scheme):
+    """Fails if some way of evaluation runs σ as it was given and not as the form states it."""
+    found = []
+    for evaluation in ("compiled", "layers", "assembled"):
+        case = case_of(tmp_path, evaluation, mode, activation, scheme)
+        problem = fs.build_problem(case, equation=Damped)
+        functional = problem.functional
+        x = functional.control_space.random_direction(1)
+        hessian = fs.learning.Hessian(functional)
+        hessian.linearize(x)
+        found.append((*functional.evaluate(x), hessian.apply(functional.control_space.random_direction(2))))
+        plain = fs.build_problem(case).functional.evaluate(x)[0]
+        assert abs(plain - found[-1][0]) > 1e-4
+        assert measure_weak_form(functional, x).largest < 1e-11
+    for value, dual, action in found[:2]:
+        assert value == pytest.approx(found[2][0], rel=1e-12)
+        for mine, other in ((dual, found[2][1]), (action, found[2][2])):
+            np.testing.assert_allclose(mine, other, rtol=0.0, atol=1e-12 * np.max(np.abs(other)))
+
+
+@pytest.mark.parametrize("scheme", ["heun", "implicit_midpoint"])
+def test_a_form_with_a_gradient_runs_by_assembly(tmp_path, scheme):
+    """Fails if such a form is taken for a function of s, or its derivatives are not those of the form."""
+    with pytest.raises(InvalidInput, match=r"assembled"):
+        fs.build_problem(case_of(tmp_path, "compiled", "collocated", "tanh", scheme), equation=Diffused)
+    functional = fs.build_problem(
+        case_of(tmp_path, "assembled", "collocated", "tanh", scheme), equation=Diffused
+    ).functional
+    assert not functional.stepper.equation.is_pointwise
+    x = 0.3 * functional.control_space.random_direction(1)
+    certificate = fs.learning.verify_gradient(functional, x)
+    assert certificate.taylor_order > 1.95 and certificate.adjoint_identity_error < 1e-12
+    assert measure_weak_form(functional, x).largest < 1e-11
+    h, hessian = functional.control_space.random_direction(2), fs.learning.Hessian(functional)
+    hessian.linearize(x)
+    step = 1e-5
+    difference = (functional.evaluate(x + step * h)[1] - functional.evaluate(x - step * h)[1]) / (2 * step)
+    np.testing.assert_allclose(hessian.apply(h), difference, rtol=0.0, atol=1e-7 * np.max(np.abs(difference)))
+
+
+def forms_that_run_by_assembly():
+    """Statements of the equation, and a word of each refusal."""
+    dx, ds, inner = ufl.dx, ufl.ds, ufl.inner
+    return {
+        "grad": lambda e, s, v: inner(ufl.grad(s), ufl.grad(v)) * e.space.dx,
+        "depends on the place": lambda e, s, v: (
+            ufl.SpatialCoordinate(e.space.domain.mesh)[0] * inner(s, v) * e.space.dx
+        ),
+        "exterior_facet": lambda e, s, v: inner(s, v) * ds(e.space.domain.mesh),
+        "quadrature": lambda e, s, v: inner(s, v) * dx(e.space.domain.mesh, metadata={"quadrature_degree": 7}),
+        "neither s nor a number": lambda e, s, v: fem.Function(e.space.V) * inner(s, v) * e.space.dx,
+        "not linear": lambda e, s, v: s * v**2 * e.space.dx,
+    }
+
+
+@pytest.mark.parametrize("word", list(forms_that_run_by_assembly()))
+def test_forms_that_array_code_cannot_run_are_refused(word):
+    """Fails if a form is read as a function of s that is none, or the reason is not said."""
+    space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=3))
+    kind = type("Other", (fs.SelectionEquation,), {"state": forms_that_run_by_assembly()[word]})
+    equation = kind(space, fs.find_activation("tanh"))
+    assert not equation.is_pointwise
+    with pytest.raises(InvalidInput, match=word) as caught:
+        create_superposition(equation)
+    assert "assembled" in str(caught.value)
+
+
+class Restated(fs.SelectionEquation):
+    """F(s; φ) = (σ(s), φ), stated by a method of its own."""
+
+    def state(self, s, test):
+        """F(s; φ)."""
+        return super().state(s, test)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_stated_activation_is_the_given_one(name):
+    """Fails if reading the form makes another object of σ, whose programs would be translated and compiled anew."""
+    given = fs.find_activation(name)
+    for mode in ("collocated", "galerkin"):
+        space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=3), mode=mode)
+        assert Restated(space, given).activation is given
+        assert fs.SelectionEquation(space, given).activation is given
 
 
 def test_unknown_ways_are_refused(tmp_path):
     """Fails if a misspelt evaluation runs as another one."""
     stepper = problem_of(tmp_path, "layers", "collocated", "tanh", "euler").functional.stepper
     with pytest.raises(InvalidInput, match="compiled, layers, assembled"):
-        create_superposition(stepper.space, stepper.activation, "asembled")
+        create_superposition(stepper.equation, "asembled")
 
 
 def test_fields_follow_the_setting(tmp_path):
@@ -107,8 +207,6 @@ def test_verify_handles_last_weights_of_zero(tmp_path):
     other = fs.Stepper(
         stepper.space, stepper.kernel, stepper.bias, activation=stepper.activation, scheme=scheme, grid=stepper.grid
     )
-    from fem_selection.learning.weak_form import _Comparison
-
     initial = np.asfortranarray(np.random.default_rng(0).standard_normal((5, 2)))
     comparison = _Comparison(other, initial, np.random.default_rng(1))
     assert max(max(comparison.errors_of_layer(n)) for n in range(3)) < 1e-12

@@ -37,7 +37,7 @@ def check(space, activation):
     for block, assembled in blocks_and_forms(space, activation, s, ds=ds, dual=dual):
         assert np.abs(assembled).max() > 1e-3  # otherwise nothing is compared
         assert np.abs(block - assembled).max() <= 1e-13 * np.abs(assembled).max()
-    operator = create_superposition(space, activation)
+    operator = create_superposition(SelectionEquation(space, activation))
     without, value = space.create_block(3), space.create_block(3)
     operator.evaluate(s, without)
     operator.evaluate_with_tape(s, value, np.empty((operator.tape_rows, 3), order="F"))
@@ -79,7 +79,7 @@ def test_the_users_own_activation(spaces):
 def test_derivative_and_transpose_are_adjoint(spaces, mode):
     """Fails if ⟨Π σ' ds, d⟩ ≠ ⟨ds, (Π σ')ᵀ d⟩ in the Euclidean product."""
     space = spaces("interval", 4, 2, mode)
-    operator = create_superposition(space, ACTIVATIONS["tanh"])
+    operator = create_superposition(SelectionEquation(space, ACTIVATIONS["tanh"]))
     s, ds, dual = (smooth_states(space, slice(k, k + 3)) for k in (0, 3, 6))
     value, forward, backward = (space.create_block(3) for _ in range(3))
     tape = np.empty((operator.tape_rows, 3), order="F")
