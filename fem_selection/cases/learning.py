@@ -92,9 +92,9 @@ def build_problem(
         (1, 2, 10)
     """
     ensemble = Ensemble(comm, case.parallel.space)
-    require_memory(case, ensemble, intervals=case.dynamics.control_intervals)
+    require_memory(case, ensemble, intervals=case.dynamics.control_intervals, with_tape=True)
     space = build_space(case, ensemble)
-    require_memory(case, ensemble, intervals=case.dynamics.control_intervals, space=space)
+    require_memory(case, ensemble, intervals=case.dynamics.control_intervals, space=space, with_tape=True)
     dataset = load_data(case)
     if dataset is None:
         return _problem_of(case, ensemble, space, states_of_formulas(case, space), equation=equation)

@@ -8,6 +8,7 @@ still need more.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from fem_selection import config
 from fem_selection.cases.kernel import separable_rank
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics import Tape, find_scheme
+from fem_selection.dynamics.storage_plan import plan_storage
 from fem_selection.errors import InvalidInput
 from fem_selection.parallel import Ensemble, memory_of_machines
 
@@ -36,7 +39,14 @@ class _Demand:
     what: str
 
 
-def require_memory(case: config.Case, ensemble: Ensemble, *, intervals: int, space: StateSpace | None = None) -> None:
+def require_memory(
+    case: config.Case,
+    ensemble: Ensemble,
+    *,
+    intervals: int,
+    space: StateSpace | None = None,
+    with_tape: bool = False,
+) -> None:
     """Raise if the arrays of a case are larger than the memory of all machines (collective).
 
     Args:
@@ -44,6 +54,7 @@ def require_memory(case: config.Case, ensemble: Ensemble, *, intervals: int, spa
         ensemble: The space × sample split: each member has the mesh and the kernel, and a share of the samples.
         intervals: Number of intervals of depth for which there is a kernel.
         space: The state space, if it is there; a mesh file does not say before how many nodes it makes.
+        with_tape: Whether blocks are swept forward and back.
 
     Raises:
         InvalidInput: with the keys that ask for most, and an estimate of what they need.
@@ -52,6 +63,8 @@ def require_memory(case: config.Case, ensemble: Ensemble, *, intervals: int, spa
         return
     nodes = _nodes(case) if space is None else space.num_nodes
     demands = list(_demands(case, nodes, ensemble.num_members, intervals=intervals))
+    if with_tape:
+        demands.append(_tape(case, nodes, ensemble.num_members))
     needed, available = sum(d.size for d in demands), memory_of_machines(ensemble.world)
     if needed > available:
         largest = max(demands, key=lambda d: d.size)
@@ -82,6 +95,22 @@ def _demands(case: config.Case, nodes: int, members: int, *, intervals: int) -> 
         samples = case.data.samples
         size = _NUMBER * _BLOCKS * nodes * samples
         yield _Demand(size, f"data.samples, {mesh}", f"{samples:.4g} states of {nodes:.4g} nodes")
+
+
+def _tape(case: config.Case, nodes: int, members: int) -> _Demand:
+    """The tapes and the stored states of one block of each member, as far as `tape.schedule` does not choose less."""
+    y, samples = case.dynamics, case.data.samples if case.data.source == "formula" else 1
+    width = min(case.parallel.block, -(-samples // members))
+    layer = width * Tape.bytes_of_layer(nodes, nodes, find_scheme(y.scheme))
+    share = None if case.tape.memory is None else case.tape.memory * case.parallel.space  # the mesh of all its ranks
+    settings = dataclasses.replace(case.tape, memory=share)
+    try:
+        plan = plan_storage(y.layers, _NUMBER * width * nodes, layer, settings=settings, free=0.0)
+    except InvalidInput:  # with the exact sizes the functional says so
+        return _Demand(0.0, "tape.memory", "the tape")
+    what = f"the tape of {plan.longest:.4g} of {y.layers:.4g} layers for {width} samples of {nodes:.4g} nodes"
+    size = members * plan.memory(_NUMBER * width * nodes, layer)
+    return _Demand(size, "tape.schedule, dynamics.layers, parallel.block", what)
 
 
 def _gigabytes(size: float) -> str:

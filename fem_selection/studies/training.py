@@ -197,7 +197,7 @@ class _Training:
         if (found := self.files.read()) is not None:
             state = found[0]
             self.outcome, self.certificate = state["stochastic"], state["certificate"]
-            self.work_before = {name: float(state[name]) for name in self.work_before}
+            self.work_before = {name: float(state.get(name, 0.0)) for name in self.work_before}
         return found
 
     def _work(self) -> dict[str, float]:
@@ -221,6 +221,7 @@ class _Training:
             forward_sweeps=work["forward_sweeps"],
             adjoint_sweeps=work["adjoint_sweeps"],
             hessian_actions=work["hessian_actions"],
+            repeated_sweeps=work["repeated_sweeps"],
             stochastic=self.outcome,
             train_accuracy=None if train.labels is None else problem.accuracy(train, x),
             test_accuracy=None if test is None or test.labels is None else problem.accuracy(test, x),
@@ -254,4 +255,9 @@ def _identity_of(optimizer: OptimizerSettings) -> dict[str, Any]:
 def _counts(problem: LearningProblem) -> dict[str, float]:
     """The numbers of sweeps and actions that the problem's functional has ever made."""
     counts = problem.functional.counts
-    return {"forward_sweeps": counts.forward, "adjoint_sweeps": counts.adjoint, "hessian_actions": counts.hessian}
+    return {
+        "forward_sweeps": counts.forward,
+        "adjoint_sweeps": counts.adjoint,
+        "hessian_actions": counts.hessian,
+        "repeated_sweeps": counts.repeated,
+    }

@@ -38,11 +38,12 @@ class TrainingReport(Report):
         gradient_norm: Norm of the (projected) gradient.
         reason: Why the optimizer stopped, as a sentence.
         converged: Whether a tolerance was met.
-        iterations: Number of iterations of the optimizer; this and the next four numbers include resumed parts.
+        iterations: Number of iterations of the optimizer; this and the next five numbers include resumed parts.
         evaluations: Number of evaluations of objective and gradient.
         forward_sweeps: Number of forward sweeps of all samples through all layers.
         adjoint_sweeps: Number of adjoint sweeps.
         hessian_actions: Number of products with the Hessian.
+        repeated_sweeps: Number of forward sweeps on the way back, where `tape.schedule` stores some layers alone.
         stochastic: Epochs, steps, best epoch and reason of the stochastic phase; None without one.
         train_accuracy: Share of the training samples that is classified correctly; None without labels.
         test_accuracy: Share of the test samples that is classified correctly; None without labels or test samples.
@@ -83,6 +84,7 @@ class TrainingReport(Report):
     forward_sweeps: float
     adjoint_sweeps: float
     hessian_actions: float
+    repeated_sweeps: float
     stochastic: Mapping[str, Any] | None
     train_accuracy: float | None
     test_accuracy: float | None
@@ -116,6 +118,8 @@ class TrainingReport(Report):
         sweeps = f"{self.forward_sweeps:.0f} forward, {self.adjoint_sweeps:.0f} adjoint"
         if self.hessian_actions > 0:
             sweeps += f", {self.hessian_actions:.0f} Hessian actions"
+        if self.repeated_sweeps > 0:
+            sweeps += f", {self.repeated_sweeps:.1f} forward again on the way back"
         rows = {
             "objective": f"{self.objective:.6g}",
             "gradient norm": f"{self.gradient_norm:.3g}",

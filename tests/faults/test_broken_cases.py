@@ -223,6 +223,7 @@ _MORE = {
     "steady.snapshots": 3, "optimizer.reduction": 0.5, "optimizer.augmentation": 2.0, "optimizer.gap_every": 2,
     "stability.state": "0", "stability.number": 2, "stability.parameter": "a", "stability.range": [0, 1],
     "stability.step": 0.1, "stability.branches": 2, "parallel.space": 1, "parallel.block": 3, "output.directory": "a",
+    "tape.schedule": "disk", "tape.checkpoints": 2, "tape.memory": 10**6, "tape.folder": "a",
     "output.checkpoint_every": 3, "parameters.a": 1.0, "title": "a", "seed": 1,
 }  # fmt: skip
 
@@ -388,6 +389,7 @@ _EXTREME_KEYS = {
     **dict.fromkeys(("dynamics.factors",), _POLES.map(lambda text: [["1", text]])),
     **dict.fromkeys(("domain.cells", "dynamics.layers", "dynamics.rank", "data.samples"), _SIZES),
     **dict.fromkeys(("parallel.block", "stochastic.batch", "optimizer.memory", "space.quadrature_degree"), _SIZES),
+    **dict.fromkeys(("tape.checkpoints", "tape.memory"), _SIZES),
     **dict.fromkeys(("domain.lower", "domain.upper", "domain.grading", "dynamics.horizon"), _EXTREMES),
     **dict.fromkeys(("dynamics.start_scale", "dynamics.local_length", "objective.weight"), _EXTREMES),
     **dict.fromkeys(("data.moved.shift", "regularization.kernel", "data.test_fraction"), _EXTREMES),

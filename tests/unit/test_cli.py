@@ -27,7 +27,7 @@ from fem_selection.io.runs import read_columns
 REPORT_KEYS = {
     *("objective", "gradient_norm", "reason", "iterations", "evaluations", "seconds", "train_accuracy"),
     *("test_accuracy", "ranks", "samples_per_rank", "rows_per_rank", "resumed_from_iteration", "versions"),
-    *("certificate", "stochastic", "forward_sweeps", "adjoint_sweeps", "hessian_actions"),
+    *("certificate", "stochastic", "forward_sweeps", "adjoint_sweeps", "hessian_actions", "repeated_sweeps"),
 }
 CASE = """
 title = "small"

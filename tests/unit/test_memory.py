@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def small_machine(monkeypatch):
             ["domain.cells=4000"],
             "domain.cells, dynamics.layers: the dense kernels",
         ),
+        (
+            "build_problem",
+            "tracking",
+            ["dynamics.layers=1000000", "dynamics.control_intervals=1", "tape.schedule=all"],
+            "tape.schedule, dynamics.layers, parallel.block: the tape of 1e+06 of 1e+06 layers for",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_at_once(small_machine, build, demo, settings, words):
@@ -52,6 +59,22 @@ def test_what_does_not_fit_is_refused_at_once(small_machine, build, demo, settin
     told = r"would take ([\d.e+]+) GB of memory at least, .* more than the 1 GB that are there"
     needed = re.search(told, str(raised.value))
     assert needed is not None and float(needed[1]) > 1.0
+
+
+@pytest.mark.parametrize("tape", ["auto", "memory", "disk"])
+def test_layers_that_are_not_stored_need_no_memory(monkeypatch, tape):
+    """Fails if the estimate counts all layers where the schedule stores some of them."""
+    monkeypatch.setattr(parallel, "_memory_here", lambda: float(2**27))
+    given = ["dynamics.layers=100000", "dynamics.control_intervals=1", f"tape.schedule={tape}"]
+    case = fs.load_case(DEMOS / "tracking.toml", given)
+    with pytest.raises(fs.InvalidInput, match=r"tape\.schedule"):
+        learning.require_memory(
+            dataclasses.replace(case, tape=fs.TapeSettings(schedule="all")),
+            parallel.Ensemble(MPI.COMM_SELF),
+            intervals=1,
+            with_tape=True,
+        )
+    learning.require_memory(case, parallel.Ensemble(MPI.COMM_SELF), intervals=1, with_tape=True)
 
 
 def test_a_value_function_that_does_not_fit_is_refused(monkeypatch):
