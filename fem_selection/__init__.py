@@ -41,6 +41,7 @@ _HOME = {
     "DenseKernel": "kernels",
     "SeparableKernel": "kernels",
     "LocalKernel": "kernels",
+    "RepresenterKernel": "kernels",
     "SumKernel": "kernels",
     # the equation and its layers
     "SelectionEquation": "dynamics",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -20,7 +21,7 @@ from fem_selection.discretization.numbering import hashed_normal
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import SCHEMES, SelectionField, Stepper, find_scheme
 from fem_selection.functions.activations import Activation, find_activation
-from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel
+from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, RepresenterKernel, SeparableKernel
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives import (
@@ -57,6 +58,16 @@ KERNELS = {
         + DenseKernel.random(space, intervals, 1.0, seed=seed)
     ),
 }
+
+
+def representer(space: StateSpace, intervals: int, seed: int = 7, anchors: int = 3) -> RepresenterKernel:
+    """A kernel that follows the first of `smooth_states`."""
+    states = smooth_states(space, slice(0, anchors))
+    return RepresenterKernel.random(space, intervals, states, scale=1.0, seed=seed)
+
+
+MOVING_KERNELS = {"representer": representer, "representer-all": partial(representer, anchors=7)}
+"""Kernels that are told the stage of a layer where others are told the control interval."""
 LINEAR_KERNELS = ("dense", "local")
 """Those that are linear in their parameters."""
 

@@ -132,9 +132,9 @@ def step_back(
         if incoming is not None:
             np.copyto(incoming[i], met)
         stepper.superposition.apply_transpose(slopes[i], met, q)
-        c = stepper.intervals[n][i]
+        c, p = stepper.intervals[n][i], stepper.places[n][i]
         if kernel_pullback is not None:
-            kernel.add_pullback(c, q, stages[i], scale=dt, out=kernel_pullback)
+            kernel.add_pullback(p, q, stages[i], scale=dt, out=kernel_pullback)
         if bias_dual is not None and ones.size:  # BLAS refuses vectors without entries
             bias_dual[c] = dgemv(dt, q, ones, 1.0, bias_dual[c], overwrite_y=1)  # a copy if the row is strided
         if to_state or i > 0:
@@ -142,7 +142,7 @@ def step_back(
             target = dual if i == 0 else pulled[i]
             if i > 0:
                 target.fill(0.0)
-            kernel.add_transpose(c, q, dt, out=target)
+            kernel.add_transpose(p, q, dt, out=target)
     for g in pulled[1:]:
         dual += g
 

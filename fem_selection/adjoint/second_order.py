@@ -154,9 +154,9 @@ def linearize_forward(
             if stages[i] is not state:
                 combine(state, dt, scheme.lower[i], rates=rates, out=stages[i])
                 stepper.solve_stage(n, i, state, stage=stages[i])
-            c = stepper.intervals[n][i]
+            c, p = stepper.intervals[n][i], stepper.places[n][i]
             np.copyto(s, stepper.bias[c][:, None])
-            stepper.kernel.apply(c, stages[i], s, keep=True)
+            stepper.kernel.apply(p, stages[i], s, keep=True)
             curvature = None if tape.gauss_newton or not to_second else tape.curvatures[k][i]
             stepper.superposition.evaluate_to_second(s, rate, tape.slopes[k][i], curvature=curvature)
         stepper.finish_layer(state, stages, rates, out=tape.states[k + 1])
@@ -188,7 +188,7 @@ def linearize_adjoint(stepper: Stepper, tape: SecondTape, dual: Block) -> None:
             target = dual if i == 0 else pulled[i]
             if i > 0:
                 target.fill(0.0)
-            stepper.kernel.add_transpose(stepper.intervals[n][i], q, dt, out=target)
+            stepper.kernel.add_transpose(stepper.places[n][i], q, dt, out=target)
         for g in pulled[1:]:
             dual += g
 
@@ -225,10 +225,10 @@ def advance_with_tangent(
     np.copyto(state, 0.0 if tangent is None else tangent)
     for k, n in enumerate(tape.layers):
         for i in range(count):
-            c = stepper.intervals[n][i]
+            c, p = stepper.intervals[n][i], stepper.places[n][i]
             np.copyto(ds, 0.0 if direction.bias is None else direction.bias[c][:, None])
             if direction.kernel is not None:
-                direction.kernel.apply(c, tape.stages[k][i], ds, keep=True)
+                direction.kernel.apply(p, tape.stages[k][i], ds, keep=True)
             if d_stages[i] is not state:
                 combine(state, dt, scheme.lower[i], rates=d_rates, out=d_stages[i])
             if scheme.diagonal[i]:
@@ -237,9 +237,9 @@ def advance_with_tangent(
                 d_stages[i] += (dt * scheme.diagonal[i]) * d_rates[i]
                 stepper.solve_tangent(n, i, derivative, right=d_stages[i], out=d_stages[i])
             if n > 0 or i > 0 or scheme.diagonal[i]:  # else δG = 0
-                kernel.apply(c, d_stages[i], ds, keep=True)
+                kernel.apply(p, d_stages[i], ds, keep=True)
                 if turns and kernel_pullback is not None:
-                    kernel.add_pullback(c, tape.duals[k][i], d_stages[i], scale=dt, out=kernel_pullback)
+                    kernel.add_pullback(p, tape.duals[k][i], d_stages[i], scale=dt, out=kernel_pullback)
             curvature, turn = (tape.curvatures[k][i], turns[k * count + i]) if turns else (None, None)
             stepper.superposition.move(tape.slopes[k][i], curvature, ds, out=d_rates[i], turn=turn)
         combine(state, dt, scheme.b, rates=d_rates, out=state)
@@ -275,7 +275,7 @@ def sweep_back_second(
     bilinear = direction.kernel if turns and not kernel.is_linear else None
     for k, n in reversed(list(enumerate(tape.layers))):
         for i in reversed(range(count)):
-            c = stepper.intervals[n][i]
+            c, p = stepper.intervals[n][i], stepper.places[n][i]
             terms = [(scheme.a[j][i], d_pulled[j]) for j in range(i + 1, count)]
             d_incoming = mix(scheme.b[i], d_dual, terms, out=mixed)
             turn = turns[k * count + i] if turns else None
@@ -283,9 +283,9 @@ def sweep_back_second(
                 d_incoming = _solve_second(stepper, tape, k, i, turn, d_incoming, direction, dq)
             stepper.superposition.move_transpose(tape.slopes[k][i], turn, d_incoming, out=dq)
             if kernel_pullback is not None:
-                kernel.add_pullback(c, dq, tape.stages[k][i], scale=dt, out=kernel_pullback)
+                kernel.add_pullback(p, dq, tape.stages[k][i], scale=dt, out=kernel_pullback)
                 if bilinear is not None:
-                    bilinear.add_second_pullback(c, tape.duals[k][i], tape.stages[k][i], scale=dt, out=kernel_pullback)
+                    bilinear.add_second_pullback(p, tape.duals[k][i], tape.stages[k][i], scale=dt, out=kernel_pullback)
             if bias_dual is not None and ones.size:
                 dgemv(dt, dq, ones, 1.0, bias_dual[c], overwrite_y=1)
             if n == 0 and i == 0:
@@ -293,9 +293,9 @@ def sweep_back_second(
             target = d_dual if i == 0 else d_pulled[i]
             if i > 0:
                 target.fill(0.0)
-            kernel.add_transpose(c, dq, dt, out=target)
+            kernel.add_transpose(p, dq, dt, out=target)
             if turns and direction.kernel is not None:
-                direction.kernel.add_transpose(c, tape.duals[k][i], dt, out=target)
+                direction.kernel.add_transpose(p, tape.duals[k][i], dt, out=target)
         for g in d_pulled[1:]:
             d_dual += g
 
@@ -312,13 +312,13 @@ def _solve_second(
 ) -> Block:
     """Return δI_i of an implicit stage of the tape's k-th layer, from δI° = b_i δP + Σ_{j>i} a_ji δḠ_j."""
     n = tape.layers[k]
-    step, c = stepper.grid.step * stepper.scheme.diagonal[i], stepper.intervals[n][i]
+    step, p = stepper.grid.step * stepper.scheme.diagonal[i], stepper.places[n][i]
     right = stepper.work("right to second", work, 1)[0]
     right.fill(0.0)
     stepper.superposition.move_transpose(tape.slopes[k][i], turn, d_incoming, out=work)
-    stepper.kernel.add_transpose(c, work, step, out=right)
+    stepper.kernel.add_transpose(p, work, step, out=right)
     if turn is not None and direction.kernel is not None:
-        direction.kernel.add_transpose(c, tape.duals[k][i], step, out=right)
+        direction.kernel.add_transpose(p, tape.duals[k][i], step, out=right)
     stepper.solve_adjoint(n, i, _derivative(stepper, tape, k, i), right=right, out=right)
     right += d_incoming
     return right

@@ -78,10 +78,10 @@ def step_tangent(
     for i in range(scheme.num_stages):
         lower = zip(scheme.lower[i], rates, strict=True)
         stage = np.asfortranarray(state + dt * sum((a * r for a, r in lower), 0.0))
-        c = stepper.intervals[n][i]
+        c, p = stepper.intervals[n][i], stepper.places[n][i]
         s.fill(0.0)
         if kernel is not None:
-            kernel.apply(c, stages[i], s, keep=True)
+            kernel.apply(p, stages[i], s, keep=True)
         if bias is not None:
             s += bias[c][:, None]
         derivative, rate = stepper.derivative(slopes[i]), np.empty_like(s, order="F")
@@ -89,7 +89,7 @@ def step_tangent(
             derivative.apply(s, rate)
             stage += dt * scheme.diagonal[i] * rate
             stepper.solve_tangent(n, i, derivative, right=stage, out=stage)
-        stepper.kernel.apply(c, stage, s, keep=True)
+        stepper.kernel.apply(p, stage, s, keep=True)
         derivative.apply(s, rate)
         rates.append(rate)
         moved.append(stage)

@@ -18,6 +18,7 @@ import numpy as np
 
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
+from fem_selection.dynamics.anchors import AnchorFlow
 from fem_selection.dynamics.compiled import CompiledSweep, create_sweep
 from fem_selection.dynamics.equation import SelectionEquation, Statement
 from fem_selection.dynamics.implicit import StageSolver
@@ -28,6 +29,7 @@ from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.functions.programs import SMALLEST
 from fem_selection.kernels.base import Kernel
+from fem_selection.kernels.representer import RepresenterKernel
 from fem_selection.settings import DynamicsSettings
 from fem_selection.typing import Block, Floats, real_array, real_block, whole_number
 
@@ -53,6 +55,9 @@ class Stepper:
     Attributes:
         equation: The equation, from whose form σ is read.
         intervals: The control interval of each stage, as `intervals[layer][stage]`.
+        places: What the kernel is told at each stage, as `places[layer][stage]`: the control interval, or the number of
+            the stage's place if the kernel follows anchors.
+        anchors: The flow of the kernel's anchors, if it follows any; else None.
         solver: The solver of implicit stages, with its counts; None if the scheme is explicit.
         evaluation: "compiled": whole sweeps by one compiled call where that is possible; "layers": layer by layer;
             "assembled": layer by layer, σ by assembled forms.
@@ -102,6 +107,11 @@ class Stepper:
         self.solver: StageSolver | None = None
         if scheme.is_implicit:
             self.solver = StageSolver(space, kernel, self._bias_columns, superposition=self.superposition)
+        self.anchors: AnchorFlow | None = None
+        self.places = self.intervals
+        if isinstance(kernel, RepresenterKernel):
+            self.anchors, stages = AnchorFlow(self, kernel), scheme.num_stages
+            self.places = [[n * stages + i for i in range(stages)] for n in range(grid.layers)]
         self.failed_layer: int | None = None
         self._work: dict[tuple[str | int, ...], list[Block]] = {}
         self._tapes: dict[int, Tape] = {}
@@ -128,6 +138,11 @@ class Stepper:
     @cached_property
     def _compiled(self) -> CompiledSweep | None:
         return create_sweep(self)
+
+    def bind_kernel(self) -> None:
+        """Let the kernel follow its anchors in these dynamics, if it follows any and another stepper had it last."""
+        if self.anchors is not None:
+            self.anchors.bind()
 
     def tape(self, num_samples: int) -> Tape:
         """Return the tape for blocks of that many samples.
@@ -170,6 +185,7 @@ class Stepper:
             The state after the last of them, a block of the tape.
         """
         initial = real_block(initial, self.space.num_local, "initial states")
+        self.bind_kernel()
         tape.start(initial, range(self.grid.layers) if layers is None else layers)
         if (sweep := self.compiled_for(initial)) is not None:
             sweep.forward(initial, tape.arrays, tape.layers)
@@ -187,6 +203,7 @@ class Stepper:
             state: The state before them, shape (num_local, J), in Fortran order; overwritten by the state after them.
             layers: Their numbers.
         """
+        self.bind_kernel()
         if (sweep := self.compiled_for(state)) is not None:
             sweep.forward_in_place(state, layers)
             return
@@ -245,10 +262,9 @@ class Stepper:
         for n in range(self.grid.layers):
             end = self.advance(state, tape, range(n, n + 1))
             for i, stage in enumerate(tape.stages[0]):
-                c = self.intervals[n][i]
-                np.copyto(s, self._bias_columns[c])
+                np.copyto(s, self._bias_columns[self.intervals[n][i]])
                 with np.errstate(**_QUIET):
-                    self.kernel.apply(c, stage, s, keep=True)
+                    self.kernel.apply(self.places[n][i], stage, s, keep=True)
                 value, slope = self.activation.evaluate(s)
                 pole = np.isinf(value) & (np.abs(s) <= 1)
                 bad = (np.abs(s) < 1e100) & (np.isnan(value) | pole | (np.isfinite(value) & ~np.isfinite(slope)))
@@ -370,9 +386,8 @@ class Stepper:
             if stages[i] is not state:
                 combine(state, dt, scheme.lower[i], rates=rates, out=stages[i])
                 self.solve_stage(n, i, state, stage=stages[i])
-            c = self.intervals[n][i]
-            np.copyto(s, self._bias_columns[c])
-            self.kernel.apply(c, stages[i], s, keep=True)
+            np.copyto(s, self._bias_columns[self.intervals[n][i]])
+            self.kernel.apply(self.places[n][i], stages[i], s, keep=True)
             if slopes is None:
                 self.superposition.evaluate(s, rate)
             else:

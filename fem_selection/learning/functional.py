@@ -19,6 +19,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from fem_selection.adjoint.anchors import finish_back
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.dynamics.checkpointing import TapedSweeps
 from fem_selection.dynamics.stepper import Stepper
@@ -113,6 +114,10 @@ class Functional:
         num_samples, block = whole_number(num_samples, "num_samples", 0), whole_number(block, "block", 1)
         if not 0 <= (weight := real_number(weight, "weight")) < np.inf:
             raise InvalidInput(f"weight = {weight}: expected a finite number, at least 0")
+        if stepper.anchors is not None and "kernel" not in control_space.parts:
+            raise InvalidInput(
+                "a representer kernel changes with every control: optimize it too, or fix it by as_separable()"
+            )
         self.initial, self.targets = _check_samples(control_space, cost, initial, targets, num_samples)
         self.control_space, self.stepper, self.cost = control_space, stepper, cost
         self.num_samples, self.regularization, self.weight, self.block = num_samples, regularization, weight, block
@@ -268,6 +273,30 @@ class Functional:
     ) -> tuple[float, float, Floats]:
         """Sweep all blocks forward and back; return the data term, this shard's share of R, and its dual."""
         self.clear_duals()
+        data = self.sweep_blocks(initial, targets, num_samples, observe=observe)
+        with np.errstate(over="ignore", invalid="ignore"):
+            finish_back(self.stepper, kernel_pullback=self.pullback, bias_dual=self.bias_dual)
+            regular, regular_dual = self.penalty.evaluate(controls)
+            regular_dual += self.collect_dual()
+        return data, regular, regular_dual
+
+    def sweep_blocks(
+        self, initial: Block, targets: Block, num_samples: int, *, observe: Observe | None = None
+    ) -> float:
+        """Sweep all blocks forward and back under the controls last set (collective over space).
+
+        The derivatives are added to the duals of kernel, bias and readout.  Those of a kernel that follows anchors are
+        duals of its factors, which `adjoint.anchors.finish_back` carries on to the controls.
+
+        Args:
+            initial: Initial states of this member's samples, shape (num_local, any).
+            targets: Their targets.
+            num_samples: Number of samples over all members.
+            observe: Called after each block's sweep, before its tape is used again.
+
+        Returns:
+            This member's share of the data term.
+        """
         data, repeated = 0.0, 0
         with np.errstate(over="ignore", invalid="ignore"):
             for columns in self.blocks(initial.shape[1]):
@@ -292,13 +321,11 @@ class Functional:
                     if observe is not None and incoming is not None:
                         observe(columns, tape, incoming)
                 repeated += block.shape[1] * sweep.repeated
-            regular, regular_dual = self.penalty.evaluate(controls)
-            regular_dual += self.collect_dual()
         share = num_samples / self.num_samples if self.num_samples else 1.0
         self.counts.forward += share
         self.counts.adjoint += share
         self.counts.repeated += share * repeated / (self.stepper.grid.layers * max(initial.shape[1], 1))
-        return data, regular, regular_dual
+        return data
 
     def _incoming(self, like: Block, longest: int, layers: range) -> list[list[Block]]:
         """Blocks for the costates I of each stage of some layers; consecutive blocks of one size share them."""

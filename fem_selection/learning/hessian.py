@@ -17,7 +17,9 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse.linalg import LinearOperator
 
+from fem_selection.adjoint.anchors import AnchorLinearization
 from fem_selection.adjoint.second_order import Direction
+from fem_selection.dynamics.anchors import AnchorFlow
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.linearization import FunctionalLinearization
 from fem_selection.learning.scaled import ScaledFunctional
@@ -52,11 +54,13 @@ class Hessian:
         self._operators = np.empty(functional.control_space.local_size)
         self._linearization = FunctionalLinearization(functional, gauss_newton, memory)
         self._controls: Floats | None = None
+        self._anchors: AnchorLinearization | None = None
 
     def linearize(self, controls: Floats) -> None:
         """Take the second derivative at these controls, a shard of x, from now on; the next product sweeps there."""
         self._controls = controls.copy()
         self._linearization.renew()
+        self._anchors = None
 
     def apply(self, direction: Floats) -> Floats:
         """J''(x) h, the shard of a dual in x, for a direction h, a shard in x (collective).
@@ -68,10 +72,16 @@ class Hessian:
             raise RuntimeError("linearize the Hessian first")
         f = self.functional
         f.set_controls(self._controls)
+        if f.stepper.anchors is not None and self._anchors is None:
+            self._anchors = self._linearize_anchors(f.stepper.anchors)
         along = self._set_direction(direction)
         f.clear_duals()
         with np.errstate(over="ignore", invalid="ignore"):
+            if self._anchors is not None:
+                self._anchors.move(along)
             self._linearization.add_products(along)
+            if self._anchors is not None and f.pullback is not None:
+                self._anchors.finish_back(along, f.pullback, f.bias_dual)
         _, result = f.penalty.evaluate(direction)
         result += f.collect_dual()
         self.actions += 1
@@ -93,6 +103,15 @@ class Hessian:
             return self.apply(np.ascontiguousarray(h, dtype=np.float64).ravel())
 
         return LinearOperator((size, size), matvec=multiply, rmatvec=multiply, dtype=np.float64)
+
+    def _linearize_anchors(self, flow: AnchorFlow) -> AnchorLinearization:
+        """The anchors at the controls last set; the exact Hessian needs the duals of the kernel's factors first."""
+        f = self.functional
+        if self.gauss_newton:
+            return AnchorLinearization(flow, None)
+        f.clear_duals()
+        f.sweep_blocks(f.initial, f.targets, f.num_samples)
+        return AnchorLinearization(flow, f.pullback)
 
     def _set_direction(self, direction: Floats) -> Direction:
         f = self.functional

@@ -40,9 +40,9 @@ def count_at_kinks(functional: Functional, controls: Floats) -> tuple[int, int]:
             block = functional.initial[:, columns]
             for tape in functional.sweeps.of(block.shape[1]).through(block):
                 for n, layer in zip(tape.layers, tape.stages, strict=True):
-                    for c, stage in zip(stepper.intervals[n], layer, strict=True):
+                    for c, place, stage in zip(stepper.intervals[n], stepper.places[n], layer, strict=True):
                         s = np.asfortranarray(np.repeat(stepper.bias[c][:, None], stage.shape[1], axis=1))
-                        stepper.kernel.apply(c, stage, s, keep=True)
+                        stepper.kernel.apply(place, stage, s, keep=True)
                         found[0] += np.count_nonzero(_is_rough(stepper.superposition, s))
                         found[1] += s.size
     functional.counts.forward += 1

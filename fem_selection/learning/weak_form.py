@@ -183,15 +183,15 @@ class _Comparison:
         pairs = zip(s.T, self._space.riesz(self._met[n][i]).T, strict=True)
         q = np.column_stack([self._equation.assemble_adjoint(*pair) for pair in pairs])
         result = create_block(*s.shape)
-        c = self._stepper.intervals[n][i]
-        self._stepper.kernel.add_transpose(c, np.asfortranarray(q), self._stepper.grid.step, out=result)
+        place = self._stepper.places[n][i]
+        self._stepper.kernel.add_transpose(place, np.asfortranarray(q), self._stepper.grid.step, out=result)
         return result
 
     def _argument(self, n: int, i: int) -> Block:
         """S_i = K G_i + b of layer n."""
         c, stage = self._stepper.intervals[n][i], self._tape.stages[n][i]
         s = np.asfortranarray(np.repeat(self._stepper.bias[c][:, None], stage.shape[1], axis=1))
-        self._stepper.kernel.apply(c, np.asfortranarray(stage), s, keep=True)
+        self._stepper.kernel.apply(self._stepper.places[n][i], np.asfortranarray(stage), s, keep=True)
         return s
 
     def _random(self, like: Block) -> Block:

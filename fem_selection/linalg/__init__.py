@@ -14,6 +14,7 @@ _HOMES = {
     "Factors": "factors",
     "HasAdjoint": "coordinates",
     "Inverse": "krylov",
+    "InverseRoot": "inverse_root",
     "IsometricCoordinates": "coordinates",
     "IsometricOperator": "coordinates",
     "Limits": "eigensolver",
@@ -58,6 +59,7 @@ _HOMES = {
     "skew_part_norm": "norms",
     "sum_over_space": "operators",
     "symmetric_eigenpairs": "eigensolver",
+    "symmetric_part": "inverse_root",
     "symmetric_part_maximum": "norms",
     "truncate": "compression",
 }

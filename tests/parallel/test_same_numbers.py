@@ -36,6 +36,14 @@ CASES = {
         "kernel": "local + separable + dense",
         "scheme": "midpoint",
     },
+    "representer": {"mesh": ("interval", 9), "degree": 1, "kernel": "representer-all", "loss": "tracking"},
+    "representer-few-galerkin": {
+        "mesh": ("interval", 6),
+        "degree": 2,
+        "mode": "galerkin",
+        "kernel": "representer",
+        "scheme": "heun",
+    },
     "implicit": {"mesh": ("interval", 6), "degree": 2, "scheme": "crank_nicolson", "loss": "tracking"},
     "implicit-local": {"mesh": ("triangle", 3), "degree": 1, "kernel": "local", "scheme": "implicit_euler"},
     "implicit-sum-galerkin": {
@@ -73,7 +81,7 @@ RUNS = [
 
 def compute(case: dict, space_ranks: int) -> dict:
     """What one case gives by one split: values, gradients, curvatures, numbering, shares and messages."""
-    from problems import KERNELS, make_domain, make_problem
+    from problems import KERNELS, MOVING_KERNELS, make_domain, make_problem
 
     from fem_selection.discretization.numbering import hashed_normal
     from fem_selection.discretization.spaces import StateSpace
@@ -87,7 +95,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     domain = make_domain(*options.pop("mesh"), comm=ensemble.space_comm)
     names = ("degree", "family", "mode")
     space = StateSpace(domain, **{k: options.pop(k) for k in names if k in options})
-    own_kernel = KERNELS[options.pop("kernel", "dense")](space, 2)
+    own_kernel = (KERNELS | MOVING_KERNELS)[options.pop("kernel", "dense")](space, 2)
     problem = make_problem(space, ensemble, layers=2, kernel=own_kernel, **options)
     J, controls, kernel = problem.functional, problem.control_space, problem.stepper.kernel
     x = problem.moved()

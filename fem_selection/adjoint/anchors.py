@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""The derivatives of the flow of anchors that a representer kernel follows (`dynamics.anchors`).
+
+Sweeps of blocks see K = Ĉ P (M A)ᵀ at each place and leave duals of all three factors.  Those of M A and P, at all
+stages, are what the anchors' own adjoint starts from; it has no dual at T, and ends with the whole dual of Ĉ.  With
+Q_i = (Π σ'(S_i))ᵀ I_i and I_i as in `adjoint.backward`, S_i = Ĉ P_i G_i + b:
+
+    Ĉ-dual += Δt Q_i X_iᵀ,   X̄ = Δt ĈᵀQ_i,   P̄ += sym(X̄ G_i),   Ḡ = sym(P_i X̄) + (∂P/∂G)ᵀ P̄
+    A_i-dual = 2 M A_i Ḡ + M (M A)-dual
+
+A tangent δĈ, δb moves the anchors and with them the factors; second derivatives differentiate the lines above.  Each
+rank of a mesh has the small matrices whole.  Each member of an ensemble carries the anchors back with the duals of its
+own samples: the adjoint is linear, so the sum over members that the duals of all controls take sums these as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fem_selection.adjoint.backward import mix
+from fem_selection.adjoint.second_order import Direction
+from fem_selection.dynamics.anchors import AnchorFlow, Evaluate
+from fem_selection.dynamics.schemes import combine
+from fem_selection.dynamics.stepper import Stepper
+from fem_selection.kernels.representer import PlaceDirection, RepresenterDirection
+from fem_selection.linalg.blas import add_product
+from fem_selection.linalg.inverse_root import symmetric_part
+from fem_selection.typing import Block, Floats, create_block
+
+__all__ = ["AnchorLinearization", "finish_back", "move_anchors"]
+
+
+def finish_back(stepper: Stepper, *, kernel_pullback: Floats | None, bias_dual: Floats | None) -> None:
+    """Carry the duals of the kernel's factors back along the anchors, after all blocks' sweeps (collective over space).
+
+    Nothing happens if the kernel follows no anchors.
+
+    Args:
+        stepper: The dynamics.
+        kernel_pullback: What the sweeps of the blocks summed; the dual of Ĉ is completed.
+        bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
+    """
+    flow = stepper.anchors
+    if flow is not None and kernel_pullback is not None:
+        flow.kernel.place(0)
+        _sweep_back(flow, kernel_pullback, bias_dual)
+
+
+def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None) -> None:
+    """Set the tangents of the anchors in a direction of the kernel, before the blocks' sweeps (collective over space).
+
+    Nothing happens if the kernel follows no anchors.
+
+    Args:
+        stepper: The dynamics; slopes are those of the flow's last run.
+        kernel: The direction δĈ.
+        bias: δb, shape (intervals, num_local); zero if None.
+    """
+    flow = stepper.anchors
+    if flow is None or not isinstance(kernel, RepresenterDirection):
+        return
+    flow.kernel.place(0)
+
+    def move(n: int, i: int, ds: Block, out: Block) -> None:
+        stepper.superposition.apply_derivative(flow.slopes[n][i], ds, out)
+
+    _sweep_tangent(flow, kernel, bias, move)
+
+
+@dataclass
+class _Met:
+    """What a second derivative needs of the first-order adjoint at a place."""
+
+    q: Block  # Δt Q
+    x: Floats  # X̄
+    inverse: Floats  # P̄
+    gram: Floats  # Ḡ
+
+
+class AnchorLinearization:
+    """The flow of a stepper's anchors at one control, for actions of the Hessian.
+
+    Args:
+        flow: The flow; the kernel holds the control.
+        pullback: The duals of the factors from all blocks of this member; None for the Gauss–Newton action.
+
+    Note:
+        Collective over space.
+    """
+
+    def __init__(self, flow: AnchorFlow, pullback: Floats | None) -> None:
+        self.flow, self.kernel, self.stepper = flow, flow.kernel, flow.stepper
+        s = self.stepper
+        shape = (s.grid.layers, s.scheme.num_stages, self.kernel.rank, s.superposition.tape_rows)
+        self._slopes = np.empty(shape)
+        self._curvatures = None if pullback is None else np.empty(shape)
+        self._turns = None if pullback is None else np.empty(shape)
+        self._met: dict[tuple[int, int], _Met] = {}
+        flow.bind()
+        flow.sweep(self._evaluate)
+        if pullback is not None:
+            self._linearize_adjoint(pullback)
+
+    def move(self, direction: Direction) -> None:
+        """Set the tangents of the anchors in a direction, as `move_anchors` (collective over space)."""
+        assert isinstance(direction.kernel, RepresenterDirection)
+        self.kernel.place(0)
+        _sweep_tangent(self.flow, direction.kernel, direction.bias, self._move)
+
+    def finish_back(self, direction: Direction, pullback: Floats, bias_dual: Floats | None) -> None:
+        """Carry derivatives of duals back along the anchors (collective over space).
+
+        Args:
+            direction: That of the last `move`.
+            pullback: The derivatives of the duals of the factors from all blocks; that of Ĉ is completed.
+            bias_dual: δ(∂J/∂b), added to; None to leave the bias out.
+        """
+        kernel = direction.kernel
+        assert isinstance(kernel, RepresenterDirection)
+        s, duals, met = self.stepper, self.kernel.duals(pullback), create_block(*self.flow.final.shape)
+
+        def stage_back(n: int, i: int, incoming: Block) -> Block | None:
+            p = self.flow.number(n, i)
+            place, along, known = self.kernel.places[p], kernel.places[p], self._met.get((n, i))
+            c, root, dt = place.interval, place.root, s.grid.step
+            turn = None if self._turns is None else self._turns[n, i].T
+            s.superposition.move_transpose(self._slopes[n, i].T, turn, incoming, out=met)
+            np.multiply(met, dt, out=met)
+            value = duals.values[c].T
+            add_product(1.0, met, np.asfortranarray(root.value @ root.gram), out=value, transpose_b=True)
+            if bias_dual is not None:
+                bias_dual[c] += met.sum(axis=1)
+            (dx,) = self.kernel.project((self.kernel.values(c), met))
+            if known is None:
+                if p == 0:
+                    return None
+                inverse = duals.inverses[p] + dx @ root.gram
+                gram = symmetric_part(root.value @ dx) + root.adjoint(inverse)
+                return self._dual_of_stage(p, gram, None, duals.moments[p].T)
+            d_x = along.d_inverse @ root.gram + root.value @ along.d_gram
+            add_product(1.0, known.q, np.asfortranarray(d_x), out=value, transpose_b=True)
+            if p == 0:
+                return None
+            (more,) = self.kernel.project((kernel.values(c), known.q))
+            dx += more
+            inverse = duals.inverses[p] + dx @ root.gram + known.x @ along.d_gram
+            gram = symmetric_part(along.d_inverse @ known.x + root.value @ dx)
+            gram += root.second_adjoint(known.inverse, inverse, along.d_gram)
+            return self._dual_of_stage(p, gram, (along, known.gram), duals.moments[p].T)
+
+        _sweep_layers_back(self.flow, stage_back)
+
+    def _dual_of_stage(
+        self, p: int, gram: Floats, second: tuple[PlaceDirection, Floats] | None, moments: Block
+    ) -> Block:
+        """2 M A Ḡ + M (M A)-dual, and 2 M δA Ḡ of the first order."""
+        result = self.stepper.space.apply_mass(moments)
+        add_product(2.0, self.kernel.places[p].moments, np.asfortranarray(gram), out=result)
+        if second is not None:
+            add_product(2.0, second[0].d_moments, np.asfortranarray(second[1]), out=result)
+        return result
+
+    def _evaluate(self, n: int, i: int, s: Block, out: Block) -> None:
+        curvature = None if self._curvatures is None else self._curvatures[n, i].T
+        self.stepper.superposition.evaluate_to_second(s, out, self._slopes[n, i].T, curvature=curvature)
+
+    def _move(self, n: int, i: int, ds: Block, out: Block) -> None:
+        curvature = None if self._curvatures is None else self._curvatures[n, i].T
+        turn = None if self._turns is None else self._turns[n, i].T
+        self.stepper.superposition.move(self._slopes[n, i].T, curvature, ds, out=out, turn=turn)
+
+    def _linearize_adjoint(self, pullback: Floats) -> None:
+        s, duals = self.stepper, self.kernel.duals(pullback)
+
+        def stage_back(n: int, i: int, incoming: Block) -> Block | None:
+            assert self._curvatures is not None
+            p = self.flow.number(n, i)
+            place, q = self.kernel.places[p], create_block(*incoming.shape)
+            root = place.root
+            s.superposition.transpose_to_second(self._slopes[n, i].T, self._curvatures[n, i].T, incoming, out=q)
+            q *= s.grid.step
+            (x,) = self.kernel.project((self.kernel.values(place.interval), q))
+            inverse = duals.inverses[p] + x @ root.gram
+            gram = symmetric_part(root.value @ x) + root.adjoint(inverse)
+            self._met[n, i] = _Met(q=q, x=x, inverse=inverse, gram=gram)
+            return self._dual_of_stage(p, gram, None, duals.moments[p].T) if p > 0 else None
+
+        _sweep_layers_back(self.flow, stage_back)
+
+
+StageBack = Callable[[int, int, Block], Block | None]
+"""From (layer, stage, I) to the dual of the stage's states; None at the first place, where no dual is wanted."""
+
+
+def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack) -> None:
+    """Go back through all layers and stages, from a zero dual at T."""
+    scheme = flow.stepper.scheme
+    dual, mixed = create_block(*flow.final.shape), create_block(*flow.final.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for n in reversed(range(flow.stepper.grid.layers)):
+            pulled: dict[int, Block] = {}
+            for i in reversed(range(scheme.num_stages)):
+                terms = [(scheme.a[j][i], g) for j, g in pulled.items()]
+                result = stage_back(n, i, mix(scheme.b[i], dual, terms, out=mixed))
+                if result is None:
+                    return
+                pulled[i] = result
+            for g in pulled.values():
+                dual += g
+
+
+def _sweep_back(flow: AnchorFlow, pullback: Floats, bias_dual: Floats | None) -> None:
+    s, kernel, duals, q = flow.stepper, flow.kernel, flow.kernel.duals(pullback), create_block(*flow.final.shape)
+
+    def stage_back(n: int, i: int, incoming: Block) -> Block | None:
+        p = flow.number(n, i)
+        place = kernel.places[p]
+        root = place.root
+        s.superposition.apply_transpose(flow.slopes[n][i], incoming, q)
+        np.multiply(q, s.grid.step, out=q)
+        value = duals.values[place.interval].T
+        add_product(1.0, q, np.asfortranarray(root.value @ root.gram), out=value, transpose_b=True)
+        if bias_dual is not None:
+            bias_dual[place.interval] += q.sum(axis=1)
+        if p == 0:
+            return None
+        (x,) = kernel.project((kernel.values(place.interval), q))
+        gram = symmetric_part(root.value @ x) + root.adjoint(duals.inverses[p] + x @ root.gram)
+        result = s.space.apply_mass(duals.moments[p].T)
+        add_product(2.0, place.moments, np.asfortranarray(gram), out=result)
+        return result
+
+    _sweep_layers_back(flow, stage_back)
+
+
+def _sweep_tangent(flow: AnchorFlow, direction: RepresenterDirection, bias: Floats | None, move: Evaluate) -> None:
+    s, kernel, scheme = flow.stepper, flow.kernel, flow.stepper.scheme
+    state, stage, ds, *rates = (create_block(*flow.final.shape) for _ in range(3 + scheme.num_stages))
+    if len(direction.places) != len(kernel.places):
+        zero = np.zeros((kernel.rank, kernel.rank))
+        direction.places = [
+            PlaceDirection(d_moments=create_block(*state.shape), d_gram=zero, d_inverse=zero) for _ in kernel.places
+        ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for n in range(s.grid.layers):
+            for i in range(scheme.num_stages):
+                combine(state, s.grid.step, scheme.lower[i], rates=rates, out=stage)
+                place, along = kernel.places[flow.number(n, i)], direction.places[flow.number(n, i)]
+                np.copyto(along.d_moments, s.space.apply_mass(stage))
+                (half,) = kernel.project((place.moments, stage))
+                along.d_gram, p, c = half + half.T, place.root.value, place.interval
+                along.d_inverse = place.root.tangent(along.d_gram)
+                dx = along.d_inverse @ place.root.gram + p @ along.d_gram
+                np.copyto(ds, 0.0 if bias is None else bias[c][:, None])
+                add_product(1.0, direction.values(c), np.asfortranarray(p @ place.root.gram), out=ds)
+                add_product(1.0, kernel.values(c), np.asfortranarray(dx), out=ds)
+                move(n, i, ds, rates[i])
+            combine(state, s.grid.step, scheme.b, rates=rates, out=state)
