@@ -59,10 +59,10 @@ def write_checkpoint(
     places = world.gather(indices)
     file = _Writer(path, state, list(vectors), global_size) if ensemble.is_root else None
     fault = world.bcast(file.open() if file is not None else None)
+    whole = np.empty(global_size if file is not None else 0)
     for name, shard in vectors.items() if fault is None else ():
         pieces = world.gather(np.ascontiguousarray(shard))
         if file is not None:
-            whole = np.empty(global_size)
             for where, piece in zip(places or [], pieces or [], strict=True):
                 whole[where] = piece
             file.write(name, whole)
@@ -95,7 +95,7 @@ class _Writer:
 
     def write(self, name: str, whole: Floats) -> None:
         """Append a vector."""
-        content = whole.astype("<f8").tobytes()
+        content = whole.astype("<f8", copy=False).data
         self.sums[name] = zlib.crc32(content)
         if self.fault is None and self.handle is not None:
             with self._watched():

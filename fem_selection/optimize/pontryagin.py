@@ -34,6 +34,7 @@ from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.readout import optimize_readout
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize.ends import End, end_by_gradient
+from fem_selection.optimize.pace import Pace
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.settings import OptimizerSettings, OutputSettings
 from fem_selection.settings.names import PONTRYAGIN
@@ -62,7 +63,7 @@ def approximate_successively(
     observe: Callable[[IterationRow], None] | None = None,
     stop: Stop | None = None,
     seed: int = 0,
-    checkpoint_every: int = OutputSettings.checkpoint_every,
+    checkpoint_every: int | None = OutputSettings.checkpoint_every,
 ) -> OptimizationReport:
     """Minimise Ĵ(x̂) by Pontryagin's principle (collective).
 
@@ -72,11 +73,11 @@ def approximate_successively(
         settings: Method, limits and tolerances; the method is "msa", "damped_msa" or "sqh".
         scaled_bounds: Shards of lower and upper bounds of kernel and bias in x̂; an infinite entry is no bound.
         resume: The state and vectors that `save` received earlier.
-        save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
+        save: Called with state and vectors at iteration 0, then when one is due and at the end.
         observe: Called with each new line of the history.
         stop: Called after each iteration; the run ends if it returns True.
         seed: Seed of the random starts of each minimisation.
-        checkpoint_every: Iterations between calls of `save`.
+        checkpoint_every: Iterations between calls of `save`; None for as often as 2 % of the time allows.
 
     Raises:
         InvalidInput: if the principle does not apply, with every reason; if the method is one of TAO; or if there are
@@ -110,10 +111,10 @@ class _Approximation:
         observe: Callable[[IterationRow], None] | None,
         stop: Stop | None,
         seed: int,
-        checkpoint_every: int,
+        checkpoint_every: int | None,
     ) -> None:
         self.functional, self.settings, self.scaled_bounds = functional, settings, scaled_bounds
-        self.seed, self.checkpoint_every = seed, checkpoint_every
+        self.seed, self.pace = seed, Pace(checkpoint_every, functional.control_space.ensemble.world)
         self.save, self.observe, self.stop = save, observe, stop
         self.control_space, self.extremals = functional.control_space, Extremals(functional.functional)
         self.iteration = self.evaluations = 0
@@ -146,7 +147,7 @@ class _Approximation:
                 self._tell(now, principle, length)
             end = self._end(now, principle)
             stopped = end is None and self.stop is not None and self.stop()
-            if not known and (end is not None or stopped or self.iteration % self.checkpoint_every == 0):
+            if not known and (end is not None or stopped or self.pace.is_due(self.iteration)):
                 self._save_now(now, length)
             if end is not None or stopped:
                 break
@@ -321,7 +322,8 @@ class _Approximation:
             "best_objective": self.best.objective,
             "gradient_norm": self._norm(now),
         }
-        self.save(state, {"best": self.best.scaled, "best_gradient": self.best.gradient, "now": now.scaled})
+        with self.pace.writing():
+            self.save(state, {"best": self.best.scaled, "best_gradient": self.best.gradient, "now": now.scaled})
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> _Iterate:
         """The saved iterate; its states and costates are computed again, which costs one sweep."""

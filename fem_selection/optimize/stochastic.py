@@ -28,6 +28,7 @@ from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.linalg.blas import add_scaled
 from fem_selection.optimize.adam import step_by_adam
 from fem_selection.optimize.ends import ZERO_BATCHES
+from fem_selection.optimize.pace import Pace
 from fem_selection.optimize.report import EpochRow, Save, StochasticReport, Stop
 from fem_selection.settings import OutputSettings, StochasticSettings
 from fem_selection.typing import Block, Floats, whole_number
@@ -68,7 +69,7 @@ def descend(
     observe: Callable[[EpochRow], None] | None = None,
     stop: Stop | None = None,
     seed: int = 0,
-    checkpoint_every: int = OutputSettings.checkpoint_every,
+    checkpoint_every: int | None = OutputSettings.checkpoint_every,
 ) -> StochasticReport:
     """Run the stochastic phase (collective).
 
@@ -82,12 +83,12 @@ def descend(
             iterate is returned, else the last.
         scaled_bounds: Shards of lower and upper bounds in x̂; steps are projected onto the box.
         resume: The state and vectors that `save` received earlier.
-        save: Called at the start, every `checkpoint_every` epochs, when stopped and at the end.
+        save: Called at the start, when one is due, when stopped and at the end.
         observe: Called with each epoch's line of the history.
         stop: Called every 20 mini-batches, since it takes a message, and after each epoch; the run ends if it returns
             True.
         seed: Seed of the random stream.
-        checkpoint_every: Epochs between calls of `save`.
+        checkpoint_every: Epochs between calls of `save`; None for as often as 2 % of the time allows.
 
     Raises:
         NonFinite: on all ranks, with step and layer, if the objective of a mini-batch is not finite; the last state
@@ -119,10 +120,10 @@ class _Descent:
         observe: Callable[[EpochRow], None] | None,
         stop: Stop | None,
         seed: int,
-        checkpoint_every: int,
+        checkpoint_every: int | None,
     ) -> None:
         self.functional, self.settings, self.source = functional, settings, source
-        self.checkpoint_every = whole_number(checkpoint_every, "checkpoint_every", 1)
+        self.pace = Pace(checkpoint_every, functional.control_space.ensemble.world)
         self.validate, self.scaled_bounds = validate, scaled_bounds
         self.save, self.observe, self.stop = save, observe, stop
         self.rng = np.random.Generator(np.random.PCG64(whole_number(seed, "seed", 0)))
@@ -283,7 +284,7 @@ class _Descent:
             self.observe(
                 EpochRow(epoch=self.epoch, objective=objective, rate=self._rate(total), validation_score=float(score))
             )
-        if self.epoch % self.checkpoint_every == 0 and self.epoch < self.settings.epochs:
+        if self.epoch < self.settings.epochs and self.pace.is_due(self.epoch):
             self.epoch_state = self.rng.bit_generator.state
             self._save()
 
@@ -305,7 +306,8 @@ class _Descent:
         }
         vectors = {"x": self.scaled, "first_moment": self.first, "second_moment": self.second}
         vectors["best"] = self.scaled if self.validate is None else self.best_scaled
-        self.save(state, vectors)
+        with self.pace.writing():
+            self.save(state, vectors)
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> None:
         self.epoch, self.batch, self.step = int(state["epoch"]), int(state["batch"]), int(state["step"])

@@ -49,12 +49,13 @@ from fem_selection.errors import InvalidInput, NonFinite, NotConverged
 from fem_selection.learning.hessian import ScaledHessian
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.optimize.ends import NO_DESCENT, NO_RADIUS, end_by_fault, end_by_gradient, end_by_tao
+from fem_selection.optimize.pace import Pace
 from fem_selection.optimize.report import IterationRow, OptimizationReport, Save, Stop
 from fem_selection.optimize.tao_options import set_options
 from fem_selection.petsc import last_line, remove_shift
 from fem_selection.settings import OptimizerSettings, OutputSettings
 from fem_selection.settings.names import BOUNDED, NEWTON, TAO
-from fem_selection.typing import Floats, whole_number
+from fem_selection.typing import Floats
 
 __all__ = ["minimize"]
 
@@ -73,7 +74,7 @@ def minimize(
     save: Save | None = None,
     observe: Callable[[IterationRow], None] | None = None,
     stop: Stop | None = None,
-    checkpoint_every: int = OutputSettings.checkpoint_every,
+    checkpoint_every: int | None = OutputSettings.checkpoint_every,
 ) -> OptimizationReport:
     """Minimise Ĵ(x̂) by TAO (collective).
 
@@ -83,10 +84,10 @@ def minimize(
         settings: Method, limits and tolerances; the method is one of TAO.
         scaled_bounds: Shards of lower and upper bounds in x̂; an infinite entry is no bound.
         resume: The state and vectors that `save` received earlier.
-        save: Called with state and vectors at iteration 0, then every `checkpoint_every` iterations and at the end.
+        save: Called with state and vectors at iteration 0, then when one is due and at the end.
         observe: Called with each new line of the history.
         stop: Called after each iteration; the run ends if it returns True.
-        checkpoint_every: Iterations between calls of `save`.
+        checkpoint_every: Iterations between calls of `save`; None for as often as 2 % of the time allows.
 
     Raises:
         InvalidInput: if the method is none of TAO, if there are bounds and the method knows none, or if PETSc or the
@@ -130,10 +131,10 @@ class _Minimizer:
         save: Save | None,
         observe: Callable[[IterationRow], None] | None,
         stop: Stop | None,
-        checkpoint_every: int,
+        checkpoint_every: int | None,
     ) -> None:
         self.functional, self.settings, self.scaled_bounds = functional, settings, scaled_bounds
-        self.checkpoint_every = whole_number(checkpoint_every, "checkpoint_every", 1)
+        self.pace = Pace(checkpoint_every, functional.control_space.ensemble.world)
         self.save, self.observe, self.stop = save, observe, stop
         self.iteration = self.evaluations = 0
         self.first_norm = 0.0
@@ -147,6 +148,9 @@ class _Minimizer:
         self.broken: str | None = None
         self.shortened = 0
         self._latest: _Iterate | None = None
+        self._latest_at: tuple[int, int] | None = (
+            None  # the vector that it was evaluated at, and PETSc's count of changes
+        )
         is_gauss_newton = settings.hessian == "gauss_newton"
         self._hessian = ScaledHessian(functional, is_gauss_newton) if settings.method in NEWTON else None
 
@@ -286,8 +290,7 @@ class _Minimizer:
         elif self.stop is not None and self.stop():
             self.stopped, reason = True, PETSc.TAO.ConvergedReason.CONVERGED_USER
         tao.setConvergedReason(reason)
-        due = self.iteration % self.checkpoint_every == 0
-        if not known and (due or reason != 0):
+        if not known and (reason != 0 or self.pace.is_due(self.iteration)):
             self._save_now()
 
     def _accept(self, tao: PETSc.TAO, objective: float) -> None:
@@ -312,7 +315,10 @@ class _Minimizer:
 
     def _is_at(self, scaled: PETSc.Vec, iterate: _Iterate) -> bool:
         """Whether a vector equals an iterate in every bit on every rank (collective)."""
-        return not self.functional.control_space.ensemble.any(not np.array_equal(scaled.array_r, iterate.scaled))
+        own, other = scaled.array_r, iterate.scaled
+        few = slice(None, None, max(own.size // 64, 1))  # most other vectors differ here
+        differs = not (np.array_equal(own[few], other[few]) and np.array_equal(own, other))
+        return not self.functional.control_space.ensemble.any(differs)
 
     # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -369,7 +375,8 @@ class _Minimizer:
         vectors = {"best": self.best.scaled, "best_gradient": self.best.gradient}
         for number, m in enumerate(self.memory):
             vectors[f"x{number}"], vectors[f"g{number}"] = m.scaled, m.gradient
-        self.save(state, vectors)
+        with self.pace.writing():
+            self.save(state, vectors)
 
     def _load(self, state: Mapping[str, Any], vectors: Mapping[str, Floats]) -> Floats:
         self.resumed = True

@@ -32,12 +32,12 @@ class OutputSettings:
 
     Attributes:
         directory: Folder in which each run makes its own folder; relative to the current one; ~ is the home folder.
-        checkpoint_every: Iterations, or epochs, between two checkpoints.
+        checkpoint_every: Iterations, or epochs, between two checkpoints; None for as often as 2 % of the time allows.
         figures: Whether figures are drawn.
         fields: Whether fields are written for ParaView.
     """
 
     directory: str = Field(default="runs", min_length=1)
-    checkpoint_every: int = Field(default=10, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
     figures: bool = True
     fields: bool = True

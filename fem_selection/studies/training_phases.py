@@ -48,7 +48,7 @@ class TrainingPhases:
         stochastic: Settings of the phase on mini-batches.
         seed: Seed of the order of the samples, of the split of a validation part and of random starts.
         files: Histories and checkpoints.
-        checkpoint_every: Epochs or iterations between two checkpoints.
+        checkpoint_every: Epochs or iterations between two checkpoints; None for as often as 2 % of the time allows.
         progress: Called on root after every iteration and epoch; None on the other ranks.
         stop: Called between iterations; the run ends if it returns True.
     """
@@ -58,7 +58,7 @@ class TrainingPhases:
     stochastic: StochasticSettings
     seed: int
     files: RunFiles
-    checkpoint_every: int
+    checkpoint_every: int | None
     progress: Progress | None
     stop: Stop | None
 

@@ -80,7 +80,7 @@ ENTRIES = {
     "exponents": lambda n: fs.steady.finite_time_exponents(LAYERS, ONE, n),
     "keep": lambda n: fs.solve_forward(LAYERS, ONE, keep=[n]),
 }
-ALLOWED = {"quadrature": None, "compress": None, "grid": [2]}
+ALLOWED = {"quadrature": None, "compress": None, "checkpoints": None, "grid": [2]}
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
