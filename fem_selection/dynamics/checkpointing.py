@@ -198,6 +198,11 @@ class TapedSweeps:
         self._files: dict[int, FileCheckpoints] = {}
         self.reserve(world, self.plan(widest))
 
+    @property
+    def limit(self) -> float:
+        """Bytes that a block's tape and its stored states may take on this rank; infinite if nothing limits them."""
+        return self._free if self.settings.memory is None else float(self.settings.memory)
+
     def plan(
         self, num_samples: int, *, blocks: int = 1, bytes_of_layer: Callable[..., int] = Tape.bytes_of_layer
     ) -> StoragePlan:

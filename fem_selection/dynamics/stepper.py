@@ -240,12 +240,16 @@ class Stepper:
 
         If an implicit stage was not solved, `take_failure` then returns the reason.
         """
-        before = self.take_failure()
-        _, states = self.advance_without_tape(initial, range(self.grid.layers + 1))
+        before, found = self.take_failure(), None
+        state = real_block(initial, self.space.num_local, "initial states").copy(order="F")
+        for n in range(self.grid.layers + 1):
+            if n > 0:
+                self.advance_in_place(state, range(n - 1, n))
+            if found is None and not np.all(np.isfinite(state)):
+                found = n
         if self.solver is not None and self.solver.failure is None:
             self.solver.failure = before
-        bad = [n for n, f in enumerate(states) if not np.all(np.isfinite(f))]
-        return bad[0] if bad else None
+        return found
 
     def first_undefined(self, initial: Block) -> tuple[int, float, bool] | None:
         """Find the first layer where σ has no value or an infinite slope, overflow aside (collective over space).

@@ -38,8 +38,9 @@ class Hessian:
         gauss_newton: Whether to leave out the terms with the costate; the rest is positive semidefinite for convex
             losses.
         memory: Bytes that each rank may keep from one product to the next, 1 GiB by default.  All data that do not
-            depend on the direction take some 4 N J numbers a stage (2 N J with `gauss_newton`).  Data that do not fit
-            are computed again for every product, which takes half as long again and changes nothing else.
+            depend on the direction take some 4 N J numbers a stage (2 N J with `gauss_newton`).  Data that do not fit,
+            or exceed `tape.memory`, are computed again for every product, which takes half as long again and changes
+            nothing else.
 
     Attributes:
         actions: Number of products so far.

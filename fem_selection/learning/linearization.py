@@ -37,7 +37,8 @@ class FunctionalLinearization:
     Args:
         functional: J.
         gauss_newton: Whether to leave out the terms with the costate.
-        memory: Bytes of tapes to keep on this rank; the blocks that do not fit share further memory.
+        memory: Bytes of tapes to keep on this rank, at most what `tape.memory` allows; the blocks that do not fit share
+            further memory.
 
     Raises:
         InvalidInput: on all ranks, if `tape.memory` does not suffice, or there is no place for states on disk.
@@ -47,7 +48,8 @@ class FunctionalLinearization:
     """
 
     def __init__(self, functional: Functional, gauss_newton: bool, memory: int) -> None:
-        self.functional, self.gauss_newton, self.memory = functional, gauss_newton, memory
+        self.functional, self.gauss_newton = functional, gauss_newton
+        self.memory = min(memory, functional.sweeps.limit)
         self._columns: list[slice] = []
         self._tapes: list[SecondTape] = []
         self._costs: list[LinearizedCost] = []
