@@ -88,8 +88,9 @@ def parse_case(
         ]
         faults += [fault for path in paths if isinstance(path, str) for fault in _not_text("multilevel.files", path)]
         table["files"] = [_as_text(path) if isinstance(path, str) else path for path in paths]
-    if isinstance(table := settings.get("output"), dict) and isinstance(folder := table.get("directory"), str):
-        table["directory"] = os.path.expanduser(folder)
+    for name in ("output", "tape"):
+        if isinstance(table := settings.get(name), dict) and isinstance(folder := table.get("directory"), str):
+            table["directory"] = os.path.expanduser(folder)
 
     faults += _drop_contradictions(settings.get("domain"))
     tables: dict[str, Any] = {}

@@ -264,7 +264,7 @@ class TapedSweeps:
         size = 8 * rows * max(num_samples, self._widest) * blocks
         if (file := self._files.get(blocks)) is None or file.size < size:
             self._files.pop(blocks, None)
-            self._files[blocks] = FileCheckpoints(plan.checkpoints, size, self.settings.folder)
+            self._files[blocks] = FileCheckpoints(plan.checkpoints, size, self.settings.directory)
         return self._files[blocks]
 
     def reserve(self, world: MPI.Intracomm, plan: StoragePlan, blocks: int = 1) -> None:

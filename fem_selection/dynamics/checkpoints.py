@@ -132,7 +132,7 @@ class FileCheckpoints(_Slots):
                 os.posix_fallocate(self._file.fileno(), 0, total)
         except OSError as error:
             raise InvalidInput(
-                f"tape.folder: no file of {total:.3g} bytes for states can be made in {where}: "
+                f"tape.directory: no file of {total:.3g} bytes for states can be made in {where}: "
                 f"{error.strerror or error}; name another folder, or store fewer states by tape.checkpoints"
             ) from error
 

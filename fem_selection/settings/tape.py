@@ -30,19 +30,21 @@ class TapeSettings:
             the Hessian may take as many again.  If left out, half of the memory that is free for the rank when the
             problem is made; with `checkpoints`, what segments take of which no layer is swept again more than three
             times; on disk, what a segment of √L layers takes, or one of `checkpoints` + 1 segments.
-        folder: Folder of the file on disk; the system's folder for temporary files if left out.
+        directory: Folder of the file on disk, relative to the current one; ~ is the home folder. If left out, the
+            system's folder for temporary files.
     """
 
     schedule: Annotated[str, one_of(TAPES)] = "auto"
     checkpoints: int | None = Field(default=None, ge=1)
     memory: int | None = Field(default=None, ge=1)
-    folder: str | None = Field(default=None, min_length=1)
+    directory: str | None = Field(default=None, min_length=1)
 
-    @field_validator("checkpoints", "memory", "folder")
+    @field_validator("checkpoints", "memory", "directory")
     @classmethod
     def _has_an_effect(cls, value: Any, info: ValidationInfo) -> Any:
-        able = {"checkpoints": ("memory", "disk"), "memory": ("auto", "memory", "disk"), "folder": ("disk",)}
+        able = {"checkpoints": ("memory", "disk"), "memory": ("auto", "memory", "disk"), "directory": ("disk",)}
         schedules, given = able[info.field_name or ""], info.data.get("schedule")
         if value is not None and given is not None and given not in schedules:
-            raise ValueError(f"has no effect with tape.schedule = {given!r}: leave it out, or choose {schedules[-1]!r}")
+            names = " or ".join(repr(name) for name in schedules)
+            raise ValueError(f"has no effect with tape.schedule = {given!r}: leave it out, or choose {names}")
         return value

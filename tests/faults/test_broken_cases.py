@@ -223,7 +223,7 @@ _MORE = {
     "steady.snapshots": 3, "optimizer.reduction": 0.5, "optimizer.augmentation": 2.0, "optimizer.gap_every": 2,
     "stability.state": "0", "stability.number": 2, "stability.parameter": "a", "stability.range": [0, 1],
     "stability.step": 0.1, "stability.branches": 2, "parallel.space": 1, "parallel.block": 3, "output.directory": "a",
-    "tape.schedule": "disk", "tape.checkpoints": 2, "tape.memory": 10**6, "tape.folder": "a",
+    "tape.schedule": "disk", "tape.checkpoints": 2, "tape.memory": 10**6, "tape.directory": "a",
     "output.checkpoint_every": 3, "parameters.a": 1.0, "title": "a", "seed": 1,
 }  # fmt: skip
 

@@ -31,10 +31,13 @@ SCHEDULES = {
 LAYERS = 7
 
 
-@pytest.fixture(params=["collocated", "galerkin"])
-def space(request):
-    """Seven nodes on an interval."""
-    return StateSpace(make_domain("interval", 6), 1, mode=request.param)
+@pytest.fixture(params=["collocated", "compiled", "galerkin"])
+def space(request, monkeypatch):
+    """Seven nodes on an interval; "compiled": the smallest blocks are swept by compiled code."""
+    if request.param == "compiled":
+        monkeypatch.setattr("fem_selection.dynamics.stepper.SMALLEST", 1)
+        monkeypatch.setattr("fem_selection.functions.programs.SMALLEST", 1)
+    return StateSpace(make_domain("interval", 6), 1, mode="galerkin" if request.param == "galerkin" else "collocated")
 
 
 def evaluate(space, tape, *, gauss_newton=(False, True), kernel="dense", **more):
@@ -59,12 +62,12 @@ def assert_equal(found, wanted):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("scheme", ["euler", "rk4"])
-def test_the_same_derivatives(space, scheme, name):
+@pytest.mark.parametrize(("scheme", "activation"), [("euler", "tanh"), ("rk4", "gelu")])
+def test_the_same_derivatives(space, scheme, activation, name):
     """Fails if a state is taken up at another layer, a term is lost between two segments, or a count is wrong."""
-    wanted, none, plan = evaluate(space, ALL, scheme=scheme)
+    wanted, none, plan = evaluate(space, ALL, scheme=scheme, activation=activation)
     assert none == 0 and plan.segments == 1
-    found, repeated, plan = evaluate(space, SCHEDULES[name], scheme=scheme)
+    found, repeated, plan = evaluate(space, SCHEDULES[name], scheme=scheme, activation=activation)
     assert plan.segments > 1 and repeated * LAYERS == pytest.approx(plan.swept_layers - LAYERS)
     assert_equal(found, wanted)
 
@@ -203,7 +206,11 @@ def test_memory_is_that_of_the_plan(space):
 
 def test_settings_without_effect_are_refused():
     """Fails if a number is given that the schedule does not read."""
-    for given in ({"schedule": "all", "memory": 10**9}, {"checkpoints": 3}, {"schedule": "memory", "folder": "/tmp"}):
+    for given in (
+        {"schedule": "all", "memory": 10**9},
+        {"checkpoints": 3},
+        {"schedule": "memory", "directory": "/tmp"},
+    ):
         with pytest.raises(InvalidSettings, match=r"has no effect with tape\.schedule"):
             TapeSettings(**given)
 
@@ -214,7 +221,7 @@ def test_what_cannot_be_stored_is_refused_at_once(space, tmp_path):
         make_problem(space, tape=TapeSettings(schedule="memory", memory=100))
     with pytest.raises(InvalidInput, match=r"tape\.checkpoints = 9 states and the tape of one layer"):
         make_problem(space, layers=20, tape=TapeSettings(schedule="memory", memory=1000, checkpoints=9))
-    with pytest.raises(InvalidInput, match=r"tape\.folder: no file of .* can be made in .*missing"):
-        make_problem(space, tape=TapeSettings(schedule="disk", folder=str(tmp_path / "missing")))
+    with pytest.raises(InvalidInput, match=r"tape\.directory: no file of .* can be made in .*missing"):
+        make_problem(space, tape=TapeSettings(schedule="disk", directory=str(tmp_path / "missing")))
     with pytest.raises(InvalidInput, match="settings of type dict: expected TapeSettings"):
         make_problem(space, tape={"schedule": "all"})
