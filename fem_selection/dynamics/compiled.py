@@ -74,6 +74,7 @@ class CompiledSweep:
         self, stepper: SweptDynamics, kernel: HasMatrixTerms, library: Library, *, sigma: tuple[int, int, int | None]
     ) -> None:
         self._stepper, self._kernel, self._ffi, self._functions = stepper, kernel, library.ffi, library.functions
+        self._at = library.address
         self._arrays: dict[tuple[str, int], Floats] = {}
         scheme, grid = stepper.scheme, stepper.grid
         stages = scheme.num_stages
@@ -212,10 +213,6 @@ class CompiledSweep:
             rank = max((t.left.shape[1] for t in self._kernel.matrix_terms() or () if t.right is not None), default=0)
             self._arrays[key] = np.empty((rank, samples))
         return self._arrays[key]
-
-    def _at(self, array: Floats) -> Any:
-        """The C address of an array's first number."""
-        return self._ffi.cast("double*", array.__array_interface__["data"][0])
 
 
 def _stride(array: Floats) -> int:

@@ -26,6 +26,7 @@ import cffi
 from dolfinx import jit
 
 from fem_selection.compilers import find_compiler
+from fem_selection.typing import Floats
 
 __all__ = ["Library", "describe_compiler", "has_instructions", "load_library"]
 
@@ -45,6 +46,13 @@ class Library:
 
     ffi: Any
     functions: Any
+
+    def address(self, array: Floats) -> Any:
+        """Return the C address of the first number of an array of float64 in any order; the array must live on."""
+        flags = array.flags
+        if flags.c_contiguous or flags.f_contiguous:  # a buffer takes a fifth of the time of the other way
+            return self.ffi.from_buffer("double[]", array if flags.c_contiguous else array.T)
+        return self.ffi.cast("double*", array.__array_interface__["data"][0])
 
 
 @cache

@@ -134,10 +134,11 @@ static void small_product(int rows, int columns, int depth, double alpha, struct
 }
 
 // the same for arrays of any strides, given by their addresses; C is in Fortran order
-void fem_selection_product(int rows, int columns, int depth, double alpha, size_t a, ptrdiff_t a_down,
-                           ptrdiff_t a_right, size_t b, ptrdiff_t b_down, ptrdiff_t b_right, double beta, size_t c)
+void fem_selection_product(int rows, int columns, int depth, double alpha, const double *a, ptrdiff_t a_down,
+                           ptrdiff_t a_right, const double *b, ptrdiff_t b_down, ptrdiff_t b_right, double beta,
+                           double *c)
 {
-  small_product(rows, columns, depth, alpha, (struct matrix){(const double*)a, a_down, a_right},
-                (struct matrix){(const double*)b, b_down, b_right}, beta, (double*)c, rows);
+  small_product(rows, columns, depth, alpha, (struct matrix){a, a_down, a_right},
+                (struct matrix){b, b_down, b_right}, beta, c, rows);
 }
 #endif

@@ -33,7 +33,10 @@ def find_product() -> Product | None:
     library = load_library(HEADER, f"{declaration[0]};")
     if library is None:
         return None
-    functions = library.functions  # cffi closes a library that nobody holds, also while its functions are in use
+    functions, at = (
+        library.functions,
+        library.address,
+    )  # cffi closes a library that nobody holds, also while its functions are in use
 
     def product(alpha: float, a: Block, b: Block, beta: float, c: Block) -> None:
         (down, right), (b_down, b_right) = a.strides, b.strides
@@ -41,14 +44,14 @@ def find_product() -> Product | None:
             *c.shape,
             a.shape[1],
             alpha,
-            a.__array_interface__["data"][0],
+            at(a),
             down >> 3,
             right >> 3,
-            b.__array_interface__["data"][0],
+            at(b),
             b_down >> 3,
             b_right >> 3,
             beta,
-            c.__array_interface__["data"][0],
+            at(c),
         )
 
     return product
