@@ -11,6 +11,7 @@ _HOMES = {
     "build_activation": "learning",
     "build_field": "field",
     "build_kernel": "kernel",
+    "build_levels": "learning",
     "build_network": "learning",
     "build_problem": "learning",
     "build_space": "learning",

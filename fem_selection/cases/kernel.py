@@ -17,8 +17,8 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.breaks import break_functions
 from fem_selection.functions.formulas import Formula, coordinate_names, parse_formula
-from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, SeparableKernel, SumKernel
-from fem_selection.typing import Floats
+from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, RepresenterKernel, SeparableKernel, SumKernel
+from fem_selection.typing import Block, Floats
 
 __all__ = [
     "at_key",
@@ -88,7 +88,9 @@ def require_finite(space: StateSpace, values: Floats, key: str, *texts: str) -> 
         raise InvalidInput(f"{key}: {given} is not finite at some node")
 
 
-def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+def build_kernel(
+    case: config.Case, space: StateSpace, grid: DepthGrid, *, anchors: Callable[[], Block] | None = None
+) -> Kernel:
     """The kernel K of a case (collective).
 
     Dense and separable parts without formulas start small and random, local parts without formulas start at zero.
@@ -97,10 +99,20 @@ def build_kernel(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kerne
         case: The case.
         space: The state space.
         grid: The depth grid, whose intervals carry the kernel.
+        anchors: Makes the anchors of a representer kernel at t = 0; None where there is nothing to learn.
 
     Raises:
-        InvalidInput: if a formula is faulty or not finite at some node; the message names the key.
+        InvalidInput: if a formula is faulty or not finite at some node, or a representer kernel has no anchors; the
+            message names the key.
     """
+    if "representer" in case.dynamics.representation:
+        if anchors is None:
+            raise InvalidInput(
+                "dynamics.representation: a representer kernel follows the samples of a training through its layers; "
+                "this command knows no training: take another representation"
+            )
+        scale = case.dynamics.start_scale
+        return RepresenterKernel.random(space, grid.intervals, anchors(), scale=scale, seed=case.seed)
     parts = [_BUILDERS[name](case, space, grid) for name in case.dynamics.representation]
     return parts[0] if len(parts) == 1 else SumKernel(parts)
 
@@ -199,7 +211,7 @@ def separable_rank(case: config.Case) -> int:
 def is_random(case: config.Case) -> bool:
     """Whether a part of the kernel starts from random numbers rather than from formulas."""
     d = case.dynamics
-    missing = {"dense": d.kernel is None, "separable": d.factors is None}
+    missing = {"dense": d.kernel is None, "separable": d.factors is None, "representer": True}
     return any(missing.get(name, False) for name in d.representation)
 
 

@@ -6,6 +6,7 @@ The command line and scripts that start from a case file call `build_problem(cas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import cast
 
@@ -13,6 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection import config, data
+from fem_selection.cases.anchors import anchor_numbers, anchor_states, anchors_need_samples, representer_rank
 from fem_selection.cases.kernel import at_key, build_kernel, case_formula, require_finite
 from fem_selection.cases.memory import require_memory
 from fem_selection.cases.samples import format_of, load_data, states_of_formulas, states_of_samples
@@ -38,9 +40,9 @@ from fem_selection.learning import (
 from fem_selection.objectives import ReadoutCost, TerminalCost, TrackingCost, find_loss
 from fem_selection.parallel import Ensemble
 from fem_selection.settings import DomainSettings
-from fem_selection.typing import Floats
+from fem_selection.typing import Floats, Integers
 
-__all__ = ["build_activation", "build_network", "build_problem", "build_space"]
+__all__ = ["build_activation", "build_levels", "build_network", "build_problem", "build_space"]
 
 
 def build_space(case: config.Case, ensemble: Ensemble) -> StateSpace:
@@ -74,7 +76,11 @@ def _build_domain(d: DomainSettings, comm: MPI.Intracomm) -> domains.Domain:
 
 
 def build_problem(
-    case: config.Case, comm: MPI.Intracomm | None = None, *, equation: Statement = SelectionEquation
+    case: config.Case,
+    comm: MPI.Intracomm | None = None,
+    *,
+    equation: Statement = SelectionEquation,
+    anchors: Integers | None = None,
 ) -> LearningProblem:
     """The learning problem of a case (collective).
 
@@ -82,6 +88,7 @@ def build_problem(
         case: The case.
         comm: The ranks; all ranks if None.
         equation: States the equation for a space and σ: `SelectionEquation`, or a class derived from it.
+        anchors: Numbers of the training samples that a representer kernel follows; those that the case chooses if None.
 
     Raises:
         InvalidInput: if data and case do not fit together; the message names the key or file.
@@ -97,11 +104,32 @@ def build_problem(
     require_memory(case, ensemble, intervals=case.dynamics.control_intervals, space=space, with_tape=True)
     dataset = load_data(case)
     if dataset is None:
-        return _problem_of(case, ensemble, space, states_of_formulas(case, space), equation=equation)
+        train = states_of_formulas(case, space)
+        return _problem_of(case, ensemble, space, train, equation=equation, anchors=anchors)
     sample_format = format_of(case, dataset)
     train = states_of_samples(case, space, dataset.samples, sample_format=sample_format)
     test = None if dataset.test is None else states_of_samples(case, space, dataset.test, sample_format=sample_format)
-    return _problem_of(case, ensemble, space, train, test=test, sample_format=sample_format, equation=equation)
+    return _problem_of(
+        case, ensemble, space, train, test=test, sample_format=sample_format, equation=equation, anchors=anchors
+    )
+
+
+def build_levels(cases: Sequence[config.Case], comm: MPI.Intracomm | None = None) -> list[LearningProblem]:
+    """The learning problems of several levels (collective).
+
+    A representer kernel follows the same samples on all levels, those that are chosen on the finest one.
+
+    Args:
+        cases: The cases of the levels, from coarse to fine.
+        comm: The ranks; all ranks if None.
+
+    Raises:
+        InvalidInput: as `build_problem`.
+    """
+    finest, anchors = build_problem(cases[-1], comm), None
+    if len(cases) > 1 and anchors_need_samples(cases[-1]):
+        anchors = anchor_numbers(cases[-1], finest.space, finest.train)
+    return [*(build_problem(case, comm, anchors=anchors) for case in cases[:-1]), finest]
 
 
 def build_network(
@@ -135,9 +163,10 @@ def _problem_of(
     test: SampleStates | None = None,
     sample_format: data.SampleFormat | None = None,
     equation: Statement = SelectionEquation,
+    anchors: Integers | None = None,
 ) -> LearningProblem:
     """The learning problem of a case with these samples; without a format they are functions from formulas."""
-    functional, start_controls = _build_functional(case, ensemble, space, train, equation)
+    functional, start_controls = _build_functional(case, ensemble, space, train, equation, anchors)
     control_space, o = functional.control_space, case.objective
     return LearningProblem(
         scaled_functional=ScaledFunctional(functional),
@@ -156,18 +185,23 @@ def _problem_of(
 
 
 def _build_functional(
-    case: config.Case, ensemble: Ensemble, space: StateSpace, train: SampleStates, equation: Statement
+    case: config.Case,
+    ensemble: Ensemble,
+    space: StateSpace,
+    train: SampleStates,
+    equation: Statement,
+    anchors: Integers | None,
 ) -> tuple[Functional, Floats]:
     """J, and the shard of the controls x from which the case starts."""
     y, o = case.dynamics, case.objective
     grid = DepthGrid(layers=y.layers, horizon=y.horizon, intervals=y.control_intervals)
-    values = space.num_nodes * (space.num_nodes if "dense" in y.representation else 1)
+    values = space.num_nodes * (space.num_nodes if "dense" in y.representation else representer_rank(case, train))
     if (count := grid.intervals * values) > LARGEST:
         raise InvalidInput(
             f"domain.cells, dynamics.layers: {space.num_nodes} nodes and {grid.intervals} intervals make {count:.3g} "
             f"controls, more than PETSc's indices can number, {LARGEST}: use fewer, by dynamics.control_intervals too"
         )
-    kernel = build_kernel(case, space, grid)
+    kernel = build_kernel(case, space, grid, anchors=lambda: anchor_states(case, space, train, numbers=anchors))
     bias = np.zeros((grid.intervals, space.num_local))
     if y.bias is not None:
         formula = case_formula(case, y.bias, "t", "y")

@@ -85,8 +85,18 @@ def _demands(case: config.Case, nodes: int, members: int, *, intervals: int) -> 
     yield _Demand(
         _INTERVAL * intervals * members, "dynamics.layers, dynamics.control_intervals", f"{intervals:.4g} intervals"
     )
-    each = {"dense": nodes**2, "separable": 2 * separable_rank(case) * nodes, "local": nodes}
-    keys = {"dense": f"{mesh}, dynamics.layers", "separable": f"dynamics.rank, {mesh}", "local": mesh}
+    each = {
+        "dense": nodes**2,
+        "separable": 2 * separable_rank(case) * nodes,
+        "local": nodes,
+        "representer": _anchors(case) * nodes,
+    }
+    keys = {
+        "dense": f"{mesh}, dynamics.layers",
+        "separable": f"dynamics.rank, {mesh}",
+        "local": mesh,
+        "representer": f"dynamics.anchors, {mesh}",
+    }
     for name in case.dynamics.representation:
         size = _NUMBER * _MATRICES * each[name] * intervals * members
         what = f"the {name} kernels of {nodes:.4g} nodes at {intervals:.4g} times" if intervals > 1 else ""
@@ -111,6 +121,15 @@ def _tape(case: config.Case, nodes: int, members: int) -> _Demand:
     what = f"the tape of {plan.longest:.4g} of {y.layers:.4g} layers for {width} samples of {nodes:.4g} nodes"
     size = members * plan.memory(_NUMBER * width * nodes, layer)
     return _Demand(size, "tape.schedule, dynamics.layers, parallel.block", what)
+
+
+def _anchors(case: config.Case) -> int:
+    """The number of anchors, from below."""
+    anchors = case.dynamics.anchors
+    if isinstance(anchors, tuple):
+        return len(anchors)
+    samples = case.data.samples if case.data.source == "formula" else 1
+    return min(anchors, samples) if isinstance(anchors, int) else samples
 
 
 def _gigabytes(size: float) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from mpi4py import MPI
 
 from fem_selection import config
+from fem_selection.cases.anchors import anchors_need_samples
 from fem_selection.cases.learning import build_network, build_problem
 from fem_selection.data import SampleFormat
 from fem_selection.discretization.meshes.mesh_files import files_of_mesh
@@ -85,10 +86,13 @@ def load_network(folder: Path, case: config.Case, comm: MPI.Intracomm | None = N
 
     Raises:
         InvalidInput: on all ranks, for a checkpoint that is missing, damaged or of another problem.  A run of an
-            earlier version has left scaling and classes in its data file, which has to be there and the same.
+            earlier version has left scaling and classes in its data file, which has to be there and the same; so has
+            that of a run whose kernel follows training samples.
     """
     world = MPI.COMM_WORLD if comm is None else comm
     state = act_on_root(world, lambda: read_state(folder / CHECKPOINT))
+    if anchors_need_samples(case):
+        return load_run(folder, case, comm)  # its kernel follows them
     if "samples" not in state:
         why = "scaling and classes are in that file alone, since an earlier version saved the run"
         act_on_root(world, lambda: _require_same_data(case, state, why, "put the file of the training back there"))

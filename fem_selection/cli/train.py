@@ -57,7 +57,7 @@ def train_command(
         from petsc4py import PETSc  # noqa: F401  (may take SIGTERM when it is loaded)
 
         request.listen()
-        from fem_selection.cases.learning import build_problem
+        from fem_selection.cases.learning import build_levels
         from fem_selection.cases.levels import level_cases
         from fem_selection.cases.saved import problem_key
         from fem_selection.studies.multilevel import train_levels
@@ -67,7 +67,7 @@ def train_command(
         with _bars(frame.console) as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             levels = level_cases(case)
-            problems = [build_problem(level) for level in levels]
+            problems = build_levels(levels)
             problem = problems[-1]
             keys = [problem_key(level, problem.ensemble.world) for level in levels]
             options: dict[str, Any] = {

@@ -34,6 +34,7 @@ class Fault:
         return f"{self.keys[0]}: {shorten(self.message)}"
 
 
+_IMPLICIT = ("implicit_euler", "crank_nicolson", "implicit_midpoint")
 _TENSOR_CELLS = {"triangle": "quadrilateral", "tetrahedron": "hexahedron"}
 
 
@@ -51,6 +52,7 @@ def check_case(case: Case, *, needs_data: bool = True) -> Iterator[Fault]:
     yield from _check_sizes(case)
     yield from _check_space(case)
     yield from _check_representation(case)
+    yield from _check_representer(case)
     yield from _check_formulas(case)
     yield from _check_data(case, needs_data)
     yield from _check_bounds(case)
@@ -109,6 +111,7 @@ def _check_representation(case: Case) -> Iterator[Fault]:
         "dense": ("kernel", "singularity"),
         "separable": ("rank", "factors"),
         "local": ("local_terms", "local_length", *LOCAL_TERMS),
+        "representer": ("anchors",),
     }
     for name, own in keys.items():
         for key in own if name not in d.representation else ():
@@ -153,6 +156,27 @@ def _check_representation(case: Case) -> Iterator[Fault]:
         yield _fault(("objective.kernel_bounds", here), message)
 
 
+def _check_representer(case: Case) -> Iterator[Fault]:
+    """Faults of a kernel whose coordinates move along with states."""
+    d, here = case.dynamics, "dynamics.representation"
+    if "representer" not in d.representation:
+        return
+    if len(d.representation) > 1:
+        yield _fault((here,), "a representer kernel is not added to others: leave the others out")
+    if d.scheme in _IMPLICIT:
+        message = f"{d.scheme!r}: the states that a representer kernel follows take explicit stages alone"
+        yield _fault(("dynamics.scheme", here), message)
+    if "kernel" not in case.objective.controls:
+        message = "a representer kernel changes with every control: name 'kernel' too"
+        yield _fault(("objective.controls", here), message)
+    if case.objective.kernel_bounds is not None:
+        message = "the controls of a representer kernel are coordinates that move with the states, not values of w"
+        yield _fault(("objective.kernel_bounds", here), message)
+    if case.regularization.kernel_depth > 0:
+        message = "differences in depth of coordinates that move with the states are not those of w: set it to 0"
+        yield _fault(("regularization.kernel_depth", here), message)
+
+
 def _check_formulas(case: Case) -> Iterator[Fault]:
     y, z = (coordinate_names(letter, case.domain.dimension) for letter in "yz")
     for name in case.parameters:
@@ -169,6 +193,9 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
         "data.target": (case.data.target, (*y, "s")),
         "stability.state": (case.stability.state, y),
     }
+    anchors = case.dynamics.anchors
+    for number, formula in enumerate(anchors if isinstance(anchors, tuple) else ()):
+        formulas[f"dynamics.anchors[{number}]"] = (formula, y)
     for term in ("multiplication", "diffusion"):
         formulas[f"dynamics.{term}"] = (getattr(case.dynamics, term), ("t", *y))
     for number, formula in enumerate(case.dynamics.convection or ()):

@@ -169,6 +169,16 @@ class RepresenterKernel(OperatorByParameters):
         """Return Ĉ of an interval, a view of shape (num_local, r)."""
         return self._left[interval]
 
+    @property
+    def changes_within_intervals(self) -> str | None:
+        """Return why the kernel is not one function w on each control interval; None if it is."""
+        if len(self.places) == self.num_intervals:
+            return None
+        return (
+            f"the representer kernel has {len(self.places)} stages on {self.num_intervals} control intervals and "
+            "changes within an interval: it does not with dynamics.scheme = 'euler' and one layer an interval"
+        )
+
     # ── parameters ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def assign(self, parameters: Floats) -> None:
@@ -217,11 +227,8 @@ class RepresenterKernel(OperatorByParameters):
             InvalidInput: if an interval has several places: then its kernel changes within it.
         """
         self.place(0)
-        if len(self.places) != self.num_intervals:
-            raise InvalidInput(
-                f"the representer kernel has {len(self.places)} stages on {self.num_intervals} control intervals and "
-                "changes within an interval: it is separable with dynamics.scheme = 'euler' and one layer an interval"
-            )
+        if self.changes_within_intervals is not None:
+            raise InvalidInput(self.changes_within_intervals)
         functions = [self.space.riesz(place.moments) @ place.root.value for place in self.places]
         return SeparableKernel.from_factors(self.space, list(zip(self._left, functions, strict=True)))
 

@@ -26,6 +26,7 @@ import numpy as np
 from fem_selection.adjoint.hamiltonian import Search
 from fem_selection.evolution.estimates.activation_properties import examine
 from fem_selection.kernels.dense import DenseKernel
+from fem_selection.kernels.representer import RepresenterKernel
 from fem_selection.learning.bounds import ActiveBounds, active_bounds, projected_gradient
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple, obstacles
 from fem_selection.learning.insertion import (
@@ -40,7 +41,7 @@ from fem_selection.learning.insertion import (
 from fem_selection.learning.joint_hamiltonian import JointHamiltonian
 from fem_selection.learning.kkt import kkt_residual, solve_triple
 from fem_selection.learning.local_minimum import LocalMinimum, LocalVerdict, assess_local_minimum
-from fem_selection.learning.representer import kernel_ranks, rank_bound
+from fem_selection.learning.representer import kernel_ranks, rank_bound, separable_ranks
 from fem_selection.learning.roundoff import measure_round_off
 from fem_selection.learning.scaled import ScaledFunctional
 from fem_selection.settings import CertificateSettings
@@ -361,12 +362,16 @@ class _Measuring:
     def ask_representer(self) -> None:
         """The ranks of the kernels, and their bound at a stationary point."""
         kernel, functional = self.functional.stepper.kernel, self.functional
-        if not isinstance(kernel, DenseKernel):
-            names = ("kernel_rank", "kernel_rank_bound", "kernel_singular_values")
-            self.decline("a kernel that is not dense", *names)
-            return
+        names = ("kernel_rank", "kernel_rank_bound", "kernel_singular_values")
         functional.set_controls(self.controls)
-        ranks, values = kernel_ranks(kernel)
+        if isinstance(kernel, DenseKernel):
+            ranks, values = kernel_ranks(kernel)
+        elif isinstance(kernel, RepresenterKernel) and kernel.changes_within_intervals is None:
+            ranks, values = separable_ranks(kernel.as_separable())
+        else:
+            declined = isinstance(kernel, RepresenterKernel) and kernel.changes_within_intervals
+            self.decline(declined or "a kernel that is not dense", *names)
+            return
         self.found |= {"kernel_rank": ranks, "kernel_singular_values": values}
         bound, reason = rank_bound(functional, self.scaled_bounds is not None)
         self.found["kernel_rank_bound"] = bound

@@ -11,9 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from fem_selection.kernels.dense import DenseKernel
+from fem_selection.kernels.representer import RepresenterKernel
+from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.learning.functional import Functional
+from fem_selection.typing import Floats
 
-__all__ = ["kernel_ranks", "rank_bound"]
+__all__ = ["kernel_ranks", "rank_bound", "separable_ranks"]
 
 _TOLERANCE = 1e-6  # of the largest singular value
 
@@ -26,10 +29,22 @@ def kernel_ranks(kernel: DenseKernel) -> tuple[list[int], list[list[float]]]:
     """
     space = kernel.space
     own, root = np.sqrt(space.weights), np.sqrt(np.concatenate(space.comm.allgather(space.weights)))
-    ranks, values = [], []
+    found = []
     for w in kernel.weights:
         rows = space.comm.allgather(own[:, None] * w * root)
-        singular = np.linalg.svd(np.concatenate(rows), compute_uv=False)
+        found.append(np.linalg.svd(np.concatenate(rows), compute_uv=False))
+    return _counted(found)
+
+
+def separable_ranks(kernel: SeparableKernel) -> tuple[list[int], list[list[float]]]:
+    """The same of a kernel that is given by its factors, without its values at pairs of nodes (collective)."""
+    compressed, _ = kernel.compress(rank=kernel.rank)
+    return _counted([kernel.space.inner(u, u) for u, _ in compressed.factors])
+
+
+def _counted(found: list[Floats]) -> tuple[list[int], list[list[float]]]:
+    ranks, values = [], []
+    for singular in found:
         top = max(float(singular[0]), 1e-300)
         ranks.append(int(np.sum(singular > _TOLERANCE * top)))
         values.append([float(s) for s in singular[:64] / top])
@@ -46,6 +61,8 @@ def rank_bound(functional: Functional, is_bounded: bool) -> tuple[int | None, st
     r, stepper = functional.regularization, functional.stepper
     steps = stepper.grid.layers // stepper.grid.intervals
     bound, nodes = functional.num_samples * stepper.scheme.num_stages * steps, functional.control_space.space.num_nodes
+    if isinstance(stepper.kernel, RepresenterKernel):
+        bound = min(bound, stepper.kernel.rank)
     on_nodes = f"{nodes} node{'s' * (nodes > 1)}"
     always = f"samples, stages and steps allow a rank of {bound}, and no kernel on {on_nodes} has a larger one"
     reasons = {

@@ -18,6 +18,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.adjoint import sweep_back
+from fem_selection.adjoint.anchors import move_anchors
 from fem_selection.adjoint.tangent import step_tangent
 from fem_selection.dynamics import Stepper, Tape
 from fem_selection.learning.functional import Functional
@@ -119,6 +120,7 @@ class _Comparison:
         stepper, tape = self._stepper, self._tape
         kernel, bias = stepper.kernel.create_direction(), self._rng.standard_normal(stepper.bias.shape)
         kernel.assign(self._rng.standard_normal(stepper.kernel.num_parameters))
+        move_anchors(stepper, kernel, bias)
         before = self._random(tape.states[n])
         after = before.copy(order="F")
         moved = step_tangent(stepper, n, tape.stages[n], slopes=tape.slopes[n], state=after, kernel=kernel, bias=bias)

@@ -16,6 +16,7 @@ from fem_selection.settings.tables import show_value
 from fem_selection.synonyms import suggest
 
 __all__ = [
+    "Anchors",
     "Bounds",
     "Ends",
     "Factors",
@@ -110,6 +111,17 @@ def _distinct(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _anchors(value: Any) -> Any:
+    value = _as_tuple(value)
+    if isinstance(value, str) and value.strip().lower() == "all":
+        return "all"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, tuple) and value and all(isinstance(text, str) for text in value):
+        return value
+    raise ValueError(f"must be 'all', a number of samples, or a list of formulas in y, got {show_value(value)}")
+
+
 def _option(value: Any) -> Any:
     if not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"must be a string, a finite number or true/false, got {show_value(value)}")
@@ -118,6 +130,7 @@ def _option(value: Any) -> Any:
     return value
 
 
+Anchors = Annotated[str | int | tuple[str, ...], PlainValidator(_anchors)]
 TomlList = BeforeValidator(_as_tuple)
 ListOrScalar = BeforeValidator(_scalar_as_tuple)
 SumOrList = BeforeValidator(_sum_as_tuple)

@@ -21,7 +21,7 @@ from mpi4py import MPI
 from fem_selection.dynamics import SelectionField, Stepper
 from fem_selection.dynamics.rest import tolerance_of_rest
 from fem_selection.errors import InvalidInput, NotConverged
-from fem_selection.kernels import KernelOperator
+from fem_selection.kernels import Kernel, KernelOperator, RepresenterKernel
 from fem_selection.learning import LearningProblem
 from fem_selection.linalg.norms import operator_norm
 from fem_selection.settings import StabilitySettings
@@ -160,7 +160,7 @@ def network_stability(
             members; if None, those of the first `settings.samples` training samples.
 
     Raises:
-        InvalidInput: if controls or states have another shape.
+        InvalidInput: if controls or states have another shape, or a representer kernel changes within an interval.
         NonFinite: if a trajectory is not finite.
     """
     settings = settings_or_default(settings, StabilitySettings)
@@ -172,8 +172,11 @@ def network_stability(
     stepper = problem.functional.stepper
     if states is None:
         states = problem.train.states(np.arange(min(settings.samples, problem.train.num_samples)), None)
+    kernel: Kernel = stepper.kernel
+    if isinstance(kernel, RepresenterKernel):
+        kernel = kernel.as_separable()
     layers = tuple(
-        _assess_layer(stepper, interval, mean, settings.number, settings.tolerance)
+        _assess_layer(stepper, kernel, interval, mean, settings)
         for interval, mean in enumerate(_mean_states(problem, stepper))
     )
     count = min(max(settings.exponents, 1), problem.space.num_nodes)
@@ -194,12 +197,14 @@ def _mean_states(problem: LearningProblem, stepper: Stepper) -> list[Block]:
     return [np.asfortranarray(mean[:, None]) for mean in sums / problem.train.num_samples]
 
 
-def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tolerance: float) -> LayerStability:
+def _assess_layer(
+    stepper: Stepper, kernel: Kernel, interval: int, mean: Block, settings: StabilitySettings
+) -> LayerStability:
     """Analyze one frozen layer, at its steady state if Newton's method finds one, else at the mean state."""
     space = stepper.space
     field = SelectionField(
         space,
-        stepper.kernel,
+        kernel,
         stepper.bias[interval],
         activation=stepper.activation,
         interval=interval,
@@ -214,7 +219,7 @@ def _assess_layer(stepper: Stepper, interval: int, mean: Block, number: int, tol
             state, residual, at = column, found.residual, "steady"
     except (NotConverged, InvalidInput):
         pass
-    spectrum = analyze_spectrum(field, state, number, tolerance=tolerance)
+    spectrum = analyze_spectrum(field, state, settings.number, tolerance=settings.tolerance)
     distance = float(space.norm(np.asfortranarray(state - mean))[0])
     return LayerStability(
         interval=interval,

@@ -10,7 +10,7 @@ import numpy as np
 
 from fem_selection.dynamics import Stepper, solve_forward
 from fem_selection.io.triangles import gather_triangles
-from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, SumKernel
+from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, RepresenterKernel, SeparableKernel, SumKernel
 from fem_selection.learning import LearningProblem, SampleStates
 from fem_selection.typing import Block, Floats, Integers
 
@@ -157,7 +157,10 @@ def _controls_to_show(stepper: Stepper) -> ControlPictures:
     chosen = sorted({round((stepper.grid.intervals - 1) * k / 3) for k in range(4)})
     nodes = np.linspace(0, space.num_nodes - 1, min(space.num_nodes, _NODES_SHOWN)).round().astype(np.int64)
     biases = np.stack([space.gather(stepper.bias[c][:, None]) for c in chosen])
-    parts = stepper.kernel.parts if isinstance(stepper.kernel, SumKernel) else (stepper.kernel,)
+    kernel: Kernel = stepper.kernel
+    if isinstance(kernel, RepresenterKernel) and kernel.changes_within_intervals is None:
+        kernel = kernel.as_separable()
+    parts = kernel.parts if isinstance(kernel, SumKernel) else (kernel,)
     with_values = [part for part in parts if isinstance(part, DenseKernel | SeparableKernel)]
     kernels = [sum(part.values(c, nodes) for part in with_values) for c in chosen] if with_values else None
     local = [part for part in parts if isinstance(part, LocalKernel)]

@@ -14,7 +14,8 @@ from problems import make_domain, smooth_states
 
 from fem_selection.cases.field import build_field
 from fem_selection.cases.kernel import build_kernel, kernel_depends_on_time
-from fem_selection.cases.learning import build_problem
+from fem_selection.cases.learning import build_levels, build_problem
+from fem_selection.cases.levels import level_cases
 from fem_selection.config import dump_case, parse_case
 from fem_selection.discretization.depth import DepthGrid
 from fem_selection.discretization.spaces import StateSpace
@@ -24,7 +25,7 @@ from fem_selection.kernels import DenseKernel, LocalKernel, SeparableKernel, Sum
 from fem_selection.learning import assess_optimality
 
 INTERVAL = {"domain": {"shape": "interval", "cells": 6, "upper": 2.0}, "data": {"source": "formula", "initial": "y"}}
-REPRESENTATIONS = ["separable", "local", ["local", "separable", "dense"]]
+REPRESENTATIONS = ["separable", "local", ["local", "separable", "dense"], "representer"]
 PLAIN = ("--set", "output.figures=false")
 CASE = """
 [domain]
@@ -168,6 +169,22 @@ def test_random_kernels():
             {"objective": {"kernel_bounds": [-1.0, 1.0]}, "optimizer": {"method": "blmvm"}},
             "objective.kernel_bounds: bounds of a sum are not known",
         ),
+        ({"anchors": 3}, {}, "dynamics.anchors: belongs to a representer kernel"),
+        ({"representation": "representer", "anchors": 0}, {}, "dynamics.anchors: must be 'all', a number of samples"),
+        ({"representation": "representer", "anchors": ["z"]}, {}, "dynamics.anchors[0]: unknown name 'z'"),
+        ({"representation": "representer + local"}, {}, "dynamics.representation: a representer kernel is not added"),
+        ({"representation": "representer", "scheme": "implicit_euler"}, {}, "dynamics.scheme: 'implicit_euler'"),
+        ({"representation": "representer"}, {"objective": {"controls": ["bias"]}}, "objective.controls: a representer"),
+        (
+            {"representation": "representer"},
+            {"objective": {"kernel_bounds": [-1.0, 1.0]}, "optimizer": {"method": "blmvm"}},
+            "objective.kernel_bounds: the controls of a representer kernel are coordinates",
+        ),
+        (
+            {"representation": "representer"},
+            {"regularization": {"kernel_depth": 1.0}},
+            "regularization.kernel_depth: differences in depth of coordinates",
+        ),
         (
             {"representation": "separable"},
             {"optimizer": {"method": "msa"}},
@@ -180,6 +197,29 @@ def test_faults_name_the_key(dynamics, tables, message):
     with pytest.raises(ConfigError) as caught:
         parse(dynamics, **tables)
     assert any(fault.startswith(message) for fault in caught.value.faults), caught.value.faults
+
+
+def test_anchors_of_a_case():
+    """Fails if the anchors are not the samples, or the functions, that the case names; or another level has others."""
+    data = {"source": "formula", "initial": "cos(3*y) + s", "target": "y", "samples": 4}  # of rank two
+    tables = {"data": data, "objective": {"loss": "tracking"}}
+    found = {}
+    for anchors in ("all", 2, ["1", "y**2"]):
+        case = parse({"representation": "representer", "layers": 2, "anchors": anchors}, **tables)
+        assert parse_case(tomllib.loads(dump_case(case))) == case
+        problem = build_problem(case)
+        found[str(anchors)] = problem.functional.stepper.kernel.anchors
+        y = problem.space.coordinates[:, 0]
+    samples = problem.train.states(np.arange(4), None)
+    np.testing.assert_array_equal(found["all"], samples)
+    assert found["2"].shape[1] == 2 and np.linalg.matrix_rank(np.column_stack([found["2"], samples])) == 2
+    np.testing.assert_array_equal(found["['1', 'y**2']"], np.column_stack([np.ones_like(y), y**2]))
+
+    levels = level_cases(parse({"representation": "representer", "anchors": 3}, multilevel={"cells": [2]}, **tables))
+    coarse, fine = (problem.functional.stepper.kernel for problem in build_levels(levels))
+    np.testing.assert_allclose(coarse.anchors[-1], fine.anchors[-1], atol=1e-14)  # values at the end, y = 2
+    with pytest.raises(InvalidInput, match="knows no training"):
+        build_field(parse({"representation": "representer"}, **tables))
 
 
 def test_no_value_function_of_other_kernels():
