@@ -262,7 +262,8 @@ class TapedSweeps:
         if not plan.on_disk:
             return MemoryCheckpoints(pool("checkpoints", (plan.checkpoints, blocks, num_samples, rows)))
         size = 8 * rows * max(num_samples, self._widest) * blocks
-        if (file := self._files.get(blocks)) is None or file.size < size:
+        file = self._files.get(blocks)
+        if file is None or file.size < size or file.slots < plan.checkpoints:
             self._files.pop(blocks, None)
             self._files[blocks] = FileCheckpoints(plan.checkpoints, size, self.settings.directory)
         return self._files[blocks]

@@ -116,7 +116,7 @@ class FileCheckpoints(_Slots):
         folder: Folder of the file; the system's folder for temporary files if None.
 
     Attributes:
-        size: Bytes of a state.
+        slots, size: They.
 
     Raises:
         InvalidInput: if there is no such folder, or it has not the space, which is reserved at once.
@@ -124,7 +124,8 @@ class FileCheckpoints(_Slots):
 
     def __init__(self, slots: int, size: int, folder: str | None) -> None:
         super().__init__(slots)
-        self.size, total = size, slots * size
+        self.slots, self.size = slots, size
+        total = slots * size
         where = folder or tempfile.gettempdir()
         try:
             self._file = tempfile.TemporaryFile(buffering=0, dir=where)  # noqa: SIM115

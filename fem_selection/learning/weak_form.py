@@ -126,10 +126,10 @@ class _Comparison:
         moved = step_tangent(stepper, n, tape.stages[n], slopes=tape.slopes[n], state=after, kernel=kernel, bias=bias)
         duals = []
         for i, (s, stage) in enumerate(zip(arguments, moved, strict=True)):
-            c = stepper.intervals[n][i]
+            c, p = stepper.intervals[n][i], stepper.places[n][i]
             ds = np.asfortranarray(np.repeat(bias[c][:, None], stage.shape[1], axis=1))
-            kernel.apply(c, np.asfortranarray(tape.stages[n][i]), ds, keep=True)
-            stepper.kernel.apply(c, stage, ds, keep=True)
+            kernel.apply(p, np.asfortranarray(tape.stages[n][i]), ds, keep=True)
+            stepper.kernel.apply(p, stage, ds, keep=True)
             pairs = zip(s.T, ds.T, strict=True)
             duals.append(np.column_stack([self._equation.assemble_tangent(*pair) for pair in pairs]))
         return self._moved_error(before, moved, after, duals)

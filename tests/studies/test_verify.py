@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from own_networks import make_classifier, numpy_objective
-from problems import KERNELS, MODES, make_problem
+from problems import KERNELS, MODES, MOVING_KERNELS, make_problem
 
 import fem_selection as fs
 from fem_selection.adjoint import backward
@@ -111,6 +111,15 @@ def test_sweeps_solve_the_assembled_form(spaces, scheme, kernel):
         found = measure_weak_form(problem.functional, problem.moved())
         assert found.layers == (0, 2, 3)
         assert found.adjoint > 0.0 and found.largest < 1e-12
+
+
+@pytest.mark.parametrize("scheme", ["euler", "heun"])
+def test_kernels_that_move_solve_it_too(spaces, scheme):
+    """Fails if the comparison takes the kernel of another stage, or a tangent without that of the anchors."""
+    for mode, kernel in zip(MODES, MOVING_KERNELS.values(), strict=True):
+        space = spaces("interval", 4, 1, mode)
+        problem = make_problem(space, scheme=scheme, activation="gelu", kernel=kernel(space, 2))
+        assert measure_weak_form(problem.functional, problem.moved()).largest < 1e-12
 
 
 def test_a_sweep_of_another_equation_fails(spaces):

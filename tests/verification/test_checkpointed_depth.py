@@ -82,6 +82,13 @@ def test_the_same_derivatives_within_bytes(space, scheme):
     assert_equal(found, evaluate(space, ALL, scheme=scheme)[0])
 
 
+def test_products_of_both_kinds_share_a_file(space):
+    """Fails if the exact Hessian, whose segments are shorter, has the slots of Gauss–Newton's only."""
+    more = {"layers": 21, "gauss_newton": (True, False)}
+    found = evaluate(space, TapeSettings(schedule="disk", memory=3000), **more)[0]
+    assert_equal(found, evaluate(space, ALL, **more)[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
