@@ -84,7 +84,17 @@ def main() -> None:
     parser.add_argument("folder")
     folder = parser.parse_args().folder
     case = create_case(0)
+    began = time.perf_counter()
     problem = fs.build_problem(case)
+    fs.optimize.descend(  # the first batches: all that is compiled is compiled or loaded now
+        problem.scaled_functional,
+        problem.scaled_start,
+        settings_of(case),
+        source=problem.batches(case.stochastic.batch),
+        stop=lambda: True,
+        seed=case.seed,
+    )
+    first_steps = time.perf_counter() - began
 
     def prepare(seed: int, path: str) -> int:
         """Build the problem of a seed and write it out; returns the steps of its training."""
@@ -137,7 +147,7 @@ def main() -> None:
     serve(
         folder,
         {"prepare": prepare, "walk": walk, "train": train},
-        ready={"ranks": problem.ensemble.world.size},
+        ready={"ranks": problem.ensemble.world.size, "problem_and_first_steps_seconds": first_steps},
         rank=MPI.COMM_WORLD.rank,
     )
 
