@@ -30,6 +30,10 @@ class AssembledSuperposition:
 
     Attributes:
         equation: They.
+        form: F(s; φ).
+
+    Raises:
+        InvalidInput: if the stated form is not linear in the test function.
 
     Note:
         All methods are collective over the space communicator.
@@ -38,7 +42,7 @@ class AssembledSuperposition:
     tapes_value = False
 
     def __init__(self, equation: SelectionEquation) -> None:
-        self.equation, self._space = equation, equation.space
+        self.equation, self.form, self._space = equation, equation.form, equation.space
         self.tape_rows = equation.space.num_local
 
     def evaluate(self, s: Block, out: Block) -> None:

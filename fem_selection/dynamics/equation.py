@@ -33,7 +33,7 @@ from ufl.algorithms import expand_derivatives
 
 from fem_selection.compilation import compile_with
 from fem_selection.discretization.spaces import StateSpace
-from fem_selection.dynamics.integrand import read_integrand
+from fem_selection.dynamics.integrand import read_integrand, require_linear
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.typing import Floats, UflExpression
@@ -77,14 +77,15 @@ class SelectionEquation:
         """σ, as it stands in F: the given one if F is that of this class.
 
         Raises:
-            InvalidInput: if F is no form ∫ σ(s) φ dy (`dynamics.integrand`): it runs by assembly alone.
+            InvalidInput: if F is no form ∫ σ(s) φ dy (`dynamics.integrand`): it runs by assembly alone, if it is linear
+                in φ.
         """
         if type(self).state is SelectionEquation.state:
             return self.given  # reading it takes longer than a small field's rate, and gives the same
         s = ufl.Coefficient(self.space.V)
         read, given = (
             read_integrand(form, s, self._test, measure=self.space.dx, symbols=self.given.symbols)
-            for form in (self.state(s, self._test), SelectionEquation.state(self, s, self._test))
+            for form in (self._state(s), SelectionEquation.state(self, s, self._test))
         )
         if read == given:
             return self.given
@@ -101,8 +102,12 @@ class SelectionEquation:
 
     @cached_property
     def form(self) -> UflExpression:
-        """F(s; φ) in UFL."""
-        return self.state(self._s, self._test)
+        """F(s; φ) in UFL.
+
+        Raises:
+            InvalidInput: if `state` returns no form, or one that is not linear in φ.
+        """
+        return self._state(self._s)
 
     @cached_property
     def tangent(self) -> UflExpression:
@@ -240,6 +245,12 @@ class SelectionEquation:
     @cached_property
     def _a(self) -> fem.Constant:
         return fem.Constant(self.space.domain.mesh, 1.0)
+
+    def _state(self, s: UflExpression) -> UflExpression:
+        """F(s; φ), after a look at it."""
+        form = self.state(s, self._test)
+        require_linear(form, self._test)
+        return form
 
     def _assemble(self, name: str) -> Floats:
         if (form := self._compile(name)) is None:

@@ -141,8 +141,8 @@ def create_superposition(equation: SelectionEquation, evaluation: str = Dynamics
         evaluation: `dynamics.evaluation`; by "assembled" the forms are assembled at every evaluation.
 
     Raises:
-        InvalidInput: if the form is of a kind that runs by assembly alone, σ uses an operator that the translation to
-            arrays does not know, or the evaluation is none of `EVALUATIONS`.
+        InvalidInput: if the form is not linear in the test function, is of a kind that runs by assembly alone, σ uses
+            an operator that the translation to arrays does not know, or the evaluation is none of `EVALUATIONS`.
     """
     if evaluation not in EVALUATIONS:
         raise InvalidInput(f"evaluation = {evaluation!r}: choose from {', '.join(EVALUATIONS)}")

@@ -145,7 +145,6 @@ def forms_that_run_by_assembly():
         "exterior_facet": lambda e, s, v: inner(s, v) * ds(e.space.domain.mesh),
         "quadrature": lambda e, s, v: inner(s, v) * dx(e.space.domain.mesh, metadata={"quadrature_degree": 7}),
         "neither s nor a number": lambda e, s, v: fem.Function(e.space.V) * inner(s, v) * e.space.dx,
-        "not linear": lambda e, s, v: s * v**2 * e.space.dx,
     }
 
 
@@ -159,6 +158,63 @@ def test_forms_that_array_code_cannot_run_are_refused(word):
     with pytest.raises(InvalidInput, match=word) as caught:
         create_superposition(equation)
     assert "assembled" in str(caught.value)
+
+
+def statements_that_are_none():
+    """What is no form that is linear in the test function, and a word of each refusal."""
+    return {
+        "square": ("not linear", lambda e, s, v: s * v**2 * e.space.dx),
+        "functional": ("not linear", lambda e, s, v: s * e.space.dx),
+        "bilinear form": ("not linear", lambda e, s, v: ufl.TrialFunction(e.space.V) * s * v * e.space.dx),
+        "expression": ("type Product: return a form", lambda e, s, v: s * v),
+        "nothing": ("type NoneType: return a form", lambda e, s, v: None),
+    }
+
+
+@pytest.mark.parametrize("evaluation", ["compiled", "assembled"])
+@pytest.mark.parametrize("name", list(statements_that_are_none()))
+def test_statements_that_are_no_such_form_are_refused(name, evaluation):
+    """Fails if such a statement is assembled: a bilinear form as a vector writes beyond its memory."""
+    words, state = statements_that_are_none()[name]
+    kind = type("Other", (fs.SelectionEquation,), {"state": lambda e, s, v: state(e, s, v)})
+    space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=3))
+    with pytest.raises(InvalidInput, match=words):
+        create_superposition(kind(space, fs.find_activation("tanh")), evaluation)
+
+
+def ways_to_state_the_sine():
+    """∫ sin(s) φ dy, written otherwise."""
+    return {
+        "derivative of an energy": lambda e, s, v: ufl.derivative(-ufl.cos(s) * e.space.dx, s, v),
+        "derivative in a variable": lambda e, s, v: (
+            (lambda x: ufl.diff(-ufl.cos(x), x))(ufl.variable(s)) * v * e.space.dx
+        ),
+        "two integrals": lambda e, s, v: 2 * ufl.sin(s) * v * e.space.dx - ufl.inner(ufl.sin(s), v) * e.space.dx,
+        "two components": lambda e, s, v: (
+            ufl.inner(ufl.as_vector([ufl.sin(s), s]), ufl.as_vector([v, 0 * v])) * e.space.dx
+        ),
+    }
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+@pytest.mark.parametrize("way", list(ways_to_state_the_sine()))
+def test_the_way_in_which_it_is_written_does_not_matter(way, mode):
+    """Fails if a function of s is read wrongly, or refused, because UFL has to differentiate or to expand first."""
+    kind = type("Other", (fs.SelectionEquation,), {"state": lambda e, s, v: ways_to_state_the_sine()[way](e, s, v)})
+    space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=3), mode=mode)
+    operators = [
+        create_superposition(kind(space, fs.find_activation("tanh"))),
+        create_superposition(kind(space, fs.find_activation("tanh")), "assembled"),
+        create_superposition(fs.SelectionEquation(space, fs.find_activation("sine"))),
+    ]
+    s, found = np.asfortranarray(2.0 * np.random.default_rng(0).standard_normal((4, 2))), []
+    for operator in operators:
+        value, slope, tape = s.copy(order="F"), s.copy(order="F"), np.empty((operator.tape_rows, 2), order="F")
+        operator.evaluate_with_tape(s, value, tape)
+        operator.apply_derivative(tape, s, slope)
+        found.append(np.stack([value, slope]))
+    np.testing.assert_allclose(found[0], found[2], rtol=0.0, atol=1e-13)
+    np.testing.assert_allclose(found[1], found[2], rtol=0.0, atol=1e-13)
 
 
 class Restated(fs.SelectionEquation):
