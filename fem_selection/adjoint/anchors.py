@@ -2,7 +2,8 @@
 """The derivatives of the flow of anchors that a representer kernel follows (`dynamics.anchors`).
 
 Sweeps of blocks see K = Ĉ P (M A)ᵀ at each place and leave duals of all three factors.  Those of M A and P, at all
-stages, are what the anchors' own adjoint starts from; it has no dual at T, and ends with the whole dual of Ĉ.  With
+stages, are what the anchors' own adjoint starts from, and it ends with the whole dual of Ĉ.  Samples that are anchors
+themselves need no sweeps of blocks: their costs give the anchors a dual at T (`learning.anchored_samples`).  With
 Q_i = (Π σ'(S_i))ᵀ I_i and I_i as in `adjoint.backward`, S_i = Ĉ P_i G_i + b:
 
     Ĉ-dual += Δt Q_i X_iᵀ,   X̄ = Δt ĈᵀQ_i,   P̄ += sym(X̄ G_i),   Ḡ = sym(P_i X̄) + (∂P/∂G)ᵀ P̄
@@ -25,7 +26,7 @@ from fem_selection.adjoint.second_order import Direction
 from fem_selection.dynamics.anchors import AnchorFlow, Evaluate
 from fem_selection.dynamics.schemes import combine
 from fem_selection.dynamics.stepper import Stepper
-from fem_selection.kernels.representer import PlaceDirection, RepresenterDirection
+from fem_selection.kernels.representer import FactorDuals, PlaceDirection, RepresenterDirection
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.inverse_root import symmetric_part
 from fem_selection.typing import Block, Floats, create_block
@@ -33,7 +34,9 @@ from fem_selection.typing import Block, Floats, create_block
 __all__ = ["AnchorLinearization", "finish_back", "move_anchors"]
 
 
-def finish_back(stepper: Stepper, *, kernel_pullback: Floats | None, bias_dual: Floats | None) -> None:
+def finish_back(
+    stepper: Stepper, *, kernel_pullback: Floats | None, bias_dual: Floats | None, dual: Block | None = None
+) -> None:
     """Carry the duals of the kernel's factors back along the anchors, after all blocks' sweeps (collective over space).
 
     Nothing happens if the kernel follows no anchors.
@@ -42,11 +45,13 @@ def finish_back(stepper: Stepper, *, kernel_pullback: Floats | None, bias_dual: 
         stepper: The dynamics.
         kernel_pullback: What the sweeps of the blocks summed; the dual of Ĉ is completed.
         bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
+        dual: The dual of the anchors at T, shape (num_local, r), overwritten, if it takes the place of all blocks'
+            sweeps; None if they have left duals of the factors.
     """
     flow = stepper.anchors
     if flow is not None and kernel_pullback is not None:
         flow.kernel.place(0)
-        _sweep_back(flow, kernel_pullback, bias_dual)
+        _sweep_back(flow, kernel_pullback, bias_dual, dual)
 
 
 def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None) -> None:
@@ -85,42 +90,50 @@ class AnchorLinearization:
 
     Args:
         flow: The flow; the kernel holds the control.
-        pullback: The duals of the factors from all blocks of this member; None for the Gauss–Newton action.
+        pullback: The duals of the factors from all blocks of this member; not read for the Gauss–Newton action.
+        dual: The dual of the anchors at T, overwritten, if it takes the place of all blocks' sweeps; else None.
+        gauss_newton: Whether the terms with the costate are left out.
 
     Note:
         Collective over space.
     """
 
-    def __init__(self, flow: AnchorFlow, pullback: Floats | None) -> None:
+    def __init__(
+        self, flow: AnchorFlow, pullback: Floats | None = None, *, dual: Block | None = None, gauss_newton: bool
+    ) -> None:
         self.flow, self.kernel, self.stepper = flow, flow.kernel, flow.stepper
         s = self.stepper
         shape = (s.grid.layers, s.scheme.num_stages, self.kernel.rank, s.superposition.tape_rows)
         self._slopes = np.empty(shape)
-        self._curvatures = None if pullback is None else np.empty(shape)
-        self._turns = None if pullback is None else np.empty(shape)
+        self._curvatures = None if gauss_newton else np.empty(shape)
+        self._turns = None if gauss_newton else np.empty(shape)
         self._met: dict[tuple[int, int], _Met] = {}
         flow.bind()
         flow.sweep(self._evaluate)
-        if pullback is not None:
-            self._linearize_adjoint(pullback)
+        if not gauss_newton:
+            self._linearize_adjoint(None if pullback is None else self.kernel.duals(pullback), dual)
 
-    def move(self, direction: Direction) -> None:
-        """Set the tangents of the anchors in a direction, as `move_anchors` (collective over space)."""
+    def move(self, direction: Direction) -> Block:
+        """Set the tangents of the anchors in a direction and return theirs at T (collective over space)."""
         assert isinstance(direction.kernel, RepresenterDirection)
         self.kernel.place(0)
-        _sweep_tangent(self.flow, direction.kernel, direction.bias, self._move)
+        return _sweep_tangent(self.flow, direction.kernel, direction.bias, self._move)
 
-    def finish_back(self, direction: Direction, pullback: Floats, bias_dual: Floats | None) -> None:
+    def finish_back(
+        self, direction: Direction, pullback: Floats, bias_dual: Floats | None, *, d_dual: Block | None = None
+    ) -> None:
         """Carry derivatives of duals back along the anchors (collective over space).
 
         Args:
             direction: That of the last `move`.
             pullback: The derivatives of the duals of the factors from all blocks; that of Ĉ is completed.
             bias_dual: δ(∂J/∂b), added to; None to leave the bias out.
+            d_dual: The derivative of the dual of the anchors at T, overwritten, if there are no blocks; else None.
         """
         kernel = direction.kernel
         assert isinstance(kernel, RepresenterDirection)
         s, duals, met = self.stepper, self.kernel.duals(pullback), create_block(*self.flow.final.shape)
+        of_blocks = duals if d_dual is None else None
 
         def stage_back(n: int, i: int, incoming: Block) -> Block | None:
             p = self.flow.number(n, i)
@@ -137,31 +150,24 @@ class AnchorLinearization:
             if known is None:
                 if p == 0:
                     return None
-                inverse = duals.inverses[p] + dx @ root.gram
+                inverse = dx @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[p])
                 gram = symmetric_part(root.value @ dx) + root.adjoint(inverse)
-                return self._dual_of_stage(p, gram, None, duals.moments[p].T)
+                return _dual_of_stage(self.flow, p, gram, of_blocks)
             d_x = along.d_inverse @ root.gram + root.value @ along.d_gram
             add_product(1.0, known.q, np.asfortranarray(d_x), out=value, transpose_b=True)
             if p == 0:
                 return None
             (more,) = self.kernel.project((kernel.values(c), known.q))
             dx += more
-            inverse = duals.inverses[p] + dx @ root.gram + known.x @ along.d_gram
+            inverse = dx @ root.gram + known.x @ along.d_gram
+            inverse += 0.0 if of_blocks is None else of_blocks.inverses[p]
             gram = symmetric_part(along.d_inverse @ known.x + root.value @ dx)
             gram += root.second_adjoint(known.inverse, inverse, along.d_gram)
-            return self._dual_of_stage(p, gram, (along, known.gram), duals.moments[p].T)
+            result = _dual_of_stage(self.flow, p, gram, of_blocks)
+            add_product(2.0, along.d_moments, np.asfortranarray(known.gram), out=result)
+            return result
 
-        _sweep_layers_back(self.flow, stage_back)
-
-    def _dual_of_stage(
-        self, p: int, gram: Floats, second: tuple[PlaceDirection, Floats] | None, moments: Block
-    ) -> Block:
-        """2 M A Ḡ + M (M A)-dual, and 2 M δA Ḡ of the first order."""
-        result = self.stepper.space.apply_mass(moments)
-        add_product(2.0, self.kernel.places[p].moments, np.asfortranarray(gram), out=result)
-        if second is not None:
-            add_product(2.0, second[0].d_moments, np.asfortranarray(second[1]), out=result)
-        return result
+        _sweep_layers_back(self.flow, stage_back, d_dual)
 
     def _evaluate(self, n: int, i: int, s: Block, out: Block) -> None:
         curvature = None if self._curvatures is None else self._curvatures[n, i].T
@@ -172,8 +178,8 @@ class AnchorLinearization:
         turn = None if self._turns is None else self._turns[n, i].T
         self.stepper.superposition.move(self._slopes[n, i].T, curvature, ds, out=out, turn=turn)
 
-    def _linearize_adjoint(self, pullback: Floats) -> None:
-        s, duals = self.stepper, self.kernel.duals(pullback)
+    def _linearize_adjoint(self, of_blocks: FactorDuals | None, dual: Block | None) -> None:
+        s = self.stepper
 
         def stage_back(n: int, i: int, incoming: Block) -> Block | None:
             assert self._curvatures is not None
@@ -183,22 +189,30 @@ class AnchorLinearization:
             s.superposition.transpose_to_second(self._slopes[n, i].T, self._curvatures[n, i].T, incoming, out=q)
             q *= s.grid.step
             (x,) = self.kernel.project((self.kernel.values(place.interval), q))
-            inverse = duals.inverses[p] + x @ root.gram
+            inverse = x @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[p])
             gram = symmetric_part(root.value @ x) + root.adjoint(inverse)
             self._met[n, i] = _Met(q=q, x=x, inverse=inverse, gram=gram)
-            return self._dual_of_stage(p, gram, None, duals.moments[p].T) if p > 0 else None
+            return _dual_of_stage(self.flow, p, gram, of_blocks) if p > 0 else None
 
-        _sweep_layers_back(self.flow, stage_back)
+        _sweep_layers_back(self.flow, stage_back, dual)
 
 
 StageBack = Callable[[int, int, Block], Block | None]
 """From (layer, stage, I) to the dual of the stage's states; None at the first place, where no dual is wanted."""
 
 
-def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack) -> None:
-    """Go back through all layers and stages, from a zero dual at T."""
-    scheme = flow.stepper.scheme
-    dual, mixed = create_block(*flow.final.shape), create_block(*flow.final.shape)
+def _dual_of_stage(flow: AnchorFlow, p: int, gram: Floats, of_blocks: FactorDuals | None) -> Block:
+    """2 M A Ḡ, plus M times the blocks' dual of M A."""
+    moments, kept = flow.kernel.places[p].moments, of_blocks is not None
+    result = np.empty_like(moments) if of_blocks is None else flow.stepper.space.apply_mass(of_blocks.moments[p].T)
+    add_product(2.0, moments, np.asfortranarray(gram), out=result, keep=kept)
+    return result
+
+
+def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack, dual: Block | None) -> None:
+    """Go back through all layers and stages, from a dual at T; zero if None."""
+    scheme, mixed = flow.stepper.scheme, create_block(*flow.final.shape)
+    dual = create_block(*flow.final.shape) if dual is None else dual
     with np.errstate(over="ignore", invalid="ignore"):
         for n in reversed(range(flow.stepper.grid.layers)):
             pulled: dict[int, Block] = {}
@@ -212,8 +226,9 @@ def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack) -> None:
                 dual += g
 
 
-def _sweep_back(flow: AnchorFlow, pullback: Floats, bias_dual: Floats | None) -> None:
+def _sweep_back(flow: AnchorFlow, pullback: Floats, bias_dual: Floats | None, dual: Block | None) -> None:
     s, kernel, duals, q = flow.stepper, flow.kernel, flow.kernel.duals(pullback), create_block(*flow.final.shape)
+    of_blocks = duals if dual is None else None
 
     def stage_back(n: int, i: int, incoming: Block) -> Block | None:
         p = flow.number(n, i)
@@ -228,15 +243,14 @@ def _sweep_back(flow: AnchorFlow, pullback: Floats, bias_dual: Floats | None) ->
         if p == 0:
             return None
         (x,) = kernel.project((kernel.values(place.interval), q))
-        gram = symmetric_part(root.value @ x) + root.adjoint(duals.inverses[p] + x @ root.gram)
-        result = s.space.apply_mass(duals.moments[p].T)
-        add_product(2.0, place.moments, np.asfortranarray(gram), out=result)
-        return result
+        inverse = x @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[p])
+        gram = symmetric_part(root.value @ x) + root.adjoint(inverse)
+        return _dual_of_stage(flow, p, gram, of_blocks)
 
-    _sweep_layers_back(flow, stage_back)
+    _sweep_layers_back(flow, stage_back, dual)
 
 
-def _sweep_tangent(flow: AnchorFlow, direction: RepresenterDirection, bias: Floats | None, move: Evaluate) -> None:
+def _sweep_tangent(flow: AnchorFlow, direction: RepresenterDirection, bias: Floats | None, move: Evaluate) -> Block:
     s, kernel, scheme = flow.stepper, flow.kernel, flow.stepper.scheme
     state, stage, ds, *rates = (create_block(*flow.final.shape) for _ in range(3 + scheme.num_stages))
     if len(direction.places) != len(kernel.places):
@@ -259,3 +273,4 @@ def _sweep_tangent(flow: AnchorFlow, direction: RepresenterDirection, bias: Floa
                 add_product(1.0, kernel.values(c), np.asfortranarray(dx), out=ds)
                 move(n, i, ds, rates[i])
             combine(state, s.grid.step, scheme.b, rates=rates, out=state)
+    return state

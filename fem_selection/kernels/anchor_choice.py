@@ -15,7 +15,7 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.typing import Block, Floats, Integers, real_block, whole_number
 
-__all__ = ["choose_anchors"]
+__all__ = ["choose_anchors", "number_equal"]
 
 _TIE = 1e-9  # relative; of equal distances the first state is taken, on every partition alike
 _DEPENDENT = 1e-14  # of the largest square
@@ -48,11 +48,24 @@ def choose_anchors(space: StateSpace, states: Block, number: int | None = None) 
     return different[_pivots(space, np.asfortranarray(states[:, different]), count)]
 
 
+def number_equal(space: StateSpace, states: Block) -> Integers:
+    """Number states such that equal ones have the same number, shape (J,), on all ranks alike (collective over space).
+
+    Args:
+        space: The state space.
+        states: Shape (num_local, J).
+    """
+    own: dict[bytes, int] = {}
+    # −0 + 0 is 0
+    labels = [own.setdefault((column + 0.0).tobytes(), len(own)) for column in states.T]
+    together: dict[tuple[int, ...], int] = {}
+    rows = zip(*space.comm.allgather(labels), strict=True)
+    return np.array([together.setdefault(row, len(together)) for row in rows], dtype=np.int64)
+
+
 def _different(space: StateSpace, states: Block) -> Integers:
     """The first of each set of equal columns, in order."""
-    _, own = np.unique(states.T, axis=0, return_inverse=True)
-    labels = np.array(space.comm.allgather(own.reshape(-1)))
-    _, first = np.unique(labels, axis=1, return_index=True)
+    _, first = np.unique(number_equal(space, states), return_index=True)
     return np.sort(first).astype(np.int64)
 
 

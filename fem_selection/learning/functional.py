@@ -25,6 +25,7 @@ from fem_selection.dynamics.checkpointing import TapedSweeps
 from fem_selection.dynamics.stepper import Stepper
 from fem_selection.dynamics.tape import Tape
 from fem_selection.errors import InvalidInput, NonFinite
+from fem_selection.learning.anchored_samples import AnchoredSamples
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.penalty import Penalty
 from fem_selection.objectives.terminal import ReadoutCost, TerminalCost
@@ -79,6 +80,7 @@ class Functional:
         penalty: R with its derivative.
         pullback, bias_dual: Sweeps add the derivatives in kernel and bias to these; None for a part that is fixed.
         counts: The number of sweeps so far.
+        anchored: This member's samples, if the kernel follows all of them (`initial` is read-only then); else None.
 
     Raises:
         InvalidInput: on all ranks, if initial states or targets are no finite real numbers or do not fit the space and
@@ -126,6 +128,8 @@ class Functional:
         widest = max((-(-n // -(-n // block)) for n in (share, share - 1) if n > 0), default=0)
         tape, world = settings_or_default(tape, TapeSettings), control_space.ensemble.world
         self.sweeps = TapedSweeps(stepper, tape, world, widest=widest)
+        self.anchored = AnchoredSamples.find(stepper, self.initial)
+        self.initial.flags.writeable = self.anchored is None
         # local arrays: D x as the dynamics hold it, and the dual in D x that sweeps add up
         self._operators, self._operator_dual = (np.empty(control_space.local_size) for _ in range(2))
         self._met: list[list[Block]] = []
@@ -272,10 +276,19 @@ class Functional:
         self, controls: Floats, initial: Block, targets: Block, num_samples: int, observe: Observe | None = None
     ) -> tuple[float, float, Floats]:
         """Sweep all blocks forward and back; return the data term, this shard's share of R, and its dual."""
-        self.clear_duals()
-        data = self.sweep_blocks(initial, targets, num_samples, observe=observe)
+        dual: Block | None = None
+        if self.anchored is not None and initial is self.initial and observe is None:
+            self.clear_duals(factors=False)
+            with np.errstate(over="ignore", invalid="ignore"):
+                data, of_samples = self.cost.evaluate(self.anchored.final(), targets, self.weight / num_samples)
+                dual = self.anchored.spread(of_samples)
+            self.counts.forward += 1.0
+            self.counts.adjoint += 1.0
+        else:
+            self.clear_duals()
+            data = self.sweep_blocks(initial, targets, num_samples, observe=observe)
         with np.errstate(over="ignore", invalid="ignore"):
-            finish_back(self.stepper, kernel_pullback=self.pullback, bias_dual=self.bias_dual)
+            finish_back(self.stepper, kernel_pullback=self.pullback, bias_dual=self.bias_dual, dual=dual)
             regular, regular_dual = self.penalty.evaluate(controls)
             regular_dual += self.collect_dual()
         return data, regular, regular_dual
@@ -334,10 +347,14 @@ class Functional:
             self._met = [[create_block(*like.shape) for _ in stages] for _ in range(longest)]
         return self._met[: len(layers)]
 
-    def clear_duals(self) -> None:
-        """Set the arrays to zero to which sweeps add derivatives."""
+    def clear_duals(self, *, factors: bool = True) -> None:
+        """Set the arrays to zero to which sweeps add derivatives.
+
+        Args:
+            factors: Whether blocks will be swept, which add to the duals of all factors of a representer kernel.
+        """
         if self.pullback is not None:
-            self.pullback.fill(0.0)
+            self.pullback[: None if factors else self.stepper.kernel.num_parameters].fill(0.0)
         if self.bias_dual is not None:
             self.bias_dual.fill(0.0)
         self.cost.clear()

@@ -23,7 +23,7 @@ from fem_selection.dynamics.anchors import AnchorFlow
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.linearization import FunctionalLinearization
 from fem_selection.learning.scaled import ScaledFunctional
-from fem_selection.objectives.terminal import ReadoutCost
+from fem_selection.objectives.terminal import LinearizedCost, ReadoutCost
 from fem_selection.petsc import create_shell, set_preconditioner
 from fem_selection.typing import Floats
 
@@ -56,6 +56,7 @@ class Hessian:
         self._linearization = FunctionalLinearization(functional, gauss_newton, memory)
         self._controls: Floats | None = None
         self._anchors: AnchorLinearization | None = None
+        self._cost: LinearizedCost | None = None  # of samples that are anchors
 
     def linearize(self, controls: Floats) -> None:
         """Take the second derivative at these controls, a shard of x, from now on; the next product sweeps there."""
@@ -76,13 +77,16 @@ class Hessian:
         if f.stepper.anchors is not None and self._anchors is None:
             self._anchors = self._linearize_anchors(f.stepper.anchors)
         along = self._set_direction(direction)
-        f.clear_duals()
+        f.clear_duals(factors=f.anchored is None)
         with np.errstate(over="ignore", invalid="ignore"):
-            if self._anchors is not None:
-                self._anchors.move(along)
-            self._linearization.add_products(along)
+            d_final = None if self._anchors is None else self._anchors.move(along)
+            if f.anchored is None or self._cost is None or d_final is None:
+                self._linearization.add_products(along)
+                d_dual = None
+            else:
+                d_dual = f.anchored.spread(f.cost.evaluate_second(self._cost, f.anchored.pick(d_final)))
             if self._anchors is not None and f.pullback is not None:
-                self._anchors.finish_back(along, f.pullback, f.bias_dual)
+                self._anchors.finish_back(along, f.pullback, f.bias_dual, d_dual=d_dual)
         _, result = f.penalty.evaluate(direction)
         result += f.collect_dual()
         self.actions += 1
@@ -108,11 +112,17 @@ class Hessian:
     def _linearize_anchors(self, flow: AnchorFlow) -> AnchorLinearization:
         """The anchors at the controls last set; the exact Hessian needs the duals of the kernel's factors first."""
         f = self.functional
-        if self.gauss_newton:
-            return AnchorLinearization(flow, None)
-        f.clear_duals()
-        f.sweep_blocks(f.initial, f.targets, f.num_samples)
-        return AnchorLinearization(flow, f.pullback)
+        if f.anchored is not None:
+            final, scale = f.anchored.final().copy(order="F"), f.weight / f.num_samples
+            self._cost, dual = f.cost.linearize(final, f.targets, scale, gauss_newton=self.gauss_newton)
+            at_end = None if dual is None else f.anchored.spread(dual)
+            f.counts.forward += 1.0
+            f.counts.adjoint += 0.0 if self.gauss_newton else 1.0
+            return AnchorLinearization(flow, dual=at_end, gauss_newton=self.gauss_newton)
+        if not self.gauss_newton:
+            f.clear_duals()
+            f.sweep_blocks(f.initial, f.targets, f.num_samples)
+        return AnchorLinearization(flow, f.pullback, gauss_newton=self.gauss_newton)
 
     def _set_direction(self, direction: Floats) -> Direction:
         f = self.functional

@@ -134,6 +134,7 @@ def compute(case: dict, space_ranks: int) -> dict:
     assert J.initial.shape[1] == all_samples.stop - all_samples.start
 
     # one sample of one member that explodes is everyone's exception, with one message
+    J.initial, J.anchored = J.initial.copy(order="F"), None
     if J.initial.shape[1] and ensemble.member == 0:
         J.initial[:, 0] = 1e308
     try:

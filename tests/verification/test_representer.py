@@ -230,6 +230,27 @@ def test_stationary_points_are_those_of_the_full_kernel(spaces):
     assert dense.control_space.dual_norm(gradient) < 1e-9 * first
 
 
+@pytest.mark.parametrize("loss", ["softmax", "tracking"])
+def test_samples_that_are_anchors_need_no_sweeps(spaces, loss):
+    """Objective, gradient and Hessian are those of sweeps beside the anchors: fails if samples are taken for others."""
+    space = spaces("interval", CELLS, 1)
+    order = [3, 0, 4, 1, 2, 5]  # the last one is no sample
+    kernel = RepresenterKernel.random(space, 2, smooth_states(space, slice(0, 6))[:, order], scale=1.0, seed=3)
+    problem = make_problem(space, kernel=kernel, loss=loss)
+    J, x, h = problem.functional, problem.moved(), problem.control_space.random_direction(5)
+    found, wanted = J.evaluate(x), J.evaluate(x, lambda *_: None)
+    assert J.anchored is not None and found[0] == pytest.approx(wanted[0], rel=1e-13)
+    np.testing.assert_allclose(found[1], wanted[1], atol=1e-12 * np.abs(wanted[1]).max())
+    anchored = J.anchored
+    for gauss_newton in (False, True):
+        products = []
+        for J.anchored in (anchored, None):
+            hessian = Hessian(J, gauss_newton)
+            hessian.linearize(x)
+            products.append(hessian.apply(h))
+        np.testing.assert_allclose(*products, atol=1e-12 * np.abs(products[0]).max())
+
+
 def test_choice_of_anchors(spaces):
     """Fails if equal states are taken twice, or one that depends on others before one that does not."""
     space = spaces("interval", CELLS, 1)
