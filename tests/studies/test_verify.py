@@ -166,3 +166,52 @@ def test_a_wrong_tableau_costate_or_solve_fails(spaces, monkeypatch, part):
         monkeypatch.setattr(backward, "mix", lambda b, *rest, **named: mix(b * (1 + 1e-6), *rest, **named))
     found = measure_weak_form(problem.functional, problem.moved())
     assert getattr(found, part) > 1e-9
+
+
+def scaled_after(function, index):
+    """The function; then its argument of that number, an array, is made larger by a millionth."""
+
+    def wrong(*given, **named):
+        result = function(*given, **named)
+        given[index][...] *= 1 + 1e-6
+        return result
+
+    return wrong
+
+
+@pytest.mark.parametrize("fault", ["stages alone", "tangent of states", "first costate", "implicit stage"])
+def test_each_part_of_the_comparison_counts(spaces, monkeypatch, fault):
+    """Fails if stages are not compared beside layers, a tangent begins at zero, the costate of the initial states is
+    left out, or the residual of an implicit stage is."""
+    implicit = fault == "implicit stage"
+    problem = make_problem(spaces("interval", 4, 1), scheme="implicit_midpoint" if implicit else "heun")
+    stepper, part = problem.stepper, "rate"
+    stepper.evaluation = "layers"
+    if fault == "stages alone":
+        combine = stepper_module.combine
+
+        def wrong(state, dt, coefficients, *, rates, out):
+            size = 1.0 if coefficients is stepper.scheme.b else 1 + 1e-6
+            combine(state, size * dt, coefficients, rates=rates, out=out)
+
+        monkeypatch.setattr(stepper_module, "combine", wrong)
+    elif fault == "tangent of states":
+        step, part = weak_form.step_tangent, "tangent"
+
+        def wrong_step(*given, state, **named):
+            state *= 1 + 1e-6
+            return step(*given, state=state, **named)
+
+        monkeypatch.setattr(weak_form, "step_tangent", wrong_step)
+    elif fault == "first costate":
+        part = "adjoint"
+        monkeypatch.setattr(weak_form, "sweep_back", scaled_after(weak_form.sweep_back, 2))
+    else:
+        solve, part = stepper.solver.solve, "stage"
+
+        def wrong_solve(*given, stage):
+            solve(*given, stage=stage)
+            stage *= 1 + 1e-6
+
+        monkeypatch.setattr(stepper.solver, "solve", wrong_solve)
+    assert getattr(measure_weak_form(problem.functional, problem.moved()), part) > 1e-9

@@ -85,12 +85,13 @@ class Damped(fs.SelectionEquation):
         return super().state(s, test) - 0.2 * ufl.inner(s**2, test) * self.space.dx
 
 
-class Diffused(fs.SelectionEquation):
-    """F(s; φ) = (σ(s), φ) − (∇s, ∇φ)/50, which no function of s at a point is."""
+class Moved(fs.SelectionEquation):
+    """F(s; φ) = (σ(s), φ) − (∇s, ∇φ)/50 − (s ∂s, φ)/20, which no function of s at a point is; F' is not symmetric."""
 
     def state(self, s, test):
         """F(s; φ)."""
-        return super().state(s, test) - 0.02 * ufl.inner(ufl.grad(s), ufl.grad(test)) * ufl.dx(self.space.domain.mesh)
+        more = 0.02 * ufl.inner(ufl.grad(s), ufl.grad(test)) + 0.05 * s * s.dx(0) * test
+        return super().state(s, test) - more * ufl.dx(self.space.domain.mesh)
 
 
 @pytest.mark.parametrize(("mode", "activation", "scheme"), SETS[:3])
@@ -118,9 +119,9 @@ def test_a_changed_form_is_what_runs(tmp_path, mode, activation, scheme):
 def test_a_form_with_a_gradient_runs_by_assembly(tmp_path, scheme):
     """Fails if such a form is taken for a function of s, or its derivatives are not those of the form."""
     with pytest.raises(InvalidInput, match=r"assembled"):
-        fs.build_problem(case_of(tmp_path, "compiled", "collocated", "tanh", scheme), equation=Diffused)
+        fs.build_problem(case_of(tmp_path, "compiled", "collocated", "tanh", scheme), equation=Moved)
     functional = fs.build_problem(
-        case_of(tmp_path, "assembled", "collocated", "tanh", scheme), equation=Diffused
+        case_of(tmp_path, "assembled", "collocated", "tanh", scheme), equation=Moved
     ).functional
     assert not functional.stepper.equation.is_pointwise
     x = 0.3 * functional.control_space.random_direction(1)
@@ -142,6 +143,8 @@ def forms_that_run_by_assembly():
         "depends on the place": lambda e, s, v: (
             ufl.SpatialCoordinate(e.space.domain.mesh)[0] * inner(s, v) * e.space.dx
         ),
+        "no value at a point": lambda e, s, v: ufl.cell_avg(s) * v * e.space.dx,
+        "on part 1": lambda e, s, v: inner(s, v) * e.space.dx(1),
         "exterior_facet": lambda e, s, v: inner(s, v) * ds(e.space.domain.mesh),
         "quadrature": lambda e, s, v: inner(s, v) * dx(e.space.domain.mesh, metadata={"quadrature_degree": 7}),
         "neither s nor a number": lambda e, s, v: fem.Function(e.space.V) * inner(s, v) * e.space.dx,
@@ -190,6 +193,7 @@ def ways_to_state_the_sine():
             (lambda x: ufl.diff(-ufl.cos(x), x))(ufl.variable(s)) * v * e.space.dx
         ),
         "two integrals": lambda e, s, v: 2 * ufl.sin(s) * v * e.space.dx - ufl.inner(ufl.sin(s), v) * e.space.dx,
+        "with terms that vanish": lambda e, s, v: ufl.sin(s) * v * e.space.dx + 0 * s * v * e.space.dx,
         "two components": lambda e, s, v: (
             ufl.inner(ufl.as_vector([ufl.sin(s), s]), ufl.as_vector([v, 0 * v])) * e.space.dx
         ),
@@ -215,6 +219,16 @@ def test_the_way_in_which_it_is_written_does_not_matter(way, mode):
         found.append(np.stack([value, slope]))
     np.testing.assert_allclose(found[0], found[2], rtol=0.0, atol=1e-13)
     np.testing.assert_allclose(found[1], found[2], rtol=0.0, atol=1e-13)
+
+
+def test_an_equation_at_rest():
+    """Fails if a form without integrals is no form: F = 0."""
+    space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=3))
+    kind = type("Rest", (fs.SelectionEquation,), {"state": lambda e, s, v: 0 * super(kind, e).state(s, v)})
+    for evaluation in ("compiled", "assembled"):
+        operator = create_superposition(kind(space, fs.find_activation("tanh")), evaluation)
+        operator.evaluate(np.ones((4, 2), order="F"), out := np.ones((4, 2), order="F"))
+        np.testing.assert_array_equal(out, 0.0)
 
 
 class Restated(fs.SelectionEquation):

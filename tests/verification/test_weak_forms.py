@@ -105,3 +105,14 @@ def test_activations_whose_forms_vanish(spaces, mode, constant):
     expected = space.apply_mass(ds)[:, 0]
     found = equation.assemble_stage_tangent(0.3, s[:, 2], ds[:, 0], ds=ds[:, 1])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+def test_the_jacobian_of_a_stage_has_its_own_factor(spaces):
+    """Fails if it takes the factor a of the residual that was assembled before."""
+    space = spaces("interval", 4, 2, "galerkin")
+    equation = SelectionEquation(space, ACTIVATIONS["tanh"])
+    s, dg, ds = smooth_states(space, slice(0, 3)).T
+    equation.assemble_stage(s, dg, 0.9, s=ds)
+    at_zero, once, twice = (equation.assemble_stage_tangent(a, s, dg, ds=ds) for a in (0.0, 0.3, 0.6))
+    assert np.abs(once - at_zero).max() > 1e-3
+    np.testing.assert_allclose(twice - at_zero, 2 * (once - at_zero), rtol=0, atol=1e-14)
