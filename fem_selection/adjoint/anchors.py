@@ -31,7 +31,7 @@ from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.inverse_root import symmetric_part
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["AnchorLinearization", "finish_back", "move_anchors"]
+__all__ = ["AnchorLinearization", "AnchorsBack", "AnchorsTangent", "finish_back", "move_anchors"]
 
 
 def finish_back(
@@ -39,7 +39,7 @@ def finish_back(
 ) -> None:
     """Carry the duals of the kernel's factors back along the anchors, after all blocks' sweeps (collective over space).
 
-    Nothing happens if the kernel follows no anchors.
+    Nothing happens if the kernel follows no anchors, or `AnchorsBack` has done it after each block.
 
     Args:
         stepper: The dynamics.
@@ -49,13 +49,53 @@ def finish_back(
             sweeps; None if they have left duals of the factors.
     """
     flow = stepper.anchors
-    if flow is not None and kernel_pullback is not None:
+    if flow is not None and flow.keeps_all and kernel_pullback is not None:
         flow.kernel.place(0)
-        _sweep_back(flow, kernel_pullback, bias_dual, dual)
+        end = create_block(*flow.state.shape) if dual is None else dual
+        of_blocks = flow.kernel.duals(kernel_pullback) if dual is None else None
+        _sweep_back(flow, kernel_pullback, bias_dual, range(stepper.grid.layers), dual=end, of_blocks=of_blocks)
 
 
-def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None) -> None:
-    """Set the tangents of the anchors in a direction of the kernel, before the blocks' sweeps (collective over space).
+class AnchorsBack:
+    """The anchors' adjoint of one block, where the places of some layers are kept at once; else it does nothing.
+
+    The adjoint is linear: that of all blocks together is the sum of those of each.
+
+    Args:
+        stepper: The dynamics.
+        kernel_pullback: What the sweep of the block adds to; the dual of Ĉ is completed.
+        bias_dual: ∂J/∂b, shape (intervals, num_local), added to; None to leave the bias out.
+        dual: The dual of the anchors at T, overwritten, if it takes the place of the block's; else None.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        kernel_pullback: Floats | None,
+        bias_dual: Floats | None,
+        *,
+        dual: Block | None = None,
+    ) -> None:
+        self._flow = None if stepper.anchors is None or stepper.anchors.keeps_all else stepper.anchors
+        self._pullback, self._bias_dual, self._has_block = kernel_pullback, bias_dual, dual is None
+        self._dual = create_block(*self._flow.state.shape) if self._flow is not None and dual is None else dual
+
+    def through(self, layers: range) -> None:
+        """Go back through consecutive layers, after the block's sweep did (collective over space).
+
+        Args:
+            layers: Their numbers; their places are at hand.
+        """
+        if self._flow is not None and self._dual is not None and self._pullback is not None:
+            of_block = self._flow.kernel.duals(self._pullback) if self._has_block else None
+            _sweep_back(self._flow, self._pullback, self._bias_dual, layers, dual=self._dual, of_blocks=of_block)
+            if of_block is not None:
+                of_block.moments.fill(0.0)
+                of_block.inverses.fill(0.0)
+
+
+class AnchorsTangent:
+    """The tangents of the anchors in a direction of the kernel, for the blocks' sweeps through the same layers.
 
     Nothing happens if the kernel follows no anchors.
 
@@ -64,15 +104,45 @@ def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None) -> None:
         kernel: The direction δĈ.
         bias: δb, shape (intervals, num_local); zero if None.
     """
-    flow = stepper.anchors
-    if flow is None or not isinstance(kernel, RepresenterDirection):
-        return
-    flow.kernel.place(0)
 
-    def move(n: int, i: int, ds: Block, out: Block) -> None:
-        stepper.superposition.apply_derivative(flow.slopes[n][i], ds, out)
+    def __init__(self, stepper: Stepper, kernel: object, bias: Floats | None) -> None:
+        self._stepper, self._kernel, self._bias = stepper, kernel, bias
+        self._state = None if stepper.anchors is None else create_block(*stepper.anchors.state.shape)
 
-    _sweep_tangent(flow, kernel, bias, move)
+    def through(self, layers: range) -> None:
+        """Set the tangents at consecutive layers (collective over space).
+
+        Args:
+            layers: Their numbers, which follow those of the call before; as many as are kept at most.
+        """
+        flow, superposition = self._stepper.anchors, self._stepper.superposition
+        if flow is None or self._state is None or not isinstance(self._kernel, RepresenterDirection):
+            return
+        flow.kernel.place(flow.number(layers.start, 0))
+
+        def move(n: int, i: int, ds: Block, out: Block) -> None:
+            superposition.apply_derivative(flow.slopes(n, i), ds, out)
+
+        _sweep_tangent(flow, self._kernel, self._bias, move, layers=layers, state=self._state)
+
+
+def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None, *, until: int | None = None) -> None:
+    """Set the tangents of the anchors in a direction of the kernel, before the blocks' sweeps (collective over space).
+
+    Nothing happens if the kernel follows no anchors.
+
+    Args:
+        stepper: The dynamics; slopes are those of the flow's last run.
+        kernel: The direction δĈ.
+        bias: δb, shape (intervals, num_local); zero if None.
+        until: The last layer whose tangents are needed; that of all layers if None.
+    """
+    tangent, flow, layers = AnchorsTangent(stepper, kernel, bias), stepper.anchors, stepper.grid.layers
+    if flow is not None:
+        if not flow.keeps_all:
+            flow.restart()
+        for begin in range(0, layers if until is None else until + 1, flow.window):
+            tangent.through(range(begin, min(begin + flow.window, layers)))
 
 
 @dataclass
@@ -117,7 +187,9 @@ class AnchorLinearization:
         """Set the tangents of the anchors in a direction and return theirs at T (collective over space)."""
         assert isinstance(direction.kernel, RepresenterDirection)
         self.kernel.place(0)
-        return _sweep_tangent(self.flow, direction.kernel, direction.bias, self._move)
+        layers, state = range(self.stepper.grid.layers), create_block(*self.flow.state.shape)
+        _sweep_tangent(self.flow, direction.kernel, direction.bias, self._move, layers=layers, state=state)
+        return state
 
     def finish_back(
         self, direction: Direction, pullback: Floats, bias_dual: Floats | None, *, d_dual: Block | None = None
@@ -132,7 +204,7 @@ class AnchorLinearization:
         """
         kernel = direction.kernel
         assert isinstance(kernel, RepresenterDirection)
-        s, duals, met = self.stepper, self.kernel.duals(pullback), create_block(*self.flow.final.shape)
+        s, duals, met = self.stepper, self.kernel.duals(pullback), create_block(*self.flow.state.shape)
         of_blocks = duals if d_dual is None else None
 
         def stage_back(n: int, i: int, incoming: Block) -> Block | None:
@@ -167,7 +239,8 @@ class AnchorLinearization:
             add_product(2.0, along.d_moments, np.asfortranarray(known.gram), out=result)
             return result
 
-        _sweep_layers_back(self.flow, stage_back, d_dual)
+        layers = range(self.stepper.grid.layers)
+        _sweep_layers_back(self.flow, stage_back, layers, create_block(*met.shape) if d_dual is None else d_dual)
 
     def _evaluate(self, n: int, i: int, s: Block, out: Block) -> None:
         curvature = None if self._curvatures is None else self._curvatures[n, i].T
@@ -194,27 +267,28 @@ class AnchorLinearization:
             self._met[n, i] = _Met(q=q, x=x, inverse=inverse, gram=gram)
             return _dual_of_stage(self.flow, p, gram, of_blocks) if p > 0 else None
 
-        _sweep_layers_back(self.flow, stage_back, dual)
+        layers = range(self.stepper.grid.layers)
+        end = create_block(*self.flow.state.shape) if dual is None else dual
+        _sweep_layers_back(self.flow, stage_back, layers, end)
 
 
 StageBack = Callable[[int, int, Block], Block | None]
 """From (layer, stage, I) to the dual of the stage's states; None at the first place, where no dual is wanted."""
 
 
-def _dual_of_stage(flow: AnchorFlow, p: int, gram: Floats, of_blocks: FactorDuals | None) -> Block:
+def _dual_of_stage(flow: AnchorFlow, slot: int, gram: Floats, of_blocks: FactorDuals | None) -> Block:
     """2 M A Ḡ, plus M times the blocks' dual of M A."""
-    moments, kept = flow.kernel.places[p].moments, of_blocks is not None
-    result = np.empty_like(moments) if of_blocks is None else flow.stepper.space.apply_mass(of_blocks.moments[p].T)
+    moments, kept = flow.kernel.places[slot].moments, of_blocks is not None
+    result = np.empty_like(moments) if of_blocks is None else flow.stepper.space.apply_mass(of_blocks.moments[slot].T)
     add_product(2.0, moments, np.asfortranarray(gram), out=result, keep=kept)
     return result
 
 
-def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack, dual: Block | None) -> None:
-    """Go back through all layers and stages, from a dual at T; zero if None."""
-    scheme, mixed = flow.stepper.scheme, create_block(*flow.final.shape)
-    dual = create_block(*flow.final.shape) if dual is None else dual
+def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack, layers: range, dual: Block) -> None:
+    """Go back through some layers and their stages; the dual after them is overwritten by that before them."""
+    scheme, mixed = flow.stepper.scheme, create_block(*flow.state.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        for n in reversed(range(flow.stepper.grid.layers)):
+        for n in reversed(layers):
             pulled: dict[int, Block] = {}
             for i in reversed(range(scheme.num_stages)):
                 terms = [(scheme.a[j][i], g) for j, g in pulled.items()]
@@ -226,15 +300,23 @@ def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack, dual: Block | No
                 dual += g
 
 
-def _sweep_back(flow: AnchorFlow, pullback: Floats, bias_dual: Floats | None, dual: Block | None) -> None:
-    s, kernel, duals, q = flow.stepper, flow.kernel, flow.kernel.duals(pullback), create_block(*flow.final.shape)
-    of_blocks = duals if dual is None else None
+def _sweep_back(
+    flow: AnchorFlow,
+    pullback: Floats,
+    bias_dual: Floats | None,
+    layers: range,
+    *,
+    dual: Block,
+    of_blocks: FactorDuals | None,
+) -> None:
+    """Carry the anchors' dual after some layers back through them, with the duals of blocks if there are any."""
+    s, kernel, duals, q = flow.stepper, flow.kernel, flow.kernel.duals(pullback), create_block(*flow.state.shape)
 
     def stage_back(n: int, i: int, incoming: Block) -> Block | None:
-        p = flow.number(n, i)
-        place = kernel.places[p]
+        p, slot = flow.number(n, i), flow.slot(n, i)
+        place = kernel.places[slot]
         root = place.root
-        s.superposition.apply_transpose(flow.slopes[n][i], incoming, q)
+        s.superposition.apply_transpose(flow.slopes(n, i), incoming, q)
         np.multiply(q, s.grid.step, out=q)
         value = duals.values[place.interval].T
         add_product(1.0, q, np.asfortranarray(root.value @ root.gram), out=value, transpose_b=True)
@@ -243,26 +325,35 @@ def _sweep_back(flow: AnchorFlow, pullback: Floats, bias_dual: Floats | None, du
         if p == 0:
             return None
         (x,) = kernel.project((kernel.values(place.interval), q))
-        inverse = x @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[p])
+        inverse = x @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[slot])
         gram = symmetric_part(root.value @ x) + root.adjoint(inverse)
-        return _dual_of_stage(flow, p, gram, of_blocks)
+        return _dual_of_stage(flow, slot, gram, of_blocks)
 
-    _sweep_layers_back(flow, stage_back, dual)
+    _sweep_layers_back(flow, stage_back, layers, dual)
 
 
-def _sweep_tangent(flow: AnchorFlow, direction: RepresenterDirection, bias: Floats | None, move: Evaluate) -> Block:
+def _sweep_tangent(
+    flow: AnchorFlow,
+    direction: RepresenterDirection,
+    bias: Floats | None,
+    move: Evaluate,
+    *,
+    layers: range,
+    state: Block,
+) -> None:
+    """Go through some layers; the tangent before them is overwritten by that after them."""
     s, kernel, scheme = flow.stepper, flow.kernel, flow.stepper.scheme
-    state, stage, ds, *rates = (create_block(*flow.final.shape) for _ in range(3 + scheme.num_stages))
+    stage, ds, *rates = (create_block(*flow.state.shape) for _ in range(2 + scheme.num_stages))
     if len(direction.places) != len(kernel.places):
         zero = np.zeros((kernel.rank, kernel.rank))
         direction.places = [
             PlaceDirection(d_moments=create_block(*state.shape), d_gram=zero, d_inverse=zero) for _ in kernel.places
         ]
     with np.errstate(over="ignore", invalid="ignore"):
-        for n in range(s.grid.layers):
+        for n in layers:
             for i in range(scheme.num_stages):
                 combine(state, s.grid.step, scheme.lower[i], rates=rates, out=stage)
-                place, along = kernel.places[flow.number(n, i)], direction.places[flow.number(n, i)]
+                place, along = kernel.places[flow.slot(n, i)], direction.places[flow.slot(n, i)]
                 np.copyto(along.d_moments, s.space.apply_mass(stage))
                 (half,) = kernel.project((place.moments, stage))
                 along.d_gram, p, c = half + half.T, place.root.value, place.interval
@@ -273,4 +364,3 @@ def _sweep_tangent(flow: AnchorFlow, direction: RepresenterDirection, bias: Floa
                 add_product(1.0, kernel.values(c), np.asfortranarray(dx), out=ds)
                 move(n, i, ds, rates[i])
             combine(state, s.grid.step, scheme.b, rates=rates, out=state)
-    return state

@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
+from fem_selection.dynamics.anchors import AnchorFlow
 from fem_selection.dynamics.checkpoints import Checkpoints, FileCheckpoints, MemoryCheckpoints, Pool
 from fem_selection.dynamics.stepper import Stepper
 from fem_selection.dynamics.storage_plan import StoragePlan, plan_storage
@@ -53,7 +54,7 @@ class Replay:
         checkpoints: Checkpoints,
         state: Sequence[Block],
         *,
-        advance: Callable[[range], None],
+        advance: Callable[[range], object],
         record: Callable[[range], object],
     ) -> None:
         self.swept = 0
@@ -121,15 +122,17 @@ class TapedSweep:
         self.repeated = 0
         self._tape = tape = stepper.create_tape(num_samples, plan.longest, allocate)
         self._replay: Replay | None = None
+        self._anchors: _Anchors | None = None
         if checkpoints is not None:
-            self._state = state = allocate("current state", (num_samples, stepper.space.num_local)).T
-            self._replay = Replay(
-                plan,
-                checkpoints,
-                [state],
-                advance=partial(stepper.advance_in_place, state),
-                record=lambda layers: stepper.advance(state, tape, layers),
-            )
+            rank = 0 if stepper.anchors is None else stepper.anchors.kernel.rank
+            blocks = allocate("current state", (num_samples + rank, stepper.space.num_local)).T
+            self._state = state = blocks[:, :num_samples]
+            advance: Callable[[range], object] = partial(stepper.advance_in_place, state)
+            record: Callable[[range], object] = partial(_record, stepper, state, tape)
+            if stepper.anchors is not None:
+                self._anchors = anchors = _Anchors(stepper.anchors, blocks[:, num_samples:], plan)
+                advance, record = anchors.before(advance), anchors.before(record)
+            self._replay = Replay(plan, checkpoints, [blocks], advance=advance, record=record)
 
     def forward(self, initial: Block) -> Block:
         """Sweep a block through all layers and return F_L, a block of the tape (collective over space).
@@ -140,6 +143,8 @@ class TapedSweep:
         if self._replay is None:
             return self._stepper.advance(initial, self._tape)
         np.copyto(self._state, initial)
+        if self._anchors is not None:
+            self._anchors.restart()
         self._replay.forward()
         return self._tape.states[-1]
 
@@ -162,12 +167,47 @@ class TapedSweep:
             initial: F_0, shape (num_local, num_samples), in Fortran order.
         """
         state = initial
-        for segment in range(self.plan.segments):
-            end = self._stepper.advance(state, self._tape, self.plan.span(segment, segment + 1))
+        if self._anchors is not None:
+            self._anchors.restart()
+        for layers in self.plan.cut(range(self.plan.layers)):
+            if self._anchors is not None:
+                self._anchors.cover(layers)
+            end = self._stepper.advance(state, self._tape, layers)
             yield self._tape
             if self._replay is not None:
                 np.copyto(self._state, end)
                 state = self._state
+
+
+def _record(stepper: Stepper, state: Block, tape: Tape, layers: range) -> None:
+    stepper.advance(state, tape, layers)
+
+
+class _Anchors:
+    """The anchors of a kernel beside a block: a part of the state that is stored, and taken up again."""
+
+    def __init__(self, flow: AnchorFlow, state: Block, plan: StoragePlan) -> None:
+        self._flow, self._state, self._plan = flow, state, plan
+
+    def restart(self) -> None:
+        """Take the anchors at t = 0."""
+        self._flow.state = self._state
+        self._flow.restart()
+
+    def cover(self, layers: range) -> None:
+        """Let the anchors, which stand before a segment, flow through it."""
+        self._flow.position = layers.start
+        self._flow.cover(layers)
+
+    def before(self, go: Callable[[range], object]) -> Callable[[range], None]:
+        """Return a function that goes through layers with the anchors one segment ahead."""
+
+        def with_anchors(layers: range) -> None:
+            for segment in self._plan.cut(layers):
+                self.cover(segment)
+                go(segment)
+
+        return with_anchors
 
 
 class TapedSweeps:
@@ -196,7 +236,12 @@ class TapedSweeps:
         self._pool, self._sweeps = Pool(), dict[int, TapedSweep]()
         self._plans: dict[tuple[int, int, int], StoragePlan] = {}
         self._files: dict[int, FileCheckpoints] = {}
-        self.reserve(world, self.plan(widest))
+        self._anchors = stepper.anchors
+        plan = self.plan(widest)
+        if self._anchors is not None and self._anchors.plan is None:
+            self._anchors.plan = plan
+            self._anchors.keep(plan.longest)
+        self.reserve(world, plan)
 
     @property
     def limit(self) -> float:
@@ -218,11 +263,19 @@ class TapedSweeps:
         """
         samples = max(num_samples, self._widest, 1)
         layer = samples * bytes_of_layer(self._rows, self._points, self._stepper.scheme)
+        columns = samples
+        if self._anchors is not None and blocks == 1:  # the anchors belong to the state
+            if self._anchors.plan is not None:
+                return self._anchors.plan
+            columns += self._anchors.kernel.rank
+            layer += self._anchors.kernel.rank * AnchorFlow.bytes_of_layer(
+                self._rows, self._points, self._stepper.scheme
+            )
         key = (samples, blocks, layer)
         if key not in self._plans:
             self._plans[key] = plan_storage(
                 self._stepper.grid.layers,
-                8 * samples * self._rows * blocks,
+                8 * columns * self._rows * blocks,
                 layer,
                 settings=self.settings,
                 free=self._free,
@@ -258,10 +311,12 @@ class TapedSweeps:
         """
         if plan.segments == 1:
             return None
-        rows = self._stepper.space.num_local
+        rows, more = self._stepper.space.num_local, 0
+        if self._anchors is not None and blocks == 1:
+            more = self._anchors.kernel.rank
         if not plan.on_disk:
-            return MemoryCheckpoints(pool("checkpoints", (plan.checkpoints, blocks, num_samples, rows)))
-        size = 8 * rows * max(num_samples, self._widest) * blocks
+            return MemoryCheckpoints(pool("checkpoints", (plan.checkpoints, blocks, num_samples + more, rows)))
+        size = 8 * rows * (max(num_samples, self._widest) + more) * blocks
         file = self._files.get(blocks)
         if file is None or file.size < size or file.slots < plan.checkpoints:
             self._files.pop(blocks, None)

@@ -64,6 +64,14 @@ class StoragePlan:
         """
         return range(self.boundary(begin), self.boundary(end))
 
+    def cut(self, layers: range) -> Iterator[range]:
+        """Yield the layers of each of the consecutive segments that some layers consist of."""
+        number = self.segments * layers.start // self.layers  # of the segment that begins there, or one before
+        number += self.boundary(number) < layers.start
+        while self.boundary(number) < layers.stop:
+            yield self.span(number, number + 1)
+            number += 1
+
     def actions(self) -> Iterator[object]:
         """Yield the actions of `checkpoint_schedules`, whose steps are our segments."""
         from checkpoint_schedules import MultistageCheckpointSchedule

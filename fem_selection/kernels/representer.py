@@ -44,13 +44,15 @@ class Place:
 
     Attributes:
         interval: The control interval of the stage.
-        moments: M A, shape (num_local, r).
+        moments: M A, shape (num_local, r); of another shape before the anchors flow.
         root: P with its derivatives, and G.
+        number: Its number among all places; −1 if the other attributes are of other parameters.
     """
 
     interval: int
     moments: Block
     root: InverseRoot = field(init=False)
+    number: int = -1
 
 
 @dataclass
@@ -74,8 +76,8 @@ class FactorDuals:
 
     Attributes:
         values: That of Ĉ, shape (num_intervals, r, num_local).
-        moments: That of M A, shape (num_places, r, num_local).
-        inverses: That of P, shape (num_places, r, r); the same on all ranks of a space communicator.
+        moments: That of M A, shape (places that are kept, r, num_local).
+        inverses: That of P, shape (places that are kept, r, r); the same on all ranks of a space communicator.
     """
 
     values: Floats
@@ -93,8 +95,10 @@ class RepresenterKernel(OperatorByParameters):
 
     Attributes:
         anchors: The anchors at t = 0.
-        places: The places, layer by layer and stage by stage; empty until a `Stepper` takes the kernel.
-        follow: Lets the anchors flow with the parameters that were assigned last (collective); the stepper sets it.
+        places: The places, layer by layer and stage by stage, or as many as are kept at once: that of number p is
+            `places[p % len(places)]`.  Empty until a `Stepper` takes the kernel.
+        follow: Lets the anchors flow with the parameters that were assigned last, up to a place of some number at
+            least (collective); the stepper sets it.
 
     Raises:
         InvalidInput: if there are no anchors, or they are no finite real numbers (collective).
@@ -116,7 +120,8 @@ class RepresenterKernel(OperatorByParameters):
         self.num_parameters = int(np.prod(self._shape))
         self.num_global_parameters = self.num_intervals * self.rank * space.num_nodes
         self.places: list[Place] = []
-        self.follow: Callable[[], None] | None = None
+        self.follow: Callable[[int], None] | None = None
+        self._intervals: list[int] = []
         self.assign(np.zeros(self.num_parameters))
 
     @classmethod
@@ -139,20 +144,26 @@ class RepresenterKernel(OperatorByParameters):
         kernel.assign(real_number(scale, "scale") / np.sqrt(volume) * normal)
         return kernel
 
-    def bind(self, intervals: list[int], follow: Callable[[], None]) -> None:
+    def bind(self, intervals: list[int], follow: Callable[[int], None], kept: int) -> None:
         """Make the places of a stepper's stages this kernel's places.
 
         Args:
             intervals: The control interval of each place.
-            follow: Lets the anchors flow, and fills the places (collective).
+            follow: Lets the anchors flow up to the place of a number, and fills places (collective).
+            kept: Number of consecutive places that are kept at once.
         """
-        if [place.interval for place in self.places] != intervals:
-            shape = (self.space.num_local, self.rank)
-            self.places = [Place(interval=c, moments=np.zeros(shape, order="F")) for c in intervals]
+        if self._intervals != intervals or len(self.places) != kept:
+            self.places = [Place(interval=c, moments=np.empty((0, 0))) for c in intervals[:kept]]
+            self._intervals = intervals
         self.follow, self.is_current = follow, False
 
+    @property
+    def num_places(self) -> int:
+        """Number of all places."""
+        return len(self._intervals)
+
     def place(self, number: int) -> Place:
-        """Return a place; lets the anchors flow first if they have not since the parameters changed (collective).
+        """Return a place; lets the anchors flow first if it is not at hand for the present parameters (collective).
 
         Raises:
             InvalidInput: if no stepper has taken the kernel.
@@ -161,9 +172,9 @@ class RepresenterKernel(OperatorByParameters):
             raise InvalidInput(
                 "a representer kernel acts on states along the layers: make a Stepper of it, or take as_separable()"
             )
-        if not self.is_current:
-            self.follow()
-        return self.places[number]
+        if not self.is_current or self.places[number % len(self.places)].number != number:
+            self.follow(number)
+        return self.places[number % len(self.places)]
 
     def values(self, interval: int) -> Block:
         """Return Ĉ of an interval, a view of shape (num_local, r)."""
@@ -172,10 +183,10 @@ class RepresenterKernel(OperatorByParameters):
     @property
     def changes_within_intervals(self) -> str | None:
         """Return why the kernel is not one function w on each control interval; None if it is."""
-        if len(self.places) == self.num_intervals:
+        if self.num_places == self.num_intervals:
             return None
         return (
-            f"the representer kernel has {len(self.places)} stages on {self.num_intervals} control intervals and "
+            f"the representer kernel has {self.num_places} stages on {self.num_intervals} control intervals and "
             "changes within an interval: it does not with dynamics.scheme = 'euler' and one layer an interval"
         )
 
@@ -229,7 +240,8 @@ class RepresenterKernel(OperatorByParameters):
         self.place(0)
         if self.changes_within_intervals is not None:
             raise InvalidInput(self.changes_within_intervals)
-        functions = [self.space.riesz(place.moments) @ place.root.value for place in self.places]
+        places = map(self.place, range(self.num_places))
+        functions = [self.space.riesz(place.moments) @ place.root.value for place in places]
         return SeparableKernel.from_factors(self.space, list(zip(self._left, functions, strict=True)))
 
     # ── action ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -266,12 +278,12 @@ class RepresenterKernel(OperatorByParameters):
 
         `interval` is a place.  See `Kernel.add_pullback`.
         """
-        place, duals = self.place(interval), self.duals(out)
+        place, duals, slot = self.place(interval), self.duals(out), interval % len(self.places)
         b, y = self.project((place.moments, block), (self._left[place.interval], dual))
         p = place.root.value
         add_product(scale, dual, _fortran(p @ b), out=duals.values[place.interval].T, transpose_b=True)
-        add_product(scale, block, _fortran(p @ y), out=duals.moments[interval].T, transpose_b=True)
-        duals.inverses[interval] += scale * (y @ b.T)
+        add_product(scale, block, _fortran(p @ y), out=duals.moments[slot].T, transpose_b=True)
+        duals.inverses[slot] += scale * (y @ b.T)
 
     def parameter_dual(self, pullback: Floats, out: Floats | None = None) -> Floats:
         """Return the dual of Ĉ; the anchors' adjoint must have added its part.  See `Kernel.parameter_dual`."""
@@ -320,7 +332,7 @@ class RepresenterDirection(OperatorByParameters):
 
     def apply(self, interval: int, block: Block, out: Block, *, keep: bool = False) -> None:
         """`out` = δĈ P B + Ĉ (δP B + P δB) with δB = (M δA)ᵀF; `interval` is a place.  See `KernelDirection.apply`."""
-        place, along = self._kernel.place(interval), self.places[interval]
+        place, along = self._kernel.place(interval), self.places[interval % len(self.places)]
         b, db = self._kernel.project((place.moments, block), (along.d_moments, block))
         p, c = place.root.value, place.interval
         add_product(1.0, self._left[c], _fortran(p @ b), out=out, keep=keep)
@@ -331,7 +343,7 @@ class RepresenterDirection(OperatorByParameters):
 
         See `KernelDirection.add_transpose`.
         """
-        place, along = self._kernel.place(interval), self.places[interval]
+        place, along = self._kernel.place(interval), self.places[interval % len(self.places)]
         y, dy = self._kernel.project((self._kernel.values(place.interval), dual), (self._left[place.interval], dual))
         p = place.root.value
         add_product(scale, along.d_moments, _fortran(p @ y), out=out)
@@ -343,7 +355,8 @@ class RepresenterDirection(OperatorByParameters):
         See `KernelDirection.add_second_pullback`.
         """
         kernel = self._kernel
-        place, along, duals = kernel.place(interval), self.places[interval], kernel.duals(out)
+        slot = interval % len(self.places)
+        place, along, duals = kernel.place(interval), self.places[slot], kernel.duals(out)
         b, db, y, dy = kernel.project(
             (place.moments, block),
             (along.d_moments, block),
@@ -352,8 +365,8 @@ class RepresenterDirection(OperatorByParameters):
         )
         p, dp = place.root.value, along.d_inverse
         add_product(scale, dual, _fortran(dp @ b + p @ db), out=duals.values[place.interval].T, transpose_b=True)
-        add_product(scale, block, _fortran(dp @ y + p @ dy), out=duals.moments[interval].T, transpose_b=True)
-        duals.inverses[interval] += scale * (dy @ b.T + y @ db.T)
+        add_product(scale, block, _fortran(dp @ y + p @ dy), out=duals.moments[slot].T, transpose_b=True)
+        duals.inverses[slot] += scale * (dy @ b.T + y @ db.T)
 
 
 def _fortran(matrix: Floats) -> Block:

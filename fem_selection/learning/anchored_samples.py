@@ -23,10 +23,13 @@ class AnchoredSamples:
     Args:
         flow: The flow of the anchors.
         columns: The anchor that each sample is, shape (J_member,).
+
+    Attributes:
+        flow: The flow of the anchors.
     """
 
     def __init__(self, flow: AnchorFlow, columns: Integers) -> None:
-        self._flow, self._columns = flow, columns
+        self.flow, self._columns = flow, columns
         self._is_all = np.array_equal(columns, np.arange(flow.kernel.rank))
 
     @classmethod
@@ -48,9 +51,9 @@ class AnchoredSamples:
 
     def final(self) -> Block:
         """Return the samples' states at T under the controls last set, not to be written to (collective over space)."""
-        self._flow.bind()
-        self._flow.kernel.place(0)
-        return self.pick(self._flow.final)
+        self.flow.bind()
+        self.flow.kernel.place(0)
+        return self.pick(self.flow.final)
 
     def pick(self, anchors: Block) -> Block:
         """Return the samples' columns of a block of the anchors."""
@@ -60,7 +63,7 @@ class AnchoredSamples:
         """Return the anchors' dual from that of the samples: the transpose of `pick`."""
         if self._is_all:
             return dual
-        result = create_block(len(dual), self._flow.kernel.rank)
+        result = create_block(len(dual), self.flow.kernel.rank)
         for column, own in zip(self._columns, dual.T, strict=True):
             result[:, column] += own
         return result

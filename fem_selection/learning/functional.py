@@ -19,7 +19,7 @@ import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from fem_selection.adjoint.anchors import finish_back
+from fem_selection.adjoint.anchors import AnchorsBack, finish_back
 from fem_selection.adjoint.backward import sweep_back
 from fem_selection.dynamics.checkpointing import TapedSweeps
 from fem_selection.dynamics.stepper import Stepper
@@ -276,22 +276,38 @@ class Functional:
         self, controls: Floats, initial: Block, targets: Block, num_samples: int, observe: Observe | None = None
     ) -> tuple[float, float, Floats]:
         """Sweep all blocks forward and back; return the data term, this shard's share of R, and its dual."""
-        dual: Block | None = None
         if self.anchored is not None and initial is self.initial and observe is None:
-            self.clear_duals(factors=False)
-            with np.errstate(over="ignore", invalid="ignore"):
-                data, of_samples = self.cost.evaluate(self.anchored.final(), targets, self.weight / num_samples)
-                dual = self.anchored.spread(of_samples)
-            self.counts.forward += 1.0
-            self.counts.adjoint += 1.0
+            data = self._sweep_anchors(self.anchored, targets, num_samples)
         else:
             self.clear_duals()
             data = self.sweep_blocks(initial, targets, num_samples, observe=observe)
+            with np.errstate(over="ignore", invalid="ignore"):
+                finish_back(self.stepper, kernel_pullback=self.pullback, bias_dual=self.bias_dual)
         with np.errstate(over="ignore", invalid="ignore"):
-            finish_back(self.stepper, kernel_pullback=self.pullback, bias_dual=self.bias_dual, dual=dual)
             regular, regular_dual = self.penalty.evaluate(controls)
             regular_dual += self.collect_dual()
         return data, regular, regular_dual
+
+    def _sweep_anchors(self, samples: AnchoredSamples, targets: Block, num_samples: int) -> float:
+        """Sweep the anchors forward and back, which all samples are; return this member's share of the data term."""
+        self.clear_duals(factors=False)
+        scale, flow = self.weight / num_samples, samples.flow
+        with np.errstate(over="ignore", invalid="ignore"):
+            if flow.keeps_all:
+                data, dual = self.cost.evaluate(samples.final(), targets, scale)
+                duals = {"kernel_pullback": self.pullback, "bias_dual": self.bias_dual}
+                finish_back(self.stepper, dual=samples.spread(dual), **duals)
+            else:
+                sweep = self.sweeps.of(0)
+                sweep.forward(create_block(len(self.initial), 0))
+                data, dual = self.cost.evaluate(samples.pick(flow.final), targets, scale)
+                back = AnchorsBack(self.stepper, self.pullback, self.bias_dual, dual=samples.spread(dual))
+                for tape in sweep.back():
+                    back.through(tape.layers)
+                self.counts.repeated += sweep.repeated / self.stepper.grid.layers
+        self.counts.forward += 1.0
+        self.counts.adjoint += 1.0
+        return data
 
     def sweep_blocks(
         self, initial: Block, targets: Block, num_samples: int, *, observe: Observe | None = None
@@ -321,6 +337,7 @@ class Functional:
                     break
                 value, dual = self.cost.evaluate(final, targets[:, columns], self.weight / num_samples)
                 data += value
+                anchors = AnchorsBack(self.stepper, self.pullback, self.bias_dual)
                 for tape in sweep.back():
                     incoming = None if observe is None else self._incoming(block, sweep.plan.longest, tape.layers)
                     sweep_back(
@@ -331,6 +348,7 @@ class Functional:
                         bias_dual=self.bias_dual,
                         incoming=incoming,
                     )
+                    anchors.through(tape.layers)
                     if observe is not None and incoming is not None:
                         observe(columns, tape, incoming)
                 repeated += block.shape[1] * sweep.repeated

@@ -24,6 +24,7 @@ from fem_selection.adjoint.second_order import (
 )
 from fem_selection.adjoint.second_sweep import BLOCKS, SecondSweep
 from fem_selection.dynamics.checkpoints import Pool
+from fem_selection.errors import InvalidInput
 from fem_selection.learning.functional import Functional
 from fem_selection.objectives.terminal import LinearizedCost
 from fem_selection.typing import Block
@@ -41,7 +42,8 @@ class FunctionalLinearization:
             further memory.
 
     Raises:
-        InvalidInput: on all ranks, if `tape.memory` does not suffice, or there is no place for states on disk.
+        InvalidInput: on all ranks, if `tape.memory` does not suffice, there is no place for states on disk, or not all
+            anchors of a representer kernel are stored.
 
     Note:
         The constructor is collective over the world.
@@ -56,6 +58,11 @@ class FunctionalLinearization:
         self._pool, self._other_tapes = Pool(), dict[int, SecondTape]()
         self._sweeps: dict[int, SecondSweep] = {}
         self._kept_share, self._current = 0.0, False
+        if (anchors := functional.stepper.anchors) is not None and not anchors.keeps_all:
+            raise InvalidInput(
+                "second derivatives of a representer kernel need its anchors at all layers, of which some are stored: "
+                "choose tape.schedule = 'all', or a method without the Hessian"
+            )
         self._plan = functional.sweeps.plan(
             0, blocks=BLOCKS, bytes_of_layer=partial(SecondSweep.bytes_of_layer, gauss_newton=gauss_newton)
         )

@@ -21,7 +21,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.adjoint import sweep_back, sweep_tangent
-from fem_selection.adjoint.anchors import finish_back, move_anchors
+from fem_selection.adjoint.anchors import AnchorsBack, AnchorsTangent, finish_back
 from fem_selection.errors import NonFinite
 from fem_selection.learning.functional import Functional
 from fem_selection.typing import Floats, whole_number
@@ -179,15 +179,18 @@ def adjoint_identity_error(functional: Functional, controls: Floats, seed: int =
     bias = rng.normal(size=stepper.bias.shape)
     initial = np.asfortranarray(rng.normal(size=block.shape))
     sweep, moved = functional.sweeps.of(block.shape[1]), initial
-    move_anchors(stepper, kernel, bias)
+    anchors = AnchorsTangent(stepper, kernel, bias)
     for tape in sweep.through(block):
+        anchors.through(tape.layers)
         moved = sweep_tangent(stepper, tape, moved, kernel=kernel, bias=bias)
     dual = functional.control_space.space.apply_mass(moved)
     left = float(np.vdot(dual, moved))
     pullback, bias_dual = stepper.kernel.create_pullback(), np.zeros_like(bias)
     sweep.forward(block)
+    back = AnchorsBack(stepper, pullback, bias_dual)
     for tape in sweep.back():
         sweep_back(stepper, tape, dual, kernel_pullback=pullback, bias_dual=bias_dual, to_initial=True)
+        back.through(tape.layers)
     finish_back(stepper, kernel_pullback=pullback, bias_dual=bias_dual)
     right = float(parameters @ stepper.kernel.parameter_dual(pullback))
     right += float(np.vdot(bias_dual, bias)) + float(np.vdot(dual, initial))

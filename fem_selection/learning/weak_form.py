@@ -120,7 +120,7 @@ class _Comparison:
         stepper, tape = self._stepper, self._tape
         kernel, bias = stepper.kernel.create_direction(), self._rng.standard_normal(stepper.bias.shape)
         kernel.assign(self._rng.standard_normal(stepper.kernel.num_parameters))
-        move_anchors(stepper, kernel, bias)
+        move_anchors(stepper, kernel, bias, until=n)
         before = self._random(tape.states[n])
         after = before.copy(order="F")
         moved = step_tangent(stepper, n, tape.stages[n], slopes=tape.slopes[n], state=after, kernel=kernel, bias=bias)

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from checkpoint_schedules import optimal_steps_binomial
-from problems import KERNELS, SCHEMES_AND_LOSSES, make_domain, make_problem
+from problems import KERNELS, MOVING_KERNELS, SCHEMES_AND_LOSSES, make_domain, make_problem
 
 from fem_selection import parallel
 from fem_selection.discretization.spaces import StateSpace
@@ -19,6 +19,7 @@ from fem_selection.learning.extremals import Extremals
 from fem_selection.learning.hessian import Hessian
 from fem_selection.learning.kinks import count_at_kinks
 from fem_selection.learning.verification import adjoint_identity_error
+from fem_selection.learning.weak_form import measure_weak_form
 from fem_selection.settings import InvalidSettings, Regularization, TapeSettings
 
 ALL = TapeSettings(schedule="all")
@@ -43,7 +44,8 @@ def space(request, monkeypatch):
 def evaluate(space, tape, *, gauss_newton=(False, True), kernel="dense", **more):
     """Objective, gradient and products of the Hessian at a moved control; and the layers swept again, over L."""
     options = {"layers": LAYERS, "intervals": LAYERS, "samples": 5, "block": 2} | more
-    problem = make_problem(space, tape=tape, kernel=KERNELS[kernel](space, options["intervals"]), **options)
+    kernel = (KERNELS | MOVING_KERNELS)[kernel](space, options["intervals"])
+    problem = make_problem(space, tape=tape, kernel=kernel, **options)
     J, x = problem.functional, problem.moved(size=1.0)
     value, dual = J.evaluate(x)
     repeated = J.counts.repeated
@@ -55,10 +57,10 @@ def evaluate(space, tape, *, gauss_newton=(False, True), kernel="dense", **more)
     return found, repeated, J.sweeps.of(2).plan
 
 
-def assert_equal(found, wanted):
-    """To 1e-14 of the largest entry."""
+def assert_equal(found, wanted, tolerance=1e-14):
+    """Up to the tolerance times the largest entry."""
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-14 * max(1.0, np.abs(other).max()))
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=tolerance * max(1.0, np.abs(other).max()))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -105,6 +107,45 @@ def test_parts_of_the_controls(space, parts):
     """Fails if a fixed part moves, or its derivative is missing, where layers are swept again."""
     found = evaluate(space, SCHEDULES["memory, two checkpoints"], parts=parts, intervals=1)[0]
     assert_equal(found, evaluate(space, ALL, parts=parts, intervals=1)[0])
+
+
+@pytest.mark.parametrize("name", ["memory, two checkpoints", "disk"])
+@pytest.mark.parametrize(
+    ("kernel", "scheme", "block", "tolerance"),
+    [("representer", "euler", 5, 1e-14), ("representer-all", "rk4", 5, 1e-14), ("representer-all", "rk4", 2, 1e-12)],
+)
+def test_anchors_that_flow_along(space, kernel, scheme, block, tolerance, name):
+    """Fails if anchors are taken up at another layer than the states, or their adjoint loses a segment or a block.
+
+    The adjoints of several blocks' anchors are summed in another order, and anchors are nearly dependent here.
+    """
+    options = {"kernel": kernel, "scheme": scheme, "intervals": 1, "gauss_newton": (), "block": block}
+    wanted, _, _ = evaluate(space, ALL, **options)
+    found, repeated, plan = evaluate(space, SCHEDULES[name], **options)
+    assert plan.segments > 1 and repeated * LAYERS == pytest.approx(plan.swept_layers - LAYERS)
+    assert_equal(found, wanted, tolerance)
+
+
+def test_anchors_of_some_layers(space):
+    """Fails if places of other layers are taken for those asked for, or more of them are kept than the plan says."""
+    problem = make_problem(
+        space,
+        layers=LAYERS,
+        intervals=LAYERS,
+        kernel=MOVING_KERNELS["representer"](space, LAYERS),
+        tape=SCHEDULES["disk"],
+    )
+    J, x = problem.functional, problem.moved(size=1.0)
+    assert adjoint_identity_error(J, x) < 1e-12
+    assert measure_weak_form(J, x).largest < 1e-12
+    assert len(problem.stepper.kernel.places) == J.sweeps.of(2).plan.longest == 3
+    final = J.final_states(x)
+    separable = problem.stepper.kernel.as_separable()
+    fixed = make_problem(space, layers=LAYERS, intervals=LAYERS, kernel=separable, parts=("bias", "readout"))
+    fixed.stepper.bias[...] = problem.stepper.bias
+    np.testing.assert_allclose(fixed.stepper.advance_without_tape(J.initial)[0], final, rtol=0.0, atol=1e-11)
+    with pytest.raises(InvalidInput, match=r"tape\.schedule = 'all', or a method without the Hessian"):
+        Hessian(J)
 
 
 def test_what_looks_at_every_layer(space):
