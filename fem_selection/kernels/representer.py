@@ -45,14 +45,14 @@ class Place:
     Attributes:
         interval: The control interval of the stage.
         moments: M A, shape (num_local, r); of another shape before the anchors flow.
-        root: P with its derivatives, and G.
         number: Its number among all places; −1 if the other attributes are of other parameters.
+        root: P with its derivatives, and G.
     """
 
     interval: int
     moments: Block
+    number: int
     root: InverseRoot = field(init=False)
-    number: int = -1
 
 
 @dataclass
@@ -153,7 +153,7 @@ class RepresenterKernel(OperatorByParameters):
             kept: Number of consecutive places that are kept at once.
         """
         if self._intervals != intervals or len(self.places) != kept:
-            self.places = [Place(interval=c, moments=np.empty((0, 0))) for c in intervals[:kept]]
+            self.places = [Place(interval=c, moments=np.empty((0, 0)), number=-1) for c in intervals[:kept]]
             self._intervals = intervals
         self.follow, self.is_current = follow, False
 

@@ -290,7 +290,7 @@ class Functional:
 
     def _sweep_anchors(self, samples: AnchoredSamples, targets: Block, num_samples: int) -> float:
         """Sweep the anchors forward and back, which all samples are; return this member's share of the data term."""
-        self.clear_duals(factors=False)
+        self.clear_duals(with_factors=False)
         scale, flow = self.weight / num_samples, samples.flow
         with np.errstate(over="ignore", invalid="ignore"):
             if flow.keeps_all:
@@ -365,14 +365,14 @@ class Functional:
             self._met = [[create_block(*like.shape) for _ in stages] for _ in range(longest)]
         return self._met[: len(layers)]
 
-    def clear_duals(self, *, factors: bool = True) -> None:
+    def clear_duals(self, *, with_factors: bool = True) -> None:
         """Set the arrays to zero to which sweeps add derivatives.
 
         Args:
-            factors: Whether blocks will be swept, which add to the duals of all factors of a representer kernel.
+            with_factors: Whether blocks will be swept, which add to the duals of all factors of a representer kernel.
         """
         if self.pullback is not None:
-            self.pullback[: None if factors else self.stepper.kernel.num_parameters].fill(0.0)
+            self.pullback[: None if with_factors else self.stepper.kernel.num_parameters].fill(0.0)
         if self.bias_dual is not None:
             self.bias_dual.fill(0.0)
         self.cost.clear()

@@ -77,7 +77,7 @@ class Hessian:
         if f.stepper.anchors is not None and self._anchors is None:
             self._anchors = self._linearize_anchors(f.stepper.anchors)
         along = self._set_direction(direction)
-        f.clear_duals(factors=f.anchored is None)
+        f.clear_duals(with_factors=f.anchored is None)
         with np.errstate(over="ignore", invalid="ignore"):
             d_final = None if self._anchors is None else self._anchors.move(along)
             if f.anchored is None or self._cost is None or d_final is None:
