@@ -38,6 +38,7 @@ _HOME = {
     "find_activation": "functions.activations",
     "UflKernel": "discretization.coefficients",
     "function_values": "discretization.coefficients",
+    "ConvolutionKernel": "kernels",
     "DenseKernel": "kernels",
     "SeparableKernel": "kernels",
     "LocalKernel": "kernels",

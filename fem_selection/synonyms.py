@@ -70,6 +70,7 @@ _OTHERS = {
     "local": "differential pde sparse",
     "separable": "lowrank factorized factored",
     "dense": "full integral matrix",
+    "convolution": "conv convolutional toeplitz fft stationary",
     "cosine": "cosineannealing cosineannealinglr cosinedecay",
     "constant": "fixed none const",
     "logarithmic": "logspace geometric geom log10",

@@ -17,7 +17,15 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.breaks import break_functions
 from fem_selection.functions.formulas import Formula, coordinate_names, parse_formula
-from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, RepresenterKernel, SeparableKernel, SumKernel
+from fem_selection.kernels import (
+    ConvolutionKernel,
+    DenseKernel,
+    Kernel,
+    LocalKernel,
+    RepresenterKernel,
+    SeparableKernel,
+    SumKernel,
+)
 from fem_selection.typing import Block, Floats
 
 __all__ = [
@@ -38,19 +46,19 @@ _RANK = 8  # of a separable kernel without rank and factors
 
 
 def case_formula(case: config.Case, text: str, *letters: str) -> Formula:
-    """A formula of a case, in the case's parameters and some of the variables t, y, z and s.
+    """A formula of a case, in the case's parameters and some of the variables t, x, y, z and s.
 
     Args:
         case: The case, which gives the parameters and the number of coordinates.
         text: The formula.
-        *letters: The variables that the formula may contain, of "t", "y", "z" and "s".
+        *letters: The variables that the formula may contain, of "t", "x", "y", "z" and "s".
 
     Raises:
         InvalidInput: if the text is not a formula in these variables.
     """
     names: list[str] = []
     for letter in letters:
-        names += coordinate_names(letter, case.domain.dimension) if letter in "yz" else [letter]
+        names += coordinate_names(letter, case.domain.dimension) if letter in "xyz" else [letter]
     return parse_formula(text, names, case.parameters)
 
 
@@ -211,7 +219,12 @@ def separable_rank(case: config.Case) -> int:
 def is_random(case: config.Case) -> bool:
     """Whether a part of the kernel starts from random numbers rather than from formulas."""
     d = case.dynamics
-    missing = {"dense": d.kernel is None, "separable": d.factors is None, "representer": True}
+    missing = {
+        "dense": d.kernel is None,
+        "separable": d.factors is None,
+        "convolution": d.profile is None,
+        "representer": True,
+    }
     return any(missing.get(name, False) for name in d.representation)
 
 
@@ -223,6 +236,8 @@ def kernel_formulas(case: config.Case) -> Iterator[Formula]:
     for text in texts:
         if text is not None:
             yield case_formula(case, text, "t", "y", "z")
+    if d.profile is not None:
+        yield case_formula(case, d.profile, "t", "x")
 
 
 def _build_dense(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
@@ -245,6 +260,15 @@ def _build_separable(case: config.Case, space: StateSpace, grid: DepthGrid) -> K
     kernel = SeparableKernel.interpolate(space, factors, grid)
     require_finite(space, kernel.parameters(), "dynamics.factors", *(text for pair in d.factors for text in pair))
     return kernel
+
+
+def _build_convolution(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
+    d = case.dynamics
+    with at_key("dynamics.representation"):
+        if d.profile is None:
+            return ConvolutionKernel.random(space, grid.intervals, scale=d.start_scale, seed=case.seed + 2)
+    with at_key("dynamics.profile"):
+        return ConvolutionKernel.interpolate(space, case_formula(case, d.profile, "t", "x"), grid)
 
 
 def _build_local(case: config.Case, space: StateSpace, grid: DepthGrid) -> Kernel:
@@ -273,4 +297,5 @@ _BUILDERS: dict[str, Callable[[config.Case, StateSpace, DepthGrid], Kernel]] = {
     "dense": _build_dense,
     "separable": _build_separable,
     "local": _build_local,
+    "convolution": _build_convolution,
 }

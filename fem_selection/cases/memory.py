@@ -89,12 +89,14 @@ def _demands(case: config.Case, nodes: int, members: int, *, intervals: int) -> 
         "dense": nodes**2,
         "separable": 2 * separable_rank(case) * nodes,
         "local": nodes,
+        "convolution": 2**case.domain.dimension * nodes,
         "representer": _anchors(case) * nodes,
     }
     keys = {
         "dense": f"{mesh}, dynamics.layers",
         "separable": f"dynamics.rank, {mesh}",
         "local": mesh,
+        "convolution": mesh,
         "representer": f"dynamics.anchors, {mesh}",
     }
     for name in case.dynamics.representation:

@@ -27,7 +27,7 @@ def bounds_in_time(space: StateSpace, formulas: Sequence[Formula]) -> Callable[[
 
     Args:
         space: The state space.
-        formulas: The formulas of kernel and bias, in t, y and z; their terms without t are left out.
+        formulas: The formulas of kernel and bias, in t, y and z, or x = y − z; their terms without t are left out.
     """
     terms = [term for formula in formulas for term in formula.terms if "t" in term.names]
     singles = _chosen(space, _POINTS)
@@ -42,11 +42,12 @@ def bounds_in_time(space: StateSpace, formulas: Sequence[Formula]) -> Callable[[
         low = np.zeros((len(terms), rows, starts.size))
         high = low.copy()
         for number, term in enumerate(terms):
-            of_pairs = any(n.startswith("y") for n in term.names) and any(n.startswith("z") for n in term.names)
+            letters = {n[0] for n in term.names if n != "t"}
+            of_pairs = "x" in letters or {"y", "z"} <= letters
             y, z = (first, second) if of_pairs else (singles, singles)
             values = {"t": t} | {
                 name: point(points[:, [int(name[1:] or 0)]])
-                for letter, points in (("y", y), ("z", z))
+                for letter, points in (("y", y), ("z", z), ("x", first - second))
                 for name in term.names
                 if name[0] == letter and name != "t"
             }

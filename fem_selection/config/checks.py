@@ -111,6 +111,7 @@ def _check_representation(case: Case) -> Iterator[Fault]:
         "dense": ("kernel", "singularity"),
         "separable": ("rank", "factors"),
         "local": ("local_terms", "local_length", *LOCAL_TERMS),
+        "convolution": ("profile",),
         "representer": ("anchors",),
     }
     for name, own in keys.items():
@@ -151,6 +152,13 @@ def _check_representation(case: Case) -> Iterator[Fault]:
         if d.convection is not None and len(d.convection) not in (1, case.domain.dimension):
             message = f"has {len(d.convection)} formulas; one, or one for each of {case.domain.dimension} directions"
             yield _fault(("dynamics.convection", "domain.shape"), message)
+    if "convolution" in d.representation:
+        if case.domain.grading != 1.0:
+            message = "makes unequal cells, and a convolution needs nodes at equal distances: leave it out"
+            yield _fault(("domain.grading", here), message)
+        if case.parallel.space > 1:
+            message = "a convolution needs the whole mesh on each rank: set it to 1, and the ranks share the samples"
+            yield _fault(("parallel.space", here), message)
     if len(d.representation) > 1 and case.objective.kernel_bounds is not None:
         message = f"bounds of a sum are not known ({here} = {list(d.representation)}); use one representation"
         yield _fault(("objective.kernel_bounds", here), message)
@@ -178,9 +186,9 @@ def _check_representer(case: Case) -> Iterator[Fault]:
 
 
 def _check_formulas(case: Case) -> Iterator[Fault]:
-    y, z = (coordinate_names(letter, case.domain.dimension) for letter in "yz")
+    y, z, x = (coordinate_names(letter, case.domain.dimension) for letter in "yzx")
     for name in case.parameters:
-        if not is_free_name(name, ("t", "s", *y, *z)):
+        if not is_free_name(name, ("t", "s", *y, *z, *x)):
             yield _fault(
                 (f"parameters.{name}",),
                 "is no name that a formula could use: choose an identifier that is no variable, constant or function",
@@ -188,6 +196,7 @@ def _check_formulas(case: Case) -> Iterator[Fault]:
     formulas: dict[str, tuple[str | None, tuple[str, ...]]] = {
         "dynamics.activation": (None if case.dynamics.activation in ACTIVATIONS else case.dynamics.activation, ("s",)),
         "dynamics.kernel": (case.dynamics.kernel, ("t", *y, *z)),
+        "dynamics.profile": (case.dynamics.profile, ("t", *x)),
         "dynamics.bias": (case.dynamics.bias, ("t", *y)),
         "data.initial": (case.data.initial, (*y, "s")),
         "data.target": (case.data.target, (*y, "s")),

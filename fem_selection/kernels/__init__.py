@@ -3,6 +3,7 @@
 
 from fem_selection.kernels.anchor_choice import choose_anchors
 from fem_selection.kernels.base import Kernel, KernelDirection, KernelOperator
+from fem_selection.kernels.convolution import ConvolutionKernel
 from fem_selection.kernels.dense import DenseKernel
 from fem_selection.kernels.local import LocalKernel
 from fem_selection.kernels.representer import RepresenterKernel
@@ -10,6 +11,7 @@ from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.kernels.sums import SumKernel
 
 __all__ = [
+    "ConvolutionKernel",
     "DenseKernel",
     "Kernel",
     "KernelDirection",

@@ -147,8 +147,8 @@ class DynamicsSettings:
             `implicit_euler`, `crank_nicolson`, `implicit_midpoint`.
         control_intervals: Intervals on which the controls are constant in depth; divides `layers`, and equals it if
             left out.
-        representation: Representation of the kernel: `dense`, `separable`, `local`, a sum such as `local + separable`,
-            or `representer`, which depends on states that flow along.
+        representation: Representation of the kernel: `dense`, `separable`, `local`, `convolution`, a sum such as
+            `local + separable`, or `representer`, which depends on states that flow along.
         kernel: Formula of the starting dense kernel in t, y and z; a small random start if left out.
         singularity: a, below the dimension, if the kernel grows like |y − z|^(−a) where y = z; 0 if like log|y − z|, −1
             if it has a kink like |y − z|. A kernel that is infinite there needs it; kinks and jumps of `abs`, `sign`,
@@ -156,6 +156,8 @@ class DynamicsSettings:
         rank: Number of pairs of factors of the separable kernel; 8 if left out, without `factors`.
         factors: The starting separable kernel, Σ u ⊗ v, as a list of [u, v], u a formula in t and y, v in t and z;
             small random factors if left out.
+        profile: Formula of the starting k of a convolution kernel, w(y, z) = k(y − z), in t and x = y − z, or x0 and x1
+            in two dimensions; a small random start if left out.
         anchors: The states that a representer kernel depends on: `all` training samples, which is the default and no
             restriction for `euler` with one layer a control interval; a number of them, which are chosen; or a list of
             formulas in y, the states at t = 0.
@@ -184,6 +186,7 @@ class DynamicsSettings:
     singularity: float | None = Field(default=None, gt=-4, lt=3)
     rank: int | None = Field(default=None, ge=1)
     factors: Annotated[tuple[Factors, ...], Field(min_length=1), TomlList] | None = None
+    profile: str | None = None
     anchors: Anchors | None = None
     local_terms: Annotated[tuple[Annotated[str, one_of(LOCAL_TERMS)], ...], ListOrScalar] | None = None
     local_length: float | None = Field(default=None, gt=0)

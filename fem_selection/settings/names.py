@@ -78,7 +78,7 @@ SCHEME_ALIASES = {
 EVALUATIONS = ("compiled", "layers", "assembled")
 #: Which of a sweep's states are stored for the way back.
 TAPES = ("auto", "all", "memory", "disk")
-REPRESENTATIONS = ("dense", "separable", "local", "representer")
+REPRESENTATIONS = ("dense", "separable", "local", "convolution", "representer")
 LOCAL_TERMS = ("multiplication", "convection", "diffusion")
 SOURCES = ("digits", "npz", "formula")
 LOSSES = ("softmax", "logistic", "least_squares", "tracking")

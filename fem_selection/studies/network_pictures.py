@@ -10,7 +10,15 @@ import numpy as np
 
 from fem_selection.dynamics import Stepper, solve_forward
 from fem_selection.io.triangles import gather_triangles
-from fem_selection.kernels import DenseKernel, Kernel, LocalKernel, RepresenterKernel, SeparableKernel, SumKernel
+from fem_selection.kernels import (
+    ConvolutionKernel,
+    DenseKernel,
+    Kernel,
+    LocalKernel,
+    RepresenterKernel,
+    SeparableKernel,
+    SumKernel,
+)
 from fem_selection.learning import LearningProblem, SampleStates
 from fem_selection.typing import Block, Floats, Integers
 
@@ -161,7 +169,7 @@ def _controls_to_show(stepper: Stepper) -> ControlPictures:
     if isinstance(kernel, RepresenterKernel) and kernel.changes_within_intervals is None:
         kernel = kernel.as_separable()
     parts = kernel.parts if isinstance(kernel, SumKernel) else (kernel,)
-    with_values = [part for part in parts if isinstance(part, DenseKernel | SeparableKernel)]
+    with_values = [part for part in parts if isinstance(part, ConvolutionKernel | DenseKernel | SeparableKernel)]
     kernels = [sum(part.values(c, nodes) for part in with_values) for c in chosen] if with_values else None
     local = [part for part in parts if isinstance(part, LocalKernel)]
     fields = [

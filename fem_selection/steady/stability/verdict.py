@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fem_selection.kernels import DenseKernel, Kernel, SeparableKernel, SumKernel
+from fem_selection.kernels import ConvolutionKernel, DenseKernel, Kernel, SeparableKernel, SumKernel
 from fem_selection.linalg.staircase import DEEPEST
 from fem_selection.steady.stability.degenerate import SINGULAR, DegeneratePart
 from fem_selection.steady.stability.eigenvalues import COSINE
@@ -47,10 +47,10 @@ class Verdict:
 
 
 def is_compact(kernel: Kernel) -> bool:
-    """Whether K is compact on L²(Y): a dense or separable kernel, in L², or a sum of such, without local parts."""
+    """Whether K is compact on L²(Y): an integral operator of a kernel in L², or a sum of such, without local parts."""
     if isinstance(kernel, SumKernel):
         return all(is_compact(part) for part in kernel.parts)
-    return isinstance(kernel, DenseKernel | SeparableKernel)
+    return isinstance(kernel, ConvolutionKernel | DenseKernel | SeparableKernel)
 
 
 def judge_unsteady(residual: float, rest: float) -> Verdict:
