@@ -70,6 +70,7 @@ class AnchorFlow:
         self.stepper, self.kernel = stepper, kernel
         self.state, self.position = create_block(stepper.space.num_local, kernel.rank), 0
         self.plan: StoragePlan | None = None
+        self._blocks: list[Block] = []
         self.keep(stepper.grid.layers)
 
     @staticmethod
@@ -179,11 +180,15 @@ class AnchorFlow:
         if not self._slopes:
             tapes = np.zeros((self.window, scheme.num_stages, kernel.rank, stepper.superposition.tape_rows))
             self._slopes = [[d.T for d in layer] for layer in tapes]
-        stage, s, *rates = (np.empty_like(state, order="F") for _ in range(2 + scheme.num_stages))
+        if not self._blocks:
+            self._blocks = [np.empty_like(state, order="F") for _ in range(2 + scheme.num_stages)]
+        own, s, *rates = self._blocks
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for n in layers:
                 for i in range(scheme.num_stages):
-                    combine(state, stepper.grid.step, scheme.lower[i], rates=rates, out=stage)
+                    stage = own if any(scheme.lower[i]) else state
+                    if stage is own:
+                        combine(state, stepper.grid.step, scheme.lower[i], rates=rates, out=stage)
                     place = kernel.places[self.slot(n, i)]
                     place.number, place.interval = self.number(n, i), stepper.intervals[n][i]
                     self._fill(place, stage)

@@ -140,8 +140,8 @@ class RepresenterKernel(OperatorByParameters):
             seed: Another seed gives other values.
         """
         kernel, volume = cls(space, num_intervals, anchors), space.comm.allreduce(float(space.weights.sum()))
-        normal = hashed_normal(seed, kernel.canonical_indices())
-        kernel.assign(real_number(scale, "scale") / np.sqrt(volume) * normal)
+        if real_number(scale, "scale") != 0:
+            kernel.assign(scale / np.sqrt(volume) * hashed_normal(seed, kernel.canonical_indices()))
         return kernel
 
     def bind(self, intervals: list[int], follow: Callable[[int], None], kept: int) -> None:
