@@ -91,6 +91,33 @@ def test_products_of_both_kinds_share_a_file(space):
     assert_equal(found, evaluate(space, ALL, **more)[0])
 
 
+@pytest.mark.parametrize("name", ["memory, two checkpoints", "disk"])
+def test_sweeps_that_end_early_and_wider_blocks(space, name):
+    """Fails if states of a sweep that was not carried back keep their slots, or those of a wider block overlap."""
+    found = []
+    for tape in (ALL, SCHEDULES[name]):
+        problem = make_problem(space, layers=LAYERS, intervals=1, samples=3, block=9, tape=tape)
+        J, x = problem.functional, problem.moved(size=1.0)
+        wide = np.asfortranarray(np.tile(J.initial, 3) * np.linspace(0.5, 1.0, 9))
+        J.set_controls(x)
+        J.sweeps.of(3).forward(J.initial)
+        dual = J.evaluate(x)[1]
+        found.append([dual, J.evaluate_batch(x, wide, np.tile(J.targets, 3), batch_size=9)[1], J.evaluate(x)[1]])
+        np.testing.assert_array_equal(found[-1][0], found[-1][2])
+    assert_equal(*found)
+
+
+def test_products_of_the_hessian_keep_the_limit(space):
+    """Fails if they store tapes of all layers where these do not fit."""
+    problem = make_problem(space, layers=LAYERS, intervals=1, tape=SCHEDULES["memory, two checkpoints"])
+    hessian, counts = Hessian(problem.functional), problem.functional.counts
+    hessian.linearize(problem.moved(size=1.0))
+    for _ in range(2):
+        before = counts.repeated
+        hessian.apply(problem.control_space.random_direction(2))
+        assert counts.repeated > before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(("scheme", "loss"), SCHEMES_AND_LOSSES)
@@ -213,6 +240,21 @@ def test_plans_keep_their_limits():
     assert plan.checkpoints == 20 and plan.swept_layers <= 4 * 10_000
     plan = plan_storage(10_000, state, layer, settings=TapeSettings(schedule="disk"), free=0.0)
     assert (plan.segments, plan.longest, plan.checkpoints, plan.on_disk) == (100, 100, 99, True)
+
+
+def test_plans_use_what_they_may_take():
+    """Fails if a plan on disk counts states as memory, forgets the one it holds, or segments are shorter than given."""
+    state, layer = 80, 160
+    for limit in (state + layer, 3 * layer, state + 3 * layer):
+        plan = plan_storage(100, state, layer, settings=TapeSettings(schedule="disk", memory=limit), free=0.0)
+        assert plan.memory(state, layer) <= limit < plan.memory(state, layer) + layer
+        spans = [len(plan.span(k, k + 1)) for k in range(plan.segments)]
+        assert max(spans) - min(spans) <= 1
+    given = TapeSettings(schedule="memory", memory=5 * state + 7 * layer, checkpoints=4)
+    plan = plan_storage(100, state, layer, settings=given, free=0.0)
+    assert (plan.longest, plan.checkpoints) == (7, 4)
+    plan = plan_storage(10_000, state, layer, settings=TapeSettings(), free=0.0)  # none is free: Revolve's log₂ L
+    assert plan.memory(state, layer) < 30 * layer and plan.swept_layers < 10 * 10_000
 
 
 def test_the_default_chooses_by_the_memory_there_is(space, monkeypatch):
