@@ -156,6 +156,13 @@ def test_continuum_limit(tmp_path: Path, ranks: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_limits_of_minimisers(tmp_path: Path, ranks: int) -> None:
+    """Fails if optimal values or optimal controls lose their order in width or depth, or miss the closed form."""
+    show("limits_of_minimisers.py", tmp_path, "limits_of_minimisers.png", ranks=ranks)
+
+
+@pytest.mark.slow
 def test_disk(tmp_path: Path) -> None:
     """Digits on a mesh from a file; fails if the cells of curved edges are not what the images are laid on."""
     report = run("train", "disk.toml", tmp_path / "run", "stochastic.epochs=20", "output.fields=false")
