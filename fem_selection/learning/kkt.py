@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fem_selection.adjoint.anchors import AnchorsBack, finish_back
 from fem_selection.adjoint.backward import step_back
 from fem_selection.learning.functional import Functional
 from fem_selection.typing import Block, Floats, create_block
@@ -110,15 +111,18 @@ def kkt_residual(functional: Functional, triple: Triple, multipliers: Floats | N
             layer = _Layer(functional, columns)
             states, costates = ([b[:, columns] for b in blocks] for blocks in (triple.states, triple.costates))
             squares[0] += _square(f, states[0] - f.initial[:, columns], dual=False)
-            for n in range(layers):
+            anchors = AnchorsBack(f.stepper, f.pullback, f.bias_dual)
+            for n in reversed(range(layers)):
                 layer.advance(n, triple.states[n])
                 squares[0] += _square(f, states[n + 1] - layer.out, dual=False)
                 back = costates[n + 1].copy(order="F")
                 layer.pull_back(n, back, f.pullback, bias_dual=f.bias_dual)
+                anchors.through(range(n, n + 1))
                 squares[1] += _square(f, costates[n] - back, dual=True)
             final = np.asfortranarray(states[layers])
             _, dual = f.cost.evaluate(final, f.targets[:, columns], f.weight / f.num_samples)
             squares[1] += _square(f, costates[layers] - dual, dual=True)
+    finish_back(f.stepper, kernel_pullback=f.pullback, bias_dual=f.bias_dual)
     _, dual = f.penalty.evaluate(triple.controls)
     dual += f.collect_dual()
     if multipliers is not None:

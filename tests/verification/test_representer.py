@@ -21,9 +21,10 @@ from fem_selection.dynamics import SCHEMES, Stepper, find_scheme
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.kernels import DenseKernel, RepresenterKernel, choose_anchors
 from fem_selection.learning.hessian import Hessian
+from fem_selection.learning.kkt import kkt_residual, solve_triple
 from fem_selection.learning.verification import adjoint_identity_error
 from fem_selection.linalg import InverseRoot, inverse_root
-from fem_selection.settings import Regularization
+from fem_selection.settings import Regularization, TapeSettings
 
 EXPLICIT = [name for name, scheme in SCHEMES.items() if not scheme.is_implicit]
 CELLS = 9
@@ -118,6 +119,27 @@ def test_derivatives(spaces, scheme, name, mode):
             taylor = [value + e * (dual @ along) + 0.5 * e**2 * curvature for e in steps]
             remainders += [abs(J.evaluate(x + e * along)[0] - t) for e, t in zip(steps, taylor, strict=True)]
         np.testing.assert_allclose(observed_orders(remainders, steps)[-1], 3.0, atol=0.1)
+
+
+@pytest.mark.parametrize("checkpoints", [None, 2])
+def test_conditions_and_batches_see_the_anchors(spaces, checkpoints):
+    """The residual of the optimality system is the gradient, and a batch of all samples has it too: fails if the duals
+    of the factors are not carried back, or are counted for layers whose places are no longer kept."""
+    problem = moving_problem(
+        spaces,
+        anchors=few,
+        scheme="heun",
+        layers=8,
+        tape=checkpoints and TapeSettings(schedule="memory", checkpoints=checkpoints),
+    )
+    J, controls, x = problem.functional, problem.control_space, problem.moved()
+    value, dual = J.evaluate(x)
+    residual = kkt_residual(J, solve_triple(J, x))
+    assert residual.control == pytest.approx(controls.dual_norm(dual), rel=1e-12)
+    assert residual.state < 1e-13 and residual.costate < 1e-13
+    of_batch = J.evaluate_batch(x, J.initial.copy(order="F"), J.targets, batch_size=5)
+    assert of_batch[0] == pytest.approx(value, rel=1e-13)
+    np.testing.assert_allclose(of_batch[1], dual, atol=1e-12 * np.abs(dual).max())
 
 
 @pytest.mark.parametrize("activation", ["relu", "identity"])
