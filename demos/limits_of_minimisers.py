@@ -136,8 +136,8 @@ for scheme in ("euler", "heun"):
 # %% [markdown]
 # ## Width
 #
-# Four samples, $\sigma = \tanh$, eight Euler layers: no closed form. The limit of the value is extrapolated from the two
-# finest meshes. The controls are carried to the finest mesh, where their distance from its own is taken.
+# Four samples, $\sigma = \tanh$, eight Euler layers, no closed form. The limit of the value is extrapolated from the
+# two finest meshes. The controls are carried to the finest mesh, where their distance from its own is taken.
 
 
 # %%
