@@ -112,15 +112,18 @@ def _demands(case: config.Case, nodes: int, members: int, *, intervals: int) -> 
 def _tape(case: config.Case, nodes: int, members: int) -> _Demand:
     """The tapes and the stored states of one block of each member, as far as `tape.schedule` does not choose less."""
     y, samples = case.dynamics, case.data.samples if case.data.source == "formula" else 1
-    width = min(case.parallel.block, -(-samples // members))
-    layer = width * Tape.bytes_of_layer(nodes, nodes, find_scheme(y.scheme))
+    width, scheme = min(case.parallel.block, -(-samples // members)), find_scheme(y.scheme)
+    layer, states = width * Tape.bytes_of_layer(nodes, nodes, scheme), f"{width} samples"
+    if "representer" in y.representation:  # samples that are anchors need no tapes of their own
+        width = _anchors(case)
+        layer, states = 2 * _NUMBER * width * nodes * scheme.num_stages, f"{width} anchors"
     share = None if case.tape.memory is None else case.tape.memory * case.parallel.space  # the mesh of all its ranks
     settings = dataclasses.replace(case.tape, memory=share)
     try:
         plan = plan_storage(y.layers, _NUMBER * width * nodes, layer, settings=settings, free=0.0)
     except InvalidInput:  # with the exact sizes the functional says so
         return _Demand(0.0, "tape.memory", "the tape")
-    what = f"the tape of {plan.longest:.4g} of {y.layers:.4g} layers for {width} samples of {nodes:.4g} nodes"
+    what = f"the tape of {plan.longest:.4g} of {y.layers:.4g} layers for {states} of {nodes:.4g} nodes"
     size = members * plan.memory(_NUMBER * width * nodes, layer)
     return _Demand(size, "tape.schedule, dynamics.layers, parallel.block", what)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Ten thousand layers on two ranks, which share the samples or the mesh: flat memory, no communicators left behind.
+"""Thousands of layers on two ranks, which share the samples or the mesh: flat memory, no communicators left behind.
 
-Run by mpiexec this file takes a gradient and a product of the Hessian at two depths and prints the numbers as JSON; run
-by pytest it launches itself.
+Run by mpiexec this file takes a gradient and, of a dense kernel, a product of the Hessian at two depths and prints the
+numbers as JSON; run by pytest it launches itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ranks import print_results
 
 LIMIT = 4_000_000  # bytes
 CELLS, SAMPLES = 64, 50
+LAYERS = {"dense": (500, 10_000), "representer": (500, 4_000)}
 
 
 def peak_memory() -> float:
@@ -23,11 +24,11 @@ def peak_memory() -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def evaluate(ranks_of_mesh: int, layers: int, schedule: str) -> dict:
+def evaluate(ranks_of_mesh: int, kernel: str, layers: int, schedule: str) -> dict:
     """Objective, dual and a product of the Hessian, and what they took."""
     from counting import next_communicator  # after MPI
     from mpi4py import MPI
-    from problems import make_domain, make_problem
+    from problems import KERNELS, MOVING_KERNELS, make_domain, make_problem
 
     from fem_selection.discretization.spaces import StateSpace
     from fem_selection.learning.hessian import Hessian
@@ -44,6 +45,7 @@ def evaluate(ranks_of_mesh: int, layers: int, schedule: str) -> dict:
         samples=SAMPLES,
         block=SAMPLES,
         loss="tracking",
+        kernel=MOVING_KERNELS["representer-all"](space, 10) if kernel == "representer" else KERNELS[kernel](space, 10),
         tape=TapeSettings(schedule=schedule, memory=None if schedule == "all" else LIMIT),
     )
     J, x = problem.functional, problem.moved(size=1.0)
@@ -51,9 +53,11 @@ def evaluate(ranks_of_mesh: int, layers: int, schedule: str) -> dict:
     before = [next_communicator(comm) for comm in (MPI.COMM_SELF, MPI.COMM_WORLD)]
     value, dual = J.evaluate(x)
     repeated = J.counts.repeated
-    hessian = Hessian(J)
-    hessian.linearize(x)
-    product = hessian.apply(h)
+    product = np.zeros(1)
+    if kernel == "dense":
+        hessian = Hessian(J)
+        hessian.linearize(x)
+        product = hessian.apply(h)
     J.evaluate(x)
     plan = J.sweeps.of(problem.functional.initial.shape[1]).plan
     gather = MPI.COMM_WORLD.allgather
@@ -73,27 +77,29 @@ def main() -> None:
     from mpi4py import MPI
 
     assert MPI.COMM_WORLD.size == 2
-    ranks_of_mesh = int(sys.argv[1])
+    ranks_of_mesh, kernel = int(sys.argv[1]), sys.argv[2]
+    few, many = LAYERS[kernel]
     print_results(
         {
-            "few": evaluate(ranks_of_mesh, 500, "memory"),
-            "many": evaluate(ranks_of_mesh, 10_000, "memory"),
-            "all": evaluate(ranks_of_mesh, 10_000, "all"),
+            "few": evaluate(ranks_of_mesh, kernel, few, "memory"),
+            "many": evaluate(ranks_of_mesh, kernel, many, "memory"),
+            "all": evaluate(ranks_of_mesh, kernel, many, "all"),
         }
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks_of_mesh", [1, 2], ids=["samples shared", "mesh shared"])
-def test_ten_thousand_layers(results_on, ranks_of_mesh):
+@pytest.mark.parametrize("kernel", LAYERS)
+def test_thousands_of_layers(results_on, ranks_of_mesh, kernel):
     """Fails if memory or the number of communicators grows with the layers, a rank takes another schedule than those it
     shares the mesh with, or the derivatives are not those of all layers stored."""
-    found = results_on(2, str(ranks_of_mesh))
+    found = results_on(2, str(ranks_of_mesh), kernel)
     few, many, whole = found["few"], found["many"], found["all"]
     assert many["segments"] > few["segments"] > 1 and whole["segments"] == 1
     assert many["repeated"][0] == pytest.approx(many["repeated"][1])
     assert all(entry["communicators"] for entry in found.values())
-    stored = 2 * 8 * 10_000 * (CELLS + 1) * SAMPLES / 2
+    stored = 2 * 8 * LAYERS[kernel][1] * (CELLS + 1) * SAMPLES / 2
     assert many["peak"] - few["peak"] < 0.1 * stored < 0.2 * (whole["peak"] - many["peak"])
     assert many["value"] == pytest.approx(whole["value"], rel=1e-14)
     for name in ("dual", "product"):

@@ -61,12 +61,15 @@ def test_what_does_not_fit_is_refused_at_once(small_machine, build, demo, settin
     assert needed is not None and float(needed[1]) > 1.0
 
 
+@pytest.mark.parametrize("kernel", ["dense", "representer"])
 @pytest.mark.parametrize("tape", ["auto", "memory", "disk"])
-def test_layers_that_are_not_stored_need_no_memory(monkeypatch, tape):
+def test_layers_that_are_not_stored_need_no_memory(monkeypatch, tape, kernel):
     """Fails if the estimate counts all layers where the schedule stores some of them."""
     monkeypatch.setattr(parallel, "_memory_here", lambda: float(2**27))
     given = ["dynamics.layers=100000", "dynamics.control_intervals=1", f"tape.schedule={tape}"]
     case = fs.load_case(DEMOS / "tracking.toml", given)
+    dynamics = dataclasses.replace(case.dynamics, representation=(kernel,), kernel=None)
+    case = dataclasses.replace(case, dynamics=dynamics)
     with pytest.raises(fs.InvalidInput, match=r"tape\.schedule"):
         learning.require_memory(
             dataclasses.replace(case, tape=fs.TapeSettings(schedule="all")),
