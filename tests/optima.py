@@ -23,7 +23,7 @@ from fem_selection.discretization.meshes.domains import interval
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics import Stepper, find_scheme
 from fem_selection.functions.activations import Activation, find_activation
-from fem_selection.kernels import DenseKernel
+from fem_selection.kernels import DenseKernel, RepresenterKernel
 from fem_selection.learning import ControlSpace, Functional, ScaledFunctional
 from fem_selection.objectives import TrackingCost
 from fem_selection.parallel import Ensemble
@@ -58,7 +58,9 @@ def closed_form_value(r0: float) -> float:
     return minimize_scalar(along_ray, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).fun
 
 
-def closed_form_problem(space, layers: int, scheme: str = "euler", *, alpha: float = ALPHA) -> ScaledFunctional:
+def closed_form_problem(
+    space, layers: int, scheme: str = "euler", *, alpha: float = ALPHA, follows: bool = False
+) -> ScaledFunctional:
     """The problem of the closed form; its controls start from zero.
 
     Args:
@@ -66,14 +68,16 @@ def closed_form_problem(space, layers: int, scheme: str = "euler", *, alpha: flo
         layers: Number of layers, with a control each.
         scheme: Scheme of the layers.
         alpha: α_w = α_b, if another than that of `closed_form_value`.
+        follows: Whether the kernel is a representer kernel, which follows the sample.
     """
-    kernel, bias = DenseKernel(space, layers), np.zeros((layers, space.num_local))
+    start = np.asfortranarray(1 + 0.5 * np.sin(2 * np.pi * space.coordinates))
+    kernel = RepresenterKernel(space, layers, start) if follows else DenseKernel(space, layers)
+    bias = np.zeros((layers, space.num_local))
     grid = DepthGrid(layers=layers, horizon=HORIZON)
     stepper = Stepper(
         space, kernel, bias, activation=find_activation("identity"), scheme=find_scheme(scheme), grid=grid
     )
     controls = ControlSpace(Ensemble(MPI.COMM_SELF), space, kernel, grid=grid, num_outputs=0)
-    start = np.asfortranarray(1 + 0.5 * np.sin(2 * np.pi * space.coordinates))
     target = RHO / float(space.norm(start)[0]) * start
     penalty = Regularization(kernel=alpha, bias=alpha)
     return ScaledFunctional(

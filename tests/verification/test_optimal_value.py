@@ -10,9 +10,9 @@ from problems import assert_order, observed_orders
 from scipy.optimize import minimize
 
 
-def trained(space, scheme: str, layers: int) -> tuple[float, float, float]:
+def trained(space, scheme: str, layers: int, follows: bool = False) -> tuple[float, float, float]:
     """The value found from zero controls, J*, and the largest entry of the gradient in x̂."""
-    scaled = closed_form_problem(space, layers, scheme)
+    scaled = closed_form_problem(space, layers, scheme, follows=follows)
     options = {"maxiter": 400, "ftol": 1e-16, "gtol": 1e-9, "maxcor": 30}
     zero = np.zeros(scaled.control_space.local_size)
     found = minimize(scaled.evaluate, zero, jac=True, method="L-BFGS-B", options=options)
@@ -45,6 +45,16 @@ def test_values_of_euler_layers(spaces):
     space = spaces("interval", 4, 1, "collocated")
     assert trained(space, "euler", 10)[:2] == pytest.approx((0.187857, 0.177429), abs=1e-6)
     assert trained(space, "euler", 20)[0] == pytest.approx(0.182576, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_representer_kernels_reach_the_same_values(spaces, mode):
+    """Fails if a kernel in the span of the moving sample cannot be optimal, or its norm is not that of w."""
+    space = spaces("interval", 4, 1, "collocated") if mode == "collocated" else spaces("interval", 4, 2, mode)
+    for layers in (10, 20):
+        value, _, gradient = trained(space, "euler", layers, follows=True)
+        assert gradient < 1e-7
+        assert value == pytest.approx(trained(space, "euler", layers)[0], rel=1e-9)
 
 
 def test_galerkin_mode_reaches_the_same_order(spaces):
