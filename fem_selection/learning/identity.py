@@ -73,15 +73,15 @@ def describe_problem(problem: LearningProblem) -> dict[str, dict[str, Any]]:
 
 
 def _of_equation(stepper: Stepper) -> dict[str, Any]:
-    """The name of σ and its values, or those of F(s; 1) at constant s if the form is not pointwise (collective)."""
+    """The name of σ and its values, or fingerprints of F at multiples of one s if it is not pointwise (collective)."""
     sigma, equation, space = np.linspace(-2.0, 2.0, 9), stepper.equation, stepper.space
     name = f"{equation.given.name} in {type(equation).__name__}"
     if equation.is_pointwise:
         name = stepper.activation.name
         stepper.activation.value(sigma, values := np.empty_like(sigma))
     else:
-        duals = [float(equation.assemble_rate(np.full(space.num_local, s)).sum()) for s in sigma]
-        values = np.array(space.comm.allreduce(np.array(duals)))
+        probe, rows = (hashed_normal(seed, space.canonical) for seed in (_PROBE, 0))
+        values = space.comm.allreduce(np.array([float(rows @ equation.assemble_rate(s * probe)) for s in sigma]))
     return {"activation": name, "activation_values": [_digits(v) for v in values]}
 
 

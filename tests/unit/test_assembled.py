@@ -135,6 +135,24 @@ def test_a_form_with_a_gradient_runs_by_assembly(tmp_path, scheme):
     np.testing.assert_allclose(hessian.apply(h), difference, rtol=0.0, atol=1e-7 * np.max(np.abs(difference)))
 
 
+def test_forms_are_known_by_their_values(tmp_path):
+    """Fails if a run with one diffusion passes for one with another: at constant s their rates are equal."""
+
+    class MovedMore(Moved):
+        def state(self, s, test):
+            dx = ufl.dx(self.space.domain.mesh)
+            return super().state(s, test) - 0.02 * ufl.inner(ufl.grad(s), ufl.grad(test)) * dx
+
+    MovedMore.__name__ = Moved.__name__
+    case = case_of(tmp_path, "assembled", "collocated", "tanh", "euler")
+    described = [
+        fs.learning.describe_problem(fs.build_problem(case, equation=one))["dynamics"]
+        for one in (Moved, MovedMore, Moved)
+    ]
+    assert described[0]["activation"] == described[1]["activation"]
+    assert described[0] == described[2] != described[1]
+
+
 def forms_that_run_by_assembly():
     """Statements of the equation, and a word of each refusal."""
     dx, ds, inner = ufl.dx, ufl.ds, ufl.inner

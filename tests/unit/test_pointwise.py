@@ -86,7 +86,9 @@ def test_the_best_of_several_starts_is_kept(rng):
     starts = [np.full((1, 1), s) for s in (-3.6, 12.0, 3.0)]
     alone = [float(minimize_rows(problem, [s])[1][0]) for s in starts]
     assert max(alone) - min(alone) > 1
-    assert float(minimize_rows(problem, starts)[1][0]) == min(alone)
+    for given in (starts, starts[::-1]):
+        c, lowest = minimize_rows(problem, given)
+        assert float(lowest[0]) == min(alone) == pytest.approx(float(problem.value(c, np.arange(1))[0]), rel=1e-14)
 
 
 def test_bounds_hold_and_what_they_hold_pushes_against_them(rng):
@@ -148,14 +150,14 @@ def test_activations_of_one_name_have_their_own_minimisers():
         np.testing.assert_allclose(minimizer(kappa), -mu * kappa, rtol=1e-9)
 
 
-def test_newton_ends_where_the_value_falls_no_more(monkeypatch):
+@pytest.mark.parametrize(("name", "weight", "size"), [("elu", 1e7, 1e12), ("tanh", 1e7, 1e3), ("sine", 1e7, 1.0)])
+def test_newton_ends_where_the_value_falls_no_more(monkeypatch, name, weight, size):
     """Fails if rows whose gradient cannot become small, for its round-off is large, go on to the last iteration."""
     calls, derivatives = [], pointwise._derivatives
     monkeypatch.setattr(pointwise, "_derivatives", lambda *given: calls.append(1) or derivatives(*given))
-    p = np.array([[1.1e7, -1.2e7], [1.7e7, -1.9e7], [2.1e7, -2.3e7]])
-    problem = RowProblem(
-        activation=find_activation("elu"), p=p, maps=SharedMap(matrix=np.array([[1.1e12, 1.2e12], [1.3e12, 1.1e12]]))
-    )
+    p = weight * np.array([[1.1, -1.2], [1.7, -1.9], [2.1, -2.3]])
+    matrix = size * np.array([[1.1, 1.2], [1.3, 1.1]])
+    problem = RowProblem(activation=find_activation(name), p=p, maps=SharedMap(matrix=matrix))
     c, value = minimize_rows(problem, (np.full((3, 2), 1e-15),))
     assert len(calls) < 40 and np.all(value < problem.value(np.full((3, 2), 1e-15), np.arange(3)))
     again = minimize_rows(problem, (c,))[1]
