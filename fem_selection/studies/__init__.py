@@ -27,6 +27,8 @@ _HOMES = {
     "SampleLimit": "steady_report",
     "StabilityReport": "stability_report",
     "SteadyReport": "steady_report",
+    "RankResult": "adaptive_rank",
+    "RankRound": "adaptive_rank",
     "ReportedState": "steady_report",
     "TrainingReport": "training_report",
     "TrainingResult": "training_report",
@@ -41,6 +43,7 @@ _HOMES = {
     "steady": "steady_states",
     "train": "training",
     "train_levels": "multilevel",
+    "train_rank": "adaptive_rank",
     "verify": "gradient",
 }
 
