@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`AnchorFlow`: the anchors of a representer kernel through the layers, under the kernel that they determine.
 
-    S_i = Ĉ X_i + b,   X_i = P_i G_i,   P_i = (G_i + (ε/r) tr G_i · I)^{-1/2},   G_i = A_iᵀ M A_i,   R_i = Π σ(S_i)
+    S_i = Ĉ X_i + b,   X_i = P_i G_i,   P_i ≈ G_i^{-1/2},   G_i = A_iᵀ M A_i,   R_i = Π σ(S_i)
 
-A_i is the anchors' block at stage i of a layer.  One sweep fills all places of the kernel (`kernels.representer`), and
+A_i is the anchors' block at stage i of a layer, P_i an `InverseRoot`.  One sweep fills all places of the kernel (`kernels.representer`), and
 then blocks of any other states are swept under it by the `Stepper` as under every other kernel.  Where not all layers
 are stored (`dynamics.checkpointing`), the places of some consecutive layers are kept at once, and the flow goes on, or
 begins anew, as places are asked for.

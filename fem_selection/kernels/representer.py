@@ -4,11 +4,12 @@
 Anchors A, a block of r states, flow through the layers by the same dynamics as every other state; with their Gram
 matrix G = AᵀMA
 
-    e = A P,   P = (G + (ε/r) tr G · I)^{-1/2},      K F = Ĉ X,   X = P B,   B = AᵀMF;     for the anchors X = P G.
+    e = A P,   P ≈ G^{-1/2},      K F = Ĉ X,   X = P B,   B = AᵀMF;     for the anchors X = P G.
 
 A stationary full kernel has the form Σ_j c_j ⊗ f_j on the states f_j of all samples, so that nothing is lost if all of
-them are anchors.  The e_j are orthonormal up to ε, hence the L² norm of Ĉ is that of w in L²(Y × Y), whatever the
-states are.  Nothing of size N² exists; a product costs O(N r) for each sample.
+them are anchors.  P is G^{-1/2} up to round-off where anchors are independent, and bounded elsewhere
+(`linalg.inverse_root`), so the e_j are orthonormal, and the L² norm of Ĉ is that of w in L²(Y × Y), whatever the states
+are.  Nothing of size N² exists; a product costs O(N r) for each sample.
 
 The operator differs at every stage of every layer, because the anchors do.  Each of these is a *place*, and calls name
 it where those of other kernels name the control interval.  There K has three factors, Ĉ of the interval, P and the
