@@ -9,7 +9,7 @@ Q_i = (Π σ'(S_i))ᵀ I_i and I_i as in `adjoint.backward`, S_i = Ĉ P_i G_i + 
     Ĉ-dual += Δt Q_i X_iᵀ,   X̄ = Δt ĈᵀQ_i,   P̄ += sym(X̄ G_i),   Ḡ = sym(P_i X̄) + (∂P/∂G)ᵀ P̄
     A_i-dual = 2 M A_i Ḡ + M (M A)-dual
 
-A tangent δĈ, δb moves the anchors and with them the factors; second derivatives differentiate the lines above.  Each
+A tangent δĈ, δb moves the anchors and with them the factors; for second derivatives see `adjoint.anchors_second`.  Each
 rank of a mesh has the small matrices whole.  Each member of an ensemble carries the anchors back with the duals of its
 own samples: the adjoint is linear, so the sum over members that the duals of all controls take sums these as well.
 """
@@ -17,21 +17,29 @@ own samples: the adjoint is linear, so the sum over members that the duals of al
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from fem_selection.adjoint.backward import mix
-from fem_selection.adjoint.second_order import Direction
 from fem_selection.dynamics.anchors import AnchorFlow, Evaluate
 from fem_selection.dynamics.schemes import combine
 from fem_selection.dynamics.stepper import Stepper
-from fem_selection.kernels.representer import FactorDuals, PlaceDirection, RepresenterDirection
+from fem_selection.kernels.places import FactorDuals, PlaceDirection
+from fem_selection.kernels.representer import RepresenterDirection
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.inverse_root import symmetric_part
 from fem_selection.typing import Block, Floats, create_block
 
-__all__ = ["AnchorLinearization", "AnchorsBack", "AnchorsTangent", "finish_back", "move_anchors"]
+__all__ = [
+    "AnchorsBack",
+    "AnchorsTangent",
+    "StageBack",
+    "dual_of_stage",
+    "finish_back",
+    "move_anchors",
+    "sweep_layers_back",
+    "sweep_tangents",
+]
 
 
 def finish_back(
@@ -123,7 +131,7 @@ class AnchorsTangent:
         def move(n: int, i: int, ds: Block, out: Block) -> None:
             superposition.apply_derivative(flow.slopes(n, i), ds, out)
 
-        _sweep_tangent(flow, self._kernel, self._bias, move, layers=layers, state=self._state)
+        sweep_tangents(flow, self._kernel, self._bias, move=move, layers=layers, state=self._state)
 
 
 def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None, *, until: int | None = None) -> None:
@@ -145,147 +153,34 @@ def move_anchors(stepper: Stepper, kernel: object, bias: Floats | None, *, until
             tangent.through(range(begin, min(begin + flow.window, layers)))
 
 
-@dataclass
-class _Met:
-    """What a second derivative needs of the first-order adjoint at a place."""
-
-    q: Block  # Δt Q
-    x: Floats  # X̄
-    inverse: Floats  # P̄
-    gram: Floats  # Ḡ
-
-
-class AnchorLinearization:
-    """The flow of a stepper's anchors at one control, for actions of the Hessian.
-
-    Args:
-        flow: The flow; the kernel holds the control.
-        pullback: The duals of the factors from all blocks of this member; not read for the Gauss–Newton action.
-        dual: The dual of the anchors at T, overwritten, if it takes the place of all blocks' sweeps; else None.
-        gauss_newton: Whether the terms with the costate are left out.
-
-    Note:
-        Collective over space.
-    """
-
-    def __init__(
-        self, flow: AnchorFlow, pullback: Floats | None = None, *, dual: Block | None = None, gauss_newton: bool
-    ) -> None:
-        self.flow, self.kernel, self.stepper = flow, flow.kernel, flow.stepper
-        s = self.stepper
-        shape = (s.grid.layers, s.scheme.num_stages, self.kernel.rank, s.superposition.tape_rows)
-        self._slopes = np.empty(shape)
-        self._curvatures = None if gauss_newton else np.empty(shape)
-        self._turns = None if gauss_newton else np.empty(shape)
-        self._met: dict[tuple[int, int], _Met] = {}
-        flow.bind()
-        flow.sweep(self._evaluate)
-        if not gauss_newton:
-            self._linearize_adjoint(None if pullback is None else self.kernel.duals(pullback), dual)
-
-    def move(self, direction: Direction) -> Block:
-        """Set the tangents of the anchors in a direction and return theirs at T (collective over space)."""
-        assert isinstance(direction.kernel, RepresenterDirection)
-        self.kernel.place(0)
-        layers, state = range(self.stepper.grid.layers), create_block(*self.flow.state.shape)
-        _sweep_tangent(self.flow, direction.kernel, direction.bias, self._move, layers=layers, state=state)
-        return state
-
-    def finish_back(
-        self, direction: Direction, pullback: Floats, bias_dual: Floats | None, *, d_dual: Block | None = None
-    ) -> None:
-        """Carry derivatives of duals back along the anchors (collective over space).
-
-        Args:
-            direction: That of the last `move`.
-            pullback: The derivatives of the duals of the factors from all blocks; that of Ĉ is completed.
-            bias_dual: δ(∂J/∂b), added to; None to leave the bias out.
-            d_dual: The derivative of the dual of the anchors at T, overwritten, if there are no blocks; else None.
-        """
-        kernel = direction.kernel
-        assert isinstance(kernel, RepresenterDirection)
-        s, duals, met = self.stepper, self.kernel.duals(pullback), create_block(*self.flow.state.shape)
-        of_blocks = duals if d_dual is None else None
-
-        def stage_back(n: int, i: int, incoming: Block) -> Block | None:
-            p = self.flow.number(n, i)
-            place, along, known = self.kernel.places[p], kernel.places[p], self._met.get((n, i))
-            c, root, dt = place.interval, place.root, s.grid.step
-            turn = None if self._turns is None else self._turns[n, i].T
-            s.superposition.move_transpose(self._slopes[n, i].T, turn, incoming, out=met)
-            np.multiply(met, dt, out=met)
-            value = duals.values[c].T
-            add_product(1.0, met, np.asfortranarray(root.value @ root.gram), out=value, transpose_b=True)
-            if bias_dual is not None:
-                bias_dual[c] += met.sum(axis=1)
-            (dx,) = self.kernel.project((self.kernel.values(c), met))
-            if known is None:
-                if p == 0:
-                    return None
-                inverse = dx @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[p])
-                gram = symmetric_part(root.value @ dx) + root.adjoint(inverse)
-                return _dual_of_stage(self.flow, p, gram, of_blocks)
-            d_x = along.d_inverse @ root.gram + root.value @ along.d_gram
-            add_product(1.0, known.q, np.asfortranarray(d_x), out=value, transpose_b=True)
-            if p == 0:
-                return None
-            (more,) = self.kernel.project((kernel.values(c), known.q))
-            dx += more
-            inverse = dx @ root.gram + known.x @ along.d_gram
-            inverse += 0.0 if of_blocks is None else of_blocks.inverses[p]
-            gram = symmetric_part(along.d_inverse @ known.x + root.value @ dx)
-            gram += root.second_adjoint(known.inverse, inverse, along.d_gram)
-            result = _dual_of_stage(self.flow, p, gram, of_blocks)
-            add_product(2.0, along.d_moments, np.asfortranarray(known.gram), out=result)
-            return result
-
-        layers = range(self.stepper.grid.layers)
-        _sweep_layers_back(self.flow, stage_back, layers, create_block(*met.shape) if d_dual is None else d_dual)
-
-    def _evaluate(self, n: int, i: int, s: Block, out: Block) -> None:
-        curvature = None if self._curvatures is None else self._curvatures[n, i].T
-        self.stepper.superposition.evaluate_to_second(s, out, self._slopes[n, i].T, curvature=curvature)
-
-    def _move(self, n: int, i: int, ds: Block, out: Block) -> None:
-        curvature = None if self._curvatures is None else self._curvatures[n, i].T
-        turn = None if self._turns is None else self._turns[n, i].T
-        self.stepper.superposition.move(self._slopes[n, i].T, curvature, ds, out=out, turn=turn)
-
-    def _linearize_adjoint(self, of_blocks: FactorDuals | None, dual: Block | None) -> None:
-        s = self.stepper
-
-        def stage_back(n: int, i: int, incoming: Block) -> Block | None:
-            assert self._curvatures is not None
-            p = self.flow.number(n, i)
-            place, q = self.kernel.places[p], create_block(*incoming.shape)
-            root = place.root
-            s.superposition.transpose_to_second(self._slopes[n, i].T, self._curvatures[n, i].T, incoming, out=q)
-            q *= s.grid.step
-            (x,) = self.kernel.project((self.kernel.values(place.interval), q))
-            inverse = x @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[p])
-            gram = symmetric_part(root.value @ x) + root.adjoint(inverse)
-            self._met[n, i] = _Met(q=q, x=x, inverse=inverse, gram=gram)
-            return _dual_of_stage(self.flow, p, gram, of_blocks) if p > 0 else None
-
-        layers = range(self.stepper.grid.layers)
-        end = create_block(*self.flow.state.shape) if dual is None else dual
-        _sweep_layers_back(self.flow, stage_back, layers, end)
-
-
 StageBack = Callable[[int, int, Block], Block | None]
 """From (layer, stage, I) to the dual of the stage's states; None at the first place, where no dual is wanted."""
 
 
-def _dual_of_stage(flow: AnchorFlow, slot: int, gram: Floats, of_blocks: FactorDuals | None) -> Block:
-    """2 M A Ḡ, plus M times the blocks' dual of M A."""
+def dual_of_stage(flow: AnchorFlow, slot: int, gram: Floats, *, of_blocks: FactorDuals | None) -> Block:
+    """Return 2 M A Ḡ, plus M times the blocks' dual of M A.
+
+    Args:
+        flow: The flow of the anchors.
+        slot: Index of the place among those that are kept.
+        gram: Ḡ, symmetric.
+        of_blocks: The duals of the factors from blocks; None if there are no blocks.
+    """
     moments, kept = flow.kernel.places[slot].moments, of_blocks is not None
     result = np.empty_like(moments) if of_blocks is None else flow.stepper.space.apply_mass(of_blocks.moments[slot].T)
     add_product(2.0, moments, np.asfortranarray(gram), out=result, keep=kept)
     return result
 
 
-def _sweep_layers_back(flow: AnchorFlow, stage_back: StageBack, layers: range, dual: Block) -> None:
-    """Go back through some layers and their stages; the dual after them is overwritten by that before them."""
+def sweep_layers_back(flow: AnchorFlow, stage_back: StageBack, layers: range, *, dual: Block) -> None:
+    """Go back through some layers and their stages.
+
+    Args:
+        flow: The flow of the anchors.
+        stage_back: Goes back through a stage.
+        layers: The numbers of the layers.
+        dual: The dual of the anchors after them, overwritten by that before them.
+    """
     scheme, mixed = flow.stepper.scheme, create_block(*flow.state.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         for n in reversed(layers):
@@ -327,21 +222,30 @@ def _sweep_back(
         (x,) = kernel.project((kernel.values(place.interval), q))
         inverse = x @ root.gram + (0.0 if of_blocks is None else of_blocks.inverses[slot])
         gram = symmetric_part(root.value @ x) + root.adjoint(inverse)
-        return _dual_of_stage(flow, slot, gram, of_blocks)
+        return dual_of_stage(flow, slot, gram, of_blocks=of_blocks)
 
-    _sweep_layers_back(flow, stage_back, layers, dual)
+    sweep_layers_back(flow, stage_back, layers, dual=dual)
 
 
-def _sweep_tangent(
+def sweep_tangents(
     flow: AnchorFlow,
     direction: RepresenterDirection,
     bias: Floats | None,
-    move: Evaluate,
     *,
+    move: Evaluate,
     layers: range,
     state: Block,
 ) -> None:
-    """Go through some layers; the tangent before them is overwritten by that after them."""
+    """Carry the tangents of the anchors through some layers, and set those of the kernel's factors.
+
+    Args:
+        flow: The flow of the anchors.
+        direction: The direction δĈ, whose places are filled.
+        bias: δb, shape (intervals, num_local); zero if None.
+        move: Writes Π σ'(S) δS of a stage.
+        layers: The numbers of the layers.
+        state: The tangent of the anchors before them, overwritten by that after them.
+    """
     s, kernel, scheme = flow.stepper, flow.kernel, flow.stepper.scheme
     stage, ds, *rates = (create_block(*flow.state.shape) for _ in range(2 + scheme.num_stages))
     if len(direction.places) != len(kernel.places):

@@ -3,10 +3,10 @@
 
     S_i = Ĉ X_i + b,   X_i = P_i G_i,   P_i ≈ G_i^{-1/2},   G_i = A_iᵀ M A_i,   R_i = Π σ(S_i)
 
-A_i is the anchors' block at stage i of a layer, P_i an `InverseRoot`.  One sweep fills all places of the kernel (`kernels.representer`), and
-then blocks of any other states are swept under it by the `Stepper` as under every other kernel.  Where not all layers
-are stored (`dynamics.checkpointing`), the places of some consecutive layers are kept at once, and the flow goes on, or
-begins anew, as places are asked for.
+A_i is the anchors' block at stage i of a layer, P_i an `InverseRoot`.  One sweep fills all places of the kernel
+(`kernels.representer`), and then blocks of any other states are swept under it by the `Stepper` as under every other
+kernel.  Where not all layers are stored (`dynamics.checkpointing`), the places of some consecutive layers are kept at
+once, and the flow goes on, or begins anew, as places are asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from fem_selection.dynamics.schemes import Scheme, combine
 from fem_selection.dynamics.storage_plan import StoragePlan
 from fem_selection.dynamics.superposition import Superposition
 from fem_selection.errors import InvalidInput
-from fem_selection.kernels.representer import Place, RepresenterKernel
+from fem_selection.kernels.places import Place
+from fem_selection.kernels.representer import RepresenterKernel
 from fem_selection.linalg.blas import add_product
 from fem_selection.linalg.inverse_root import InverseRoot
 from fem_selection.typing import Block, Floats, create_block

@@ -13,15 +13,14 @@ are.  Nothing of size N² exists; a product costs O(N r) for each sample.
 
 The operator differs at every stage of every layer, because the anchors do.  Each of these is a *place*, and calls name
 it where those of other kernels name the control interval.  There K has three factors, Ĉ of the interval, P and the
-moments M A; `Place` keeps the latter two, which the flow of the anchors computes (`dynamics.anchors`).  Sweeps of
-blocks add to the duals of all three, and the flow's own adjoint carries those of P and M A back to the parameters Ĉ
-(`adjoint.anchors`).  All that is known here is that K is trilinear in its factors.
+moments M A; a `Place` (`kernels.places`) keeps the latter two, which the flow of the anchors computes
+(`dynamics.anchors`).  Sweeps of blocks add to the duals of all three, and the flow's own adjoint carries those of P and
+M A back to the parameters Ĉ (`adjoint.anchors`).  All that is known here is that K is trilinear in its factors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from mpi4py import MPI
@@ -31,59 +30,12 @@ from fem_selection.discretization.spaces import StateSpace
 from fem_selection.discretization.transfer import Transfer
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels.base import OperatorByParameters, as_parameters, map_functions
+from fem_selection.kernels.places import FactorDuals, Place, PlaceDirection
 from fem_selection.kernels.separable import SeparableKernel
 from fem_selection.linalg.blas import add_product
-from fem_selection.linalg.inverse_root import InverseRoot
 from fem_selection.typing import Block, Floats, Integers, real_number, whole_number
 
-__all__ = ["FactorDuals", "Place", "PlaceDirection", "RepresenterDirection", "RepresenterKernel"]
-
-
-@dataclass
-class Place:
-    """The anchors at one stage of one layer.
-
-    Attributes:
-        interval: The control interval of the stage.
-        moments: M A, shape (num_local, r); of another shape before the anchors flow.
-        number: Its number among all places; −1 if the other attributes are of other parameters.
-        root: P with its derivatives, and G.
-    """
-
-    interval: int
-    moments: Block
-    number: int
-    root: InverseRoot = field(init=False)
-
-
-@dataclass
-class PlaceDirection:
-    """A tangent of the anchors at one place.
-
-    Attributes:
-        d_moments: M δA, shape (num_local, r).
-        d_gram: δG, shape (r, r).
-        d_inverse: δP, shape (r, r).
-    """
-
-    d_moments: Block
-    d_gram: Floats
-    d_inverse: Floats
-
-
-@dataclass(frozen=True)
-class FactorDuals:
-    """Views of a pullback: the duals of the three factors.
-
-    Attributes:
-        values: That of Ĉ, shape (num_intervals, r, num_local).
-        moments: That of M A, shape (places that are kept, r, num_local).
-        inverses: That of P, shape (places that are kept, r, r); the same on all ranks of a space communicator.
-    """
-
-    values: Floats
-    moments: Floats
-    inverses: Floats
+__all__ = ["RepresenterDirection", "RepresenterKernel"]
 
 
 class RepresenterKernel(OperatorByParameters):

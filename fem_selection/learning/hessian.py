@@ -17,7 +17,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy.sparse.linalg import LinearOperator
 
-from fem_selection.adjoint.anchors import AnchorLinearization
+from fem_selection.adjoint.anchors_second import AnchorLinearization
 from fem_selection.adjoint.second_order import Direction
 from fem_selection.dynamics.anchors import AnchorFlow
 from fem_selection.learning.functional import Functional
