@@ -57,10 +57,12 @@ class BlockSolver:
         """`out` = A⁻¹ B, or A⁻ᵀ B; infinite if A is singular (collective).
 
         Args:
-            right: B, shape (this rank's rows, J); not changed.
+            right: B, shape (this rank's rows, J), J the same on all ranks; not changed.
             out: Shape (this rank's rows, J); overwritten.
             transpose: Whether to solve with Aᵀ.
         """
+        if not right.shape[1]:
+            return  # the same on all ranks; MUMPS takes no system without right sides
         if self._has_failed:
             out.fill(np.inf)
         elif self._comm.size > 1 and self._is_whole:

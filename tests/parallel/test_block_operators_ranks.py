@@ -29,7 +29,7 @@ def main() -> None:
     for name, most in (("copied, all rows", 10**6), ("in place, own rows", 0)):
         block_products._SMALL = block_solver._FEW = most
         products, solver = BlockProducts(matrix), BlockSolver(matrix)
-        for columns in (1, 3):
+        for columns in (1, 3, 0):
             block = np.asfortranarray(np.cos(np.arange(1, 1 + columns) * space.coordinates[:, :1]))
             found = [space.create_block(columns) for _ in range(3)]
             products.apply(block, found[0])
@@ -42,13 +42,13 @@ def main() -> None:
 
 @pytest.mark.parametrize("ranks", TWO_OR_THREE)
 def test_same_products_and_solves(results_on, ranks):
-    """Fails if rows of other ranks are missing, or the columns of gathered blocks are mixed."""
+    """Fails if rows of other ranks are missing, the columns of gathered blocks are mixed, or none are a fault."""
     here, reference = results_on(ranks), results_on(1)
-    for columns in (1, 3):
+    for columns in (1, 3, 0):
         expected = np.array(reference[f"copied, all rows, {columns}"])
         for name in ("copied, all rows", "in place, own rows"):
             np.testing.assert_allclose(
-                here[f"{name}, {columns}"], expected, rtol=0, atol=1e-12 * np.abs(expected).max()
+                here[f"{name}, {columns}"], expected, rtol=0, atol=1e-12 * np.abs(expected).max(initial=0.0)
             )
 
 
