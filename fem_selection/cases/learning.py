@@ -7,6 +7,7 @@ The command line and scripts that start from a case file call `build_problem(cas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import cast
 
@@ -16,6 +17,7 @@ from mpi4py import MPI
 from fem_selection import config, data
 from fem_selection.cases.anchors import anchor_numbers, anchor_states, anchors_need_samples, representer_rank
 from fem_selection.cases.kernel import at_key, build_kernel, case_formula, require_finite
+from fem_selection.cases.levels import finer_case
 from fem_selection.cases.memory import require_memory
 from fem_selection.cases.samples import format_of, load_data, states_of_formulas, states_of_samples
 from fem_selection.config.checks import LARGEST
@@ -102,6 +104,21 @@ def build_problem(
     require_memory(case, ensemble, intervals=case.dynamics.control_intervals, with_tape=True)
     space = build_space(case, ensemble)
     require_memory(case, ensemble, intervals=case.dynamics.control_intervals, space=space, with_tape=True)
+    problem = _with_samples(case, ensemble, space, equation=equation, anchors=anchors)
+
+    def finer() -> LearningProblem:
+        numbers = anchors
+        if numbers is None and anchors_need_samples(case):
+            numbers = anchor_numbers(case, problem.space, problem.train)
+        return build_problem(finer_case(case), comm, equation=equation, anchors=numbers)
+
+    return replace(problem, finer=finer)
+
+
+def _with_samples(
+    case: config.Case, ensemble: Ensemble, space: StateSpace, *, equation: Statement, anchors: Integers | None
+) -> LearningProblem:
+    """The learning problem of a case on its space."""
     dataset = load_data(case)
     if dataset is None:
         train = states_of_formulas(case, space)

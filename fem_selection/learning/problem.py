@@ -9,7 +9,7 @@ file.  The studies `train`, `certify` and `predict` take either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,8 @@ class LearningProblem:
             None, the share `StochasticSettings.validation` of the training samples is split off for it, or nothing.
         sample_format: The form of an input, its scaling and the classes, for later predictions.
         movement: How far the stochastic phase moves images at random, or None.
+        finer: Builds the same problem on a mesh of cells half as wide, on the same ranks (collective), by which errors
+            in width are estimated; may raise InvalidInput with the reason why it cannot.  None if nothing is known.
 
     Example:
         >>> problem = fs.build_problem(fs.load_case("demos/gap.toml"))
@@ -62,6 +64,7 @@ class LearningProblem:
     validation: SampleStates | None = None
     sample_format: SampleFormat = field(default_factory=SampleFormat)
     movement: Movement | None = None
+    finer: Callable[[], LearningProblem] | None = None
 
     @classmethod
     def from_functional(
@@ -74,6 +77,7 @@ class LearningProblem:
         classes: Sequence[object] = (),
         test: SampleStates | None = None,
         validation: SampleStates | None = None,
+        finer: Callable[[], LearningProblem] | None = None,
     ) -> LearningProblem:
         """The learning problem of a functional that the caller has built (collective).
 
@@ -87,6 +91,7 @@ class LearningProblem:
                 if left out.
             test: Samples on which the trained network is judged.
             validation: Samples on which the stochastic phase chooses its best iterate.
+            finer: Builds the problem on a mesh of cells half as wide; see the attribute.
 
         Raises:
             InvalidInput: for labels, classes or a start that do not fit the functional, or bounds of an unknown part.
@@ -109,6 +114,7 @@ class LearningProblem:
             ),
             test=test,
             validation=validation,
+            finer=finer,
             sample_format=SampleFormat(
                 class_values=_class_values(labels, classes, control_space.num_outputs),
                 num_outputs=control_space.num_outputs,

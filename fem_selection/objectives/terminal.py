@@ -84,6 +84,11 @@ class ReadoutCost:
         """
         self._moments, self.offset = moments, offset
 
+    @property
+    def moments(self) -> Block:
+        """M c, shape (num_local, C)."""
+        return self._moments
+
     def outputs(self, final: Block) -> Block:
         """Return o = ⟨c, f(T)⟩ + μ, shape (C, J) (collective over space)."""
         o = np.empty((self.num_outputs, final.shape[1]))  # in C order each class is contiguous

@@ -6,7 +6,8 @@
     report.certificate.maximum_principle_gap, report.verdict
     report.write("run")
 
-    folder/certificate.json           see `learning.certificate.OptimalityCertificate`; the verdict; further trainings
+    folder/certificate.json           see `learning.certificate.OptimalityCertificate`; the verdict; further trainings;
+                                      the discretization errors of J, see `learning.discretization_error`
     folder/figures/certificate.png    Hamiltonian and gaps over depth, singular values of the kernels
 
 Only a lower objective refutes: after the insertion of the Hamiltonian's minimisers, after a descent from there, or at
@@ -25,10 +26,12 @@ import numpy as np
 
 from fem_selection.learning import LearningProblem, OptimalityCertificate
 from fem_selection.learning.certificate import measure_conditions
+from fem_selection.learning.discretization_error import DiscretizationEstimate, estimate_in_depth, estimate_in_width
 from fem_selection.learning.insertion import NO_LOWER_HAMILTONIAN, NOT_OPTIMAL, UP_TO_GRADIENT, WITHIN_STEP
 from fem_selection.learning.local_minimum import LOCAL_MINIMIZER, NO_LOCAL_MINIMIZER
 from fem_selection.settings import CertificateSettings, OptimizerSettings
 from fem_selection.settings.tables import settings_or_default
+from fem_selection.studies.discretization import sentence_of, shown_difference, shown_error
 from fem_selection.studies.further_trainings import (
     FurtherTraining,
     descend_from_insertions,
@@ -79,6 +82,7 @@ class CertificateReport(Report):
         step: Δt.
         descents: The ends of descents from inserted minimisers; empty if no gap was open.
         trainings: The ends of trainings from random starts; empty if none were asked for.
+        discretization: The estimated discretization errors of J, in depth and in width.
     """
 
     certificate: OptimalityCertificate
@@ -87,6 +91,7 @@ class CertificateReport(Report):
     step: float
     descents: tuple[FurtherTraining, ...] = ()
     trainings: tuple[FurtherTraining, ...] = ()
+    discretization: tuple[DiscretizationEstimate, ...] = ()
 
     file: ClassVar[str] = "certificate.json"
 
@@ -118,6 +123,7 @@ class CertificateReport(Report):
             *_on_drift(c, self.step),
             *self._on_others(),
             *_on_rank(c),
+            *(sentence_of(e) for e in self.discretization if e.error is not None),
         ]
 
     @property
@@ -133,6 +139,9 @@ class CertificateReport(Report):
                 said = cell
                 label = condition if name is names[0] else ""
                 rows.append((label, name.replace("_", " "), "declined likewise" if is_repeated else cell))
+        for number, e in enumerate(self.discretization):
+            label = "discretization" if number == 0 else ""
+            rows += [(label, f"error in {e.parameter}", shown_error(e)), ("", "next level", shown_difference(e))]
         return rows
 
     def content(self) -> dict[str, Any]:
@@ -143,6 +152,7 @@ class CertificateReport(Report):
             "verdict": self.verdict,
             "descents": [asdict(end) for end in self.descents],
             "trainings": [asdict(end) for end in self.trainings],
+            "discretization": {e.parameter: e.content() for e in self.discretization},
         }
 
     def draw(self, folder: Path) -> None:
@@ -239,6 +249,7 @@ def certify(
         step=stepper.grid.step,
         descents=tuple(descents),
         trainings=tuple(trainings),
+        discretization=(estimate_in_depth(problem.functional, controls), estimate_in_width(problem, controls)),
     )
     problem.functional.set_controls(controls)
     return report

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""What a report says of the discretization errors that `learning.discretization_error` estimates."""
+
+from __future__ import annotations
+
+from fem_selection.learning.discretization_error import DiscretizationEstimate
+
+__all__ = ["sentence_of", "shown_difference", "shown_error"]
+
+
+def shown_error(e: DiscretizationEstimate) -> str:
+    """The estimate with its error bar for a table, or why it is declined."""
+    if e.error is None:
+        return f"declined: {e.declined}"
+    bar = "" if e.error_bar is None else f" ± {e.error_bar:.1g}"
+    return f"{e.error:.3g}{bar} (J − its limit, order {e.order})"
+
+
+def shown_difference(e: DiscretizationEstimate) -> str:
+    """The difference to the next finer level for a table, by dual weights and measured, or why it is declined."""
+    if e.measured_difference is None:
+        return "declined likewise" if e.declined == e.measured_declined else f"declined: {e.measured_declined}"
+    weighted = "" if e.weighted_difference is None else f"{e.weighted_difference:.3g} by dual weights, "
+    return f"{weighted}{e.measured_difference:.3g} measured"
+
+
+def sentence_of(e: DiscretizationEstimate) -> str:
+    """The estimate as a sentence, with what limits it; it must not be declined."""
+    assert e.error is not None
+    side, what = "above" if e.error > 0 else "below", "layers" if e.parameter == "depth" else "cells"
+    bar, after = "", ""
+    if e.error_bar is not None:
+        bar = f" ± {e.error_bar:.1g}"
+        if e.error_bar > abs(e.error):
+            after = f"; the bar is larger, for these {what} are too few for order {e.order}, or the terms cancel"
+    if e.why_not_of_value is not None:
+        after += f"; the optimal value's error is another: {e.why_not_of_value}"
+    return f"discretization: J is {abs(e.error):.3g}{bar} {side} its limit of infinitely many {what}{after}"
