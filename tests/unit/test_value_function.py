@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from fem_selection.errors import ConfigError, InvalidInput, NotConverged
 from fem_selection.functions.activations import find_activation
 from fem_selection.hjb import Grid, ReducedProblem, default_box, refine, solve_by_dynamic_programming, solve_value
 from fem_selection.hjb.scalar import find_minimizer
+from fem_selection.hjb.value import ValueFunction, _March
 from fem_selection.io.values import write_value
 from fem_selection.plots import plot_refinement, plot_value, save
 
@@ -268,3 +271,74 @@ def test_a_march_of_tiny_steps_ends():
     problem, grid = reduced_problem(), Grid.uniform([-1.0] * 2, [1.0] * 2, [4, 4])
     with pytest.raises(NotConverged, match=r"1400 time steps the value function is known for the last .* the horizon"):
         solve_value(problem, grid, 2, comm=MPI.COMM_SELF, speeds=np.full(2, 1e9))
+
+
+# ── time steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Steps:
+    """A scheme, and implicit steps, that write down what they are asked for."""
+
+    def __init__(self, bound: float, shares: tuple[float, ...], answers: tuple[bool, ...] = ()) -> None:
+        self.grid, self.taken, self.tried, self.fresh = SimpleNamespace(cells=(4,)), [], [], []
+        self._bound, self._shares, self._answers = bound, cycle(shares), iter(answers)
+        self.implicit = SimpleNamespace(step=self._try)
+
+    def refresh(self, *, fresh: bool) -> None:
+        """Minimise, from all starts if `fresh`."""
+        self.fresh.append(fresh)
+
+    def bounds(self) -> tuple[float, float]:
+        """The longest explicit step, and the share of the boundary with outflow."""
+        return self._bound, next(self._shares)
+
+    def step(self, length: float) -> None:
+        """One explicit step."""
+        self.taken.append(length)
+
+    def _try(self, length: float) -> bool:
+        self.tried.append(length)
+        done = next(self._answers, True)
+        if done:
+            self.taken.append(length)
+        return done
+
+
+def test_the_time_of_the_largest_outflow():
+    """Fails if it is the end of an interval between snapshots, or the time of another step."""
+    steps = Steps(0.25, (0.1, 0.4, 0.2, 0.3))
+    march = _March(steps, 1.0, None)
+    march.run(1.0, 0.0)
+    assert steps.taken == [0.25] * 4
+    assert (march.outflow_share, march.outflow_time) == (0.4, 0.75)
+
+
+def test_a_failed_implicit_step_is_halved_and_grows_again():
+    """Fails if steps stay short after one failure, or the explicit step in its place takes the failed step's controls:
+    T/40 = 0.025 fails, an explicit step of 0.001 follows, then half of it, then the whole."""
+    steps = Steps(0.001, (0.0,), answers=(False,))
+    march = _March(steps, 1.0, steps.implicit)
+    march.run(0.5, 0.0)
+    assert sum(steps.taken) == pytest.approx(0.5, rel=1e-12) and len(steps.tried) < 25
+    assert steps.taken[:3] == pytest.approx([0.001, 0.0125, 0.025], rel=0.03)
+    assert steps.fresh[:2] == [True, True]
+
+
+def test_implicit_steps_are_short_near_the_end():
+    """Fails if a step near T is longer than a fifth of the time since T, or not every third step minimises anew."""
+    steps = Steps(0.001, (0.0,))
+    march = _March(steps, 1.0, steps.implicit)
+    march.run(1.0, 0.5)
+    since = np.concatenate([[0.0], np.cumsum(steps.taken)])
+    implicit = [k for k, length in enumerate(steps.taken) if length in steps.tried]
+    assert implicit[0] == 15 and all(steps.taken[k] <= 1.05 * 0.2 * since[k] for k in implicit)
+    assert steps.fresh == [k % 3 == 0 for k in range(len(steps.taken))]
+
+
+def test_gradients_at_the_boundary_are_of_order_two():
+    """Fails if differences at the boundary are one-sided of order one: V = x² has V' = 2 x there too."""
+    grid = Grid.uniform([-1.0], [2.0], [6])
+    x = grid.axes[0]
+    both, times = np.stack([x**2, x**2]), np.array([0.0, 1.0])
+    value = ValueFunction(grid=grid, times=times, values=both, steps=1, outflow_share=0.0, outflow_time=1.0)
+    np.testing.assert_allclose(value.gradient(0.3, x[:, None])[:, 0], 2 * x, atol=1e-12)
