@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from mpi4py import MPI
 
+import fem_selection as fs
 from fem_selection.errors import InvalidInput
 from fem_selection.optimize import pace as module
 from fem_selection.optimize.pace import Pace
@@ -42,7 +43,52 @@ def test_writing_takes_two_percent_of_the_time(clock):
         assert 0.0190 < spent / (clock[0] - start) <= 0.0201
 
 
+def test_the_time_between_two_is_counted_from_the_end_of_the_first(clock):
+    """Fails if the time that writing takes counts as time between two checkpoints: 49 times 2 s lie between them."""
+    pace = Pace(None, MPI.COMM_SELF)
+    with pace.writing():
+        clock[0] += 2.0
+    clock[0] += 97.9
+    assert not pace.is_due(1)
+    clock[0] += 0.2
+    assert pace.is_due(2)
+
+
+def test_the_first_rank_decides(clock):
+    """Fails if ranks whose clocks differ disagree, so that one writes and waits for the others."""
+
+    class World:
+        """Another rank's view: the first rank answers otherwise."""
+
+        def bcast(self, own: bool) -> bool:
+            """What the first rank says."""
+            return not own
+
+    assert Pace(None, MPI.COMM_SELF).is_due(1) and not Pace(None, World()).is_due(1)
+
+
 def test_no_number_of_iterations_is_refused():
     """Fails if zero iterations between two checkpoints are taken for a pace."""
     with pytest.raises(InvalidInput, match="checkpoint_every"):
         Pace(0, MPI.COMM_SELF)
+
+
+@pytest.mark.parametrize("cost", [0.0, 1e9])
+@pytest.mark.parametrize("method", ["lmvm", "sqh", "adam"])
+def test_optimizers_keep_the_pace(clock, method, cost):
+    """Fails if an optimizer does not take the time of writing: dear checkpoints are the first and the last alone."""
+    problem = fs.build_problem(fs.load_case("demos/gap.toml"))
+    functional, start, calls = problem.scaled_functional, problem.scaled_start + 1.0, []
+
+    def save(state, vectors):
+        calls.append(1)
+        clock[0] += cost
+
+    if method == "adam":
+        stochastic = fs.StochasticSettings(epochs=5)
+        fs.optimize.descend(functional, start, stochastic, source=problem.batches(stochastic.batch), save=save)
+    else:
+        settings = fs.OptimizerSettings(method=method, max_iterations=4, gradient_tolerance=0.0)
+        run = fs.minimize if method == "lmvm" else fs.optimize.approximate_successively
+        run(functional, start, settings, save=save)
+    assert len(calls) > 4 if cost == 0.0 else len(calls) == 2
