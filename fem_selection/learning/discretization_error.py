@@ -106,7 +106,7 @@ def estimate_in_depth(functional: Functional, controls: Floats) -> Discretizatio
     """The error of J(x) by finitely many layers, the mesh and the control intervals kept (collective).
 
     Args:
-        functional: J; its controls are overwritten.
+        functional: J; its controls are set to x.
         controls: Shard of x.
 
     Returns:
@@ -128,7 +128,6 @@ def estimate_in_depth(functional: Functional, controls: Floats) -> Discretizatio
                 terms[n] += np.einsum("ij,ij->i", triple.costates[n + 1][:, columns], state)
             final, _ = finer.advance_without_tape(f.initial[:, columns])
             data += _data_of(f, final, columns) - _data_of(f, triple.states[layers][:, columns], columns)
-    f.set_controls(controls)
     return _result("depth", f, f.stepper.scheme.order, terms=terms, data=data, declined=_MOVES if moves else None)
 
 
@@ -136,7 +135,7 @@ def estimate_in_width(problem: LearningProblem, controls: Floats) -> Discretizat
     """The error of J(x) by a mesh of finite width, the layers kept (collective).
 
     Args:
-        problem: The problem, whose `finer` builds it on the next finer mesh; its controls are overwritten.
+        problem: The problem, whose `finer` builds it on the next finer mesh; its controls are set to x.
         controls: Shard of x.
 
     Returns:
@@ -171,7 +170,6 @@ def estimate_in_width(problem: LearningProblem, controls: Floats) -> Discretizat
             final, _ = fine.stepper.advance_without_tape(fine.initial[:, columns])
             data += _data_of(fine, final, columns) - _data_of(f, states[layers], columns)
     penalty = _to_coarse(transfer, _penalty_by_node(fine, moved)) - _penalty_by_node(f, controls)
-    f.set_controls(controls)
     declined = _MOVES if moves else None
     return _result("width", f, order, terms=terms, data=data, at_end=at_end, penalty=penalty, declined=declined)
 
