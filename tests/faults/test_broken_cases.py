@@ -57,9 +57,9 @@ def call(command: str, case: Path, *settings: str, build: bool = False) -> tuple
     error = io.StringIO()
 
     def before(original: Callable[..., object]) -> Callable[..., object]:
-        def begin(case: object, **options: object) -> None:
+        def begin(case: object, *others: object, **options: object) -> None:
             if build:
-                original(case, **options)
+                original(case, *others, **options)
             raise Accepted
 
         return begin
