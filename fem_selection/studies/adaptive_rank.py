@@ -29,7 +29,13 @@ from fem_selection.typing import Floats, real_number, whole_number
 
 __all__ = ["RankResult", "RankRound", "train_rank"]
 
-RankVerdict = Literal["no pair lowers the objective", "largest rank", "rounds used", "stopped"]
+RankVerdict = Literal[
+    "no pair lowers the objective",
+    "no size of a pair lowers the objective",
+    "largest rank",
+    "rounds used",
+    "stopped",
+]
 
 _LONGEST = 12  # divisions by four of the size of new pairs, until J falls
 
@@ -140,63 +146,61 @@ def train_rank(
     pairs, max_rounds = whole_number(pairs, "pairs", 1), whole_number(max_rounds, "max_rounds", 1)
     real_number(residual_part, "residual_part")
     rounds: list[RankRound] = []
-    problem, first = build(rank), 0.0
-    verdict: RankVerdict = "rounds used"
-    while True:
+    problem = build(rank)
+    verdict: RankVerdict | None = None
+    while verdict is None:
         where = None if folder is None else Path(folder) / str(len(rounds))
         output = OutputSettings(figures=False, fields=False)
         result = train(problem, optimizer, folder=where, output=output, seed=seed, progress=progress, stop=stop)
         if result.report is None:
             controls, verdict = result.controls, "stopped"
-            after = problem.functional.evaluate(controls)[0]
             break
-        objective, iterations = float(result.report.objective), result.report.iterations
-        trained = rank
         problem, controls, error = _cut(build, problem, result.controls, cut)
-        rank = _kernel_of(problem).rank
-        functional = problem.functional
-        after = functional.evaluate(controls)[0]
-        found = find_pairs(functional, controls, pairs)
-        residual = float(found.values.max(initial=0.0))
-        first = first or residual
-        alpha = functional.regularization.kernel
-        threshold = alpha + residual_part * first
+        found = find_pairs(problem.functional, controls, pairs)
+        first = rounds[0].residual if rounds else float(found.values.max(initial=0.0))
+        threshold = problem.functional.regularization.kernel + residual_part * first
         wanted = int(np.count_nonzero((found.values > threshold).any(axis=0)))
-        count = min(wanted, largest_rank - rank)
-        grown = None
-        if count > 0 and len(rounds) + 1 < max_rounds:
-            grown = _grow(build, problem, controls, pairs=_first(found, count), threshold=threshold)
+        count = min(wanted, largest_rank - _kernel_of(problem).rank)
+        verdict = _verdict(wanted, count, is_last=len(rounds) + 1 == max_rounds)
         rounds.append(
             RankRound(
-                rank=trained,
-                objective=objective,
-                iterations=iterations,
-                rank_after=rank,
+                rank=rank,
+                objective=float(result.report.objective),
+                iterations=result.report.iterations,
+                rank_after=_kernel_of(problem).rank,
                 error=error,
                 relative_error=cut,
-                objective_after=float(after),
-                residual=residual,
+                objective_after=float(problem.functional.evaluate(controls)[0]),
+                residual=float(found.values.max(initial=0.0)),
                 threshold=threshold,
-                added=0 if grown is None else count,
+                added=0 if verdict else count,
             )
         )
-        if wanted == 0:
-            verdict = "no pair lowers the objective"
-        elif count <= 0:
-            verdict = "largest rank"
-        if grown is None:
-            break
-        problem, controls = grown
-        rank = _kernel_of(problem).rank
-        problem = replace(problem, scaled_start=problem.scaled_functional.to_scaled(controls))
+        if verdict is None:
+            grown = _grow(build, problem, controls, pairs=_first(found, count), threshold=threshold)
+            if grown is None:
+                verdict = "no size of a pair lowers the objective"
+                rounds[-1] = replace(rounds[-1], added=0)
+            else:
+                problem, controls = grown
+                rank = _kernel_of(problem).rank
     return RankResult(
         problem=problem,
         controls=controls,
-        objective=float(after),
-        rank=rank,
+        objective=float(problem.functional.evaluate(controls)[0]),
+        rank=_kernel_of(problem).rank,
         rounds=tuple(rounds),
         verdict=verdict,
     )
+
+
+def _verdict(wanted: int, count: int, *, is_last: bool) -> RankVerdict | None:
+    """Why the rounds end, or None if they go on."""
+    if wanted == 0:
+        return "no pair lowers the objective"
+    if count <= 0:
+        return "largest rank"
+    return "rounds used" if is_last else None
 
 
 def _cut(
@@ -219,7 +223,10 @@ def _grow(
     pairs: NewPairs,
     threshold: float,
 ) -> tuple[LearningProblem, Floats] | None:
-    """The problem of higher rank, and controls at which J is lower; None if no size of the pairs lowers it."""
+    """The problem of higher rank, which starts at controls at which J is lower; None if no size of the pairs lowers it.
+
+    J falls to first order, so that this means that round-off hides the fall, or that J jumps.
+    """
     rank = _kernel_of(problem).rank
     target = build(rank + pairs.values.shape[1])
     spaces = problem.functional.control_space, target.functional.control_space
@@ -230,7 +237,7 @@ def _grow(
         moved = add_pairs(*spaces, controls, pairs=pairs, size=size)
         try:
             if target.functional.evaluate(moved)[0] < value:
-                return target, moved
+                return replace(target, scaled_start=target.scaled_functional.to_scaled(moved)), moved
         except NonFinite:
             pass
         size = 0.25 * size
