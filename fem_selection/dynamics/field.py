@@ -10,12 +10,13 @@ If kernel or bias depend on time, `refresh` sets them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.dynamics.equation import SelectionEquation, Statement
-from fem_selection.dynamics.superposition import create_superposition
+from fem_selection.dynamics.superposition import Superposition, create_superposition
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import Activation
 from fem_selection.kernels.base import Kernel
@@ -100,6 +101,15 @@ class SelectionField:
         """
         return self.equation.activation
 
+    @cached_property
+    def pointwise(self) -> Superposition:
+        """Π σ by array code, whose slopes are values of σ', also where the forms are assembled.
+
+        Raises:
+            InvalidInput: if the form is no form ∫ σ(s) φ dy.
+        """
+        return create_superposition(self.equation) if self.evaluation == "assembled" else self.superposition
+
     @property
     def is_autonomous(self) -> bool:
         """Whether neither kernel nor bias depends on time."""
@@ -167,7 +177,8 @@ class Linearization:
     Attributes:
         preactivation: g = K f + b.
         rate: F(f).
-        slope: σ'(g) where σ is evaluated: at the nodes in collocated mode, else at the quadrature points.
+        slope: What the products need of σ at g: σ'(g) where σ is evaluated, at the nodes in collocated mode, else at
+            the quadrature points; where forms are assembled, g itself (see `derivative`).
     """
 
     def __init__(self, field: SelectionField, f: Block) -> None:
@@ -178,6 +189,16 @@ class Linearization:
         self.slope = create_block(field.superposition.tape_rows, f.shape[1])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             field.superposition.evaluate_to_second(self.preactivation, self.rate, self.slope, curvature=None)
+
+    def derivative(self) -> Block:
+        """Return σ'(g) at the nodes in collocated mode, else at the quadrature points, however σ is evaluated."""
+        operator, g = self.field.pointwise, self.preactivation
+        if operator is self.field.superposition:
+            return self.slope
+        value, slope = create_block(*g.shape), create_block(operator.tape_rows, g.shape[1])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            operator.evaluate_to_second(g, value, slope, curvature=None)
+        return slope
 
     def apply(self, v: Block) -> Block:
         """Return F'(f) v.

@@ -262,7 +262,9 @@ def _diagonalize(h: Floats, length: int) -> _Krylov:
 
 def _sizes_of_terms(space: StateSpace, at: Linearization, state: Block, norms: list[float]) -> Floats:
     """‖σ'(g)‖_∞ (‖K f‖ + ‖b‖) + ‖A‖ ‖f‖ for each sample: F is computed up to round-off in these (collective)."""
-    slope = np.max(np.abs(at.slope), axis=0, initial=0.0)
+    slope = np.ones(state.shape[1])  # σ' is not known of a form that is not pointwise
+    if at.field.equation.is_pointwise:
+        slope = np.max(np.abs(at.derivative()), axis=0, initial=0.0)
     space.comm.Allreduce(MPI.IN_PLACE, slope, op=MPI.MAX)
     bias = np.asfortranarray(at.field.bias[:, None])
     terms = space.norm(np.asfortranarray(at.preactivation - bias)) + space.norm(bias)

@@ -14,6 +14,8 @@ from fem_selection.dynamics.superposition import create_superposition
 from fem_selection.errors import InvalidInput
 from fem_selection.functions.activations import ACTIVATIONS
 from fem_selection.learning.weak_form import _Comparison, measure_weak_form
+from fem_selection.steady.stability.regularity import count_kinks
+from fem_selection.steady.stability.spectrum import analyze_spectrum
 
 CASE = """
 [domain]
@@ -286,6 +288,25 @@ def test_fields_follow_the_setting(tmp_path):
     first, second = (field.linearize(f) for field in fields)
     np.testing.assert_allclose(first.apply(f), second.apply(f), rtol=0.0, atol=1e-13)
     np.testing.assert_allclose(first.apply_transpose(f), second.apply_transpose(f), rtol=0.0, atol=1e-13)
+
+
+@pytest.mark.parametrize("mode", ["collocated", "galerkin"])
+def test_verdicts_are_those_of_the_derivative(tmp_path, mode):
+    """Fails if what judges steady states takes the tape of assembled forms, s itself, for σ'(s): 0 at a zero of tanh,
+    where σ' is 1, and without the kink of ReLU."""
+    found = []
+    for evaluation in ("compiled", "assembled"):
+        both = []
+        for activation in ("tanh", "relu"):
+            field = fs.build_field(case_of(tmp_path, evaluation, mode, activation, "euler")).field
+            field.bias[:] = 0.0
+            at = field.linearize(np.zeros((5, 1), order="F"))
+            both.append((float(np.abs(at.derivative()).max()), count_kinks(at, 1.0)))
+        field = fs.build_field(case_of(tmp_path, evaluation, mode, "tanh", "euler")).field
+        both.append(analyze_spectrum(field, np.ones((5, 1), order="F")).slope_range)
+        found.append(both)
+    assert found[0][:2] == found[1][:2] and found[0][2] == pytest.approx(found[1][2], rel=1e-13)
+    assert found[0][0] == (1.0, 0) and found[0][1][1] > 0
 
 
 def test_verify_handles_last_weights_of_zero(tmp_path):

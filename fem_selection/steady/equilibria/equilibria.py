@@ -177,7 +177,7 @@ def _are_one(field: SelectionField, f: Floats, other: Floats, residual: float) -
 
 def _is_differentiable(field: SelectionField, result: SteadyState) -> bool:
     """Whether σ' is finite at a state (collective)."""
-    slope = field.linearize(np.asfortranarray(result.state[:, None])).slope
+    slope = field.linearize(np.asfortranarray(result.state[:, None])).derivative()
     return bool(field.space.comm.allreduce(bool(np.all(np.isfinite(slope))), op=MPI.LAND))
 
 
@@ -185,7 +185,7 @@ def _describe(
     field: SelectionField, result: SteadyState, start: int, settings: SteadySettings, c: IsometricCoordinates
 ) -> Equilibrium:
     at = field.linearize(np.asfortranarray(result.state[:, None]))
-    comm, slope = field.space.comm, np.abs(at.slope)
+    comm, slope = field.space.comm, np.abs(at.derivative())
     smallest = comm.allreduce(float(np.min(slope, initial=np.inf)), op=MPI.MIN)
     largest = comm.allreduce(float(np.max(slope, initial=0.0)), op=MPI.MAX)
     jacobian = expand(IsometricOperator(coordinates=c, operator=at), settings.tolerance, settings.triplets)

@@ -13,6 +13,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fem_selection.dynamics.field import Linearization
+from fem_selection.typing import create_block
 
 __all__ = ["count_kinks", "flat_share"]
 
@@ -44,10 +45,10 @@ def count_kinks(linearization: Linearization, largest: float) -> int:
     size = field.space.comm.allreduce(float(np.max(np.abs(g), initial=0.0)), op=MPI.MAX)
     slopes = []
     for side in (-1.0, 1.0):
-        value, slope = np.zeros_like(g, order="F"), np.zeros_like(linearization.slope, order="F")
+        value, slope = np.zeros_like(g, order="F"), create_block(field.pointwise.tape_rows, g.shape[1])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             moved = np.asfortranarray(g + side * _NEAR * (1.0 + size))
-            field.superposition.evaluate_to_second(moved, value, slope, curvature=None)
+            field.pointwise.evaluate_to_second(moved, value, slope, curvature=None)
         slopes.append(slope)
     jumps = np.abs(slopes[1] - slopes[0]) > _JUMP * max(largest, 1.0)
     return int(field.space.comm.allreduce(int(np.sum(jumps))))

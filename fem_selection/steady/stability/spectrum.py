@@ -163,7 +163,7 @@ def analyze_spectrum(
     """
     number = whole_number(number, "number", 1)
     linearization: Linearization = field.linearize(f)
-    space, slope = field.space, np.abs(linearization.slope)
+    space, slope = field.space, np.abs(linearization.derivative())
     lowest = float(np.min(slope, initial=np.inf))
     highest = float(np.max(slope, initial=0.0))
     bounds = space.comm.allgather((lowest, highest if np.all(np.isfinite(slope)) else np.inf))
