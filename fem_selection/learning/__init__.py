@@ -5,6 +5,12 @@ from fem_selection.learning.batches import SampleBatches, SampleStates
 from fem_selection.learning.certificate import OptimalityCertificate, assess_optimality
 from fem_selection.learning.controls import ControlSpace
 from fem_selection.learning.curvature import HessianEigenpairs, hessian_eigenpairs
+from fem_selection.learning.discretization_error import (
+    DiscretizationEstimate,
+    estimate_in_depth,
+    estimate_in_width,
+    width_order,
+)
 from fem_selection.learning.extremals import Extremals, MaximumPrinciple
 from fem_selection.learning.functional import Functional
 from fem_selection.learning.hessian import Hessian, ScaledHessian
@@ -18,6 +24,7 @@ from fem_selection.learning.verification import GradientCertificate, verify_grad
 
 __all__ = [
     "ControlSpace",
+    "DiscretizationEstimate",
     "Extremals",
     "Functional",
     "GradientCertificate",
@@ -35,6 +42,8 @@ __all__ = [
     "assess_optimality",
     "create_box",
     "describe_problem",
+    "estimate_in_depth",
+    "estimate_in_width",
     "hessian_eigenpairs",
     "kkt_residual",
     "predict_labels",
@@ -42,4 +51,5 @@ __all__ = [
     "random_start",
     "solve_triple",
     "verify_gradient",
+    "width_order",
 ]

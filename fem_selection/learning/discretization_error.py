@@ -339,12 +339,13 @@ def _result(
     if declined is not None:
         return found
     factor = -1.0 / (1.0 - 2.0**-order)
+    shares: list[float] = (factor * rows + 0.0).tolist()  # no −0
     return replace(
         found,
-        error=float(factor * rows.sum()),
+        error=float(factor * rows.sum() + 0.0),
         weighted_difference=float(rows.sum()),
-        by_layer=tuple(float(row) for row in factor * rows[:-2]),
-        final=float(factor * rows[-2]),
-        penalty=float(factor * rows[-1]),
+        by_layer=tuple(shares[:-2]),
+        final=shares[-2],
+        penalty=shares[-1],
         by_cell=_to_cells(space, factor * everything.sum(axis=0)),
     )

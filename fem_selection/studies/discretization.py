@@ -35,4 +35,7 @@ def sentence_of(e: DiscretizationEstimate) -> str:
             after = f"; the bar is larger, for these {what} are too few for order {e.order}, or the terms cancel"
     if e.why_not_of_value is not None:
         after += f"; the optimal value's error is another: {e.why_not_of_value}"
-    return f"discretization: J is {abs(e.error):.3g}{bar} {side} its limit of infinitely many {what}{after}"
+    if e.error == 0:
+        return f"discretization: J at these controls hardly depends on the number of {what}{after}"
+    size = f"{abs(e.error):.3g}{bar}"
+    return f"discretization: J at these controls is {size} {side} its limit of infinitely many {what}{after}"
