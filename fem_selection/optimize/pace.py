@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """When a checkpoint is due: every n iterations, or as often as a small part of the time allows.
 
-    the next one begins at t ≥ t_end + c (1 − p) / p,    c the time that the last one took, p = 2 %
+    the next one begins at t ≥ t_end + c (1 − p) / p,    c the shorter time of the last two, p = 2 %
 
 So writing takes at most the part p of a run, and a kill loses c/p of work: two seconds if writing takes 40 ms.
 """
@@ -19,6 +19,7 @@ from fem_selection.typing import whole_number
 __all__ = ["Pace"]
 
 _PART = 0.02
+_FIRST = 0.2  # seconds that the first one counts at most: it may wait for a file system that wakes up
 
 
 class Pace:
@@ -34,7 +35,7 @@ class Pace:
 
     def __init__(self, every: int | None, world: MPI.Intracomm) -> None:
         self._every = None if every is None else whole_number(every, "checkpoint_every", 1)
-        self._world, self._next = world, 0.0
+        self._world, self._next, self._before = world, 0.0, _FIRST
 
     def is_due(self, iteration: int) -> bool:
         """Whether a checkpoint is due after an iteration (collective)."""
@@ -44,8 +45,9 @@ class Pace:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Take the time of what is done in this context."""
+        """Take the time of what is done in this context; the time before counts if that was shorter."""
         start = time.monotonic()
         yield
         end = time.monotonic()
-        self._next = end + (end - start) * (1.0 - _PART) / _PART
+        self._next = end + min(end - start, self._before) * (1.0 - _PART) / _PART
+        self._before = end - start
