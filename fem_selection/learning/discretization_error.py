@@ -85,21 +85,21 @@ class DiscretizationEstimate:
     measured_declined: str | None = None
 
     @property
-    def error_bar(self) -> float | None:
-        """Twice the distance of the error from that which the measured difference gives.
+    def spread(self) -> float | None:
+        """Twice the distance of the error from that which the measured difference gives: an indication, and no bound.
 
         Of a scheme of order one this is what is left out, up to the next order but one.  With E = a Δt + c Δt² the
         measured difference gives a Δt + 3/2 c Δt², and weights, derivatives at Δt, give Δt E' = a Δt + 2c Δt².
-        At higher orders it does not see the next order of the extrapolation itself.
+        With few layers this falls short, and at higher orders it does not see the extrapolation's own next order.
         """
         if self.weighted_difference is None or self.measured_difference is None:
             return None
         return 2.0 * abs(self.weighted_difference - self.measured_difference) / (1.0 - 2.0**-self.order)
 
     def content(self) -> dict[str, Any]:
-        """All numbers and reasons by name, with the error bar; without those of the cells."""
+        """All numbers and reasons by name, with the spread; without those of the cells."""
         named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "by_cell"}
-        return {**named, "error_bar": self.error_bar}
+        return {**named, "spread": self.spread}
 
 
 def estimate_in_depth(functional: Functional, controls: Floats) -> DiscretizationEstimate:

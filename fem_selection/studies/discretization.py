@@ -9,11 +9,11 @@ __all__ = ["sentence_of", "shown_difference", "shown_error"]
 
 
 def shown_error(e: DiscretizationEstimate) -> str:
-    """The estimate with its error bar for a table, or why it is declined."""
+    """The estimate for a table, with how far two ways to it are apart, or why it is declined."""
     if e.error is None:
         return f"declined: {e.declined}"
-    bar = "" if e.error_bar is None else f" ± {e.error_bar:.1g}"
-    return f"{e.error:.3g}{bar} (J − its limit, order {e.order})"
+    apart = "" if e.spread is None else f"; two ways to it are {e.spread:.1g} apart, no bound"
+    return f"about {e.error:.3g} (J − its limit, by order {e.order}{apart})"
 
 
 def shown_difference(e: DiscretizationEstimate) -> str:
@@ -28,14 +28,14 @@ def sentence_of(e: DiscretizationEstimate) -> str:
     """The estimate as a sentence, with what limits it; it must not be declined."""
     assert e.error is not None
     side, what = "above" if e.error > 0 else "below", "layers" if e.parameter == "depth" else "cells"
-    bar, after = "", ""
-    if e.error_bar is not None:
-        bar = f" ± {e.error_bar:.1g}"
-        if e.error_bar > abs(e.error):
-            after = f"; the bar is larger, for these {what} are too few for order {e.order}, or the terms cancel"
+    after = ""
+    if e.spread is not None:
+        after = f"; two ways to it are {e.spread:.1g} apart, which is no bound"
+        if e.spread > abs(e.error):
+            after += f", and more than it: these {what} are too few for order {e.order}, or the terms cancel"
     if e.why_not_of_value is not None:
         after += f"; the optimal value's error is another: {e.why_not_of_value}"
     if e.error == 0:
         return f"discretization: J at these controls hardly depends on the number of {what}{after}"
-    size = f"{abs(e.error):.3g}{bar}"
+    size = f"about {abs(e.error):.3g}"
     return f"discretization: J at these controls is {size} {side} its limit of infinitely many {what}{after}"
