@@ -8,9 +8,11 @@ import pytest
 import scipy.linalg
 from cases import CELLWISE, HALVES, build_equation
 from dense import identity, kernel_matrix, mass_root
+from mpi4py import MPI
 from problems import make_field, make_problem, smooth_states
 from scipy.integrate import solve_ivp
 
+import fem_selection as fs
 from fem_selection.adjoint import sweep_back, sweep_tangent
 from fem_selection.errors import InvalidInput
 from fem_selection.kernels import DenseKernel
@@ -22,6 +24,7 @@ from fem_selection.steady import (
     numerical_abscissa,
     transient_growth,
 )
+from fem_selection.steady.stability import lyapunov
 
 
 def at_zero(kernel, activation="tanh", parameters=None, cells=8, **space):
@@ -208,3 +211,17 @@ def test_exponents_along_a_trajectory_by_an_outside_integrator(spaces):
     found = flow_exponents(field, initial, 3, horizon=2.0)
     assert np.max(np.abs(found.state[0] - exact[:3])) <= found.error + 1e-9
     assert found.error < 1e-5
+
+
+def test_sweeps_through_thousands_of_layers_have_an_end(monkeypatch):
+    """Fails if a horizon that asks for the most layers lets forty sweeps go through them: minutes for a few nodes."""
+    space = fs.StateSpace(fs.interval(MPI.COMM_SELF, cells=2))
+    kernel = fs.DenseKernel.random(space, 1, 3.0, seed=1)
+    field = fs.SelectionField(space, kernel, np.zeros(3), activation=fs.find_activation("sine"))
+    calls, tangent = [], lyapunov.layer_tangent
+    monkeypatch.setattr(lyapunov, "layer_tangent", lambda *a, **b: calls.append(1) or tangent(*a, **b))
+    monkeypatch.setattr(lyapunov, "_PASSES_OF_ONE", 400)
+    monkeypatch.setattr(lyapunov, "_MOST", 256)
+    initial = np.asfortranarray(np.linspace(0.3, 1.0, 3)[:, None])
+    found = lyapunov.flow_exponents(field, initial, 2, horizon=1e4)
+    assert len(calls) <= 3 * 128 + 2 * 256 and found.layers == 256

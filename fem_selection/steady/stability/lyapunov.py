@@ -54,6 +54,7 @@ _LARGEST_LOG = 500.0
 _LARGEST_SPREAD = 18.0  # e^18 = 7e7
 _ACCURACY, _OF_LOCAL = 1e-6, 1e-4  # relative errors at which the layers are doubled no more
 _PASSES = 4000  # of blocks through layers, after which the layers are doubled no more
+_PASSES_OF_ONE = 16000  # by which all sweeps through one number of layers end; two sweeps are made in any case
 _FULL = 128  # nodes up to which blocks span the whole space, so that sweeps need not converge
 _FEWEST, _MOST = 8, 8192  # layers
 _MOST_NUMBERS = 2**26  # of a tape
@@ -132,7 +133,8 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
 
     The first layers are steps of half the inverse of the spectral radius of F'.  Their number is doubled until every
     exponent changes by at most (2^p − 1) 10⁻⁶ (1 + |λ|), p the order of the scheme; it is doubled no more if all sweeps
-    together have passed 4000 layers, if there are 8192 layers, or if the tape would be too large.  For a kernel with a
+    together have passed 4000 layers, if there are 8192 layers, or if the tape would be too large.  Sweeps through one
+    number of layers end after 16,000 layers, and what they still changed is part of the error.  For a kernel with a
     local part the scheme is that of Crank and Nicolson, which is stable for any step, and 10⁻⁴ takes the place of 10⁻⁶.
 
     Args:
@@ -177,7 +179,8 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
             evaluation=field.evaluation,
         )
         try:
-            found, frames = _exponents(stepper, initial, count, frames)
+            most_sweeps = int(np.clip(_PASSES_OF_ONE // layers, 2, _MAX_SWEEPS))
+            found, frames = _exponents(stepper, initial, count, frames, max_sweeps=most_sweeps)
         except NonFinite:
             if 2 * layers > most:
                 raise
