@@ -145,6 +145,7 @@ class _Minimizer:
         self.resumed = self.tested = False
         self.last = (np.nan, np.nan)
         self.fault: NonFinite | None = None
+        self.raised: NonFinite | None = None
         self.broken: str | None = None
         self.shortened = 0
         self._latest: _Iterate | None = None
@@ -204,7 +205,8 @@ class _Minimizer:
         try:
             yield
         except PETSc.Error as error:
-            fault = error.__cause__  # the callback's error is the cause of PETSc's error
+            # the callback's error is the cause of PETSc's error, or was printed by PETSc and kept here
+            fault, self.raised = error.__cause__ or self.raised, None
             if isinstance(fault, NonFinite):
                 self._save_now()
             if fault is not None:
@@ -227,7 +229,7 @@ class _Minimizer:
         except NonFinite as error:
             if self.best is None:
                 raise
-            self.fault = _without_frames(error)
+            self.fault, self.raised = _without_frames(error), None
             return self._refuse(scaled, gradient, self.memory[-1])
         self.fault = None
         gradient.array[:] = self._latest.gradient
@@ -239,7 +241,8 @@ class _Minimizer:
         try:
             value, gradient = self.functional.evaluate(scaled.array_r)
         except NonFinite as error:
-            raise error.at_iteration(self.iteration + 1 if self.best is not None else 0) from error
+            self.raised = error.at_iteration(self.iteration + 1 if self.best is not None else 0)
+            raise self.raised from error
         return _Iterate(objective=value, scaled=scaled.array_r.copy(), gradient=gradient.copy())
 
     def _refuse(self, scaled: PETSc.Vec, gradient: PETSc.Vec, base: _Iterate) -> float:

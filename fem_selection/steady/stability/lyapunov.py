@@ -55,6 +55,7 @@ _LARGEST_SPREAD = 18.0  # e^18 = 7e7
 _ACCURACY, _OF_LOCAL = 1e-6, 1e-4  # relative errors at which the layers are doubled no more
 _PASSES = 4000  # of blocks through layers, after which the layers are doubled no more
 _PASSES_OF_ONE = 16000  # by which all sweeps through one number of layers end; two sweeps are made in any case
+_OF_ASSEMBLED = 128  # layers by array code take about as long as one by assembled forms
 _FULL = 128  # nodes up to which blocks span the whole space, so that sweeps need not converge
 _FEWEST, _MOST = 8, 8192  # layers
 _MOST_NUMBERS = 2**26  # of a tape
@@ -134,7 +135,8 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
     The first layers are steps of half the inverse of the spectral radius of F'.  Their number is doubled until every
     exponent changes by at most (2^p − 1) 10⁻⁶ (1 + |λ|), p the order of the scheme; it is doubled no more if all sweeps
     together have passed 4000 layers, if there are 8192 layers, or if the tape would be too large.  Sweeps through one
-    number of layers end after 16,000 layers, and what they still changed is part of the error.  For a kernel with a
+    number of layers end after 16,000 layers, and what they still changed is part of the error.  Where forms are
+    assembled, these numbers are divided by 128.  For a kernel with a
     local part the scheme is that of Crank and Nicolson, which is stable for any step, and 10⁻⁴ takes the place of 10⁻⁶.
 
     Args:
@@ -159,9 +161,10 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
     probe = StiffnessProbe(field, samples)
     radius = max((probe.radius(initial) for _ in range(_PROBES)), default=0.0) if samples else 0.0
     per_layer = max(space.num_nodes * samples * (2 * scheme.num_stages + 1), 1)
-    most = int(np.clip(_MOST_NUMBERS // per_layer, 2 * _FEWEST, _MOST))
+    costs = _OF_ASSEMBLED if field.evaluation == "assembled" else 1
+    most = int(np.clip(_MOST_NUMBERS // per_layer, 2 * _FEWEST, max(_MOST // costs, 2 * _FEWEST)))
     wanted = np.nan_to_num(np.ceil(horizon * radius / _STEP), nan=_FEWEST, posinf=_MOST)
-    layers = int(np.clip(wanted, _FEWEST, _FEWEST * 8 if is_local else most // 2))
+    layers = int(np.clip(wanted, _FEWEST, min(_FEWEST * 8, most // 2) if is_local else most // 2))
     columns = space.num_nodes if space.num_nodes <= _FULL else min(space.num_nodes, 2 * count + _MORE)
     frames, _ = orthonormalize(space, np.stack([random_block(space, columns, 0)] * samples))
     accuracy = (2.0**scheme.order - 1.0) * (_OF_LOCAL if is_local else _ACCURACY)
@@ -179,7 +182,7 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
             evaluation=field.evaluation,
         )
         try:
-            most_sweeps = int(np.clip(_PASSES_OF_ONE // layers, 2, _MAX_SWEEPS))
+            most_sweeps = int(np.clip(_PASSES_OF_ONE // (costs * layers), 2, _MAX_SWEEPS))
             found, frames = _exponents(stepper, initial, count, frames, max_sweeps=most_sweeps)
         except NonFinite:
             if 2 * layers > most:
@@ -192,7 +195,7 @@ def flow_exponents(field: SelectionField, initial: Block, count: int, *, horizon
             unsettled = found.change * found.sweeps if found.change * horizon > _SETTLED else 0.0
             error = max(float(np.max(moved, initial=0.0)), unsettled)
             within = bool(np.all(moved <= accuracy * (1.0 + np.abs(found.state))))
-            if within or 2 * layers > most or passes >= _PASSES:
+            if within or 2 * layers > most or costs * passes >= _PASSES:
                 return replace(found, error=error)
         before, layers = found, 2 * layers
 
