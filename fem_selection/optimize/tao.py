@@ -205,7 +205,7 @@ class _Minimizer:
         try:
             yield
         except PETSc.Error as error:
-            # the callback's error is the cause of PETSc's error, or was printed by PETSc and kept here
+            # the callback's error is the cause of PETSc's error, but for a garbage collection that meets it and drops it
             fault, self.raised = error.__cause__ or self.raised, None
             if isinstance(fault, NonFinite):
                 self._save_now()

@@ -20,6 +20,7 @@ from problems import as_from_a_file, make_domain, make_problem
 from fem_selection.discretization.spaces import StateSpace
 from fem_selection.errors import InvalidInput, NonFinite
 from fem_selection.learning.scaled import ScaledFunctional
+from fem_selection.optimize import tao as tao_module
 from fem_selection.optimize.report import IterationRow, OptimizationReport
 from fem_selection.optimize.tao import minimize
 from fem_selection.settings import OptimizerSettings, Regularization
@@ -313,6 +314,17 @@ def test_states_at_the_start_alone(method: str, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(NonFinite, match=r"in iteration \d+$"):
             recorder.run(functional, settings)
     assert len(set(recorder.objectives)) == 1
+
+
+def test_an_error_that_a_garbage_collection_drops_is_known() -> None:
+    """Fails if PETSc's error without a cause hides that a callback raised: Python drops the error of a callback if a
+    garbage collection at that moment prints it."""
+    functional = tracking()
+    settings = OptimizerSettings(method="lmvm", max_iterations=3, **ENDLESS)
+    run = tao_module._Minimizer(functional, settings, None, None, None, None, 1)
+    with pytest.raises(NonFinite, match="the objective"), run._faults_in_words():
+        run.raised = NonFinite("the objective")
+        raise PETSc.Error(101)
 
 
 def test_a_run_that_ends_without_states_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
