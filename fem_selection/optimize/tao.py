@@ -205,7 +205,7 @@ class _Minimizer:
         try:
             yield
         except PETSc.Error as error:
-            # the callback's error is the cause of PETSc's error, but for a garbage collection that meets it and drops it
+            # the callback's error is the cause of PETSc's error, unless a garbage collection met it and dropped it
             fault, self.raised = error.__cause__ or self.raised, None
             if isinstance(fault, NonFinite):
                 self._save_now()
