@@ -178,6 +178,8 @@ class _Minimizer:
             with self._faults_in_words():
                 self._replay(tao, scaled)
                 scaled.array[:] = scaled_start
+                if self._latest is None:  # outside of PETSc, through which an error at the start would have to pass
+                    self._latest = self._sweep(scaled)
                 tao.setConvergenceTest(self._test)
                 tao.solve()
             if self.fault is not None and tao.getConvergedReason() in (NO_DESCENT, NO_RADIUS):
